@@ -1,0 +1,37 @@
+# What a developer types. `make` alone lists it.
+PYTHON := .venv/bin/python
+
+.PHONY: help install test fast lint format golden docs bench demo clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+install:  ## install what is missing: packages and virtual environments
+	sh scripts/install --floor
+
+test:  ## everything, as continuous integration runs it
+	./test
+
+fast:  ## style, types and logic only
+	./test fast
+
+lint: install  ## style and types
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+format: install  ## lay the code out
+	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+golden: install  ## write golden files anew; then read `git diff`
+	$(PYTHON) -m pytest -q tests/unit --regenerate
+
+docs: install  ## write docs/manifest.md anew from the schemas
+	$(PYTHON) scripts/make_manifest_docs.py
+
+bench: install  ## measure beside the floor and beside other tools
+	$(PYTHON) -m bench
+
+demo:  ## the main job on real QEMU, from an empty host to an empty plan
+	./demo
+
+clean:  ## remove what was installed and built for the project
+	rm -rf .venv .venv39 .cache build dist *.egg-info

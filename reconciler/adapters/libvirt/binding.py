@@ -1,0 +1,135 @@
+"""The only importer of libvirt, and the only place where its errors become ours.
+
+Holds libvirt's constants that we use, opens connections, translates errors. Knows no domain, no
+volume and no policy. Importing it loads libvirt's client library (about 50 ms), so nothing on the
+start-up path may.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, FrozenSet, Iterator, Optional, Type
+
+import libvirt  # type: ignore[import-untyped,unused-ignore]  # the binding has no types
+
+from reconciler.adapters.libvirt.objects import Connection
+from reconciler.errors import (
+    NotFoundError,
+    ReconcilerError,
+    TerminalError,
+    TransientError,
+)
+
+# libvirt prints every error to stderr by default; ours come as one line each, where they belong.
+libvirt.registerErrorHandler(lambda _context, _error: None, None)
+
+
+def _constant(name: str) -> int:
+    """Return a constant; 0 (no flag) or an error code that never comes where it is too new."""
+    value: int = getattr(libvirt, name, -1 if name.startswith("VIR_ERR_") else 0)
+    return value
+
+
+NO_DOMAIN = _constant("VIR_ERR_NO_DOMAIN")
+NO_NETWORK = _constant("VIR_ERR_NO_NETWORK")
+NO_POOL = _constant("VIR_ERR_NO_STORAGE_POOL")
+NO_VOLUME = _constant("VIR_ERR_NO_STORAGE_VOL")
+NO_CONNECT = _constant("VIR_ERR_NO_CONNECT")
+NO_SUPPORT = _constant("VIR_ERR_NO_SUPPORT")
+INVALID_ARG = _constant("VIR_ERR_INVALID_ARG")
+OPERATION_INVALID = _constant("VIR_ERR_OPERATION_INVALID")
+VOLUME_EXISTS = _constant("VIR_ERR_STORAGE_VOL_EXIST")
+
+XML_INACTIVE = _constant("VIR_DOMAIN_XML_INACTIVE")
+XML_SECURE = _constant("VIR_DOMAIN_XML_SECURE")
+LIST_AUTOSTART = _constant("VIR_CONNECT_LIST_DOMAINS_AUTOSTART")
+LIST_TRANSIENT = _constant("VIR_CONNECT_LIST_DOMAINS_TRANSIENT")
+LIST_SAVED = _constant("VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE")
+LIST_ACTIVE_POOLS = _constant("VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE")
+LIST_ACTIVE_NETWORKS = _constant("VIR_CONNECT_LIST_NETWORKS_ACTIVE")
+DEFINE_VALIDATE = _constant("VIR_DOMAIN_DEFINE_VALIDATE")
+UNDEFINE_NVRAM = _constant("VIR_DOMAIN_UNDEFINE_NVRAM")
+UNDEFINE_SAVED = _constant("VIR_DOMAIN_UNDEFINE_MANAGED_SAVE")
+UNDEFINE_TPM = _constant("VIR_DOMAIN_UNDEFINE_TPM")  # since 8.9
+AFFECT_LIVE = _constant("VIR_DOMAIN_AFFECT_LIVE")
+AFFECT_CONFIG = _constant("VIR_DOMAIN_AFFECT_CONFIG")
+METADATA_ELEMENT = _constant("VIR_DOMAIN_METADATA_ELEMENT")
+RESIZE_BYTES = _constant("VIR_DOMAIN_BLOCK_RESIZE_BYTES")
+CLONE_REFLINK = _constant("VIR_STORAGE_VOL_CREATE_REFLINK")
+
+# A connection that broke, or a call that may go through later. The pairs are those by which
+# Nova and vdsm know a broken connection (nova/virt/libvirt/host.py, vdsm libvirtconnection.py).
+_BROKEN_DOMAINS = frozenset({_constant("VIR_FROM_RPC"), _constant("VIR_FROM_REMOTE")})
+_BROKEN_CODES = frozenset({_constant("VIR_ERR_SYSTEM_ERROR"), _constant("VIR_ERR_INTERNAL_ERROR")})
+_TRANSIENT_CODES = frozenset(
+    _constant(f"VIR_ERR_{name}")
+    for name in (
+        "NO_CONNECT",
+        "INVALID_CONN",
+        "OPERATION_TIMEOUT",
+        "RESOURCE_BUSY",
+        "AGENT_UNRESPONSIVE",
+        "AGENT_UNSYNCED",
+        "AGENT_COMMAND_TIMEOUT",  # since 11.2
+    )
+)
+
+
+def open_connection(uri: Optional[str]) -> Connection:
+    """Open a connection; None is what libvirt's own tools would use. Errors are not translated.
+
+    Read-write, because the XML with secrets (VIR_DOMAIN_XML_SECURE) is refused to readers.
+    """
+    connection: Connection = libvirt.open(uri)
+    return connection
+
+
+@contextmanager
+def calling(doing: str, *absent: int) -> Iterator[None]:
+    """Translate the errors of the libvirt calls within; `doing` says to whom they happened.
+
+    `absent` are the codes that mean that the very object is not there. That they are named by each
+    caller is what keeps a start that fails for want of a network from looking like a lost domain.
+    """
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise translate(error, doing, frozenset(absent)) from error
+
+
+def translate(error: Any, doing: str, absent: FrozenSet[int] = frozenset()) -> ReconcilerError:
+    """Return our error for one of libvirt's."""
+    return _type_of(error, absent)(f"{doing}: {message_of(error)}")
+
+
+def _type_of(error: Any, absent: FrozenSet[int]) -> Type[ReconcilerError]:
+    code = error.get_error_code()
+    if code in absent:
+        return NotFoundError
+    return TransientError if code in _TRANSIENT_CODES or is_broken(error) else TerminalError
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the way to libvirt failed, not what was asked of it."""
+    return (
+        isinstance(error, libvirt.libvirtError)
+        and error.get_error_domain() in _BROKEN_DOMAINS
+        and error.get_error_code() in _BROKEN_CODES
+    )
+
+
+def code_of(error: Optional[BaseException]) -> Optional[int]:
+    """Return libvirt's code of an error, or of the one that ours was translated from."""
+    if isinstance(error, libvirt.libvirtError):
+        code: int = error.get_error_code()
+        return code
+    return None if error is None else code_of(error.__cause__)
+
+
+def message_of(error: Any) -> str:
+    """Return libvirt's message as one line."""
+    return "; ".join((error.get_error_message() or str(error)).split("\n"))
+
+
+Error: Type[Exception] = libvirt.libvirtError
+"""libvirt's own error, for the few callers that decide by its code."""

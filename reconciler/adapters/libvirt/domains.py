@@ -1,0 +1,182 @@
+"""The hypervisor driver: domains, and what the host can do. Implements `ports.Domains`.
+
+Does what it is told to one domain at a time; decides nothing and keeps nothing between calls.
+Every method that changes a running guest changes its live configuration only: the stored one is
+written by `define` alone.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Iterator, Mapping, Optional, Tuple, Union
+
+from reconciler.adapters.libvirt import binding, devices
+from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_machine_caps
+from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.objects import Connection, Domain
+from reconciler.adapters.libvirt.reading import list_views, read_sizes, read_view
+from reconciler.core.domain.owner import NAMESPACE, PREFIX
+from reconciler.core.world import DomainView, MachineCaps, Unknown
+from reconciler.core.xmltree import parse
+from reconciler.errors import RefusedError, TerminalError
+
+# What a manifest that names no machine type gets where the host has it: libvirt's own default on
+# Rocky 9 is pc-i440fx-rhel7.6.0, which is deprecated.
+PREFERRED_MACHINE = "q35"
+SHOWN = 12
+
+
+class LibvirtDomains:
+    """Domains through one libvirt connection."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Keep the connections; nothing is opened yet."""
+        self._connections = connections
+
+    @property
+    def uri(self) -> str:
+        """The connection's URI, as libvirt reports it."""
+        return self._connections.uri
+
+    @property
+    def host(self) -> str:
+        """The host's name."""
+        with binding.calling("asking libvirt for the host's name"):
+            return self._connection.getHostname()
+
+    def list_domains(self) -> Mapping[str, Union[DomainView, Unknown]]:
+        """Read every domain of the host, without disk sizes."""
+        return list_views(self._connection)
+
+    def read_domain(self, name: str) -> DomainView:
+        """Read one domain anew. Raises NotFoundError only when libvirt says it is not there."""
+        return read_view(self._connection, name)
+
+    def read_disk_sizes(
+        self, targets: Mapping[str, Tuple[str, ...]]
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Return domain → target → virtual size for the targets asked for; unreadable ones lack."""
+        return read_sizes(self._connection, targets)
+
+    def read_caps(self, machine: str) -> MachineCaps:
+        """Ask what the host offers for a machine type (`""`: its default)."""
+        doing = f"asking what the host offers for machine type {machine or 'of its choice'}"
+        with binding.calling(doing):
+            try:
+                return _ask_caps(self._connection, machine or PREFERRED_MACHINE)
+            except binding.Error as error:
+                if binding.code_of(error) != binding.INVALID_ARG:
+                    raise
+            if machine:
+                raise _unknown_machine(self._connection, machine)
+            return _ask_caps(self._connection, None)
+
+    def define(self, xml: str) -> None:
+        """Store a definition (validated against libvirt's schema)."""
+        name = parse(xml).findtext("name")
+        with binding.calling(f"domain {name}: storing its definition"):
+            self._connection.defineXMLFlags(xml, binding.DEFINE_VALIDATE)
+
+    def undefine_new(self, name: str) -> None:
+        """Take back a definition that this very action created; NVRAM and TPM state with it."""
+        with self._domain(name, "taking back its new definition") as domain:
+            domain.undefineFlags(_undefine_flags(domain))
+
+    def attach(self, name: str, xml: str) -> None:
+        """Plug a device into the running guest."""
+        with self._domain(name, "plugging in a device") as domain:
+            domain.attachDeviceFlags(xml, binding.AFFECT_LIVE)
+
+    def update(self, name: str, xml: str) -> None:
+        """Change a device of the running guest."""
+        with self._domain(name, "changing a device") as domain:
+            devices.update(domain, xml)
+
+    def detach(self, name: str, xml: str) -> None:
+        """Ask the running guest to let a device go; returns before it did."""
+        with self._domain(name, "unplugging a device") as domain:
+            devices.detach(domain, xml)
+
+    def set_vcpus(self, name: str, count: int) -> None:
+        """Set the running guest's online processors."""
+        with self._domain(name, f"setting {count} processors online") as domain:
+            domain.setVcpusFlags(count, binding.AFFECT_LIVE)
+
+    def set_memory(self, name: str, kib: int) -> None:
+        """Set the running guest's balloon target."""
+        with self._domain(name, f"setting its memory to {kib} KiB") as domain:
+            domain.setMemoryFlags(kib, binding.AFFECT_LIVE)
+
+    def set_autostart(self, name: str, enabled: bool) -> None:  # noqa: FBT001 - the port's shape
+        """Start the domain with the host, or not."""
+        with self._domain(name, f"turning autostart {'on' if enabled else 'off'}") as domain:
+            domain.setAutostart(int(enabled))
+
+    def set_metadata(self, name: str, xml: str, live: bool) -> None:  # noqa: FBT001
+        """Write our metadata element, persistent and, where asked, live."""
+        flags = binding.AFFECT_CONFIG | (binding.AFFECT_LIVE if live else 0)
+        with self._domain(name, "writing our mark in its metadata") as domain:
+            domain.setMetadata(binding.METADATA_ELEMENT, xml, PREFIX, NAMESPACE, flags)
+
+    def resize_block(self, name: str, target: str, capacity: int) -> None:
+        """Grow a disk under the running guest; never shrinks."""
+        with self._domain(name, f"growing disk {target} to {capacity} bytes") as domain:
+            now = domain.blockInfo(target)[0]
+            if now > capacity:
+                raise RefusedError(
+                    f"domain {name}: disk {target} is {now} bytes, more than the {capacity} "
+                    "asked for; a disk is never shrunk"
+                )
+            domain.blockResize(target, capacity, binding.RESIZE_BYTES)
+
+    def start(self, name: str) -> None:
+        """Start a domain that is off."""
+        with self._domain(name, "starting it") as domain:
+            domain.create()
+
+    def shut_down(self, name: str) -> None:
+        """Ask the guest to shut down, through its agent, else by ACPI; returns at once.
+
+        Without flags that is just what QEMU's driver does: the agent if its channel is there, the
+        power button if not, or if the agent did not answer (qemuDomainShutdownFlags).
+        """
+        with self._domain(name, "asking it to shut down") as domain:
+            domain.shutdown()
+
+    def power_off(self, name: str) -> None:
+        """Cut the power. Only ever where the manifest allows it."""
+        with self._domain(name, "cutting its power") as domain:
+            domain.destroy()
+
+    @property
+    def _connection(self) -> Connection:
+        return self._connections.get()
+
+    @contextmanager
+    def _domain(self, name: str, doing: str) -> Iterator[Domain]:
+        with binding.calling(f"domain {name}: {doing}", binding.NO_DOMAIN):
+            yield self._connection.lookupByName(name)
+
+
+def _ask_caps(connection: Connection, machine: Optional[str]) -> MachineCaps:
+    """Ask for the host's own emulator, architecture and best type (kvm where there is KVM)."""
+    return read_machine_caps(connection.getDomainCapabilities(None, None, machine, None))
+
+
+def _unknown_machine(connection: Connection, machine: str) -> TerminalError:
+    capabilities = connection.getCapabilities()
+    names = list_machines(capabilities, host_arch(capabilities))
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    there = ", ".join(names[:SHOWN]) + more
+    return TerminalError(
+        f"machine type {machine!r} is not on offer on this host; on offer: {there}"
+    )
+
+
+def _undefine_flags(domain: Domain) -> int:
+    """Return what undefine must be told to take along; not every driver knows every flag."""
+    xml = domain.XMLDesc(binding.XML_INACTIVE)
+    flags = binding.UNDEFINE_SAVED if domain.hasManagedSaveImage() else 0
+    if "<nvram" in xml or "firmware='efi'" in xml:
+        flags |= binding.UNDEFINE_NVRAM
+    return flags | (binding.UNDEFINE_TPM if "<tpm" in xml else 0)

@@ -1,0 +1,116 @@
+"""Find pools and volumes, by name and by path. Makes and changes nothing but what libvirt knows."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Optional
+
+from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
+from reconciler.adapters.libvirt.volumes import (
+    FILE_POOLS,
+    read_pool_xml,
+    read_volume_xml,
+)
+from reconciler.core.world import PoolView, VolumeView
+from reconciler.errors import TerminalError, TransientError
+
+# Where virStorageVolGetInfo has them.
+CAPACITY, ALLOCATION = 1, 2
+
+
+def find_pool(connection: Connection, name: str) -> Pool:
+    """Return the pool of that name. Raises NotFoundError."""
+    with binding.calling(f"storage pool {name}", binding.NO_POOL):
+        return connection.storagePoolLookupByName(name)
+
+
+def find_volume(pool: Pool, name: str) -> Optional[Volume]:
+    """Return the volume of that name as far as libvirt knows; None if there is none."""
+    with binding.calling(f"volume {pool.name()}/{name}: looking for it"):
+        try:
+            return pool.storageVolLookupByName(name)
+        except binding.Error as error:
+            if binding.code_of(error) != binding.NO_VOLUME:
+                raise
+            return None
+
+
+def find_on_disk(pool: Pool, name: str) -> Optional[Volume]:
+    """Return the volume of that name, also if it was put into the pool's folder by hand.
+
+    Raises TransientError while a volume is being made in the pool.
+    """
+    volume = find_volume(pool, name)
+    if volume is None:
+        refresh(pool)
+        volume = find_volume(pool, name)
+    return volume
+
+
+def find_by_path(connection: Connection, path: str) -> Volume:
+    """Return the volume at that path. Raises TerminalError, with what to do, if no pool has it."""
+    with binding.calling(f"volume {path}: looking for it"):
+        volume = _find_at(connection, path) or _find_anew(connection, path)
+    if volume is None:
+        raise TerminalError(
+            f"{path} is in no active storage pool; define one over its folder "
+            "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
+        )
+    return volume
+
+
+def view_volume(volume: Volume, pool: str) -> VolumeView:
+    """Return the volume as a value; `pool` is the name to put in it."""
+    with binding.calling(f"volume {volume.path()}: reading it"):
+        return read_volume_xml(pool, volume.XMLDesc())
+
+
+def view_pool(pool: Pool) -> PoolView:
+    """Return the pool as a value, without its volumes."""
+    with binding.calling(f"storage pool {pool.name()}: reading it"):
+        return read_pool_xml(pool.XMLDesc(), ())
+
+
+def refresh(pool: Pool) -> None:
+    """Have libvirt look through the pool anew. Raises TransientError while a volume is being made.
+
+    libvirt says that with a code that means anything ("pool 'x' has asynchronous jobs running").
+    """
+    try:
+        pool.refresh()
+    except binding.Error as error:
+        if "asynchronous jobs" not in binding.message_of(error):
+            raise
+        raise TransientError(
+            f"storage pool {pool.name()}: cannot be looked through while a volume is made in it"
+        ) from error
+
+
+def try_refresh(pool: Pool) -> bool:
+    """Have libvirt look through the pool anew; False, and no harm, while a volume is being made."""
+    try:
+        refresh(pool)
+    except TransientError:
+        return False
+    return True
+
+
+def _find_at(connection: Connection, path: str) -> Optional[Volume]:
+    try:
+        return connection.storageVolLookupByPath(path)
+    except binding.Error as error:
+        if binding.code_of(error) != binding.NO_VOLUME:
+            raise
+        return None
+
+
+def _find_anew(connection: Connection, path: str) -> Optional[Volume]:
+    """Look for a file that was put by hand into a pool's folder since libvirt looked there."""
+    folder = posixpath.dirname(path)
+    for pool in connection.listAllStoragePools(binding.LIST_ACTIVE_POOLS):
+        view = view_pool(pool)
+        if view.type in FILE_POOLS and posixpath.normpath(view.path) == folder:
+            refresh(pool)
+            return _find_at(connection, path)
+    return None

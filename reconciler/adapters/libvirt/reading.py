@@ -1,0 +1,124 @@
+"""Read domains as values, many at a time. Writes nothing, interprets no XML.
+
+What libvirt keeps outside of the XML (autostart, transient, saved) is asked for with one filtered
+list for all domains instead of a call for each: a call takes about 0.15 ms, and there are four.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, Mapping, Optional, Tuple, Union
+
+from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt.objects import Connection, Domain
+from reconciler.adapters.libvirt.threads import map_in_threads
+from reconciler.core.world import DomainView, GuestState, Unknown
+from reconciler.errors import NotFoundError, ReconcilerError
+
+# libvirt's id of a domain that is not running; known from the list, without a call.
+NOT_RUNNING = -1
+
+
+@dataclass(frozen=True)
+class Marks:
+    """UUIDs of the domains of which something outside the XML is true."""
+
+    autostart: FrozenSet[str]
+    transient: FrozenSet[str]
+    saved: FrozenSet[str]
+
+
+def list_views(connection: Connection) -> Mapping[str, Union[DomainView, Unknown]]:
+    """Read every domain. One that goes meanwhile is not there; an unreadable one is Unknown."""
+    with binding.calling("listing the domains"):
+        domains = connection.listAllDomains()
+        marks = Marks(
+            _uuids(connection, binding.LIST_AUTOSTART),
+            _uuids(connection, binding.LIST_TRANSIENT),
+            _uuids(connection, binding.LIST_SAVED),
+        )
+    views: Dict[str, Union[DomainView, Unknown]] = {}
+    for domain, view in zip(domains, map_in_threads(lambda one: _try_read(one, marks), domains)):
+        if view is not None:
+            views[domain.name()] = view
+    return views
+
+
+def read_view(connection: Connection, name: str) -> DomainView:
+    """Read one domain anew. Raises NotFoundError only when libvirt says that there is none."""
+    with binding.calling(f"domain {name}: reading it", binding.NO_DOMAIN):
+        domain = connection.lookupByName(name)
+        uuid = frozenset({domain.UUIDString()})
+        marks = Marks(
+            uuid if domain.autostart() else frozenset(),
+            frozenset() if domain.isPersistent() else uuid,
+            uuid if domain.hasManagedSaveImage() else frozenset(),
+        )
+    return _read(domain, marks)
+
+
+def read_sizes(
+    connection: Connection, targets: Mapping[str, Tuple[str, ...]]
+) -> Mapping[str, Mapping[str, int]]:
+    """Return domain → target → virtual size in bytes; what cannot be read is left out."""
+    wanted = [(name, target) for name, some in targets.items() for target in some]
+    domains = dict(zip(targets, map_in_threads(lambda one: _find(connection, one), list(targets))))
+    sizes: Dict[str, Dict[str, int]] = {name: {} for name in targets}
+    found = map_in_threads(lambda one: _read_size(domains[one[0]], one[1]), wanted)
+    for (name, target), size in zip(wanted, found):
+        if size is not None:
+            sizes[name][target] = size
+    return sizes
+
+
+def _uuids(connection: Connection, flag: int) -> FrozenSet[str]:
+    return frozenset(one.UUIDString() for one in connection.listAllDomains(flag))
+
+
+def _try_read(domain: Domain, marks: Marks) -> Union[DomainView, Unknown, None]:
+    try:
+        return _read(domain, marks)
+    except NotFoundError:
+        return None
+    except ReconcilerError as error:
+        return Unknown(str(error))
+
+
+def _read(domain: Domain, marks: Marks) -> DomainView:
+    name, uuid = domain.name(), domain.UUIDString()
+    with binding.calling(f"domain {name}: reading it", binding.NO_DOMAIN):
+        live = None if domain.ID() == NOT_RUNNING else _read_live(domain)
+        persistent = domain.XMLDesc(binding.XML_INACTIVE | binding.XML_SECURE)
+    return DomainView(
+        name,
+        uuid,
+        GuestState.OFF if live is None else GuestState.RUNNING,
+        persistent,
+        live,
+        autostart=uuid in marks.autostart,
+        persistent=uuid not in marks.transient,
+        saved=uuid in marks.saved,
+    )
+
+
+def _read_live(domain: Domain) -> Optional[str]:
+    """Return the running configuration, None if the guest stopped since it was listed.
+
+    libvirt then answers with the stored one; only the running one's root bears an id.
+    """
+    xml = domain.XMLDesc(binding.XML_SECURE)
+    return xml if " id='" in xml[: xml.index(">")] else None
+
+
+def _find(connection: Connection, name: str) -> Optional[Domain]:
+    try:
+        return connection.lookupByName(name)
+    except binding.Error:
+        return None
+
+
+def _read_size(domain: Optional[Domain], target: str) -> Optional[int]:
+    try:
+        return None if domain is None else domain.blockInfo(target)[0]
+    except binding.Error:
+        return None

@@ -1,0 +1,143 @@
+"""The storage driver: pools and volumes. Implements `ports.Storage`.
+
+Works by libvirt's storage API, so over a remote URI and without root. Deletes nothing but what
+`delete_partial` is told to; how a volume is made is in `clones`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Optional, Tuple
+
+from reconciler.adapters.libvirt import binding, clones
+from reconciler.adapters.libvirt.connections import STORAGE, Connections
+from reconciler.adapters.libvirt.lookup import (
+    CAPACITY,
+    find_by_path,
+    find_on_disk,
+    refresh,
+    try_refresh,
+)
+from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
+from reconciler.adapters.libvirt.qcow2 import find_obstacle
+from reconciler.adapters.libvirt.sharing import can_share
+from reconciler.adapters.libvirt.threads import map_in_threads
+from reconciler.adapters.libvirt.volumes import FILE_POOLS, read_pool_xml
+from reconciler.control.ports import Progress
+from reconciler.core.plan import CreateVolume
+from reconciler.core.world import PoolView, VolumeView
+from reconciler.errors import RefusedError, TransientError
+
+
+class LibvirtStorage:
+    """Pools and volumes through libvirt's storage driver."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Keep the connections; nothing is opened yet."""
+        self._connections = connections
+
+    def list_pools(self) -> Tuple[str, ...]:
+        """Names of the active pools."""
+        with binding.calling("listing the storage pools"):
+            pools = self._connection.listAllStoragePools(binding.LIST_ACTIVE_POOLS)
+            return tuple(sorted(one.name() for one in pools))
+
+    def read_pool(self, name: str) -> PoolView:
+        """Read a pool and its volumes; looked through anew if files came or went by hand."""
+        with binding.calling(f"storage pool {name}: reading it", binding.NO_POOL):
+            pool = self._connection.storagePoolLookupByName(name)
+            view = _try_read(pool)
+            if view is None:
+                refresh(pool)
+            elif not (self._connections.is_local and _is_stale(view) and try_refresh(pool)):
+                return view
+            return _read(pool)
+
+    def can_reflink(self, pool: PoolView, image: str) -> bool:
+        """Try whether the image at that path can be cloned into the pool by block sharing.
+
+        Nothing visible is created; False also where it cannot be tried (a remote host).
+        """
+        if pool.type not in FILE_POOLS or not self._connections.is_local:
+            return False
+        return can_share(pool.path, image) and find_obstacle(image, pool.path) is None
+
+    def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
+        """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
+        return clones.create_volume(self._connections, step, progress)
+
+    def resize_volume(self, path: str, capacity: int) -> None:
+        """Grow the volume at `path`; never shrinks."""
+        volume = find_by_path(self._connection, path)
+        with binding.calling(f"volume {path}: growing it to {capacity} bytes"):
+            now = volume.info()[CAPACITY]
+            if now > capacity:
+                raise RefusedError(
+                    f"volume {path} is {now} bytes, more than the {capacity} asked for; an image "
+                    "is never shrunk"
+                )
+            if now < capacity:
+                volume.resize(capacity)
+
+    def delete_partial(self, pool: str, name: str) -> None:
+        """Delete a volume that this product began to create and did not finish.
+
+        That it is gone already is no error.
+        """
+        doing = f"volume {pool}/{name}: deleting the unfinished copy"
+        with binding.calling(doing, binding.NO_POOL):
+            volume = find_on_disk(self._connection.storagePoolLookupByName(pool), name)
+            if volume is None:
+                return
+            try:
+                volume.delete()
+            except binding.Error as error:
+                if binding.code_of(error) != binding.OPERATION_INVALID:
+                    raise
+                # "is still being allocated" or "in use": the copy that was cut off runs on.
+                raise TransientError(f"{doing}: {binding.message_of(error)}") from error
+
+    @property
+    def _connection(self) -> Connection:
+        return self._connections.get(STORAGE)
+
+
+def _try_read(pool: Pool) -> Optional[PoolView]:
+    """Read the pool; None if one of its volumes cannot be read, as when its file went by hand."""
+    try:
+        return _read(pool)
+    except binding.Error as error:
+        if binding.is_broken(error):
+            raise
+        return None
+
+
+def _read(pool: Pool) -> PoolView:
+    volumes = map_in_threads(_volume_xml, pool.listAllVolumes())
+    return read_pool_xml(pool.XMLDesc(), [one for one in volumes if one is not None])
+
+
+def _volume_xml(volume: Volume) -> Optional[str]:
+    """Return a volume's XML; None if it was deleted since it was listed."""
+    try:
+        return volume.XMLDesc()
+    except binding.Error as error:
+        if binding.code_of(error) != binding.NO_VOLUME:
+            raise
+        return None
+
+
+def _is_stale(pool: PoolView) -> bool:
+    """Whether the pool's folder, as far as we see it, has files that libvirt has not seen.
+
+    libvirt looks through a folder when the pool starts and on request only, and that opens each
+    file; to look at the names first costs nothing.
+    """
+    if pool.type not in FILE_POOLS:
+        return False
+    try:
+        with os.scandir(pool.path) as entries:
+            files = {one.name for one in entries if one.is_file()}
+    except OSError:
+        return False
+    return not files <= set(pool.volumes)

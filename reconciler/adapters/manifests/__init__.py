@@ -1,0 +1,8 @@
+"""Manifest files: read strictly, check wholly, report every problem at once."""
+
+from __future__ import annotations
+
+from reconciler.adapters.manifests.loading import Loaded, load_manifests, read_manifests
+from reconciler.adapters.manifests.schemas import read_schema
+
+__all__ = ["Loaded", "load_manifests", "read_manifests", "read_schema"]

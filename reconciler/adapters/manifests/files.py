@@ -1,0 +1,114 @@
+"""Which files are meant by the paths on a command line, and their bytes.
+
+Every file is read whole or refused; a folder that cannot be listed is a problem, never empty.
+Nothing here knows what is in the files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import Iterator, List, Optional, Sequence, Set, Tuple
+
+from reconciler.errors import Problem
+
+SUFFIXES = (".yaml", ".yml")
+MOST_BYTES = 2**20
+
+_Identity = Tuple[int, int]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that was read. `given` is the path that led to it."""
+
+    given: str
+    name: str
+    content: bytes
+
+
+@dataclass
+class Reading:
+    """What has been found so far; a file that two paths lead to is read once."""
+
+    files: List[SourceFile] = field(default_factory=list)
+    problems: List[Problem] = field(default_factory=list)
+    # By device and inode. `told` has each given path of which something was said already.
+    seen: Set[_Identity] = field(default_factory=set)
+    told: Set[str] = field(default_factory=set)
+
+    def refuse(self, given: str, name: str, message: str) -> None:
+        """Note that a file or folder cannot be used."""
+        self.told.add(given)
+        self.problems.append(Problem(show_name(name), 0, 0, "", message))
+
+
+def read_files(paths: Sequence[str]) -> Reading:
+    """Read the given files, and the manifest files below the given folders, in order of name."""
+    reading = Reading()
+    for path in paths:
+        _visit(path, path, reading)
+    return reading
+
+
+def show_name(name: str) -> str:
+    """Return a file's name as text that can be printed, whatever bytes it has."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _visit(given: str, name: str, reading: Reading) -> None:
+    try:
+        found = os.stat(name)
+        if _is_new(given, found, reading):
+            _read(given, name, found, reading)
+    except OSError as error:
+        reading.refuse(given, name, f"cannot be read: {error.strerror or error}")
+    except ValueError:  # a NUL in the name
+        reading.refuse(given, name, "cannot be read: there is no such file name")
+
+
+def _is_new(given: str, found: os.stat_result, reading: Reading) -> bool:
+    identity = (found.st_dev, found.st_ino)
+    if identity in reading.seen:
+        reading.told.add(given)
+        return False
+    reading.seen.add(identity)
+    return True
+
+
+def _read(given: str, name: str, found: os.stat_result, reading: Reading) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        for entry in _manifest_entries(name):
+            _visit(given, entry, reading)
+    elif given != name and not stat.S_ISREG(found.st_mode):
+        reading.refuse(given, name, "cannot be read: it is not a regular file")
+    else:
+        content = _read_bounded(name, found)
+        if content is None:
+            reading.refuse(
+                given, name, "is larger than 1 MiB; a manifest file never is: split it up"
+            )
+        else:
+            reading.files.append(SourceFile(given, show_name(name), content))
+
+
+def _read_bounded(name: str, found: os.stat_result) -> Optional[bytes]:
+    """Return the bytes, or None if there are too many; a pipe has no size beforehand."""
+    if found.st_size > MOST_BYTES:
+        return None
+    with open(name, "rb", buffering=0) as file:
+        parts = [b""]
+        for part in iter(lambda: file.read(MOST_BYTES + 1), b""):
+            parts.append(part)
+            if sum(map(len, parts)) > MOST_BYTES:
+                return None
+    return b"".join(parts)
+
+
+def _manifest_entries(folder: str) -> Iterator[str]:
+    """Yield folders and manifest files; hidden ones are editors' and Git's."""
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if not name.startswith(".") and (name.endswith(SUFFIXES) or os.path.isdir(path)):
+            yield path

@@ -1,0 +1,202 @@
+"""From paths to `Desired`: every problem of every file at once, and the valid objects beside them.
+
+Only puts the steps in order: files, documents, schema, meaning, meaning together. An object with
+any problem is left out whole; a file that cannot be read leaves out all of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from reconciler.adapters.manifests.documents import Document, read_documents
+from reconciler.adapters.manifests.files import Reading, SourceFile, read_files, show_name
+from reconciler.adapters.manifests.nodes import Blot
+from reconciler.adapters.manifests.schemas import is_valid, load_schema
+from reconciler.core.document import (
+    Clash,
+    Finding,
+    build_machine,
+    build_template,
+    check_machine,
+    check_template,
+    check_together,
+    find_kind,
+    format_path,
+)
+from reconciler.core.document.prune import drop_near, prune
+from reconciler.core.document.together import Together
+from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
+from reconciler.errors import InvalidManifestError, Problem
+
+Manifest = Union[MachineManifest, TemplateManifest]
+
+# What is taken away may be required by what is around it, which then goes as well.
+_PRUNINGS = 3
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What is valid in the given paths, and what is wrong with the rest, sorted by place."""
+
+    desired: Desired
+    problems: Tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A document, where it is from, and what it means if that can be told."""
+
+    file: str
+    document: Document
+    name: Optional[Tuple[str, str]] = None
+    manifest: Optional[Manifest] = None
+    findings: Tuple[Finding, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found wrong with it alone."""
+        return self.manifest is not None and not self.findings and not self.document.blots
+
+
+def read_manifests(paths: Sequence[str]) -> Desired:
+    """Return what all the manifests want. Raises InvalidManifestError with every problem."""
+    loaded = load_manifests(paths)
+    if loaded.problems:
+        raise InvalidManifestError(loaded.problems)
+    return loaded.desired
+
+
+def load_manifests(paths: Sequence[str]) -> Loaded:
+    """Return the valid manifests and the problems of the others; raises nothing for bad input."""
+    reading = read_files(paths)
+    items, problems = _read_items(reading)
+    problems.extend(reading.problems)
+    problems.extend(_empty_paths(paths, reading, items, problems))
+    clashes, findings = check_together(_together(items))
+    problems.extend(_problem(items[one.one], _finding(one, items)) for one in clashes)
+    for number, found in findings.items():
+        problems.extend(_problem(items[number], one) for one in found)
+    bad = {one.one for one in clashes} | {one.other for one in clashes} | set(findings)
+    sound = [one for number, one in enumerate(items) if one.is_sound and number not in bad]
+    return Loaded(_desired(sound), tuple(sorted(set(problems))))
+
+
+def _read_items(reading: Reading) -> Tuple[List[Item], List[Problem]]:
+    items: List[Item] = []
+    problems: List[Problem] = []
+    for file in reading.files:
+        documents, blots = read_documents(file.content)
+        problems.extend(_blotted(file.name, one) for one in blots)
+        items.extend(_understand(file, one) for one in documents)
+    for item in items:
+        problems.extend(_blotted(item.file, one) for one in item.document.blots)
+        problems.extend(_problem(item, one) for one in item.findings)
+    return items, problems
+
+
+def _understand(file: SourceFile, document: Document) -> Item:
+    """Hold one document against its schema and its meaning."""
+    data = document.data
+    kind, findings = find_kind(data)
+    if kind is None:
+        return Item(file.name, document, findings=tuple(findings))
+    name = _name_of(kind, data)
+    place = Place(file.name, document.line, document.column)
+    if not is_valid(kind)(data):
+        findings = _explain(kind, data)
+        findings.extend(_check_rest(kind, data, findings, place))
+        return Item(file.name, document, name, findings=tuple(findings))
+    manifest, findings = _check(kind, data, place)
+    return Item(file.name, document, name, manifest, tuple(findings))
+
+
+def _check(kind: str, data: Any, place: Place) -> Tuple[Manifest, List[Finding]]:
+    """Return what a document means that fits its schema, and what is wrong with that."""
+    if kind == "Template":
+        template = build_template(data, place)
+        return template, check_template(template)
+    machine = build_machine(data, place)
+    return machine, check_machine(machine, data)
+
+
+def _check_rest(
+    kind: str, data: Any, findings: Sequence[Finding], place: Place
+) -> Sequence[Finding]:
+    """Check what the schema did not refuse, so that nobody has to come twice."""
+    rest, wrong = data, list(findings)
+    for _ in range(_PRUNINGS):
+        rest = prune(rest, wrong)
+        if is_valid(kind)(rest):
+            return drop_near(_check(kind, rest, place)[1], wrong)
+        wrong += _explain(kind, rest)
+    return []
+
+
+def _explain(kind: str, data: Mapping[str, object]) -> List[Finding]:
+    # Costs more than all the rest together, and is needed only now.
+    from reconciler.adapters.manifests.schema_errors import explain  # noqa: PLC0415
+
+    findings = explain(kind, load_schema(kind), data)
+    if not findings:
+        message = "internal error: refused without a reason; please report it with this document"
+        findings = [Finding((), message)]
+    return findings
+
+
+def _name_of(kind: str, data: Mapping[str, object]) -> Optional[Tuple[str, str]]:
+    """Return the name even of an invalid document, so that others can be held against it."""
+    metadata = data.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return (kind, name) if isinstance(name, str) else None
+
+
+def _together(items: Sequence[Item]) -> Together:
+    numbered = list(enumerate(items))
+    return Together(
+        {number: one.name for number, one in numbered if one.name is not None},
+        {number: one.manifest for number, one in numbered if one.manifest is not None},
+        frozenset(number for number, one in numbered if not one.is_sound),
+    )
+
+
+def _desired(items: Sequence[Item]) -> Desired:
+    machines: Dict[str, MachineManifest] = {}
+    templates: Dict[str, TemplateManifest] = {}
+    for item in items:
+        if isinstance(item.manifest, MachineManifest):
+            machines[item.manifest.name] = item.manifest
+        elif item.manifest is not None:
+            templates[item.manifest.name] = item.manifest
+    return Desired(
+        tuple(machines[one] for one in sorted(machines)),
+        tuple(templates[one] for one in sorted(templates)),
+    )
+
+
+def _empty_paths(
+    paths: Sequence[str], reading: Reading, items: Sequence[Item], problems: Sequence[Problem]
+) -> List[Problem]:
+    """Nothing at all in a path is a mistake, and never means that nothing is wanted."""
+    full = {one.file for one in items} | {one.file for one in problems}
+    told = {one.given for one in reading.files if one.name in full} | reading.told
+    return [
+        Problem(show_name(path), 0, 0, "", f"there are no manifests in {show_name(path)}")
+        for path in paths
+        if path not in told
+    ]
+
+
+def _blotted(file: str, one: Blot) -> Problem:
+    return Problem(file, one.line, one.column, "", one.message)
+
+
+def _problem(item: Item, finding: Finding) -> Problem:
+    line, column = item.document.locate(finding.path, at_key=finding.at_key)
+    return Problem(item.file, line, column, format_path(finding.path), finding.message)
+
+
+def _finding(clash: Clash, items: Sequence[Item]) -> Finding:
+    other = items[clash.other]
+    line, column = other.document.locate(clash.other_path)
+    return Finding(clash.path, f"{clash.message} at {other.file}:{line}:{column}")

@@ -1,0 +1,166 @@
+"""Why a document does not fit its schema, in words for people: the only importer of jsonschema.
+
+Only asked once something is known to be wrong, so it may be slow. Advice stands in the schema
+files (`errorMessage`); what the validator says by itself is for programmers and is never shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
+
+from jsonschema import Draft7Validator
+
+from reconciler.core.document import Finding, Path
+from reconciler.core.document.kinds import refuse_field, suggest
+from reconciler.core.units import suggest_size
+
+Error = Any  # a ValidationError, whose attributes each release types differently
+
+_MOST_SHOWN = 40
+_TYPE_NAMES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+}
+
+
+def explain(kind: str, schema: Mapping[str, Any], data: Any) -> List[Finding]:
+    """Return what is wrong with the data; empty if nothing is."""
+    errors = Draft7Validator(schema).iter_errors(data)
+    found = [finding for one in errors for finding in _explain(kind, one)]
+    return list(dict.fromkeys(found))
+
+
+def _explain(kind: str, error: Error) -> Iterator[Finding]:
+    if error.validator in ("anyOf", "oneOf"):
+        yield from _explain_choice(kind, error)
+    elif error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        for key in error.instance:
+            if key not in known:
+                yield refuse_field(kind, (*_path(error), key), known)
+    elif "propertyNames" in error.absolute_schema_path:
+        message = f"{_show(error.instance)} is no valid key{_advice(error)}"
+        yield Finding((*_path(error), error.instance), message, at_key=True)
+    elif error.validator == "required":
+        yield from _explain_missing(error)
+    else:
+        yield Finding(_path(error), _message(error))
+
+
+def _path(error: Error) -> Path:
+    return tuple(error.absolute_path)
+
+
+def _explain_missing(error: Error) -> Iterator[Finding]:
+    for name in error.validator_value:
+        if name not in error.instance:
+            yield Finding(_path(error), f"{name} is missing")
+
+
+def _explain_choice(kind: str, error: Error) -> Iterator[Finding]:
+    """Explain the one alternative that was meant, or what the alternatives are."""
+    meant = [errors for errors in _alternatives(error) if not _is_other_type(error, errors)]
+    if error.validator == "anyOf" and len(meant) == 1:
+        for one in meant[0]:
+            yield from _explain(kind, one)
+    else:
+        yield Finding(_path(error), _message(error))
+
+
+def _alternatives(error: Error) -> Iterable[List[Error]]:
+    groups: Dict[Any, List[Error]] = {}
+    for one in error.context:
+        groups.setdefault(one.schema_path[0], []).append(one)
+    return groups.values()
+
+
+def _is_other_type(error: Error, errors: Iterable[Error]) -> bool:
+    """Whether an alternative is for values of another type than the one that was given."""
+    depth = len(error.absolute_path)
+    return any(one.validator == "type" and len(one.absolute_path) == depth for one in errors)
+
+
+def _message(error: Error) -> str:
+    words = _WORDS.get(str(error.validator))
+    if _is_of_wrong_type(error):
+        return _wrong_type(error)
+    return words(error) if words else f"{_show(error.instance)} is not valid{_advice(error)}"
+
+
+def _is_of_wrong_type(error: Error) -> bool:
+    if error.validator == "anyOf":
+        return True
+    return error.validator == "type" or (
+        error.validator == "enum" and not isinstance(error.instance, str)
+    )
+
+
+def _wrong_type(error: Error) -> str:
+    value = error.instance
+    if value is None:
+        return f"is empty; leave the field out, or {_wanted(error)}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{_show(value)} is a bare number; {_wanted(error)}"
+    return f"{_show(value)} does not fit here; {_wanted(error)}"
+
+
+def _wanted(error: Error) -> str:
+    advice = error.schema.get("errorMessage")
+    if advice:
+        return str(advice)
+    if "enum" in error.schema:
+        return f"write one of {', '.join(error.schema['enum'])}"
+    if error.schema.get("type") == "string":
+        return "write text, in quotes if it looks like a number"
+    return f"write {_TYPE_NAMES.get(error.schema.get('type', ''), 'something else')}"
+
+
+def _advice(error: Error) -> str:
+    if error.schema.get("title") == "Size":
+        meant = suggest_size(str(error.instance))
+        if meant:
+            return f"; did you mean {meant}?"
+    advice = error.schema.get("errorMessage")
+    return f"; {advice}" if advice else ""
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _explain_enum(error: Error) -> str:
+    words: Tuple[str, ...] = tuple(error.validator_value)
+    if len(words) == 1:
+        return f"{_show(error.instance)} is not {words[0]}"
+    hint = suggest(error.instance, words)
+    return f"{_show(error.instance)} is not one of {', '.join(words)}{hint}"
+
+
+def _explain_dependencies(error: Error) -> str:
+    lacking = [
+        f"{name} has no meaning without {other}"
+        for name, others in error.validator_value.items()
+        if name in error.instance
+        for other in others
+        if other not in error.instance
+    ]
+    return "; ".join(lacking)
+
+
+_WORDS: Mapping[str, Callable[[Error], str]] = {
+    "enum": _explain_enum,
+    "oneOf": lambda error: str(error.schema.get("errorMessage", "fits no alternative, or several")),
+    "dependencies": _explain_dependencies,
+    "minimum": lambda error: f"{error.instance} is too small; at least {error.validator_value}",
+    "maximum": lambda error: f"{error.instance} is too large; at most {error.validator_value}",
+    "minItems": lambda error: f"needs at least {error.validator_value} entry",
+    "uniqueItems": lambda _: "names something twice",
+}

@@ -1,0 +1,150 @@
+"""The command line's grammar. On the start-up path: standard library only, no work."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from reconciler import __version__
+from reconciler.errors import UsageError
+
+PROGRAM = "virt-reconciler"
+
+DESCRIPTION = "Keep the virtual machines of a libvirt host as YAML manifests say."
+
+EPILOG = """\
+exit status: 0 done, or nothing to do; 1 failed; 4 refused by a safety rail;
+64 wrong usage; 65 invalid manifest. With `plan --detailed-exitcode`: 0 no change,
+2 changes, 3 changes of which one disturbs a running guest."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises instead of exiting with its own status 2."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take no abbreviated options: a script must not break when one more is added."""
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Report wrong usage."""
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    _add_common(parser, connect=None, verbose=False)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for add in (_validate, _plan, _apply, _status, _export, _adopt, _schema):
+        add(verbs)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, connect: Any, verbose: Any) -> None:
+    parser.add_argument(
+        "-c", "--connect", metavar="URI", default=connect, help="libvirt URI (default: libvirt's)"
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=verbose,
+        help="list unchanged objects too, and show what lies behind an error",
+    )
+
+
+def _verb(verbs: Any, name: str, words: str, more: str = "") -> argparse.ArgumentParser:
+    text = f"{words[0].upper()}{words[1:]}. {more}".strip()
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=text)
+    # Taken after the verb as well; SUPPRESS, so that its absence there keeps what stood before.
+    _add_common(parser, connect=argparse.SUPPRESS, verbose=argparse.SUPPRESS)
+    return parser
+
+
+def _add_paths(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="manifest file or folder")
+
+
+def _add_adopt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--adopt",
+        dest="adopt_all",
+        action="store_true",
+        help="take over every existing domain that the manifests name",
+    )
+    parser.add_argument(
+        "--adopt-only",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="take over this existing domain (may be given several times)",
+    )
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def _validate(verbs: Any) -> None:
+    parser = _verb(
+        verbs, "validate", "check manifests, without libvirt", "Reports every error at once."
+    )
+    _add_paths(parser)
+
+
+def _plan(verbs: Any) -> None:
+    parser = _verb(verbs, "plan", "show what apply would do, and change nothing")
+    _add_paths(parser)
+    _add_format(parser)
+    _add_adopt(parser)
+    parser.add_argument(
+        "--detailed-exitcode",
+        action="store_true",
+        help="exit with 2 if there are changes, 3 if one disturbs a running guest",
+    )
+
+
+def _apply(verbs: Any) -> None:
+    parser = _verb(verbs, "apply", "bring the host to what the manifests say")
+    _add_paths(parser)
+    _add_adopt(parser)
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _status(verbs: Any) -> None:
+    parser = _verb(verbs, "status", "show the conditions of owned virtual machines")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="default: all that are owned")
+    _add_format(parser)
+
+
+def _export(verbs: Any) -> None:
+    parser = _verb(verbs, "export", "write manifests of existing domains to standard output")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="domain")
+    parser.add_argument("--all", action="store_true", help="every domain of the host")
+
+
+def _adopt(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "adopt",
+        "take ownership of existing domains that are as their manifests say",
+        "Refused where the plan would change anything.",
+    )
+    parser.add_argument("names", metavar="NAME", nargs="+", help="domain")
+    parser.add_argument(
+        "-f",
+        "--manifests",
+        dest="paths",
+        metavar="PATH",
+        nargs="+",
+        required=True,
+        help="manifest files or folders that name them",
+    )
+
+
+def _schema(verbs: Any) -> None:
+    parser = _verb(verbs, "schema", "print the JSON Schema of a kind")
+    parser.add_argument("kind", metavar="KIND", help="VirtualMachine or Template")

@@ -1,0 +1,42 @@
+"""Carry out a plan with a person watching: progress, one result line for each object, the sum."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.preparing import Prepared, list_names
+from reconciler.cli.progress import LineReporter
+from reconciler.core.plan import ActionKind, Outcome
+
+
+def carry_out(prepared: Prepared, console: Console, parts: Parts) -> int:
+    """Execute the plan and return how many of its objects failed."""
+    reporter = LineReporter(console, parts.clock)
+    try:
+        outcomes = parts.execute(prepared.host, prepared.desired, prepared.plan, reporter)
+    except KeyboardInterrupt:
+        reporter.interrupted()
+        raise
+    console.line(sum_up(outcomes))
+    return sum(one.error is not None for one in outcomes)
+
+
+def sum_up(outcomes: Sequence[Outcome]) -> str:
+    """Return the last line of an apply."""
+    done = [one for one in outcomes if one.error is None]
+    failed = [one.name for one in outcomes if one.error is not None]
+    counts = [
+        f"{_count(done, ActionKind.CREATE)} created",
+        f"{_count(done, ActionKind.UPDATE)} changed",
+        f"{_count(done, ActionKind.ADOPT)} adopted",
+        f"{_count(done, ActionKind.DELETE)} deleted",
+        f"{len(failed)} failed",
+    ]
+    names = f" ({list_names(failed)})" if failed else ""
+    return f"Applied: {', '.join(counts)}{names}."
+
+
+def _count(outcomes: Sequence[Outcome], kind: ActionKind) -> int:
+    return sum(one.action is kind for one in outcomes)

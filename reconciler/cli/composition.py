@@ -1,0 +1,132 @@
+"""The composition root: which adapter stands behind which port, and nothing else.
+
+On the start-up path, so every adapter is imported by the method that needs it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Mapping, Optional, Protocol, Sequence, Tuple, Union
+
+if TYPE_CHECKING:
+    from reconciler.control.ports import Clock, Host, Reporter
+    from reconciler.core.manifest import Desired
+    from reconciler.core.plan import Outcome, Plan
+    from reconciler.core.planner import PlanOptions
+    from reconciler.core.world import Reading, Unknown
+    from reconciler.errors import Problem
+
+
+class Loaded(Protocol):
+    """Manifests that were read: what is right in them, and everything that is wrong."""
+
+    @property
+    def desired(self) -> Desired:
+        """The valid objects."""
+
+    @property
+    def problems(self) -> Tuple[Problem, ...]:
+        """Every problem, of all files."""
+
+
+class Parts(Protocol):
+    """What the verbs are made of."""
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+
+    def load(self, paths: Sequence[str]) -> Loaded:
+        """Read manifests, with every problem in them."""
+
+    def read_schema(self, kind: str) -> str:
+        """Return the JSON Schema of a kind as text. Raises UsageError for an unknown one."""
+
+    def read_revision(self, paths: Sequence[str]) -> Optional[str]:
+        """Return the Git commit that the manifests are at, None outside of Git."""
+
+    def connect(self, uri: Optional[str]) -> Host:
+        """Reach libvirt; None is libvirt's own choice."""
+
+    def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
+        """Read and understand every domain of the host."""
+
+    def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
+        """Return `size_key` → virtual size of a domain's disks, as far as known."""
+
+    def plan(self, host: Host, desired: Desired, options: PlanOptions) -> Plan:
+        """Observe the host and plan."""
+
+    def execute(
+        self, host: Host, desired: Desired, todo: Plan, report: Reporter
+    ) -> Tuple[Outcome, ...]:
+        """Carry out the plan."""
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> float:
+        """Seconds on a monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class Product:
+    """The real parts."""
+
+    clock = SystemClock()
+
+    def load(self, paths: Sequence[str]) -> Loaded:
+        """Read manifest files."""
+        from reconciler.adapters.manifests import load_manifests  # noqa: PLC0415
+
+        return load_manifests(paths)
+
+    def read_schema(self, kind: str) -> str:
+        """Read a schema that is part of the installation."""
+        from reconciler.adapters.manifests import read_schema  # noqa: PLC0415
+
+        return read_schema(kind)
+
+    def read_revision(self, paths: Sequence[str]) -> Optional[str]:
+        """Ask git."""
+        from reconciler.adapters.git_revision import read_revision  # noqa: PLC0415
+
+        return read_revision(paths)
+
+    def connect(self, uri: Optional[str]) -> Host:
+        """Connect through libvirt's own client library."""
+        from reconciler.adapters.libvirt import connect  # noqa: PLC0415
+
+        return connect(uri)
+
+    def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
+        """Read every domain; one that cannot be understood is Unknown."""
+        from reconciler.control.survey import survey  # noqa: PLC0415
+
+        return survey(host)
+
+    def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
+        """Read the sizes of a domain's disks."""
+        from reconciler.control.survey import read_sizes  # noqa: PLC0415
+
+        return read_sizes(host, reading)
+
+    def plan(self, host: Host, desired: Desired, options: PlanOptions) -> Plan:
+        """Observe, then plan."""
+        from reconciler.control.observe import observe  # noqa: PLC0415
+        from reconciler.core.planner import make_plan  # noqa: PLC0415
+
+        return make_plan(desired, observe(host, desired), options)
+
+    def execute(
+        self, host: Host, desired: Desired, todo: Plan, report: Reporter
+    ) -> Tuple[Outcome, ...]:
+        """Carry out the plan's steps."""
+        from reconciler.control.executor import execute  # noqa: PLC0415
+
+        return execute(host, desired, todo, report, self.clock)

@@ -1,0 +1,90 @@
+"""What `plan`, `apply` and `adopt` have in common: from paths to a plan, and its exit status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import FrozenSet, Optional, Sequence, Tuple
+
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.control.ports import Host
+from reconciler.core.manifest import Desired
+from reconciler.core.plan import ActionKind, Plan
+from reconciler.core.planner import PlanOptions
+from reconciler.core.render.summary import Summary
+from reconciler.core.render.values import escape
+from reconciler.errors import InvalidManifestError, Problem
+
+NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, what it was made from, and the problems of manifests that are not in it."""
+
+    host: Host
+    desired: Desired
+    plan: Plan
+    problems: Tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for; `revision`: the Git commit shall be in the plan."""
+
+    paths: Sequence[str]
+    uri: Optional[str]
+    adopt: FrozenSet[str] = frozenset()
+    adopt_all: bool = False
+    revision: bool = False
+
+
+def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
+    """Load, connect, observe, plan. Problems and what failed are told on standard error."""
+    loaded = parts.load(wish.paths)
+    desired = loaded.desired
+    if loaded.problems and not desired.machines:
+        raise InvalidManifestError(loaded.problems)
+    for problem in sorted(loaded.problems):
+        console.complain(escape(str(problem)))
+    host = parts.connect(wish.uri)
+    plan = parts.plan(host, desired, _options(wish, parts))
+    _tell_failed(plan, console)
+    return Prepared(host, desired, plan, loaded.problems)
+
+
+def _options(wish: Wish, parts: Parts) -> PlanOptions:
+    now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
+    revision = parts.read_revision(wish.paths) if wish.revision else None
+    return PlanOptions(wish.adopt, wish.adopt_all, now, revision)
+
+
+def _tell_failed(plan: Plan, console: Console) -> None:
+    failed = [one.name for one in plan.actions if one.action is ActionKind.FAILED]
+    if failed:
+        console.error(
+            f"{len(failed)} of {len(plan.actions)} could not be planned: {list_names(failed)}"
+        )
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    shown = ", ".join(escape(one) for one in names[:NAMES_SHOWN])
+    more = len(names) - NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def trouble(problems: Sequence[Problem], failed: int) -> Exit:
+    """Return the status of what went wrong: a failure outranks an invalid manifest."""
+    if failed:
+        return Exit.FAILED
+    return Exit.INVALID if problems else Exit.DONE
+
+
+def detailed(summary: Summary) -> Exit:
+    """Return the status of `--detailed-exitcode` for a plan without trouble."""
+    if summary.is_empty:
+        return Exit.DONE
+    return Exit.DISTURBING_CHANGES if summary.disturbing else Exit.CHANGES

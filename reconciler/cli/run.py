@@ -1,0 +1,78 @@
+"""Run one verb and turn whatever happens into one line and an exit status.
+
+The only place where exceptions become exit statuses. Verbs are imported when they are called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Optional, Sequence
+
+from reconciler.cli.arguments import build_parser
+from reconciler.cli.exits import Exit
+from reconciler.errors import InvalidManifestError, ReconcilerError, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.composition import Parts
+    from reconciler.cli.console import Console
+
+
+def run(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
+    """Run the command line `argv` (None: the process's own)."""
+    try:
+        status = _attempt(argv, console, parts)
+        console.out.flush()
+    except BrokenPipeError:
+        return _leave_pipe(console)
+    return status
+
+
+def _attempt(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
+    verbose = False
+    try:
+        options = build_parser().parse_args(argv)
+        verbose = options.verbose
+        return _call_verb(options, console, parts)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except ReconcilerError as error:
+        return _report(error, console, verbose=verbose)
+    except Exception:  # noqa: BLE001 - the last stop: a bug is reported as one
+        console.error("this is a bug in virt-reconciler; please report it with these lines:")
+        console.complain(traceback.format_exc().rstrip())
+        return Exit.FAILED
+
+
+def _call_verb(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    verb = importlib.import_module(f"reconciler.cli.verbs.{options.verb}")
+    return int(verb.run(options, console, parts))
+
+
+def _report(error: ReconcilerError, console: Console, *, verbose: bool) -> int:
+    if isinstance(error, InvalidManifestError):
+        from reconciler.core.render.values import escape  # noqa: PLC0415 - start-up time
+
+        for problem in error.problems:
+            console.complain(escape(str(problem)))
+        return Exit.INVALID
+    console.error(str(error))
+    if verbose and error.__cause__ is not None:
+        console.complain(f"  because: {type(error.__cause__).__name__}: {error.__cause__}")
+    if isinstance(error, UsageError):
+        return Exit.USAGE
+    return Exit.REFUSED if isinstance(error, RefusedError) else Exit.FAILED
+
+
+def _leave_pipe(console: Console) -> int:
+    """Keep the interpreter from complaining about the closed pipe when it flushes at its end."""
+    if console.out is sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.BROKEN_PIPE

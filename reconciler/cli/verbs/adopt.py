@@ -1,0 +1,62 @@
+"""`adopt`: take ownership of domains that are already as their manifests say."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import Mapping, Sequence
+
+from reconciler.cli.carrying_out import carry_out
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.preparing import Wish, list_names, prepare, trouble
+from reconciler.core.plan import Action, ActionKind, Plan
+from reconciler.core.render.text import render_text
+from reconciler.errors import RefusedError, UsageError
+
+# What an adoption itself writes; any other change means that the domain is not as wanted.
+MARK = "metadata.owner"
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Adopt the named domains, or none of them if one is not as its manifest says."""
+    names = sorted(set(options.names))
+    prepared = prepare(Wish(options.paths, options.connect, frozenset(names)), console, parts)
+    chosen = _choose(prepared.plan, names)
+    _refuse_changes(chosen, console)
+    todo = replace(prepared, plan=chosen)
+    failed = carry_out(todo, console, parts) if _has_work(chosen, console) else 0
+    return trouble(prepared.problems, failed)
+
+
+def _choose(plan: Plan, names: Sequence[str]) -> Plan:
+    """Keep the actions of the named machines."""
+    found: Mapping[str, Action] = {one.name: one for one in plan.actions}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UsageError(f"no manifest for this host names {list_names(missing)}")
+    return replace(plan, actions=tuple(found[name] for name in names))
+
+
+def _refuse_changes(plan: Plan, console: Console) -> None:
+    unfit = [one for one in plan.actions if not _is_fit(one)]
+    if not unfit:
+        return
+    console.write(render_text(replace(plan, actions=tuple(unfit)), console.style()))
+    raise RefusedError(
+        f"nothing was adopted: not as their manifests say: {list_names([x.name for x in unfit])}; "
+        "change the manifests, or use `apply --adopt` to adopt and change"
+    )
+
+
+def _is_fit(action: Action) -> bool:
+    if action.action is ActionKind.ADOPT:
+        return all(one.path == MARK for one in action.changes)
+    return action.action is ActionKind.NONE
+
+
+def _has_work(plan: Plan, console: Console) -> bool:
+    for action in plan.actions:
+        if action.action is ActionKind.NONE:
+            console.line(f"{action.name}: is owned already")
+    return any(one.steps for one in plan.actions)

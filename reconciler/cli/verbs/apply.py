@@ -1,0 +1,53 @@
+"""`apply`: plan, show, ask, carry out, say how it ended.
+
+One machine that fails never keeps the others from being done; the exit status says that one did.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.carrying_out import carry_out
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
+from reconciler.core.render.summary import Summary, summarise
+from reconciler.core.render.text import render_text
+from reconciler.errors import UsageError
+
+QUESTION = "Apply these changes? [y/N] "
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Apply the manifests, asking first unless `--yes`."""
+    adopt = frozenset(options.adopt_only)
+    wish = Wish(options.paths, options.connect, adopt, options.adopt_all)
+    prepared = prepare(wish, console, parts)
+    summary = summarise(prepared.plan)
+    console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
+    if not summary.todo:
+        return _do_nothing(prepared, summary, console)
+    if not options.yes and not _is_wanted(console):
+        console.line("Nothing was applied.")
+        return Exit.FAILED
+    console.line()
+    failed = carry_out(prepared, console, parts)
+    return _status(prepared, summary, failed)
+
+
+def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:
+    if summary.withheld:
+        console.line("Nothing to apply: all that differs is withheld.")
+    return _status(prepared, summary, 0)
+
+
+def _is_wanted(console: Console) -> bool:
+    if not console.can_ask():
+        raise UsageError("nothing was applied: there is no terminal to ask on; say --yes to apply")
+    return console.ask(QUESTION) in ("y", "yes")
+
+
+def _status(prepared: Prepared, summary: Summary, failed: int) -> int:
+    status = trouble(prepared.problems, failed + summary.failed)
+    return Exit.REFUSED if status is Exit.DONE and summary.foreign else status

@@ -1,0 +1,16 @@
+"""`schema`: print the JSON Schema of a kind, for editors and other tools."""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Print the schema as it is installed."""
+    text = parts.read_schema(options.kind)
+    console.write(text if text.endswith("\n") else f"{text}\n")
+    return Exit.DONE

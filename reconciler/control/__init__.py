@@ -1,0 +1,1 @@
+"""One pass over the objects: observe, plan, execute, verify. Knows ports, never adapters."""

@@ -1,0 +1,98 @@
+"""Carry out a plan: its steps, in order, and nothing else.
+
+Each action is checked against the world it was planned for, carried out, verified by reading it
+back, and undone as far as it can be when a step fails. One failed action never stops the others.
+"""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.steps import Undo, Work, perform, read_former
+from reconciler.control.verify import refuse_lost_edits, verify
+from reconciler.core import plan
+from reconciler.core.domain import digest
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.plan import Action, Outcome, Plan
+from reconciler.core.world import DomainView, GuestState
+from reconciler.errors import ReconcilerError, RefusedError
+
+# From the first of these on an action is not undone: the object is as it was asked for.
+COMMITTING = (plan.SetAutostart, plan.Shutdown, plan.Start)
+
+
+def execute(
+    host: Host, desired: Desired, todo: Plan, report: Reporter, clock: Clock
+) -> Tuple[Outcome, ...]:
+    """Carry out every action that has steps, and return how each ended."""
+    manifests = {one.name: one for one in desired.machines}
+    return tuple(
+        _execute_one(host, manifests[action.name], desired, action, report, clock)
+        for action in todo.actions
+        if action.steps
+    )
+
+
+def _execute_one(
+    host: Host,
+    manifest: MachineManifest,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+) -> Outcome:
+    report.started(action)
+    try:
+        former = _refuse_moved(host, action)
+        work = Work(host, clock, action.name, former, report.progress)
+        _carry_out(work, manifest, action)
+        pending = verify(work, manifest, desired, action)
+        outcome = Outcome(action.name, action.action, None, pending)
+    except ReconcilerError as error:
+        outcome = Outcome(action.name, action.action, str(error))
+    report.finished(outcome)
+    return outcome
+
+
+def _refuse_moved(host: Host, action: Action) -> DomainView | None:
+    """Return the domain as it is now, or refuse: the plan was made for another world."""
+    former = read_former(host, action.name)
+    found = None if former is None else digest(former.persistent_xml)
+    if found != action.before.definition:
+        happened = "is gone" if former is None else "was changed or made"
+        raise RefusedError(f"the domain {happened} since the plan was made; plan again")
+    if former is not None and (former.state is GuestState.RUNNING) != action.before.running:
+        raise RefusedError(f"the guest is {former.state.value} now, not as planned; plan again")
+    return former
+
+
+def _carry_out(work: Work, manifest: MachineManifest, action: Action) -> None:
+    undo: List[Tuple[str, Undo]] = []
+    try:
+        for step in action.steps:
+            if isinstance(step, COMMITTING):
+                undo.clear()
+            taken_back = perform(work, step)
+            if taken_back is not None:
+                undo.append((type(step).__name__, taken_back))
+            if isinstance(step, plan.Define):
+                refuse_lost_edits(work, manifest, action, step.xml)
+    except ReconcilerError as error:
+        raise type(error)(f"{error}{_take_back(undo)}") from error
+    except (Exception, KeyboardInterrupt):
+        # Ctrl-C, or a fault of our own: the object is not left half done, and it is not hidden.
+        _take_back(undo)
+        raise
+
+
+def _take_back(undo: List[Tuple[str, Undo]]) -> str:
+    """Undo in reverse order; stop at the first that fails, and say what is left."""
+    if not undo:
+        return ""
+    for name, one in reversed(undo):
+        try:
+            one()
+        except ReconcilerError as error:
+            return f"; undoing {name} failed too, and what came before it was left: {error}"
+    return "; everything was put back as it was"

@@ -1,0 +1,169 @@
+"""Read what a plan of these manifests depends on, and nothing else, into one `World`.
+
+Reads only. What cannot be read becomes `Unknown` for the object that it concerns; only the list
+of domains itself must succeed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar, Union
+
+from reconciler.control.ports import Host
+from reconciler.core import needs as need
+from reconciler.core.domain import read_machine, read_owner
+from reconciler.core.manifest import Desired
+from reconciler.core.model import Machine, Power
+from reconciler.core.needs import Needs, Readings
+from reconciler.core.planning.sources import template_image
+from reconciler.core.world import DomainView, GuestState, PoolView, Reading, Unknown, World
+from reconciler.core.xmltree import parse
+from reconciler.errors import ReconcilerError, TerminalError
+
+Views = Mapping[str, Union[DomainView, Unknown]]
+T = TypeVar("T")
+
+
+def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> World:
+    """Return the world as the plan needs it; `views` are domains that were read already."""
+    found = host.domains.list_domains() if views is None else views
+    readings = _read_sizes(host, desired, _understand(found, _named(desired)))
+    needs = need.find_needs(desired, readings)
+    world = World(
+        host=host.domains.host,
+        uri=host.domains.uri,
+        domains=readings,
+        networks=host.networks.list_networks() if needs.networks else {},
+        pools=_read_pools(host, needs),
+        machines={one: _try(host.domains.read_caps, one) for one in sorted(needs.machines)},
+        claims=_find_claims(found, readings) if needs.claims else {},
+    )
+    return replace(world, reflinks=_try_reflinks(host, desired, world))
+
+
+def read(view: DomainView) -> Reading:
+    """Understand a domain's XML."""
+    root = parse(view.persistent_xml)
+    live = parse(view.live_xml) if view.live_xml else None
+    return Reading(
+        view,
+        _complete(read_machine(root), view),
+        None if live is None else _complete(read_machine(live), view),
+        read_owner(root),
+    )
+
+
+def _complete(machine: Machine, view: DomainView) -> Machine:
+    """Add what libvirt keeps outside the XML."""
+    power = Power.RUNNING if view.state is GuestState.RUNNING else Power.STOPPED
+    sizes = view.disk_sizes
+    disks = tuple(replace(one, size=sizes.get(need.size_key(one))) for one in machine.disks or ())
+    return replace(machine, power=power, autostart=view.autostart, disks=disks)
+
+
+def _named(desired: Desired) -> FrozenSet[str]:
+    machines = frozenset(one.name for one in desired.machines)
+    return machines | need.find_template_domains(desired)
+
+
+def _understand(views: Views, names: FrozenSet[str]) -> Readings:
+    return {
+        name: view if isinstance(view, Unknown) else _understand_one(view)
+        for name, view in views.items()
+        if name in names
+    }
+
+
+def _understand_one(view: DomainView) -> Union[Reading, Unknown]:
+    return _try(read, view)
+
+
+def _read_sizes(host: Host, desired: Desired, readings: Readings) -> Readings:
+    """Ask for the sizes of managed disks only, and read those domains with them."""
+    targets = need.find_sizes(desired, readings)
+    if not targets:
+        return readings
+    sizes = host.domains.read_disk_sizes(targets)
+    return {
+        name: one if isinstance(one, Unknown) else _resize(one, sizes.get(name, {}))
+        for name, one in readings.items()
+    }
+
+
+def _resize(reading: Reading, sizes: Mapping[str, int]) -> Reading:
+    view = replace(reading.view, disk_sizes=sizes)
+    return replace(
+        reading,
+        view=view,
+        persistent=_complete(reading.persistent, view),
+        live=reading.live and _complete(reading.live, view),
+    )
+
+
+def _read_pools(host: Host, needs: Needs) -> Mapping[str, Union[PoolView, Unknown]]:
+    """Read the pools that are asked for, and say of each that is not active what there is."""
+    if not (needs.pools or needs.all_pools):
+        return {}
+    active = host.storage.list_pools()
+    absent = Unknown(f"no active pool of that name; active here: {', '.join(active) or 'none'}")
+    wanted = needs.pools.union(active if needs.all_pools else ())
+    return {
+        name: _try(host.storage.read_pool, name) if name in active else absent
+        for name in sorted(wanted)
+    }
+
+
+def _try(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
+    """Call, and keep a failure as a value: it concerns one object, not the pass."""
+    try:
+        return call(*arguments)
+    except ReconcilerError as error:
+        return Unknown(str(error))
+
+
+def _find_claims(views: Views, readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
+    """Return who holds each UUID, MAC and writable image of the host, ours or not."""
+    claims: Dict[Tuple[str, str], List[str]] = {}
+    for name, view in sorted(views.items()):
+        reading = readings.get(name) or (
+            view if isinstance(view, Unknown) else _understand_one(view)
+        )
+        if isinstance(reading, Reading):
+            for key in sorted(_claims_of(reading)):
+                claims.setdefault(key, []).append(name)
+    return {key: tuple(names) for key, names in claims.items()}
+
+
+def _claims_of(reading: Reading) -> set[Tuple[str, str]]:
+    claims = {("uuid", reading.view.uuid)}
+    for machine in (reading.persistent, reading.live):
+        if machine is not None:
+            claims |= {("mac", one.mac) for one in machine.interfaces or () if one.mac}
+            claims |= {
+                ("source", one.source)
+                for one in machine.disks or ()
+                if one.source and not one.readonly
+            }
+    return claims
+
+
+def _try_reflinks(host: Host, desired: Desired, world: World) -> FrozenSet[Tuple[str, str]]:
+    """Try block sharing for each template and pool that a new disk would pair."""
+    found = set()
+    for pool_name, template_name in need.clones_by_sharing(desired, world.domains):
+        pool = world.pools.get(pool_name)
+        image = _image(desired, world, template_name)
+        if isinstance(pool, PoolView) and image and host.storage.can_reflink(pool, image):
+            found.add((pool_name, image))
+    return frozenset(found)
+
+
+def _image(desired: Desired, world: World, name: str) -> Optional[str]:
+    """Return the template's image; what is wrong with it is the planner's to say."""
+    template = desired.template(name)
+    if template is None:
+        return None
+    try:
+        return template_image(template, world, "").path
+    except TerminalError:
+        return None

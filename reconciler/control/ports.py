@@ -1,0 +1,155 @@
+"""What the control room needs from the outside, as Protocols.
+
+Every method may raise `TransientError` (libvirt away, a call timed out), `NotFoundError` (libvirt
+said that there is no such object) and `TerminalError` (libvirt refused). Sizes are bytes unless a
+name says KiB; times are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Mapping, Protocol, Tuple, Union
+
+from reconciler.core.plan import Action, CreateVolume, Outcome
+from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown, VolumeView
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, bytes done, bytes in all) a few times a second while something long runs."""
+
+
+class Domains(Protocol):
+    """The hypervisor driver: domains and what it can do."""
+
+    @property
+    def uri(self) -> str:
+        """The connection's URI, as libvirt reports it."""
+
+    @property
+    def host(self) -> str:
+        """The host's name."""
+
+    def list_domains(self) -> Mapping[str, Union[DomainView, Unknown]]:
+        """Read every domain of the host, without disk sizes."""
+
+    def read_domain(self, name: str) -> DomainView:
+        """Read one domain anew. Raises NotFoundError only when libvirt says it is not there."""
+
+    def read_disk_sizes(
+        self, disks: Mapping[str, Tuple[str, ...]]
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Return domain → disk → virtual size, for the paths or targets asked for.
+
+        What cannot be read lacks.
+        """
+
+    def read_caps(self, machine: str) -> MachineCaps:
+        """Ask what the host offers for a machine type (`""`: its default)."""
+
+    def define(self, xml: str) -> None:
+        """Store a definition (validated against libvirt's schema)."""
+
+    def undefine_new(self, name: str) -> None:
+        """Take back a definition that this very action created; NVRAM and TPM state with it."""
+
+    def attach(self, name: str, xml: str) -> None:
+        """Plug a device into the running guest."""
+
+    def update(self, name: str, xml: str) -> None:
+        """Change a device of the running guest."""
+
+    def detach(self, name: str, xml: str) -> None:
+        """Ask the running guest to let a device go; returns before it did."""
+
+    def set_vcpus(self, name: str, count: int) -> None:
+        """Set the running guest's online processors."""
+
+    def set_memory(self, name: str, kib: int) -> None:
+        """Set the running guest's balloon target."""
+
+    def set_autostart(self, name: str, enabled: bool) -> None:  # noqa: FBT001 - libvirt's own shape
+        """Start the domain with the host, or not."""
+
+    def set_metadata(self, name: str, xml: str, live: bool) -> None:  # noqa: FBT001
+        """Write our metadata element, persistent and, where asked, live."""
+
+    def resize_block(self, name: str, target: str, capacity: int) -> None:
+        """Grow a disk under the running guest."""
+
+    def start(self, name: str) -> None:
+        """Start a domain that is off."""
+
+    def shut_down(self, name: str) -> None:
+        """Ask the guest to shut down, through its agent, else by ACPI; returns at once."""
+
+    def power_off(self, name: str) -> None:
+        """Cut the power. Only ever where the manifest allows it."""
+
+
+class Storage(Protocol):
+    """The storage driver."""
+
+    def read_pool(self, name: str) -> PoolView:
+        """Read a pool and its volumes."""
+
+    def can_reflink(self, pool: PoolView, image: str) -> bool:
+        """Try whether the image at that path can be cloned into the pool by block sharing.
+
+        Nothing visible is created; False also where it cannot be tried (a remote host).
+        """
+
+    def list_pools(self) -> Tuple[str, ...]:
+        """Names of the active pools."""
+
+    def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
+        """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
+
+    def resize_volume(self, path: str, capacity: int) -> None:
+        """Grow the volume at `path`; never shrinks."""
+
+    def delete_partial(self, pool: str, name: str) -> None:
+        """Delete a volume that this product began to create and did not finish."""
+
+
+class Networks(Protocol):
+    """The network driver."""
+
+    def list_networks(self) -> Mapping[str, bool]:
+        """Names of all networks, and whether each is active."""
+
+
+class Reporter(Protocol):
+    """Whom the executor tells how far it is."""
+
+    def started(self, action: Action) -> None:
+        """Say that work on an object begins."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say how many bytes of a long copy are done."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Say how an object's action ended."""
+
+
+class Clock(Protocol):
+    """Time, so that waiting can be tested without waiting."""
+
+    def now(self) -> float:
+        """Seconds on a monotonic clock."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Host(Protocol):
+    """One libvirt host: its drivers, each on a connection of its own."""
+
+    @property
+    def domains(self) -> Domains:
+        """The hypervisor driver."""
+
+    @property
+    def storage(self) -> Storage:
+        """The storage driver."""
+
+    @property
+    def networks(self) -> Networks:
+        """The network driver."""

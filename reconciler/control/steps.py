@@ -1,0 +1,183 @@
+"""Carry out one step of a plan through the ports, and know how to take it back.
+
+A table: step type → function. A function performs its step and returns how to undo it, or None
+where there is nothing to undo or it must not be undone (a grown disk, a started guest).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Optional, Set, Type
+
+from reconciler.control.ports import Clock, Host, Progress
+from reconciler.core import plan
+from reconciler.core.domain import read_machine
+from reconciler.core.model import Machine
+from reconciler.core.world import DomainView, GuestState
+from reconciler.core.xmltree import parse
+from reconciler.errors import NotFoundError, TransientError
+
+Undo = Callable[[], None]
+
+DETACH_LIMIT = 20.0  # seconds; a guest's driver needs about one
+ASK_AGAIN = 10.0  # seconds; a guest that is still booting loses the first power-button press
+POLL = 0.25  # seconds
+
+
+@dataclass(frozen=True)
+class Work:
+    """One action in progress: on which domain, and the domain as it was before (None: absent)."""
+
+    host: Host
+    clock: Clock
+    name: str
+    former: Optional[DomainView]
+    progress: Progress
+
+
+def perform(work: Work, step: plan.Step) -> Optional[Undo]:
+    """Carry out a step and return how to take it back."""
+    return PERFORM[type(step)](work, step)
+
+
+def _create_volume(work: Work, step: plan.CreateVolume) -> Undo:
+    work.host.storage.create_volume(step, work.progress)
+    return lambda: work.host.storage.delete_partial(step.pool, step.name)
+
+
+def _delete_partial(work: Work, step: plan.DeletePartial) -> None:
+    work.host.storage.delete_partial(step.pool, step.name)
+
+
+def _resize_volume(work: Work, step: plan.ResizeVolume) -> None:
+    work.host.storage.resize_volume(step.path, step.capacity)
+
+
+def _block_resize(work: Work, step: plan.BlockResize) -> None:
+    work.host.domains.resize_block(work.name, step.target, step.capacity)
+
+
+def _define(work: Work, step: plan.Define) -> Undo:
+    work.host.domains.define(step.xml)
+    return lambda: restore(work)
+
+
+def restore(work: Work) -> None:
+    """Put the former definition back, or take the new one away where there was none."""
+    if work.former is None:
+        work.host.domains.undefine_new(work.name)
+    else:
+        work.host.domains.define(work.former.persistent_xml)
+
+
+def _attach(work: Work, step: plan.AttachDevice) -> Undo:
+    work.host.domains.attach(work.name, step.xml)
+    return lambda: _detach(work, plan.DetachDevice(step.path, step.xml))
+
+
+def _update(work: Work, step: plan.UpdateDevice) -> None:
+    work.host.domains.update(work.name, step.xml)
+
+
+def _detach(work: Work, step: plan.DetachDevice) -> None:
+    work.host.domains.detach(work.name, step.xml)
+    if not wait_until(work.clock, DETACH_LIMIT, lambda: not _is_plugged(work, step.xml)):
+        raise TransientError(
+            f"{step.path}: the guest did not let the device go within {DETACH_LIMIT:.0f} s"
+        )
+
+
+def _is_plugged(work: Work, xml: str) -> bool:
+    """Whether the running guest still has the device, known by its target or its MAC."""
+    device = parse(xml)
+    places = (*device.findall("target"), *device.findall("mac"))
+    keys = {one.get("dev") or one.get("address") for one in places} - {None}
+    live = work.host.domains.read_domain(work.name).live_xml
+    return live is not None and bool(keys & _plugged_keys(read_machine(parse(live))))
+
+
+def _plugged_keys(machine: Machine) -> Set[Optional[str]]:
+    keys = {one.target for one in machine.disks or ()}
+    keys |= {one.target for one in machine.cdroms or ()}
+    return keys | {one.mac for one in machine.interfaces or ()}
+
+
+def _set_vcpus(work: Work, step: plan.SetVcpus) -> None:
+    work.host.domains.set_vcpus(work.name, step.count)
+
+
+def _set_memory(work: Work, step: plan.SetMemory) -> None:
+    work.host.domains.set_memory(work.name, step.kib)
+
+
+def _set_autostart(work: Work, step: plan.SetAutostart) -> None:
+    work.host.domains.set_autostart(work.name, step.enabled)
+
+
+def _set_metadata(work: Work, step: plan.SetMetadata) -> Undo:
+    work.host.domains.set_metadata(work.name, step.xml, step.live)
+    return lambda: restore(work)
+
+
+def _start(work: Work, step: plan.Start) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.start(work.name)
+
+
+def _shut_down(work: Work, step: plan.Shutdown) -> None:
+    """Ask, ask again, wait; cut the power only where the manifest says so."""
+    deadline = work.clock.now() + step.timeout
+    while not _is_off(work):
+        if work.clock.now() >= deadline:
+            _give_up(work, step)
+            return
+        work.host.domains.shut_down(work.name)
+        wait_until(work.clock, min(ASK_AGAIN, deadline - work.clock.now()), lambda: _is_off(work))
+
+
+def _give_up(work: Work, step: plan.Shutdown) -> None:
+    if not step.force:
+        raise TransientError(
+            f"the guest did not shut down within {step.timeout} s and goes on running; what was "
+            "stored takes hold at its next cold start (lifecycle.forceOff would allow a hard stop)"
+        )
+    work.host.domains.power_off(work.name)
+
+
+def _is_off(work: Work) -> bool:
+    return work.host.domains.read_domain(work.name).state is GuestState.OFF
+
+
+def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:
+    """Poll until the condition holds; return whether it did within `limit` seconds."""
+    deadline = clock.now() + limit
+    while not condition():
+        if clock.now() >= deadline:
+            return False
+        clock.sleep(POLL)
+    return True
+
+
+def read_former(host: Host, name: str) -> Optional[DomainView]:
+    """Read a domain; None only when libvirt says that there is none."""
+    try:
+        return host.domains.read_domain(name)
+    except NotFoundError:
+        return None
+
+
+PERFORM: Mapping[Type[Any], Callable[[Work, Any], Optional[Undo]]] = {
+    plan.CreateVolume: _create_volume,
+    plan.DeletePartial: _delete_partial,
+    plan.ResizeVolume: _resize_volume,
+    plan.BlockResize: _block_resize,
+    plan.Define: _define,
+    plan.AttachDevice: _attach,
+    plan.UpdateDevice: _update,
+    plan.DetachDevice: _detach,
+    plan.SetVcpus: _set_vcpus,
+    plan.SetMemory: _set_memory,
+    plan.SetAutostart: _set_autostart,
+    plan.SetMetadata: _set_metadata,
+    plan.Start: _start,
+    plan.Shutdown: _shut_down,
+}

@@ -1,0 +1,75 @@
+"""Read back what was done: the promise that after an apply the next plan is empty."""
+
+from __future__ import annotations
+
+from typing import FrozenSet, Tuple
+
+from reconciler.control.observe import observe
+from reconciler.control.steps import Work, wait_until
+from reconciler.core.diff import compare
+from reconciler.core.domain import read_machine
+from reconciler.core.domain.overlays import compare_overlays
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.match import align
+from reconciler.core.plan import Action, ActionKind, Change, Effect
+from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.xmltree import parse
+from reconciler.errors import NotFoundError, TerminalError
+
+SETTLE_LIMIT = 30.0  # seconds that a balloon or a device may take to follow
+
+
+def refuse_lost_edits(work: Work, manifest: MachineManifest, action: Action, xml: str) -> None:
+    """Raise TerminalError if libvirt's stored definition lacks what `xml` was to put there."""
+    kept = work.host.domains.read_domain(work.name).persistent_xml
+    wanted = align(manifest.machine, read_machine(parse(xml)))
+    found = align(wanted, read_machine(parse(kept)))
+    lost = compare(wanted, found) + compare_overlays(kept, manifest.machine.overlays)
+    paths = {one.path for one in lost} & _promised(action.changes)
+    if paths:
+        raise TerminalError(f"libvirt did not keep {', '.join(sorted(paths))} as it was stored")
+
+
+def _promised(changes: Tuple[Change, ...]) -> FrozenSet[str]:
+    return frozenset(one.path for one in changes if one.effect is not Effect.WITHHELD)
+
+
+def verify(
+    work: Work, manifest: MachineManifest, desired: Desired, done: Action
+) -> Tuple[str, ...]:
+    """Plan the machine anew and return what waits for its next cold start.
+
+    Raises TerminalError naming what is still different after a while.
+    """
+    live = frozenset(one.path for one in done.changes if one.effect is Effect.LIVE)
+    last = [_plan_again(work, manifest, desired)]
+
+    def is_settled() -> bool:
+        last[0] = _plan_again(work, manifest, desired)
+        return not _left(last[0], live)
+
+    if _left(last[0], live) and not wait_until(work.clock, SETTLE_LIMIT, is_settled):
+        raise TerminalError(f"not as planned after all: {'; '.join(_left(last[0], live))}")
+    return last[0].pending
+
+
+def _plan_again(work: Work, manifest: MachineManifest, desired: Desired) -> Action:
+    alone = Desired((manifest,), desired.templates)
+    try:
+        views = {work.name: work.host.domains.read_domain(work.name)}
+    except NotFoundError as error:
+        raise TerminalError("the domain vanished while it was worked on") from error
+    world = observe(work.host, alone, views)
+    return plan_machine(manifest, alone, world, PlanOptions())
+
+
+def _left(action: Action, live: FrozenSet[str]) -> Tuple[str, ...]:
+    """Return what differs, and what was promised live and the guest has not followed in."""
+    if action.action is ActionKind.FAILED:
+        return (action.reason,)
+    slow = sorted(live.intersection(action.pending))
+    return tuple(f"the guest does not follow in {path}" for path in slow) + tuple(
+        f"{one.path} is {one.observed}, not {one.desired}"
+        for one in action.changes
+        if one.effect is not Effect.WITHHELD
+    )

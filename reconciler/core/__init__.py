@@ -1,0 +1,1 @@
+"""Pure: values and functions. No I/O, no clock, no environment, no global state."""

@@ -1,0 +1,95 @@
+"""Compare two machines field by field.
+
+Only what the desired side says is compared: `None` there is not managed. Devices are compared by
+name, so both sides must have been aligned first (see `match`). No meaning is attached to a
+difference here; that is the effect table's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from typing import Any, Iterator, Optional, Tuple, Union
+
+from reconciler.core.model import Cdrom, Disk, Interface, Machine
+from reconciler.core.plan import Value
+
+Device = Union[Disk, Cdrom, Interface]
+
+
+class Kind(Enum):
+    """How the two sides differ."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    CHANGE = "change"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One differing field or device.
+
+    `field` is the table's name of it (`disks[].bus`), `device` the device's name (`root`) or
+    None. For ADD, `item` is the desired device; for REMOVE the observed one; for a CHANGE inside a
+    device the observed one.
+    """
+
+    field: str
+    kind: Kind
+    observed: Value = None
+    desired: Value = None
+    device: Optional[str] = None
+    item: Optional[Device] = None
+
+    @property
+    def path(self) -> str:
+        """The path people read: `disks[root].bus`."""
+        return self.field if self.device is None else self.field.replace("[]", f"[{self.device}]")
+
+    @property
+    def leaf(self) -> str:
+        """The last part of the field: `bus` of `disks[].bus`."""
+        return self.field.rsplit(".", 1)[-1]
+
+
+def compare(desired: Machine, observed: Machine) -> Tuple[Difference, ...]:
+    """Return what must change in `observed` to be as `desired` says, in the model's order."""
+    return tuple(_differences("", desired, observed, None, None))
+
+
+def _differences(
+    prefix: str, desired: Any, observed: Any, device: Optional[str], item: Optional[Device]
+) -> Iterator[Difference]:
+    for one in fields(desired):
+        if one.name == "name" or not one.metadata.get("compared", True):
+            continue
+        want = getattr(desired, one.name)
+        have = getattr(observed, one.name, None)
+        path = f"{prefix}{one.name}"
+        if want is None or want == have:
+            continue
+        if isinstance(want, tuple):
+            yield from _devices(f"{path}[]", want, have or ())
+        elif is_dataclass(want):
+            yield from _differences(f"{path}.", want, have, device, item)
+        else:
+            yield Difference(path, Kind.CHANGE, _plain(have), _plain(want), device, item)
+
+
+def _devices(
+    path: str, desired: Tuple[Device, ...], observed: Tuple[Device, ...]
+) -> Iterator[Difference]:
+    have = {one.name: one for one in observed}
+    wanted = {one.name for one in desired}
+    for one in observed:
+        if one.name not in wanted:
+            yield Difference(path, Kind.REMOVE, one.name, None, one.name, one)
+    for one in desired:
+        if one.name not in have:
+            yield Difference(path, Kind.ADD, None, one.name, one.name, one)
+        else:
+            yield from _differences(f"{path}.", one, have[one.name], one.name, have[one.name])
+
+
+def _plain(value: Union[Value, Enum]) -> Value:
+    return str(value.value) if isinstance(value, Enum) else value

@@ -1,0 +1,146 @@
+"""Values out of a document that the schema has passed. Builds, never judges."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Mapping, Optional, Tuple
+
+from reconciler.core.document.devices import (
+    build_cdrom,
+    build_disk,
+    build_interface,
+    build_number,
+    build_size,
+)
+from reconciler.core.manifest import Lifecycle, MachineManifest, Place, TemplateManifest, Window
+from reconciler.core.model import Cpus, Disruption, Machine, Memory, Overlay, Power
+from reconciler.core.units import parse_duration
+
+Data = Mapping[str, Any]
+
+GENERATION_DIGITS = 12
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_CPU_NUMBERS = ("count", "maximum", "sockets", "cores", "threads")
+_POWER: Mapping[Optional[str], Optional[Power]] = {
+    "running": Power.RUNNING,
+    "stopped": Power.STOPPED,
+    "unmanaged": None,
+    None: None,
+}
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def build_machine(data: Data, place: Place) -> MachineManifest:
+    """Return the manifest of a VirtualMachine document."""
+    spec, labels = data["spec"], data["metadata"].get("labels", {})
+    text = _canonical(spec)
+    return MachineManifest(
+        machine=_machine(data["metadata"]["name"], spec),
+        generation=_generation(text, labels),
+        spec=text,
+        place=place,
+        lifecycle=_lifecycle(spec.get("lifecycle", {})),
+        labels=labels,
+        host=spec.get("placement", {}).get("host"),
+        required_daemons=tuple(spec.get("requiredDaemons", ())),
+    )
+
+
+def build_template(data: Data, place: Place) -> TemplateManifest:
+    """Return the manifest of a Template document."""
+    spec = data["spec"]
+    return TemplateManifest(
+        name=data["metadata"]["name"],
+        place=place,
+        domain=spec.get("domain"),
+        disk=spec.get("disk"),
+        pool=spec.get("pool"),
+        volume=spec.get("volume"),
+        image=spec.get("image"),
+        os=spec.get("os"),
+        generalized=_generalized(spec.get("generalized")),
+        linked_clones=spec.get("linkedClones", False),
+    )
+
+
+def _generation(spec: str, labels: Data) -> str:
+    """Return a digest of the canonical `{labels, spec}`, of which the text of spec is known."""
+    text = f'{{"labels":{_canonical(labels)},"spec":{spec}}}'
+    return hashlib.sha256(text.encode()).hexdigest()[:GENERATION_DIGITS]
+
+
+def _machine(name: str, spec: Data) -> Machine:
+    get = spec.get
+    return Machine(
+        name=name,
+        uuid=_lower(get("uuid")),
+        os=get("os"),
+        power=_POWER[get("power")],
+        autostart=get("autostart"),
+        machine=get("machine"),
+        firmware=get("firmware"),
+        cpus=_cpus(get("cpus")),
+        memory=_memory(get("memory")),
+        disks=_each(build_disk, get("disks")),
+        cdroms=_each(build_cdrom, get("cdroms")),
+        interfaces=_each(build_interface, get("interfaces")),
+        guest_agent=get("guestAgent"),
+        console=get("console"),
+        graphics=get("graphics"),
+        video=get("video"),
+        rng=get("rng"),
+        tpm=get("tpm"),
+        overlays=tuple(_overlay(one) for one in get("xml", ())),
+    )
+
+
+def _each(build: Any, items: Optional[Any]) -> Any:
+    return None if items is None else tuple(map(build, items))
+
+
+def _lower(text: Optional[str]) -> Optional[str]:
+    return None if text is None else text.lower()
+
+
+def _cpus(data: Any) -> Optional[Cpus]:
+    if data is None:
+        return None
+    if not isinstance(data, dict):
+        return Cpus(count=int(data))
+    numbers = {key: build_number(data.get(key)) for key in _CPU_NUMBERS}
+    return Cpus(mode=data.get("mode"), model=data.get("model"), **numbers)
+
+
+def _memory(data: Any) -> Optional[Memory]:
+    if data is None:
+        return None
+    given = {"size": data} if isinstance(data, str) else data
+    return Memory(build_size(given.get("size")), build_size(given.get("maximum")))
+
+
+def _overlay(data: Data) -> Overlay:
+    return Overlay(data["xpath"], data.get("fragment", ""), "absent" not in data)
+
+
+def _lifecycle(data: Data) -> Lifecycle:
+    plain = Lifecycle()
+    return Lifecycle(
+        disruption=Disruption(data.get("disruption", plain.disruption.value)),
+        deletion=data.get("deletion", plain.deletion),
+        windows=tuple(_window(one) for one in data.get("windows", ())),
+        shutdown_timeout=parse_duration(data.get("shutdownTimeout", f"{plain.shutdown_timeout}s")),
+        force_off=data.get("forceOff", plain.force_off),
+    )
+
+
+def _window(data: Data) -> Window:
+    hours, minutes = data["start"].split(":")
+    days: Tuple[int, ...] = tuple(sorted(_DAYS.index(one) for one in data["days"]))
+    return Window(days, int(hours) * 60 + int(minutes), parse_duration(data["duration"]) // 60)
+
+
+def _generalized(data: Any) -> Optional[str]:
+    if not isinstance(data, dict):
+        return data if data is None else str(data)
+    return f"{data['how']}, {data['when']}" if "when" in data else str(data["how"])

@@ -1,0 +1,56 @@
+"""Which kinds and fields there are, and which are still to come.
+
+The tables are the only place that knows what this version does not support yet.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Iterable, List, Mapping, Optional, Tuple
+
+from reconciler.core.document.finding import Finding, Path
+
+API_VERSION = "virt-reconciler/v1"
+KINDS = ("Template", "VirtualMachine")
+
+# Promised by the format, not built yet.
+_LATER_KINDS = frozenset({"Host", "Network", "StoragePool"})
+_LATER_FIELDS: Mapping[Tuple[str, Path], str] = {
+    ("VirtualMachine", ("spec", "cloudInit")): "prepare the template's image instead",
+}
+
+
+def find_kind(data: Any) -> Tuple[Optional[str], List[Finding]]:
+    """Return which schema a document is held against, or None and what is wrong with its head."""
+    if not isinstance(data, dict):
+        what = "a list" if isinstance(data, list) else "a single value"
+        return None, [Finding((), f"a manifest is a mapping of apiVersion, kind, …, not {what}")]
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        return None, [_refuse_kind(data, kind)]
+    return kind, []
+
+
+def _refuse_kind(data: Mapping[str, Any], kind: Any) -> Finding:
+    if "kind" not in data:
+        return Finding((), f"no kind: write one of {', '.join(KINDS)}")
+    if isinstance(kind, str) and kind in _LATER_KINDS:
+        return Finding(("kind",), f"{kind} is not supported by this version yet")
+    hint = suggest(kind, KINDS)
+    return Finding(("kind",), f"{kind!r} is not one of {', '.join(KINDS)}{hint}")
+
+
+def refuse_field(kind: str, path: Path, known: Iterable[str]) -> Finding:
+    """Say what is wrong with a field that the schema does not know."""
+    advice = _LATER_FIELDS.get((kind, path))
+    if advice is not None:
+        return Finding(path, f"not supported by this version yet; {advice}", at_key=True)
+    hint = suggest(path[-1], known) or f"; there are {', '.join(sorted(known))}"
+    return Finding(path, f"unknown field{hint}", at_key=True)
+
+
+def suggest(word: object, known: Iterable[str]) -> str:
+    """Return `; did you mean …?`, or nothing when no known word is near."""
+    folded = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(str(word).lower(), list(folded), n=1)
+    return f"; did you mean {folded[near[0]]}?" if near else ""

@@ -1,0 +1,131 @@
+"""Put elements into a document and take them out, so that its layout stays as it was.
+
+Only whitespace and position; no element has a meaning here.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+from reconciler.core.xmltree import Element, children_of, indent, make
+
+# The order in which libvirt writes devices; a device of a new kind goes where libvirt would put it.
+_DEVICE_ORDER: Tuple[str, ...] = (
+    "emulator", "disk", "controller", "lease", "filesystem", "interface", "smartcard", "serial",
+    "parallel", "console", "channel", "input", "tpm", "graphics", "sound", "audio", "video",
+    "hostdev", "redirdev", "redirfilter", "hub", "watchdog", "memballoon", "rng",
+)  # fmt: skip
+
+
+def insert_after(anchor: Element, element: Element) -> None:
+    """Put a new element behind a node, laid out like it."""
+    parent = anchor.getparent()
+    if parent is None:
+        raise ValueError("the root has no place behind it")
+    lead = _lead(anchor)
+    indent(element, _depth(anchor))
+    tail, anchor.tail = anchor.tail, lead
+    parent.insert(parent.index(anchor) + 1, element)
+    element.tail = tail
+
+
+def insert_first(parent: Element, element: Element) -> None:
+    """Put a new element before all others of its parent."""
+    if not len(parent):
+        append(parent, element)
+        return
+    indent(element, _depth(parent) + 1)
+    parent.insert(0, element)
+    element.tail = parent.text
+
+
+def append(parent: Element, element: Element) -> None:
+    """Put a new element behind all others of its parent."""
+    if len(parent):
+        insert_after(parent[-1], element)
+        return
+    depth = _depth(parent)
+    parent.text = "\n" + "  " * (depth + 1)
+    indent(element, depth + 1)
+    parent.append(element)
+    element.tail = "\n" + "  " * depth
+
+
+def insert_device(devices: Element, element: Element) -> None:
+    """Put a new device behind the last of its kind, or where libvirt would write it."""
+    there = children_of(devices)
+    alike = [one for one in there if one.tag == element.tag]
+    before = alike or [one for one in there if _rank(one) <= _rank(element)]
+    if before:
+        insert_after(before[-1], element)
+    else:
+        insert_first(devices, element)
+
+
+def remove(element: Element) -> None:
+    """Take an element out, and the line it stood on."""
+    parent = element.getparent()
+    if parent is None:
+        raise ValueError("the root cannot be removed")
+    if element.getnext() is None:
+        _close_up(element, parent)
+    parent.remove(element)
+    if not len(parent) and not (parent.text or "").strip():
+        parent.text = None
+
+
+def remove_children(parent: Element, *tags: str) -> None:
+    """Take out every child of these tags."""
+    for child in list(parent.iterchildren(*tags)):
+        remove(child)
+
+
+def ensure(parent: Element, path: str) -> Element:
+    """Return the element at a path of plain tags, making what is missing."""
+    for tag in path.split("/"):
+        child = parent.find(tag)
+        if child is None:
+            child = make(tag)
+            append(parent, child)
+        parent = child
+    return parent
+
+
+def set_attribute(element: Element, name: str, value: Optional[object]) -> None:
+    """Set an attribute, or take it away when the value is None."""
+    if value is None:
+        drop_attributes(element, name)
+    else:
+        element.set(name, str(value))
+
+
+def drop_attributes(element: Element, *names: str) -> None:
+    """Take attributes away, as far as they are there."""
+    for name in names:
+        if name in element.attrib:
+            del element.attrib[name]
+
+
+def _close_up(element: Element, parent: Element) -> None:
+    before = element.getprevious()
+    if before is not None:
+        before.tail = element.tail
+    elif element.tail and not element.tail.strip():
+        parent.text = element.tail
+
+
+def _lead(node: Element) -> Optional[str]:
+    """Return the whitespace before a node."""
+    before, parent = node.getprevious(), node.getparent()
+    if before is not None:
+        return before.tail
+    return parent.text if parent is not None else None
+
+
+def _depth(element: Element) -> int:
+    return sum(1 for _ in element.iterancestors())
+
+
+def _rank(element: Element) -> int:
+    known = element.tag in _DEVICE_ORDER
+    return _DEVICE_ORDER.index(element.tag) if known else len(_DEVICE_ORDER)

@@ -1,0 +1,30 @@
+"""Device XML for a running guest: what libvirt's attach, update and detach want to be given.
+
+libvirt updates and detaches by a whole device element as it stands in the running configuration,
+so these start from that; only an attached device is built anew.
+"""
+
+from __future__ import annotations
+
+from reconciler.core.diff import Device, Difference, Kind
+from reconciler.core.domain.build import build_device, place_device
+from reconciler.core.domain.devices import change_device
+from reconciler.core.domain.find import find_device
+from reconciler.core.xmltree import copy_of, fragment, indent, parse
+
+
+def device_xml(item: Device, *configurations: str) -> str:
+    """Return a new device for attaching; its target is free in every given domain XML."""
+    element = build_device(place_device(item, *(parse(one) for one in configurations)))
+    indent(element, 0)
+    return fragment(element)
+
+
+def live_device(xml: str, difference: Difference, *more: Difference) -> str:
+    """Return the whole element of the device, with the changes applied; unchanged for a removal."""
+    root = parse(xml)
+    element = find_device(root, difference)
+    for one in (difference, *more):
+        if one.kind is Kind.CHANGE:
+            change_device(root, element, one)
+    return fragment(copy_of(element))

@@ -1,0 +1,87 @@
+"""Our mark in a domain's metadata: which manifest it follows, and as of what.
+
+Only our own element is read or written; the metadata of other tools is none of our business.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from reconciler.core.domain import layout
+from reconciler.core.owner import Owner
+from reconciler.core.xmltree import (
+    Element,
+    fragment,
+    make,
+    make_namespaced,
+    make_text,
+    parse,
+    serialise,
+)
+
+NAMESPACE = "urn:virt-reconciler:domain:1"
+PREFIX = "vr"
+_TAG = f"{{{NAMESPACE}}}manifest"
+_LEADERS = ("name", "uuid", "genid", "title", "description")
+
+
+def read_owner(root: Element) -> Optional[Owner]:
+    """Return our mark, or None if the domain is not ours."""
+    element = _find(root)
+    if element is None:
+        return None
+    return Owner(
+        element.get("name", ""),
+        element.get("generation", ""),
+        element.findtext(f"{{{NAMESPACE}}}spec") or "{}",
+        element.get("os"),
+        tuple(one.get("path", "") for one in element.iterfind(f"{{{NAMESPACE}}}creating")),
+    )
+
+
+def owner_xml(owner: Owner) -> str:
+    """Return the mark for virDomainSetMetadata, which adds namespace and prefix itself."""
+    return fragment(_plain(owner))
+
+
+def set_owner(xml: str, owner: Owner) -> str:
+    """Return the domain XML with our mark in place of a former one."""
+    root = parse(xml)
+    former = _find(root)
+    if former is not None:
+        layout.remove(former)
+    layout.append(_metadata(root), _namespaced(_plain(owner)))
+    return serialise(root)
+
+
+def _find(root: Element) -> Optional[Element]:
+    marks = (mark for one in root.iterchildren("metadata") for mark in one.iterchildren(_TAG))
+    return next(marks, None)
+
+
+def _plain(owner: Owner) -> Element:
+    head = {"name": owner.name, "generation": owner.generation, "os": owner.os}
+    creating = (make("creating", {"path": path}) for path in owner.creating)
+    return make("manifest", head, make_text("spec", owner.spec), *creating)
+
+
+def _namespaced(element: Element) -> Element:
+    twin = make_namespaced(f"{{{NAMESPACE}}}{element.tag}", {PREFIX: NAMESPACE})
+    twin.text = element.text
+    twin.attrib.update(element.attrib)
+    twin.extend(_namespaced(one) for one in element)
+    return twin
+
+
+def _metadata(root: Element) -> Element:
+    """Return the domain's metadata element, made where libvirt writes it."""
+    there = root.find("metadata")
+    if there is not None:
+        return there
+    element = make("metadata")
+    leaders = [one for one in root if one.tag in _LEADERS]
+    if leaders:
+        layout.insert_after(leaders[-1], element)
+    else:
+        layout.insert_first(root, element)
+    return element

@@ -1,0 +1,170 @@
+"""A virtual machine as a value: the one type for both sides of a comparison.
+
+A `Machine` is built from a manifest (desired) and from domain XML (observed). On every field
+`None` means "not managed" (desired) or "not there" (observed), and an empty tuple means
+"none of them". Sizes are bytes. Nothing here knows YAML, XML or libvirt.
+
+A field whose metadata says `compared=False` is never diffed: it says how to make a thing or how
+to recognise it, not how the thing is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Optional, Tuple
+
+
+def hint() -> Any:  # dataclasses.field is typed as its default's type
+    """Declare a field that identifies or creates a device but is never diffed."""
+    return field(default=None, metadata={"compared": False})
+
+
+class Power(Enum):
+    """What a machine should be doing."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Disruption(Enum):
+    """How far a change may disturb a running guest (`lifecycle.disruption`)."""
+
+    NEVER = "never"
+    WHEN_OFF = "whenOff"
+    RESTART = "restart"
+    WINDOW = "window"
+
+
+class CloneMode(Enum):
+    """How a disk is made from its template."""
+
+    AUTO = "auto"
+    FULL = "full"
+    LINKED = "linked"
+    REFLINK = "reflink"
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """Virtual processors: `count` are online, `maximum` can be plugged without a restart.
+
+    `mode` is libvirt's cpu mode (host-passthrough, host-model, maximum, custom) and `model` the
+    named CPU of mode custom. `unpluggable` (observed only) is how many of the online ones a
+    running guest can be asked to give back.
+    """
+
+    count: Optional[int] = None
+    maximum: Optional[int] = None
+    sockets: Optional[int] = None
+    cores: Optional[int] = None
+    threads: Optional[int] = None
+    mode: Optional[str] = None
+    model: Optional[str] = None
+    unpluggable: Optional[int] = hint()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes the guest has now (`size`, the balloon's target) and at most (`maximum`).
+
+    `balloon` (observed only) says whether the guest has a balloon device.
+    """
+
+    size: Optional[int] = None
+    maximum: Optional[int] = None
+    balloon: Optional[bool] = hint()
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk. `name` is its identity; on the observed side it is the alias or the target.
+
+    `source` is the host path of the image or block device. `template`, `clone`, `pool` and
+    `volume` say how the manifest wants it made or found; `planning` resolves them to `source`.
+    """
+
+    name: str
+    bus: Optional[str] = None
+    size: Optional[int] = None
+    format: Optional[str] = None
+    source: Optional[str] = None
+    cache: Optional[str] = None
+    io: Optional[str] = None
+    discard: Optional[str] = None
+    serial: Optional[str] = None
+    boot: Optional[int] = None
+    readonly: Optional[bool] = None
+    alias: Optional[str] = hint()
+    target: Optional[str] = hint()
+    pool: Optional[str] = hint()
+    volume: Optional[str] = hint()
+    template: Optional[str] = hint()
+    clone: Optional[CloneMode] = hint()
+
+
+@dataclass(frozen=True)
+class Cdrom:
+    """One CD-ROM drive. `media` is a host path; the empty string is a drive without medium."""
+
+    name: str
+    bus: Optional[str] = None
+    media: Optional[str] = None
+    boot: Optional[int] = None
+    alias: Optional[str] = hint()
+    target: Optional[str] = hint()
+    pool: Optional[str] = hint()
+    volume: Optional[str] = hint()
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One network interface, on a libvirt network or on a host bridge. `link` is up or down."""
+
+    name: str
+    network: Optional[str] = None
+    bridge: Optional[str] = None
+    model: Optional[str] = None
+    mac: Optional[str] = None
+    link: Optional[str] = None
+    boot: Optional[int] = None
+    alias: Optional[str] = hint()
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """The escape hatch: an XML fragment merged into the element that `xpath` names.
+
+    `xpath` is absolute and names one parent element (`/domain/devices/memballoon`); `fragment` is
+    one element, whose attributes and text are set in the child of the same tag, the rest of
+    which stays. `present=False` means that what `xpath` names shall not be there.
+    """
+
+    xpath: str
+    fragment: str = ""
+    present: bool = True
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A virtual machine, wanted or found."""
+
+    name: str
+    uuid: Optional[str] = None
+    os: Optional[str] = hint()
+    power: Optional[Power] = None
+    autostart: Optional[bool] = None
+    machine: Optional[str] = None
+    firmware: Optional[str] = None
+    cpus: Optional[Cpus] = None
+    memory: Optional[Memory] = None
+    disks: Optional[Tuple[Disk, ...]] = None
+    cdroms: Optional[Tuple[Cdrom, ...]] = None
+    interfaces: Optional[Tuple[Interface, ...]] = None
+    guest_agent: Optional[bool] = None
+    console: Optional[bool] = None
+    graphics: Optional[str] = None
+    video: Optional[str] = None
+    rng: Optional[bool] = None
+    tpm: Optional[bool] = None
+    overlays: Tuple[Overlay, ...] = field(default=(), metadata={"compared": False})

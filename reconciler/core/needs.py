@@ -1,0 +1,158 @@
+"""Which facts of the host a plan of these manifests depends on. Pure.
+
+A plan in which nothing changes asks for the domains and nothing else; that is what keeps it fast.
+To ask for too much costs time; to ask for too little is a wrong plan, so doubt asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
+
+from reconciler.core.diff import Difference, Kind, compare
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.match import align, align_live, by_name
+from reconciler.core.model import Cdrom, Disk, Machine
+from reconciler.core.planning.sources import DEFAULT_POOL
+from reconciler.core.world import Reading, Unknown
+
+Readings = Mapping[str, Union[Reading, Unknown]]
+
+_DEVICES = ("disks[]", "cdroms[]", "interfaces[]")
+_OFFERS = frozenset({*_DEVICES, "disks[].bus", "graphics", "video", "tpm", "rng"})
+_VOLUMES = frozenset({"disks[]", "disks[].size", "power"})
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What to read: `machines` are machine types, `claims` means the XML of every domain.
+
+    `pools` are names; `all_pools` asks for every active one.
+    """
+
+    machines: FrozenSet[str] = frozenset()
+    pools: FrozenSet[str] = frozenset()
+    all_pools: bool = False
+    networks: bool = False
+    claims: bool = False
+
+
+def find_sizes(desired: Desired, readings: Readings) -> Mapping[str, Tuple[str, ...]]:
+    """Return domain → keys (see `size_key`) of the disks whose size the manifest manages."""
+    sizes: Dict[str, Tuple[str, ...]] = {}
+    for manifest in desired.machines:
+        reading = readings.get(manifest.name)
+        if isinstance(reading, Reading):
+            sizes[manifest.name] = tuple(sorted(_sized(manifest.machine, reading)))
+    return {name: targets for name, targets in sizes.items() if targets}
+
+
+def _sized(wanted: Machine, reading: Reading) -> Set[str]:
+    managed = {one.name for one in wanted.disks or () if one.size is not None}
+    sides = [align(wanted, reading.persistent)]
+    if reading.live is not None:
+        sides.append(align_live(wanted, reading.persistent, reading.live))
+    return {size_key(one) for side in sides for one in side.disks or () if one.name in managed}
+
+
+def size_key(disk: Disk) -> str:
+    """Return by what a disk's size is asked for: its path, else its target.
+
+    The path is the same in both configurations, where a changed bus changes the target.
+    """
+    is_path = (disk.source or "").startswith("/")
+    return (disk.source if is_path else disk.target) or ""
+
+
+def find_needs(desired: Desired, readings: Readings) -> Needs:
+    """Return what the plan depends on, given the domains with their disk sizes."""
+    parts = [_needs_of(one, desired, readings.get(one.name)) for one in desired.machines]
+    return Needs(
+        frozenset().union(*(one.machines for one in parts)),
+        frozenset().union(*(one.pools for one in parts)),
+        any(one.all_pools for one in parts),
+        any(one.networks for one in parts),
+        any(one.claims for one in parts),
+    )
+
+
+def _needs_of(
+    manifest: MachineManifest, desired: Desired, reading: Union[Reading, Unknown, None]
+) -> Needs:
+    machine = manifest.machine
+    if isinstance(reading, Unknown):
+        return Needs()
+    if reading is None:
+        return Needs(
+            frozenset({machine.machine or ""}),
+            _pools(machine, machine.disks or (), desired),
+            all_pools=_needs_all_pools(machine.disks or (), desired),
+            networks=True,
+            claims=True,
+        )
+    return _needs_of_change(machine, desired, reading)
+
+
+def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Needs:
+    differences = _differences(machine, reading)
+    fields = {one.field for one in differences}
+    added = [one.item for one in differences if one.kind is Kind.ADD]
+    disks = [one for one in added if isinstance(one, Disk)]
+    unfinished = bool(reading.owner and reading.owner.creating)
+    return Needs(
+        frozenset({reading.persistent.machine or ""} if fields & _OFFERS else ()),
+        _pools(machine, machine.disks or () if unfinished else disks, desired),
+        all_pools=bool(fields & _VOLUMES) or unfinished,
+        networks=any(one.startswith("interfaces[]") for one in fields),
+        claims=bool(added) or unfinished,
+    )
+
+
+def _differences(machine: Machine, reading: Reading) -> List[Difference]:
+    found = list(compare(machine, align(machine, reading.persistent)))
+    if reading.live is not None:
+        found += compare(machine, align_live(machine, reading.persistent, reading.live))
+    return found
+
+
+def _pools(machine: Machine, new: Iterable[Disk], desired: Desired) -> FrozenSet[str]:
+    """Return the pools of new disks, of their templates, and of volumes named outright."""
+    named: List[Union[Disk, Cdrom]] = [*(machine.disks or ()), *(machine.cdroms or ())]
+    pools = {one.pool or DEFAULT_POOL for one in named if one.volume is not None}
+    for disk in new:
+        pools.add(disk.pool or DEFAULT_POOL)
+        template = desired.template(disk.template or "")
+        if template is not None and template.volume is not None:
+            pools.add(template.pool or DEFAULT_POOL)
+    return frozenset(pools)
+
+
+def _needs_all_pools(new: Iterable[Disk], desired: Desired) -> bool:
+    """Whether a template's image, or a foreign image's format, must be looked for everywhere."""
+    templates = (desired.template(one.template or "") for one in new)
+    found = any(one is not None and one.volume is None for one in templates)
+    return found or any(one.source is not None for one in new)
+
+
+def find_template_domains(desired: Desired) -> FrozenSet[str]:
+    """Return the domains that templates are taken from."""
+    return frozenset(one.domain for one in desired.templates if one.domain is not None)
+
+
+def clones_by_sharing(desired: Desired, readings: Readings) -> Tuple[Tuple[str, str], ...]:
+    """Return (pool, template) for new disks that would be cloned by block sharing if possible."""
+    pairs = {
+        (disk.pool or DEFAULT_POOL, disk.template)
+        for manifest in desired.machines
+        for disk in manifest.machine.disks or ()
+        if disk.template is not None and _is_new(disk, readings.get(manifest.name))
+    }
+    return tuple(sorted(pairs))
+
+
+def _is_new(disk: Disk, reading: Optional[Union[Reading, Unknown]]) -> bool:
+    if not isinstance(reading, Reading):
+        return reading is None
+    unfinished = bool(reading.owner and reading.owner.creating)
+    there = by_name(align(Machine("", disks=(disk,)), reading.persistent).disks, disk.name)
+    return unfinished or there is None

@@ -1,0 +1,22 @@
+"""Our mark on a domain, as a value. How it is written in XML is `core.domain`'s."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What the domain's metadata says of the manifest it follows.
+
+    `name` is the manifest's; a domain of another name (a copy made by hand) is not ours.
+    `generation` and `spec` are those last applied in full. `creating` are paths of volumes that
+    were being made; they are unfinished if the mark is still there in a later pass.
+    """
+
+    name: str
+    generation: str
+    spec: str = "{}"
+    os: Optional[str] = None
+    creating: Tuple[str, ...] = ()

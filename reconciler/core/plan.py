@@ -1,0 +1,240 @@
+"""The plan: a value that can be printed, compared, stored, and carried out as it stands.
+
+A `Change` is what a person reads; a `Step` is what the executor does. The executor takes the
+steps of an action in order and does nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional, Tuple, Union
+
+
+class Effect(Enum):
+    """What a change does to a running guest; the words are a promise."""
+
+    LIVE = "live"
+    NEXT_BOOT = "next-boot"
+    RESTART = "restart"
+    WITHHELD = "withheld"
+    OFFLINE = "offline"
+    DESTRUCTIVE = "destructive"
+
+
+class ActionKind(Enum):
+    """What the plan does with one object."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    ADOPT = "adopt"
+    NONE = "none"
+    WITHHELD = "withheld"
+    FAILED = "failed"
+
+
+Value = Union[None, bool, int, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field that differs. None on a side means absent there."""
+
+    path: str
+    observed: Value
+    desired: Value
+    effect: Effect
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CreateVolume:
+    """Make a volume that does not exist yet. `capacity` is bytes.
+
+    `clone` is none (blank), full, linked or reflink; `origin` is the path of the image cloned
+    and `origin_format` its format.
+    """
+
+    disk: str
+    pool: str
+    name: str
+    format: str
+    capacity: Optional[int]
+    clone: str = "none"
+    origin: Optional[str] = None
+    origin_format: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class DeletePartial:
+    """Delete a volume that an interrupted run of ours began and never finished."""
+
+    disk: str
+    pool: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ResizeVolume:
+    """Grow the image at `path` to `capacity` bytes while no guest uses it."""
+
+    disk: str
+    path: str
+    capacity: int
+
+
+@dataclass(frozen=True)
+class BlockResize:
+    """Grow the disk at `target` to `capacity` bytes under the running guest."""
+
+    disk: str
+    target: str
+    capacity: int
+
+
+@dataclass(frozen=True)
+class Define:
+    """Store `xml` as the definition for the next start. Never undefines."""
+
+    xml: str
+
+
+@dataclass(frozen=True)
+class AttachDevice:
+    """Plug the device into the running guest (live configuration only)."""
+
+    path: str
+    xml: str
+
+
+@dataclass(frozen=True)
+class UpdateDevice:
+    """Change the device in the running guest (live configuration only)."""
+
+    path: str
+    xml: str
+
+
+@dataclass(frozen=True)
+class DetachDevice:
+    """Unplug the device from the running guest, and wait until the guest let it go."""
+
+    path: str
+    xml: str
+
+
+@dataclass(frozen=True)
+class SetVcpus:
+    """Set the number of online processors of the running guest."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class SetMemory:
+    """Set the balloon's target of the running guest, in KiB."""
+
+    kib: int
+
+
+@dataclass(frozen=True)
+class SetAutostart:
+    """Start, or do not start, the domain with the host."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class SetMetadata:
+    """Write our ownership element, live (when `live`) and persistent."""
+
+    xml: str
+    live: bool
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Ask the guest to shut down and wait `timeout` seconds; power it off hard only if `force`."""
+
+    timeout: int
+    force: bool
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start the domain."""
+
+
+Step = Union[
+    CreateVolume,
+    DeletePartial,
+    ResizeVolume,
+    BlockResize,
+    Define,
+    AttachDevice,
+    UpdateDevice,
+    DetachDevice,
+    SetVcpus,
+    SetMemory,
+    SetAutostart,
+    SetMetadata,
+    Shutdown,
+    Start,
+]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the action expects to find; the executor refuses when the world has moved on.
+
+    `definition` is the digest of the persistent XML, None when the domain must not exist.
+    """
+
+    definition: Optional[str]
+    running: bool = False
+
+
+@dataclass(frozen=True)
+class Action:
+    """What happens to one object.
+
+    `changes` are in reading order. `pending` are paths that already stand in the stored
+    definition and wait for the guest's next cold start (condition RestartRequired).
+    `reason` says why the action is withheld or failed; `notes` are facts worth a line each.
+    """
+
+    kind: str
+    name: str
+    action: ActionKind
+    changes: Tuple[Change, ...] = ()
+    steps: Tuple[Step, ...] = ()
+    before: Before = Before(None)
+    pending: Tuple[str, ...] = ()
+    reason: str = ""
+    notes: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an action ended. `error` is None on success; `pending` waits for the next cold start."""
+
+    name: str
+    action: ActionKind
+    error: Optional[str] = None
+    pending: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All actions, sorted by kind and name. `revision` is the manifests' Git commit, if known."""
+
+    host: str
+    uri: str
+    actions: Tuple[Action, ...]
+    revision: Optional[str] = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do and nothing that is held back or failed."""
+        return all(one.action is ActionKind.NONE for one in self.actions)

@@ -1,0 +1,91 @@
+"""Make the plan: for each wanted machine, what happens to it, as one action.
+
+Pure: the same manifests, world and options give the same plan. One machine that cannot be planned
+is a FAILED action with its reason, and never keeps the others from being planned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import FrozenSet, Optional
+
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.plan import Action, ActionKind, Plan
+from reconciler.core.planning.create import plan_create
+from reconciler.core.planning.update import Holding, plan_update
+from reconciler.core.world import Reading, Unknown, World
+from reconciler.errors import TerminalError
+
+KIND = "VirtualMachine"
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the person asked for besides the manifests.
+
+    `adopt` names domains that may be taken over, `adopt_all` all that the manifests name. `now`
+    is the host's local time, for maintenance windows; `revision` the manifests' Git commit.
+    """
+
+    adopt: FrozenSet[str] = frozenset()
+    adopt_all: bool = False
+    now: Optional[datetime] = None
+    revision: Optional[str] = None
+
+    def adopts(self, name: str) -> bool:
+        """Whether that domain may be taken over."""
+        return self.adopt_all or name in self.adopt
+
+
+def make_plan(desired: Desired, world: World, options: PlanOptions) -> Plan:
+    """Plan every machine that is placed on this host."""
+    here = [one for one in desired.machines if is_placed_here(one, world.host)]
+    actions = (plan_machine(one, desired, world, options) for one in here)
+    ordered = sorted(actions, key=lambda action: (action.kind, action.name))
+    return Plan(world.host, world.uri, tuple(ordered), options.revision)
+
+
+def is_placed_here(manifest: MachineManifest, host: str) -> bool:
+    """Whether the manifest is for this host: it names none, or this one (short or full name)."""
+    return manifest.host is None or manifest.host in (host, host.split(".", 1)[0])
+
+
+def plan_machine(
+    manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
+) -> Action:
+    """Plan one machine; what is impossible becomes the action's reason."""
+    reading = world.domains.get(manifest.name)
+    if isinstance(reading, Unknown):
+        reason = f"cannot be read, so nothing is done: {reading.reason}"
+        return Action(KIND, manifest.name, ActionKind.FAILED, reason=reason)
+    try:
+        if reading is None:
+            return plan_create(manifest, desired, world)
+        return _plan_found(manifest, reading, desired, world, options)
+    except TerminalError as error:
+        return Action(KIND, manifest.name, ActionKind.FAILED, reason=str(error))
+
+
+def _plan_found(
+    manifest: MachineManifest,
+    reading: Reading,
+    desired: Desired,
+    world: World,
+    options: PlanOptions,
+) -> Action:
+    if not reading.view.persistent:
+        raise TerminalError(
+            "the domain is transient (libvirt stores no definition of it); store one with "
+            f"`virsh define` of `virsh dumpxml {manifest.name}`"
+        )
+    return plan_update(
+        manifest, reading, desired, world, options.now, _find_holding(reading, options)
+    )
+
+
+def _find_holding(reading: Reading, options: PlanOptions) -> Holding:
+    name = reading.view.name
+    if reading.owner is not None and reading.owner.name == name:
+        return Holding.OURS
+    return Holding.ADOPTED if options.adopts(name) else Holding.FOREIGN

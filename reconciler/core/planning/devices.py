@@ -1,0 +1,175 @@
+"""Complete the devices that are to be added, and refuse those that cannot be. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Iterable, Optional, Tuple
+
+from reconciler.core.diff import Device, Kind
+from reconciler.core.domain import place_devices
+from reconciler.core.identity import derive_mac
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.match import by_name
+from reconciler.core.model import Cdrom, Disk, Interface, Machine
+from reconciler.core.plan import DeletePartial, Step
+from reconciler.core.planning.checks import (
+    find_caps,
+    refuse_absent_networks,
+    refuse_taken,
+    refuse_template_writes,
+    refuse_unoffered,
+)
+from reconciler.core.planning.decide import Decision
+from reconciler.core.planning.sources import all_volumes, resolve_disk
+from reconciler.core.world import Reading, World
+from reconciler.errors import TerminalError
+
+
+@dataclass(frozen=True)
+class Update:
+    """Everything the steps of an existing machine are made of.
+
+    `machine` is what is wanted; `stored` and `live` what was found, devices named as in
+    `machine`. `decisions` are only those that are carried out; `in_full` says that none is
+    withheld.
+    """
+
+    manifest: MachineManifest
+    machine: Machine
+    stored: Machine
+    live: Optional[Machine]
+    reading: Reading
+    decisions: Tuple[Decision, ...]
+    in_full: bool
+    desired: Desired
+    world: World
+
+    @property
+    def creating(self) -> Tuple[str, ...]:
+        """Paths of volumes that an interrupted run left unfinished."""
+        return self.reading.owner.creating if self.reading.owner else ()
+
+
+@dataclass(frozen=True)
+class NewDevice:
+    """A device to be added, completed, with the steps that make its volume.
+
+    `path` is the field that asks for it, `about` says what its volume will be.
+    """
+
+    item: Device
+    path: str = ""
+    steps: Tuple[Step, ...] = ()
+    about: str = ""
+
+
+def complete_devices(update: Update) -> Tuple[NewDevice, ...]:
+    """Return every device to be added, completed and checked."""
+    new = tuple(
+        _complete(one, update, one.difference.item)
+        for one in update.decisions
+        if one.difference.kind is Kind.ADD and one.difference.item is not None
+    )
+    _refuse(update, tuple(one.item for one in new))
+    view = update.reading.view
+    both = [one for one in (view.persistent_xml, view.live_xml) if one is not None]
+    placed = place_devices([one.item for one in new], *both)
+    return tuple(replace(one, item=item) for one, item in zip(new, placed))
+
+
+def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
+    """Return the disks whose volumes an interrupted run left unfinished, to be made anew."""
+    if update.creating and update.reading.is_running:
+        raise TerminalError(
+            "it was started while its volumes were unfinished; shut it down, so that they can be "
+            f"made anew: {', '.join(update.creating)}"
+        )
+    wanted = {one.name: one for one in update.manifest.machine.disks or ()}
+    unfinished = [one for one in update.stored.disks or () if one.source in update.creating]
+    made = [
+        resolve_disk(
+            wanted[one.name], update.manifest, update.desired, update.world, update.creating
+        )
+        for one in unfinished
+        if one.name in wanted
+    ]
+    return tuple(NewDevice(one.disk, "", one.steps) for one in made)
+
+
+def drop_leftovers(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Step, ...]:
+    """Delete what an interrupted run began to make and the manifest no longer asks for."""
+    kept = {one.item.source for one in new if isinstance(one.item, Disk)}
+    kept |= {one.source for side in (update.stored, update.live) for one in _disks(side)}
+    return tuple(
+        DeletePartial("", volume.pool, volume.name)
+        for volume in all_volumes(update.world)
+        if volume.path in update.creating
+        and volume.path not in kept
+        and not update.world.claims.get(("source", volume.path))
+    )
+
+
+def _disks(machine: Optional[Machine]) -> Tuple[Disk, ...]:
+    return (machine.disks if machine else None) or ()
+
+
+def _complete(decision: Decision, update: Update, item: Device) -> NewDevice:
+    """Fill in what the manifest leaves to us: MAC, image, or what the other side has already."""
+    path = decision.difference.path
+    elsewhere = _elsewhere(decision, update)
+    if elsewhere is not None:
+        return NewDevice(elsewhere, path)
+    if isinstance(item, Interface):
+        mac = item.mac or derive_mac(update.manifest.name, item.name)
+        return NewDevice(replace(item, mac=mac), path)
+    if isinstance(item, Cdrom):
+        return NewDevice(replace(item, media=item.media or ""), path)
+    made = resolve_disk(item, update.manifest, update.desired, update.world, update.creating)
+    return NewDevice(made.disk, path, made.steps, made.about)
+
+
+def _elsewhere(decision: Decision, update: Update) -> Optional[Device]:
+    """Return the device as the one configuration has it, when only the other lacks it."""
+    machine = update.live if decision.live is None else update.stored
+    both = decision.live is not None and decision.stored is not None
+    if machine is None or both:
+        return None
+    kind = decision.difference.field.split("[", 1)[0]
+    return by_name(getattr(machine, kind), decision.difference.device or "")
+
+
+def _refuse(update: Update, items: Tuple[Device, ...]) -> None:
+    refuse_taken(update.manifest, items, update.world)
+    refuse_absent_networks(_touched_interfaces(update), update.world)
+    disks = tuple(one for one in items if isinstance(one, Disk))
+    refuse_template_writes(Machine(update.manifest.name, disks=disks), update.world, "disks")
+    offered = _to_be_offered(update, items)
+    if offered != Machine(update.manifest.name):
+        refuse_unoffered(offered, find_caps(update.world, update.stored.machine or ""))
+
+
+def _touched_interfaces(update: Update) -> Iterable[Interface]:
+    touched = {
+        one.difference.device
+        for one in update.decisions
+        if one.difference.field in ("interfaces[]", "interfaces[].network")
+    }
+    return (one for one in update.machine.interfaces or () if one.name in touched)
+
+
+# What a change of these asks of the host; everything else QEMU has on every host.
+_OFFERED = ("graphics", "video", "tpm", "rng")
+
+
+def _to_be_offered(update: Update, items: Tuple[Device, ...]) -> Machine:
+    """Return a machine of only what this plan newly asks of the host."""
+    changed = {one.difference.field: one.difference for one in update.decisions}
+    moved = {
+        one.difference.device for one in update.decisions if one.difference.field == "disks[].bus"
+    }
+    disks = [one for one in items if isinstance(one, Disk)]
+    disks += [one for one in update.machine.disks or () if one.name in moved]
+    cdroms = tuple(one for one in items if isinstance(one, Cdrom))
+    machine = Machine(update.manifest.name, disks=tuple(disks) or None, cdroms=cdroms or None)
+    asked = {one: getattr(update.machine, one) for one in _OFFERED if one in changed}
+    return replace(machine, **asked)

@@ -1,0 +1,218 @@
+"""The one table: what a difference does to a guest, and by which route it is carried out.
+
+Rows are tried from the top; the first whose field, kind and condition fit is the answer. Nothing
+else in the product decides an effect word or a route. `off` is the word while the guest is off.
+
+What QEMU can do live is libvirt's documented set for virDomainAttachDeviceFlags,
+virDomainUpdateDeviceFlags and virDomainDetachDeviceFlags; each row is proved on a running guest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional, Tuple
+
+from reconciler.core.diff import Difference, Kind
+from reconciler.core.plan import Effect
+from reconciler.core.planning import guards
+from reconciler.core.planning.guards import Guard, Guest
+
+
+class Route(Enum):
+    """How a live change reaches the running guest."""
+
+    NONE = "define only"
+    ATTACH = "attach device"
+    DETACH = "detach device"
+    UPDATE = "update device"
+    BLOCK_RESIZE = "block resize"
+    SET_VCPUS = "set vcpus"
+    SET_MEMORY = "set memory"
+    SET_AUTOSTART = "set autostart"
+    SET_METADATA = "set metadata"
+    START = "start"
+    SHUT_DOWN = "shut down"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. `field` ending in `*` fits every field that begins so; `when` may narrow it.
+
+    `cured` says that a cold start brings a NEXT_BOOT row about; what it does not cure is never a
+    reason to restart a guest.
+    """
+
+    id: str
+    field: str
+    kind: Optional[Kind]
+    running: Effect
+    route: Route = Route.NONE
+    off: Effect = Effect.OFFLINE
+    when: Guard = guards.always
+    reason: str = ""
+    cured: bool = True
+
+    def fits(self, difference: Difference, guest: Guest) -> bool:
+        """Whether this row speaks of that difference in that guest."""
+        return (
+            self._names(difference.field)
+            and self.kind in (None, difference.kind)
+            and self.when(difference, guest)
+        )
+
+    def _names(self, field: str) -> bool:
+        return field.startswith(self.field[:-1]) if self.field[-1] == "*" else field == self.field
+
+
+_ADD, _REMOVE, _CHANGE = Kind.ADD, Kind.REMOVE, Kind.CHANGE
+_LIVE, _BOOT, _NO, _OFF = Effect.LIVE, Effect.NEXT_BOOT, Effect.WITHHELD, Effect.OFFLINE
+_COLD = "QEMU cannot change this while the guest runs"
+
+TABLE: Tuple[Row, ...] = (
+    Row("uuid", "uuid", _CHANGE, _NO, off=_NO, reason="a UUID is for life"),
+    Row("power-on", "power", _CHANGE, _LIVE, Route.START, when=guards.wants_running),
+    Row(
+        "power-off",
+        "power",
+        _CHANGE,
+        Effect.RESTART,
+        Route.SHUT_DOWN,
+        reason="the manifest wants it stopped: the guest is asked to shut down",
+    ),
+    Row("autostart", "autostart", _CHANGE, _LIVE, Route.SET_AUTOSTART),
+    Row(
+        "machine-chipset",
+        "machine",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.changes_chipset,
+        reason="another chipset is another computer: the guest would find none of its devices",
+    ),
+    Row("machine", "machine", _CHANGE, _BOOT, reason=_COLD),
+    Row(
+        "firmware",
+        "firmware",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        reason="the installed system boots by the firmware that it was installed with",
+    ),
+    Row("cpus-plug", "cpus.count", _CHANGE, _LIVE, Route.SET_VCPUS, when=guards.can_plug_cpus),
+    Row("cpus-unplug", "cpus.count", _CHANGE, _LIVE, Route.SET_VCPUS, when=guards.can_unplug_cpus),
+    Row(
+        "cpus-above",
+        "cpus.count",
+        _CHANGE,
+        _BOOT,
+        when=guards.above_cpu_maximum,
+        reason="above the running guest's maximum",
+    ),
+    Row(
+        "cpus-below",
+        "cpus.count",
+        _CHANGE,
+        _BOOT,
+        reason="processors present since the start cannot be unplugged",
+    ),
+    Row("cpus-shape", "cpus.*", _CHANGE, _BOOT, reason=_COLD),
+    Row(
+        "memory-undeflated",
+        "memory.size",
+        _CHANGE,
+        _BOOT,
+        when=guards.is_not_deflated,
+        reason="the balloon is set, and the guest (still booting, or no driver) has not followed",
+        cured=False,
+    ),
+    Row("memory-balloon", "memory.size", _CHANGE, _LIVE, Route.SET_MEMORY, when=guards.can_balloon),
+    Row(
+        "memory-above",
+        "memory.size",
+        _CHANGE,
+        _BOOT,
+        reason="above the running guest's maximum, or it has no balloon",
+    ),
+    Row("memory-maximum", "memory.maximum", _CHANGE, _BOOT, reason=_COLD),
+    Row("disk-attach", "disks[]", _ADD, _LIVE, Route.ATTACH, when=guards.on_hotplug_bus),
+    Row("disk-add", "disks[]", _ADD, _BOOT, reason="this bus cannot be plugged while running"),
+    Row("disk-detach", "disks[]", _REMOVE, _LIVE, Route.DETACH, when=guards.on_hotplug_bus),
+    Row(
+        "disk-remove",
+        "disks[]",
+        _REMOVE,
+        _BOOT,
+        reason="this bus cannot be unplugged while running",
+    ),
+    Row(
+        "disk-bus-windows",
+        "disks[].bus",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.is_windows,
+        reason="Windows must have bound the new bus's driver first; a staged switch is needed",
+    ),
+    Row("disk-bus", "disks[].bus", _CHANGE, _BOOT, reason=_COLD),
+    Row(
+        "disk-size-unknown",
+        "disks[].size",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.is_unread,
+        reason="the size of its image cannot be read: is the image there?",
+    ),
+    Row(
+        "disk-shrink",
+        "disks[].size",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.shrinks,
+        reason="a disk is never shrunk",
+    ),
+    Row("disk-grow", "disks[].size", _CHANGE, _LIVE, Route.BLOCK_RESIZE),
+    Row(
+        "disk-format",
+        "disks[].format",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        reason="an image is never converted in place",
+    ),
+    Row("disk-source", "disks[].source", _CHANGE, _BOOT, reason=_COLD),
+    Row("disk-tuning", "disks[].*", _CHANGE, _BOOT, reason=_COLD),
+    Row("cdrom-attach", "cdroms[]", _ADD, _LIVE, Route.ATTACH, when=guards.on_hotplug_bus),
+    Row("cdrom-add", "cdroms[]", _ADD, _BOOT, reason="this bus cannot be plugged while running"),
+    Row("cdrom-detach", "cdroms[]", _REMOVE, _LIVE, Route.DETACH, when=guards.on_hotplug_bus),
+    Row(
+        "cdrom-remove",
+        "cdroms[]",
+        _REMOVE,
+        _BOOT,
+        reason="this bus cannot be unplugged while running",
+    ),
+    Row("cdrom-media", "cdroms[].media", _CHANGE, _LIVE, Route.UPDATE),
+    Row("cdrom-shape", "cdroms[].*", _CHANGE, _BOOT, reason=_COLD),
+    Row("interface-attach", "interfaces[]", _ADD, _LIVE, Route.ATTACH),
+    Row("interface-detach", "interfaces[]", _REMOVE, _LIVE, Route.DETACH),
+    Row("interface-link", "interfaces[].link", _CHANGE, _LIVE, Route.UPDATE),
+    Row("interface-network", "interfaces[].network", _CHANGE, _LIVE, Route.UPDATE),
+    Row("interface-bridge", "interfaces[].bridge", _CHANGE, _LIVE, Route.UPDATE),
+    Row("interface-shape", "interfaces[].*", _CHANGE, _BOOT, reason=_COLD),
+    Row("guest-agent", "guest_agent", _CHANGE, _BOOT, reason=_COLD),
+    Row("console", "console", _CHANGE, _BOOT, reason=_COLD),
+    Row("graphics", "graphics", _CHANGE, _BOOT, reason=_COLD),
+    Row("video", "video", _CHANGE, _BOOT, reason=_COLD),
+    Row("rng", "rng", _CHANGE, _BOOT, reason=_COLD),
+    Row("tpm", "tpm", _CHANGE, _BOOT, reason=_COLD),
+    Row("xml", "xml[*", None, _BOOT, reason=_COLD),
+    Row("metadata", "metadata.*", _CHANGE, _LIVE, Route.SET_METADATA),
+)
+
+
+def find_row(difference: Difference, guest: Guest) -> Row:
+    """Return the row that speaks of this difference."""
+    return next(row for row in TABLE if row.fits(difference, guest))

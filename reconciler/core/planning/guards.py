@@ -1,0 +1,110 @@
+"""Conditions of the effect table: small predicates over one difference and one guest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from reconciler.core import guests
+from reconciler.core.diff import Difference
+from reconciler.core.model import Cpus, Interface, Machine, Memory, Power
+
+# libvirt hot-plugs and hot-unplugs disks on these buses only
+# (qemuDomainAttachDeviceDiskLiveInternal, qemuDomainDetachPrepDisk).
+HOTPLUG_BUSES = frozenset({"virtio", "scsi", "usb"})
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What a row may look at: the machine as it runs (or is stored, when off), and its OS.
+
+    `stored` is the definition for the next start, where it is not `observed` itself.
+    """
+
+    observed: Machine
+    os: Optional[str] = None
+    stored: Optional[Machine] = None
+
+
+Guard = Callable[[Difference, Guest], bool]
+
+
+def always(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Fit without a condition."""
+    return True
+
+
+def is_windows(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Whether the guest's OS is a Windows."""
+    return guests.is_windows(guest.os)
+
+
+def on_hotplug_bus(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the device sits on a bus that can be plugged while the guest runs."""
+    item = difference.item
+    return item is not None and not isinstance(item, Interface) and item.bus in HOTPLUG_BUSES
+
+
+def shrinks(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Whether the wanted size is below the present one."""
+    return int(difference.desired or 0) < int(difference.observed or 0)
+
+
+def is_unread(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Whether the present value could not be read."""
+    return difference.observed is None
+
+
+def wants_running(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the machine is off and should run."""
+    return difference.desired == Power.RUNNING.value
+
+
+def changes_chipset(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the machine type goes from one chipset family to another."""
+    return chipset(str(difference.desired)) != chipset(str(difference.observed))
+
+
+def chipset(machine: str) -> str:
+    """Return the family of a machine type: `q35` of `pc-q35-rhel9.6.0`, `pc` of `pc-i440fx-7.2`."""
+    if "q35" in machine:
+        return "q35"
+    return "pc" if machine == "pc" or machine.startswith("pc-i440fx") else machine
+
+
+def can_plug_cpus(difference: Difference, guest: Guest) -> bool:
+    """Whether more processors fit below the running maximum."""
+    cpus = guest.observed.cpus or Cpus()
+    return (cpus.count or 0) < int(difference.desired or 0) <= (cpus.maximum or 0)
+
+
+def above_cpu_maximum(difference: Difference, guest: Guest) -> bool:
+    """Whether the wanted count is above what the running guest was started with."""
+    return int(difference.desired or 0) > ((guest.observed.cpus or Cpus()).maximum or 0)
+
+
+def can_unplug_cpus(difference: Difference, guest: Guest) -> bool:
+    """Whether enough of the online processors were plugged in after the start."""
+    cpus = guest.observed.cpus or Cpus()
+    return (
+        (cpus.count or 0) - (cpus.unpluggable or 0)
+        <= int(difference.desired or 0)
+        < (cpus.count or 0)
+    )
+
+
+def can_balloon(difference: Difference, guest: Guest) -> bool:
+    """Whether the wanted size is within the running maximum and the guest has a balloon."""
+    memory = guest.observed.memory or Memory()
+    return bool(memory.balloon) and int(difference.desired or 0) <= (memory.maximum or 0)
+
+
+def is_not_deflated(difference: Difference, guest: Guest) -> bool:
+    """Whether the balloon was told already, and a guest without its driver has not followed.
+
+    Such a guest has all of its maximum; QEMU does not tell what the balloon was told.
+    """
+    stored = (guest.stored and guest.stored.memory) or Memory()
+    memory = guest.observed.memory or Memory()
+    told = stored.size == difference.desired
+    return told and difference.observed == memory.maximum != difference.desired

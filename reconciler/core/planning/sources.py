@@ -1,0 +1,265 @@
+"""Where a disk's data comes from: resolve what the manifest says to volumes and paths.
+
+Pure. Every refusal names the field and what to do; nothing is guessed about an image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Iterator, Mapping, Optional, Tuple
+
+from reconciler.core.identity import volume_name
+from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
+from reconciler.core.match import by_name
+from reconciler.core.model import Cdrom, CloneMode, Disk, Machine
+from reconciler.core.plan import CreateVolume, DeletePartial, Step
+from reconciler.core.world import PoolView, Unknown, VolumeView, World
+from reconciler.errors import RefusedError, TerminalError
+
+DEFAULT_POOL = "default"
+# libvirt's pool types whose volumes are plain files, so that qcow2 and overlays are possible
+# (https://libvirt.org/storage.html).
+FILE_POOLS = frozenset({"dir", "fs", "netfs"})
+
+
+@dataclass(frozen=True)
+class NewDisk:
+    """A disk whose volume has still to be made, and the steps that make it."""
+
+    disk: Disk
+    steps: Tuple[Step, ...]
+    about: str
+
+
+def find_pool(world: World, name: str, path: str) -> PoolView:
+    """Return the pool, or raise TerminalError with what there is."""
+    pool = world.pools.get(name, Unknown("it was not asked for"))
+    if isinstance(pool, Unknown):
+        raise TerminalError(f"{path}: storage pool {name!r}: {pool.reason}")
+    return pool
+
+
+def find_volume(world: World, pool: str, name: str, path: str) -> VolumeView:
+    """Return the volume, or raise TerminalError."""
+    volume = find_pool(world, pool, path).volumes.get(name)
+    if volume is None:
+        raise TerminalError(f"{path}: no volume {name!r} in storage pool {pool!r}")
+    return volume
+
+
+def all_volumes(world: World) -> Iterator[VolumeView]:
+    """Yield every volume of the pools that were read."""
+    for pool in world.pools.values():
+        if isinstance(pool, PoolView):
+            yield from pool.volumes.values()
+
+
+def find_overlays(world: World, source: str) -> Tuple[str, ...]:
+    """Return the paths of images that depend on the image at `source`."""
+    return tuple(sorted(one.path for one in all_volumes(world) if one.backing == source))
+
+
+def settle_sources(machine: Machine, world: World) -> Machine:
+    """Replace pool/volume references by the paths they have on this host."""
+    disks = machine.disks and tuple(_settle_disk(one, world) for one in machine.disks)
+    cdroms = machine.cdroms and tuple(_settle_cdrom(one, world) for one in machine.cdroms)
+    return replace(machine, disks=disks, cdroms=cdroms)
+
+
+def _settle_disk(disk: Disk, world: World) -> Disk:
+    if disk.volume is None:
+        return disk
+    path = f"disks[{disk.name}].source.volume"
+    volume = find_volume(world, disk.pool or DEFAULT_POOL, disk.volume, path)
+    return replace(disk, source=volume.path)
+
+
+def _settle_cdrom(cdrom: Cdrom, world: World) -> Cdrom:
+    if cdrom.volume is None:
+        return cdrom
+    path = f"cdroms[{cdrom.name}].media.volume"
+    volume = find_volume(world, cdrom.pool or DEFAULT_POOL, cdrom.volume, path)
+    return replace(cdrom, media=volume.path)
+
+
+def resolve_disk(
+    disk: Disk, manifest: MachineManifest, desired: Desired, world: World, creating: Tuple[str, ...]
+) -> NewDisk:
+    """Return the disk with its source, and the steps that make its volume (none if it exists)."""
+    if disk.source is not None:
+        return NewDisk(_with_format(disk, world), (), disk.source)
+    path = f"disks[{disk.name}]"
+    pool = find_pool(world, disk.pool or DEFAULT_POOL, f"{path}.pool")
+    if disk.template is None:
+        return _new_volume(disk, manifest, pool, creating, None)
+    return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
+
+
+def _with_format(disk: Disk, world: World) -> Disk:
+    known = next((one.format for one in all_volumes(world) if one.path == disk.source), None)
+    if disk.format is None and known is None:
+        raise TerminalError(
+            f"disks[{disk.name}].format: say qcow2 or raw; {disk.source} is in no active storage "
+            "pool, and libvirt rightly never guesses a format"
+        )
+    return replace(disk, format=disk.format or known)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The image that a disk is cloned from, and how."""
+
+    template: str
+    volume: VolumeView
+    mode: str
+
+
+def _new_volume(
+    disk: Disk,
+    manifest: MachineManifest,
+    pool: PoolView,
+    creating: Tuple[str, ...],
+    origin: Optional[Origin],
+) -> NewDisk:
+    image = _format(disk, pool, origin)
+    name = volume_name(manifest.name, disk.name, image if pool.type in FILE_POOLS else "")
+    source = f"{pool.path.rstrip('/')}/{name}"
+    step = CreateVolume(
+        disk.name,
+        pool.name,
+        name,
+        image,
+        disk.size or (origin.volume.capacity if origin else None),
+        origin.mode if origin else "none",
+        origin.volume.path if origin else None,
+        origin.volume.format if origin else None,
+    )
+    leftover = _leftover(disk, pool, name, source, creating)
+    return NewDisk(
+        replace(disk, source=source, format=image), (*leftover, step), _about(step, origin)
+    )
+
+
+def _about(step: CreateVolume, origin: Optional[Origin]) -> str:
+    if origin is None:
+        return f"blank volume {step.pool}/{step.name}"
+    return f"{origin.mode} clone of template {origin.template} as {step.pool}/{step.name}"
+
+
+def _leftover(
+    disk: Disk, pool: PoolView, name: str, source: str, creating: Tuple[str, ...]
+) -> Tuple[Step, ...]:
+    """Refuse a volume that is there already, unless we were making it when we were stopped."""
+    if name not in pool.volumes:
+        return ()
+    if source in creating:
+        return (DeletePartial(disk.name, pool.name, name),)
+    raise RefusedError(
+        f"disks[{disk.name}]: volume {name!r} exists already in pool {pool.name!r} and is not "
+        f"this VM's; to use it say `source: {{volume: {name}}}`, else rename or delete it"
+    )
+
+
+def _format(disk: Disk, pool: PoolView, origin: Optional[Origin]) -> str:
+    if pool.type not in FILE_POOLS:
+        return _same_format(disk, "raw", f"pool {pool.name!r} of type {pool.type} holds raw only")
+    if origin is None:
+        return disk.format or "qcow2"
+    if origin.mode == "linked":
+        return _same_format(disk, "qcow2", "a linked clone is always qcow2")
+    if origin.mode == "reflink":
+        return _same_format(disk, origin.volume.format, "a reflink keeps the template's format")
+    return disk.format or origin.volume.format
+
+
+def _same_format(disk: Disk, image: str, why: str) -> str:
+    if disk.format not in (None, image):
+        raise TerminalError(f"disks[{disk.name}].format: {disk.format} is not possible: {why}")
+    return image
+
+
+def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -> Origin:
+    path = f"disks[{disk.name}].source.template"
+    template = desired.template(disk.template or "")
+    if template is None:
+        raise TerminalError(f"{path}: no Template {disk.template!r} among the manifests")
+    volume = template_image(template, world, path)
+    if disk.size is not None and disk.size < volume.capacity:
+        raise TerminalError(
+            f"disks[{disk.name}].size: smaller than its template {template.name!r} "
+            f"({volume.capacity} bytes); a disk is never shrunk"
+        )
+    return Origin(template.name, volume, _mode(disk, template, volume, world, pool))
+
+
+def _mode(
+    disk: Disk, template: TemplateManifest, volume: VolumeView, world: World, pool: PoolView
+) -> str:
+    can = {
+        "reflink": (pool.name, volume.path) in world.reflinks,
+        "linked": template.linked_clones and pool.type in FILE_POOLS,
+        "full": True,
+    }
+    asked = disk.clone or CloneMode.AUTO
+    if asked is CloneMode.AUTO:
+        return next(mode for mode, possible in can.items() if possible)
+    mode = str(asked.value)
+    if not can[mode]:
+        raise TerminalError(f"disks[{disk.name}].source.clone: {_WHY_NOT[asked]}")
+    return mode
+
+
+_WHY_NOT: Mapping[CloneMode, str] = {
+    CloneMode.REFLINK: (
+        "reflink is not possible: the template's image and the pool must share a file system that "
+        "clones blocks (XFS with reflink=1, btrfs), reachable from here; use auto, linked or full"
+    ),
+    CloneMode.LINKED: (
+        "linked is not allowed: the template does not say `linkedClones: true`, or the pool holds "
+        "no qcow2 files"
+    ),
+}
+
+
+def template_image(template: TemplateManifest, world: World, path: str) -> VolumeView:
+    """Return the image of a template; raise TerminalError if it is not there or is in use."""
+    if template.domain is not None:
+        return _domain_image(template, template.domain, world, path)
+    if template.volume is not None:
+        return find_volume(world, template.pool or DEFAULT_POOL, template.volume, path)
+    return _volume_at(template.image or "", world, f"{path}: template {template.name!r}")
+
+
+def _domain_image(template: TemplateManifest, name: str, world: World, path: str) -> VolumeView:
+    where = f"{path}: template {template.name!r}"
+    reading = world.domains.get(name)
+    if reading is None:
+        raise TerminalError(f"{where}: no domain {name!r} on this host")
+    if isinstance(reading, Unknown):
+        raise TerminalError(f"{where}: domain {name!r} cannot be read: {reading.reason}")
+    if reading.is_running:
+        raise TerminalError(f"{where}: domain {name!r} is running; shut it down to clone from it")
+    disk = _template_disk(template, reading.persistent, where)
+    return _volume_at(disk.source or "", world, where)
+
+
+def _template_disk(template: TemplateManifest, machine: Machine, where: str) -> Disk:
+    disks = machine.disks or ()
+    if template.disk is not None:
+        named = by_name(disks, template.disk)
+        if named is None:
+            raise TerminalError(f"{where}: its domain has no disk {template.disk!r}")
+        return named
+    if not disks:
+        raise TerminalError(f"{where}: its domain has no disk")
+    return min(disks, key=lambda one: one.boot or len(disks) + 1)
+
+
+def _volume_at(source: str, world: World, where: str) -> VolumeView:
+    volume = next((one for one in all_volumes(world) if one.path == source), None)
+    if volume is None:
+        raise TerminalError(
+            f"{where}: {source} is in no active storage pool; define one over its folder "
+            "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
+        )
+    return volume

@@ -1,0 +1,230 @@
+"""Turn decisions into steps: volumes, the definition, live devices, our mark, power. Pure.
+
+The order is the safety. Our mark names unfinished volumes before they exist, until the definition
+has them; the definition is stored (and refused by libvirt, if it is wrong) before the running
+guest is touched; the mark of the new generation comes when all that can be undone is done; power
+comes last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Callable, Dict, List, Mapping, Tuple
+
+from reconciler.core.diff import Device, Difference, Kind
+from reconciler.core.domain import (
+    device_xml,
+    edit_domain,
+    live_device,
+    needed_controllers,
+    owner_xml,
+    set_owner,
+)
+from reconciler.core.domain.overlays import merge_overlays
+from reconciler.core.model import Disk, Machine
+from reconciler.core.owner import Owner
+from reconciler.core.plan import (
+    AttachDevice,
+    BlockResize,
+    Define,
+    DetachDevice,
+    Effect,
+    ResizeVolume,
+    SetAutostart,
+    SetMemory,
+    SetMetadata,
+    SetVcpus,
+    Shutdown,
+    Start,
+    Step,
+    UpdateDevice,
+)
+from reconciler.core.planning.checks import refuse_template_writes
+from reconciler.core.planning.decide import Decision
+from reconciler.core.planning.devices import (
+    NewDevice,
+    Update,
+    drop_leftovers,
+    remake_disks,
+)
+from reconciler.core.planning.effects import Route
+
+NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
+
+Steps = Tuple[Step, ...]
+
+
+def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
+    """Return the steps in order, given the devices to be added.
+
+    Raises TerminalError where the host or another VM forbids one.
+    """
+    remade = remake_disks(update)
+    items = {one.item.name: one.item for one in new}
+    return (
+        *drop_leftovers(update, (*new, *remade)),
+        *_volumes(update, (*new, *remade)),
+        *_definition(update, items),
+        *_live(update, items),
+        *_resizes(update),
+        *_mark(update),
+        *_autostart(update),
+        *_power(update),
+    )
+
+
+def owner_of(update: Update, creating: Tuple[str, ...] = ()) -> Owner:
+    """Return the mark that the manifest leaves on its domain."""
+    manifest = update.manifest
+    return Owner(manifest.name, manifest.generation, manifest.spec, manifest.machine.os, creating)
+
+
+def _volumes(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
+    steps = tuple(step for one in new for step in one.steps)
+    if not steps:
+        return ()
+    paths = tuple(one.item.source or "" for one in new if one.steps and isinstance(one.item, Disk))
+    former = update.reading.owner or owner_of(update)
+    return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
+
+
+def _definition(update: Update, items: Mapping[str, Device]) -> Steps:
+    """Edit what is stored; everything that no decision names stays as it is."""
+    former = update.reading.view.persistent_xml
+    stored = [_with_item(one.stored, items) for one in update.decisions if one.stored]
+    edits = [one for one in stored if one.field not in NOT_IN_XML and not _is_ours(one)]
+    overlays = update.manifest.machine.overlays
+    changed = any(one.field.startswith("xml[") for one in edits)
+    xml = edit_domain(former, [one for one in edits if not one.field.startswith("xml[")])
+    xml = merge_overlays(xml, overlays) if changed else xml
+    if xml == former:
+        return ()
+    owner = update.reading.owner
+    # One call adds a new disk and says that its volume is finished: no kill can come between.
+    return (
+        Define(set_owner(xml, replace(owner, creating=())) if update.creating and owner else xml),
+    )
+
+
+def _is_ours(difference: Difference) -> bool:
+    return difference.field.startswith("metadata.")
+
+
+def _with_item(difference: Difference, items: Mapping[str, Device]) -> Difference:
+    if difference.kind is not Kind.ADD:
+        return difference
+    return replace(difference, item=items.get(difference.device or "", difference.item))
+
+
+def _live(update: Update, items: Mapping[str, Device]) -> Steps:
+    """Return what is done to the running guest, device by device."""
+    if update.reading.view.live_xml is None:
+        return ()
+    done = [one for one in update.decisions if one.effect is Effect.LIVE and one.live]
+    plain = [step for one in done for step in _route(one, update, items)]
+    return (*plain, *_device_updates(update, done))
+
+
+def _route(decision: Decision, update: Update, items: Mapping[str, Device]) -> Steps:
+    build = ROUTES.get(decision.row.route)
+    if build is None or decision.live is None:
+        return ()
+    return build(_with_item(decision.live, items), update)
+
+
+def _attach(difference: Difference, update: Update) -> Steps:
+    item = difference.item
+    assert item is not None  # noqa: S101 - only devices are attached
+    live = update.reading.view.live_xml or ""
+    controllers = [AttachDevice(difference.path, one) for one in needed_controllers(live, item)]
+    return (*controllers, AttachDevice(difference.path, device_xml(item, live)))
+
+
+def _detach(difference: Difference, update: Update) -> Steps:
+    live = update.reading.view.live_xml or ""
+    return (DetachDevice(difference.path, live_device(live, difference)),)
+
+
+def _set_vcpus(difference: Difference, update: Update) -> Steps:  # noqa: ARG001 - a route's shape
+    return (SetVcpus(int(difference.desired or 0)),)
+
+
+def _set_memory(difference: Difference, update: Update) -> Steps:  # noqa: ARG001
+    return (SetMemory(int(difference.desired or 0) // 1024),)
+
+
+def _block_resize(difference: Difference, update: Update) -> Steps:
+    refuse_template_writes(_only(update, difference), update.world, difference.path)
+    item = difference.item
+    target = (item.target if isinstance(item, Disk) else None) or ""
+    return (BlockResize(difference.device or "", target, int(difference.desired or 0)),)
+
+
+ROUTES: Mapping[Route, Callable[[Difference, Update], Steps]] = {
+    Route.ATTACH: _attach,
+    Route.DETACH: _detach,
+    Route.SET_VCPUS: _set_vcpus,
+    Route.SET_MEMORY: _set_memory,
+    Route.BLOCK_RESIZE: _block_resize,
+}
+
+
+def _device_updates(update: Update, done: List[Decision]) -> Steps:
+    """Update each device once, with all its changes: libvirt takes a whole device."""
+    groups: Dict[str, List[Difference]] = {}
+    for one in done:
+        if one.row.route is Route.UPDATE and one.live:
+            groups.setdefault(f"{one.live.field.split('.')[0]}{one.live.device}", []).append(
+                one.live
+            )
+    live = update.reading.view.live_xml or ""
+    return tuple(
+        UpdateDevice(changes[0].path, live_device(live, *changes)) for changes in groups.values()
+    )
+
+
+def _resizes(update: Update) -> Steps:
+    """Grow images that no running guest has open."""
+    steps: List[Step] = []
+    for one in update.decisions:
+        item = one.difference.item
+        if one.row.route is Route.BLOCK_RESIZE and one.live is None and isinstance(item, Disk):
+            refuse_template_writes(_only(update, one.difference), update.world, one.difference.path)
+            size = int(one.difference.desired or 0)
+            steps.append(ResizeVolume(item.name, item.source or "", size))
+    return tuple(steps)
+
+
+def _only(update: Update, difference: Difference) -> Machine:
+    item = difference.item
+    return Machine(update.manifest.name, disks=(item,) if isinstance(item, Disk) else ())
+
+
+def _mark(update: Update) -> Steps:
+    """Write the new generation, unless it is there already or is not carried out in full."""
+    owner = owner_of(update)
+    if update.reading.owner == owner or not update.in_full:
+        return ()
+    return (SetMetadata(owner_xml(owner), live=update.live is not None),)
+
+
+def _autostart(update: Update) -> Steps:
+    return tuple(
+        SetAutostart(enabled=bool(one.difference.desired))
+        for one in update.decisions
+        if one.row.route is Route.SET_AUTOSTART
+    )
+
+
+def _power(update: Update) -> Steps:
+    lifecycle = update.manifest.lifecycle
+    stop = Shutdown(lifecycle.shutdown_timeout, lifecycle.force_off)
+    routes = {one.row.route for one in update.decisions}
+    if Route.SHUT_DOWN in routes:
+        return (stop,)
+    if any(one.effect is Effect.RESTART for one in update.decisions):
+        return (stop, Start())
+    if Route.START not in routes:
+        return ()
+    refuse_template_writes(update.stored, update.world, "power")
+    return (Start(),)

@@ -1,0 +1,233 @@
+"""Plan a machine that exists: ours, or one to be taken over.
+
+What differs in the stored and in the running configuration is decided by the effect table; here
+the decisions become an action: its lines and its steps. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Optional, Tuple
+
+from reconciler.core.diff import Difference, Kind, compare
+from reconciler.core.domain import digest
+from reconciler.core.domain.overlays import compare_overlays
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.match import align, align_live
+from reconciler.core.model import Machine
+from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
+from reconciler.core.planning.decide import Decision, Weighing, decide
+from reconciler.core.planning.describe import describe_device, machine_notes
+from reconciler.core.planning.devices import NewDevice, Update, complete_devices
+from reconciler.core.planning.guards import Guest, chipset
+from reconciler.core.planning.sources import settle_sources
+from reconciler.core.planning.steps import plan_steps
+from reconciler.core.world import Reading, World
+
+NOT_OURS = "not ours yet: take it over with `adopt` or `apply --adopt`"
+SAVED = (
+    "it has a saved state, whose start would bring the former configuration back; start it, or "
+    "discard the state with `virsh managedsave-remove`"
+)
+# libvirt shows these modes of a running guest as the CPU that they came to on this host.
+RESOLVED_AT_START = frozenset({"host-model", "maximum"})
+KEPT = "not done while a domain is taken over; adopt it as it is first, then remove it"
+
+
+class Holding(Enum):
+    """Whose the domain is: ours, ours with this plan, or somebody else's."""
+
+    OURS = "ours"
+    ADOPTED = "adopted"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A manifest beside what was found, devices named alike."""
+
+    manifest: MachineManifest
+    machine: Machine
+    reading: Reading
+    stored: Machine
+    live: Optional[Machine]
+
+
+def plan_update(
+    manifest: MachineManifest,
+    reading: Reading,
+    desired: Desired,
+    world: World,
+    now: Optional[datetime],
+    holding: Holding,
+) -> Action:
+    """Return the UPDATE, ADOPT, WITHHELD or NONE action.
+
+    Raises TerminalError where a change is impossible.
+    """
+    found = find(manifest, reading, world)
+    decisions = _decide(found, now, _find_hold(reading, holding))
+    if holding is not Holding.OURS:
+        decisions = tuple(_keep(one) for one in decisions)
+    update = _update(found, decisions, desired, world)
+    new = complete_devices(update)
+    steps = plan_steps(update, new) if holding is not Holding.FOREIGN else ()
+    return _action(found, _describe(decisions, new), steps, holding)
+
+
+def _find_hold(reading: Reading, holding: Holding) -> str:
+    """Return why nothing at all may be changed, or an empty text."""
+    if holding is Holding.FOREIGN:
+        return NOT_OURS
+    return SAVED if reading.view.saved else ""
+
+
+def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
+    """Set the manifest beside the reading: devices named alike, equal spellings made equal."""
+    machine = settle_sources(manifest.machine, world)
+    stored = align(machine, reading.persistent)
+    live = align_live(machine, reading.persistent, reading.live) if reading.live else None
+    live = _pin_cpu(live, stored) if live else None
+    machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
+    return Found(manifest, machine, reading, stored, live)
+
+
+def _pin_cpu(live: Machine, stored: Machine) -> Machine:
+    """Take the CPU that a mode was resolved to at the start for that mode."""
+    if not (live.cpus and stored.cpus) or stored.cpus.mode not in RESOLVED_AT_START:
+        return live
+    cpus = replace(live.cpus, mode=stored.cpus.mode, model=stored.cpus.model)
+    return replace(live, cpus=cpus)
+
+
+def creating(reading: Reading) -> Tuple[str, ...]:
+    """Return the paths of volumes that an interrupted run left unfinished."""
+    return reading.owner.creating if reading.owner else ()
+
+
+def _skip_unfinished(machine: Machine, stored: Machine, paths: Tuple[str, ...]) -> Machine:
+    """Do not compare the size of an image that is made anew anyway."""
+    unfinished = {one.name for one in stored.disks or () if one.source in paths}
+    if not unfinished or machine.disks is None:
+        return machine
+    disks = (replace(one, size=None) if one.name in unfinished else one for one in machine.disks)
+    return replace(machine, disks=tuple(disks))
+
+
+def _pin(machine: Machine, stored: Machine) -> Machine:
+    """Take a machine type without a version for what it was resolved to when it was made."""
+    wanted = machine.machine
+    if wanted in ("q35", "pc") and stored.machine and chipset(stored.machine) == wanted:
+        return replace(machine, machine=stored.machine)
+    return machine
+
+
+def find_differences(
+    found: Found,
+) -> Tuple[Tuple[Difference, ...], Tuple[Difference, ...]]:
+    """Return what differs in the stored and in the running configuration."""
+    overlays = found.manifest.machine.overlays
+    view = found.reading.view
+    stored = compare(found.machine, found.stored)
+    stored += compare_overlays(view.persistent_xml, overlays)
+    if found.live is None or view.live_xml is None:
+        return stored, ()
+    return stored, compare(found.machine, found.live) + compare_overlays(view.live_xml, overlays)
+
+
+def _decide(found: Found, now: Optional[datetime], held: str) -> Tuple[Decision, ...]:
+    os = found.manifest.machine.os
+    weighing = Weighing(
+        Guest(found.stored, os),
+        Guest(found.live, os, found.stored) if found.live else None,
+        found.manifest.lifecycle,
+        now,
+        held,
+    )
+    return decide(*find_differences(found), weighing)
+
+
+def _describe(decisions: Tuple[Decision, ...], new: Tuple[NewDevice, ...]) -> Tuple[Decision, ...]:
+    """Say of each device to be added what it will be, now that it is known."""
+    words = {one.path: describe_device(one.item, one.about) for one in new}
+    return tuple(
+        replace(one, change=replace(one.change, desired=words[one.change.path]))
+        if one.change and one.difference.kind is Kind.ADD and one.change.path in words
+        else one
+        for one in decisions
+    )
+
+
+def _keep(decision: Decision) -> Decision:
+    """Withhold the removal of a device from a domain that is only now taken over."""
+    if decision.difference.kind is not Kind.REMOVE or decision.change is None:
+        return decision
+    return replace(decision, change=replace(decision.change, effect=Effect.WITHHELD, reason=KEPT))
+
+
+def _update(
+    found: Found, decisions: Tuple[Decision, ...], desired: Desired, world: World
+) -> Update:
+    return Update(
+        found.manifest,
+        found.machine,
+        found.stored,
+        found.live,
+        found.reading,
+        tuple(one for one in decisions if one.is_done),
+        all(one.effect is not Effect.WITHHELD for one in decisions),
+        desired,
+        world,
+    )
+
+
+def _action(
+    found: Found,
+    decisions: Tuple[Decision, ...],
+    steps: Tuple[Step, ...],
+    holding: Holding,
+) -> Action:
+    changes = tuple(one.change for one in decisions if one.change)
+    changes += _mark(found, holding, alone=not changes) + _unfinished(found)
+    running = found.reading.is_running
+    return Action(
+        "VirtualMachine",
+        found.manifest.name,
+        _kind(changes, steps, holding),
+        changes=changes,
+        steps=steps,
+        before=Before(digest(found.reading.view.persistent_xml), running),
+        pending=tuple(one.difference.path for one in decisions if one.change is None),
+        reason=NOT_OURS if holding is Holding.FOREIGN else "",
+        notes=machine_notes(found.manifest) if changes else (),
+    )
+
+
+def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
+    """Show our mark where writing it is news: on adoption, or when nothing else changes."""
+    owner = found.reading.owner
+    wanted = found.manifest.generation
+    effect = Effect.LIVE if found.reading.is_running else Effect.OFFLINE
+    if holding is Holding.ADOPTED:
+        return (Change("metadata.owner", None, found.manifest.name, effect),)
+    if holding is Holding.OURS and alone and owner and owner.generation != wanted:
+        reason = "the manifest changed, no field of the domain does"
+        return (Change("metadata.generation", owner.generation, wanted, effect, reason),)
+    return ()
+
+
+def _unfinished(found: Found) -> Tuple[Change, ...]:
+    reason = "an earlier run was stopped while it made this volume; it is made anew"
+    return tuple(
+        Change("volume", path, path, Effect.OFFLINE, reason) for path in creating(found.reading)
+    )
+
+
+def _kind(changes: Tuple[Change, ...], steps: Tuple[Step, ...], holding: Holding) -> ActionKind:
+    if holding is not Holding.OURS:
+        return ActionKind.ADOPT
+    if steps:
+        return ActionKind.UPDATE
+    return ActionKind.WITHHELD if changes else ActionKind.NONE

@@ -1,0 +1,111 @@
+"""Count a plan: the numbers of its last line, of its JSON summary and behind its exit status.
+
+One count for all three, so that they can never disagree. Knows no output format.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Iterable
+
+from reconciler.core.plan import Action, ActionKind, Effect, Plan, Shutdown
+
+DISTURBING = frozenset({Effect.RESTART, Effect.DESTRUCTIVE})
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Objects by what becomes of them; each is counted once among the first six.
+
+    `withheld` are the objects that nothing is done to although they are not known to be as
+    wanted; those that could not be planned (`failed`) and those that nobody allowed to be taken
+    over (`foreign`) are among them. `next_boot` and `restart` are objects with such a change,
+    `volumes` is the number of volumes deleted, `withheld_changes` those inside other changes.
+    """
+
+    create: int = 0
+    update: int = 0
+    adopt: int = 0
+    delete: int = 0
+    none: int = 0
+    withheld: int = 0
+    failed: int = 0
+    foreign: int = 0
+    next_boot: int = 0
+    restart: int = 0
+    volumes: int = 0
+    withheld_changes: int = 0
+    disturbing: int = 0
+
+    @property
+    def todo(self) -> int:
+        """Objects that an apply would do something to."""
+        return self.create + self.update + self.adopt + self.delete
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do and nothing held back."""
+        return not (self.todo or self.withheld)
+
+
+def summarise(plan: Plan) -> Summary:
+    """Count the plan's actions."""
+    actions = plan.actions
+    kinds = Counter(one.action for one in actions)
+    foreign = sum(map(is_foreign, actions))
+    acting = [one for one in actions if not is_idle(one)]
+    return Summary(
+        create=kinds[ActionKind.CREATE],
+        update=kinds[ActionKind.UPDATE],
+        adopt=kinds[ActionKind.ADOPT] - foreign,
+        delete=kinds[ActionKind.DELETE],
+        none=kinds[ActionKind.NONE],
+        withheld=kinds[ActionKind.WITHHELD] + kinds[ActionKind.FAILED] + foreign,
+        failed=kinds[ActionKind.FAILED],
+        foreign=foreign,
+        next_boot=_count_with(acting, Effect.NEXT_BOOT),
+        restart=sum(map(restarts, acting)),
+        volumes=_count_volumes(actions),
+        withheld_changes=sum(_count(one, Effect.WITHHELD) for one in acting),
+        disturbing=sum(map(disturbs, acting)),
+    )
+
+
+def is_foreign(action: Action) -> bool:
+    """Whether the object is not ours and nobody allowed to take it over."""
+    return action.action is ActionKind.ADOPT and not action.steps
+
+
+def is_idle(action: Action) -> bool:
+    """Whether an apply leaves the object alone."""
+    idle = (ActionKind.NONE, ActionKind.WITHHELD, ActionKind.FAILED)
+    return action.action in idle or is_foreign(action)
+
+
+def restarts(action: Action) -> bool:
+    """Whether the action power-cycles a running guest."""
+    return _count(action, Effect.RESTART) > 0
+
+
+def shuts_down(action: Action) -> bool:
+    """Whether the action ends a running guest, to start it again or not."""
+    return any(isinstance(step, Shutdown) for step in action.steps)
+
+
+def disturbs(action: Action) -> bool:
+    """Whether a running guest would notice more than a device coming or going."""
+    return shuts_down(action) or any(one.effect in DISTURBING for one in action.changes)
+
+
+def _count(action: Action, effect: Effect) -> int:
+    return sum(one.effect is effect for one in action.changes)
+
+
+def _count_with(actions: Iterable[Action], effect: Effect) -> int:
+    return sum(_count(one, effect) > 0 for one in actions)
+
+
+def _count_volumes(actions: Iterable[Action]) -> int:
+    deletes = (one for one in actions if one.action is ActionKind.DELETE)
+    return sum(_count(one, Effect.DESTRUCTIVE) for one in deletes)

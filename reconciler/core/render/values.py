@@ -1,0 +1,49 @@
+"""One value or path of a change as a person reads it, on one line and without secrets.
+
+Names and values come from manifests and from other people's domains: whatever in them a terminal
+would obey is escaped here, so nothing else needs to think of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.core.plan import Value
+from reconciler.core.units import format_size
+
+_SIZE = re.compile(r"memory\.(size|maximum)|disks\[.*\]\.size")
+_SECRET = re.compile(r"""\b(passwd|password|passphrase)\s*=\s*("[^"]*"|'[^']*')""", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
+
+
+def show_value(path: str, value: Value) -> str:
+    """Return the value as the manifest would spell it."""
+    if value is None:
+        return "(none)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return format_size(value) if _SIZE.fullmatch(path) else str(value)
+    return escape(hide_secrets(value)) or "(empty)"
+
+
+def show_path(path: str) -> str:
+    """Return the path in the manifest's spelling: `guestAgent`, not `guest_agent`."""
+    head, *rest = re.split(r"(?=[.\[])", path, maxsplit=1)
+    first, *others = head.split("_")
+    return escape("".join([first, *(one.capitalize() for one in others), *rest]))
+
+
+def hide_secrets(value: Value) -> Value:
+    """Blank out passwords in XML fragments; anything else comes back as it is."""
+    return _SECRET.sub(r"\1='***'", value) if isinstance(value, str) else value
+
+
+def escape(text: Value) -> str:
+    """Return the text on one line, control and invisible characters by their codes."""
+    line = _SPACE.sub(" ", str(text)).strip()
+    return line if line.isprintable() else "".join(map(_escape_one, line))
+
+
+def _escape_one(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]

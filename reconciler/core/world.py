@@ -1,0 +1,134 @@
+"""What was found on the host, as values: the observed side of a plan.
+
+What could not be read is `Unknown` with its reason: never empty, never absent.
+Built by the adapters, read by the planner; nothing here talks to libvirt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import FrozenSet, Mapping, Optional, Tuple, Union
+
+from reconciler.core.model import Machine
+from reconciler.core.owner import Owner
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Something that could not be read, and why."""
+
+    reason: str
+
+
+class GuestState(Enum):
+    """The states that matter here; paused and suspended guests count as running."""
+
+    OFF = "off"
+    RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class DomainView:
+    """One libvirt domain as read in this pass.
+
+    `persistent_xml` is the definition for the next start (with VIR_DOMAIN_XML_INACTIVE and
+    SECURE), `live_xml` the running one, None when the guest is off. `disk_sizes` maps a disk's
+    path (or target, where it has none) to its virtual size in bytes, as far as it was asked for.
+    """
+
+    name: str
+    uuid: str
+    state: GuestState
+    persistent_xml: str
+    live_xml: Optional[str] = None
+    autostart: bool = False
+    persistent: bool = True
+    saved: bool = False
+    disk_sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A domain with its XML understood: machines for both configurations, and our mark.
+
+    `live` is None when the guest is off; `owner` is None when the domain is not ours.
+    """
+
+    view: DomainView
+    persistent: Machine
+    live: Optional[Machine] = None
+    owner: Optional[Owner] = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a guest runs, and a change can disturb it."""
+        return self.view.state is GuestState.RUNNING
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """One storage volume. Sizes are bytes; `backing` is the path of the image it overlays."""
+
+    pool: str
+    name: str
+    path: str
+    format: str
+    capacity: int
+    backing: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """One active storage pool.
+
+    `path` is the target folder or device folder.
+    """
+
+    name: str
+    type: str
+    path: str
+    available: int
+    volumes: Mapping[str, VolumeView] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MachineCaps:
+    """What this host offers for one machine type, from getDomainCapabilities.
+
+    `machine` is the canonical type that the asked-for name resolves to.
+    """
+
+    machine: str
+    domain_type: str
+    arch: str
+    vcpu_max: int
+    disk_buses: FrozenSet[str]
+    cdrom_buses: FrozenSet[str]
+    firmware: FrozenSet[str]
+    cpu_modes: FrozenSet[str]
+    graphics: FrozenSet[str]
+    video: FrozenSet[str]
+    tpm: bool
+    rng: bool = True
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a plan may depend on. Read once per pass, then only looked at.
+
+    `domains` holds those that the manifests name (as machine or template); a name that is missing
+    is absent for certain. `machines` maps the machine type asked for (`q35`, or "" for none) to
+    what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`),
+    (`uuid`, …) and (`source`, path), to the names of the domains that hold it, owned or not.
+    `reflinks` holds the (pool, image path) pairs that were tried and can share blocks.
+    """
+
+    host: str
+    uri: str
+    domains: Mapping[str, Union[Reading, Unknown]] = field(default_factory=dict)
+    networks: Mapping[str, bool] = field(default_factory=dict)
+    pools: Mapping[str, Union[PoolView, Unknown]] = field(default_factory=dict)
+    machines: Mapping[str, Union[MachineCaps, Unknown]] = field(default_factory=dict)
+    claims: Mapping[Tuple[str, str], Tuple[str, ...]] = field(default_factory=dict)
+    reflinks: FrozenSet[Tuple[str, str]] = frozenset()

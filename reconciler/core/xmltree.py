@@ -1,0 +1,176 @@
+"""XML text to tree and back: the only importer of lxml.
+
+Parses what a stranger may have written, so: no network, no entities, no document type. Writes as
+libvirt writes, so that a line nobody touched comes out as it went in. Knows nothing of domains.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from xml.sax.saxutils import escape
+
+from lxml import etree
+
+from reconciler.errors import TerminalError
+
+Element = etree._Element  # noqa: SLF001 - lxml's public factory returns it, under no public name
+
+_PARSER = etree.XMLParser(
+    resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, collect_ids=False
+)
+_LIBVIRT_QUOTES = {"'": "&apos;", '"': "&quot;"}
+_LIBXML_QUOTES = {'"': "&quot;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}
+_DOCTYPE = "<!DOCTYPE"
+_INDENT = "  "
+
+
+def parse(text: str) -> Element:
+    """Parse one XML document. Raises TerminalError that names the line."""
+    if _DOCTYPE in text:  # before the parser sees it: some versions open what it names
+        line = text.count("\n", 0, text.index(_DOCTYPE)) + 1
+        raise TerminalError(f"XML with a document type (<!DOCTYPE) is refused, line {line}")
+    try:
+        return etree.fromstring(text, _PARSER)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        message = str(error).split(", line ")[0]
+        raise TerminalError(f"not well-formed XML, line {line}: {message}") from error
+
+
+def make(tag: str, attributes: Optional[Mapping[str, Any]] = None, *children: Element) -> Element:
+    """Build an element; attributes that are None are left out."""
+    element = etree.Element(tag)
+    for name, value in (attributes or {}).items():
+        if value is not None:
+            element.set(name, str(value))
+    element.extend(children)
+    return element
+
+
+def make_text(tag: str, text: object, attributes: Optional[Mapping[str, Any]] = None) -> Element:
+    """Build an element that holds text."""
+    element = make(tag, attributes)
+    element.text = str(text)
+    return element
+
+
+def make_namespaced(tag: str, namespaces: Mapping[Optional[str], str]) -> Element:
+    """Build an element (`{uri}tag`) that declares the given prefixes."""
+    return etree.Element(tag, nsmap={**namespaces})  # type: ignore[dict-item]  # None is allowed
+
+
+def copy_of(element: Element) -> Element:
+    """Return a deep copy without what follows the element."""
+    twin = copy.deepcopy(element)
+    twin.tail = None
+    return twin
+
+
+def is_element(node: Element) -> bool:
+    """Whether the node is an element, not a comment or a processing instruction."""
+    return isinstance(node.tag, str)
+
+
+def children_of(element: Element) -> List[Element]:
+    """Return the child elements, without comments."""
+    return [node for node in element if is_element(node)]
+
+
+def attributes_of(element: Element) -> List[Tuple[str, str]]:
+    """Return the attributes in the order they are written."""
+    return [(str(name), str(value)) for name, value in element.attrib.items()]
+
+
+def indent(element: Element, depth: int) -> None:
+    """Lay out a new element that will stand `depth` levels below the root."""
+    etree.indent(element, space=_INDENT, level=depth)
+
+
+def digest(xml: str) -> str:
+    """Return the sha256, in hex, of the canonical form (C14N) of a document."""
+    return hashlib.sha256(etree.tostring(parse(xml), method="c14n")).hexdigest()
+
+
+def serialise(root: Element) -> str:
+    """Write a whole document in libvirt's style: single quotes, own escapes, a last newline."""
+    before = [etree.tostring(node, encoding="unicode") for node in _before(root)]
+    return "\n".join([*before, fragment(root)]) + "\n"
+
+
+def fragment(element: Element) -> str:
+    """Write one element, without what follows it."""
+    parts: List[str] = []
+    _write(element, parts, {})
+    return "".join(parts)
+
+
+def _before(root: Element) -> Iterator[Element]:
+    return iter(list(root.itersiblings(preceding=True))[::-1])
+
+
+def _write(node: Element, parts: List[str], known: Mapping[Optional[str], str]) -> None:
+    if not is_element(node):
+        parts.append(etree.tostring(node, encoding="unicode", with_tail=False))
+        return
+    name, declared = qualified_name(node), _declared(node, known)
+    parts.append(f"<{name}{_attributes(node, declared)}")
+    if not len(node) and not node.text:
+        parts.append("/>")
+        return
+    parts.append(f">{escape(node.text or '', _LIBVIRT_QUOTES)}")
+    _write_children(node, parts, {**known, **declared})
+    parts.append(f"</{name}>")
+
+
+def _write_children(node: Element, parts: List[str], known: Mapping[Optional[str], str]) -> None:
+    foreign = node.tag == "metadata"
+    for child in node:
+        if foreign and is_element(child):  # libvirt has libxml2 write these, with its own quotes
+            parts.append(_foreign(child, known))
+        else:
+            _write(child, parts, known)
+        parts.append(escape(child.tail or "", {} if foreign else _LIBVIRT_QUOTES))
+
+
+def _foreign(element: Element, known: Mapping[Optional[str], str]) -> str:
+    """Write foreign metadata as libxml2 does, without repeating the root's namespaces."""
+    text: str = etree.tostring(element, encoding="unicode", with_tail=False)
+    for prefix, uri in known.items():
+        if not _uses(element, uri):
+            declared = f' xmlns:{prefix}="{escape(uri, _LIBXML_QUOTES)}"'
+            text = text.replace(declared, "", 1)
+    return text
+
+
+def _uses(element: Element, uri: str) -> bool:
+    return any(is_element(node) and uri in node.tag for node in element.iter())
+
+
+def qualified_name(node: Element) -> str:
+    """Return the element's name with its prefix, as it is written."""
+    local = node.tag.rsplit("}", 1)[-1]
+    return f"{node.prefix}:{local}" if node.prefix else local
+
+
+def _declared(node: Element, known: Mapping[Optional[str], str]) -> Dict[Optional[str], str]:
+    return {prefix: uri for prefix, uri in node.nsmap.items() if known.get(prefix) != uri}
+
+
+def _attributes(node: Element, declared: Mapping[Optional[str], str]) -> str:
+    pairs = [(_attribute_name(node, key), value) for key, value in attributes_of(node)]
+    spaces = [(f"xmlns:{prefix}" if prefix else "xmlns", uri) for prefix, uri in declared.items()]
+    return "".join(f" {name}={_quote(value)}" for name, value in [*pairs, *spaces])
+
+
+def _attribute_name(node: Element, key: str) -> str:
+    if not key.startswith("{"):
+        return key
+    uri, local = key[1:].split("}", 1)
+    prefix = next((one for one, have in node.nsmap.items() if have == uri and one), "xml")
+    return f"{prefix}:{local}"
+
+
+def _quote(value: str) -> str:
+    return f"'{escape(value, _LIBVIRT_QUOTES)}'"

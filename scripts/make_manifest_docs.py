@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Write docs/manifest.md from the schema files: one heading for each field.
+
+Needs nothing but Python. A test holds the page against the schemas.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Iterator, List, Mapping
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMAS = ROOT / "schemas" / "v1"
+PAGE = ROOT / "docs" / "manifest.md"
+KINDS = ("VirtualMachine", "Template")
+
+INTRODUCTION = """\
+# Manifests
+
+<!-- Written by scripts/make_manifest_docs.py from schemas/v1; do not edit. -->
+
+A manifest is a YAML document; a file may hold several. In a folder, every `*.yaml` and `*.yml`
+below it is read, hidden ones left out. Problems of all files are reported at once, each as
+`file:line:column: path: message`; an object with a problem is left out, the others go on.
+
+Only `apiVersion`, `kind`, `metadata.name` and `spec` are always needed. To create a machine, `cpus`
+and `memory` are enough; all the rest has defaults that suit its `os`. **A field that is left out is
+not managed**: never compared, never changed.
+
+The YAML is read strictly:
+
+- Scalars follow YAML 1.2: only `true` and `false` are booleans; `on`, `off`, `yes`, `no` are words.
+- Sizes have a unit (`KiB`, `MiB`, `GiB`, `TiB`), times one of `s`, `m`, `h`. A bare number is
+  refused.
+- Duplicate keys, unknown fields, tabs, tags of one's own and control characters are errors.
+- Anchors and aliases may be used, up to 10,000 repeated values a file. Merge keys (`<<`) are
+  refused: YAML 1.2 has none, and what they make of a manifest is hard to see in a review.
+- A file is UTF-8 and at most 1 MiB. A syntax error leaves out its whole file.
+- A path without any manifest is an error. It never means that nothing is wanted.
+
+For editors with a YAML language server, `schemas/v1/all.json` completes and explains every field:
+`# yaml-language-server: $schema=…/schemas/v1/all.json`.
+"""
+
+TYPES = {
+    "object": "mapping",
+    "array": "list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "whole number",
+}
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+def render() -> str:
+    """Return the page."""
+    parts = [INTRODUCTION]
+    for kind in KINDS:
+        schema = json.loads((SCHEMAS / f"{kind}.json").read_text(encoding="utf-8"))
+        parts.append(f"## {kind}\n\n{schema['description']}\n")
+        parts.extend(_render_fields(schema, schema, ""))
+    return "\n".join(parts)
+
+
+def _render_fields(node: Mapping[str, Any], root: Mapping[str, Any], path: str) -> Iterator[str]:
+    required = node.get("required", ())
+    for name, field in node.get("properties", {}).items():
+        where = f"{path}.{name}" if path else name
+        forms = list(_forms(field, root))
+        yield _render_field(where, field, forms, is_required=name in required)
+        for form in forms:
+            inner = "[]" if form.get("type") == "array" else ""
+            below = _resolve(form.get("items", {}), root) if inner else form
+            yield from _render_fields(below, root, f"{where}{inner}")
+
+
+def _render_field(
+    path: str, field: Mapping[str, Any], forms: List[Mapping[str, Any]], *, is_required: bool
+) -> str:
+    facts = [" or ".join(dict.fromkeys(_type(one) for one in forms))]
+    facts += ["required"] if is_required else []
+    facts += [f"`{json.dumps(field['default'])}` if left out"] if "default" in field else []
+    lines = [f"### {path}\n", f"*{', '.join(facts)}*\n", f"{field['description']}\n"]
+    if "examples" in field:
+        examples = ", ".join(f"`{_example(one)}`" for one in field["examples"])
+        lines.append(f"Examples: {examples}\n")
+    return "\n".join(lines)
+
+
+def _forms(field: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the alternatives of a field, with references followed."""
+    for one in field.get("anyOf", [field]):
+        yield _resolve(one, root)
+
+
+def _resolve(node: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" not in node:
+        return node
+    found: Mapping[str, Any] = root["definitions"][node["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _type(form: Mapping[str, Any]) -> str:
+    if "enum" in form:
+        return "one of " + ", ".join(f"`{one}`" for one in form["enum"])
+    if form.get("title") == "Size":
+        return "size"
+    if form.get("type") == "array" and "enum" in form["items"]:
+        return f"list of {_type(form['items'])}"
+    return TYPES[form["type"]]
+
+
+def _example(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""A bench for one guest: boot it from a manifest, change it, start it cold, look at it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Tuple
+
+from reconciler.core.manifest import Lifecycle, MachineManifest
+from reconciler.core.model import Machine, Overlay
+from reconciler.core.plan import Action
+from reconciler.core.planning.update import find
+from reconciler.core.world import GuestState
+from tests.lab.guest import Guest
+from tests.real.worlds import Product, manifest_of
+
+LIMIT = 60.0  # seconds; a guest needs about three with KVM, a minute on a slow machine without
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One guest on a real host. `boot_overlays` make it boot the test's kernel."""
+
+    product: Product
+    uri: str
+    boot_overlays: Tuple[Overlay, ...]
+    media: str
+
+    def manifest(self, machine: Machine, lifecycle: Lifecycle = Lifecycle()) -> MachineManifest:
+        """Return the manifest of a machine that boots the test's kernel; `@x.iso` is a medium."""
+        cdroms = machine.cdroms and tuple(
+            replace(one, media=(one.media or "").replace("@", f"{self.media}/"))
+            for one in machine.cdroms
+        )
+        overlays = (*self.boot_overlays, *machine.overlays)
+        return manifest_of(replace(machine, cdroms=cdroms, overlays=overlays), lifecycle)
+
+    def boot(self, manifest: MachineManifest) -> Guest:
+        """Create the machine and wait for its guest."""
+        self.apply(manifest)
+        return self._wait_for_guest(manifest)
+
+    def change(self, before: MachineManifest, after: MachineManifest) -> Action:
+        """Return what the plan says of the change, once the guest has settled."""
+        self.wait(lambda: self.pending(before) == (), "the balloon follows")
+        [action] = self.product.plan(after).actions
+        return action
+
+    def apply(self, manifest: MachineManifest) -> None:
+        """Apply without a failure, and find nothing left to change."""
+        for outcome in self.product.apply(manifest):
+            assert outcome.error is None, outcome.error
+        [action] = self.product.plan(manifest).actions
+        assert action.changes == (), action.changes
+
+    def pending(self, manifest: MachineManifest) -> Tuple[str, ...]:
+        """Return what waits for the next cold start."""
+        [action] = self.product.plan(manifest).actions
+        return action.pending
+
+    def read(self, manifest: MachineManifest, *, live: bool) -> Machine:
+        """Return the machine as libvirt has it, devices named as in the manifest."""
+        from reconciler.control.observe import observe  # noqa: PLC0415
+
+        desired = self.product.desired((manifest,))
+        world = observe(self.product.host, desired)
+        reading = world.domains[manifest.name]
+        found = find(manifest, reading, world)  # type: ignore[arg-type]
+        machine = found.live if live else found.stored
+        assert machine is not None
+        return machine
+
+    def cold_start(self, manifest: MachineManifest) -> Guest:
+        """Shut the guest down properly and start it again."""
+        domains = self.product.host.domains
+        domains.shut_down(manifest.name)
+        self.wait(
+            lambda: domains.read_domain(manifest.name).state is GuestState.OFF, "the guest stops"
+        )
+        self.apply(manifest)
+        return self._wait_for_guest(manifest)
+
+    def _wait_for_guest(self, manifest: MachineManifest) -> Guest:
+        guest = Guest(self.uri, manifest.name)
+        if manifest.machine.guest_agent is not False:
+            guest.wait_ready(LIMIT)
+        self.wait(lambda: self.pending(manifest) == (), "nothing waits any more")
+        return guest
+
+    def wait(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until it holds."""
+        deadline = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {LIMIT:.0f} s in vain until {what}"
+            time.sleep(0.2)

@@ -1,0 +1,62 @@
+"""Fixtures of the tests on real libvirt: one private host for all, cleared after each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from reconciler.adapters.libvirt import Host, connect
+from tests.lab.guest import boot_overlays
+from tests.lab.host import LabHost
+from tests.real.booting import Bench
+from tests.real.worlds import Product
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+    """Return the host, started once, with a second pool `xfs` that shares blocks."""
+    # A socket's path holds 107 characters, so not below pytest's own long folders.
+    host = LabHost(Path(f"/tmp/vr-lab-{os.getpid()}"))  # noqa: S108 - the name is ours alone
+    host.add_xfs_pool("xfs")
+    with host:
+        host.virsh("pool-define-as", "xfs", "dir", "--target", str(host.folder / "xfs"))
+        host.virsh("pool-start", "xfs")
+        yield host
+    _remove(host.folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def lab_host(lab: LabHost) -> Host:
+    """Return the product's connections to the host."""
+    return connect(lab.uri())
+
+
+@pytest.fixture(scope="session")
+def media(lab: LabHost) -> str:
+    """Return a folder with two media of different size."""
+    for name, size in (("one.iso", 2), ("two.iso", 4)):
+        (lab.images / name).write_bytes(b"CD" * 1024 * size)
+    return str(lab.images)
+
+
+@pytest.fixture
+def bench(product: Product, lab: LabHost, media: str) -> Bench:
+    """Return a bench for one guest."""
+    return Bench(product, lab.uri(), boot_overlays(), media)
+
+
+@pytest.fixture
+def product(lab_host: Host) -> Iterator[Product]:
+    """Return the product on that host, with nothing there before and after."""
+    product = Product(lab_host)
+    product.clear()
+    yield product
+    product.clear()

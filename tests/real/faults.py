@@ -1,0 +1,79 @@
+"""A real host whose k-th writing call fails, or after which the process is as good as dead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from reconciler.errors import TerminalError
+
+READS = frozenset(
+    {
+        "uri", "host", "list_domains", "read_domain", "read_disk_sizes", "read_caps",
+        "list_pools", "read_pool", "can_reflink", "list_networks",
+    }
+)  # fmt: skip
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the product catches it."""
+
+
+@dataclass
+class Fault:
+    """Let `at` writing calls pass; then `act` before or after the next one, once."""
+
+    at: int
+    act: Callable[[], None]
+    after: bool = False
+    calls: int = 0
+
+    def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Make the call, or not."""
+        self.calls += 1
+        mine = self.calls == self.at + 1
+        if mine and not self.after:
+            self.act()
+        result = call(*arguments)
+        if mine and self.after:
+            self.act()
+        return result
+
+
+class Faulty:
+    """One driver of a host, with the fault in every writing call."""
+
+    def __init__(self, driver: object, fault: Fault) -> None:
+        """Stand before the driver."""
+        self._driver, self._fault = driver, fault
+
+    def __getattr__(self, name: str) -> Any:
+        """Hand through; writing calls count."""
+        found = getattr(self._driver, name)
+        if name in READS:
+            return found
+        return lambda *arguments: self._fault.run(found, *arguments)
+
+
+@dataclass(frozen=True)
+class FaultyHost:
+    """A host with the fault in all its drivers."""
+
+    domains: Any
+    storage: Any
+    networks: Any
+
+    @classmethod
+    def around(cls, host: Any, fault: Fault) -> FaultyHost:
+        """Wrap a host."""
+        return cls(Faulty(host.domains, fault), Faulty(host.storage, fault), host.networks)
+
+
+def fail() -> None:
+    """Fail as libvirt would."""
+    raise TerminalError("injected: no space left on device")
+
+
+def kill() -> None:
+    """Die as by kill -9."""
+    raise Killed

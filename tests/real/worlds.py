@@ -1,0 +1,104 @@
+"""The product on a real host, without its command line: plan and apply values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, Sequence, Set, Tuple
+
+from reconciler.adapters.libvirt import Host
+from reconciler.control.executor import execute
+from reconciler.control.observe import observe
+from reconciler.core.manifest import (
+    Desired,
+    Lifecycle,
+    MachineManifest,
+    Place,
+    TemplateManifest,
+)
+from reconciler.core.model import Machine
+from reconciler.core.plan import Action, Outcome, Plan
+from reconciler.core.planner import PlanOptions, make_plan
+
+MIB, GIB = 2**20, 2**30
+
+
+def manifest_of(machine: Machine, lifecycle: Lifecycle = Lifecycle()) -> MachineManifest:
+    """Return a manifest that wants this machine; its generation follows the machine."""
+    generation = hashlib.sha256(repr((machine, lifecycle)).encode()).hexdigest()[:12]
+    spec = json.dumps({"generation": generation})
+    return MachineManifest(machine, generation, spec, Place("vm.yaml", 1, 1), lifecycle)
+
+
+class Clock:
+    """The machine's own clock."""
+
+    def now(self) -> float:
+        """Seconds on a monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class Silent:
+    """A reporter that tells nobody."""
+
+    def started(self, action: Action) -> None:
+        """Say nothing."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """Plan and apply on one host."""
+
+    host: Host
+    templates: Tuple[TemplateManifest, ...] = ()
+
+    def desired(self, manifests: Sequence[MachineManifest]) -> Desired:
+        """Return all that is wanted."""
+        return Desired(tuple(manifests), self.templates)
+
+    def plan(self, *manifests: MachineManifest, **options: Any) -> Plan:
+        """Observe and plan."""
+        desired = self.desired(manifests)
+        return make_plan(desired, observe(self.host, desired), PlanOptions(**options))
+
+    def apply(
+        self, *manifests: MachineManifest, host: Any = None, **options: Any
+    ) -> Tuple[Outcome, ...]:
+        """Plan and carry out, on the host or on a wrapped one."""
+        plan = self.plan(*manifests, **options)
+        return execute(host or self.host, self.desired(manifests), plan, Silent(), Clock())
+
+    def xml(self, name: str) -> str:
+        """Return the stored definition."""
+        return self.host.domains.read_domain(name).persistent_xml
+
+    def live_xml(self, name: str) -> str:
+        """Return the running configuration."""
+        live = self.host.domains.read_domain(name).live_xml
+        assert live is not None
+        return live
+
+    def volumes(self, pool: str = "default") -> Set[str]:
+        """Return the names of the volumes that are there."""
+        return set(self.host.storage.read_pool(pool).volumes)
+
+    def clear(self) -> None:
+        """Remove every domain and the volumes of the default pool."""
+        for name, view in self.host.domains.list_domains().items():
+            if getattr(view, "live_xml", None):
+                self.host.domains.power_off(name)
+            self.host.domains.undefine_new(name)
+        for volume in self.volumes():
+            self.host.storage.delete_partial("default", volume)

@@ -1,0 +1,1 @@
+"""Tests of the libvirt adapter that need no hypervisor."""

@@ -1,0 +1,71 @@
+"""What the driver does to domains, as far as libvirt's test driver can do it."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.adapters.libvirt import Host
+from reconciler.core.domain.owner import NAMESPACE
+from reconciler.core.world import GuestState
+from reconciler.errors import NotFoundError, TerminalError
+
+NEW = """<domain type='test'><name>new</name><memory>65536</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os></domain>"""
+
+
+def test_a_definition_is_stored_and_taken_back(host: Host) -> None:
+    host.domains.define(NEW)
+    assert host.domains.read_domain("new").state is GuestState.OFF
+    host.domains.undefine_new("new")
+    with pytest.raises(NotFoundError):
+        host.domains.read_domain("new")
+
+
+@pytest.mark.parametrize(
+    ("xml", "what"),
+    [
+        (NEW.replace("<vcpu>1</vcpu>", "<vcpu>many</vcpu>"), "domain new: storing"),
+        (NEW.replace("<vcpu>1</vcpu>", "<wheels>4</wheels>"), "domain new: storing"),
+        ("<domain", "not well-formed"),
+    ],
+    ids=["a wrong value", "an unknown element", "not XML"],
+)
+def test_what_libvirt_would_not_have_is_refused_and_nothing_is_stored(
+    host: Host, xml: str, what: str
+) -> None:
+    with pytest.raises(TerminalError, match=what):
+        host.domains.define(xml)
+    assert set(host.domains.list_domains()) == {"on", "off"}
+
+
+def test_a_guest_is_started_shut_down_and_powered_off(host: Host) -> None:
+    host.domains.start("off")
+    assert host.domains.read_domain("off").live_xml is not None
+    host.domains.shut_down("off")
+    assert host.domains.read_domain("off").state is GuestState.OFF
+    host.domains.power_off("on")
+    assert host.domains.read_domain("on").state is GuestState.OFF
+
+
+def test_our_mark_is_written_and_nobody_elses_is_touched(host: Host) -> None:
+    other = "<o:mark xmlns:o='urn:other'/>"
+    host.domains.define(NEW.replace("<memory>", f"<metadata>{other}</metadata><memory>"))
+    host.domains.set_metadata("new", "<manifest name='new'/>", False)
+    stored = host.domains.read_domain("new").persistent_xml
+    assert f'<vr:manifest xmlns:vr="{NAMESPACE}" name="new"/>' in stored
+    assert "urn:other" in stored
+
+
+def test_what_is_done_to_a_domain_that_is_not_there_is_not_found(host: Host) -> None:
+    for deed in (host.domains.start, host.domains.shut_down, host.domains.undefine_new):
+        with pytest.raises(NotFoundError, match="domain absent: "):
+            deed("absent")
+
+
+def test_a_host_has_a_name_and_a_uri(host: Host) -> None:
+    assert host.domains.host
+    assert host.domains.uri.startswith("test:///")
+
+
+def test_networks_are_listed_with_their_state(host: Host) -> None:
+    assert host.networks.list_networks() == {"lan": True}

@@ -1,0 +1,193 @@
+"""Parts that stand in for manifests, libvirt and git; a test says what they hold."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union, cast
+
+from reconciler.cli.console import Console
+from reconciler.cli.run import run
+from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Machine
+from reconciler.core.plan import Action, ActionKind, Outcome, Plan
+from reconciler.core.planner import PlanOptions
+from reconciler.core.world import Reading, Unknown
+from reconciler.errors import Problem, UsageError
+
+NO_HOST = cast("Host", object())
+
+
+@dataclass(frozen=True)
+class FakeLoaded:
+    """Manifests as they would have been read."""
+
+    desired: Desired
+    problems: Tuple[Problem, ...] = ()
+
+
+def manifest(name: str) -> MachineManifest:
+    """Return a small manifest."""
+    return MachineManifest(Machine(name), "g1", "{}", Place(f"{name}.yaml", 1, 1))
+
+
+ONE = FakeLoaded(Desired((manifest("vm1"),)))
+PROBLEM = Problem("a.yaml", 3, 5, "spec.cpus", "is required")
+
+
+EMPTY = Plan("kvm01", "qemu:///system", ())
+
+
+@dataclass
+class FakeClock:
+    """A clock that moves only when told."""
+
+    time: float = 0.0
+
+    def now(self) -> float:
+        """Return the time set."""
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Move on."""
+        self.time += seconds
+
+
+Carry = Callable[[Plan, Reporter], Tuple[Outcome, ...]]
+
+
+def succeed(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
+    """Carry out every action that has work, as the executor reports it."""
+    return tuple(_finish(one, None, report) for one in plan.actions if one.steps)
+
+
+def fail(name: str) -> Carry:
+    """Return a way to carry out a plan in which one object fails."""
+
+    def carry(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
+        return tuple(
+            _finish(one, "no space left in pool" if one.name == name else None, report)
+            for one in plan.actions
+            if one.steps
+        )
+
+    return carry
+
+
+def _finish(action: Action, error: Optional[str], report: Reporter) -> Outcome:
+    report.started(action)
+    outcome = Outcome(action.name, action.action, error, action.pending)
+    report.finished(outcome)
+    return outcome
+
+
+@dataclass
+class FakeParts:
+    """Implements `Parts`; remembers what it was asked for."""
+
+    loaded: FakeLoaded = ONE
+    planned: Plan = field(default_factory=lambda: EMPTY)
+    domains: Mapping[str, Union[Reading, Unknown]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    carry: Carry = succeed
+    unreachable: Optional[Exception] = None
+    clock: Clock = field(default_factory=FakeClock)
+    uris: List[Optional[str]] = field(default_factory=list)
+    options: List[PlanOptions] = field(default_factory=list)
+    executed: List[Plan] = field(default_factory=list)
+
+    def load(self, paths: Sequence[str]) -> FakeLoaded:
+        """Return the manifests set."""
+        return self.loaded
+
+    def read_schema(self, kind: str) -> str:
+        """Know one kind."""
+        if kind != "VirtualMachine":
+            raise UsageError(f"no schema for {kind!r}; there is: VirtualMachine")
+        return '{"title": "VirtualMachine"}'
+
+    def read_revision(self, paths: Sequence[str]) -> Optional[str]:
+        """Be at a commit."""
+        return "0123456789abcdef"
+
+    def connect(self, uri: Optional[str]) -> Host:
+        """Be reachable, or not."""
+        self.uris.append(uri)
+        if self.unreachable is not None:
+            raise self.unreachable
+        return NO_HOST
+
+    def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
+        """Return the domains set."""
+        return self.domains
+
+    def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
+        """Return the sizes set."""
+        return self.sizes
+
+    def plan(self, host: Host, desired: Desired, options: PlanOptions) -> Plan:
+        """Return the plan set."""
+        self.options.append(options)
+        return Plan(self.planned.host, self.planned.uri, self.planned.actions, options.revision)
+
+    def execute(
+        self,
+        host: Host,
+        desired: Desired,
+        todo: Plan,
+        report: Reporter,
+    ) -> Tuple[Outcome, ...]:
+        """Carry out as the test says."""
+        self.executed.append(todo)
+        return self.carry(todo, report)
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        """Be one."""
+        return True
+
+
+class Piped(io.StringIO):
+    """A text stream that is none."""
+
+    encoding = "utf-8"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and ended with."""
+
+    status: int
+    out: str
+    err: str
+
+
+def call(
+    parts: FakeParts,
+    *argv: str,
+    answers: Optional[str] = None,
+    terminal: bool = False,
+    environ: Optional[Dict[str, str]] = None,
+) -> Result:
+    """Run a command line; `answers` is what a person at a terminal types."""
+    out = Terminal() if terminal else Piped()
+    err = Piped()
+    typed = Piped("") if answers is None else Terminal(answers)
+    status = run(list(argv), Console(out, err, typed, environ or {}), parts)
+    return Result(int(status), out.getvalue(), err.getvalue())
+
+
+def action(name: str, kind: ActionKind, **more: object) -> Action:
+    """Return an action on a machine."""
+    return Action("VirtualMachine", name, kind, **more)  # type: ignore[arg-type]  # by name
+
+
+def plan_of(*actions: Action) -> Plan:
+    """Return a plan of these actions."""
+    return Plan("kvm01", "qemu:///system", actions)

@@ -1,0 +1,136 @@
+"""Streams: encodings, closed pipes, and the process around the command."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Tuple
+
+import pytest
+
+from reconciler.cli.console import Console
+from reconciler.cli.progress import LineReporter, roughly
+from reconciler.cli.run import run
+from reconciler.control.ports import Reporter
+from reconciler.core.plan import ActionKind, Outcome, Plan, SetAutostart
+
+from .fakes import FakeClock, FakeParts, Piped, action, call, plan_of
+
+ROOT = Path(__file__).parents[3]
+WORK = plan_of(action("vm1", ActionKind.CREATE, steps=(SetAutostart(enabled=True),)))
+
+
+class Closed(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        """Fail as the kernel would have it."""
+        raise BrokenPipeError
+
+
+def process(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "reconciler", *argv],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_closed_pipe_ends_quietly() -> None:
+    err = Piped()
+    status = run(["plan", "p"], Console(Closed(), err, Piped(), {}), FakeParts(planned=WORK))
+    assert (status, err.getvalue()) == (141, "")
+
+
+def test_closed_pipe_never_stops_an_apply_halfway() -> None:
+    reached = []
+
+    def carry(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
+        report.started(plan.actions[0])
+        report.progress("root", 50, 100)
+        report.finished(Outcome("vm1", ActionKind.CREATE))
+        reached.append("the end")
+        return ()
+
+    carry(WORK, LineReporter(Console(Closed(), Closed(), Piped(), {}), FakeClock()))
+    assert reached == ["the end"]
+
+
+def test_failure_is_told_although_nobody_reads_it() -> None:
+    reporter = LineReporter(Console(Closed(), Closed(), Piped(), {}), FakeClock())
+    reporter.started(WORK.actions[0])
+    reporter.finished(Outcome("vm1", ActionKind.CREATE, "no space"))
+
+
+def test_progress_tells_the_rate() -> None:
+    out, clock = Piped(), FakeClock()
+    reporter = LineReporter(Console(out, Piped(), Piped(), {}), clock)
+    reporter.started(WORK.actions[0])
+    reporter.progress("root", 0, 1000 * 1024)
+    clock.sleep(2.0)
+    reporter.progress("root", 500 * 1024, 1000 * 1024)
+    assert out.getvalue() == "vm1: root:  50% of 1000.0KiB (500.0KiB, 250.0KiB/s)\n"
+
+
+def test_progress_of_nothing_is_no_division_by_zero() -> None:
+    out = Piped()
+    LineReporter(Console(out, Piped(), Piped(), {}), FakeClock()).progress("root", 0, 0)
+    assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0B"), (1023, "1023B"), (1536, "1.5KiB"), (60 * 1024**3, "60.0GiB")],
+)
+def test_roughly(size: int, text: str) -> None:
+    assert roughly(size) == text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_stream_without_arrows_gets_ascii(encoding: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    assert Console(out, Piped(), Piped(), {}).style().unicode is False
+
+
+def test_answer_of_a_closed_terminal_is_no() -> None:
+    parts = FakeParts(planned=WORK)
+    assert call(parts, "apply", "p", answers="").status == 1
+    assert parts.executed == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "first"),
+    [
+        (("--version",), 0, "virt-reconciler "),
+        (("--help",), 0, "usage: virt-reconciler "),
+        (("plan", "--help"), 0, "usage: virt-reconciler plan "),
+    ],
+)
+def test_process_answers(argv: Tuple[str, ...], status: int, first: str) -> None:
+    done = process(*argv)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert done.stdout.startswith(first)
+
+
+@pytest.mark.parametrize("environ", [{}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}])
+def test_process_with_wrong_usage(environ: Dict[str, str]) -> None:
+    done = process("plän", **environ)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr.startswith("virt-reconciler: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_process_whose_reader_is_gone_says_nothing() -> None:
+    command = f"{sys.executable} -m reconciler --help | head -c 0"
+    done = subprocess.run(  # noqa: S602 - a pipe is the point
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

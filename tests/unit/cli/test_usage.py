@@ -1,0 +1,76 @@
+"""Wrong usage: status 64 and one line that says what to type."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Tuple
+
+import pytest
+
+from reconciler import __version__
+from reconciler.cli.arguments import build_parser
+
+from .fakes import FakeParts, call
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        pytest.param((), "VERB", id="no-verb"),
+        pytest.param(("frobnicate",), "invalid choice: 'frobnicate'", id="unknown-verb"),
+        pytest.param(("plan",), "PATH", id="plan-without-path"),
+        pytest.param(("plan", "x", "--format", "xml"), "invalid choice: 'xml'", id="format"),
+        pytest.param(("plan", "x", "--yes"), "unrecognized arguments: --yes", id="option-of-apply"),
+        pytest.param(("plan", "x", "--detailed"), "--detailed", id="abbreviated-option"),
+        pytest.param(("adopt", "vm1"), "-f/--manifests", id="adopt-without-manifests"),
+        pytest.param(("schema", "Pod"), "no schema for 'Pod'", id="unknown-kind"),
+        pytest.param(("export",), "--all", id="export-of-nothing"),
+        pytest.param(("export", "vm1", "--all"), "--all", id="export-of-one-and-all"),
+        pytest.param(("-c",), "expected one argument", id="connect-without-uri"),
+    ],
+)
+def test_wrong_usage_is_64_and_one_line(argv: Tuple[str, ...], words: str) -> None:
+    result = call(FakeParts(), *argv)
+    assert (result.status, result.out) == (64, "")
+    assert result.err.startswith("virt-reconciler: error: ")
+    assert words in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_usage_error_of_a_verb_points_to_its_help() -> None:
+    assert "(see `virt-reconciler plan --help`)" in call(FakeParts(), "plan").err
+
+
+@pytest.mark.parametrize(
+    "argv", [("-c", "test:///x", "plan", "p"), ("plan", "p", "-c", "test:///x")]
+)
+def test_uri_is_taken_before_and_after_the_verb(argv: Tuple[str, ...]) -> None:
+    parts = FakeParts()
+    call(parts, *argv)
+    assert parts.uris == ["test:///x"]
+
+
+def test_without_uri_libvirt_decides() -> None:
+    parts = FakeParts()
+    call(parts, "plan", "p")
+    assert parts.uris == [None]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(FakeParts(), "--version").status == 0
+    assert capsys.readouterr().out == f"virt-reconciler {__version__}\n"
+
+
+def test_help_names_every_verb_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(FakeParts(), "--help").status == 0
+    text = capsys.readouterr().out
+    for word in ("validate", "plan", "apply", "status", "export", "adopt", "schema", "65"):
+        assert word in text
+
+
+def test_every_option_has_a_help_text() -> None:
+    parser = build_parser()
+    verbs = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    parsers = [parser, *verbs.choices.values()]
+    options = [one for each in parsers for one in each._actions if one.dest != "verb"]
+    assert [one.dest for one in options if not one.help] == []

@@ -1,0 +1,1 @@
+"""Manifests: reading, schema, meaning and the messages about them."""

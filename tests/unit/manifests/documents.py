@@ -1,0 +1,37 @@
+"""Manifests as text, for tests to change one thing in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Tuple
+
+import yaml
+
+from reconciler.adapters.manifests import Loaded, load_manifests
+
+
+def machine(name: str = "web", **spec: Any) -> str:
+    """Return a VirtualMachine document."""
+    return _document("VirtualMachine", name, spec)
+
+
+def template(name: str = "base", **spec: Any) -> str:
+    """Return a Template document."""
+    return _document("Template", name, spec or {"image": "/images/base.qcow2"})
+
+
+def _document(kind: str, name: str, spec: Any) -> str:
+    head = {"apiVersion": "virt-reconciler/v1", "kind": kind, "metadata": {"name": name}}
+    return yaml.safe_dump({**head, "spec": spec}, sort_keys=False, width=1000)
+
+
+def load(folder: Path, *texts: str) -> Loaded:
+    """Write the documents into one file and load it."""
+    path = folder / "manifests.yaml"
+    path.write_text("---\n".join(texts), encoding="utf-8")
+    return load_manifests([str(path)])
+
+
+def complaints(folder: Path, *texts: str) -> List[Tuple[str, str]]:
+    """Return path and message of each problem."""
+    return [(one.path, one.message) for one in load(folder, *texts).problems]

@@ -1,0 +1,28 @@
+"""The words that people get, whole; the corpus `bad/` holds every kind of mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.manifests import load_manifests, loading
+from tests.conftest import Golden
+from tests.unit.manifests.documents import load, machine
+
+HERE = Path(__file__).parent
+
+
+def test_the_messages_about_the_corpus(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HERE)
+    loaded = load_manifests(["bad"])
+    golden(HERE / "bad" / "problems.txt", "".join(f"{one}\n" for one in loaded.problems))
+    assert loaded.desired.machines == ()
+
+
+def test_a_refusal_without_a_reason_is_loud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "is_valid", lambda _: lambda _: False)
+    (problem,) = load(tmp_path, machine()).problems
+    assert "internal error" in problem.message

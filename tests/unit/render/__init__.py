@@ -1,0 +1,1 @@
+"""How plans and statuses are shown."""

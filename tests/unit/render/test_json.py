@@ -1,0 +1,68 @@
+"""The JSON plan, as scripts read it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+import pytest
+
+from reconciler.core.plan import Plan
+from reconciler.core.render.as_json import render_json
+
+from .plans import HOSTILE, PLANS, plan_of
+
+Golden = Callable[[Path, str], None]
+GOLDEN = Path(__file__).parent / "golden"
+ACTIONS = {"create", "update", "delete", "adopt", "none", "withheld"}
+
+
+def parse(plan: Plan) -> Dict[str, Any]:
+    document: Dict[str, Any] = json.loads(render_json(plan))
+    return document
+
+
+@pytest.mark.parametrize("name", ["everything", "hostile"])
+def test_plan_reads_as_its_golden_file(name: str, golden: Golden) -> None:
+    golden(GOLDEN / f"{name}.json", render_json(PLANS[name]))
+
+
+def test_every_resource_is_listed_sorted_and_with_a_word_of_the_contract() -> None:
+    resources = parse(PLANS["everything"])["resources"]
+    names = [one["name"] for one in resources]
+    assert names == sorted(one.name for one in PLANS["everything"].actions)
+    assert {one["action"] for one in resources} <= ACTIONS
+
+
+def test_summary_counts_the_words_that_are_listed() -> None:
+    document = parse(PLANS["everything"])
+    words = Counter(one["action"] for one in document["resources"])
+    summary = document["summary"]
+    failed = summary.pop("failed")
+    assert summary == {word: words[word] for word in summary}
+    assert set(summary) == ACTIONS
+    assert failed == sum(one["failed"] for one in document["resources"])
+
+
+def test_sizes_are_bytes_and_absent_is_null() -> None:
+    changes = {
+        one["path"]: one for r in parse(PLANS["everything"])["resources"] for one in r["changes"]
+    }
+    assert changes["memory.size"]["desired"] == 4 * 1024**3
+    assert changes["guestAgent"]["observed"] is None
+
+
+def test_unknown_revision_is_null() -> None:
+    assert parse(PLANS["unchanged"])["revision"] is None
+
+
+def test_password_in_a_fragment_is_never_printed() -> None:
+    assert "hunter2" not in render_json(plan_of(HOSTILE))
+
+
+def test_order_of_actions_does_not_matter() -> None:
+    plan = PLANS["everything"]
+    turned = Plan(plan.host, plan.uri, plan.actions[::-1])
+    assert render_json(turned) == render_json(plan)

@@ -1,0 +1,259 @@
+"""The import map of docs/architecture.md, held against the code by its own imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Set, Tuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "reconciler"
+
+# Room → what it may import of ours besides itself; the longest prefix that fits is the room.
+MAY_IMPORT: Mapping[str, FrozenSet[str]] = {
+    "reconciler.cli": frozenset({"reconciler"}),
+    "reconciler.__main__": frozenset({"reconciler.cli"}),
+    "reconciler.adapters": frozenset(
+        {"reconciler.control.ports", "reconciler.core", "reconciler.errors", "schemas"}
+    ),
+    "reconciler.control": frozenset({"reconciler.core", "reconciler.errors"}),
+    "reconciler.core": frozenset({"reconciler.errors"}),
+    "reconciler.errors": frozenset(),
+    "reconciler": frozenset(),
+}
+
+# Foreign library → the one file that may import it.
+IMPORTER: Mapping[str, str] = {
+    "libvirt": "reconciler.adapters.libvirt.binding",
+    "yaml": "reconciler.adapters.manifests.documents",
+    "jsonschema": "reconciler.adapters.manifests.schema_errors",
+    "lxml": "reconciler.core.xmltree",
+}
+
+OURS = ("reconciler", "schemas")
+BANNED_NAMES = frozenset({"manager", "helper", "helpers", "util", "utils", "handler"})
+MAX_LINES = 300
+
+
+class Import(NamedTuple):
+    """One import: who, whom, and whether merely importing the importer does it."""
+
+    importer: str
+    imported: str
+    on_import: bool
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a source file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    """Whether the node is an `if TYPE_CHECKING:`."""
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
+
+
+def walk(node: ast.AST, on_import: bool) -> Iterator[Tuple[ast.AST, bool]]:
+    """Yield every node below, with whether it is run when the module is imported."""
+    for child in ast.iter_child_nodes(node):
+        is_later = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        runs = on_import and not is_later and not is_type_checking(child)
+        yield child, runs
+        yield from walk(child, runs)
+
+
+def resolve(node: ast.AST) -> Iterator[str]:
+    """Yield the modules that an import statement names."""
+    if isinstance(node, ast.Import):
+        yield from (one.name for one in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        for one in node.names:
+            full = f"{node.module}.{one.name}"
+            yield full if full in SOURCES else node.module
+
+
+def read_imports(name: str, path: Path) -> List[Import]:
+    """Return every import of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 9))
+    return [
+        Import(name, module, runs)
+        for node, runs in walk(tree, on_import=True)
+        for module in resolve(node)
+    ]
+
+
+IMPORTS = [one for name, path in SOURCES.items() for one in read_imports(name, path)]
+
+
+def is_within(module: str, package: str) -> bool:
+    """Whether the module is the package or lies in it."""
+    return module == package or module.startswith(f"{package}.")
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module of ours."""
+    return max((one for one in MAY_IMPORT if is_within(module, one)), key=len)
+
+
+def edge_of(module: str) -> str:
+    """Return the adapter that a module belongs to: `reconciler.adapters.libvirt`."""
+    return ".".join(module.split(".")[:3])
+
+
+def test_imports_run_one_way() -> None:
+    wrong = [
+        f"{one.importer} imports {one.imported}"
+        for one in IMPORTS
+        if is_within(one.imported, "reconciler") or is_within(one.imported, "schemas")
+        if room_of(one.importer) != "reconciler.cli"
+        if not any(
+            is_within(one.imported, allowed)
+            for allowed in (room_of(one.importer), *MAY_IMPORT[room_of(one.importer)])
+        )
+    ]
+    assert wrong == []
+
+
+def test_no_adapter_imports_another() -> None:
+    wrong = [
+        f"{one.importer} imports {one.imported}"
+        for one in IMPORTS
+        if is_within(one.importer, "reconciler.adapters")
+        if is_within(one.imported, "reconciler.adapters")
+        if edge_of(one.importer) != edge_of(one.imported)
+    ]
+    assert wrong == []
+
+
+def test_each_foreign_library_has_one_importer() -> None:
+    wrong = [
+        f"{one.importer} imports {one.imported}"
+        for one in IMPORTS
+        for library in [one.imported.split(".")[0]]
+        if library not in OURS and not is_standard(library)
+        if IMPORTER.get(library) != one.importer
+    ]
+    assert wrong == []
+
+
+def is_standard(library: str) -> bool:
+    """Whether a library comes with Python (3.9 cannot list its own: look where it lies)."""
+    if library in sys.builtin_module_names:
+        return True
+    names = getattr(sys, "stdlib_module_names", None)
+    if names is not None:
+        return library in names
+    return library not in IMPORTER
+
+
+def find_cycle(graph: Mapping[str, Set[str]]) -> List[str]:
+    """Return the modules of an import cycle, in order; empty if there is none."""
+    done: Set[str] = set()
+
+    def visit(module: str, path: Tuple[str, ...]) -> List[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for other in sorted(graph.get(module, ())):
+            cycle = visit(other, (*path, module))
+            if cycle:
+                return cycle
+        done.add(module)
+        return []
+
+    return next((found for found in (visit(one, ()) for one in sorted(graph)) if found), [])
+
+
+def import_graph() -> Dict[str, Set[str]]:
+    """Return who imports whom among ours, imports in functions included."""
+    graph: Dict[str, Set[str]] = {name: set() for name in SOURCES}
+    for one in IMPORTS:
+        if one.imported in SOURCES and one.imported != one.importer:
+            graph[one.importer].add(one.imported)
+    return graph
+
+
+def test_there_is_no_import_cycle() -> None:
+    assert find_cycle(import_graph()) == []
+
+
+def test_cycle_search_finds_one() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
+    assert find_cycle(graph) == ["b", "c", "b"]
+
+
+def reachable_on_import(start: str) -> Set[str]:
+    """Return all modules that importing `start` imports."""
+    graph: Dict[str, Set[str]] = {}
+    for one in IMPORTS:
+        if one.on_import:
+            graph.setdefault(one.importer, set()).add(one.imported)
+    found: Set[str] = set()
+    todo = [start]
+    while todo:
+        module = todo.pop()
+        if module not in found:
+            found.add(module)
+            todo.extend(graph.get(module, ()))
+    return found
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "reconciler.__main__",
+        "reconciler.cli.run",
+        "reconciler.cli.console",
+        "reconciler.cli.composition",
+    ],
+)
+def test_nothing_on_the_start_up_path_imports_a_foreign_library(start: str) -> None:
+    found = {one.split(".")[0] for one in reachable_on_import(start)}
+    assert sorted(found & set(IMPORTER)) == []
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_start_up_imports_no_foreign_library_in_fact(option: str) -> None:
+    code = (
+        "import sys; from reconciler.cli import main; status = main(sys.argv[1:]); "
+        "sys.stderr.write(' '.join(sorted(sys.modules))); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, option], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {one.split(".")[0] for one in done.stderr.split()}
+    assert sorted(loaded & set(IMPORTER)) == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    words = {word for name in SOURCES for part in name.split(".") for word in part.split("_")}
+    assert sorted(words & BANNED_NAMES) == []
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_module_says_what_it_is_and_stays_small(name: str) -> None:
+    text = SOURCES[name].read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), f"{name} has no docstring"
+    assert len(text.splitlines()) <= MAX_LINES, f"{name} is too long: split it by what it says"
+
+
+def test_architecture_page_names_every_room_and_importer() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for room in MAY_IMPORT:
+        assert room.replace(".__main__", ".cli") in page
+    for library, module in IMPORTER.items():
+        assert f"`{library}`" in page
+        assert f"`{module.replace('.', '/')}.py`" in page

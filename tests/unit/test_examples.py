@@ -1,0 +1,53 @@
+"""The examples are valid, and an exported manifest is one that plans nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.manifests import load_manifests
+from reconciler.control.observe import read
+from reconciler.core.diff import compare
+from reconciler.core.export import export_machine
+from reconciler.core.match import align
+from reconciler.core.needs import size_key
+from reconciler.core.uncovered import find_remarks
+from reconciler.core.world import DomainView, GuestState
+from reconciler.core.yaml_text import write_documents
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "manifests" / "examples"
+DOMAINS = sorted((Path(__file__).parent / "domain" / "golden").rglob("*.xml"))
+GIB = 1024**3
+
+
+def test_examples_are_valid() -> None:
+    loaded = load_manifests([str(EXAMPLES)])
+    assert [str(one) for one in loaded.problems] == []
+    names = {one.name for one in loaded.desired.machines}
+    assert names == {"db01", "uefi01", "vm006-win2016", "web01"}
+
+
+def test_example_of_the_field_notes_is_cloned_has_virtio_and_no_cdrom() -> None:
+    machines = load_manifests([str(EXAMPLES)]).desired.machines
+    machine = next(one.machine for one in machines if one.name == "vm006-win2016")
+    assert machine.cdroms == ()
+    assert [(one.bus, one.template) for one in machine.disks or ()] == [("virtio", "win2016")]
+
+
+@pytest.mark.parametrize("path", DOMAINS, ids=lambda path: path.stem)
+def test_exported_manifest_is_valid_and_differs_in_nothing(path: Path, tmp_path: Path) -> None:
+    xml = path.read_text(encoding="utf-8")
+    reading = read(DomainView("a", "u", GuestState.OFF, xml))
+    sizes = dict.fromkeys(map(size_key, reading.persistent.disks or ()), 10 * GIB)
+    manifest = write_documents([(export_machine(reading, sizes), find_remarks(reading))])
+    (tmp_path / "a.yaml").write_text(manifest, encoding="utf-8")
+    loaded = load_manifests([str(tmp_path)])
+    assert [str(one) for one in loaded.problems] == []
+    machine = loaded.desired.machines[0].machine
+    # Sizes are the volumes'; POOL/VOLUME is settled to a path by the planner.
+    disks = tuple(replace(one, size=None, source=None) for one in machine.disks or ())
+    wanted = replace(machine, disks=disks or None)
+    assert compare(wanted, align(machine, reading.persistent)) == ()
