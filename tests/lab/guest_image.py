@@ -14,7 +14,7 @@ import subprocess
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Iterator, List
 
@@ -41,7 +41,7 @@ class GuestImage:
     bzimage: Path
 
 
-@lru_cache(maxsize=None)
+@cache
 def build_guest(cache: Path = CACHE) -> GuestImage:
     """Return kernel and initramfs, built once; several processes may ask at the same time."""
     parts, folder = cache / "kernel", cache / "guest"
@@ -122,7 +122,7 @@ def _add_modules(root: Initramfs, kernel: Path) -> None:
     root.add("modules.order", "".join(f"{line}\n" for line in lines))
 
 
-@lru_cache(maxsize=None)
+@cache
 def kvm_boots() -> bool:
     """Whether this machine's KVM really runs a guest.
 

@@ -20,7 +20,7 @@ from tests.real.worlds import Product
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
     """Return the host, started once, with a second pool `xfs` that shares blocks."""
     # A socket's path holds 107 characters, so not below pytest's own long folders.
-    host = LabHost(Path(f"/tmp/vr-lab-{os.getpid()}"))  # noqa: S108 - the name is ours alone
+    host = LabHost(Path(f"/tmp/vr-lab-{os.getpid()}"))
     host.add_xfs_pool("xfs")
     with host:
         host.virsh("pool-define-as", "xfs", "dir", "--target", str(host.folder / "xfs"))

@@ -12,7 +12,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, List, Tuple
+from typing import Callable, Iterator, List, Sequence, Tuple
 
 import libvirt
 import pytest
@@ -44,7 +44,7 @@ class Bench:
         return f"""<domain type='{self.caps.domain_type}'><name>{name}</name>
 <memory unit='MiB'>128</memory><currentMemory unit='MiB'>96</currentMemory>
 <vcpu current='1'>4</vcpu>{extra or self.os()}<features><acpi/></features>
-<devices>{''.join(devices)}<memballoon model='virtio'/></devices></domain>"""
+<devices>{"".join(devices)}<memballoon model='virtio'/></devices></domain>"""
 
     def os(self, firmware: str = "") -> str:
         """Return the part that says what machine it is."""
@@ -292,7 +292,7 @@ def test_asking_for_a_shutdown_returns_at_once_though_nobody_listens(bench: Benc
 
 def test_a_start_that_fails_for_want_of_a_network_is_no_lost_domain(bench: Bench) -> None:
     bench.define("vm", nic().replace("'default'", "'absent'"))
-    with pytest.raises(TerminalError, match="domain vm: starting it: .*absent") as caught:
+    with pytest.raises(TerminalError, match=r"domain vm: starting it: .*absent") as caught:
         bench.host.domains.start("vm")
     assert not isinstance(caught.value, NotFoundError)
 
@@ -401,13 +401,14 @@ def test_a_disk_grows_under_a_running_guest_and_never_shrinks(
 def test_what_needs_a_running_guest_is_refused_on_one_that_is_off(bench: Bench) -> None:
     bench.define("vm", disk(bench.image("a.qcow2"), "vda"))
     domains = bench.host.domains
-    for deed in (
+    deeds: Sequence[Callable[[], object]] = (
         lambda: domains.attach("vm", disk(bench.image("b.qcow2"), "vdb")),
         lambda: domains.set_vcpus("vm", 2),
         lambda: domains.set_memory("vm", 65536),
         lambda: domains.resize_block("vm", "vda", 32 * MIB),
         lambda: domains.shut_down("vm"),
-    ):
+    )
+    for deed in deeds:
         with pytest.raises(TerminalError, match="domain vm: "):
             deed()
 
@@ -429,7 +430,7 @@ def test_a_daemon_that_is_away_is_transient_and_its_return_is_noticed(tmp_path: 
         assert host.storage.list_pools() == ("default",)
         away.stop()
         for read in (host.domains.list_domains, host.storage.list_pools):
-            with pytest.raises(TransientError, match="cannot reach libvirt|closed"):
+            with pytest.raises(TransientError, match=r"cannot reach libvirt|closed"):
                 read()
         away.start_daemon()
         assert host.domains.list_domains() == {}

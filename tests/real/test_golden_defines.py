@@ -97,7 +97,7 @@ class Definer:
 @pytest.fixture(scope="module")
 def host() -> Iterator[LabHost]:
     """Return a host of its own: to define for KVM, a KVM that can boot a guest is not needed."""
-    folder = Path(f"/tmp/vr-define-{os.getpid()}")  # noqa: S108 - a socket's path must be short
+    folder = Path(f"/tmp/vr-define-{os.getpid()}")
     with LabHost(folder, kvm=HAS_KVM) as host:
         yield host
     shutil.rmtree(folder)

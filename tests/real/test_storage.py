@@ -265,7 +265,7 @@ def test_a_full_disk_leaves_no_half_volume(xfs: Bench) -> None:
     filler = xfs.path("filler")
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, state.f_bfree * state.f_frsize - 2 * MIB)
-    with pytest.raises(TerminalError, match="xfs/vm.qcow2"):
+    with pytest.raises(TerminalError, match=r"xfs/vm\.qcow2"):
         xfs.make("vm.qcow2", "full")
     assert "vm.qcow2" not in xfs.names()
 

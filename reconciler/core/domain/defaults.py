@@ -125,8 +125,8 @@ def _place(machine: Machine, caps: MachineCaps) -> Tuple[Tuple[Disk, ...], Tuple
     for disk in machine.disks or ():
         bus = disk.bus or _first(best, caps.disk_buses) or "virtio"
         target = disk.target or _target(bus, taken, names)
-        disk = replace(disk, bus=bus, target=target, discard=disk.discard or "unmap")
-        disks.append(replace(disk, cache=default_cache(disk)))
+        placed = replace(disk, bus=bus, target=target, discard=disk.discard or "unmap")
+        disks.append(replace(placed, cache=default_cache(placed)))
     cdroms = []
     for cdrom in machine.cdroms or ():
         bus = cdrom.bus or _first(plain, caps.cdrom_buses) or "sata"

@@ -39,7 +39,7 @@ def _change_bus(root: Element, element: Element, difference: Difference) -> None
     move_to_bus(root, element, str(difference.desired))
 
 
-def _change_mac(root: Element, element: Element, difference: Difference) -> None:
+def _change_mac(_root: Element, element: Element, difference: Difference) -> None:
     keep_name(element, difference.device)
     layout.ensure(element, "mac").set("address", str(difference.desired))
 

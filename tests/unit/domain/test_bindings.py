@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Dict, Iterator, Mapping, Set, Tuple, Type
+from typing import Any, Dict, Iterator, Mapping, Set, Tuple, Type
 
 import pytest
 
@@ -14,7 +14,7 @@ from reconciler.core.xmltree import parse
 
 from .samples import CREATED, FOREIGN, create, foreign
 
-MODEL: Mapping[str, Type[object]] = {
+MODEL: Mapping[str, Type[Any]] = {
     "": Machine,
     "cpus.": Cpus,
     "memory.": Memory,

@@ -349,7 +349,7 @@ def test_the_former_chain_of_an_ejected_medium_goes() -> None:
     root = edit(xml, Machine("vm", cdroms=(Cdrom("sda", media="/i/y.iso"),)))
     source = root.find("devices/disk/source")
     assert source is not None
-    assert dict(source.attrib) == {"startupPolicy": "optional", "file": "/i/y.iso"}
+    assert dict(source.items()) == {"startupPolicy": "optional", "file": "/i/y.iso"}
     assert root.find("devices/disk/backingStore") is None
     empty = edit(xml, Machine("vm", cdroms=(Cdrom("sda", media=""),)))
     assert empty.find("devices/disk/source") is None

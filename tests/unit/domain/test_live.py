@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any, List, Mapping, Tuple
 
 import pytest
 
@@ -23,7 +23,9 @@ from .samples import foreign
 def read_back(text: str) -> Any:
     """Return the device that an element says."""
     machine = read_machine(parse(f"<domain><devices>{text}</devices></domain>"))
-    (device,) = (*(machine.disks or ()), *(machine.cdroms or ()), *(machine.interfaces or ()))
+    devices: List[Any] = [*(machine.disks or ()), *(machine.cdroms or ())]
+    devices.extend(machine.interfaces or ())
+    (device,) = devices
     return device
 
 
@@ -55,7 +57,7 @@ def test_a_target_that_is_given_and_free_is_kept() -> None:
     assert read_back(device_xml(taken, foreign("exotic"))).target == "vda"
 
 
-DEFAULT_BUS = {
+DEFAULT_BUS: Mapping[str, Tuple[Device, str]] = {
     "linux-q35": (Cdrom("cd"), "sata"),
     "linux-pc": (Cdrom("cd"), "ide"),
     "windows-pc": (Disk("d", format="raw", source="/i/x"), "virtio"),
@@ -68,7 +70,7 @@ def test_a_drive_of_no_bus_gets_one_of_the_chipset(name: str) -> None:
     assert read_back(device_xml(item, foreign(name))).bus == bus
 
 
-CONTROLLERS = {
+CONTROLLERS: Mapping[str, Tuple[str, Device, int]] = {
     "there is none": ("linux-q35", NEW, 1),
     "there is one": ("exotic", NEW, 0),
     "another bus": ("linux-q35", Disk("new", "virtio"), 0),

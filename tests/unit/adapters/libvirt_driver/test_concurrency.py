@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.adapters.libvirt.threads import map_in_threads
+from reconciler.adapters.libvirt.threads import THREADS, map_in_threads
 from reconciler.adapters.libvirt.waiting import run_watched
 
 
@@ -20,8 +20,8 @@ def test_results_come_in_the_order_of_the_items(items: List[int]) -> None:
 
 
 def test_many_are_done_at_the_same_time() -> None:
-    together = threading.Barrier(4, timeout=5)
-    map_in_threads(lambda _: together.wait(), list(range(16)))
+    together = threading.Barrier(THREADS, timeout=30)
+    map_in_threads(lambda _: together.wait(), list(range(THREADS)))
 
 
 @pytest.mark.parametrize("count", [3, 30])
