@@ -122,7 +122,7 @@ def _try(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
 
 
 def _find_claims(views: Views, readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
-    """Return who holds each UUID, MAC and writable image of the host, ours or not."""
+    """Return who holds each UUID, MAC and writable image, and who has it open; ours or not."""
     claims: Dict[Tuple[str, str], List[str]] = {}
     for name, view in sorted(views.items()):
         reading = readings.get(name) or (
@@ -144,7 +144,8 @@ def _claims_of(reading: Reading) -> set[Tuple[str, str]]:
                 for one in machine.disks or ()
                 if one.source and not one.readonly
             }
-    return claims
+    open_disks = (reading.live and reading.live.disks) or ()
+    return claims | {("open", one.source) for one in open_disks if one.source and not one.readonly}
 
 
 def _try_reflinks(host: Host, desired: Desired, world: World) -> FrozenSet[Tuple[str, str]]:

@@ -104,6 +104,17 @@ def _plugged_keys(machine: Machine) -> Set[Optional[str]]:
 
 def _set_vcpus(work: Work, step: plan.SetVcpus) -> None:
     work.host.domains.set_vcpus(work.name, step.count)
+    if not wait_until(work.clock, DETACH_LIMIT, lambda: _online_cpus(work) == step.count):
+        raise TransientError(
+            f"cpus.count: the guest did not come to {step.count} within {DETACH_LIMIT:.0f} s; "
+            f"it has {_online_cpus(work)}"
+        )
+
+
+def _online_cpus(work: Work) -> Optional[int]:
+    live = work.host.domains.read_domain(work.name).live_xml
+    cpus = read_machine(parse(live)).cpus if live else None
+    return cpus.count if cpus else None
 
 
 def _set_memory(work: Work, step: plan.SetMemory) -> None:

@@ -68,7 +68,7 @@ def _left(action: Action, live: FrozenSet[str]) -> Tuple[str, ...]:
     if action.action is ActionKind.FAILED:
         return (action.reason,)
     slow = sorted(live.intersection(action.pending))
-    return tuple(f"the guest does not follow in {path}" for path in slow) + tuple(
+    return tuple(f"the guest has not followed in {path}, which is stored" for path in slow) + tuple(
         f"{one.path} is {one.observed}, not {one.desired}"
         for one in action.changes
         if one.effect is not Effect.WITHHELD

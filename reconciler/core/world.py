@@ -120,7 +120,8 @@ class World:
     `domains` holds those that the manifests name (as machine or template); a name that is missing
     is absent for certain. `machines` maps the machine type asked for (`q35`, or "" for none) to
     what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`),
-    (`uuid`, …) and (`source`, path), to the names of the domains that hold it, owned or not.
+    (`uuid`, …) and (`source`, path), to the names of the domains that hold it, owned or not;
+    (`open`, path) to the running ones that may write to it at this moment.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks.
     """
 

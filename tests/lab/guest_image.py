@@ -124,12 +124,21 @@ def _add_modules(root: Initramfs, kernel: Path) -> None:
 
 @cache
 def kvm_boots() -> bool:
-    """Whether this machine's KVM really runs a guest.
+    """Whether this machine's KVM really runs a guest; tried once in each boot of the machine.
 
     A nested KVM may open its device, be on offer in libvirt's capabilities, and hang at the first
     instructions of a kernel. Then everything runs on QEMU's own processor, only slower.
     """
     image = build_guest()
+    machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    answer = image.initrd.with_name(f"kvm-{machine}")
+    with locked(answer.parent):
+        if not answer.exists():
+            write_whole(answer, b"yes" if _boot_with_kvm(image) else b"no")
+    return answer.read_bytes() == b"yes"
+
+
+def _boot_with_kvm(image: GuestImage) -> bool:
     with suppress(FileNotFoundError), Path("/dev/kvm").open("rb"):
         qemu = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256", "-nographic"]
         boot = ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import List, Optional, Type
+from typing import List, Optional, Tuple, Type
 
 from tests.lab.guest_image import kvm_boots
 
@@ -39,7 +39,7 @@ SCRIPT = """
 set -e
 ip link set lo up
 {binds}
-mount --bind {kvm} /dev/kvm 2>/dev/null || true
+if [ -e /dev/kvm ]; then mount --bind {kvm} /dev/kvm; mount -o remount,bind,{access} /dev/kvm; fi
 virtlogd -d -p {folder}/virtlogd.pid
 libvirtd -p {folder}/libvirtd.pid &
 wait
@@ -93,27 +93,31 @@ class LabHost:
             f"mkdir -p {target}; mount --bind {self.folder / name} {target}"
             for name, target in FOLDERS.items()
         )
-        script = SCRIPT.format(binds=binds, kvm=self._kvm_node(), folder=self.folder)
-        command = ["unshare", "-m", "-n", "-p", "--fork", "--kill-child", "--mount-proc"]
+        node, access = self._kvm_node()
+        script = SCRIPT.format(binds=binds, kvm=node, access=access, folder=self.folder)
+        # Should the test be killed, the host goes too.
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-n", "-p"]
+        command += ["--fork", "--kill-child", "--mount-proc"]
         with (self.folder / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "bash", "-c", script], stdout=log, stderr=log, start_new_session=True
             )
         self._wait_until_it_answers()
 
-    def _kvm_node(self) -> Path:
-        """Return what stands for /dev/kvm: one that QEMU may open, or an empty file.
+    def _kvm_node(self) -> Tuple[Path, str]:
+        """Return what stands for /dev/kvm: one that QEMU may open, or a file nobody may write.
 
-        A node that QEMU's user cannot open makes libvirt probe QEMU anew at every call.
+        libvirt probes QEMU anew at every call while it can access the node and QEMU cannot use
+        it; and root has access to everything, save to what is mounted read-only.
         """
         node = self.folder / "kvm"
         node.unlink(missing_ok=True)
         if kvm_boots() if self.kvm is None else self.kvm:
             os.mknod(node, 0o666 | 0o020000, os.stat("/dev/kvm").st_rdev)
             node.chmod(0o666)
-        else:
-            node.touch(0o000)
-        return node
+            return node, "rw"
+        node.touch()
+        return node, "ro"
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_LIMIT

@@ -27,13 +27,21 @@ class Bench:
     media: str
 
     def manifest(self, machine: Machine, lifecycle: Lifecycle = Lifecycle()) -> MachineManifest:
-        """Return the manifest of a machine that boots the test's kernel; `@x.iso` is a medium."""
+        """Return the manifest of a machine that boots the test's kernel; `@` is the media's folder."""
+        folder = f"{self.media}/"
         cdroms = machine.cdroms and tuple(
-            replace(one, media=(one.media or "").replace("@", f"{self.media}/"))
-            for one in machine.cdroms
+            replace(one, media=(one.media or "").replace("@", folder)) for one in machine.cdroms
+        )
+        disks = machine.disks and tuple(
+            replace(one, source=one.source.replace("@", folder), format="raw")
+            if one.source
+            else one
+            for one in machine.disks
         )
         overlays = (*self.boot_overlays, *machine.overlays)
-        return manifest_of(replace(machine, cdroms=cdroms, overlays=overlays), lifecycle)
+        return manifest_of(
+            replace(machine, disks=disks, cdroms=cdroms, overlays=overlays), lifecycle
+        )
 
     def boot(self, manifest: MachineManifest) -> Guest:
         """Create the machine and wait for its guest."""

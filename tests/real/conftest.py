@@ -15,6 +15,9 @@ from tests.lab.host import LabHost
 from tests.real.booting import Bench
 from tests.real.worlds import Product
 
+# Beside `default`, so that an interface has somewhere else to go.
+OTHER = "<network><name>other</name><bridge name='virbr7'/></network>"
+
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
@@ -25,6 +28,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
     with host:
         host.virsh("pool-define-as", "xfs", "dir", "--target", str(host.folder / "xfs"))
         host.virsh("pool-start", "xfs")
+        network = host.folder / "other.xml"
+        network.write_text(OTHER, encoding="ascii")
+        host.virsh("net-create", str(network))
         yield host
     _remove(host.folder)
 
@@ -41,10 +47,12 @@ def lab_host(lab: LabHost) -> Host:
 
 @pytest.fixture(scope="session")
 def media(lab: LabHost) -> str:
-    """Return a folder with two media of different size."""
-    for name, size in (("one.iso", 2), ("two.iso", 4)):
-        (lab.images / name).write_bytes(b"CD" * 1024 * size)
-    return str(lab.images)
+    """Return a folder, in no pool, with two media and two disks of different size."""
+    folder = lab.folder / "media"
+    folder.mkdir()
+    for name, size in (("one.iso", 2), ("two.iso", 4), ("one.img", 1024), ("two.img", 2048)):
+        (folder / name).write_bytes(b"CD" * 1024 * size)
+    return str(folder)
 
 
 @pytest.fixture

@@ -89,6 +89,13 @@ def disk_names(guest: Guest) -> Tuple[str, ...]:
     return tuple(sorted(one for one in guest.block_devices() if not one.startswith("sr")))
 
 
+def disk_sizes(guest: Guest) -> Tuple[int, ...]:
+    """Return the bytes of the guest's disks."""
+    return tuple(
+        size for name, size in guest.block_devices().items() if name not in drive_names(guest)
+    )
+
+
 def drive_names(guest: Guest) -> Tuple[str, ...]:
     """Return the guest's names of its CD-ROM drives."""
     return tuple(sorted(one for one in guest.block_devices() if one.startswith("sr")))
@@ -187,7 +194,13 @@ SCENARIOS: Tuple[Scenario, ...] = (
         "disk-tuning-readonly", "disks[root].readonly", BOOT, {}, changed_root(readonly=True),
         disk("root", "readonly"), lambda guest: guest.exec("cat", "/sys/block/vda/ro").strip(),
     ),
-    Scenario("cdrom-attach", "cdroms[cd]", LIVE, NO_DRIVE, drive("scsi"), cdrom("bus"), drive_names),
+    Scenario(
+        "cdrom-attach", "cdroms[cd]", LIVE, NO_DRIVE, drive("scsi", "@one.iso"), cdrom("media"),
+        drive_names,
+    ),
+    Scenario(
+        "cdrom-add-empty", "cdroms[cd]", BOOT, NO_DRIVE, drive("scsi"), cdrom("bus"), drive_names
+    ),
     Scenario("cdrom-add", "cdroms[cd]", BOOT, NO_DRIVE, drive("sata"), cdrom("bus"), drive_names),
     Scenario("cdrom-detach", "cdroms[cd]", LIVE, drive("scsi"), NO_DRIVE, cdrom("bus"), drive_names),
     Scenario("cdrom-remove", "cdroms[cd]", BOOT, drive("sata"), NO_DRIVE, cdrom("bus"), drive_names),
@@ -236,6 +249,14 @@ SCENARIOS: Tuple[Scenario, ...] = (
         "interface-shape", "interfaces[lan].model", BOOT, {}, changed_lan(model="e1000e"),
         interface("lan", "model"),
     ),
+    Scenario(
+        "machine", "machine", BOOT, {"machine": "pc-q35-6.2"}, {"machine": "pc-q35-7.2"},
+        lambda one: one.machine,
+    ),
+    Scenario(
+        "disk-source", "disks[root].source", BOOT, changed_root(source="@one.img", size=None),
+        changed_root(source="@two.img", size=None), disk("root", "source"), disk_sizes,
+    ),
     Scenario("guest-agent", "guest_agent", BOOT, {}, {"guest_agent": False}, lambda one: one.guest_agent),
     Scenario("console", "console", BOOT, {"console": True}, {"console": False}, lambda one: one.console),
     Scenario("graphics", "graphics", BOOT, {"graphics": "vnc"}, {"graphics": "none"}, lambda one: one.graphics),
@@ -246,7 +267,7 @@ SCENARIOS: Tuple[Scenario, ...] = (
     ),
     Scenario("tpm", "tpm", BOOT, {"tpm": False}, {"tpm": True}, lambda one: one.tpm),
     Scenario(
-        "xml", "xml[/domain/devices/memballoon/stats/@period]", BOOT, {},
+        "xml", "xml[/domain/devices/memballoon/stats]", BOOT, {},
         {"overlays": (Overlay("/domain/devices/memballoon", "<stats period='7'/>"),)},
         lambda one: None,
     ),

@@ -44,6 +44,19 @@ def detach(domain: Domain, xml: str) -> None:
             raise
 
 
+def set_vcpus(domain: Domain, count: int) -> None:
+    """Plug processors in, or ask for them back.
+
+    libvirt waits 5 s for the guest to give one back (qemuDomainRemoveDeviceWaitTime); a slow one
+    does so later, which is no error. Our caller waits for it.
+    """
+    try:
+        domain.setVcpusFlags(count, binding.AFFECT_LIVE)
+    except binding.Error as error:
+        if binding.code_of(error) != binding.OPERATION_TIMEOUT:
+            raise
+
+
 def _update_again(domain: Domain, xml: str) -> None:
     """Try for the last time.
 

@@ -12,7 +12,7 @@ from typing import Iterator, Mapping, Optional, Tuple, Union
 
 from reconciler.adapters.libvirt import binding, devices
 from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_machine_caps
-from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.adapters.libvirt.reading import list_views, read_sizes, read_view
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
@@ -56,7 +56,7 @@ class LibvirtDomains:
         self, targets: Mapping[str, Tuple[str, ...]]
     ) -> Mapping[str, Mapping[str, int]]:
         """Return domain → target → virtual size for the targets asked for; unreadable ones lack."""
-        return read_sizes(self._connection, targets)
+        return read_sizes(self._connection, lambda: self._connections.get(STORAGE), targets)
 
     def read_caps(self, machine: str) -> MachineCaps:
         """Ask what the host offers for a machine type (`""`: its default)."""
@@ -98,9 +98,9 @@ class LibvirtDomains:
             devices.detach(domain, xml)
 
     def set_vcpus(self, name: str, count: int) -> None:
-        """Set the running guest's online processors."""
+        """Ask the running guest to use so many processors; may return before it does."""
         with self._domain(name, f"setting {count} processors online") as domain:
-            domain.setVcpusFlags(count, binding.AFFECT_LIVE)
+            devices.set_vcpus(domain, count)
 
     def set_memory(self, name: str, kib: int) -> None:
         """Set the running guest's balloon target."""

@@ -184,8 +184,14 @@ TABLE: Tuple[Row, ...] = (
     ),
     Row("disk-source", "disks[].source", _CHANGE, _BOOT, reason=_COLD),
     Row("disk-tuning", "disks[].*", _CHANGE, _BOOT, reason=_COLD),
-    Row("cdrom-attach", "cdroms[]", _ADD, _LIVE, Route.ATTACH, when=guards.on_hotplug_bus),
-    Row("cdrom-add", "cdroms[]", _ADD, _BOOT, reason="this bus cannot be plugged while running"),
+    Row("cdrom-attach", "cdroms[]", _ADD, _LIVE, Route.ATTACH, when=guards.can_plug_drive),
+    Row(
+        "cdrom-add",
+        "cdroms[]",
+        _ADD,
+        _BOOT,
+        reason="neither this bus nor an empty drive can be plugged while running",
+    ),
     Row("cdrom-detach", "cdroms[]", _REMOVE, _LIVE, Route.DETACH, when=guards.on_hotplug_bus),
     Row(
         "cdrom-remove",

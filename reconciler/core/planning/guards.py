@@ -7,7 +7,7 @@ from typing import Callable, Optional
 
 from reconciler.core import guests
 from reconciler.core.diff import Difference
-from reconciler.core.model import Cpus, Interface, Machine, Memory, Power
+from reconciler.core.model import Cdrom, Cpus, Interface, Machine, Memory, Power
 
 # libvirt hot-plugs and hot-unplugs disks on these buses only
 # (qemuDomainAttachDeviceDiskLiveInternal, qemuDomainDetachPrepDisk).
@@ -43,6 +43,12 @@ def on_hotplug_bus(difference: Difference, guest: Guest) -> bool:  # noqa: ARG00
     """Whether the device sits on a bus that can be plugged while the guest runs."""
     item = difference.item
     return item is not None and not isinstance(item, Interface) and item.bus in HOTPLUG_BUSES
+
+
+def can_plug_drive(difference: Difference, guest: Guest) -> bool:
+    """Whether a CD-ROM drive can be plugged in: libvirt 9.0 cannot do so without a medium."""
+    item = difference.item
+    return on_hotplug_bus(difference, guest) and isinstance(item, Cdrom) and bool(item.media)
 
 
 def shrinks(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape

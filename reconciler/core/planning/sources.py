@@ -184,6 +184,12 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
     if template is None:
         raise TerminalError(f"{path}: no Template {disk.template!r} among the manifests")
     volume = template_image(template, world, path)
+    writers = world.claims.get(("open", volume.path))
+    if writers:
+        raise TerminalError(
+            f"{path}: template {template.name!r}: {volume.path} is being written by the running "
+            f"domain {', '.join(writers)}; shut it down to clone from it"
+        )
     if disk.size is not None and disk.size < volume.capacity:
         raise TerminalError(
             f"disks[{disk.name}].size: smaller than its template {template.name!r} "
