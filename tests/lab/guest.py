@@ -18,15 +18,15 @@ from tests.lab.guest_image import build_guest
 POLL = 0.1  # seconds
 
 
-def boot_overlays(console: str = "ttyS0") -> Tuple[Overlay, ...]:
-    """Return what makes any machine boot the test's kernel."""
+def boot_overlays(*, packed: bool = False) -> Tuple[Overlay, ...]:
+    """Return what makes any machine boot the test's kernel, unpacked (quicker) or as packed."""
     image = build_guest()
     return (
-        Overlay("/domain/os", f"<kernel>{image.kernel}</kernel>"),
+        Overlay("/domain/os", f"<kernel>{image.bzimage if packed else image.kernel}</kernel>"),
         Overlay("/domain/os", f"<initrd>{image.initrd}</initrd>"),
         Overlay(
             "/domain/os",
-            f"<cmdline>console={console} quiet panic=-1 edd=off mitigations=off nokaslr</cmdline>",
+            "<cmdline>console=ttyS0 quiet panic=-1 edd=off mitigations=off nokaslr</cmdline>",
         ),
     )
 

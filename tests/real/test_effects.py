@@ -8,13 +8,14 @@ as the manifest says.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from reconciler.core.plan import Effect
 from reconciler.core.planning.effects import TABLE
-from tests.lab.guest import Guest
+from tests.lab.guest import Guest, boot_overlays
 from tests.real.booting import Bench
 from tests.real.scenarios import SCENARIOS, Scenario
 
@@ -44,6 +45,8 @@ def test_every_row_of_the_table_is_proved() -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.row)
 def test_the_effect_word_is_what_happens(scenario: Scenario, bench: Bench) -> None:
+    if scenario.packed:
+        bench = replace(bench, boot_overlays=boot_overlays(packed=True))
     before = bench.manifest(scenario.machine(changed=False), scenario.lifecycle)
     after = bench.manifest(scenario.machine(changed=True), scenario.lifecycle)
     guest = bench.boot(before)
