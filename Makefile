@@ -24,8 +24,9 @@ format: install  ## lay the code out
 golden: install  ## write golden files anew; then read `git diff`
 	$(PYTHON) -m pytest -q tests/unit --regenerate
 
-docs: install  ## write docs/manifest.md anew from the schemas
+docs: install  ## write the pages that are made from schemas and code
 	$(PYTHON) scripts/make_manifest_docs.py
+	$(PYTHON) scripts/make_effects_docs.py
 
 bench: install  ## measure beside the floor and beside other tools
 	$(PYTHON) -m bench

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Write docs/effects.md from the effect table: one line for each row. A test holds them equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reconciler.core.diff import Kind
+from reconciler.core.planning.effects import TABLE, Route, Row
+from reconciler.core.render.values import show_path
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "effects.md"
+
+INTRODUCTION = """\
+# What a change does to a running guest
+
+<!-- Written by scripts/make_effects_docs.py from the effect table; do not edit. -->
+
+The product's own table, in the order in which it is searched: the first row whose field, kind and
+condition fit decides. Each row is proved on a running guest by a test in `tests/real`.
+While a machine is off, every change is `offline`, except those that are `withheld` there too.
+What is `next-boot` becomes `restart` where the manifest's lifecycle allows it.
+
+| row | field | | running | off | by | why |
+|---|---|---|---|---|---|---|
+"""
+KINDS = {Kind.ADD: "added", Kind.REMOVE: "removed", Kind.CHANGE: "changed", None: "any"}
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+def render() -> str:
+    """Return the page."""
+    return INTRODUCTION + "".join(f"| {' | '.join(_cells(row))} |\n" for row in TABLE)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    condition = "" if row.when.__name__ == "always" else f", {row.when.__name__.replace('_', ' ')}"
+    return (
+        row.id,
+        f"`{show_path(row.field).replace('xml[*', 'xml[]')}`",
+        f"{KINDS[row.kind]}{condition}",
+        f"`{row.running.value}`",
+        f"`{row.off.value}`",
+        "" if row.route is Route.NONE else row.route.value,
+        row.reason,
+    )
+
+
+if __name__ == "__main__":
+    main()
