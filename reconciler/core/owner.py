@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import FrozenSet, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,11 @@ class Owner:
     spec: str = "{}"
     os: Optional[str] = None
     creating: Tuple[str, ...] = ()
+
+    @property
+    def disks(self) -> FrozenSet[str]:
+        """Names of the disks that the last applied spec gave the machine."""
+        try:
+            return frozenset(one["name"] for one in json.loads(self.spec).get("disks", ()))
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return frozenset()  # somebody edited it: we know of none

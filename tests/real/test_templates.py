@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, Optional
@@ -9,12 +10,14 @@ from typing import Iterator, Optional
 import pytest
 
 from reconciler.adapters.libvirt import Host
-from reconciler.core.domain import read_machine
+from reconciler.core.domain import owner_xml, read_machine
 from reconciler.core.manifest import MachineManifest, Place, TemplateManifest
 from reconciler.core.model import CloneMode, Cpus, Disk, Machine, Memory, Power
+from reconciler.core.owner import Owner
 from reconciler.core.plan import ActionKind
 from reconciler.core.xmltree import parse
 from tests.lab.host import LabHost
+from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.worlds import GIB, MIB, Product, manifest_of
 
 PLACE = Place("templates.yaml", 1, 1)
@@ -134,3 +137,54 @@ def test_a_clone_smaller_than_its_template_is_refused(hosted: Product) -> None:
     small = (Disk("root", "virtio", GIB // 2, template="base"),)
     reason = refusal(with_template(hosted, FULL), manifest_of(machine("vm", disks=small)))
     assert "disks[root].size: smaller than its template 'base'" in reason
+
+
+def by_hand(product: Product, lab: LabHost, size: int) -> MachineManifest:
+    """Return the manifest of a machine whose second disk somebody has unplugged."""
+    data = Disk("data", "scsi", size)
+    wanted = manifest_of(machine("vm", disks=(data,)))
+    wanted = replace(wanted, spec='{"disks": [{"name": "data"}]}')
+    for outcome in product.apply(wanted):
+        assert outcome.error is None, outcome.error
+    lab.virsh("detach-disk", "vm", "sda", "--config")
+    return wanted
+
+
+@pytest.mark.parametrize("size", [GIB, 2 * GIB], ids=["as it was", "grown"])
+def test_a_disk_that_was_unplugged_by_hand_is_plugged_in_again(
+    product: Product, lab: LabHost, size: int
+) -> None:
+    former = by_hand(product, lab, GIB)
+    image = lab.images / "vm-data.qcow2"
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 0 1M", image], check=True)
+    wanted = replace(former, machine=machine("vm", disks=(Disk("data", "scsi", size),)))
+    [change] = product.plan(wanted).actions[0].changes
+    assert "its own volume default/vm-data.qcow2, plugged in again" in str(change.desired)
+    for outcome in product.apply(wanted):
+        assert outcome.error is None, outcome.error
+    assert product.plan(wanted).is_empty
+    assert product.host.storage.read_pool("default").volumes[image.name].capacity == size
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "read -P 7 0 1M", image], check=True)
+
+
+def test_a_disk_that_the_last_manifest_had_not_is_no_find(product: Product, lab: LabHost) -> None:
+    wanted = replace(by_hand(product, lab, GIB), spec='{"disks": []}', generation="0" * 12)
+    product.host.domains.set_metadata(
+        "vm", owner_xml(Owner("vm", wanted.generation, wanted.spec)), live=False
+    )
+    assert "exists already in pool 'default' and is not this VM's" in refusal(product, wanted)
+
+
+@pytest.mark.parametrize("step", range(2))
+def test_a_kill_on_the_way_never_makes_that_disk_anew(
+    product: Product, lab: LabHost, step: int
+) -> None:
+    former = by_hand(product, lab, GIB)
+    image = lab.images / "vm-data.qcow2"
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 0 1M", image], check=True)
+    wanted = replace(former, machine=machine("vm", disks=(Disk("data", "scsi", 2 * GIB),)))
+    with pytest.raises(Killed):
+        product.apply(wanted, host=FaultyHost.around(product.host, Fault(step, kill, after=True)))
+    product.apply(wanted)
+    assert product.plan(wanted).is_empty
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "read -P 7 0 1M", image], check=True)

@@ -43,7 +43,7 @@ def plan_create(manifest: MachineManifest, desired: Desired, world: World) -> Ac
     """Return the CREATE action, or raise TerminalError with what stands in the way."""
     wanted = settle_sources(manifest.machine, world)
     caps = find_caps(world, wanted.machine or "")
-    disks = tuple(resolve_disk(one, manifest, desired, world, ()) for one in wanted.disks or ())
+    disks = tuple(resolve_disk(one, manifest, desired, world, None) for one in wanted.disks or ())
     machine = complete_machine(_with_disks(wanted, disks), caps, world.networks)
     _check(manifest, machine, wanted, world)
     refuse_unoffered(machine, caps)

@@ -18,7 +18,7 @@ from reconciler.core.planning.effects import Route, Row, find_row
 from reconciler.core.planning.guards import Guest
 from reconciler.core.planning.policy import settle_boot_effect
 
-ONLY_STORED = "the running guest has it already; only the stored definition changes"
+ONLY_STORED = "the running guest is like that already; only the stored definition changes"
 PENDING = "stored already; waits for the guest's next cold start"
 
 
@@ -104,7 +104,7 @@ def _settle(
         return Effect.WITHHELD, weighing.held
     if weighing.live_guest is None:
         return row.off, row.reason if row.off is Effect.WITHHELD else ""
-    if row.running is Effect.LIVE and live is None and row.route is not Route.BLOCK_RESIZE:
+    if _needs_only_storing(row) and live is None:
         return Effect.LIVE, ONLY_STORED
     if row.running is Effect.NEXT_BOOT:
         return _settle_boot(row, stored, weighing)
@@ -112,6 +112,11 @@ def _settle(
     if row.running is Effect.RESTART and held is Effect.WITHHELD:
         return held, reason
     return row.running, row.reason
+
+
+def _needs_only_storing(row: Row) -> bool:
+    """Whether nothing has to be done, nor waits, where the running guest has it already."""
+    return row.running in (Effect.LIVE, Effect.NEXT_BOOT) and row.route is not Route.BLOCK_RESIZE
 
 
 def _settle_boot(

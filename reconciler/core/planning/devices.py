@@ -88,7 +88,7 @@ def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
     unfinished = [one for one in update.stored.disks or () if one.source in update.creating]
     made = [
         resolve_disk(
-            wanted[one.name], update.manifest, update.desired, update.world, update.creating
+            wanted[one.name], update.manifest, update.desired, update.world, update.reading.owner
         )
         for one in unfinished
         if one.name in wanted
@@ -124,7 +124,7 @@ def _complete(decision: Decision, update: Update, item: Device) -> NewDevice:
         return NewDevice(replace(item, mac=mac), path)
     if isinstance(item, Cdrom):
         return NewDevice(replace(item, media=item.media or ""), path)
-    made = resolve_disk(item, update.manifest, update.desired, update.world, update.creating)
+    made = resolve_disk(item, update.manifest, update.desired, update.world, update.reading.owner)
     return NewDevice(made.disk, path, made.steps, made.about)
 
 

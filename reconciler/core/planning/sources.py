@@ -12,7 +12,8 @@ from reconciler.core.identity import volume_name
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.match import by_name
 from reconciler.core.model import Cdrom, CloneMode, Disk, Machine
-from reconciler.core.plan import CreateVolume, DeletePartial, Step
+from reconciler.core.owner import Owner
+from reconciler.core.plan import CreateVolume, DeletePartial, ResizeVolume, Step
 from reconciler.core.world import PoolView, Unknown, VolumeView, World
 from reconciler.errors import RefusedError, TerminalError
 
@@ -83,16 +84,52 @@ def _settle_cdrom(cdrom: Cdrom, world: World) -> Cdrom:
 
 
 def resolve_disk(
-    disk: Disk, manifest: MachineManifest, desired: Desired, world: World, creating: Tuple[str, ...]
+    disk: Disk, manifest: MachineManifest, desired: Desired, world: World, owner: Optional[Owner]
 ) -> NewDisk:
-    """Return the disk with its source, and the steps that make its volume (none if it exists)."""
+    """Return the disk with its source, and the steps that make its volume (none if it exists).
+
+    `owner` is our mark on the machine, None where there is no machine yet.
+    """
     if disk.source is not None:
         return NewDisk(_with_format(disk, world), (), disk.source)
     path = f"disks[{disk.name}]"
     pool = find_pool(world, disk.pool or DEFAULT_POOL, f"{path}.pool")
+    former = _former_volume(disk, manifest, pool, owner)
+    if former is not None:
+        return _former_disk(disk, former)
+    creating = owner.creating if owner else ()
     if disk.template is None:
         return _new_volume(disk, manifest, pool, creating, None)
     return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
+
+
+def _former_volume(
+    disk: Disk, manifest: MachineManifest, pool: PoolView, owner: Optional[Owner]
+) -> Optional[VolumeView]:
+    """Return the volume that we made for this disk, if somebody unplugged it by hand.
+
+    Our mark says that the machine had this disk, finished; what it does not say is not ours.
+    """
+    if owner is None or disk.name not in owner.disks:
+        return None
+    names = {volume_name(manifest.name, disk.name, image) for image in ("qcow2", "raw", "")}
+    found = [one for name, one in pool.volumes.items() if name in names]
+    return found[0] if len(found) == 1 and found[0].path not in owner.creating else None
+
+
+def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:
+    where = f"disks[{disk.name}]: it was unplugged by hand, and its volume {volume.path}"
+    if disk.format not in (None, volume.format):
+        raise TerminalError(f"{where} is {volume.format}, not {disk.format}; nothing is converted")
+    size = disk.size or volume.capacity
+    if size < volume.capacity:
+        raise TerminalError(f"{where} is larger ({volume.capacity} bytes); no disk is ever shrunk")
+    grow = ResizeVolume(disk.name, volume.path, size)
+    return NewDisk(
+        replace(disk, source=volume.path, format=volume.format),
+        (grow,) if size > volume.capacity else (),
+        f"its own volume {volume.pool}/{volume.name}, plugged in again",
+    )
 
 
 def _with_format(disk: Disk, world: World) -> Disk:

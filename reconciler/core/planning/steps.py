@@ -26,6 +26,7 @@ from reconciler.core.owner import Owner
 from reconciler.core.plan import (
     AttachDevice,
     BlockResize,
+    CreateVolume,
     Define,
     DetachDevice,
     Effect,
@@ -81,9 +82,14 @@ def owner_of(update: Update, creating: Tuple[str, ...] = ()) -> Owner:
 
 def _volumes(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     steps = tuple(step for one in new for step in one.steps)
-    if not steps:
-        return ()
-    paths = tuple(one.item.source or "" for one in new if one.steps and isinstance(one.item, Disk))
+    # Only what is made here is unfinished until it is stored; a disk found again is never that.
+    paths = tuple(
+        one.item.source or ""
+        for one in new
+        if isinstance(one.item, Disk) and any(isinstance(step, CreateVolume) for step in one.steps)
+    )
+    if not paths:
+        return steps
     former = update.reading.owner or owner_of(update)
     return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
 
