@@ -15,7 +15,7 @@ from reconciler.core.domain import read_machine, read_owner
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Machine, Power
 from reconciler.core.needs import Needs, Readings
-from reconciler.core.planning.sources import template_image
+from reconciler.core.planning.images import template_image
 from reconciler.core.world import DomainView, GuestState, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TerminalError

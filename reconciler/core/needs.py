@@ -13,7 +13,7 @@ from reconciler.core.diff import Difference, Kind, compare
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live, by_name
 from reconciler.core.model import Cdrom, Disk, Machine
-from reconciler.core.planning.sources import DEFAULT_POOL
+from reconciler.core.planning.images import DEFAULT_POOL
 from reconciler.core.world import Reading, Unknown
 
 Readings = Mapping[str, Union[Reading, Unknown]]

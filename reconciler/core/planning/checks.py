@@ -8,7 +8,7 @@ from reconciler.core.diff import Device
 from reconciler.core.domain import check_offer
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.model import Disk, Interface, Machine
-from reconciler.core.planning.sources import find_overlays
+from reconciler.core.planning.images import find_overlays
 from reconciler.core.world import MachineCaps, Unknown, World
 from reconciler.errors import TerminalError
 

@@ -20,7 +20,8 @@ from reconciler.core.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.core.planning.decide import Decision
-from reconciler.core.planning.sources import all_volumes, resolve_disk
+from reconciler.core.planning.images import all_volumes
+from reconciler.core.planning.sources import resolve_disk
 from reconciler.core.world import Reading, World
 from reconciler.errors import TerminalError
 
