@@ -433,7 +433,7 @@ def test_a_daemon_that_is_away_is_transient_and_its_return_is_noticed() -> None:
         assert host.storage.list_pools() == ("default",)
         away.stop()
         for read in (host.domains.list_domains, host.storage.list_pools):
-            with pytest.raises(TransientError, match=r"cannot reach libvirt|closed|reset"):
+            with pytest.raises(TransientError):
                 read()
         away.start_daemon()
         assert host.domains.list_domains() == {}
