@@ -1,0 +1,34 @@
+"""The command as a user types it: a process of its own, on the private host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Command:
+    """`virt-reconciler --connect URI`, run in a folder."""
+
+    uri: str
+    folder: Path
+
+    def __call__(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run it and check its exit status."""
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", "--connect", self.uri, *words],
+            cwd=self.folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == status, f"{done.returncode}, not {status}\n{done}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a manifest."""
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
