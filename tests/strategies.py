@@ -83,7 +83,13 @@ def _cdroms() -> Strategy:
         {"name": device_names},
         {"bus": st.sampled_from(("sata", "scsi", "usb")), "media": media},
     )
-    return st.lists(drive, max_size=2)
+    return st.lists(drive.map(_never_empty_on_usb), max_size=2)
+
+
+def _never_empty_on_usb(drive: Document) -> Document:
+    """Put a drive that may be empty elsewhere: QEMU starts none on USB."""
+    is_empty = drive.get("media", "none") == "none"
+    return {**drive, "bus": "sata"} if is_empty and drive.get("bus") == "usb" else drive
 
 
 def _interfaces() -> Strategy:

@@ -99,6 +99,16 @@ def _check_disk(path: Path, disk: Disk) -> Iterator[Finding]:
         yield Finding((*path, "io"), f"native needs cache none or directsync, not {disk.cache}")
 
 
+def _check_cdroms(machine: Machine) -> Iterator[Finding]:
+    """Refuse what QEMU would not start: it has no empty usb-storage ("drive property not set")."""
+    for path, cdrom in items_of(machine, "cdroms"):
+        is_managed = cdrom.media is not None or cdrom.target is None
+        if cdrom.bus == "usb" and is_managed and not (cdrom.media or cdrom.volume):
+            yield Finding(
+                (*path, "bus"), "a drive on usb cannot be empty; give media, or use sata or scsi"
+            )
+
+
 def _check_interfaces(machine: Machine) -> Iterator[Finding]:
     for path, interface in items_of(machine, "interfaces"):
         yield from _check_mac((*path, "mac"), interface)
@@ -180,6 +190,7 @@ _MACHINE_CHECKS: Tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _check_boot,
     _check_targets,
     _check_disks,
+    _check_cdroms,
     _check_interfaces,
     _check_cpus,
     _check_memory,

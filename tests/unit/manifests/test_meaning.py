@@ -29,6 +29,7 @@ ALONE = [
     pytest.param({"disks": [DISK, DISK]}, "spec.disks[1].name", "used already by disks[0]", id="two disks of a name"),
     pytest.param({"disks": [DISK], **nic(name="root")}, "spec.interfaces[0].name", "used already by disks[0]", id="disk and interface of a name"),
     pytest.param({"disks": [{**DISK, "boot": 1}], **nic(boot=1)}, "spec.interfaces[0].boot", "boot order 1 is used", id="two to boot first"),
+    pytest.param({"cdroms": [{"name": "a", "bus": "usb", "media": "none"}]}, "spec.cdroms[0].bus", "a drive on usb cannot be empty; give media", id="empty on usb"),
     pytest.param({"disks": [{"name": "a", "target": "sda"}], "cdroms": [{"name": "b", "target": "sda"}]}, "spec.cdroms[0].target", "target 'sda' is used", id="two on a target"),
     pytest.param(disk(bus="virtio"), "spec.disks[0]", "give a size", id="a disk from nowhere"),
     pytest.param(disk(pool="a", source={"path": "/x"}), "spec.disks[0].pool", "no meaning beside source.path", id="pool and path"),
