@@ -14,6 +14,7 @@ from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan
 from reconciler.core.planner import PlanOptions
 from reconciler.core.render.summary import Summary
+from reconciler.core.render.text import count
 from reconciler.core.render.values import escape
 from reconciler.errors import InvalidManifestError, Problem
 
@@ -49,6 +50,8 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
         raise InvalidManifestError(loaded.problems)
     for problem in sorted(loaded.problems):
         console.complain(escape(str(problem)))
+    if loaded.problems:
+        console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
     host = parts.connect(wish.uri)
     plan = parts.plan(host, desired, _options(wish, parts))
     _tell_failed(plan, console)

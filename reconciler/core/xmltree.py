@@ -18,7 +18,12 @@ from reconciler.errors import TerminalError
 Element = etree._Element  # noqa: SLF001 - lxml's public factory returns it, under no public name
 
 _PARSER = etree.XMLParser(
-    resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, collect_ids=False
+    resolve_entities=False,
+    no_network=True,
+    load_dtd=False,
+    huge_tree=False,
+    collect_ids=False,
+    strip_cdata=False,
 )
 _LIBVIRT_QUOTES = {"'": "&apos;", '"': "&quot;"}
 _LIBXML_QUOTES = {'"': "&quot;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}

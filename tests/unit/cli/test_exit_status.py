@@ -90,6 +90,7 @@ def test_invalid_manifest_beside_valid_ones_is_65_and_the_valid_ones_are_handled
     result = call(parts, *argv)
     assert result.status == 65
     assert "a.yaml:3:5: spec.cpus: is required" in result.err
+    assert "1 problem: not in this plan" in result.err
     assert "cpus.count: 1 → 2" in result.out
     assert len(parts.executed) == argv.count("--yes")
 
