@@ -189,6 +189,18 @@ SCENARIOS: Tuple[Scenario, ...] = (
         disk("root", "cache"),
     ),
     Scenario(
+        "disk-boot", "disks[root].boot", BOOT, changed_root(boot=1), changed_root(boot=2),
+        disk("root", "boot"),
+    ),
+    Scenario(
+        "cdrom-boot", "cdroms[cd].boot", BOOT, {"cdroms": (Cdrom("cd", "sata", boot=1),)},
+        {"cdroms": (Cdrom("cd", "sata", boot=2),)}, cdrom("boot"),
+    ),
+    Scenario(
+        "interface-boot", "interfaces[lan].boot", BOOT, changed_lan(boot=1), changed_lan(boot=2),
+        interface("lan", "boot"),
+    ),
+    Scenario(
         "disk-tuning-serial", "disks[root].serial", BOOT, {}, changed_root(serial="OTHER"),
         disk("root", "serial"), lambda guest: guest.exec("cat", "/sys/block/vda/serial").strip(),
     ),

@@ -84,7 +84,7 @@ def set_feature(root: Element, field: str, value: Value) -> None:
     """Give the domain the feature in that form, or take it away (False or `none`)."""
     feature = FEATURES[field]
     devices = layout.ensure(root, "devices")
-    former = [one for path in feature.paths for one in devices.findall(path)]
+    former = [one for path in feature.paths for one in devices.findall(path) if is_display(one)]
     place = _place_before(former)
     for one in former:
         layout.remove(one)
@@ -92,6 +92,11 @@ def set_feature(root: Element, field: str, value: Value) -> None:
         _drop_spice(devices)
     if is_wanted(field, value):
         _put(devices, place, feature.make(value))
+
+
+def is_display(element: Element) -> bool:
+    """Whether it is not a mere renderer for other displays, which nobody looks at."""
+    return element.get("type") != "egl-headless"
 
 
 def is_wanted(field: str, value: Value) -> bool:

@@ -10,12 +10,18 @@ from reconciler.core.diff import Device, Difference, Kind
 from reconciler.core.domain.build import build_device, place_device
 from reconciler.core.domain.devices import change_device
 from reconciler.core.domain.find import find_device
+from reconciler.core.domain.layout import remove_children
 from reconciler.core.xmltree import copy_of, fragment, indent, parse
 
 
 def device_xml(item: Device, *configurations: str) -> str:
-    """Return a new device for attaching; its target is free in every given domain XML."""
+    """Return a new device for attaching; its target is free in every given domain XML.
+
+    Without its boot number: it means nothing until the next start, and libvirt refuses one that
+    does not go with those of the running devices.
+    """
     element = build_device(place_device(item, *(parse(one) for one in configurations)))
+    remove_children(element, "boot")
     indent(element, 0)
     return fragment(element)
 

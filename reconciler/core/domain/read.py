@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from reconciler.core.domain.bindings import TABLES, Binding
+from reconciler.core.domain.features import is_display
 from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element
 
@@ -87,6 +88,7 @@ def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]
     """Return the domain's elements by the paths of the table, and the managed devices."""
     kids: Dict[str, Element] = {one.tag: one for one in root}
     managed: Dict[str, List[Element]] = {"disks": [], "cdroms": [], "interfaces": []}
+    displays: List[Element] = []
     devices = kids.get("devices")
     for one in () if devices is None else devices.iterchildren(*_DEVICES):
         tag = one.tag
@@ -94,8 +96,13 @@ def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]
             managed.get(_DISK_KINDS.get(one.get("device", "disk"), ""), []).append(one)
         elif tag == "interface":
             managed["interfaces"].append(one)
+        elif tag == "graphics":
+            displays.append(one)
         else:
             kids.setdefault(f"devices/{tag}", one)
+    # One of them stands for all, whatever their order.
+    for one in sorted(filter(is_display, displays), key=lambda one: one.get("type", "")):
+        kids.setdefault("devices/graphics", one)
     for path, prefix in _DEEP:
         element = kids.get(path)
         if element is not None:

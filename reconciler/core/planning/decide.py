@@ -123,10 +123,11 @@ def _settle_boot(
     row: Row, stored: Optional[Difference], weighing: Weighing
 ) -> Tuple[Optional[Effect], str]:
     effect, reason = settle_boot_effect(weighing.lifecycle, weighing.now)
+    if effect is Effect.RESTART and not row.cured:
+        effect, reason = Effect.NEXT_BOOT, ""
     if stored is not None:
         return effect, "; ".join(one for one in (row.reason, reason) if one)
-    restarts = effect is Effect.RESTART and row.cured
-    return (effect if restarts else None), PENDING
+    return (effect if effect is Effect.RESTART else None), PENDING
 
 
 def _values(difference: Difference) -> Tuple[str, Value, Value]:

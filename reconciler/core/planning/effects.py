@@ -39,8 +39,8 @@ class Route(Enum):
 class Row:
     """One row. `field` ending in `*` fits every field that begins so; `when` may narrow it.
 
-    `cured` says that a cold start brings a NEXT_BOOT row about; what it does not cure is never a
-    reason to restart a guest.
+    `cured` says that a cold start of its own is worth it for a NEXT_BOOT row; one that is not is
+    never a reason to restart a guest.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Row:
 
 _ADD, _REMOVE, _CHANGE = Kind.ADD, Kind.REMOVE, Kind.CHANGE
 _LIVE, _BOOT, _NO, _OFF = Effect.LIVE, Effect.NEXT_BOOT, Effect.WITHHELD, Effect.OFFLINE
+_ORDER = "the boot order is read when the guest starts; a running one is not restarted for it"
 _COLD = "QEMU cannot change this while the guest runs"
 
 TABLE: Tuple[Row, ...] = (
@@ -183,6 +184,7 @@ TABLE: Tuple[Row, ...] = (
         reason="an image is never converted in place",
     ),
     Row("disk-source", "disks[].source", _CHANGE, _BOOT, reason=_COLD),
+    Row("disk-boot", "disks[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     Row("disk-tuning", "disks[].*", _CHANGE, _BOOT, reason=_COLD),
     Row("cdrom-attach", "cdroms[]", _ADD, _LIVE, Route.ATTACH, when=guards.can_plug_drive),
     Row(
@@ -201,12 +203,14 @@ TABLE: Tuple[Row, ...] = (
         reason="this bus cannot be unplugged while running",
     ),
     Row("cdrom-media", "cdroms[].media", _CHANGE, _LIVE, Route.UPDATE),
+    Row("cdrom-boot", "cdroms[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     Row("cdrom-shape", "cdroms[].*", _CHANGE, _BOOT, reason=_COLD),
     Row("interface-attach", "interfaces[]", _ADD, _LIVE, Route.ATTACH),
     Row("interface-detach", "interfaces[]", _REMOVE, _LIVE, Route.DETACH),
     Row("interface-link", "interfaces[].link", _CHANGE, _LIVE, Route.UPDATE),
     Row("interface-network", "interfaces[].network", _CHANGE, _LIVE, Route.UPDATE),
     Row("interface-bridge", "interfaces[].bridge", _CHANGE, _LIVE, Route.UPDATE),
+    Row("interface-boot", "interfaces[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     Row("interface-shape", "interfaces[].*", _CHANGE, _BOOT, reason=_COLD),
     Row("guest-agent", "guest_agent", _CHANGE, _BOOT, reason=_COLD),
     Row("console", "console", _CHANGE, _BOOT, reason=_COLD),
