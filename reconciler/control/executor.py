@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import List, Tuple
 
 from reconciler.control.ports import Clock, Host, Reporter
-from reconciler.control.steps import Undo, Work, perform, read_former
+from reconciler.control.steps import LASTING, Undo, Work, perform, read_former
 from reconciler.control.verify import refuse_lost_edits, verify
 from reconciler.core import plan
 from reconciler.core.domain import digest
@@ -69,6 +69,7 @@ def _refuse_moved(host: Host, action: Action) -> DomainView | None:
 
 def _carry_out(work: Work, manifest: MachineManifest, action: Action) -> None:
     undo: List[Tuple[str, Undo]] = []
+    lasting: List[str] = []
     try:
         for step in action.steps:
             if isinstance(step, COMMITTING):
@@ -76,17 +77,19 @@ def _carry_out(work: Work, manifest: MachineManifest, action: Action) -> None:
             taken_back = perform(work, step)
             if taken_back is not None:
                 undo.append((type(step).__name__, taken_back))
+            elif type(step) in LASTING:
+                lasting.append(LASTING[type(step)](step))
             if isinstance(step, plan.Define):
                 refuse_lost_edits(work, manifest, action, step.xml)
     except ReconcilerError as error:
-        raise type(error)(f"{error}{_take_back(undo)}") from error
+        raise type(error)(f"{error}{_take_back(undo, lasting)}") from error
     except (Exception, KeyboardInterrupt):
         # Ctrl-C, or a fault of our own: the object is not left half done, and it is not hidden.
-        _take_back(undo)
+        _take_back(undo, lasting)
         raise
 
 
-def _take_back(undo: List[Tuple[str, Undo]]) -> str:
+def _take_back(undo: List[Tuple[str, Undo]], lasting: List[str]) -> str:
     """Undo in reverse order; stop at the first that fails, and say what is left."""
     if not undo:
         return ""
@@ -95,4 +98,6 @@ def _take_back(undo: List[Tuple[str, Undo]]) -> str:
             one()
         except ReconcilerError as error:
             return f"; undoing {name} failed too, and what came before it was left: {error}"
+    if lasting:
+        return f"; put back as it was, but for what was done already: {', '.join(lasting)}"
     return "; everything was put back as it was"

@@ -72,19 +72,24 @@ def restore(work: Work) -> None:
 
 def _attach(work: Work, step: plan.AttachDevice) -> Undo:
     work.host.domains.attach(work.name, step.xml)
-    return lambda: _detach(work, plan.DetachDevice(step.path, step.xml))
+
+    def unplug() -> None:
+        _detach(work, plan.DetachDevice(step.path, step.xml))
+
+    return unplug
 
 
 def _update(work: Work, step: plan.UpdateDevice) -> None:
     work.host.domains.update(work.name, step.xml)
 
 
-def _detach(work: Work, step: plan.DetachDevice) -> None:
+def _detach(work: Work, step: plan.DetachDevice) -> Undo:
     work.host.domains.detach(work.name, step.xml)
     if not wait_until(work.clock, DETACH_LIMIT, lambda: not _is_plugged(work, step.xml)):
         raise TransientError(
             f"{step.path}: the guest did not let the device go within {DETACH_LIMIT:.0f} s"
         )
+    return lambda: work.host.domains.attach(work.name, step.xml)
 
 
 def _is_plugged(work: Work, xml: str) -> bool:
@@ -175,6 +180,15 @@ def read_former(host: Host, name: str) -> Optional[DomainView]:
     except NotFoundError:
         return None
 
+
+# What stays in force when a later step fails: the field of each step that has no way back.
+LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
+    plan.UpdateDevice: lambda step: str(step.path),
+    plan.SetVcpus: lambda _: "cpus.count",
+    plan.SetMemory: lambda _: "memory.size",
+    plan.BlockResize: lambda step: f"disks[{step.disk}].size",
+    plan.ResizeVolume: lambda step: f"disks[{step.disk}].size",
+}
 
 PERFORM: Mapping[Type[Any], Callable[[Work, Any], Optional[Undo]]] = {
     plan.CreateVolume: _create_volume,

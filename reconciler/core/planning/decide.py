@@ -15,7 +15,7 @@ from reconciler.core.model import Cdrom
 from reconciler.core.plan import Change, Effect, Value
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.effects import Route, Row, find_row
-from reconciler.core.planning.guards import Guest
+from reconciler.core.planning.guards import HOTPLUG_BUSES, Guest
 from reconciler.core.planning.policy import settle_boot_effect
 
 ONLY_STORED = "the running guest is like that already; only the stored definition changes"
@@ -77,7 +77,12 @@ def _with_ejects(live: Iterable[Difference]) -> Iterable[Difference]:
     """Before a drive that cannot go while the guest runs, its medium goes."""
     for one in live:
         item = one.item
-        if one.kind is Kind.REMOVE and isinstance(item, Cdrom) and item.media:
+        if (
+            one.kind is Kind.REMOVE
+            and isinstance(item, Cdrom)
+            and item.media
+            and item.bus not in HOTPLUG_BUSES
+        ):
             yield replace(
                 one, field="cdroms[].media", kind=Kind.CHANGE, observed=item.media, desired=""
             )
