@@ -14,7 +14,7 @@ from reconciler.core.world import GuestState
 from tests.lab.guest import Guest
 from tests.real.worlds import Product, manifest_of
 
-LIMIT = 60.0  # seconds; a guest needs about three with KVM, a minute on a slow machine without
+LIMIT = 120.0  # seconds; a guest needs about three with KVM, a minute on a slow machine without
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,10 @@ def changed_lan(**fields: Any) -> Mapping[str, Any]:
     return {"interfaces": (replace(LAN[0], **fields),)}
 
 
+# libvirt gives each a port, and none is to spare then.
+MANY: Mapping[str, Any] = {
+    "interfaces": (*LAN, *(Interface(f"n{number}", "other", link="down") for number in range(16)))
+}
 LIVE, BOOT = Effect.LIVE, Effect.NEXT_BOOT
 NO_DRIVE: Mapping[str, Any] = {"cdroms": ()}
 
@@ -166,6 +170,18 @@ SCENARIOS: Tuple[Scenario, ...] = (
     ),
     Scenario(
         "disk-attach-usb", "disks[extra]", LIVE, {}, more("usb"), disk("extra", "bus"), disk_names
+    ),
+    Scenario(
+        "disk-no-slot", "disks[extra]", BOOT, MANY, more("virtio"), disk("extra", "bus"), disk_names
+    ),
+    Scenario(
+        "cdrom-no-slot", "cdroms[cd]", BOOT, {**MANY, **NO_DRIVE}, drive("scsi", "@one.iso"),
+        cdrom("bus"), drive_names,
+    ),
+    Scenario(
+        "interface-no-slot", "interfaces[two]", BOOT, {},
+        {"interfaces": (*LAN, Interface("two", "default", model="rtl8139", mac=SECOND))},
+        interface("two", "mac"), lambda guest: sorted(guest.interfaces()),
     ),
     Scenario("disk-add", "disks[extra]", BOOT, {}, more("sata"), disk("extra", "bus"), disk_names),
     Scenario(

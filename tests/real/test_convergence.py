@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reconciler.adapters.libvirt import Host
 from reconciler.adapters.manifests import load_manifests
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.plan import Action, Effect
+from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.xmltree import parse, serialise
 from tests.real.hostable import specs
 from tests.real.worlds import Product
@@ -48,13 +48,14 @@ def manifest(spec: Document) -> MachineManifest:
 def apply(product: Product, wanted: MachineManifest) -> Action:
     """Apply without a failure, and return what the plan had said."""
     [planned] = product.plan(wanted).actions
+    assert planned.action is not ActionKind.FAILED, planned.reason
     for outcome in product.apply(wanted):
         assert outcome.error is None, outcome.error
     return planned
 
 
 @pytest.mark.parametrize("power", ["stopped", "running"])
-@REAL
+@settings(REAL, max_examples=20)
 @given(data=st.data())
 def test_after_a_creation_the_plan_is_empty(
     product: Product, power: str, data: st.DataObject

@@ -13,7 +13,7 @@ from reconciler.core.model import Cpus, Disk, Disruption, Machine, Memory, Power
 from reconciler.core.plan import Effect
 from reconciler.core.world import GuestState
 from tests.lab.guest_image import kvm_boots
-from tests.real.booting import Bench
+from tests.real.booting import LIMIT, Bench
 from tests.real.scenarios import BASE, CPUS
 from tests.real.worlds import GIB, MIB, Product, manifest_of
 
@@ -62,7 +62,7 @@ def test_a_restart_that_is_allowed_is_made_gracefully(bench: Bench, lifecycle: L
     assert [(one.path, one.effect) for one in action.changes] == [("cpus.maximum", Effect.RESTART)]
     [outcome] = bench.product.apply(after, now=NOW)
     assert outcome.error is None
-    guest.wait_ready(60)
+    guest.wait_ready(LIMIT)
     assert guest.boot_id() != boot_id
     assert bench.pending(after) == ()
     cpus = bench.read(after, live=True).cpus

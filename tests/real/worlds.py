@@ -95,10 +95,11 @@ class Product:
         return set(self.host.storage.read_pool(pool).volumes)
 
     def clear(self) -> None:
-        """Remove every domain and the volumes of the default pool."""
+        """Remove every domain, and the volumes of every pool."""
         for name, view in self.host.domains.list_domains().items():
             if getattr(view, "live_xml", None):
                 self.host.domains.power_off(name)
             self.host.domains.undefine_new(name)
-        for volume in self.volumes():
-            self.host.storage.delete_partial("default", volume)
+        for pool in self.host.storage.list_pools():
+            for volume in self.volumes(pool):
+                self.host.storage.delete_partial(pool, volume)

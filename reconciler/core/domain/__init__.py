@@ -12,6 +12,7 @@ from reconciler.core.domain.offer import check_offer
 from reconciler.core.domain.overlays import apply_overlays, compare_overlays, merge_overlays
 from reconciler.core.domain.owner import owner_xml, read_owner, set_owner
 from reconciler.core.domain.read import read_machine
+from reconciler.core.domain.slots import find_cramped
 from reconciler.core.xmltree import digest
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "device_xml",
     "digest",
     "edit_domain",
+    "find_cramped",
     "live_device",
     "merge_overlays",
     "needed_controllers",

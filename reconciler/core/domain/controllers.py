@@ -36,7 +36,7 @@ def needed_controllers(xml: str, item: Device) -> Tuple[str, ...]:
     if isinstance(item, Interface) or item.bus != "scsi":
         return ()
     root = parse(xml)
-    place = slot_of("scsi", index_of(free_target("scsi", [root])))
+    place = slot_of("scsi", index_of(item.target or free_target("scsi", [root])))
     wanted = range(place[0] + 1) if place else ()
     return tuple(fragment(_scsi(index)) for index in _missing(root, wanted))
 

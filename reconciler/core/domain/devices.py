@@ -13,12 +13,10 @@ from reconciler.core.domain.bindings import find_binding
 from reconciler.core.domain.build import write_field
 from reconciler.core.domain.bus import move_to_bus
 from reconciler.core.domain.controllers import chipset
+from reconciler.core.domain.slots import EXPRESS_MODELS
 from reconciler.core.identity import alias_of, is_alias_name
 from reconciler.core.xmltree import Element, make
 from reconciler.errors import TerminalError
-
-# PCI Express devices; the other models need a slot of the old kind, so the address does not stay.
-_EXPRESS_MODELS = frozenset({"virtio", "virtio-non-transitional", "e1000e", "igb"})
 
 
 def change_device(root: Element, element: Element, difference: Difference) -> None:
@@ -51,7 +49,8 @@ def _change_model(root: Element, element: Element, difference: Difference) -> No
     model.set("type", after)
     if not after.startswith("virtio"):
         layout.remove_children(element, "driver")
-    if chipset(root) == "q35" and (before in _EXPRESS_MODELS) != (after in _EXPRESS_MODELS):
+    # A model of the other kind needs a slot of the other kind, so the address does not stay.
+    if chipset(root) == "q35" and (before in EXPRESS_MODELS) != (after in EXPRESS_MODELS):
         layout.remove_children(element, "address")
 
 

@@ -67,6 +67,7 @@ class Row:
 
 _ADD, _REMOVE, _CHANGE = Kind.ADD, Kind.REMOVE, Kind.CHANGE
 _LIVE, _BOOT, _NO, _OFF = Effect.LIVE, Effect.NEXT_BOOT, Effect.WITHHELD, Effect.OFFLINE
+_FULL = "the running machine has no free PCI slot for it"
 _ORDER = "the boot order is read when the guest starts; a running one is not restarted for it"
 _COLD = "QEMU cannot change this while the guest runs"
 
@@ -136,6 +137,7 @@ TABLE: Tuple[Row, ...] = (
         reason="above the running guest's maximum, or it has no balloon",
     ),
     Row("memory-maximum", "memory.maximum", _CHANGE, _BOOT, reason=_COLD),
+    Row("disk-no-slot", "disks[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL),
     Row("disk-attach", "disks[]", _ADD, _LIVE, Route.ATTACH, when=guards.on_hotplug_bus),
     Row("disk-add", "disks[]", _ADD, _BOOT, reason="this bus cannot be plugged while running"),
     Row("disk-detach", "disks[]", _REMOVE, _LIVE, Route.DETACH, when=guards.on_hotplug_bus),
@@ -186,6 +188,7 @@ TABLE: Tuple[Row, ...] = (
     Row("disk-source", "disks[].source", _CHANGE, _BOOT, reason=_COLD),
     Row("disk-boot", "disks[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     Row("disk-tuning", "disks[].*", _CHANGE, _BOOT, reason=_COLD),
+    Row("cdrom-no-slot", "cdroms[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL),
     Row("cdrom-attach", "cdroms[]", _ADD, _LIVE, Route.ATTACH, when=guards.can_plug_drive),
     Row(
         "cdrom-add",
@@ -205,6 +208,7 @@ TABLE: Tuple[Row, ...] = (
     Row("cdrom-media", "cdroms[].media", _CHANGE, _LIVE, Route.UPDATE),
     Row("cdrom-boot", "cdroms[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     Row("cdrom-shape", "cdroms[].*", _CHANGE, _BOOT, reason=_COLD),
+    Row("interface-no-slot", "interfaces[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL),
     Row("interface-attach", "interfaces[]", _ADD, _LIVE, Route.ATTACH),
     Row("interface-detach", "interfaces[]", _REMOVE, _LIVE, Route.DETACH),
     Row("interface-link", "interfaces[].link", _CHANGE, _LIVE, Route.UPDATE),

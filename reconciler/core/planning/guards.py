@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, FrozenSet, Optional
 
 from reconciler.core import guests
 from reconciler.core.diff import Difference
-from reconciler.core.model import Cdrom, Cpus, Interface, Machine, Memory, Power
+from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory, Power
 
 # libvirt hot-plugs and hot-unplugs disks on these buses only
 # (qemuDomainAttachDeviceDiskLiveInternal, qemuDomainDetachPrepDisk).
@@ -18,12 +18,14 @@ HOTPLUG_BUSES = frozenset({"virtio", "scsi", "usb"})
 class Guest:
     """What a row may look at: the machine as it runs (or is stored, when off), and its OS.
 
-    `stored` is the definition for the next start, where it is not `observed` itself.
+    `stored` is the definition for the next start, where it is not `observed` itself. `cramped` are
+    the paths of new devices for which the running machine has no PCI slot.
     """
 
     observed: Machine
     os: Optional[str] = None
     stored: Optional[Machine] = None
+    cramped: FrozenSet[str] = frozenset()
 
 
 Guard = Callable[[Difference, Guest], bool]
@@ -42,7 +44,15 @@ def is_windows(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - 
 def on_hotplug_bus(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
     """Whether the device sits on a bus that can be plugged while the guest runs."""
     item = difference.item
-    return item is not None and not isinstance(item, Interface) and item.bus in HOTPLUG_BUSES
+    if item is None or isinstance(item, Interface):
+        return False
+    # A new disk of which nobody said a bus will be on virtio.
+    return item.bus in HOTPLUG_BUSES or (item.bus is None and isinstance(item, Disk))
+
+
+def has_no_slot(difference: Difference, guest: Guest) -> bool:
+    """Whether the running machine has no PCI slot left for the device."""
+    return difference.path in guest.cramped
 
 
 def can_plug_drive(difference: Difference, guest: Guest) -> bool:

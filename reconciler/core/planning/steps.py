@@ -128,7 +128,13 @@ def _live(update: Update, items: Mapping[str, Device]) -> Steps:
         return ()
     done = [one for one in update.decisions if one.effect is Effect.LIVE and one.live]
     plain = [step for one in done for step in _route(one, update, items)]
-    return (*plain, *_device_updates(update, done))
+    return (*_once(plain), *_device_updates(update, done))
+
+
+def _once(steps: List[Step]) -> Steps:
+    """Plug in only once what several devices need: their controller."""
+    first = {one.xml: one for one in reversed(steps) if isinstance(one, AttachDevice)}
+    return tuple(one for one in steps if not isinstance(one, AttachDevice) or first[one.xml] is one)
 
 
 def _route(decision: Decision, update: Update, items: Mapping[str, Device]) -> Steps:

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind, compare
-from reconciler.core.domain import digest
+from reconciler.core.domain import digest, find_cramped
 from reconciler.core.domain.overlays import compare_overlays
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live
@@ -138,15 +138,17 @@ def find_differences(
 
 
 def _decide(found: Found, now: Optional[datetime], held: str) -> Tuple[Decision, ...]:
-    os = found.manifest.machine.os
+    os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
+    stored, live = find_differences(found)
+    cramped = find_cramped(live_xml, live) if live_xml else frozenset()
     weighing = Weighing(
         Guest(found.stored, os),
-        Guest(found.live, os, found.stored) if found.live else None,
+        Guest(found.live, os, found.stored, cramped) if found.live else None,
         found.manifest.lifecycle,
         now,
         held,
     )
-    return decide(*find_differences(found), weighing)
+    return decide(stored, live, weighing)
 
 
 def _describe(decisions: Tuple[Decision, ...], new: Tuple[NewDevice, ...]) -> Tuple[Decision, ...]:
