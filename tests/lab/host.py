@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,14 +29,18 @@ FOLDERS = {
     "log": "/var/log/libvirt",
     "run": "/run/libvirt",
 }
+DEFAULT_NETWORK = "/usr/share/libvirt/networks/default.xml"  # as libvirt ships it
 # The test's root may not be QEMU's user, and no security driver of the machine is to be asked.
 QEMU_CONF = 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nnamespaces = []\n'
 LIBVIRTD_CONF = 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n'
 # bash stays as the first process of the namespace and reaps: a QEMU that nobody reaps makes
-# libvirt wait 40 s for it at each probe.
+# libvirt wait 40 s for it at each probe. Without D-Bus libvirtd tells the machine's systemd-machined
+# and firewalld nothing of these guests and bridges; without cgroups it leaves none behind there.
 SCRIPT = """
 set -e
 ip link set lo up
+if [ -d /run/dbus ]; then mount -t tmpfs none /run/dbus; fi
+if mountpoint -q /sys/fs/cgroup; then umount -l /sys/fs/cgroup; fi
 {binds}
 if [ -e /dev/kvm ]; then mount --bind {kvm} /dev/kvm; mount -o remount,bind,{access} /dev/kvm; fi
 virtlogd -d -p {folder}/virtlogd.pid
@@ -77,15 +80,14 @@ class LabHost:
         self.start_daemon()
         self.virsh("pool-define-as", "default", "dir", "--target", str(self.images))
         self.virsh("pool-start", "default")
+        self.virsh("net-define", DEFAULT_NETWORK)
         self.virsh("net-start", "default")
         return self
 
     def _configure(self) -> None:
-        etc = self.folder / "etc"
-        shutil.copytree("/etc/libvirt", etc, dirs_exist_ok=True, symlinks=True)
+        """Write the daemon's settings. Nothing of the machine's: its guests would start here too."""
         for name, text in (("qemu.conf", QEMU_CONF), ("libvirtd.conf", LIBVIRTD_CONF)):
-            with (etc / name).open("a", encoding="utf-8") as file:
-                file.write(text)
+            (self.folder / "etc" / name).write_text(text, encoding="utf-8")
 
     def start_daemon(self) -> None:
         """Start libvirtd in its namespaces, and wait until it answers."""

@@ -1,0 +1,75 @@
+"""Where the demo's commands are shown, run, and held to what they should end with.
+
+Every line that begins with `$` is a command as a person would type it, and what follows is its real
+output.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADING, COMMAND = "1;34", "1"  # blue, bold
+
+
+class StageError(Exception):
+    """Something did not come out as it should."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The host at `uri`, and the terminal."""
+
+    uri: str
+
+    def say(self, text: str) -> None:
+        """Tell what comes next."""
+        print(f"\n\n{_paint(HEADING, f'# {text}')}", flush=True)
+
+    def show(self, line: str) -> None:
+        """Show what a person would type."""
+        print(f"\n{_paint(COMMAND, f'$ {line}')}", flush=True)
+
+    def reconcile(self, *words: str, status: int = 0) -> None:
+        """Run our command; its exit status is shown where a script would ask for it."""
+        asked = "--detailed-exitcode" in words
+        self.show(shlex.join(("virt-reconciler", *words)) + ("; echo $?" if asked else ""))
+        settings = {"LIBVIRT_DEFAULT_URI": self.uri, "PYTHONDONTWRITEBYTECODE": "1"}
+        program = Path(sys.executable).parent / "virt-reconciler"
+        done = subprocess.run(
+            [program, *words], cwd=ROOT, env={**os.environ, **settings}, check=False
+        )
+        if asked:
+            print(done.returncode, flush=True)
+        if done.returncode != status:
+            raise StageError(f"virt-reconciler ended with {done.returncode}, not {status}")
+
+    def virsh(self, words: str) -> None:
+        """Run libvirt's own command."""
+        self.show(f"virsh {words}")
+        text = self.look(words)
+        if text:
+            print(text, flush=True)
+
+    def look(self, words: str) -> str:
+        """Return what libvirt's own command says, away from the terminal."""
+        done = subprocess.run(
+            ["virsh", "-c", self.uri, *shlex.split(words)],
+            check=False,
+            capture_output=True,
+            text=True,
+            start_new_session=True,  # with a terminal it would look for a polkit agent
+        )
+        if done.returncode:
+            raise StageError(f"virsh {words}: {done.stderr.strip()}")
+        return done.stdout.strip("\n")
+
+
+def _paint(code: str, text: str) -> str:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain or not sys.stdout.isatty() else f"\033[{code}m{text}\033[0m"
