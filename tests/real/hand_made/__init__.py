@@ -1,0 +1,1 @@
+"""Machines as somebody may have made them by hand."""
