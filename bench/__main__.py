@@ -1,0 +1,43 @@
+"""`python -m bench [GROUP...]`: measure, and print the tables of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Callable, Iterator, Mapping
+
+from bench import clones, machine, peers, plans, startup
+from bench.fleet import Fleet
+from bench.table import render
+from bench.timing import Race
+
+# In this order: the peers use the machines that the plans have defined.
+GROUPS: Mapping[str, Callable[[Fleet], Iterator[Race]]] = {
+    "startup": lambda _fleet: startup.measure(),
+    "clones": lambda fleet: clones.measure(fleet.folder / "clones"),
+    "plan": plans.measure,
+    "peers": peers.measure,
+}
+
+
+def main() -> None:
+    """Measure the groups asked for, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
+    chosen = parser.parse_args().groups or list(GROUPS)
+    for one in chosen:
+        if one not in GROUPS:
+            parser.error(f"there is no group {one!r}; there are {', '.join(GROUPS)}")
+    if os.geteuid() != 0 and chosen != ["startup"]:
+        sys.exit("the private libvirt host needs root; only `startup` goes without")
+    print(f"{machine.describe()}\n", flush=True)
+    with Fleet() as fleet:
+        for group in (one for one in GROUPS if one in chosen):
+            for race in GROUPS[group](fleet):
+                print(render(race), flush=True)
+    print(f"Load at the end: {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

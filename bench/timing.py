@@ -1,0 +1,93 @@
+"""Run whole processes in turn and keep how long each took. Judges nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Callable, Mapping, Optional, Sequence, Tuple
+
+SHOWN = 2000  # characters of a failed command's output
+# Without what a developer may have set: PYTHONDONTWRITEBYTECODE would compile at every start.
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is aimed for: a `ratio` or a `difference` to the yardstick, or `seconds` in all."""
+
+    measure: str
+    limit: float
+
+
+def leave() -> None:
+    """Undo nothing."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One command. `sign` must be in what it prints; `undo` follows each run and is not timed."""
+
+    name: str
+    command: Sequence[str]
+    sign: str = ""
+    undo: Callable[[], None] = leave
+    goal: Optional[Goal] = None
+    environment: Mapping[str, str] = field(default_factory=lambda: CLEAN)
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds of each contender, round by round; the first contender is the yardstick."""
+
+    title: str
+    contenders: Tuple[Contender, ...]
+    rounds: Tuple[Tuple[float, ...], ...]
+    notes: Tuple[str, ...] = ()
+
+    def seconds(self, index: int) -> Sequence[float]:
+        """Return the times of one contender."""
+        return [one[index] for one in self.rounds]
+
+    def ratios(self, index: int) -> Sequence[float]:
+        """Return how many times as long as the yardstick it took in each round."""
+        return [one[index] / one[0] for one in self.rounds]
+
+    def differences(self, index: int) -> Sequence[float]:
+        """Return how much longer than the yardstick it took in each round."""
+        return [one[index] - one[0] for one in self.rounds]
+
+
+def race(title: str, contenders: Sequence[Contender], rounds: int, *, warm_up: bool = True) -> Race:
+    """Run all contenders in turn, A B C A B C …, after a first round that does not count."""
+    print(f"{title}: {rounds} rounds of {len(contenders)}", file=sys.stderr, flush=True)
+    if warm_up:
+        _run_all(contenders)
+    return Race(title, tuple(contenders), tuple(_run_all(contenders) for _ in range(rounds)))
+
+
+def _run_all(contenders: Sequence[Contender]) -> Tuple[float, ...]:
+    return tuple(_run(one) for one in contenders)
+
+
+def _run(contender: Contender) -> float:
+    start = time.perf_counter()
+    done = subprocess.run(
+        contender.command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=contender.environment,
+        check=False,
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode != 0 or contender.sign not in done.stdout:
+        raise RuntimeError(
+            f"{contender.name} ended with {done.returncode}, or without {contender.sign!r}:\n"
+            f"{done.stdout[-SHOWN:]}"
+        )
+    contender.undo()
+    return seconds
