@@ -88,7 +88,6 @@ class PoolView:
     name: str
     type: str
     path: str
-    available: int
     volumes: Mapping[str, VolumeView] = field(default_factory=dict)
 
 

@@ -31,11 +31,9 @@ def _constant(name: str) -> int:
 
 
 NO_DOMAIN = _constant("VIR_ERR_NO_DOMAIN")
-NO_NETWORK = _constant("VIR_ERR_NO_NETWORK")
 NO_POOL = _constant("VIR_ERR_NO_STORAGE_POOL")
 NO_VOLUME = _constant("VIR_ERR_NO_STORAGE_VOL")
 NO_CONNECT = _constant("VIR_ERR_NO_CONNECT")
-NO_SUPPORT = _constant("VIR_ERR_NO_SUPPORT")
 INVALID_ARG = _constant("VIR_ERR_INVALID_ARG")
 OPERATION_TIMEOUT = _constant("VIR_ERR_OPERATION_TIMEOUT")
 OPERATION_INVALID = _constant("VIR_ERR_OPERATION_INVALID")
@@ -56,7 +54,6 @@ AFFECT_LIVE = _constant("VIR_DOMAIN_AFFECT_LIVE")
 AFFECT_CONFIG = _constant("VIR_DOMAIN_AFFECT_CONFIG")
 METADATA_ELEMENT = _constant("VIR_DOMAIN_METADATA_ELEMENT")
 RESIZE_BYTES = _constant("VIR_DOMAIN_BLOCK_RESIZE_BYTES")
-CLONE_REFLINK = _constant("VIR_STORAGE_VOL_CREATE_REFLINK")
 
 # A connection that broke, or a call that may go through later. The pairs are those by which
 # Nova and vdsm know a broken connection (nova/virt/libvirt/host.py, vdsm libvirtconnection.py).

@@ -26,7 +26,6 @@ def read_pool_xml(xml: str, volumes: Iterable[str]) -> PoolView:
         name,
         root.get("type", ""),
         root.findtext("target/path") or "",
-        int(root.findtext("available") or 0),
         {one.name: one for one in views},
     )
 

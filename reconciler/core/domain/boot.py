@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import List, Mapping, Sequence, Set
 
 from reconciler.core.domain import layout
-from reconciler.core.xmltree import Element, make
+from reconciler.core.xmltree import Element
 from reconciler.errors import TerminalError
 
 # The kinds that the domain may name, each with the devices that it stands for.
@@ -55,11 +55,6 @@ def drop_empty_kinds(root: Element, had: Sequence[str]) -> None:
 def kinds_there(root: Element) -> List[str]:
     """Return the kinds of device of which the domain has at least one."""
     return [kind for kind, path in _KINDS.items() if root.find(path) is not None]
-
-
-def make_boot(kind: str) -> Element:
-    """Return the element by which a domain boots from a kind of device."""
-    return make("boot", {"dev": kind})
 
 
 def _has(root: Element, boot: Element) -> bool:

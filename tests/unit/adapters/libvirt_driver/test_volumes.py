@@ -29,13 +29,13 @@ def test_a_volume_of_no_format_is_raw() -> None:
 
 def test_a_pool_with_its_volumes_by_name() -> None:
     pool = read_pool_xml(POOL, [OVERLAY])
-    assert (pool.name, pool.type, pool.path, pool.available) == ("default", "dir", "/p", 77)
+    assert (pool.name, pool.type, pool.path) == ("default", "dir", "/p")
     assert set(pool.volumes) == {"a.qcow2"}
 
 
 def test_a_pool_without_a_folder() -> None:
     pool = read_pool_xml("<pool type='rbd'><name>r</name></pool>", [])
-    assert (pool.path, pool.available) == ("", 0)
+    assert pool.path == ""
 
 
 def test_a_qcow2_is_sparse_and_of_version_3() -> None:
