@@ -17,11 +17,12 @@ _WORDS: Mapping[str, Callable[[float], str]] = {
 
 
 def render(race: Race) -> str:
-    """Return one race as a section: a table and its notes."""
-    rows = [HEAD, ["---", *["---:"] * (len(HEAD) - 2), "---"]]
-    rows += [_row(race, index) for index in range(len(race.contenders))]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"### {race.title}", "", *lines, *(f"\n{one}" for one in race.notes), ""])
+    """Return one race as a section: a table, if anything was run, and its notes."""
+    rows = [_row(race, index) for index in range(len(race.contenders))]
+    table = [HEAD, ["---", *["---:"] * (len(HEAD) - 2), "---"], *rows] if rows else []
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
+    parts = (f"### {race.title}", lines, *race.notes)
+    return "\n\n".join(one for one in parts if one) + "\n"
 
 
 def _row(race: Race, index: int) -> List[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from reconciler.core.diff import Device
 from reconciler.core.domain import layout
 from reconciler.core.domain.bindings import TABLES, Binding
 from reconciler.core.domain.controllers import chipset
 from reconciler.core.domain.targets import PREFIXES, free_target, iter_disks
+from reconciler.core.identity import name_of
 from reconciler.core.model import Cdrom, Disk, Interface
 from reconciler.core.plan import Value
 from reconciler.core.xmltree import Element, make, parse
@@ -28,9 +29,10 @@ def place_device(item: Device, *roots: Element) -> Device:
     A target that the device brings along is kept if it is free.
     """
     if isinstance(item, Interface):
-        return replace(item, model=item.model or "virtio")
+        link = None if item.link == "up" else item.link  # up is what it is without a word
+        return replace(item, model=item.model or "virtio", link=link)
     bus = item.bus or default_bus(item, chipset(roots[0]) if roots else "q35")
-    placed = replace(item, bus=bus, target=_free(item.target, bus, roots))
+    placed = replace(item, bus=bus, target=_free(item, bus, roots))
     return replace(placed, cache=default_cache(placed)) if isinstance(placed, Disk) else placed
 
 
@@ -109,15 +111,24 @@ def _empty(item: Device) -> Element:
     return make("disk", {"type": "file", "device": "disk"}, driver)
 
 
-def _free(target: Optional[str], bus: str, roots: Sequence[Element]) -> str:
+def _free(item: Union[Disk, Cdrom], bus: str, roots: Sequence[Element]) -> str:
     taken = {
         one.get("dev")
         for root in roots
         for disk in iter_disks(root)
-        for one in disk
-        if one.tag == "target"
+        if not _is_same(disk, item)
+        for one in disk.iterfind("target")
     }
-    fits = target is not None and target.startswith(PREFIXES.get(bus, "?"))
-    if fits and target is not None and target not in taken:
+    target = item.target
+    if target and target.startswith(PREFIXES.get(bus, "?")) and target not in taken:
         return target
     return free_target(bus, roots)
+
+
+def _is_same(disk: Element, item: Union[Disk, Cdrom]) -> bool:
+    """Whether it is the same device, as the other configuration has it; by alias or image."""
+    alias, image = disk.find("alias"), disk.find("source")
+    if alias is not None and name_of(alias.get("name")) == item.name:
+        return True
+    source = item.source if isinstance(item, Disk) else None
+    return source is not None and image is not None and image.get("file") == source

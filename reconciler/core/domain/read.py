@@ -7,6 +7,7 @@ element is looked at once, and the table is turned into look-ups when the module
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from reconciler.core.domain.bindings import TABLES, Binding
@@ -35,7 +36,7 @@ def read_machine(root: Element) -> Machine:
         memory=Memory(**_read(_MEMORY, kids)),
         disks=tuple(_DISK.read(one) for one in devices["disks"]),
         cdroms=tuple(_CDROM.read(one) for one in devices["cdroms"]),
-        interfaces=tuple(_INTERFACE.read(one) for one in devices["interfaces"]),
+        interfaces=tuple(_read_interface(one) for one in devices["interfaces"]),
     )
     return Machine(**values)
 
@@ -44,6 +45,14 @@ def read_disk(element: Element) -> Disk:
     """Return what one disk element says."""
     disk: Disk = _DISK.read(element)
     return disk
+
+
+def _read_interface(element: Element) -> Interface:
+    """Return what an interface element says; a running one names its network's bridge as well."""
+    interface: Interface = _INTERFACE.read(element)
+    if interface.network and interface.bridge:
+        return replace(interface, bridge=None)
+    return interface
 
 
 class _DeviceReader:

@@ -125,6 +125,7 @@ def _complete(decision: Decision, update: Update, item: Device) -> NewDevice:
         return NewDevice(replace(item, mac=mac), path)
     if isinstance(item, Cdrom):
         return NewDevice(replace(item, media=item.media or ""), path)
+    item = replace(item, discard=item.discard or "unmap")  # as at creation
     made = resolve_disk(item, update.manifest, update.desired, update.world, update.reading.owner)
     return NewDevice(made.disk, path, made.steps, made.about)
 
