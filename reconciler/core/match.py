@@ -48,6 +48,8 @@ def align(desired: Machine, observed: Machine) -> Machine:
         kind: _rename(getattr(desired, kind) or (), getattr(observed, kind) or (), keys)
         for kind, keys in KEYS.items()
     }
+    if all(named[kind] is getattr(observed, kind) for kind in KEYS):
+        return observed
     return replace(observed, **named)  # type: ignore[arg-type]  # the kinds are its own fields
 
 
@@ -63,6 +65,8 @@ def align_live(desired: Machine, persistent: Machine, live: Machine) -> Machine:
 def _rename(
     desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[Tuple[Key, Key]]
 ) -> Tuple[DeviceT, ...]:
+    if isinstance(observed, tuple) and all(one.alias == one.name for one in observed):
+        return observed  # ours: each says its name, and nothing else counts
     names: Dict[int, str] = {}
     for want_key, have_key in keys:
         _match_by(want_key, have_key, desired, observed, names)

@@ -72,6 +72,8 @@ def complete_devices(update: Update) -> Tuple[NewDevice, ...]:
         if one.difference.kind is Kind.ADD and one.difference.item is not None
     )
     _refuse(update, tuple(one.item for one in new))
+    if not new:
+        return ()
     view = update.reading.view
     both = [one for one in (view.persistent_xml, view.live_xml) if one is not None]
     placed = place_devices([one.item for one in new], *both)

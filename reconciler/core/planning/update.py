@@ -193,14 +193,15 @@ def _action(
 ) -> Action:
     changes = tuple(one.change for one in decisions if one.change)
     changes += _mark(found, holding, alone=not changes) + _unfinished(found)
-    running = found.reading.is_running
+    running, view = found.reading.is_running, found.reading.view
     return Action(
         "VirtualMachine",
         found.manifest.name,
         _kind(changes, steps, holding),
         changes=changes,
         steps=steps,
-        before=Before(digest(found.reading.view.persistent_xml), running),
+        # A digest costs more than the whole comparison, and what does nothing expects nothing.
+        before=Before(digest(view.persistent_xml), running) if steps else Before(None),
         pending=tuple(one.difference.path for one in decisions if one.change is None),
         reason=NOT_OURS if holding is Holding.FOREIGN else "",
         notes=machine_notes(found.manifest) if changes else (),
