@@ -67,9 +67,10 @@ def read_sizes(
     A disk that a running guest has not got yet is unknown to its domain, not to its storage pool.
     """
     wanted = [(name, target) for name, some in targets.items() for target in some]
-    domains = dict(zip(targets, map_in_threads(lambda one: _find(connection, one), list(targets))))
+    with binding.calling("listing the domains"):  # one call instead of a look-up for each
+        domains = {one.name(): one for one in connection.listAllDomains()}
     sizes: Dict[str, Dict[str, int]] = {name: {} for name in targets}
-    found = map_in_threads(lambda one: _read_size(domains[one[0]], one[1]), wanted)
+    found = map_in_threads(lambda one: _read_size(domains.get(one[0]), one[1]), wanted)
     for (name, target), size in zip(wanted, found):
         known = _read_volume_size(storage, target) if size is None else size
         if known is not None:
@@ -114,13 +115,6 @@ def _read_live(domain: Domain) -> Optional[str]:
     """
     xml = domain.XMLDesc(binding.XML_SECURE)
     return xml if " id='" in xml[: xml.index(">")] else None
-
-
-def _find(connection: Connection, name: str) -> Optional[Domain]:
-    try:
-        return connection.lookupByName(name)
-    except binding.Error:
-        return None
 
 
 def _read_size(domain: Optional[Domain], target: str) -> Optional[int]:
