@@ -75,7 +75,11 @@ def test_the_effect_word_is_what_happens(scenario: Scenario, bench: Bench) -> No
         return  # such a guest cannot be asked any more
     guest = bench.cold_start(after)
     assert bench.pending(after) == ()
-    assert scenario.read(bench.read(after, live=True)) == scenario.read(stored)
+    # Waited for, as a balloon shrinks only once the guest's driver is there.
+    bench.wait(
+        lambda: scenario.read(bench.read(after, live=True)) == scenario.read(stored),
+        "the guest runs with what was stored",
+    )
     if scenario.seen is not None:
         expected = noticed if scenario.effect is Effect.LIVE else None
         again = _look(scenario, guest)
