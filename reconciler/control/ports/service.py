@@ -1,0 +1,97 @@
+"""What the daemon needs from the outside beside libvirt, as Protocols.
+
+Implementations are called from several threads unless a method says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Mapping, Protocol, Tuple
+
+from reconciler.core.loop.events import Event
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
+from reconciler.core.loop.snapshot import Snapshot
+
+
+class ManifestSource(Protocol):
+    """Where the manifests come from. Used by one thread."""
+
+    def take(self) -> Snapshot:
+        """Read what is wanted now, consistently.
+
+        Raises TransientError when it cannot be read now, RefusedError for a revision that must not
+        be taken (signature, history). Never returns an empty snapshot because of an error.
+        """
+
+    def places(self) -> Tuple[str, ...]:
+        """Return the folders and files whose change announces a change of the manifests."""
+
+
+class Watcher(Protocol):
+    """Announces changes of files, as far as the system can: a hint, never the truth."""
+
+    def watch(self, places: Tuple[str, ...], hint: Callable[[], None]) -> str:
+        """Watch these places from now on, in place of former ones; return how.
+
+        `inotify`, or `polling: ` and why: never an error.
+        """
+
+    def is_armed(self) -> bool:
+        """Whether what is watched is still what stands at these places."""
+
+    def stop(self) -> None:
+        """Watch nothing any more."""
+
+
+class Journal(Protocol):
+    """Where the daemon tells what happened."""
+
+    def tell(self, event: Event) -> None:
+        """Tell. Never raises."""
+
+
+class Store(Protocol):
+    """The daemon's memory on disk."""
+
+    def load_records(self) -> Mapping[str, Record]:
+        """Return the records by name; an unreadable one is left out, and told by the caller."""
+
+    def load_source(self) -> SourceRecord:
+        """Return what was in force."""
+
+    def save_record(self, record: Record) -> None:
+        """Write one record, atomically. Raises TransientError."""
+
+    def forget_record(self, name: str) -> None:
+        """Remove one record, if it is there. Raises TransientError."""
+
+    def save_source(self, record: SourceRecord) -> None:
+        """Write, atomically. Raises TransientError."""
+
+    def suspended(self) -> Mapping[str, Suspension]:
+        """Return the objects that a person told to leave alone."""
+
+    def confirmed_prune(self) -> str:
+        """Return the identity of the snapshot whose deletions a person has confirmed, or ''."""
+
+
+class Supervisor(Protocol):
+    """The service manager, systemd's sd_notify(3); outside of a service it does nothing."""
+
+    @property
+    def watchdog_interval(self) -> float:
+        """Seconds between two signs of life; 0 if none are wanted."""
+
+    def ready(self) -> None:
+        """Say that the daemon is up (after a start, or a reload)."""
+
+    def reloading(self) -> None:
+        """Say that settings are read anew."""
+
+    def stopping(self) -> None:
+        """Say that the daemon ends."""
+
+    def alive(self) -> None:
+        """Give a sign of life."""
+
+    def status(self, text: str) -> None:
+        """Show one line for people."""

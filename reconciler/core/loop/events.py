@@ -1,0 +1,121 @@
+"""The kinds of message that the daemon tells, each with the MESSAGE_ID by which it can be found.
+
+`journalctl MESSAGE_ID=…` finds all of one kind (systemd.journal-fields(7)). The ids are for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Mapping, Optional
+
+
+class Level(Enum):
+    """syslog priorities (syslog(3))."""
+
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFO = 6
+    DEBUG = 7
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of message: its id, how loud it is, and what it means (for the docs)."""
+
+    name: str
+    message_id: str
+    level: Level
+    meaning: str
+
+
+STARTED = Kind("started", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a01", Level.NOTICE, "the loop runs")
+STOPPING = Kind("stopping", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a02", Level.NOTICE, "asked to stop")
+RELOADED = Kind("reloaded", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a03", Level.NOTICE, "settings read anew")
+CONNECTED = Kind(
+    "connected", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a04", Level.NOTICE, "a libvirt driver is reached"
+)
+DISCONNECTED = Kind(
+    "disconnected",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a05",
+    Level.WARNING,
+    "a libvirt driver is not reached, or its connection was lost",
+)
+REVISION = Kind(
+    "revision", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a06", Level.NOTICE, "other manifests are in force"
+)
+SOURCE_FAILED = Kind(
+    "source-failed",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a07",
+    Level.ERROR,
+    "the manifests cannot be read; what was in force stays",
+)
+SOURCE_REFUSED = Kind(
+    "source-refused",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a08",
+    Level.ERROR,
+    "a revision is not taken: its signature, or its history",
+)
+INVALID = Kind(
+    "invalid-manifest",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a09",
+    Level.ERROR,
+    "a manifest is invalid; the last valid one stays in force",
+)
+WATCH = Kind(
+    "watch",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0a",
+    Level.WARNING,
+    "files are watched in another way, or a change was missed",
+)
+CHANGED = Kind(
+    "changed", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0b", Level.NOTICE, "a field was changed as planned"
+)
+FAILED = Kind("failed", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0c", Level.ERROR, "an object's pass failed")
+CONDITION = Kind(
+    "condition",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0d",
+    Level.NOTICE,
+    "a condition of an object has changed",
+)
+PRUNED = Kind(
+    "pruned", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0e", Level.WARNING, "an object's manifest is gone"
+)
+PRUNE_BLOCKED = Kind(
+    "prune-blocked",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0f",
+    Level.ERROR,
+    "manifests are gone, and nothing is pruned until a person confirms",
+)
+
+KINDS = (
+    STARTED,
+    STOPPING,
+    RELOADED,
+    CONNECTED,
+    DISCONNECTED,
+    REVISION,
+    SOURCE_FAILED,
+    SOURCE_REFUSED,
+    INVALID,
+    WATCH,
+    CHANGED,
+    FAILED,
+    CONDITION,
+    PRUNED,
+    PRUNE_BLOCKED,
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One message; the optional parts become journal fields (VIRT_RECONCILER_OBJECT=, …)."""
+
+    kind: Kind
+    message: str
+    object: Optional[str] = None
+    action: Optional[str] = None
+    effect: Optional[str] = None
+    revision: Optional[str] = None
+    fields: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,82 @@
+"""What the daemon remembers of one object: written once per pass, and safe to lose.
+
+Nothing here is needed to know what to do; it is for people, for backoff and for the prune rails.
+Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from reconciler.core.status import Condition
+
+
+@dataclass(frozen=True)
+class LastChange:
+    """The last thing that was done to an object: when, at which revision, and what, in short."""
+
+    at: float
+    revision: Optional[str]
+    what: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One object.
+
+    `generation` is the manifest's now, `observed_generation` the last one that a pass came to an
+    end with (Ready or Stalled).
+
+    `seen_at` is the revision (or content identity) at which its manifest was last there, and
+    `uuid` the domain's then: what a prune is held against. `failures` counts failed tries in a row.
+    """
+
+    name: str
+    state: str = "unknown"
+    generation: Optional[str] = None
+    observed_generation: Optional[str] = None
+    revision: Optional[str] = None
+    conditions: Tuple[Condition, ...] = ()
+    last_change: Optional[LastChange] = None
+    last_error: str = ""
+    failures: int = 0
+    next_try: Optional[float] = None
+    uuid: Optional[str] = None
+    seen_at: Optional[str] = None
+    problem: str = ""
+
+    def condition(self, type_: str) -> Condition:
+        """Return the condition of that type; Unknown if nothing is said about it."""
+        return next(
+            (one for one in self.conditions if one.type == type_), Condition(type_, holds=None)
+        )
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """The manifests' side: what is in force, since when, and what is wrong with what came after.
+
+    `refused` is why a newer revision is not in force, `problems` are `file:line` lines of manifests
+    that are left out, `prune_blocked` why nothing is pruned although manifests are gone, `watching`
+    how files are watched (`inotify`, or `polling: why`).
+    """
+
+    revision: Optional[str] = None
+    identity: Optional[str] = None
+    since: Optional[float] = None
+    error: str = ""
+    refused: str = ""
+    problems: Tuple[str, ...] = ()
+    prune_blocked: str = ""
+    watching: str = ""
+
+
+@dataclass(frozen=True)
+class Suspension:
+    """An object that is left alone: since when, by whom and why."""
+
+    name: str
+    at: float
+    by: str = ""
+    why: str = ""
