@@ -49,6 +49,19 @@ class Journal(Protocol):
         """Tell. Never raises."""
 
 
+class Meter(Protocol):
+    """Counts for monitoring; the names and what they mean are rows of one table. Never raises."""
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        """Add one duration to a histogram."""
+
+
 class Store(Protocol):
     """The daemon's memory on disk."""
 
