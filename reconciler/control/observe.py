@@ -25,7 +25,11 @@ T = TypeVar("T")
 
 
 def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> World:
-    """Return the world as the plan needs it; `views` are domains that were read already."""
+    """Return the world as the plan needs it.
+
+    `views` are the domains that the manifests name, where they were read already; without it every
+    domain is read at once.
+    """
     found = host.domains.list_domains() if views is None else views
     readings = _read_sizes(host, desired, _understand(found, _named(desired)))
     needs = need.find_needs(desired, readings)
@@ -36,9 +40,14 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         networks=host.networks.list_networks() if needs.networks else {},
         pools=_read_pools(host, needs),
         machines={one: _try(host.domains.read_caps, one) for one in sorted(needs.machines)},
-        claims=_find_claims(found, readings) if needs.claims else {},
+        claims=_find_claims(_all(host, found, views), readings) if needs.claims else {},
     )
     return replace(world, reflinks=_try_reflinks(host, desired, world))
+
+
+def _all(host: Host, found: Views, views: Optional[Views]) -> Views:
+    """Return every domain: who else may have taken an address or an image."""
+    return found if views is None else host.domains.list_domains()
 
 
 def read(view: DomainView) -> Reading:

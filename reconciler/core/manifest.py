@@ -57,6 +57,7 @@ class MachineManifest:
 
     `generation` is a digest of the canonical `spec` and labels: it changes when they do.
     `spec` is the canonical JSON text of `spec`, kept in the domain as the last applied one.
+    `revision` is the Git commit it was read at, where that is known.
     """
 
     machine: Machine
@@ -67,6 +68,7 @@ class MachineManifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     host: Optional[str] = None
     required_daemons: Tuple[str, ...] = ()
+    revision: Optional[str] = None
 
     @property
     def name(self) -> str:

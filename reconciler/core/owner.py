@@ -13,7 +13,8 @@ class Owner:
 
     `name` is the manifest's; a domain of another name (a copy made by hand) is not ours.
     `generation` and `spec` are those last applied in full. `creating` are paths of volumes that
-    were being made; they are unfinished if the mark is still there in a later pass.
+    were being made; they are unfinished if the mark is still there in a later pass. `revision` is
+    the Git commit that was applied then, None where it was not known.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Owner:
     spec: str = "{}"
     os: Optional[str] = None
     creating: Tuple[str, ...] = ()
+    revision: Optional[str] = None
 
     @property
     def disks(self) -> FrozenSet[str]:

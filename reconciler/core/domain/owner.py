@@ -36,6 +36,7 @@ def read_owner(root: Element) -> Optional[Owner]:
         element.findtext(f"{{{NAMESPACE}}}spec") or "{}",
         element.get("os"),
         tuple(one.get("path", "") for one in element.iterfind(f"{{{NAMESPACE}}}creating")),
+        element.get("revision"),
     )
 
 
@@ -61,6 +62,7 @@ def _find(root: Element) -> Optional[Element]:
 
 def _plain(owner: Owner) -> Element:
     head = {"name": owner.name, "generation": owner.generation, "os": owner.os}
+    head["revision"] = owner.revision
     creating = (make("creating", {"path": path}) for path in owner.creating)
     return make("manifest", head, make_text("spec", owner.spec), *creating)
 

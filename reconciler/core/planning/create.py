@@ -14,7 +14,6 @@ from reconciler.core.domain import complete_machine, create_domain, owner_xml
 from reconciler.core.domain.overlays import merge_overlays
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.model import Machine, Power
-from reconciler.core.owner import Owner
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -35,6 +34,7 @@ from reconciler.core.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.core.planning.describe import describe_device, machine_notes
+from reconciler.core.planning.marks import owner_of
 from reconciler.core.planning.sources import NewDisk, resolve_disk, settle_sources
 from reconciler.core.world import World
 
@@ -58,11 +58,6 @@ def plan_create(manifest: MachineManifest, desired: Desired, world: World) -> Ac
         before=Before(None),
         notes=machine_notes(manifest),
     )
-
-
-def owner_of(manifest: MachineManifest, creating: Tuple[str, ...] = ()) -> Owner:
-    """Return the mark that this manifest leaves on its domain."""
-    return Owner(manifest.name, manifest.generation, manifest.spec, manifest.machine.os, creating)
 
 
 def _with_disks(machine: Machine, disks: Tuple[NewDisk, ...]) -> Machine:

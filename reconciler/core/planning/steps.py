@@ -22,7 +22,6 @@ from reconciler.core.domain import (
 )
 from reconciler.core.domain.overlays import merge_overlays
 from reconciler.core.model import Disk, Machine
-from reconciler.core.owner import Owner
 from reconciler.core.plan import (
     AttachDevice,
     BlockResize,
@@ -49,6 +48,7 @@ from reconciler.core.planning.devices import (
     remake_disks,
 )
 from reconciler.core.planning.effects import Route
+from reconciler.core.planning.marks import owner_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
 
@@ -74,12 +74,6 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     )
 
 
-def owner_of(update: Update, creating: Tuple[str, ...] = ()) -> Owner:
-    """Return the mark that the manifest leaves on its domain."""
-    manifest = update.manifest
-    return Owner(manifest.name, manifest.generation, manifest.spec, manifest.machine.os, creating)
-
-
 def _volumes(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     steps = tuple(step for one in new for step in one.steps)
     # Only what is made here is unfinished until it is stored; a disk found again is never that.
@@ -90,7 +84,7 @@ def _volumes(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     )
     if not paths:
         return steps
-    former = update.reading.owner or owner_of(update)
+    former = update.reading.owner or owner_of(update.manifest)
     return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
 
 
@@ -213,9 +207,13 @@ def _only(update: Update, difference: Difference) -> Machine:
 
 
 def _mark(update: Update) -> Steps:
-    """Write the new generation, unless it is there already or is not carried out in full."""
-    owner = owner_of(update)
-    if update.reading.owner == owner or not update.in_full:
+    """Write the new generation, unless it is there already or is not carried out in full.
+
+    A commit that does not change this machine is no reason to write.
+    """
+    owner = owner_of(update.manifest)
+    former = update.reading.owner
+    if not update.in_full or (former and replace(former, revision=owner.revision) == owner):
         return ()
     return (SetMetadata(owner_xml(owner), live=update.live is not None),)
 

@@ -14,7 +14,13 @@ from .samples import FOREIGN, OWNER, foreign
 
 TEXT = st.text(st.characters(min_codepoint=32, blacklist_categories=("Cs", "Cn")), max_size=20)
 OWNERS = st.builds(
-    Owner, TEXT, TEXT, TEXT.filter(bool), st.none() | TEXT, st.lists(TEXT, max_size=3).map(tuple)
+    Owner,
+    TEXT,
+    TEXT,
+    TEXT.filter(bool),
+    st.none() | TEXT,
+    st.lists(TEXT, max_size=3).map(tuple),
+    st.none() | TEXT,
 )
 
 
