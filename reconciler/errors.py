@@ -23,6 +23,10 @@ class TransientError(ReconcilerError):
     """The same call may work later (daemon away, lock held, time-out)."""
 
 
+class StoppingError(TransientError):
+    """The daemon is told to stop while it waits; the next start goes on."""
+
+
 class NotFoundError(TerminalError):
     """libvirt said that there is no such object. No other error means that."""
 

@@ -16,7 +16,7 @@ from reconciler.core.domain import digest
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, Outcome, Plan
 from reconciler.core.world import DomainView, GuestState
-from reconciler.errors import ReconcilerError, RefusedError
+from reconciler.errors import ReconcilerError, RefusedError, StoppingError
 
 # From the first of these on an action is not undone: the object is as it was asked for.
 COMMITTING = (plan.SetAutostart, plan.Shutdown, plan.Start)
@@ -50,7 +50,7 @@ def _execute_one(
         pending = verify(work, manifest, desired, action)
         outcome = Outcome(action.name, action.action, None, pending)
     except ReconcilerError as error:
-        outcome = Outcome(action.name, action.action, str(error))
+        outcome = Outcome(action.name, action.action, str(error), cause=error)
     report.finished(outcome)
     return outcome
 
@@ -81,6 +81,8 @@ def _carry_out(work: Work, manifest: MachineManifest, action: Action) -> None:
                 lasting.append(LASTING[type(step)](step))
             if isinstance(step, plan.Define):
                 refuse_lost_edits(work, manifest, action, step.xml)
+    except StoppingError:
+        raise  # what was begun is sound as it stands, and the next start goes on from there
     except ReconcilerError as error:
         raise type(error)(f"{error}{_take_back(undo, lasting)}") from error
     except (Exception, KeyboardInterrupt):

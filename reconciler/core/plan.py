@@ -6,9 +6,11 @@ steps of an action in order and does nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional, Tuple, Union
+
+from reconciler.errors import ReconcilerError
 
 
 class Effect(Enum):
@@ -217,12 +219,16 @@ class Action:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an action ended. `error` is None on success; `pending` waits for the next cold start."""
+    """How an action ended. `error` is None on success; `pending` waits for the next cold start.
+
+    `cause` is the exception behind `error`: its type says whether trying again may help.
+    """
 
     name: str
     action: ActionKind
     error: Optional[str] = None
     pending: Tuple[str, ...] = ()
+    cause: Optional[ReconcilerError] = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

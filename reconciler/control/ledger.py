@@ -1,0 +1,91 @@
+"""What is remembered of each object, in memory and on disk; tells the journal what has turned.
+
+Knows nothing of libvirt. A record is written when it differs from the last one, and only then.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable, Dict, Mapping
+
+from reconciler.control.ports.service import Journal, Store
+from reconciler.core.loop import events
+from reconciler.core.loop.events import Event
+from reconciler.core.loop.record import Record, SourceRecord
+from reconciler.core.loop.verdict import READY, RESTART_REQUIRED, STALLED
+from reconciler.core.status import Condition
+from reconciler.errors import ReconcilerError
+
+TOLD = (READY, STALLED, RESTART_REQUIRED)
+
+
+class Ledger:
+    """The records of all objects; safe to use from several threads."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        """Begin with what the store has."""
+        self._store = store
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._records: Dict[str, Record] = dict(store.load_records())
+        self._source = store.load_source()
+        self._trouble = ""
+
+    def get(self, name: str) -> Record:
+        """Return what is known of an object."""
+        with self._lock:
+            return self._records.get(name) or Record(name)
+
+    def all(self) -> Mapping[str, Record]:
+        """Return every record, by name."""
+        with self._lock:
+            return dict(self._records)
+
+    @property
+    def source(self) -> SourceRecord:
+        """What is known of the manifests."""
+        return self._source
+
+    def put(self, record: Record) -> None:
+        """Remember, write down, and tell which conditions have turned."""
+        with self._lock:
+            former = self._records.get(record.name) or Record(record.name)
+            self._records[record.name] = record
+        if record != former:
+            self._write(lambda: self._store.save_record(record))
+            for condition in record.conditions:
+                self._tell(record, former.condition(condition.type), condition)
+
+    def forget(self, name: str) -> None:
+        """Remember nothing more of an object."""
+        with self._lock:
+            known = self._records.pop(name, None)
+        if known is not None:
+            self._write(lambda: self._store.forget_record(name))
+
+    def put_source(self, source: SourceRecord) -> None:
+        """Remember and write down what is in force."""
+        if source != self._source:
+            self._source = source
+            self._write(lambda: self._store.save_source(source))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write; that the disk is full is told once, and stops nothing."""
+        try:
+            write()
+        except ReconcilerError as error:
+            if str(error) != self._trouble:
+                self._journal.tell(Event(events.FAILED, f"state is not written: {error}"))
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
+
+    def _tell(self, record: Record, former: Condition, now: Condition) -> None:
+        if now.type not in TOLD or (former.holds, former.reason) == (now.holds, now.reason):
+            return
+        if not former.holds and not now.holds and now.type != READY:
+            return
+        text = f"{now.type} is {now.word}" + (f": {now.reason}" if now.reason else "")
+        self._journal.tell(
+            Event(events.CONDITION, text, object=record.name, revision=record.revision)
+        )
