@@ -14,7 +14,8 @@ class Owner:
     `name` is the manifest's; a domain of another name (a copy made by hand) is not ours.
     `generation` and `spec` are those last applied in full. `creating` are paths of volumes that
     were being made; they are unfinished if the mark is still there in a later pass. `revision` is
-    the Git commit that was applied then, None where it was not known.
+    the Git commit that was applied then, None where it was not known. `made` are paths of volumes
+    that were made for the machine, there being none before: only those are ever deleted with it.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Owner:
     os: Optional[str] = None
     creating: Tuple[str, ...] = ()
     revision: Optional[str] = None
+    made: Tuple[str, ...] = ()
 
     @property
     def disks(self) -> FrozenSet[str]:

@@ -5,7 +5,7 @@ Only our own element is read or written; the metadata of other tools is none of 
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from reconciler.core.domain import layout
 from reconciler.core.owner import Owner
@@ -35,9 +35,14 @@ def read_owner(root: Element) -> Optional[Owner]:
         element.get("generation", ""),
         element.findtext(f"{{{NAMESPACE}}}spec") or "{}",
         element.get("os"),
-        tuple(one.get("path", "") for one in element.iterfind(f"{{{NAMESPACE}}}creating")),
+        _read_paths(element, "creating"),
         element.get("revision"),
+        _read_paths(element, "made"),
     )
+
+
+def _read_paths(element: Element, tag: str) -> Tuple[str, ...]:
+    return tuple(one.get("path", "") for one in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
 
 
 def owner_xml(owner: Owner) -> str:
@@ -63,8 +68,9 @@ def _find(root: Element) -> Optional[Element]:
 def _plain(owner: Owner) -> Element:
     head = {"name": owner.name, "generation": owner.generation, "os": owner.os}
     head["revision"] = owner.revision
-    creating = (make("creating", {"path": path}) for path in owner.creating)
-    return make("manifest", head, make_text("spec", owner.spec), *creating)
+    volumes = [make("creating", {"path": path}) for path in owner.creating]
+    volumes += [make("made", {"path": path}) for path in owner.made]
+    return make("manifest", head, make_text("spec", owner.spec), *volumes)
 
 
 def _namespaced(element: Element) -> Element:

@@ -34,7 +34,7 @@ from reconciler.core.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.core.planning.describe import describe_device, machine_notes
-from reconciler.core.planning.marks import owner_of
+from reconciler.core.planning.marks import made_with, owner_of
 from reconciler.core.planning.sources import NewDisk, resolve_disk, settle_sources
 from reconciler.core.world import World
 
@@ -47,14 +47,15 @@ def plan_create(manifest: MachineManifest, desired: Desired, world: World) -> Ac
     machine = complete_machine(_with_disks(wanted, disks), caps, world.networks)
     _check(manifest, machine, wanted, world)
     refuse_unoffered(machine, caps)
-    owner = owner_of(manifest, _made(disks))
+    made = made_with(None, manifest.name, _made(disks))
+    owner = owner_of(manifest, made, made)
     xml = merge_overlays(create_domain(machine, caps, owner), wanted.overlays)
     return Action(
         "VirtualMachine",
         manifest.name,
         ActionKind.CREATE,
         changes=_changes(wanted, disks),
-        steps=(Define(xml), *_volumes(disks), *_finish(manifest)),
+        steps=(Define(xml), *_volumes(disks), *_finish(manifest, made)),
         before=Before(None),
         notes=machine_notes(manifest),
     )
@@ -78,8 +79,9 @@ def _check(manifest: MachineManifest, machine: Machine, wanted: Machine, world: 
     refuse_template_writes(machine, world, "disks")
 
 
-def _finish(manifest: MachineManifest) -> Tuple[Step, ...]:
-    steps: List[Step] = [SetMetadata(owner_xml(owner_of(manifest)), live=False)]
+def _finish(manifest: MachineManifest, made: Tuple[str, ...]) -> Tuple[Step, ...]:
+    mark = owner_xml(owner_of(manifest, made=made))
+    steps: List[Step] = [SetMetadata(mark, live=False)]
     if manifest.machine.autostart:
         steps.append(SetAutostart(enabled=True))
     if manifest.machine.power is Power.RUNNING:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Iterable, Optional, Tuple
 
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.owner import Owner
 
 
-def owner_of(manifest: MachineManifest, creating: Tuple[str, ...] = ()) -> Owner:
-    """Return the mark; `creating` are paths of volumes that are not complete yet."""
+def owner_of(
+    manifest: MachineManifest, creating: Tuple[str, ...] = (), made: Tuple[str, ...] = ()
+) -> Owner:
+    """Return the mark.
+
+    `creating` are paths of volumes that are not complete yet, `made` of all that were ever made.
+    """
     return Owner(
         manifest.name,
         manifest.generation,
@@ -17,4 +22,14 @@ def owner_of(manifest: MachineManifest, creating: Tuple[str, ...] = ()) -> Owner
         manifest.machine.os,
         creating,
         manifest.revision,
+        made,
     )
+
+
+def made_with(former: Optional[Owner], name: str, new: Iterable[str]) -> Tuple[str, ...]:
+    """Return the volumes made so far for the machine, and the new ones.
+
+    What the mark of another machine says, on a copy made by hand, is not this one's.
+    """
+    before = former.made if former is not None and former.name == name else ()
+    return tuple(sorted({*before, *new}))

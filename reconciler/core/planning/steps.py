@@ -48,7 +48,7 @@ from reconciler.core.planning.devices import (
     remake_disks,
 )
 from reconciler.core.planning.effects import Route
-from reconciler.core.planning.marks import owner_of
+from reconciler.core.planning.marks import made_with, owner_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
 
@@ -60,35 +60,40 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
 
     Raises TerminalError where the host or another VM forbids one.
     """
-    remade = remake_disks(update)
+    volumes = (*new, *remake_disks(update))
     items = {one.item.name: one.item for one in new}
+    paths = _find_made(volumes)
+    made = made_with(update.reading.owner, update.manifest.name, paths)
     return (
-        *drop_leftovers(update, (*new, *remade)),
-        *_volumes(update, (*new, *remade)),
-        *_definition(update, items),
+        *drop_leftovers(update, volumes),
+        *_volumes(update, volumes, paths),
+        *_definition(update, items, made),
         *_live(update, items),
         *_resizes(update),
-        *_mark(update),
+        *_mark(update, made),
         *_autostart(update),
         *_power(update),
     )
 
 
-def _volumes(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
-    steps = tuple(step for one in new for step in one.steps)
-    # Only what is made here is unfinished until it is stored; a disk found again is never that.
-    paths = tuple(
+def _find_made(new: Tuple[NewDevice, ...]) -> Tuple[str, ...]:
+    """Return the paths of what is made here, unfinished until stored; not of disks found again."""
+    return tuple(
         one.item.source or ""
         for one in new
         if isinstance(one.item, Disk) and any(isinstance(step, CreateVolume) for step in one.steps)
     )
+
+
+def _volumes(update: Update, new: Tuple[NewDevice, ...], paths: Tuple[str, ...]) -> Steps:
+    steps = tuple(step for one in new for step in one.steps)
     if not paths:
         return steps
     former = update.reading.owner or owner_of(update.manifest)
     return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
 
 
-def _definition(update: Update, items: Mapping[str, Device]) -> Steps:
+def _definition(update: Update, items: Mapping[str, Device], made: Tuple[str, ...]) -> Steps:
     """Edit what is stored; everything that no decision names stays as it is."""
     former = update.reading.view.persistent_xml
     stored = [_with_item(one.stored, items) for one in update.decisions if one.stored]
@@ -100,10 +105,10 @@ def _definition(update: Update, items: Mapping[str, Device]) -> Steps:
     if xml == former:
         return ()
     owner = update.reading.owner
+    if owner is None or (not update.creating and made == owner.made):
+        return (Define(xml),)
     # One call adds a new disk and says that its volume is finished: no kill can come between.
-    return (
-        Define(set_owner(xml, replace(owner, creating=())) if update.creating and owner else xml),
-    )
+    return (Define(set_owner(xml, replace(owner, creating=(), made=made))),)
 
 
 def _is_ours(difference: Difference) -> bool:
@@ -206,12 +211,12 @@ def _only(update: Update, difference: Difference) -> Machine:
     return Machine(update.manifest.name, disks=(item,) if isinstance(item, Disk) else ())
 
 
-def _mark(update: Update) -> Steps:
+def _mark(update: Update, made: Tuple[str, ...]) -> Steps:
     """Write the new generation, unless it is there already or is not carried out in full.
 
     A commit that does not change this machine is no reason to write.
     """
-    owner = owner_of(update.manifest)
+    owner = owner_of(update.manifest, made=made)
     former = update.reading.owner
     if not update.in_full or (former and replace(former, revision=owner.revision) == owner):
         return ()

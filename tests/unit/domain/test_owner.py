@@ -21,6 +21,7 @@ OWNERS = st.builds(
     st.none() | TEXT,
     st.lists(TEXT, max_size=3).map(tuple),
     st.none() | TEXT,
+    st.lists(TEXT, max_size=3).map(tuple),
 )
 
 
