@@ -1,0 +1,240 @@
+"""What is pruned: only what is certain to be wanted gone, and never many at once unasked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Dict, Optional, Tuple, Union
+
+import pytest
+
+from reconciler.core.loop.prune import Deletion, Known, Pruning, decide
+from reconciler.core.loop.record import Record
+from reconciler.core.loop.settings import PruneRails
+from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Machine
+from reconciler.core.owner import Owner
+from reconciler.core.world import DomainView, GuestState, Reading, Unknown
+from reconciler.errors import Problem
+
+NAMES = tuple(f"vm{number}" for number in range(10))
+RAILS = PruneRails()
+WIDE = PruneRails(most=100, share=1.0)
+PROBLEM = Problem("vm3.yaml", 3, 5, "spec.cpus", "is required")
+
+
+def uuid(name: str) -> str:
+    return f"uuid-of-{name}"
+
+
+def reading(name: str, deletion: Optional[str] = "undefine", **owner: Any) -> Reading:
+    lifecycle = {} if deletion is None else {"lifecycle": {"deletion": deletion}}
+    mark = Owner(**{"name": name, "generation": "g1", "spec": json.dumps(lifecycle), **owner})
+    return Reading(
+        DomainView(name, uuid(name), GuestState.OFF, ""), Machine(name), owner=mark
+    )  # fmt: skip
+
+
+def snapshot(*names: str, **more: Any) -> Snapshot:
+    place = Place("vm.yaml", 1, 1)
+    machines = tuple(MachineManifest(Machine(one), "g1", "{}", place) for one in names)
+    return Snapshot(**{"identity": "two", "desired": Desired(machines), "revision": "two", **more})
+
+
+def known(*present: str, **more: Any) -> Known:
+    """Return ten owned machines, all seen at revision one, of which these have manifests now."""
+    domains: Dict[str, Union[Reading, Unknown]] = {one: reading(one) for one in NAMES}
+    records = {one: Record(one, generation="g1", uuid=uuid(one), seen_at="one") for one in NAMES}
+    return Known(
+        **{
+            "records": records, "snapshot": snapshot(*present), "domains": domains,
+            "settled": True, **more,
+        }
+    )  # fmt: skip
+
+
+def without(*gone: str, **more: Any) -> Known:
+    return known(*(one for one in NAMES if one not in gone), **more)
+
+
+def change(state: Known, name: str, **fields: Any) -> Known:
+    """Return what is known with another record of one machine."""
+    return replace(state, records={**state.records, name: replace(state.records[name], **fields)})
+
+
+def reread(state: Known, name: str, found: Union[Reading, Unknown, None]) -> Known:
+    """Return what is known with another reading of one domain, or none."""
+    domains = {**state.domains, name: found}
+    return replace(state, domains={one: each for one, each in domains.items() if each})
+
+
+def deleted(pruning: Pruning) -> Tuple[str, ...]:
+    return tuple(one.name for one in pruning.deletions)
+
+
+def reason(pruning: Pruning, name: str) -> str:
+    """Return why nothing is done to it."""
+    assert pruning.deletions == pruning.held == ()
+    assert pruning.blocked == ""
+    return {one.name: one.reason for one in pruning.left}[name]
+
+
+@pytest.mark.parametrize("policy", ["undefine", "deleteDisks"])
+def test_a_machine_whose_manifest_went_is_deleted_as_its_own_mark_says(policy: str) -> None:
+    state = reread(without("vm3"), "vm3", reading("vm3", policy))
+    assert decide(state, RAILS) == Pruning((Deletion("vm3", uuid("vm3"), policy),))
+
+
+def test_nothing_is_pruned_while_every_manifest_is_there() -> None:
+    assert decide(known(*NAMES), RAILS) == Pruning()
+
+
+@pytest.mark.parametrize("policy", ["orphan", None, "everything"])
+def test_an_orphan_stays_and_is_shown(policy: Optional[str]) -> None:
+    state = reread(without("vm3"), "vm3", reading("vm3", policy))
+    assert reason(decide(state, RAILS), "vm3").startswith("orphaned: ")
+
+
+@pytest.mark.parametrize("spec", ["", "[]", '{"lifecycle": "undefine"}', '{"lifecycle": []}', "{"])
+def test_a_mark_that_makes_no_sense_allows_nothing(spec: str) -> None:
+    state = reread(without("vm3"), "vm3", reading("vm3", spec=spec))
+    assert "orphan" in reason(decide(state, RAILS), "vm3")
+
+
+# What is certain of a machine, each doubted once.
+DOUBTS: Dict[str, Tuple[Known, str]] = {
+    "the state was lost": (without("vm3", records={}), "none is known of an earlier revision"),
+    "its manifest was never seen": (change(without("vm3"), "vm3", seen_at=None), "none is known"),
+    "its UUID was never seen": (change(without("vm3"), "vm3", uuid=None), "none is known"),
+    "it was seen at this very commit, with another path": (
+        change(without("vm3"), "vm3", seen_at="two"), "seen at this very revision"
+    ),
+    "another domain has its name": (change(without("vm3"), "vm3", uuid="x"), "another domain"),
+    "its domain is not owned any more": (
+        reread(without("vm3"), "vm3", replace(reading("vm3"), owner=None)), "not owned"
+    ),
+    "its domain is a copy of another": (
+        reread(without("vm3"), "vm3", replace(reading("vm3"), owner=reading("vm4").owner)), "not owned"
+    ),
+    "its domain cannot be read": (
+        reread(without("vm3"), "vm3", Unknown("timed out")), "nothing is done: timed out"
+    ),
+    "its last manifest was never applied in full": (
+        change(without("vm3"), "vm3", generation="g2"), "never carried out in full"
+    ),
+    "it is suspended": (without("vm3", suspended=frozenset({"vm3"})), "suspended"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+@pytest.mark.parametrize("confirmed", ["", "two"], ids=["unasked", "confirmed"])
+def test_in_doubt_nothing_is_done_even_if_a_person_confirmed(doubt: str, confirmed: str) -> None:
+    state, words = DOUBTS[doubt]
+    assert words in reason(decide(replace(state, confirmed=confirmed), WIDE), "vm3")
+
+
+def test_a_machine_placed_elsewhere_still_has_its_manifest() -> None:
+    state = known(*NAMES)
+    machines = tuple(replace(one, host="other") for one in state.snapshot.desired.machines)
+    moved = replace(state.snapshot, desired=Desired(machines))
+    assert decide(replace(state, snapshot=moved), WIDE) == Pruning()
+
+
+def test_a_record_whose_domain_is_gone_for_certain_is_forgotten() -> None:
+    pruning = decide(reread(without("vm3"), "vm3", None), RAILS)
+    assert pruning == Pruning(absent=("vm3",))
+
+
+@pytest.mark.parametrize("confirmed", ["", "two"], ids=["unasked", "confirmed"])
+def test_one_bad_manifest_keeps_everything(confirmed: str) -> None:
+    state = without("vm3", confirmed=confirmed)
+    state = reread(state, "vm4", None)
+    broken = replace(snapshot(*NAMES[5:]), problems=(PROBLEM,))
+    pruning = decide(replace(state, snapshot=broken), WIDE)
+    assert [*pruning.deletions, *pruning.absent, *pruning.left] == []
+    assert "the manifests have 1 problem" in pruning.blocked
+    assert "first: vm3.yaml:3:5: spec.cpus: is required" in pruning.blocked
+
+
+def test_a_bad_manifest_alone_blocks_nothing_that_would_be_pruned() -> None:
+    state = replace(known(), snapshot=snapshot(problems=(PROBLEM,)))
+    orphans = {name: reading(name, "orphan") for name in NAMES}
+    assert decide(replace(state, domains=orphans), RAILS) == Pruning()
+
+
+def blocked(pruning: Pruning) -> str:
+    """Return why a person has to confirm."""
+    assert pruning.deletions == ()
+    assert pruning.held
+    assert "`virt-reconciler prune`" in pruning.blocked
+    return pruning.blocked
+
+
+@pytest.mark.parametrize("rails", [RAILS, WIDE])
+def test_an_empty_tree_is_never_believed(rails: PruneRails) -> None:
+    text = blocked(decide(known(), rails))
+    assert "10 of 10 owned machines have no manifest any more" in text
+    assert "vm0, vm1, vm2, vm3, vm4 and 5 more" in text
+    assert "no machine that is owned here would be left" in text
+
+
+def test_the_last_machine_is_never_deleted_unasked() -> None:
+    state = known(domains={"vm0": reading("vm0")})
+    assert "1 of 1 owned machine has no manifest" in blocked(decide(state, WIDE))
+
+
+def test_manifests_of_other_machines_only_are_as_good_as_none() -> None:
+    assert "no machine" in blocked(decide(known("other1", "other2"), WIDE))
+
+
+@pytest.mark.parametrize(
+    ("gone", "most", "share", "words"),
+    [
+        (1, 1, 0.1, ""),
+        (1, 1, 0.09, "prune.share allows 9% of them at once"),
+        (2, 1, 1.0, "prune.most allows 1 at once"),
+        (2, 2, 0.2, ""),
+        (3, 5, 0.2, "prune.share allows 20% of them at once"),
+        (1, 0, 1.0, "prune.most allows 0 at once"),
+        (9, 100, 1.0, ""),
+    ],
+)
+def test_both_rails_hold(gone: int, most: int, share: float, words: str) -> None:
+    pruning = decide(without(*NAMES[:gone]), PruneRails(most, share))
+    if words:
+        assert words in blocked(pruning)
+    else:
+        assert deleted(pruning) == NAMES[:gone]
+
+
+def test_one_orphan_among_them_does_not_open_the_rail() -> None:
+    special = reread(known(), "vm0", reading("vm0", "orphan"))
+    assert "9 of 9 owned machines" in blocked(decide(special, WIDE))
+    kept = reread(known("vm0"), "vm0", reading("vm0", "orphan"))
+    assert "9 of 10 owned machines" in blocked(decide(kept, RAILS))
+
+
+def test_long_orphaned_machines_do_not_make_the_share_look_small() -> None:
+    state = without("vm0", *NAMES[2:])
+    for name in NAMES[2:]:
+        state = reread(state, name, reading(name, "orphan"))
+    assert "1 of 2 owned machines" in blocked(decide(state, RAILS))
+
+
+def test_what_a_person_confirmed_is_pruned_at_exactly_that_snapshot() -> None:
+    state = replace(known(), confirmed="two")
+    assert deleted(decide(state, RAILS)) == NAMES
+    for identity, revision in (("three", "three"), ("three", "two"), ("", "two")):
+        other = replace(state.snapshot, identity=identity, revision=revision)
+        assert blocked(decide(replace(state, snapshot=other), RAILS))
+    nobody = replace(state, confirmed="", snapshot=replace(state.snapshot, identity=""))
+    assert blocked(decide(nobody, RAILS))
+
+
+def test_a_manifest_that_is_away_for_a_moment_deletes_nothing() -> None:
+    state = without("vm3", settled=False)
+    pruning = decide(state, RAILS)
+    assert (pruning.deletions, pruning.blocked) == ((), "")
+    assert [one.name for one in pruning.held] == ["vm3"]
+    assert deleted(decide(replace(state, confirmed="two"), RAILS)) == ("vm3",)
