@@ -44,8 +44,8 @@ if mountpoint -q /sys/fs/cgroup; then umount -l /sys/fs/cgroup; fi
 {binds}
 if [ -e /dev/kvm ]; then mount --bind {kvm} /dev/kvm; mount -o remount,bind,{access} /dev/kvm; fi
 virtlogd -d -p {folder}/virtlogd.pid
-libvirtd -p {folder}/libvirtd.pid &
-wait
+# Should it be killed, it starts again, as systemd has it on a real host.
+while :; do libvirtd -p {folder}/libvirtd.pid || sleep 0.2; done
 """
 
 

@@ -8,7 +8,7 @@ start-up path may.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, FrozenSet, Iterator, Optional, Type
+from typing import Any, FrozenSet, Iterator, Optional, Tuple, Type
 
 import libvirt  # type: ignore[import-untyped,unused-ignore]  # the binding has no types
 
@@ -30,6 +30,13 @@ def _constant(name: str) -> int:
     return value
 
 
+def _constants(prefix: str, names: str) -> Tuple[int, ...]:
+    """Return those of the constants that this libvirt has."""
+    found = (getattr(libvirt, f"{prefix}{name}", None) for name in names.split())
+    return tuple(one for one in found if one is not None)
+
+
+NO_SUPPORT = _constant("VIR_ERR_NO_SUPPORT")
 NO_DOMAIN = _constant("VIR_ERR_NO_DOMAIN")
 NO_POOL = _constant("VIR_ERR_NO_STORAGE_POOL")
 NO_VOLUME = _constant("VIR_ERR_NO_STORAGE_VOL")
@@ -54,6 +61,17 @@ AFFECT_LIVE = _constant("VIR_DOMAIN_AFFECT_LIVE")
 AFFECT_CONFIG = _constant("VIR_DOMAIN_AFFECT_CONFIG")
 METADATA_ELEMENT = _constant("VIR_DOMAIN_METADATA_ELEMENT")
 RESIZE_BYTES = _constant("VIR_DOMAIN_BLOCK_RESIZE_BYTES")
+
+# What happens to domains, pools and networks, as far as it can concern a manifest. Numbers that are
+# not known to an older libvirt are left out.
+DOMAIN_EVENTS = _constants(
+    "VIR_DOMAIN_EVENT_ID_",
+    "LIFECYCLE DEVICE_ADDED DEVICE_REMOVED DEVICE_REMOVAL_FAILED DISK_CHANGE TRAY_CHANGE "
+    "AGENT_LIFECYCLE METADATA_CHANGE",
+)
+POOL_EVENTS = _constants("VIR_STORAGE_POOL_EVENT_ID_", "LIFECYCLE REFRESH")
+NETWORK_EVENTS = _constants("VIR_NETWORK_EVENT_ID_", "LIFECYCLE")
+_CLOSE_REASONS = ("error", "end of file", "keepalive timeout", "closed by us")
 
 # A connection that broke, or a call that may go through later. The pairs are those by which
 # Nova and vdsm know a broken connection (nova/virt/libvirt/host.py, vdsm libvirtconnection.py).
@@ -80,6 +98,31 @@ def open_connection(uri: Optional[str]) -> Connection:
     """
     connection: Connection = libvirt.open(uri)
     return connection
+
+
+def register_event_loop() -> None:
+    """Use libvirt's own event loop; before the first connection, and once in a process."""
+    libvirt.virEventRegisterDefaultImpl()
+
+
+def run_events_once() -> None:
+    """Wait for events and hand them out; to be called for ever."""
+    libvirt.virEventRunDefaultImpl()
+
+
+def keep_alive(connection: Connection, interval: int, count: int) -> None:
+    """Have a hung daemon noticed; drivers without a daemon (test) have nothing to notice."""
+    try:
+        connection.setKeepAlive(interval, count)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != NO_SUPPORT:
+            raise
+
+
+def close_reason(reason: int) -> str:
+    """Return why a connection was closed (virConnectCloseReason)."""
+    known = 0 <= reason < len(_CLOSE_REASONS)
+    return _CLOSE_REASONS[reason] if known else str(reason)
 
 
 @contextmanager

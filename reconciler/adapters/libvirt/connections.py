@@ -1,14 +1,14 @@
 """The connections to one host: one per driver, each opened when it is first needed.
 
 A connection that died is opened anew at the next use; nothing is retried here. There is no event
-loop: a caller that wants events brings one.
+loop: a caller that wants events brings one, and is told of each connection (`on_open`).
 """
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import Dict, Iterator, Optional
+from typing import Callable, Dict, Iterator, Optional
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection
@@ -29,6 +29,8 @@ class Connections:
         """Open nothing yet; None is what libvirt's own tools would use."""
         self._uri = uri
         self._open: Dict[str, Connection] = {}
+        # Told of each connection that is opened and kept; a daemon asks it for events.
+        self.on_open: Callable[[str, Connection], None] = _ignore
         self._lock = threading.Lock()
 
     def get(self, driver: str = MAIN) -> Connection:
@@ -70,6 +72,8 @@ class Connections:
         known = self._open.get(driver)
         if known is None or not known.isAlive():
             known = self._open_driver(driver)
+            if known not in self._open.values():
+                self.on_open(driver, known)
             self._open[driver] = known
         return known
 
@@ -79,6 +83,10 @@ class Connections:
         main = self._get(MAIN)
         uri = driver_uri(main.getURI(), driver)
         return main if uri == main.getURI() else _open_secondary(uri, driver, main)
+
+
+def _ignore(_driver: str, _connection: Connection) -> None:
+    """Do nothing with a new connection."""
 
 
 def _open_secondary(uri: str, driver: str, main: Connection) -> Connection:
