@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
+from reconciler.control.deleting import execute_delete
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.steps import LASTING, Undo, Work, perform, read_former
 from reconciler.control.verify import refuse_lost_edits, verify
 from reconciler.core import plan
 from reconciler.core.domain import digest
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, Outcome, Plan
+from reconciler.core.plan import Action, ActionKind, Outcome, Plan
 from reconciler.core.world import DomainView, GuestState
 from reconciler.errors import ReconcilerError, RefusedError, StoppingError
 
@@ -28,7 +29,9 @@ def execute(
     """Carry out every action that has steps, and return how each ended."""
     manifests = {one.name: one for one in desired.machines}
     return tuple(
-        _execute_one(host, manifests[action.name], desired, action, report, clock)
+        execute_delete(host, desired, action, report, clock)
+        if action.action is ActionKind.DELETE
+        else _execute_one(host, manifests[action.name], desired, action, report, clock)
         for action in todo.actions
         if action.steps
     )

@@ -38,7 +38,7 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         uri=host.domains.uri,
         domains=readings,
         networks=host.networks.list_networks() if needs.networks else {},
-        pools=_read_pools(host, needs),
+        pools=read_pools(host, needs),
         machines={one: _try(host.domains.read_caps, one) for one in sorted(needs.machines)},
         claims=_find_claims(_all(host, found, views), readings) if needs.claims else {},
     )
@@ -109,7 +109,7 @@ def _resize(reading: Reading, sizes: Mapping[str, int]) -> Reading:
     )
 
 
-def _read_pools(host: Host, needs: Needs) -> Mapping[str, Union[PoolView, Unknown]]:
+def read_pools(host: Host, needs: Needs) -> Mapping[str, Union[PoolView, Unknown]]:
     """Read the pools that are asked for, and say of each that is not active what there is."""
     if not (needs.pools or needs.all_pools):
         return {}

@@ -15,7 +15,7 @@ from reconciler.core.domain import read_machine
 from reconciler.core.model import Machine
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import parse
-from reconciler.errors import NotFoundError, TransientError
+from reconciler.errors import NotFoundError, RefusedError, TransientError
 
 Undo = Callable[[], None]
 
@@ -139,6 +139,16 @@ def _start(work: Work, step: plan.Start) -> None:  # noqa: ARG001 - the table's 
     work.host.domains.start(work.name)
 
 
+def _delete_volume(work: Work, step: plan.DeleteVolume) -> None:
+    if not _is_off(work):
+        raise RefusedError("the guest was started meanwhile, so its disks stay; plan again")
+    work.host.storage.delete_volume(step.pool, step.name, step.path)
+
+
+def _undefine(work: Work, step: plan.Undefine) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.undefine(work.name)
+
+
 def _shut_down(work: Work, step: plan.Shutdown) -> None:
     """Ask, ask again, wait; cut the power only where the manifest says so."""
     deadline = work.clock.now() + step.timeout
@@ -153,8 +163,8 @@ def _shut_down(work: Work, step: plan.Shutdown) -> None:
 def _give_up(work: Work, step: plan.Shutdown) -> None:
     if not step.force:
         raise TransientError(
-            f"the guest did not shut down within {step.timeout} s and goes on running; what was "
-            "stored takes hold at its next cold start (lifecycle.forceOff would allow a hard stop)"
+            f"the guest did not shut down within {step.timeout} s and goes on running; what needs "
+            "it to be off waits until it is (lifecycle.forceOff would allow a hard stop)"
         )
     work.host.domains.power_off(work.name)
 
@@ -205,4 +215,6 @@ PERFORM: Mapping[Type[Any], Callable[[Work, Any], Optional[Undo]]] = {
     plan.SetMetadata: _set_metadata,
     plan.Start: _start,
     plan.Shutdown: _shut_down,
+    plan.DeleteVolume: _delete_volume,
+    plan.Undefine: _undefine,
 }

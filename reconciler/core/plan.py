@@ -168,6 +168,24 @@ class Start:
     """Start the domain."""
 
 
+@dataclass(frozen=True)
+class DeleteVolume:
+    """Delete a volume that was made for the machine, whose guest is off; gone already is as good.
+
+    The volume must lie at `path`; one of that name elsewhere is another.
+    """
+
+    disk: str
+    pool: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Undefine:
+    """Remove the definition of a domain that is off, with its NVRAM, TPM and saved state."""
+
+
 Step = Union[
     CreateVolume,
     DeletePartial,
@@ -183,6 +201,8 @@ Step = Union[
     SetMetadata,
     Shutdown,
     Start,
+    DeleteVolume,
+    Undefine,
 ]
 
 

@@ -14,7 +14,7 @@ from reconciler.adapters.libvirt import binding, devices
 from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_machine_caps
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection, Domain
-from reconciler.adapters.libvirt.reading import list_views, read_sizes, read_view
+from reconciler.adapters.libvirt.reading import NOT_RUNNING, list_views, read_sizes, read_view
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
@@ -81,6 +81,24 @@ class LibvirtDomains:
         """Take back a definition that this very action created; NVRAM and TPM state with it."""
         with self._domain(name, "taking back its new definition") as domain:
             domain.undefineFlags(_undefine_flags(domain))
+
+    def undefine(self, name: str) -> None:
+        """Remove the definition of a domain that is off, with NVRAM, TPM state and saved state.
+
+        Raises RefusedError if it runs: libvirt would undefine it, and it ran on as transient.
+        """
+        with self._domain(name, "removing its definition") as domain:
+            if domain.ID() != NOT_RUNNING:
+                raise RefusedError(f"domain {name}: it runs, and is only undefined when it is off")
+            domain.undefineFlags(_undefine_flags(domain))
+
+    def list_snapshots(self, name: str) -> Tuple[str, ...]:
+        """Return what would be lost unseen, or forbids undefining: `snapshot X`, `checkpoint Y`."""
+        with self._domain(name, "listing its snapshots") as domain:
+            checkpoints = [one.getName() for one in domain.listAllCheckpoints()]
+            snapshots = domain.snapshotListNames()
+        found = [f"snapshot {one}" for one in snapshots]
+        return tuple(sorted([*found, *(f"checkpoint {one}" for one in checkpoints)]))
 
     def attach(self, name: str, xml: str) -> None:
         """Plug a device into the running guest."""

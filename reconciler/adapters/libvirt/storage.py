@@ -1,7 +1,7 @@
 """The storage driver: pools and volumes. Implements `ports.Storage`.
 
-Works by libvirt's storage API, so over a remote URI and without root. Deletes nothing but what
-`delete_partial` is told to; how a volume is made is in `clones`.
+Works by libvirt's storage API, so over a remote URI and without root. Deletes only what it is
+told to, by name; how a volume is made is in `clones`.
 """
 
 from __future__ import annotations
@@ -89,17 +89,35 @@ class LibvirtStorage:
             volume = find_on_disk(self._connection.storagePoolLookupByName(pool), name)
             if volume is None:
                 return
-            try:
-                volume.delete()
-            except binding.Error as error:
-                if binding.code_of(error) != binding.OPERATION_INVALID:
-                    raise
-                # "is still being allocated" or "in use": the copy that was cut off runs on.
-                raise TransientError(f"{doing}: {binding.message_of(error)}") from error
+            _delete(volume, doing)
+
+    def delete_volume(self, pool: str, name: str, path: str) -> None:
+        """Delete a volume that was made for a machine; that it is gone already is no error.
+
+        Raises RefusedError if the volume of that name lies at another path.
+        """
+        doing = f"volume {pool}/{name}: deleting it"
+        with binding.calling(doing, binding.NO_POOL):
+            volume = find_on_disk(self._connection.storagePoolLookupByName(pool), name)
+            if volume is None:
+                return
+            if volume.path() != path:
+                raise RefusedError(f"{doing}: it lies at {volume.path()}, not at {path} as planned")
+            _delete(volume, doing)
 
     @property
     def _connection(self) -> Connection:
         return self._connections.get(STORAGE)
+
+
+def _delete(volume: Volume, doing: str) -> None:
+    try:
+        volume.delete()
+    except binding.Error as error:
+        if binding.code_of(error) != binding.OPERATION_INVALID:
+            raise
+        # "is still being allocated" or "in use": a copy that was cut off may run on.
+        raise TransientError(f"{doing}: {binding.message_of(error)}") from error
 
 
 def _try_read(pool: Pool) -> Optional[PoolView]:

@@ -50,6 +50,15 @@ class Domains(Protocol):
     def undefine_new(self, name: str) -> None:
         """Take back a definition that this very action created; NVRAM and TPM state with it."""
 
+    def undefine(self, name: str) -> None:
+        """Remove the definition of a domain that is off, with NVRAM, TPM state and saved state.
+
+        Raises RefusedError if it runs.
+        """
+
+    def list_snapshots(self, name: str) -> Tuple[str, ...]:
+        """Return what would be lost unseen, or forbids undefining: `snapshot X`, `checkpoint Y`."""
+
     def attach(self, name: str, xml: str) -> None:
         """Plug a device into the running guest."""
 
@@ -107,6 +116,12 @@ class Storage(Protocol):
 
     def delete_partial(self, pool: str, name: str) -> None:
         """Delete a volume that this product began to create and did not finish."""
+
+    def delete_volume(self, pool: str, name: str, path: str) -> None:
+        """Delete a volume that was made for a machine; that it is gone already is no error.
+
+        Raises RefusedError if the volume of that name lies at another path.
+        """
 
 
 class Networks(Protocol):

@@ -30,12 +30,16 @@ def render_json(plan: Plan) -> str:
 
 
 def _summary(summary: Summary) -> Dict[str, int]:
-    """Count the words under `action`; `failed` counts those of the withheld that failed."""
+    """Count the words under `action`.
+
+    `volumes` are those deleted; `failed` counts those of the withheld that failed.
+    """
     return {
         "create": summary.create,
         "update": summary.update,
         "adopt": summary.adopt + summary.foreign,
         "delete": summary.delete,
+        "volumes": summary.volumes,
         "none": summary.none,
         "withheld": summary.withheld - summary.foreign,
         "failed": summary.failed,

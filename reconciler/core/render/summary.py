@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Iterable
 
-from reconciler.core.plan import Action, ActionKind, Effect, Plan, Shutdown
+from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Plan, Shutdown
 
 DISTURBING = frozenset({Effect.RESTART, Effect.DESTRUCTIVE})
 
@@ -93,6 +93,11 @@ def shuts_down(action: Action) -> bool:
     return any(isinstance(step, Shutdown) for step in action.steps)
 
 
+def count_volumes(action: Action) -> int:
+    """Return how many volumes the action deletes."""
+    return sum(isinstance(step, DeleteVolume) for step in action.steps)
+
+
 def disturbs(action: Action) -> bool:
     """Whether a running guest would notice more than a device coming or going."""
     return shuts_down(action) or any(one.effect in DISTURBING for one in action.changes)
@@ -107,5 +112,4 @@ def _count_with(actions: Iterable[Action], effect: Effect) -> int:
 
 
 def _count_volumes(actions: Iterable[Action]) -> int:
-    deletes = (one for one in actions if one.action is ActionKind.DELETE)
-    return sum(_count(one, Effect.DESTRUCTIVE) for one in deletes)
+    return sum(map(count_volumes, actions))

@@ -13,6 +13,7 @@ from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan, Start
 from reconciler.core.render.style import EFFECT_COLOURS, SYMBOLS, Style
 from reconciler.core.render.summary import (
     Summary,
+    count_volumes,
     is_foreign,
     restarts,
     shuts_down,
@@ -100,7 +101,7 @@ def _deeds(action: Action) -> Iterator[str]:
     if action.action is ActionKind.CREATE:
         yield "will be created and started" if starts else "will be created"
     elif action.action is ActionKind.DELETE:
-        yield "will be deleted"
+        yield from _delete_deeds(action)
     elif action.action is ActionKind.WITHHELD:
         yield f"{count(len(action.changes), 'change')} withheld"
     else:
@@ -108,6 +109,13 @@ def _deeds(action: Action) -> Iterator[str]:
         if shuts_down(action):
             restart = starts or restarts(action)
             yield "the running guest is restarted" if restart else "the guest is shut down"
+
+
+def _delete_deeds(action: Action) -> Iterator[str]:
+    volumes = count_volumes(action)
+    yield f"will be deleted with {count(volumes, 'volume')}" if volumes else "will be deleted"
+    if shuts_down(action):
+        yield "the guest is shut down first"
 
 
 def _change_deeds(action: Action) -> Iterator[str]:

@@ -8,11 +8,13 @@ from reconciler.core.plan import (
     Action,
     ActionKind,
     Change,
+    DeleteVolume,
     Effect,
     Plan,
     SetMetadata,
     Shutdown,
     Start,
+    Undefine,
 )
 
 GIB = 1024**3
@@ -115,6 +117,38 @@ FAILED = Action(
 
 WAITING = Action(KIND, "patient", ActionKind.NONE, pending=("disks[root].bus", "guest_agent"))
 
+DELETE = Action(
+    KIND,
+    "retired",
+    ActionKind.DELETE,
+    changes=(
+        Change(
+            "power",
+            "running",
+            "stopped",
+            Effect.DESTRUCTIVE,
+            "the guest is asked, and has 120 s; else nothing is deleted",
+        ),
+        Change("definition", "UUID 6b1b", None, Effect.DESTRUCTIVE, "deletion is deleteDisks"),
+        Change("disks[root]", "default/retired-root.qcow2, 60GiB", None, Effect.DESTRUCTIVE),
+        Change("disks[data]", "/srv/data.raw", None, Effect.WITHHELD, "its image stays"),
+    ),
+    steps=(
+        Shutdown(120, force=False),
+        DeleteVolume("root", "default", "retired-root.qcow2", "/images/retired-root.qcow2"),
+        Undefine(),
+    ),
+)
+
+UNDEFINE = Action(
+    KIND,
+    "plain",
+    ActionKind.DELETE,
+    changes=(Change("definition", "UUID 7c2c", None, Effect.DESTRUCTIVE),),
+    steps=(Undefine(),),
+    notes=("disks[root]: /images/plain-root.qcow2 stays",),
+)
+
 SAME = Action(KIND, "steady", ActionKind.NONE)
 
 HOSTILE = Action(
@@ -146,4 +180,5 @@ PLANS: Mapping[str, Plan] = {
     "waiting": plan_of(WAITING, SAME),
     "nothing-here": plan_of(),
     "hostile": plan_of(HOSTILE),
+    "delete": plan_of(DELETE, UNDEFINE, SAME),
 }

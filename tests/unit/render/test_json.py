@@ -24,7 +24,7 @@ def parse(plan: Plan) -> Dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("name", ["everything", "hostile"])
+@pytest.mark.parametrize("name", ["delete", "everything", "hostile"])
 def test_plan_reads_as_its_golden_file(name: str, golden: Golden) -> None:
     golden(GOLDEN / f"{name}.json", render_json(PLANS[name]))
 
@@ -40,10 +40,16 @@ def test_summary_counts_the_words_that_are_listed() -> None:
     document = parse(PLANS["everything"])
     words = Counter(one["action"] for one in document["resources"])
     summary = document["summary"]
-    failed = summary.pop("failed")
+    failed, volumes = summary.pop("failed"), summary.pop("volumes")
     assert summary == {word: words[word] for word in summary}
     assert set(summary) == ACTIONS
     assert failed == sum(one["failed"] for one in document["resources"])
+    assert volumes == 0
+
+
+def test_deleted_volumes_are_counted_and_those_that_stay_are_not() -> None:
+    summary = parse(PLANS["delete"])["summary"]
+    assert (summary["delete"], summary["volumes"]) == (2, 1)
 
 
 def test_sizes_are_bytes_and_absent_is_null() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from reconciler.adapters.libvirt import Host
+from reconciler.adapters.libvirt import Host, LibvirtDomains
+from reconciler.adapters.libvirt.connections import Connections
 from reconciler.core.domain.owner import NAMESPACE
 from reconciler.core.world import GuestState
-from reconciler.errors import NotFoundError, TerminalError
+from reconciler.errors import NotFoundError, RefusedError, TerminalError
 
 NEW = """<domain type='test'><name>new</name><memory>65536</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
@@ -19,6 +22,23 @@ def test_a_definition_is_stored_and_taken_back(host: Host) -> None:
     host.domains.undefine_new("new")
     with pytest.raises(NotFoundError):
         host.domains.read_domain("new")
+
+
+def test_only_a_domain_that_is_off_is_undefined(host: Host) -> None:
+    with pytest.raises(RefusedError, match="domain on: it runs"):
+        host.domains.undefine("on")
+    host.domains.undefine("off")
+    assert set(host.domains.list_domains()) == {"on"}
+    with pytest.raises(NotFoundError, match="domain off: "):
+        host.domains.undefine("off")
+
+
+def test_snapshots_are_listed_by_name(connections: Connections) -> None:
+    domains = LibvirtDomains(connections)
+    assert domains.list_snapshots("off") == ()
+    off: Any = connections.get().lookupByName("off")
+    off.snapshotCreateXML("<domainsnapshot><name>s1</name></domainsnapshot>")
+    assert domains.list_snapshots("off") == ("snapshot s1",)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,17 @@ def test_an_unfinished_volume_is_deleted_and_one_that_is_gone_is_no_error(
     assert host.storage.read_pool("files").volumes == {}
 
 
+def test_a_volume_is_deleted_at_its_path_only_and_one_that_is_gone_is_no_error(
+    host: Host, template: VolumeView
+) -> None:
+    with pytest.raises(RefusedError, match=r"files/template\.qcow2: deleting it: it lies at /no"):
+        host.storage.delete_volume("files", template.name, "/elsewhere/template.qcow2")
+    assert set(host.storage.read_pool("files").volumes) == {"template.qcow2"}
+    for _ in range(2):
+        host.storage.delete_volume("files", template.name, template.path)
+    assert host.storage.read_pool("files").volumes == {}
+
+
 def test_a_host_whose_files_are_not_ours_to_see_shares_no_blocks(
     host: Host, template: VolumeView, connections: Connections
 ) -> None:

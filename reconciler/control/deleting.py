@@ -1,0 +1,109 @@
+"""Delete one machine whose manifest is gone, by a plan that says everything that will go.
+
+Nothing is deleted on old knowledge: the plan is made anew right before the first step, and again
+after the guest has shut down, and must come out the same. Nothing here decides that a machine goes.
+"""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+from reconciler.control.observe import read, read_pools
+from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.steps import Work, perform, read_former
+from reconciler.control.survey import survey
+from reconciler.core.applied import DELETE_DISKS, read_applied
+from reconciler.core.manifest import Desired
+from reconciler.core.needs import Needs
+from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Shutdown, Step
+from reconciler.core.planning.delete import plan_delete
+from reconciler.core.world import Reading, World
+from reconciler.errors import ReconcilerError, RefusedError, TerminalError
+
+
+def plan_deletion(host: Host, desired: Desired, name: str) -> Action:
+    """Read the host and plan the machine's end, as the spec last applied to it says.
+
+    Raises NotFoundError when there is no such domain, TransientError when it cannot be read now.
+    """
+    reading = read(host.domains.read_domain(name))
+    world = _observe(host, reading)
+    return plan_delete(reading, world, desired, host.domains.list_snapshots(name))
+
+
+def execute_delete(
+    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
+) -> Outcome:
+    """Carry out a DELETE action and return how it ended.
+
+    After a failure the machine is still there, and may be planned and deleted again.
+    """
+    report.started(action)
+    try:
+        _carry_out(host, desired, action, report, clock)
+        outcome = Outcome(action.name, action.action)
+    except ReconcilerError as error:
+        outcome = Outcome(action.name, action.action, str(error), cause=error)
+    report.finished(outcome)
+    return outcome
+
+
+def _observe(host: Host, reading: Reading) -> World:
+    """Return every domain, and every active pool where volumes are to go."""
+    applied = read_applied(reading.owner) if reading.owner is not None else None
+    pools = {}
+    if applied is not None and applied.deletion == DELETE_DISKS:
+        named = frozenset(one.pool for one in applied.disks if one.is_made)
+        pools = dict(read_pools(host, Needs(pools=named, all_pools=True)))
+    domains = {**survey(host), reading.view.name: reading}
+    return World(host.domains.host, host.domains.uri, domains, pools=pools)
+
+
+def _carry_out(
+    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
+) -> None:
+    refuse_other_plan(action, plan_deletion(host, desired, action.name))
+    work = Work(host, clock, action.name, read_former(host, action.name), report.progress)
+    stops = tuple(one for one in action.steps if isinstance(one, Shutdown))
+    rest = action.steps[len(stops) :]
+    if stops:
+        for step in stops:
+            perform(work, step)
+        # That may have taken hours, in which anybody could begin to use one of the volumes.
+        _refuse_other_steps(rest, plan_deletion(host, desired, action.name))
+    _perform_all(work, rest)
+    _refuse_left(work)
+
+
+def refuse_other_plan(planned: Action, again: Action) -> None:
+    """Refuse to delete by a plan that was made for another world."""
+    _refuse_other_steps(planned.steps, again)
+    if planned.before != again.before:
+        raise RefusedError("the domain was changed since the plan was made; plan again")
+
+
+def _refuse_other_steps(steps: Tuple[Step, ...], again: Action) -> None:
+    if again.action is not ActionKind.DELETE:
+        raise RefusedError(again.reason or "it is not to be deleted any more; plan again")
+    if again.steps != steps:
+        raise RefusedError("what is to be deleted has changed since the plan was made; plan again")
+
+
+def _perform_all(work: Work, steps: Tuple[Step, ...]) -> None:
+    """Carry out the steps; an error says which volumes are gone already."""
+    gone: List[str] = []
+    try:
+        for step in steps:
+            perform(work, step)
+            if isinstance(step, DeleteVolume):
+                gone.append(f"{step.pool}/{step.name}")
+    except ReconcilerError as error:
+        if not gone:
+            raise
+        raise type(error)(f"{error}; deleted before that: {', '.join(gone)}") from error
+
+
+def _refuse_left(work: Work) -> None:
+    """Raise TerminalError if the domain is there still; only libvirt's own word means gone."""
+    if read_former(work.host, work.name) is not None:
+        raise TerminalError("it is there still, though libvirt took its definition away")

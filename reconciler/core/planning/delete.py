@@ -1,0 +1,171 @@
+"""Plan the end of a machine whose manifest is gone, as the spec last applied to it says. Pure.
+
+The order is the safety: the guest is shut down first, then its own volumes go, and the definition
+last, because our mark in it is all that says which volumes are the machine's. Whoever is stopped
+half way finds it there the next time and goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Sequence, Tuple
+
+from reconciler.core.applied import DELETE_DISKS, ORPHAN, Applied, read_applied
+from reconciler.core.domain import digest
+from reconciler.core.manifest import Desired
+from reconciler.core.model import Disk
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    Before,
+    Change,
+    DeleteVolume,
+    Effect,
+    Shutdown,
+    Step,
+    Undefine,
+)
+from reconciler.core.planning.volumes import OwnVolume, find_own_volumes
+from reconciler.core.status import is_owned
+from reconciler.core.units import format_size
+from reconciler.core.world import Reading, World
+from reconciler.core.xmltree import parse
+from reconciler.errors import RefusedError, TerminalError
+
+KIND = "VirtualMachine"
+ORPHANED = "its manifest is gone; lifecycle.deletion is orphan, so it stays as it is"
+NAMED = "the manifest named an image that was there; such an image is never deleted"
+STRANGE = "not known to have been made for this machine"
+DESTRUCTIVE = Effect.DESTRUCTIVE
+
+
+def plan_delete(
+    reading: Reading, world: World, desired: Desired, snapshots: Sequence[str] = ()
+) -> Action:
+    """Return the DELETE action; NONE for an orphan; FAILED, with the reason, where it is refused.
+
+    `world` holds every domain of the host, and every active pool where disks are to go; `desired`
+    are the templates of today; `snapshots` is what `Domains.list_snapshots` says.
+    """
+    try:
+        return _plan(reading, world, desired, snapshots)
+    except TerminalError as error:
+        return Action(KIND, reading.view.name, ActionKind.FAILED, reason=str(error))
+
+
+def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[str]) -> Action:
+    view, owner = reading.view, reading.owner
+    if owner is None or not is_owned(reading):
+        raise RefusedError("it is not owned, and what is not owned is never deleted")
+    applied = read_applied(owner)
+    if applied.deletion == ORPHAN:
+        return Action(KIND, view.name, ActionKind.NONE, notes=(ORPHANED,))
+    _refuse(reading, desired, snapshots)
+    deletes_disks = applied.deletion == DELETE_DISKS
+    own = find_own_volumes(owner, applied, world, desired) if deletes_disks else ()
+    return Action(
+        KIND,
+        view.name,
+        ActionKind.DELETE,
+        changes=(
+            *_power(reading, applied),
+            *_belongings(reading, applied),
+            *(_disks(reading, applied, own) if deletes_disks else ()),
+        ),
+        steps=_steps(reading, applied, own),
+        before=Before(digest(view.persistent_xml), reading.is_running),
+        notes=() if deletes_disks else tuple(_kept_disks(reading)),
+    )
+
+
+def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> None:
+    name = reading.view.name
+    if not reading.view.persistent:
+        raise TerminalError("the domain is transient (libvirt stores no definition of it)")
+    templates = [one.name for one in desired.templates if one.domain == name]
+    if templates:
+        raise RefusedError(
+            f"Template {', '.join(templates)} is taken from it; let the template go first, or "
+            "bring the machine's manifest back"
+        )
+    if snapshots:
+        raise RefusedError(
+            f"it has {', '.join(snapshots)}, which would be lost; delete them (`virsh "
+            f"snapshot-delete {name} NAME`, `virsh checkpoint-delete {name} NAME`), or bring the "
+            "manifest back"
+        )
+
+
+def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tuple[Step, ...]:
+    steps: List[Step] = []
+    if reading.is_running:
+        steps.append(Shutdown(applied.shutdown_timeout, applied.force_off))
+    steps.extend(
+        DeleteVolume(one.disk, one.volume.pool, one.volume.name, one.volume.path)
+        for one in own
+        if not one.kept
+    )
+    return (*steps, Undefine())
+
+
+def _power(reading: Reading, applied: Applied) -> Iterator[Change]:
+    """Say how the guest ends: `deletion` is the permission to shut it down, never to cut it off."""
+    if reading.is_running:
+        hard = "then it is switched off hard" if applied.force_off else "else nothing is deleted"
+        reason = f"the guest is asked, and has {applied.shutdown_timeout} s; {hard}"
+        yield Change("power", "running", "stopped", DESTRUCTIVE, reason)
+
+
+def _belongings(reading: Reading, applied: Applied) -> Iterator[Change]:
+    """List what goes with the definition."""
+    view = reading.view
+    yield _gone("definition", f"UUID {view.uuid}", f"lifecycle.deletion is {applied.deletion}")
+    root = parse(view.persistent_xml)
+    nvram = (root.findtext("os/nvram") or "").strip()
+    if nvram or root.find("os[@firmware='efi']") is not None or root.find("os/nvram") is not None:
+        yield _gone("nvram", nvram or "libvirt's own file", "deleted: the UEFI variables")
+    if root.find("devices/tpm/backend[@type='emulator']") is not None:
+        reason = "deleted: what was sealed with it (BitLocker, LUKS) opens by its recovery key only"
+        yield _gone("tpm", "emulated", reason)
+    if view.saved:
+        yield _gone("saved", "the guest's saved memory", "deleted: the guest is not resumed")
+
+
+def _disks(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Iterator[Change]:
+    """List every disk of the machine, and what happens to its image."""
+    for volume in own:
+        yield _describe(volume)
+    paths = {one.volume.path for one in own}
+    for disk in reading.persistent.disks or ():
+        if disk.source not in paths:
+            yield _kept(disk, _why_kept(disk, applied, reading))
+
+
+def _why_kept(disk: Disk, applied: Applied, reading: Reading) -> str:
+    if any(one.name == disk.name and not one.is_made for one in applied.disks):
+        return NAMED
+    if reading.owner is not None and disk.source in reading.owner.made:
+        return "its volume is gone already, or the last manifest did not name the disk"
+    return STRANGE
+
+
+def _describe(own: OwnVolume) -> Change:
+    volume = own.volume
+    text = f"{volume.pool}/{volume.name}, {format_size(volume.capacity)}"
+    path = f"disks[{own.disk}]"
+    if own.kept:
+        return Change(path, text, None, Effect.WITHHELD, f"its volume stays: {own.kept}")
+    return _gone(path, text, f"its volume is deleted: {volume.path}")
+
+
+def _kept(disk: Disk, why: str) -> Change:
+    path, image = f"disks[{disk.name}]", disk.source or "an image without a path"
+    return Change(path, image, None, Effect.WITHHELD, f"its image stays: {why}")
+
+
+def _gone(path: str, value: str, reason: str) -> Change:
+    return Change(path, value, None, DESTRUCTIVE, reason)
+
+
+def _kept_disks(reading: Reading) -> Iterator[str]:
+    for disk in reading.persistent.disks or ():
+        yield f"disks[{disk.name}]: {disk.source or 'its image'} stays"
