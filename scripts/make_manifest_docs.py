@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write docs/manifest.md from the schema files: one heading for each field.
+"""Write docs/manifest.md and docs/configuration.md from the schemas: one heading for each field.
 
-Needs nothing but Python. A test holds the page against the schemas.
+Needs nothing but Python. A test holds the pages against the schemas.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any, Iterator, List, Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "schemas" / "v1"
-PAGE = ROOT / "docs" / "manifest.md"
-KINDS = ("VirtualMachine", "Template")
+DOCS = ROOT / "docs"
 
-INTRODUCTION = """\
+MANIFESTS = """\
 # Manifests
 
 <!-- Written by scripts/make_manifest_docs.py from schemas/v1; do not edit. -->
@@ -43,6 +42,37 @@ For editors with a YAML language server, `schemas/v1/all.json` completes and exp
 `# yaml-language-server: $schema=…/schemas/v1/all.json`.
 """
 
+CONFIGURATION = """\
+# The daemon's configuration
+
+<!-- Written by scripts/make_manifest_docs.py from schemas/v1; do not edit. -->
+
+`virt-reconciler run` reads `/etc/virt-reconciler/config.yaml`, or the file that `--config` names.
+It is one YAML document, read as strictly as a [manifest](manifest.md) is: every problem is told at
+once, as `file:line:column: path: message`, and the daemon does not start.
+`systemctl reload virt-reconciler` reads it anew; if something is wrong then, that is told and the
+former settings stay.
+
+Only `spec.source` must be given:
+
+```yaml
+apiVersion: virt-reconciler/v1
+kind: Configuration
+spec:
+  source:
+    directory: /etc/virt-reconciler/manifests
+```
+
+That a folder, a repository or libvirt is not there is no mistake in this file: the daemon starts,
+shows it in its status, and goes on when it is back.
+"""
+
+# Each page, and the kinds that it describes.
+PAGES = {
+    "manifest": (MANIFESTS, ("VirtualMachine", "Template")),
+    "configuration": (CONFIGURATION, ("Configuration",)),
+}
+
 TYPES = {
     "object": "mapping",
     "array": "list",
@@ -53,14 +83,16 @@ TYPES = {
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(render(), encoding="utf-8")
+    """Write the pages."""
+    for name in PAGES:
+        (DOCS / f"{name}.md").write_text(render(name), encoding="utf-8")
 
 
-def render() -> str:
-    """Return the page."""
-    parts = [INTRODUCTION]
-    for kind in KINDS:
+def render(name: str) -> str:
+    """Return a page."""
+    introduction, kinds = PAGES[name]
+    parts = [introduction]
+    for kind in kinds:
         schema = json.loads((SCHEMAS / f"{kind}.json").read_text(encoding="utf-8"))
         parts.append(f"## {kind}\n\n{schema['description']}\n")
         parts.extend(_render_fields(schema, schema, ""))

@@ -9,6 +9,7 @@ from reconciler import __version__
 from reconciler.errors import UsageError
 
 PROGRAM = "virt-reconciler"
+CONFIG_FILE = "/etc/virt-reconciler/config.yaml"
 
 DESCRIPTION = "Keep the virtual machines of a libvirt host as YAML manifests say."
 
@@ -36,16 +37,22 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    _add_common(parser, connect=None, verbose=False)
+    _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for add in (_validate, _plan, _apply, _status, _export, _adopt, _schema):
         add(verbs)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, *, connect: Any, verbose: Any) -> None:
+def _add_common(parser: argparse.ArgumentParser, *, text: Any, verbose: Any) -> None:
     parser.add_argument(
-        "-c", "--connect", metavar="URI", default=connect, help="libvirt URI (default: libvirt's)"
+        "-c", "--connect", metavar="URI", default=text, help="libvirt URI (default: libvirt's)"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=text,
+        help=f"the daemon's configuration (default: {CONFIG_FILE})",
     )
     parser.add_argument(
         "-v",
@@ -60,7 +67,7 @@ def _verb(verbs: Any, name: str, words: str, more: str = "") -> argparse.Argumen
     text = f"{words[0].upper()}{words[1:]}. {more}".strip()
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=text)
     # Taken after the verb as well; SUPPRESS, so that its absence there keeps what stood before.
-    _add_common(parser, connect=argparse.SUPPRESS, verbose=argparse.SUPPRESS)
+    _add_common(parser, text=argparse.SUPPRESS, verbose=argparse.SUPPRESS)
     return parser
 
 
@@ -147,4 +154,4 @@ def _adopt(verbs: Any) -> None:
 
 def _schema(verbs: Any) -> None:
     parser = _verb(verbs, "schema", "print the JSON Schema of a kind")
-    parser.add_argument("kind", metavar="KIND", help="VirtualMachine or Template")
+    parser.add_argument("kind", metavar="KIND", help="VirtualMachine, Template or Configuration")

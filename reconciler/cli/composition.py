@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Mapping, Optional, Protocol, Sequence, Tuple, 
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Clock, Host, Reporter
+    from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
     from reconciler.core.planner import PlanOptions
@@ -41,6 +42,9 @@ class Parts(Protocol):
 
     def read_schema(self, kind: str) -> str:
         """Return the JSON Schema of a kind as text. Raises UsageError for an unknown one."""
+
+    def read_settings(self, path: str) -> Settings:
+        """Read the daemon's configuration. Raises UsageError if the file is not there."""
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Return the Git commit that the manifests are at, None outside of Git."""
@@ -91,6 +95,12 @@ class Product:
         from reconciler.adapters.manifests import read_schema  # noqa: PLC0415
 
         return read_schema(kind)
+
+    def read_settings(self, path: str) -> Settings:
+        """Read a configuration file."""
+        from reconciler.adapters.manifests.configuration import read_settings  # noqa: PLC0415
+
+        return read_settings(path)
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Ask git."""

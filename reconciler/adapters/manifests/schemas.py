@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from reconciler.core.document import KINDS, compile_schema
+from reconciler.core.document.kinds import CONFIGURATION
 from reconciler.core.document.schema import Test
 from reconciler.errors import UsageError
 
+_NAMES = (*KINDS, CONFIGURATION)
 # In a checkout this is a link to the folder `schemas` at the top.
 _FOLDER = Path(__file__).parents[2] / "schemas" / "v1"
 
 
 def read_schema(kind: str) -> str:
     """Return the JSON Schema of a kind as text; `all` is the one for editors."""
-    if kind not in (*KINDS, "all"):
-        raise UsageError(f"there is no schema {kind!r}; there are {', '.join(KINDS)} and all")
+    if kind not in (*_NAMES, "all"):
+        raise UsageError(f"there is no schema {kind!r}; there are {', '.join(_NAMES)} and all")
     return (_FOLDER / f"{kind}.json").read_text(encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ from reconciler.core.document.finding import Finding, Path
 
 API_VERSION = "virt-reconciler/v1"
 KINDS = ("Template", "VirtualMachine")
+CONFIGURATION = "Configuration"  # the daemon's own, which is no manifest
 
 # Promised by the format, not built yet.
 _LATER_KINDS = frozenset({"Host", "Network", "StoragePool"})
@@ -36,6 +37,9 @@ def _refuse_kind(data: Mapping[str, Any], kind: Any) -> Finding:
         return Finding((), f"no kind: write one of {', '.join(KINDS)}")
     if isinstance(kind, str) and kind in _LATER_KINDS:
         return Finding(("kind",), f"{kind} is not supported by this version yet")
+    if kind == CONFIGURATION:
+        message = "this is the daemon's configuration and not a manifest; keep it somewhere else"
+        return Finding(("kind",), message)
     hint = suggest(kind, KINDS)
     return Finding(("kind",), f"{kind!r} is not one of {', '.join(KINDS)}{hint}")
 

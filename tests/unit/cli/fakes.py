@@ -9,6 +9,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Uni
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.core.loop.settings import Settings
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.model import Machine
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan
@@ -90,12 +91,14 @@ class FakeParts:
     planned: Plan = field(default_factory=lambda: EMPTY)
     domains: Mapping[str, Union[Reading, Unknown]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
     carry: Carry = succeed
     unreachable: Optional[Exception] = None
     clock: Clock = field(default_factory=FakeClock)
     uris: List[Optional[str]] = field(default_factory=list)
     options: List[PlanOptions] = field(default_factory=list)
     executed: List[Plan] = field(default_factory=list)
+    configs: List[str] = field(default_factory=list)
 
     def load(self, paths: Sequence[str]) -> FakeLoaded:
         """Return the manifests set."""
@@ -106,6 +109,11 @@ class FakeParts:
         if kind != "VirtualMachine":
             raise UsageError(f"no schema for {kind!r}; there is: VirtualMachine")
         return '{"title": "VirtualMachine"}'
+
+    def read_settings(self, path: str) -> Settings:
+        """Return the settings set."""
+        self.configs.append(path)
+        return self.settings
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Be at a commit."""

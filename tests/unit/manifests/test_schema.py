@@ -202,7 +202,7 @@ def test_the_schema_for_editors_knows_every_kind() -> None:
     schema = json.loads(read_schema("all"))
     assert schema["properties"]["kind"]["enum"] == list(KINDS)
     assert [one["then"]["$ref"] for one in schema["allOf"]] == [f"{kind}.json" for kind in KINDS]
-    assert {path.stem for path in SCHEMAS.glob("*.json")} == {*KINDS, "all"}
+    assert {path.stem for path in SCHEMAS.glob("*.json")} == {*KINDS, "Configuration", "all"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -215,5 +215,5 @@ def test_examples_in_a_schema_fit_it(kind: str) -> None:
 
 
 def test_a_schema_that_is_not_there_is_a_mistake_of_the_command_line() -> None:
-    with pytest.raises(UsageError, match="Template, VirtualMachine and all"):
+    with pytest.raises(UsageError, match="Template, VirtualMachine, Configuration and all"):
         read_schema("../secret")
