@@ -32,6 +32,7 @@ IMPORTER: Mapping[str, str] = {
     "yaml": "reconciler.adapters.manifests.documents",
     "jsonschema": "reconciler.adapters.manifests.schema_errors",
     "lxml": "reconciler.core.xmltree",
+    "systemd": "reconciler.adapters.systemd.binding",
 }
 
 OURS = ("reconciler", "schemas")
