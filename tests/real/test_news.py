@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from pathlib import Path
 from typing import Iterator, List, Tuple
@@ -15,6 +14,7 @@ from reconciler.adapters.libvirt import events
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
 from tests.lab.host import LabHost
+from tests.real.looping import libvirtd
 
 LIMIT = 30.0  # seconds
 DOMAIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory>
@@ -75,21 +75,6 @@ def ear(own_host: LabHost) -> Iterator[Ear]:
     ear.wait_for(("reached", "qemu"), ("reached", "storage"), ("reached", "network"))
     yield ear
     news.stop()
-
-
-def libvirtd(host: LabHost) -> int:
-    """Return the daemon's process as this machine sees it."""
-    found = subprocess.run(
-        ["pgrep", "-f", f"libvirtd -p {host.folder}/libvirtd.pid"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return max(int(one) for one in found.stdout.split() if is_libvirtd(int(one)))
-
-
-def is_libvirtd(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == "libvirtd"
 
 
 def define(host: LabHost, name: str) -> None:

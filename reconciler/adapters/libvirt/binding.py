@@ -69,7 +69,8 @@ DOMAIN_EVENTS = _constants(
     "LIFECYCLE DEVICE_ADDED DEVICE_REMOVED DEVICE_REMOVAL_FAILED DISK_CHANGE TRAY_CHANGE "
     "AGENT_LIFECYCLE METADATA_CHANGE",
 )
-POOL_EVENTS = _constants("VIR_STORAGE_POOL_EVENT_ID_", "LIFECYCLE REFRESH")
+# Not a pool's refresh: we cause it ourselves, and to answer our own doing would never end.
+POOL_EVENTS = _constants("VIR_STORAGE_POOL_EVENT_ID_", "LIFECYCLE")
 NETWORK_EVENTS = _constants("VIR_NETWORK_EVENT_ID_", "LIFECYCLE")
 _CLOSE_REASONS = ("error", "end of file", "keepalive timeout", "closed by us")
 

@@ -13,9 +13,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Again:
-    """Something may pass by itself: try again, after a time that grows with each failure."""
+    """Something may pass by itself: try again after so many seconds."""
 
     reason: str
+    after: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""What was tried last on each object, so that the same failure is not repeated for nothing.
+
+Kept in memory only: after a restart everything is tried once more.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Dict, Optional
+
+from reconciler.core.loop.fight import Corrections
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A failed try: at which manifest and domain, and when it may be tried again.
+
+    `not_before` is on the monotonic clock; None is never, until manifest or domain change.
+    """
+
+    generation: str
+    seen: str
+    reason: str
+    not_before: Optional[float]
+
+
+class Attempts:
+    """Failed tries and corrections of all objects; each object is used by one thread at a time."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._failed: Dict[str, Attempt] = {}
+        self._corrections: Dict[str, Corrections] = {}
+        self._clean: Dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def fail(self, name: str, attempt: Attempt) -> None:
+        """Remember a failed try."""
+        with self._lock:
+            self._failed[name] = attempt
+
+    def find(self, name: str, generation: str, seen: str) -> Optional[Attempt]:
+        """Return the failed try at exactly this manifest and domain, or None."""
+        with self._lock:
+            last = self._failed.get(name)
+        if last is None or (last.generation, last.seen) != (generation, seen):
+            return None
+        return last
+
+    def succeed(self, name: str, seen: str) -> None:
+        """Remember at which manifest and domain nothing was left to do."""
+        with self._lock:
+            self._failed.pop(name, None)
+            self._clean[name] = seen
+
+    def is_clean(self, name: str, seen: str) -> bool:
+        """Whether nothing was left to do at exactly this manifest and domain."""
+        with self._lock:
+            return self._clean.get(name) == seen
+
+    def soil(self, name: str) -> None:
+        """Look at the object in full the next time."""
+        with self._lock:
+            self._clean.pop(name, None)
+
+    def corrections(self, name: str) -> Corrections:
+        """Return what was brought back lately."""
+        with self._lock:
+            return self._corrections.get(name, Corrections())
+
+    def correct(self, name: str, corrections: Corrections) -> None:
+        """Remember what was brought back."""
+        with self._lock:
+            self._corrections[name] = corrections
+
+    def release(self, name: str) -> None:
+        """Forget failures and corrections of an object: it is tried as if for the first time."""
+        with self._lock:
+            for memory in (self._failed, self._corrections, self._clean):
+                memory.pop(name, None)

@@ -1,0 +1,165 @@
+"""The loop: whatever happens names an object, and a pass over that object reads everything anew.
+
+Puts the parts together and knows the order; what to do to a machine is the plan's, how to do it
+the executor's. Manifests, libvirt's news and timers come in by the methods below, from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import FrozenSet, Iterable, Mapping, Union
+
+from reconciler.control.lanes import Lanes
+from reconciler.control.ledger import Ledger
+from reconciler.control.one_pass import Passes
+from reconciler.control.parts import Parts
+from reconciler.control.queue import WorkQueue
+from reconciler.control.shared import Shared
+from reconciler.control.work import MACHINE, PROBE, Key, Work
+from reconciler.core.loop import events, metrics
+from reconciler.core.loop.events import Event
+from reconciler.core.loop.prints import fingerprint
+from reconciler.core.loop.record import SourceRecord
+from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.loop.verdict import READY
+from reconciler.core.manifest import MachineManifest
+from reconciler.core.world import DomainView, Unknown
+from reconciler.errors import ReconcilerError, RefusedError
+
+Views = Mapping[str, Union[DomainView, Unknown]]
+
+
+class Loop:
+    """One host's loop. Implements `Listener` of libvirt's news."""
+
+    def __init__(self, parts: Parts, lanes: int) -> None:
+        """Begin with nothing known: nothing is done before there are manifests."""
+        ledger = Ledger(parts.store, parts.journal)
+        self.shared = Shared(parts, ledger, suspended=frozenset(parts.store.suspended()))
+        self.queue: WorkQueue[Key] = WorkQueue()
+        attempts = self.shared.attempts
+        passes = Passes(parts.host, parts.clock, attempts, parts.journal, parts.meter, parts.chance)
+        self.work = Work(self.shared, passes, self.queue, time.monotonic())
+        self.lanes: Lanes[Key] = Lanes(self.queue, self.work, lanes)
+        self.resync_due = threading.Event()
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Take new manifests, and look at what they change."""
+        changed = self.shared.wanted.replace(snapshot)
+        self._record_source(snapshot)
+        self.look_at(changed)
+
+    def trouble(self, error: ReconcilerError) -> None:
+        """Remember why newer manifests are not in force; what is in force stays."""
+        refused, source = isinstance(error, RefusedError), self.shared.ledger.source
+        self.shared.ledger.put_source(
+            replace(source, refused=str(error)) if refused else replace(source, error=str(error))
+        )
+        kind = events.SOURCE_REFUSED if refused else events.SOURCE_FAILED
+        self._tell(kind, str(error))
+        self.shared.parts.meter.count(metrics.SOURCE_ERRORS)
+
+    def domain_changed(self, name: str) -> None:
+        """Look at the domain, and at whom it may have kept from being made."""
+        in_force = self.shared.wanted.in_force
+        if name in in_force.machines:
+            self.queue.add((MACHINE, name))
+        if any(one.domain == name for one in in_force.templates):
+            self._retry(self._unready())
+
+    def surroundings_changed(self, kind: str, name: str) -> None:
+        """Look at the machines that use it, and try again those that wait for something."""
+        users = self.shared.wanted.users_of(kind, name)
+        for one in users:
+            self.shared.attempts.soil(one)
+        self._retry(users & self._unready())
+        self.look_at(users)
+
+    def reached(self, driver: str) -> None:
+        """Have everything read anew: what happened meanwhile is unknown."""
+        self.shared.unreached.pop(driver, None)
+        self.shared.host = None
+        self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 1, driver=driver)
+        self._tell(events.CONNECTED, f"libvirt's {driver} driver is reached")
+        self._retry(self._unready())
+        self.resync_due.set()
+
+    def lost(self, driver: str, reason: str) -> None:
+        """Do nothing that needs the driver until it is back."""
+        self.shared.unreached[driver] = reason
+        self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
+        self._tell(events.DISCONNECTED, f"libvirt's {driver} driver: {reason}")
+
+    def reread_suspensions(self) -> None:
+        """Take up what a person has resumed, and leave alone what was suspended."""
+        former = self.shared.suspended
+        self.shared.suspended = frozenset(self.shared.parts.store.suspended())
+        self._retry(former ^ self.shared.suspended)
+
+    def retry_all(self) -> None:
+        """Try everything as if for the first time: a person asked for it."""
+        self._retry(frozenset(self.shared.wanted.in_force.machines))
+
+    def resync(self) -> None:
+        """Read every domain, and look at those that are not as they were when all was well.
+
+        Raises TransientError when libvirt cannot be read; nothing is concluded then.
+        """
+        machines = self.shared.wanted.in_force.machines
+        views: Views = self.shared.parts.host.domains.list_domains() if machines else {}
+        self.look_at(
+            name for name, one in machines.items() if not self._is_clean(one, views.get(name))
+        )
+
+    def look_at(self, names: Iterable[str]) -> None:
+        """Have machines looked at."""
+        for name in sorted(names):
+            self.queue.add((MACHINE, name))
+
+    def probe(self) -> None:
+        """Send a sign of life through the loop; `work.probed` tells when it came out."""
+        self.queue.add(PROBE)
+
+    def _retry(self, names: Iterable[str]) -> None:
+        for name in sorted(names):
+            self.shared.attempts.release(name)
+            self.queue.add((MACHINE, name))
+
+    def _unready(self) -> FrozenSet[str]:
+        records = self.shared.ledger.all()
+        return frozenset(
+            name
+            for name in self.shared.wanted.in_force.machines
+            if name not in records or not records[name].condition(READY).holds
+        )
+
+    def _is_clean(self, manifest: MachineManifest, view: Union[DomainView, Unknown, None]) -> bool:
+        if isinstance(view, Unknown):
+            return False
+        seen = fingerprint(manifest.generation, view)
+        return self.shared.attempts.is_clean(manifest.name, seen)
+
+    def _record_source(self, snapshot: Snapshot) -> None:
+        former, ledger = self.shared.ledger.source, self.shared.ledger
+        same = snapshot.identity == former.identity
+        lines = tuple(str(one) for one in snapshot.problems)
+        ledger.put_source(
+            SourceRecord(
+                snapshot.revision,
+                snapshot.identity,
+                former.since if same else self.shared.parts.wall(),
+                problems=lines,
+                watching=former.watching,
+            )
+        )
+        for line in lines:
+            if line not in former.problems:
+                self._tell(events.INVALID, line)
+        if not same:
+            self._tell(events.REVISION, f"in force: {snapshot.revision or snapshot.identity}")
+
+    def _tell(self, kind: events.Kind, text: str) -> None:
+        revision = self.shared.ledger.source.revision
+        self.shared.parts.journal.tell(Event(kind, text, revision=revision))

@@ -1,0 +1,214 @@
+"""One pass over one virtual machine: look, plan, carry out, and say how it ended.
+
+Reads everything anew; what brought the pass about is not known here. Every way out is a `Result`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Callable, Dict, FrozenSet, Optional
+
+from reconciler.control.attempts import Attempt, Attempts
+from reconciler.control.executor import execute
+from reconciler.control.observe import observe
+from reconciler.control.ports import Clock, Host
+from reconciler.control.ports.service import Journal, Meter
+from reconciler.control.telling import Telling
+from reconciler.core.loop.backoff import find_delay
+from reconciler.core.loop.fight import describe_fight
+from reconciler.core.loop.prints import fingerprint
+from reconciler.core.loop.result import Again, Done, Result, Stalled
+from reconciler.core.loop.verdict import Verdict, failed, planned, unknown
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan
+from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.world import DomainView, Unknown, World
+from reconciler.errors import (
+    NotFoundError,
+    ReconcilerError,
+    RefusedError,
+    StoppingError,
+    TransientError,
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One machine to look at: what is wanted, and what is known from earlier passes.
+
+    `desired` holds the machine alone, and the templates that its disks name. `failures` in a row
+    lengthen the wait for the next try; `drift` says that this manifest was carried out before.
+    """
+
+    manifest: MachineManifest
+    desired: Desired
+    failures: int = 0
+    drift: bool = False
+    last_error: str = ""
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self.manifest.name
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How a pass ended; `done` are the changes that were carried out, for people.
+
+    `tried` is False when a former failure kept the pass from trying again.
+    """
+
+    result: Result
+    verdict: Verdict
+    view: Optional[DomainView] = None
+    done: str = ""
+    tried: bool = True
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What passes work with. `chance` in [0, 1) spreads what is tried again."""
+
+    host: Host
+    clock: Clock
+    attempts: Attempts
+    journal: Journal
+    meter: Meter
+    chance: Callable[[], float]
+
+    def run(self, task: Task) -> Finding:
+        """Bring one machine to what its manifest says, as far as may be."""
+        try:
+            views = self._read_views(task)
+            view = views.get(task.name)
+            return self._look(task, views, view)
+        except TransientError as error:
+            return Finding(self._again(task, error), unknown(str(error), again=str(error)))
+        except ReconcilerError as error:
+            return Finding(Stalled(str(error)), unknown(str(error)))
+
+    def look_only(self, name: str, why: str) -> Finding:
+        """Read the domain for those who want to see its state, and do nothing to it."""
+        return Finding(Done(), unknown(why), self._read_view(name))
+
+    def _read_views(self, task: Task) -> Dict[str, DomainView]:
+        """Read the machine's domain and its templates'; only libvirt's word means absent."""
+        names = {task.name} | {one.domain for one in task.desired.templates if one.domain}
+        found = {name: self._read_view(name) for name in sorted(names)}
+        return {name: view for name, view in found.items() if view is not None}
+
+    def _read_view(self, name: str) -> Optional[DomainView]:
+        try:
+            return self.host.domains.read_domain(name)
+        except NotFoundError:
+            return None
+
+    def _look(
+        self, task: Task, views: Dict[str, DomainView], view: Optional[DomainView]
+    ) -> Finding:
+        world = observe(self.host, task.desired, views)
+        found = world.domains.get(task.name)
+        if isinstance(found, Unknown):
+            reason = f"cannot be read, so nothing is done: {found.reason}"
+            return Finding(self._again(task, TransientError(reason)), unknown(reason), view)
+        if found and found.owner and found.owner.generation == task.manifest.generation:
+            task = replace(task, drift=True)
+        now = datetime.now().astimezone().replace(tzinfo=None)
+        action = plan_machine(task.manifest, task.desired, world, PlanOptions(now=now))
+        seen = fingerprint(task.manifest.generation, view)
+        if not action.steps:
+            return self._idle(task, action, view, seen)
+        held = self._find_hold(task, action, seen)
+        if held is not None:
+            return Finding(held, _held(held), view, tried=False)
+        return self._carry_out(task, action, world)
+
+    def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
+        verdict = planned(action)
+        if verdict.stalled:
+            return Finding(Stalled(verdict.stalled), verdict, view)
+        if action.action is ActionKind.NONE:
+            missing = self._find_missing_networks(task, view)
+            if missing:
+                return Finding(
+                    Done(), Verdict(ready=False, reason=missing, pending=action.pending), view
+                )
+            self.attempts.succeed(task.name, seen)
+        return Finding(Done(), verdict, view)
+
+    def _find_missing_networks(self, task: Task, view: Optional[DomainView]) -> str:
+        """Say which of a running guest's networks is not there: libvirt does not, until a start."""
+        wanted = {one.network for one in task.manifest.machine.interfaces or () if one.network}
+        if not wanted or view is None or view.live_xml is None:
+            return ""
+        networks = self.host.networks.list_networks()
+        missing = sorted(one for one in wanted if not networks.get(one))
+        return "; ".join(f"network {one} is not active (virsh net-start {one})" for one in missing)
+
+    def _find_hold(self, task: Task, action: Action, seen: str) -> Optional[Result]:
+        """Return why a plan that would change something is not carried out now."""
+        last = self.attempts.find(task.name, task.manifest.generation, seen)
+        if last is not None and last.not_before is None:
+            return Stalled(last.reason)
+        if last is not None and last.not_before is not None:
+            wait = last.not_before - self.clock.now()
+            return Again(last.reason, wait) if wait > 0 else None
+        if task.drift:
+            corrections = self.attempts.corrections(task.name)
+            path = corrections.find_fight(self.clock.now(), _paths(action))
+            return Stalled(describe_fight(path)) if path else None
+        return None
+
+    def _carry_out(self, task: Task, action: Action, world: World) -> Finding:
+        telling = Telling(
+            self.journal, self.meter, task.manifest.revision, task.drift, task.last_error
+        )
+        todo = Plan(world.host, world.uri, (action,), task.manifest.revision)
+        self.attempts.soil(task.name)
+        [outcome] = execute(self.host, task.desired, todo, telling, self.clock)
+        view = self._read_view(task.name)
+        if outcome.cause is not None:
+            return self._fail(task, outcome.cause, view)
+        if task.drift:
+            made = self.attempts.corrections(task.name)
+            self.attempts.correct(task.name, made.plus(self.clock.now(), _paths(action)))
+        return Finding(Done(), _after(action, outcome), view, done=_summary(action))
+
+    def _fail(self, task: Task, cause: ReconcilerError, view: Optional[DomainView]) -> Finding:
+        passes = isinstance(cause, (TransientError, RefusedError))
+        result = self._again(task, cause) if passes else Stalled(str(cause))
+        if not isinstance(cause, StoppingError):
+            until = self.clock.now() + result.after if isinstance(result, Again) else None
+            seen = fingerprint(task.manifest.generation, view)
+            self.attempts.fail(
+                task.name, Attempt(task.manifest.generation, seen, str(cause), until)
+            )
+        return Finding(result, failed(str(cause), again=passes), view)
+
+    def _again(self, task: Task, error: ReconcilerError) -> Again:
+        return Again(str(error), find_delay(task.failures + 1, self.chance()))
+
+
+def _held(result: Result) -> Verdict:
+    if isinstance(result, Again):
+        return failed(result.reason, again=True)
+    return failed(result.reason if isinstance(result, Stalled) else "", again=False)
+
+
+def _after(action: Action, outcome: Outcome) -> Verdict:
+    """Judge by what is left: what the plan withheld, and what waits for the next cold start."""
+    held = tuple(one for one in action.changes if one.effect is Effect.WITHHELD)
+    kind = ActionKind.WITHHELD if held else ActionKind.NONE
+    return planned(Action(action.kind, action.name, kind, held, pending=outcome.pending))
+
+
+def _paths(action: Action) -> FrozenSet[str]:
+    return frozenset(one.path for one in action.changes if one.effect is not Effect.WITHHELD)
+
+
+def _summary(action: Action) -> str:
+    if action.action is ActionKind.CREATE:
+        return "created"
+    return ", ".join(sorted(_paths(action)))

@@ -1,0 +1,27 @@
+"""What the loop is made of: every port in one value, put together by whoever starts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+from reconciler.control.ports import Clock, Host
+from reconciler.control.ports.events import News
+from reconciler.control.ports.service import Journal, Meter, Store
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The outside world as the loop sees it.
+
+    `wall` is seconds since the epoch; `chance` gives numbers in [0, 1).
+    """
+
+    host: Host
+    news: News
+    store: Store
+    journal: Journal
+    meter: Meter
+    clock: Clock
+    wall: Callable[[], float]
+    chance: Callable[[], float]

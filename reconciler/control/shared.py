@@ -1,0 +1,35 @@
+"""What the loop knows at this moment, shared by its threads. Decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, Optional
+
+from reconciler.control.attempts import Attempts
+from reconciler.control.ledger import Ledger
+from reconciler.control.parts import Parts
+from reconciler.control.wanted import Wanted
+
+QEMU = "qemu"
+
+
+@dataclass
+class Shared:
+    """One host's knowledge. Each field is replaced as a whole, never changed in part.
+
+    `unreached` maps a driver to why it is not reached; `host` is the host's name, once asked for.
+    """
+
+    parts: Parts
+    ledger: Ledger
+    wanted: Wanted = field(default_factory=Wanted)
+    attempts: Attempts = field(default_factory=Attempts)
+    suspended: FrozenSet[str] = frozenset()
+    unreached: Dict[str, str] = field(default_factory=lambda: {QEMU: "libvirt is not reached yet"})
+    host: Optional[str] = None
+
+    def find_host(self) -> str:
+        """Return the host's name; libvirt is asked once. Raises TransientError."""
+        if self.host is None:
+            self.host = self.parts.host.domains.host
+        return self.host

@@ -1,0 +1,97 @@
+"""Tell the journal and the meter what became of one object. Implements the `Reporter` port."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+from reconciler.control.ports.service import Journal, Meter
+from reconciler.core.loop import events, metrics
+from reconciler.core.loop.events import Event
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome
+
+_NAMES = re.compile(r"\[[^]]*\]")
+
+
+@dataclass
+class Telling:
+    """One object's action as it goes along.
+
+    `drift` says that the manifest was carried out before: what differs now was changed by somebody
+    else. `last_error` has been told already and is not told again.
+    """
+
+    journal: Journal
+    meter: Meter
+    revision: Optional[str]
+    drift: bool
+    last_error: str = ""
+    _action: Optional[Action] = None
+
+    def started(self, action: Action) -> None:
+        """Count what was found to differ."""
+        self._action = action
+        self._count(metrics.DRIFT_FOUND, action)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Keep quiet: the journal is no progress bar."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """Tell each change, or the failure."""
+        action = self._action
+        if action is None:
+            return
+        if outcome.error is not None:
+            self._tell_failure(action, outcome.error)
+            return
+        self._count(metrics.DRIFT_REPAIRED, action)
+        if action.action is ActionKind.CREATE:
+            self._tell(action, "created", "")
+            return
+        for change in action.changes:
+            if change.effect is not Effect.WITHHELD:
+                self._tell(action, describe(change), change.effect.value)
+
+    def _tell(self, action: Action, text: str, effect: str) -> None:
+        self.journal.tell(
+            Event(
+                events.CHANGED,
+                text,
+                object=action.name,
+                action=action.action.value,
+                effect=effect or None,
+                revision=self.revision,
+            )
+        )
+
+    def _tell_failure(self, action: Action, error: str) -> None:
+        if error != self.last_error:
+            event = Event(
+                events.FAILED,
+                error,
+                object=action.name,
+                action=action.action.value,
+                revision=self.revision,
+            )
+            self.journal.tell(event)
+
+    def _count(self, name: str, action: Action) -> None:
+        if self.drift:
+            for change in action.changes:
+                if change.effect is not Effect.WITHHELD:
+                    self.meter.count(name, field=field_of(change.path))
+
+
+def field_of(path: str) -> str:
+    """Return a path without names: `disks[root].bus` is `disks[].bus`."""
+    return _NAMES.sub("[]", path)
+
+
+def describe(change: Change) -> str:
+    """Return a change as one line."""
+    return f"{change.path}: {_show(change.observed)} -> {_show(change.desired)}"
+
+
+def _show(value: object) -> str:
+    return "none" if value is None else str(value)

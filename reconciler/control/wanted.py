@@ -1,0 +1,70 @@
+"""The manifests in force: looked up by the loop, replaced as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import FrozenSet, Optional, Tuple
+
+from reconciler.core.loop.inforce import InForce, merge
+from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
+from reconciler.core.planner import is_placed_here
+
+
+class Wanted:
+    """What is wanted on this host. Replaced by one thread, read by many."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known, which is not the same as nothing wanted."""
+        self._in_force: Optional[InForce] = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any manifests were read yet."""
+        return self._in_force is not None
+
+    @property
+    def in_force(self) -> InForce:
+        """What is in force; empty before the first manifests."""
+        return self._in_force or InForce()
+
+    def replace(self, snapshot: Snapshot) -> FrozenSet[str]:
+        """Take new manifests, and return the names of machines that must be looked at."""
+        former = self.in_force
+        self._in_force = merge(former, snapshot)
+        names = former.machines.keys() | self._in_force.machines.keys()
+        return frozenset(one for one in names if self._differs(former, one))
+
+    def _differs(self, former: InForce, name: str) -> bool:
+        now = self.in_force
+        then, there = former.machines.get(name), now.machines.get(name)
+        if then is None or there is None or former.problems.get(name) != now.problems.get(name):
+            return True
+        return (then.generation, then.host) != (there.generation, there.host)
+
+    def machine(self, name: str, host: str) -> Optional[MachineManifest]:
+        """Return a machine's manifest with its commit, None if it is not for this host."""
+        found = self.in_force.machines.get(name)
+        if found is None or not is_placed_here(found, host):
+            return None
+        return replace(found, revision=self.in_force.revision)
+
+    def alone(self, manifest: MachineManifest) -> Desired:
+        """Return the machine with the templates that its disks name, and nothing else."""
+        disks = manifest.machine.disks or ()
+        names = {one.template for one in disks}
+        templates: Tuple[TemplateManifest, ...] = self.in_force.templates
+        return Desired((manifest,), tuple(one for one in templates if one.name in names))
+
+    def users_of(self, kind: str, name: str) -> FrozenSet[str]:
+        """Return the machines that name this network or pool."""
+        return frozenset(
+            one.name for one in self.in_force.machines.values() if name in _named(one, kind)
+        )
+
+
+def _named(manifest: MachineManifest, kind: str) -> FrozenSet[str]:
+    machine = manifest.machine
+    if kind == "network":
+        return frozenset(one.network for one in machine.interfaces or () if one.network)
+    return frozenset(one.pool or "default" for one in machine.disks or ())

@@ -1,0 +1,108 @@
+"""Work on one object: run its pass, write down how it ended. Holds the worker's boundary."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass, replace
+from typing import Tuple
+
+from reconciler.control.one_pass import Finding, Passes, Task
+from reconciler.control.queue import WorkQueue
+from reconciler.control.shared import QEMU, Shared
+from reconciler.core.loop import events, metrics
+from reconciler.core.loop.events import Event
+from reconciler.core.loop.record import LastChange, Record
+from reconciler.core.loop.result import Again, Done, Result
+from reconciler.core.loop.verdict import unknown
+from reconciler.core.manifest import MachineManifest
+from reconciler.errors import ReconcilerError
+
+Key = Tuple[str, str]
+MACHINE = "VirtualMachine"
+PROBE: Key = ("Probe", "")
+AFTER_FAULT = 60.0  # seconds
+
+
+@dataclass
+class Work:
+    """What is done with the keys of a queue; `probed` is when a probe last came through it."""
+
+    shared: Shared
+    passes: Passes
+    queue: WorkQueue[Key]
+    probed: float
+
+    def __call__(self, key: Key, waited: float) -> None:
+        """Look at one object, and have it looked at again if that may help. Never raises."""
+        if key == PROBE:
+            self.probed = time.monotonic()
+            return
+        meter = self.shared.parts.meter
+        meter.observe(metrics.QUEUE_WAIT, waited)
+        begun = time.monotonic()
+        try:
+            result = self._pass(key[1])
+        except Exception as error:  # noqa: BLE001 - the worker's boundary: one object, not the loop
+            result = self._report(key, error)
+        meter.count(metrics.PASSES, result=type(result).__name__.lower())
+        meter.observe(metrics.PASS_SECONDS, time.monotonic() - begun)
+        if isinstance(result, Again):
+            self.queue.add_after(key, result.after)
+
+    def _pass(self, name: str) -> Result:
+        shared = self.shared
+        former = shared.ledger.get(name)
+        if QEMU in shared.unreached:
+            reason = shared.unreached[QEMU]
+            shared.ledger.put(replace(former, conditions=unknown(reason).conditions()))
+            return Done()  # everything is looked at again when libvirt is reached
+        manifest = shared.wanted.machine(name, shared.find_host())
+        if manifest is None:
+            return Done()  # for another host, or gone: what becomes of it is decided by prune
+        if name in shared.suspended:
+            return self._put(former, manifest, self.passes.look_only(name, "suspended"))
+        drift = former.observed_generation == manifest.generation
+        alone = shared.wanted.alone(manifest)
+        task = Task(manifest, alone, former.failures, drift, former.last_error)
+        return self._put(former, manifest, self.passes.run(task))
+
+    def _put(self, former: Record, manifest: MachineManifest, found: Finding) -> Result:
+        """Write down how the pass ended; every way out of one comes through here."""
+        result, shared = found.result, self.shared
+        in_force, now = shared.wanted.in_force, shared.parts.wall()
+        again = result if isinstance(result, Again) else None
+        change = LastChange(now, manifest.revision, found.done) if found.done else None
+        record = replace(
+            former,
+            state=_state(found),
+            generation=manifest.generation,
+            observed_generation=former.observed_generation if again else manifest.generation,
+            revision=manifest.revision,
+            conditions=found.verdict.conditions(),
+            last_change=change or former.last_change,
+            last_error="" if isinstance(result, Done) else result.reason,
+            failures=former.failures + found.tried if again else 0,
+            next_try=round(now + again.after) if again else None,
+            uuid=found.view.uuid if found.view else former.uuid,
+            seen_at=in_force.identity,
+            problem=in_force.problems.get(manifest.name, ""),
+        )
+        shared.ledger.put(record)
+        return result
+
+    def _report(self, key: Key, error: Exception) -> Result:
+        """Tell of what nobody caught: libvirt gone between two calls, or a bug of ours."""
+        if isinstance(error, ReconcilerError):
+            text = str(error)
+        else:
+            lines = " | ".join(traceback.format_exc().splitlines())
+            text = f"this is a bug in virt-reconciler; please report it: {lines}"
+        self.shared.parts.journal.tell(Event(events.FAILED, text, object=key[1]))
+        return Again(text, AFTER_FAULT)
+
+
+def _state(found: Finding) -> str:
+    if found.view is not None:
+        return found.view.state.value
+    return "unknown" if found.verdict.ready is None else "absent"

@@ -1,0 +1,186 @@
+"""The daemon: threads, signals, timers and signs of life around the loop. No domain logic.
+
+The main thread only waits: for signals, and for the time to say that the loop is alive, which it
+says when a probe has come through the queue and a worker, and every thread is still there.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Callable, List, Optional, Protocol
+
+from reconciler.control.loop import Loop
+from reconciler.control.ports.service import Journal, Supervisor
+from reconciler.core.loop import events
+from reconciler.core.loop.backoff import spread
+from reconciler.core.loop.events import Event
+from reconciler.core.loop.summary import summarise
+from reconciler.errors import ReconcilerError, StoppingError
+
+# Seconds that running work gets to end; longer work is gone on with at the next start.
+STOP_LIMIT = 45.0
+# Seconds between two looks at what has no event: suspensions, gauges.
+TICK = 10.0
+# How many intervals a probe may take: work that hangs gives its lane back before.
+PATIENCE = 2
+
+
+class Follower(Protocol):
+    """What brings the manifests; `run` returns after `stop`."""
+
+    def run(self) -> None:
+        """Follow the manifests."""
+
+    def nudge(self) -> None:
+        """Look at them now."""
+
+    def stop(self) -> None:
+        """End `run`."""
+
+
+class StoppableClock:
+    """The machine's clock; its sleepers are woken when the daemon stops."""
+
+    def __init__(self) -> None:
+        """Begin running."""
+        self._stopped = threading.Event()
+
+    def now(self) -> float:
+        """Seconds on a monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises StoppingError when the daemon stops."""
+        if self._stopped.wait(seconds):
+            raise StoppingError("the daemon was stopped meanwhile; it goes on at its next start")
+
+    def stop(self) -> None:
+        """Wake all sleepers."""
+        self._stopped.set()
+
+
+@dataclass
+class Daemon:
+    """One run of the daemon. `reload` returns a new follower, or raises if settings are wrong.
+
+    `resync` is seconds between two looks at every domain; `measure` updates what is counted.
+    """
+
+    loop: Loop
+    follower: Follower
+    supervisor: Supervisor
+    journal: Journal
+    clock: StoppableClock
+    chance: Callable[[], float]
+    resync: float
+    reload: Callable[[], Follower]
+    measure: Callable[[], None]
+    _threads: List[threading.Thread] = field(default_factory=list)
+    _woken: threading.Event = field(default_factory=threading.Event)
+    _stopping: bool = False
+    _reloading: bool = False
+    _follower_thread: Optional[threading.Thread] = None
+
+    def run(self) -> int:
+        """Run until a signal says to stop; return the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._take_signal)
+        self.loop.shared.parts.news.start(self.loop)
+        self._start(self.loop.lanes.run, "lanes")
+        self._start(self._tick, "timers")
+        self._follow(self.follower)
+        self.supervisor.ready()
+        self._tell(events.STARTED, "the loop runs")
+        status = self._wait()
+        self._stop()
+        return status
+
+    def _take_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._reloading = True
+        else:
+            self._stopping = True
+        self._woken.set()
+
+    def _wait(self) -> int:
+        """Give signs of life until the end."""
+        interval = self.supervisor.watchdog_interval or TICK
+        self.loop.probe()
+        while not self._stopping:
+            self._woken.wait(interval)
+            self._woken.clear()
+            if self._reloading:
+                self._reload()
+            if not all(one.is_alive() for one in [*self._threads, self._follower_thread] if one):
+                self._tell(events.FAILED, "a thread of the loop has ended; stopping")
+                return 1
+            self.supervisor.status(self._summarise())
+            if time.monotonic() - self.loop.work.probed < PATIENCE * interval:
+                self.supervisor.alive()
+                self.loop.probe()
+        return 0
+
+    def _summarise(self) -> str:
+        ledger = self.loop.shared.ledger
+        return summarise(ledger.all(), ledger.source)
+
+    def _reload(self) -> None:
+        """Read the settings anew; wrong ones change nothing. Everything is tried once more."""
+        self._reloading = False
+        self.supervisor.reloading()
+        try:
+            follower = self.reload()
+        except ReconcilerError as error:
+            self._tell(events.FAILED, f"settings are left as they were: {error}")
+        else:
+            self.follower.stop()
+            self._follow(follower)
+            self._tell(events.RELOADED, "settings were read anew")
+        self.loop.retry_all()
+        self.supervisor.ready()
+
+    def _follow(self, follower: Follower) -> None:
+        self.follower = follower
+        self._follower_thread = threading.Thread(target=follower.run, name="manifests", daemon=True)
+        self._follower_thread.start()
+
+    def _tick(self) -> None:
+        """Resync when it is due, and look at what has no event."""
+        due = time.monotonic() + spread(self.resync, self.chance())
+        while not self._stopping:
+            if self.loop.resync_due.wait(min(TICK, max(due - time.monotonic(), 0))):
+                due = 0
+                self.loop.resync_due.clear()
+            self.loop.reread_suspensions()
+            self.measure()
+            if time.monotonic() >= due:
+                due = time.monotonic() + spread(self.resync, self.chance())
+                self._resync()
+
+    def _resync(self) -> None:
+        try:
+            self.loop.resync()
+        except ReconcilerError as error:
+            self._tell(events.FAILED, f"resync: {error}")
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self.supervisor.stopping()
+        self._tell(events.STOPPING, "stopping")
+        self.follower.stop()
+        self.loop.queue.close()
+        self.clock.stop()
+        if not self.loop.lanes.wait_idle(STOP_LIMIT):
+            self._tell(events.STOPPING, "what still runs is gone on with at the next start")
+        self.loop.shared.parts.news.stop()
+
+    def _start(self, target: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _tell(self, kind: events.Kind, text: str) -> None:
+        self.journal.tell(Event(kind, text))

@@ -1,0 +1,189 @@
+"""The loop on a real host, in this process: real events, real changes, memory for the rest."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Callable, List, Optional, Tuple
+
+from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.domains import LibvirtDomains
+from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
+from reconciler.adapters.libvirt.networks import LibvirtNetworks
+from reconciler.adapters.libvirt.storage import LibvirtStorage
+from reconciler.control.loop import Loop
+from reconciler.control.parts import Parts
+from reconciler.core.loop.record import Record
+from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.loop.verdict import READY
+from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
+from reconciler.core.model import Cpus, Machine, Memory, Power
+from reconciler.daemon import StoppableClock
+from reconciler.errors import Problem
+from tests.lab.host import LabHost
+from tests.real.faults import READS
+from tests.real.worlds import MIB, manifest_of
+from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryStore
+
+run_event_loop()  # before the first connection of this process
+LIMIT = 30.0  # seconds
+
+
+class Recording:
+    """One driver, whose writing calls are noted."""
+
+    def __init__(self, driver: object, writes: List[str], hold: Callable[[str], None]) -> None:
+        self._driver, self._writes, self._hold = driver, writes, hold
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._driver, name)
+        if name in READS:
+            return found
+
+        def call(*arguments: Any) -> Any:
+            self._writes.append(name)
+            self._hold(name)
+            return found(*arguments)
+
+        return call
+
+
+@dataclass(frozen=True)
+class RecordingHost:
+    """A host that notes what is written to it."""
+
+    domains: Any
+    storage: Any
+    networks: Any
+
+
+@dataclass
+class Looping:
+    """A running loop. `hold` is called before each writing call, with its name."""
+
+    lab: LabHost
+    store: MemoryStore = field(default_factory=MemoryStore)
+    journal: ListJournal = field(default_factory=ListJournal)
+    meter: CountingMeter = field(default_factory=CountingMeter)
+    clock: StoppableClock = field(default_factory=StoppableClock)
+    writes: List[str] = field(default_factory=list)
+    hold: Callable[[str], None] = lambda _name: None
+    loop: Any = None
+    count: int = 0
+
+    def start(self) -> Looping:
+        """Start the loop."""
+        connections = Connections(self.lab.uri())
+        drivers = (
+            LibvirtDomains(connections),
+            LibvirtStorage(connections),
+            LibvirtNetworks(connections),
+        )
+        host = RecordingHost(
+            *(Recording(one, self.writes, lambda name: self.hold(name)) for one in drivers)
+        )
+        news = LibvirtEvents(connections)
+        self.loop = Loop(
+            Parts(
+                host,
+                news,
+                self.store,
+                self.journal,
+                self.meter,
+                self.clock,
+                time.time,
+                random.random,
+            ),
+            lanes=4,
+        )
+        threading.Thread(target=self.loop.lanes.run, daemon=True).start()
+        news.start(self.loop)
+        self.wait(lambda: not self.loop.shared.unreached, "libvirt is reached")
+        return self
+
+    def stop(self) -> None:
+        """End it, and wait for what still runs."""
+        self.loop.queue.close()
+        self.clock.stop()
+        self.loop.shared.parts.news.stop()
+        assert self.loop.lanes.wait_idle(LIMIT)
+
+    def publish(
+        self, *manifests: MachineManifest, problems: Tuple[Problem, ...] = (), revision: str = ""
+    ) -> None:
+        """Give the loop new manifests."""
+        self.count += 1
+        name = revision or f"r{self.count}"
+        self.loop.publish(Snapshot(name, Desired(manifests), problems, name))
+
+    def record(self, name: str) -> Record:
+        """Return what the loop remembers of an object."""
+        return self.loop.shared.ledger.get(name)  # type: ignore[no-any-return]
+
+    def wait_ready(self, name: str, generation: Optional[str] = None) -> Record:
+        """Wait until the object is as wanted."""
+
+        def is_ready() -> bool:
+            record = self.record(name)
+            fits = generation is None or record.observed_generation == generation
+            return fits and record.condition(READY).holds is True
+
+        self.wait(is_ready, f"{name} is ready")
+        return self.record(name)
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until it holds."""
+        deadline = time.monotonic() + LIMIT
+        while not condition():
+            told = "\n".join(one.message for one in self.journal.events[-10:])
+            assert time.monotonic() < deadline, f"in vain until {what}; told:\n{told}"
+            time.sleep(0.02)
+
+    def wait_quiet(self) -> None:
+        """Wait until nothing is worked on and nothing waits."""
+        self.wait(lambda: not len(self.loop.queue) and self.loop.lanes.wait_idle(0), "quiet")
+
+    def virsh(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Do something by hand."""
+        return self.lab.virsh(*words, check=check)
+
+
+def machine(name: str = "vm", **fields: Any) -> Machine:
+    """Return a small machine without a system; a guest of it runs and does nothing."""
+    plain = Machine(
+        name,
+        os="generic",
+        power=Power.RUNNING,
+        machine="q35",
+        cpus=Cpus(count=1),
+        memory=Memory(64 * MIB),
+        disks=(),
+        interfaces=(),
+    )
+    return replace(plain, **fields)
+
+
+def manifest(
+    name: str = "vm", lifecycle: Lifecycle = Lifecycle(), **fields: Any
+) -> MachineManifest:
+    """Return the manifest of such a machine."""
+    return manifest_of(machine(name, **fields), lifecycle)
+
+
+def libvirtd(host: LabHost) -> int:
+    """Return the daemon's process as this machine sees it."""
+    found = subprocess.run(
+        ["pgrep", "-f", f"libvirtd -p {host.folder}/libvirtd.pid"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return max(int(one) for one in found.stdout.split() if is_libvirtd(int(one)))
+
+
+def is_libvirtd(pid: int) -> bool:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == "libvirtd"

@@ -1,0 +1,294 @@
+"""The loop on real libvirt: what somebody changes by hand is brought back, and nothing else done."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from reconciler.core.loop import fight, metrics
+from reconciler.core.loop.record import Suspension
+from reconciler.core.loop.verdict import READY, STALLED
+from reconciler.core.manifest import Lifecycle
+from reconciler.core.model import Disk, Disruption, Interface, Power
+from reconciler.errors import Problem
+from tests.lab.host import LabHost
+from tests.real.looping import Looping, libvirtd, manifest
+from tests.real.worlds import MIB
+
+
+@pytest.fixture(scope="module")
+def own_host() -> Iterator[LabHost]:
+    """Return a host whose daemon may be killed."""
+    with LabHost(Path(f"/tmp/vr-loop-{os.getpid()}"), kvm=False) as host:
+        yield host
+
+
+@pytest.fixture
+def looping(own_host: LabHost) -> Iterator[Looping]:
+    """Return a loop on an empty host."""
+    looping = Looping(own_host).start()
+    yield looping
+    looping.stop()
+    for name in own_host.virsh("list", "--all", "--name").stdout.split():
+        own_host.virsh("destroy", name, check=False)
+        own_host.virsh("undefine", name)
+    for name in own_host.virsh("vol-list", "default").stdout.split()[::2]:
+        own_host.virsh("vol-delete", name, "default")
+
+
+def is_running(looping: Looping, name: str = "vm") -> bool:
+    return looping.virsh("domstate", name, check=False).stdout.strip() == "running"
+
+
+def stored(looping: Looping) -> list[str]:
+    return looping.virsh("list", "--all", "--name", "--persistent").stdout.split()
+
+
+def test_a_manifest_becomes_a_machine_and_its_own_events_change_nothing(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    assert is_running(looping)
+    looping.wait_quiet()
+    written = list(looping.writes)
+    looping.loop.resync()
+    looping.wait_quiet()
+    assert looping.writes == written
+    assert written.count("define") == 1
+
+
+def test_a_changed_manifest_changes_the_machine(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    changed = manifest(autostart=True)
+    looping.publish(changed)
+    looping.wait_ready("vm", changed.generation)
+    assert "Autostart:      enable" in looping.virsh("dominfo", "vm").stdout
+    assert "revision='r2'" in looping.virsh("dumpxml", "vm").stdout.replace('"', "'")
+
+
+def test_what_was_stopped_by_hand_is_started_again(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: is_running(looping), "it is started")
+    repaired = (("field", "power"),)
+    looping.wait(
+        lambda: looping.meter.values.get((metrics.DRIFT_REPAIRED, repaired)) == 1, "it is counted"
+    )
+    assert looping.journal.lines("changed") == ["vm: created", "vm: power: stopped -> running"]
+
+
+def test_a_disk_taken_from_the_definition_comes_back(looping: Looping) -> None:
+    disks = tuple(Disk(name, bus="virtio", size=8 * MIB, format="raw") for name in ("root", "data"))
+    looping.publish(manifest(disks=disks))
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    looping.virsh("detach-disk", "vm", "vdb", "--config")
+    assert "vdb" not in looping.virsh("domblklist", "vm", "--inactive").stdout
+    looping.loop.resync()  # libvirt has no event for it
+    looping.wait(
+        lambda: "vdb" in looping.virsh("domblklist", "vm", "--inactive").stdout, "it is back"
+    )
+
+
+def test_a_pulled_cable_is_put_back(looping: Looping) -> None:
+    lan = Interface("lan", network="default", mac="52:54:00:00:00:07", link="up")
+    looping.publish(manifest(interfaces=(lan,)))
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    looping.virsh("domif-setlink", "vm", "52:54:00:00:00:07", "down")
+    looping.loop.resync()  # libvirt has no event for it
+    link = ("domif-getlink", "vm", "52:54:00:00:00:07")
+    looping.wait(lambda: "up" in looping.virsh(*link).stdout, "the link is up")
+
+
+def test_an_edited_definition_is_brought_back(looping: Looping) -> None:
+    looping.publish(manifest(power=Power.STOPPED))
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    xml = looping.virsh("dumpxml", "vm").stdout
+    file = looping.lab.folder / "edited.xml"
+    file.write_text(xml.replace("<memory unit='KiB'>65536", "<memory unit='KiB'>131072"))
+    looping.virsh("define", str(file))
+    looping.wait(lambda: "65536 KiB" in looping.virsh("dominfo", "vm").stdout, "memory is back")
+
+
+def test_an_undefined_machine_is_made_again_and_its_disks_are_never_overwritten(
+    looping: Looping,
+) -> None:
+    disk = Disk("root", bus="virtio", size=8 * MIB, format="raw")
+    looping.publish(manifest(), manifest("with-disk", disks=(disk,), power=Power.STOPPED))
+    looping.wait_ready("vm")
+    looping.wait_ready("with-disk")
+    looping.wait_quiet()
+    [image] = looping.lab.images.glob("with-disk*")
+    image.write_bytes(b"precious" + bytes(8 * MIB - 8))
+    looping.virsh("undefine", "with-disk")
+    looping.wait(lambda: looping.record("with-disk").last_error, "it is reported")
+    looping.virsh("undefine", "vm")
+    looping.wait(lambda: "transient" in looping.record("vm").last_error, "the guest goes on")
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: "vm" in stored(looping), "the machine without disks is there again")
+    assert image.read_bytes().startswith(b"precious")
+
+
+def test_nothing_is_done_to_a_domain_that_is_not_ours(looping: Looping) -> None:
+    looping.publish(manifest(power=Power.STOPPED))
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    xml = looping.virsh("dumpxml", "vm").stdout.replace(">vm<", ">other<")
+    start, end = xml.index("<uuid>"), xml.index("</uuid>")
+    file = looping.lab.folder / "other.xml"
+    file.write_text(xml[:start] + xml[end + 7 :])
+    looping.virsh("define", str(file))
+    written = list(looping.writes)
+    looping.publish(manifest(power=Power.STOPPED), manifest("other"))
+    looping.wait(lambda: looping.record("other").condition(STALLED).holds, "it is reported")
+    assert "not ours" in looping.record("other").last_error
+    assert looping.writes == written
+
+
+def test_a_suspended_machine_is_left_alone_until_it_is_resumed(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    looping.store.suspensions["vm"] = Suspension("vm", 0.0)
+    looping.loop.reread_suspensions()
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: looping.record("vm").state == "off", "it is seen")
+    looping.wait_quiet()
+    assert not is_running(looping)
+    looping.store.suspensions.clear()
+    looping.loop.reread_suspensions()
+    looping.wait(lambda: is_running(looping), "it is started")
+
+
+def test_a_failure_is_not_repeated_until_something_changes(looping: Looping) -> None:
+    wanted = manifest(interfaces=(Interface("lan", network="missing"),))
+    looping.publish(wanted)
+    looping.wait(lambda: looping.record("vm").condition(STALLED).holds, "it is stalled")
+    looping.wait_quiet()
+    tries = looping.meter.total(metrics.PASSES)
+    looping.loop.resync()
+    looping.wait_quiet()
+    assert looping.meter.total(metrics.PASSES) <= tries + 1
+    assert "missing" in looping.record("vm").last_error
+    file = looping.lab.folder / "network.xml"
+    file.write_text("<network><name>missing</name><bridge name='virbr9'/></network>")
+    looping.virsh("net-create", str(file))
+    looping.wait_ready("vm")
+    looping.virsh("net-destroy", "missing")
+    looping.wait(lambda: looping.record("vm").condition(READY).holds is False, "it is reported")
+    assert "net-start missing" in looping.record("vm").condition(READY).reason
+
+
+def test_a_refused_start_is_not_tried_for_ever(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    # A definition that libvirt stores and QEMU refuses.
+    xml = looping.virsh("dumpxml", "--inactive", "vm").stdout
+    file = looping.lab.folder / "broken.xml"
+    arguments = (
+        "<qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+        "<qemu:arg value='-no-such-option'/></qemu:commandline></domain>"
+    )
+    file.write_text(xml.replace("</domain>", arguments))
+    looping.virsh("define", str(file))
+    looping.wait_quiet()
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: looping.record("vm").condition(STALLED).holds, "the failure is reported")
+    looping.wait_quiet()
+    starts = looping.writes.count("start")
+    for _ in range(3):
+        looping.loop.resync()
+        looping.wait_quiet()
+    assert looping.writes.count("start") == starts
+    file.write_text(xml)
+    looping.virsh("define", str(file))
+    looping.wait(lambda: is_running(looping), "it is started once its definition is sound")
+
+
+def test_one_that_keeps_being_changed_is_given_up(
+    looping: Looping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fight, "MOST", 2)
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    for _ in range(2):
+        looping.virsh("destroy", "vm")
+        looping.wait(lambda: is_running(looping), "it is started again")
+        looping.wait_quiet()
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: looping.record("vm").condition(STALLED).holds, "it is given up")
+    assert "power" in looping.record("vm").last_error
+    assert not is_running(looping)
+
+
+def test_a_guest_that_does_not_shut_down_holds_up_nobody(looping: Looping) -> None:
+    stubborn = Lifecycle(disruption=Disruption.RESTART, shutdown_timeout=60)
+    names = [f"vm{number}" for number in range(5)]  # more than there are lanes
+    looping.publish(*(manifest(name, stubborn) for name in names))
+    for name in names:
+        looping.wait_ready(name)
+    stopped = [manifest(name, stubborn, power=Power.STOPPED) for name in names]
+    looping.publish(*stopped, manifest("other"))
+    looping.wait_ready("other")
+    assert all(is_running(looping, name) for name in names)
+
+
+def test_a_restarted_libvirt_does_not_stop_the_loop(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    pid = libvirtd(looping.lab)
+    os.kill(pid, signal.SIGKILL)
+    looping.wait(lambda: "qemu" in looping.loop.shared.unreached, "the loss is noticed")
+    looping.wait(lambda: not looping.loop.shared.unreached, "it is reached again")
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: is_running(looping), "what is done by hand is undone")
+
+
+def test_what_happened_while_nobody_listened_is_found(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    looping.loop.shared.parts.news.stop()
+    looping.virsh("destroy", "vm")
+    looping.loop.resync()
+    looping.wait(lambda: is_running(looping), "the resync finds it")
+
+
+def test_an_invalid_manifest_keeps_the_last_valid_one_in_force(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    looping.publish(problems=(Problem("vm.yaml", 3, 1, "spec", "unknown field"),))
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: is_running(looping), "it is kept as it was last wanted")
+    assert "vm.yaml:3:1" in looping.record("vm").problem
+    assert looping.journal.lines("invalid-manifest") == ["vm.yaml:3:1: spec: unknown field"]
+
+
+def test_stopping_leaves_what_waits_and_the_next_start_goes_on(own_host: LabHost) -> None:
+    first = Looping(own_host).start()
+    lifecycle = Lifecycle(disruption=Disruption.RESTART, shutdown_timeout=300)
+    first.publish(manifest("vm", lifecycle))
+    first.wait_ready("vm")
+    first.publish(manifest("vm", lifecycle, power=Power.STOPPED))
+    first.wait(lambda: "shut_down" in first.writes, "the guest is asked to shut down")
+    first.stop()  # and does not wait five minutes
+    assert "goes on at its next start" in first.record("vm").last_error
+    second = Looping(own_host, store=first.store).start()
+    wanted = manifest(
+        "vm",
+        Lifecycle(disruption=Disruption.RESTART, shutdown_timeout=1, force_off=True),
+        power=Power.STOPPED,
+    )
+    second.publish(wanted)
+    second.wait_ready("vm", wanted.generation)
+    assert not is_running(second)
+    second.stop()
+    second.virsh("undefine", "vm")

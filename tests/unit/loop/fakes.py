@@ -1,0 +1,86 @@
+"""The daemon's surroundings in memory: what it told, counted and remembered can be looked at."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Dict, List, Mapping, Tuple
+
+from reconciler.core.loop.events import Event
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
+
+
+class MemoryStore:
+    """A store that keeps everything in memory, and how often each record was written."""
+
+    def __init__(self) -> None:
+        self.records: Dict[str, Record] = {}
+        self.source = SourceRecord()
+        self.writes: Counter[str] = Counter()
+        self.suspensions: Dict[str, Suspension] = {}
+        self.confirmed = ""
+
+    def load_records(self) -> Mapping[str, Record]:
+        return dict(self.records)
+
+    def load_source(self) -> SourceRecord:
+        return self.source
+
+    def save_record(self, record: Record) -> None:
+        self.writes[record.name] += 1
+        self.records[record.name] = record
+
+    def forget_record(self, name: str) -> None:
+        self.records.pop(name, None)
+
+    def save_source(self, record: SourceRecord) -> None:
+        self.source = record
+
+    def suspended(self) -> Mapping[str, Suspension]:
+        return dict(self.suspensions)
+
+    def confirmed_prune(self) -> str:
+        return self.confirmed
+
+
+class ListJournal:
+    """A journal that can be read, and waited on."""
+
+    def __init__(self) -> None:
+        self.events: List[Event] = []
+        self.changed = threading.Condition()
+
+    def tell(self, event: Event) -> None:
+        with self.changed:
+            self.events.append(event)
+            self.changed.notify_all()
+
+    def lines(self, kind: str) -> List[str]:
+        """Return what was told of one kind."""
+        with self.changed:
+            return [
+                f"{one.object}: {one.message}" if one.object else one.message
+                for one in self.events
+                if one.kind.name == kind
+            ]
+
+
+class CountingMeter:
+    """A meter that keeps sums by name and labels."""
+
+    def __init__(self) -> None:
+        self.values: Dict[Tuple[str, Tuple[Tuple[str, str], ...]], float] = {}
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        key = (name, tuple(sorted(labels.items())))
+        self.values[key] = self.values.get(key, 0) + amount
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        self.values[name, tuple(sorted(labels.items()))] = value
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        self.count(name, 1, **labels)
+
+    def total(self, name: str) -> float:
+        """Return the sum over all labels."""
+        return sum(value for (known, _), value in self.values.items() if known == name)
