@@ -20,6 +20,7 @@ MAY_IMPORT: Mapping[str, FrozenSet[str]] = {
     "reconciler.adapters": frozenset(
         {"reconciler.control.ports", "reconciler.core", "reconciler.errors", "schemas"}
     ),
+    "reconciler.daemon": frozenset({"reconciler.control", "reconciler.core", "reconciler.errors"}),
     "reconciler.control": frozenset({"reconciler.core", "reconciler.errors"}),
     "reconciler.core": frozenset({"reconciler.errors"}),
     "reconciler.errors": frozenset(),
