@@ -10,7 +10,7 @@ from reconciler.errors import TerminalError
 READS = frozenset(
     {
         "uri", "host", "list_domains", "read_domain", "read_disk_sizes", "read_caps",
-        "list_pools", "read_pool", "can_reflink", "list_networks",
+        "list_pools", "read_pool", "can_reflink", "list_networks", "list_snapshots",
     }
 )  # fmt: skip
 

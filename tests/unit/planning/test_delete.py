@@ -1,0 +1,247 @@
+"""What goes with a machine, what stays although its disks are to go, and why. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Dict, Optional, Tuple
+
+import pytest
+
+from reconciler.control.observe import read
+from reconciler.core.domain import set_owner
+from reconciler.core.manifest import Desired, Place, TemplateManifest
+from reconciler.core.owner import Owner
+from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Shutdown, Undefine
+from reconciler.core.planning.delete import plan_delete
+from reconciler.core.render.summary import summarise
+from reconciler.core.world import (
+    DomainView,
+    GuestState,
+    PoolView,
+    Reading,
+    Unknown,
+    VolumeView,
+    World,
+)
+from tests.unit.render.plans import plan_of
+
+PATH = "/images/vm-root.qcow2"
+XML = f"""\
+<domain type='kvm'>
+  <name>vm</name><uuid>6b1ba3f4-5d4a-4f0e-9f5d-0c3a7e1f9a10</uuid>
+  <memory unit='KiB'>65536</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices>
+    <disk type='file' device='disk'>
+      <source file='{PATH}'/><target dev='vda' bus='virtio'/><alias name='ua-root'/>
+    </disk>
+  </devices>
+</domain>
+"""
+OTHER = XML.replace("<name>vm</name>", "<name>other</name>").replace(PATH, "/images/other.qcow2")
+TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm></devices>"
+ROOT = VolumeView("default", "vm-root.qcow2", PATH, "qcow2", 2**30)
+PLACE = Place("template.yaml", 1, 1)
+
+
+def machine(
+    xml: str = XML,
+    *,
+    disks: Any = ({"name": "root"},),
+    made: Tuple[str, ...] = (PATH,),
+    running: bool = False,
+    saved: bool = False,
+    persistent: bool = True,
+    **lifecycle: Any,
+) -> Reading:
+    """Return an owned machine whose disks are to go, unless its lifecycle says otherwise."""
+    spec = {"disks": list(disks), "lifecycle": {"deletion": "deleteDisks", **lifecycle}}
+    marked = set_owner(xml, Owner("vm", "g1", json.dumps(spec), made=made))
+    state = GuestState.RUNNING if running else GuestState.OFF
+    live = marked if running else None
+    return read(
+        DomainView("vm", "6b1b", state, marked, live, persistent=persistent, saved=saved)
+    )  # fmt: skip
+
+
+def other(xml: str) -> Reading:
+    return read(DomainView("other", "7c2c", GuestState.OFF, xml))
+
+
+def world(*volumes: VolumeView, **domains: Any) -> World:
+    pool = PoolView("default", "dir", "/images", {one.name: one for one in (ROOT, *volumes)})
+    return World("kvm01", "qemu:///system", domains, pools={"default": pool})
+
+
+def plan(
+    reading: Optional[Reading] = None,
+    where: Optional[World] = None,
+    templates: Tuple[TemplateManifest, ...] = (),
+    snapshots: Tuple[str, ...] = (),
+) -> Action:
+    found, host = reading or machine(), where or world()
+    host = replace(host, domains={**host.domains, "vm": found})
+    return plan_delete(found, host, Desired((), templates), snapshots)
+
+
+def deleted(action: Action) -> Tuple[str, ...]:
+    assert action.action is ActionKind.DELETE, action.reason
+    return tuple(one.path for one in action.steps if isinstance(one, DeleteVolume))
+
+
+def kept(action: Action) -> str:
+    """Return why the disk stays; everything else of the machine goes."""
+    assert deleted(action) == ()
+    assert action.steps == (Undefine(),)
+    [change] = [one for one in action.changes if one.path == "disks[root]"]
+    assert change.effect is Effect.WITHHELD
+    return change.reason
+
+
+def test_its_own_volume_goes_before_the_definition() -> None:
+    action = plan()
+    assert action.steps == (DeleteVolume("root", "default", "vm-root.qcow2", PATH), Undefine())
+    assert {one.effect for one in action.changes} == {Effect.DESTRUCTIVE}
+    [disk] = [one for one in action.changes if one.path == "disks[root]"]
+    assert (disk.observed, disk.reason) == (
+        "default/vm-root.qcow2, 1GiB", f"its volume is deleted: {PATH}"
+    )  # fmt: skip
+
+
+USERS: Dict[str, World] = {
+    "another domain's disk": world(other=other(OTHER.replace("/images/other.qcow2", PATH))),
+    "another domain's drive": world(
+        other=other(OTHER.replace("/images/other.qcow2", PATH).replace("device='disk'", "device='cdrom'"))
+    ),
+    "another domain by a link": world(
+        other=other(OTHER.replace("/images/other.qcow2", "/srv/link/vm-root.qcow2"))
+    ),
+    "another domain by pool and name": world(
+        other=other(
+            OTHER.replace("<source file='/images/other.qcow2'", "<source pool='default' volume='vm-root.qcow2'")
+        )
+    ),
+    "an overlay": world(replace(ROOT, name="top", path="/images/top", backing=PATH)),
+    "an overlay by a link": world(
+        replace(ROOT, name="top", path="/images/top", backing="/srv/link/vm-root.qcow2")
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_what_others_depend_on_stays(user: str) -> None:
+    words = "linked clone" if "overlay" in user else "domain other names it too"
+    assert words in kept(plan(where=USERS[user]))
+
+
+def test_what_a_running_guest_has_and_its_definition_has_not_stays() -> None:
+    live = OTHER.replace("/images/other.qcow2", PATH)
+    reading = read(DomainView("other", "7c2c", GuestState.RUNNING, OTHER, live))
+    assert "domain other names it too" in kept(plan(where=world(other=reading)))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        TemplateManifest("base", PLACE, image=PATH),
+        TemplateManifest("base", PLACE, image="/srv/link/vm-root.qcow2"),
+        TemplateManifest("base", PLACE, volume="vm-root.qcow2"),
+        TemplateManifest("base", PLACE, pool="default", volume="vm-root.qcow2"),
+    ],
+)
+def test_a_template_s_image_stays(template: TemplateManifest) -> None:
+    assert "it is the image of Template base" in kept(plan(templates=(template,)))
+
+
+def test_a_mark_elsewhere_that_names_the_volume_is_no_use_of_it() -> None:
+    copy = set_owner(OTHER, Owner("vm", "g1", made=(PATH,)))
+    assert deleted(plan(where=world(other=other(copy)))) == (PATH,)
+
+
+NOT_MADE: Dict[str, Reading] = {
+    "by path": machine(disks=({"name": "root", "source": {"path": PATH}},)),
+    "by volume": machine(disks=({"name": "root", "source": {"volume": "vm-root.qcow2"}},)),
+    "found when it was taken over": machine(made=()),
+    "made elsewhere": machine(made=("/elsewhere/vm-root.qcow2",)),
+    "dropped from the manifest": machine(disks=()),
+}
+
+
+@pytest.mark.parametrize("how", NOT_MADE)
+def test_an_image_that_was_not_made_for_it_stays(how: str) -> None:
+    assert kept(plan(NOT_MADE[how]))
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        (world(other=Unknown("timed out")), "domain 'other' cannot be read"),
+        (replace(world(), pools={"default": Unknown("not active")}), "storage pool 'default': not"),
+        (replace(world(), pools={}), "storage pool 'default'"),
+    ],
+)
+def test_what_cannot_be_read_forbids_the_whole(where: World, reason: str) -> None:
+    action = plan(where=where)
+    assert (action.action, action.steps) == (ActionKind.FAILED, ())
+    assert reason in action.reason
+
+
+def test_a_disk_that_was_deleted_already_is_said_and_the_rest_goes() -> None:
+    empty = replace(world(), pools={"default": PoolView("default", "dir", "/images")})
+    assert "gone already" in kept(plan(where=empty))
+
+
+def test_undefine_keeps_the_disks_and_reads_no_pool() -> None:
+    action = plan(machine(deletion="undefine"), replace(world(), pools={}))
+    assert action.steps == (Undefine(),)
+    assert action.notes == (f"disks[root]: {PATH} stays",)
+    assert [one.path for one in action.changes] == ["definition"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_running_guest_is_shut_down_first_as_its_last_spec_says(force: bool) -> None:
+    action = plan(machine(running=True, shutdownTimeout="30s", forceOff=force))
+    assert action.steps[0] == Shutdown(30, force)
+    assert action.before.running
+    assert ("switched off hard" in action.changes[0].reason) is force
+    assert action.changes[0].effect is Effect.DESTRUCTIVE
+
+
+def test_everything_that_goes_with_the_definition_is_listed() -> None:
+    xml = XML.replace("<os>", "<os firmware='efi'>").replace("</devices>", TPM)
+    action = plan(machine(xml, saved=True, deletion="undefine"))
+    assert [one.path for one in action.changes] == ["definition", "nvram", "tpm", "saved"]
+    named = XML.replace("</type></os>", "</type><nvram>/nvram/vm.fd</nvram></os>")
+    assert [one.observed for one in plan(machine(named)).changes][1] == "/nvram/vm.fd"
+
+
+def test_a_tpm_of_the_host_s_own_is_not_deleted() -> None:
+    xml = XML.replace("</devices>", TPM.replace("emulator", "passthrough"))
+    assert "tpm" not in [one.path for one in plan(machine(xml)).changes]
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        (plan(snapshots=("snapshot a", "checkpoint b")), "it has snapshot a, checkpoint b"),
+        (plan(templates=(TemplateManifest("gold", PLACE, domain="vm"),)), "Template gold is taken"),
+        (plan(machine(persistent=False)), "transient"),
+        (plan(replace(machine(), owner=None)), "not owned"),
+        (plan(replace(machine(), owner=Owner("other", "g1"))), "not owned"),
+    ],
+)
+def test_what_must_not_go_unseen_is_refused(action: Action, reason: str) -> None:
+    assert (action.action, action.steps, action.changes) == (ActionKind.FAILED, (), ())
+    assert reason in action.reason
+
+
+def test_an_orphan_has_nothing_to_do() -> None:
+    action = plan(machine(deletion="orphan"))
+    assert (action.action, action.steps) == (ActionKind.NONE, ())
+
+
+def test_the_sum_counts_what_is_deleted_and_not_what_stays() -> None:
+    both = plan_of(plan(), plan(where=USERS["an overlay"]))
+    found = summarise(both)
+    assert (found.delete, found.volumes, found.withheld_changes) == (2, 1, 1)
