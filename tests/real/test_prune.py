@@ -9,11 +9,12 @@ import pytest
 
 from reconciler.adapters.libvirt import Host
 from reconciler.control.deleting import execute_delete, plan_deletion
+from reconciler.control.steps import Work, perform
 from reconciler.core.document.build import build_machine
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
-from reconciler.core.plan import Action, ActionKind, Outcome
+from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome
 from reconciler.core.xmltree import parse
-from reconciler.errors import NotFoundError, TransientError
+from reconciler.errors import NotFoundError, RefusedError, TransientError
 from tests.lab.host import LabHost
 from tests.real.booting import Bench
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
@@ -293,6 +294,15 @@ def test_an_image_that_is_borrowed_while_the_guest_shuts_down_stays(product: Pro
     outcome = execute_delete(product.host, DESIRED, action, Silent(), Meanwhile())
     assert "has changed since the plan was made" in (outcome.error or "")
     assert is_there(product)
+    assert product.volumes() == {"vm-root.qcow2"}
+
+
+def test_no_volume_goes_from_under_a_guest_that_somebody_started(product: Product) -> None:
+    create(product, wanted(ROOT, power="running"))
+    path = product.host.storage.read_pool("default").volumes["vm-root.qcow2"].path
+    work = Work(product.host, Clock(), "vm", None, Silent().progress)
+    with pytest.raises(RefusedError, match="started meanwhile, so its disks stay"):
+        perform(work, DeleteVolume("root", "default", "vm-root.qcow2", path))
     assert product.volumes() == {"vm-root.qcow2"}
 
 
