@@ -104,7 +104,7 @@ class Product:
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Ask git."""
-        from reconciler.adapters.git_revision import read_revision  # noqa: PLC0415
+        from reconciler.adapters.git.revision import read_revision  # noqa: PLC0415
 
         return read_revision(paths)
 

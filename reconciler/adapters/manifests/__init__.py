@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from reconciler.adapters.manifests.loading import Loaded, load_manifests, read_manifests
+from reconciler.adapters.manifests.loading import (
+    Loaded,
+    load_files,
+    load_manifests,
+    read_manifests,
+)
 from reconciler.adapters.manifests.schemas import read_schema
 
-__all__ = ["Loaded", "load_manifests", "read_manifests", "read_schema"]
+__all__ = [
+    "Loaded",
+    "load_files",
+    "load_manifests",
+    "read_manifests",
+    "read_schema",
+]

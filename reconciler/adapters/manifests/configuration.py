@@ -11,7 +11,7 @@ import stat
 from typing import Iterator, List
 
 from reconciler.adapters.manifests.documents import Document, read_documents
-from reconciler.adapters.manifests.files import read_files, show_name
+from reconciler.adapters.manifests.files import read_files
 from reconciler.adapters.manifests.nodes import Blot
 from reconciler.adapters.manifests.schemas import is_valid, load_schema
 from reconciler.core.document import Finding, format_path
@@ -21,6 +21,7 @@ from reconciler.core.document.configuration import (
     refuse_head,
 )
 from reconciler.core.document.kinds import CONFIGURATION
+from reconciler.core.files import show_name
 from reconciler.core.loop.settings import Settings
 from reconciler.errors import InvalidManifestError, Problem, UsageError
 

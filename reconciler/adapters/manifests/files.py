@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Set, Tuple
 
+from reconciler.core.files import MOST_BYTES, TOO_LARGE, is_hidden, is_manifest, show_name
 from reconciler.errors import Problem
 
-SUFFIXES = (".yaml", ".yml")
-MOST_BYTES = 2**20
-
 _Identity = Tuple[int, int]
+Read = Callable[[str, os.stat_result], Optional[bytes]]
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,33 @@ class SourceFile:
     content: bytes
 
 
+def read_bounded(name: str, found: os.stat_result) -> Optional[bytes]:
+    """Return the bytes, or None if there are too many; a pipe has no size beforehand."""
+    if found.st_size > MOST_BYTES:
+        return None
+    with open(name, "rb", buffering=0) as file:
+        parts = [b""]
+        for part in iter(lambda: file.read(MOST_BYTES + 1), b""):
+            parts.append(part)
+            if sum(map(len, parts)) > MOST_BYTES:
+                return None
+    return b"".join(parts)
+
+
 @dataclass
 class Reading:
-    """What has been found so far; a file that two paths lead to is read once."""
+    """What has been found so far; a file that two paths lead to is read once.
 
+    `read` gets the bytes of a file; `links` are the symbolic links that were met on the way.
+    """
+
+    read: Read = read_bounded
     files: List[SourceFile] = field(default_factory=list)
     problems: List[Problem] = field(default_factory=list)
     # By device and inode. `told` has each given path of which something was said already.
     seen: Set[_Identity] = field(default_factory=set)
     told: Set[str] = field(default_factory=set)
+    links: List[str] = field(default_factory=list)
 
     def refuse(self, given: str, name: str, message: str) -> None:
         """Note that a file or folder cannot be used."""
@@ -44,21 +61,18 @@ class Reading:
         self.problems.append(Problem(show_name(name), 0, 0, "", message))
 
 
-def read_files(paths: Sequence[str]) -> Reading:
+def read_files(paths: Sequence[str], read: Read = read_bounded) -> Reading:
     """Read the given files, and the manifest files below the given folders, in order of name."""
-    reading = Reading()
+    reading = Reading(read)
     for path in paths:
         _visit(path, path, reading)
     return reading
 
 
-def show_name(name: str) -> str:
-    """Return a file's name as text that can be printed, whatever bytes it has."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def _visit(given: str, name: str, reading: Reading) -> None:
     try:
+        if os.path.islink(name):
+            reading.links.append(name)
         found = os.stat(name)
         if _is_new(given, found, reading):
             _read(given, name, found, reading)
@@ -84,31 +98,16 @@ def _read(given: str, name: str, found: os.stat_result, reading: Reading) -> Non
     elif given != name and not stat.S_ISREG(found.st_mode):
         reading.refuse(given, name, "cannot be read: it is not a regular file")
     else:
-        content = _read_bounded(name, found)
+        content = reading.read(name, found)
         if content is None:
-            reading.refuse(
-                given, name, "is larger than 1 MiB; a manifest file never is: split it up"
-            )
+            reading.refuse(given, name, TOO_LARGE)
         else:
             reading.files.append(SourceFile(given, show_name(name), content))
-
-
-def _read_bounded(name: str, found: os.stat_result) -> Optional[bytes]:
-    """Return the bytes, or None if there are too many; a pipe has no size beforehand."""
-    if found.st_size > MOST_BYTES:
-        return None
-    with open(name, "rb", buffering=0) as file:
-        parts = [b""]
-        for part in iter(lambda: file.read(MOST_BYTES + 1), b""):
-            parts.append(part)
-            if sum(map(len, parts)) > MOST_BYTES:
-                return None
-    return b"".join(parts)
 
 
 def _manifest_entries(folder: str) -> Iterator[str]:
     """Yield folders and manifest files; hidden ones are editors' and Git's."""
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
-        if not name.startswith(".") and (name.endswith(SUFFIXES) or os.path.isdir(path)):
+        if is_manifest(name) or (not is_hidden(name) and os.path.isdir(path)):
             yield path

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.adapters.manifests.documents import Document, read_documents
-from reconciler.adapters.manifests.files import Reading, SourceFile, read_files, show_name
+from reconciler.adapters.manifests.files import Reading, SourceFile, read_files
 from reconciler.adapters.manifests.nodes import Blot
 from reconciler.adapters.manifests.schemas import is_valid, load_schema
 from reconciler.core.document import (
@@ -26,6 +26,7 @@ from reconciler.core.document import (
 )
 from reconciler.core.document.prune import drop_near, prune
 from reconciler.core.document.together import Together
+from reconciler.core.files import ManifestFile, show_name
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.errors import InvalidManifestError, Problem
 
@@ -69,7 +70,15 @@ def read_manifests(paths: Sequence[str]) -> Desired:
 
 def load_manifests(paths: Sequence[str]) -> Loaded:
     """Return the valid manifests and the problems of the others; raises nothing for bad input."""
-    reading = read_files(paths)
+    return _load(paths, read_files(paths))
+
+
+def load_files(files: Sequence[ManifestFile]) -> Loaded:
+    """Do the same for files that were read already; that one has nothing in it is no problem."""
+    return _load((), Reading(files=[SourceFile("", one.name, one.content) for one in files]))
+
+
+def _load(paths: Sequence[str], reading: Reading) -> Loaded:
     items, problems = _read_items(reading)
     problems.extend(reading.problems)
     problems.extend(_empty_paths(paths, reading, items, problems))

@@ -5,8 +5,9 @@ Implementations are called from several threads unless a method says otherwise.
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Protocol, Tuple
+from typing import Callable, Mapping, Optional, Protocol, Tuple
 
+from reconciler.core.files import FileSet
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.snapshot import Snapshot
@@ -22,8 +23,42 @@ class ManifestSource(Protocol):
         be taken (signature, history). Never returns an empty snapshot because of an error.
         """
 
+    def recall(self) -> Optional[Snapshot]:
+        """Return the last one that was taken by an earlier run, if the source remembers it.
+
+        For a start at which `take` fails. Raises as `take` does.
+        """
+
     def places(self) -> Tuple[str, ...]:
-        """Return the folders and files whose change announces a change of the manifests."""
+        """Return the folders and files whose change announces a change of the manifests.
+
+        A folder is meant with all that is below it; one that ends in `/.` without. None: nothing
+        can be watched, and looking from time to time is how changes are found.
+        """
+
+
+class FileSource(Protocol):
+    """Where manifest files come from: a folder, a Git work tree, a remote. Used by one thread."""
+
+    def read(self) -> FileSet:
+        """Read all files, consistently.
+
+        Raises TransientError when they cannot be read now, RefusedError for what must not be taken:
+        nothing at all, or a commit that fails a check.
+        """
+
+    def recall(self) -> Optional[FileSet]:
+        """Return what was read last by an earlier run, if the source remembers it."""
+
+    def places(self) -> Tuple[str, ...]:
+        """Return what to watch, as `ManifestSource.places`."""
+
+
+class WorkTree(FileSource, Protocol):
+    """A source that is there only while its folder lies in a Git work tree."""
+
+    def is_there(self) -> bool:
+        """Whether it does, looked up anew."""
 
 
 class Watcher(Protocol):

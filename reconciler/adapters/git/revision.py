@@ -1,10 +1,12 @@
-"""The Git commit that manifests are at, by asking `git`. Reads only; no Git is no error."""
+"""The Git commit that manifests are at, for the command line. Reads only; no Git is no error."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Optional, Sequence
+
+from reconciler.adapters.git.command import run_git
+from reconciler.errors import TransientError
 
 TIMEOUT = 5.0  # seconds; a repository on a dead network share must not hang a plan
 
@@ -21,10 +23,8 @@ def _folder(path: str) -> str:
 
 
 def _read(folder: str) -> Optional[str]:
-    command = ["git", "-C", folder, "rev-parse", "--verify", "--quiet", "HEAD"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        done = run_git(["-C", folder, "rev-parse", "--verify", "--quiet", "HEAD"], limit=TIMEOUT)
+    except TransientError:
         return None
-    revision = done.stdout.strip()
-    return revision if done.returncode == 0 and revision else None
+    return done.text if done.status == 0 and done.text else None

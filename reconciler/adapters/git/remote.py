@@ -1,0 +1,136 @@
+"""Follow a Git remote: fetch into a repository of our own, and take only what may be taken.
+
+The commit taken last is remembered in that repository as `TAKEN`. A commit that does not descend
+from it (a forced push, an older state) is refused until a person deletes that ref.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Optional, Tuple
+
+from reconciler.adapters.git.access import hide_password, ssh_environment
+from reconciler.adapters.git.command import LIMIT, Repository, make_environment, run_git
+from reconciler.adapters.git.commit import clean_folder, read_commit
+from reconciler.adapters.git.signature import Signers
+from reconciler.core.files import FileSet
+from reconciler.core.loop.settings import GitSource
+from reconciler.errors import RefusedError, TransientError
+
+FETCHED = "refs/virt-reconciler/fetched"
+TAKEN = "refs/virt-reconciler/taken"
+FETCH_LIMIT = 120.0  # seconds
+_SLOW = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=30")
+
+
+class RemoteSource:
+    """A `FileSource` of one ref of a remote. The folder is used by nobody else at the same time."""
+
+    def __init__(
+        self,
+        settings: GitSource,
+        folder: str,
+        credentials: Optional[str],
+        limit: float = FETCH_LIMIT,
+    ) -> None:
+        """`folder` is the repository of our own, `credentials` systemd's folder of credentials."""
+        self._settings = settings
+        self._limit = limit
+        access = ssh_environment(settings, credentials)
+        self._repository = Repository(folder, is_ours=True, extra=tuple(access.items()))
+        self._name = hide_password(settings.url)
+        self._last: Optional[Tuple[str, FileSet]] = None
+
+    def read(self) -> FileSet:
+        """Fetch, and read the commit that the ref is at now, if it may be taken."""
+        self._prepare()
+        self._fetch()
+        commit = self._find(FETCHED)
+        if commit is None:
+            raise TransientError(f"{self._name}: {self._settings.ref} is not a commit")
+        return self._take(commit)
+
+    def recall(self) -> Optional[FileSet]:
+        """Return what was taken last, as far as it may still be taken."""
+        commit = self._find(TAKEN) if os.path.isdir(self._repository.folder) else None
+        return None if commit is None else self._read(commit)
+
+    def places(self) -> Tuple[str, ...]:
+        """Return nothing: a remote announces nothing."""
+        return ()
+
+    def _take(self, commit: str) -> FileSet:
+        if self._last is None or self._last[0] != commit:
+            self._check_history(commit)
+            found = self._read(commit)
+            self._repository.ask("update-ref", TAKEN, commit)
+            self._last = (commit, found)
+        return self._last[1]
+
+    def _read(self, commit: str) -> FileSet:
+        where = self._describe(commit)
+        if self._settings.verify_signatures:
+            if self._settings.allowed_signers is None:
+                raise RefusedError(f"{where} is not taken: no allowed signers are set")
+            Signers(self._settings.allowed_signers).check(self._repository, commit, where)
+        return read_commit(self._repository, commit, clean_folder(self._settings.path), where)
+
+    def _check_history(self, commit: str) -> None:
+        taken = self._find(TAKEN)
+        if taken is None or taken == commit:
+            return
+        answer = self._repository.run("merge-base", "--is-ancestor", taken, commit)
+        if answer.status == 1:
+            raise RefusedError(
+                f"{self._describe(commit)} is not taken: it does not descend from {taken[:12]}, "
+                "which is in force; its history was rewritten, or it is older. To accept it: "
+                f"git --git-dir={self._repository.folder} update-ref -d {TAKEN}"
+            )
+        if answer.status != 0:
+            raise TransientError(f"{self._repository.folder}: {answer.words}")
+
+    def _find(self, ref: str) -> Optional[str]:
+        answer = self._repository.run("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        return answer.text if answer.status == 0 else None
+
+    def _describe(self, commit: str) -> str:
+        return f"commit {commit[:12]} of {self._name}"
+
+    def _prepare(self) -> None:
+        """Make the repository, and clear what a fetch that was killed has left."""
+        folder = self._repository.folder
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            if not os.path.exists(os.path.join(folder, "HEAD")):
+                self._make(folder)
+            self._clear_locks(folder)
+        except OSError as error:
+            raise TransientError(f"{folder}: cannot be written: {error.strerror}") from error
+
+    def _make(self, folder: str) -> None:
+        answer = run_git(
+            ("-c", "init.defaultBranch=none", "init", "--quiet", "--bare", "--template=", folder),
+            environment=make_environment(is_ours=True),
+            limit=LIMIT,
+        )
+        if answer.status != 0:
+            raise TransientError(f"{folder}: no repository can be made: {answer.words}")
+
+    def _clear_locks(self, folder: str) -> None:
+        for place in (folder, os.path.join(folder, *TAKEN.split("/")[:-1])):
+            with contextlib.suppress(FileNotFoundError):
+                for name in os.listdir(place):
+                    if name.endswith(".lock"):
+                        os.unlink(os.path.join(place, name))
+
+    def _fetch(self) -> None:
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        refspec = f"+{self._settings.ref}:{FETCHED}"
+        arguments = (*_SLOW, "fetch", *options, "--", self._settings.url, refspec)
+        try:
+            answer = self._repository.run(*arguments, limit=self._limit)
+        except TransientError as error:
+            raise TransientError(f"{self._name} cannot be fetched: {error}") from error
+        if answer.status != 0:
+            raise TransientError(f"{self._name} cannot be fetched: {hide_password(answer.words)}")

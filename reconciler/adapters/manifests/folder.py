@@ -1,0 +1,138 @@
+"""Manifests as files in a plain folder, taken only when they rest.
+
+A file may be half written, and a folder half copied: two readings that are some time apart must be
+equal. What does not come to rest in `PATIENCE` counts as files with a problem, so that a file that
+is written for ever holds up nobody but itself. Never takes a folder that cannot be read as empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import Dict, Mapping, Optional, Tuple
+
+from reconciler.adapters.manifests.files import Reading, read_bounded, read_files
+from reconciler.control.ports import Clock
+from reconciler.core.files import FileSet, ManifestFile, check_not_empty, show_name
+from reconciler.errors import Problem, TransientError
+
+QUIET = 0.2  # seconds between two readings that must be equal
+PATIENCE = 2.0  # seconds
+# A file that was changed so short a time before it was read may change again within the same tick
+# of the file system's clock, and look the same.
+RACY = 2.0
+
+_Stamp = Tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One reading. `digests` has each file's, by name; `problems` are part of what is compared."""
+
+    files: Tuple[ManifestFile, ...]
+    digests: Mapping[str, bytes]
+    problems: Tuple[Problem, ...]
+    links: Tuple[str, ...]
+
+    def is_same(self, other: _Scan) -> bool:
+        """Whether nothing has changed between the two."""
+        return self.digests == other.digests and self.problems == other.problems
+
+    def restless(self, other: _Scan) -> Tuple[str, ...]:
+        """Return the names of all that is not the same in the other."""
+        changed = {one for one, _ in self.digests.items() ^ other.digests.items()}
+        odd = set(self.problems) ^ set(other.problems)
+        return tuple(sorted(changed | {one.file for one in odd}))
+
+
+class FolderSource:
+    """A `FileSource` of what is below a folder. Reads only what has changed since the last time."""
+
+    def __init__(self, path: str, clock: Clock, quiet: float = QUIET) -> None:
+        """`path` may be a symbolic link, and may come and go."""
+        self._path = path
+        self._clock = clock
+        self._quiet = quiet
+        self._known: Dict[str, Tuple[_Stamp, bytes]] = {}
+        self._last: Optional[_Scan] = None
+        self._links: Tuple[str, ...] = ()
+
+    def read(self) -> FileSet:
+        """Read the folder once it rests."""
+        scan, restless = self._rest()
+        self._last, self._links = None if restless else scan, scan.links
+        names = {one.name for one in scan.files}
+        self._known = {name: one for name, one in self._known.items() if show_name(name) in names}
+        return check_not_empty(self._make_set(scan, restless))
+
+    def recall(self) -> Optional[FileSet]:
+        """Return None: a folder has no memory."""
+        return None
+
+    def places(self) -> Tuple[str, ...]:
+        """Return the folder, and where links in it lead to."""
+        return (self._path, *self._links)
+
+    def _rest(self) -> Tuple[_Scan, Tuple[str, ...]]:
+        """Return a reading, and the names of what was still changing when patience ended."""
+        until = self._clock.now() + PATIENCE
+        former, scan = self._last, self._scan()
+        while former is None or not scan.is_same(former):
+            if former is not None and self._clock.now() >= until:
+                return scan, scan.restless(former)
+            self._clock.sleep(self._quiet)
+            former, scan = scan, self._scan()
+        return scan, ()
+
+    def _scan(self) -> _Scan:
+        reading = read_files([self._path], self._read)
+        self._refuse_missing(reading)
+        files = tuple(ManifestFile(one.name, one.content) for one in reading.files)
+        return _Scan(
+            files,
+            {one.name: hashlib.sha256(one.content).digest() for one in files},
+            tuple(sorted(reading.problems)),
+            tuple(sorted(reading.links)),
+        )
+
+    def _refuse_missing(self, reading: Reading) -> None:
+        name = show_name(self._path)
+        for one in reading.problems:
+            if one.file == name:
+                raise TransientError(f"{name}: {one.message}")
+        if any(one.name == name for one in reading.files):
+            raise TransientError(f"{name}: is a file; give the folder that it is in")
+
+    def _read(self, name: str, found: os.stat_result) -> Optional[bytes]:
+        """Return a file's bytes, from memory if it is as it was."""
+        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = self._known.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        began = time.time()
+        content = read_bounded(name, found)
+        if content is not None and found.st_ctime < began - RACY:
+            self._known[name] = (stamp, content)
+        return content
+
+    def _make_set(self, scan: _Scan, restless: Tuple[str, ...]) -> FileSet:
+        files = tuple(one for one in scan.files if one.name not in restless)
+        problems = {one for one in scan.problems if one.file not in restless}
+        problems.update(
+            Problem(one, 0, 0, "", "is being written all the time; it is taken when it rests")
+            for one in restless
+        )
+        return self._identify(files, tuple(sorted(problems)), scan)
+
+    def _identify(
+        self, files: Tuple[ManifestFile, ...], problems: Tuple[Problem, ...], scan: _Scan
+    ) -> FileSet:
+        made = hashlib.sha256()
+        start = len(show_name(self._path))
+        for one in sorted(files, key=lambda file: file.name):
+            made.update(one.name[start:].encode() + b"\0" + scan.digests[one.name])
+        for problem in problems:
+            made.update(f"\0{problem.file[start:]}\0{problem.message}".encode())
+        return FileSet(f"sha256:{made.hexdigest()}", show_name(self._path), files, problems)
