@@ -154,7 +154,7 @@ class Daemon:
             if self.loop.resync_due.wait(min(TICK, max(due - time.monotonic(), 0))):
                 due = 0
                 self.loop.resync_due.clear()
-            self.loop.reread_suspensions()
+            self.loop.reread_orders()
             self.measure()
             if time.monotonic() >= due:
                 due = time.monotonic() + spread(self.resync, self.chance())
@@ -173,7 +173,7 @@ class Daemon:
         self.follower.stop()
         self.loop.queue.close()
         self.clock.stop()
-        if not self.loop.lanes.wait_idle(STOP_LIMIT):
+        if not self.loop.queue.wait_idle(STOP_LIMIT):
             self._tell(events.STOPPING, "what still runs is gone on with at the next start")
         self.loop.shared.parts.news.stop()
 

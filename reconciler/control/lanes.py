@@ -44,11 +44,6 @@ class Lanes(Generic[K]):
         with self._changed:
             return time.monotonic() - min(self._begun.values(), default=time.monotonic())
 
-    def wait_idle(self, limit: float) -> bool:
-        """Wait until all work has ended; return whether it did within `limit` seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._begun, limit)
-
     def _carry(self, key: K, waited: float) -> None:
         try:
             self._work(key, waited)

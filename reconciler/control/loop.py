@@ -15,6 +15,7 @@ from reconciler.control.lanes import Lanes
 from reconciler.control.ledger import Ledger
 from reconciler.control.one_pass import Passes
 from reconciler.control.parts import Parts
+from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.shared import Shared
 from reconciler.control.work import MACHINE, PROBE, Key, Work
@@ -22,6 +23,7 @@ from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.record import SourceRecord
+from reconciler.core.loop.settings import PruneRails
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY
 from reconciler.core.manifest import MachineManifest
@@ -34,16 +36,18 @@ Views = Mapping[str, Union[DomainView, Unknown]]
 class Loop:
     """One host's loop. Implements `Listener` of libvirt's news."""
 
-    def __init__(self, parts: Parts, lanes: int) -> None:
+    def __init__(self, parts: Parts, lanes: int, rails: PruneRails) -> None:
         """Begin with nothing known: nothing is done before there are manifests."""
         ledger = Ledger(parts.store, parts.journal)
         self.shared = Shared(parts, ledger, suspended=frozenset(parts.store.suspended()))
         self.queue: WorkQueue[Key] = WorkQueue()
         attempts = self.shared.attempts
         passes = Passes(parts.host, parts.clock, attempts, parts.journal, parts.meter, parts.chance)
-        self.work = Work(self.shared, passes, self.queue, time.monotonic())
+        self.prune = Prune(self.shared, rails)
+        self.work = Work(self.shared, passes, self.prune, self.queue, time.monotonic())
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, lanes)
         self.resync_due = threading.Event()
+        self._confirmed = parts.store.confirmed_prune()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Take new manifests, and look at what they change."""
@@ -92,11 +96,15 @@ class Loop:
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
         self._tell(events.DISCONNECTED, f"libvirt's {driver} driver: {reason}")
 
-    def reread_suspensions(self) -> None:
-        """Take up what a person has resumed, and leave alone what was suspended."""
+    def reread_orders(self) -> None:
+        """Take up what a person has resumed, leave what was suspended, prune what is confirmed."""
         former = self.shared.suspended
         self.shared.suspended = frozenset(self.shared.parts.store.suspended())
         self._retry(former ^ self.shared.suspended)
+        confirmed = self.shared.parts.store.confirmed_prune()
+        if confirmed != self._confirmed:
+            self._confirmed = confirmed
+            self.resync_due.set()
 
     def retry_all(self) -> None:
         """Try everything as if for the first time: a person asked for it."""
@@ -108,10 +116,11 @@ class Loop:
         Raises TransientError when libvirt cannot be read; nothing is concluded then.
         """
         machines = self.shared.wanted.in_force.machines
-        views: Views = self.shared.parts.host.domains.list_domains() if machines else {}
+        views: Views = self.shared.parts.host.domains.list_domains()
         self.look_at(
             name for name, one in machines.items() if not self._is_clean(one, views.get(name))
         )
+        self.look_at(self.prune.decide(views))
 
     def look_at(self, names: Iterable[str]) -> None:
         """Have machines looked at."""

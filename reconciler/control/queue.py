@@ -70,7 +70,12 @@ class WorkQueue(Generic[K]):
             if key in self._again:
                 self._again.discard(key)
                 self._put(key)
-                self._changed.notify_all()
+            self._changed.notify_all()
+
+    def wait_idle(self, limit: float) -> bool:
+        """Wait until no key is worked on; return whether it came to that within `limit` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._working, limit)
 
     def close(self) -> None:
         """Hand out nothing more."""

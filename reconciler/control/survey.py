@@ -13,7 +13,7 @@ from reconciler.errors import ReconcilerError
 
 def survey(host: Host) -> Mapping[str, Union[Reading, Unknown]]:
     """Return every domain by name; what cannot be read or understood is Unknown."""
-    return {name: _understand(view) for name, view in host.domains.list_domains().items()}
+    return {name: understand(view) for name, view in host.domains.list_domains().items()}
 
 
 def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:
@@ -24,7 +24,8 @@ def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:
     return host.domains.read_disk_sizes(wanted).get(reading.view.name, {})
 
 
-def _understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
+def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
+    """Understand one domain; what makes no sense is Unknown."""
     if isinstance(view, Unknown):
         return view
     try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import FrozenSet, Optional, Tuple
+from typing import FrozenSet, Optional
 
 from reconciler.core.loop.inforce import InForce, merge
 from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
+from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.planner import is_placed_here
 
 
@@ -17,11 +17,8 @@ class Wanted:
     def __init__(self) -> None:
         """Begin with nothing known, which is not the same as nothing wanted."""
         self._in_force: Optional[InForce] = None
-
-    @property
-    def is_known(self) -> bool:
-        """Whether any manifests were read yet."""
-        return self._in_force is not None
+        # The newest reading, valid in full or not; None before the first one.
+        self.snapshot: Optional[Snapshot] = None
 
     @property
     def in_force(self) -> InForce:
@@ -32,6 +29,7 @@ class Wanted:
         """Take new manifests, and return the names of machines that must be looked at."""
         former = self.in_force
         self._in_force = merge(former, snapshot)
+        self.snapshot = snapshot
         names = former.machines.keys() | self._in_force.machines.keys()
         return frozenset(one for one in names if self._differs(former, one))
 
@@ -42,25 +40,25 @@ class Wanted:
             return True
         return (then.generation, then.host) != (there.generation, there.host)
 
-    def machine(self, name: str, host: str) -> Optional[MachineManifest]:
-        """Return a machine's manifest with its commit, None if it is not for this host."""
-        found = self.in_force.machines.get(name)
-        if found is None or not is_placed_here(found, host):
-            return None
-        return replace(found, revision=self.in_force.revision)
-
-    def alone(self, manifest: MachineManifest) -> Desired:
-        """Return the machine with the templates that its disks name, and nothing else."""
-        disks = manifest.machine.disks or ()
-        names = {one.template for one in disks}
-        templates: Tuple[TemplateManifest, ...] = self.in_force.templates
-        return Desired((manifest,), tuple(one for one in templates if one.name in names))
-
     def users_of(self, kind: str, name: str) -> FrozenSet[str]:
         """Return the machines that name this network or pool."""
         return frozenset(
             one.name for one in self.in_force.machines.values() if name in _named(one, kind)
         )
+
+
+def find_machine(in_force: InForce, name: str, host: str) -> Optional[MachineManifest]:
+    """Return a machine's manifest with its commit, None if it is not for this host."""
+    found = in_force.machines.get(name)
+    if found is None or not is_placed_here(found, host):
+        return None
+    return replace(found, revision=in_force.revision)
+
+
+def find_alone(in_force: InForce, manifest: MachineManifest) -> Desired:
+    """Return the machine with the templates that its disks name, and nothing else."""
+    names = {one.template for one in manifest.machine.disks or ()}
+    return Desired((manifest,), tuple(one for one in in_force.templates if one.name in names))
 
 
 def _named(manifest: MachineManifest, kind: str) -> FrozenSet[str]:

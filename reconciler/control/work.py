@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Tuple
 
 from reconciler.control.one_pass import Finding, Passes, Task
+from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.shared import QEMU, Shared
+from reconciler.control.wanted import find_alone, find_machine
 from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
+from reconciler.core.loop.inforce import InForce
 from reconciler.core.loop.record import LastChange, Record
 from reconciler.core.loop.result import Again, Done, Result
 from reconciler.core.loop.verdict import unknown
@@ -30,6 +33,7 @@ class Work:
 
     shared: Shared
     passes: Passes
+    prune: Prune
     queue: WorkQueue[Key]
     probed: float
 
@@ -57,20 +61,24 @@ class Work:
             reason = shared.unreached[QEMU]
             shared.ledger.put(replace(former, conditions=unknown(reason).conditions()))
             return Done()  # everything is looked at again when libvirt is reached
-        manifest = shared.wanted.machine(name, shared.find_host())
+        in_force = shared.wanted.in_force  # what comes in meanwhile is for the next pass
+        manifest = find_machine(in_force, name, shared.find_host())
         if manifest is None:
-            return Done()  # for another host, or gone: what becomes of it is decided by prune
+            return self.prune.delete(name, former)  # if that was decided; else it is left alone
         if name in shared.suspended:
-            return self._put(former, manifest, self.passes.look_only(name, "suspended"))
+            found = self.passes.look_only(name, "suspended")
+            return self._put(former, manifest, in_force, found)
         drift = former.observed_generation == manifest.generation
-        alone = shared.wanted.alone(manifest)
+        alone = find_alone(in_force, manifest)
         task = Task(manifest, alone, former.failures, drift, former.last_error)
-        return self._put(former, manifest, self.passes.run(task))
+        return self._put(former, manifest, in_force, self.passes.run(task))
 
-    def _put(self, former: Record, manifest: MachineManifest, found: Finding) -> Result:
+    def _put(
+        self, former: Record, manifest: MachineManifest, in_force: InForce, found: Finding
+    ) -> Result:
         """Write down how the pass ended; every way out of one comes through here."""
         result, shared = found.result, self.shared
-        in_force, now = shared.wanted.in_force, shared.parts.wall()
+        now = shared.parts.wall()
         again = result if isinstance(result, Again) else None
         change = LastChange(now, manifest.revision, found.done) if found.done else None
         record = replace(

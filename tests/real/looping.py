@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
 from reconciler.control.parts import Parts
 from reconciler.core.loop.record import Record
+from reconciler.core.loop.settings import PruneRails
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
@@ -72,6 +74,7 @@ class Looping:
     clock: StoppableClock = field(default_factory=StoppableClock)
     writes: List[str] = field(default_factory=list)
     hold: Callable[[str], None] = lambda _name: None
+    rails: PruneRails = field(default_factory=PruneRails)
     loop: Any = None
     count: int = 0
 
@@ -99,6 +102,7 @@ class Looping:
                 random.random,
             ),
             lanes=4,
+            rails=self.rails,
         )
         threading.Thread(target=self.loop.lanes.run, daemon=True).start()
         news.start(self.loop)
@@ -110,7 +114,7 @@ class Looping:
         self.loop.queue.close()
         self.clock.stop()
         self.loop.shared.parts.news.stop()
-        assert self.loop.lanes.wait_idle(LIMIT)
+        assert self.loop.queue.wait_idle(LIMIT)
 
     def publish(
         self, *manifests: MachineManifest, problems: Tuple[Problem, ...] = (), revision: str = ""
@@ -145,7 +149,7 @@ class Looping:
 
     def wait_quiet(self) -> None:
         """Wait until nothing is worked on and nothing waits."""
-        self.wait(lambda: not len(self.loop.queue) and self.loop.lanes.wait_idle(0), "quiet")
+        self.wait(lambda: not len(self.loop.queue) and self.loop.queue.wait_idle(0), "quiet")
 
     def virsh(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Do something by hand."""
@@ -171,7 +175,8 @@ def manifest(
     name: str = "vm", lifecycle: Lifecycle = Lifecycle(), **fields: Any
 ) -> MachineManifest:
     """Return the manifest of such a machine."""
-    return manifest_of(machine(name, **fields), lifecycle)
+    found = manifest_of(machine(name, **fields), lifecycle)
+    return replace(found, spec=json.dumps({"lifecycle": {"deletion": lifecycle.deletion}}))
 
 
 def libvirtd(host: LabHost) -> int:

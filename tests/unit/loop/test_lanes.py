@@ -69,10 +69,10 @@ def test_idleness_can_be_waited_for() -> None:
     runner.start()
     queue.add("a")
     work.wait_begun(1)
-    assert not lanes.wait_idle(0.01)
+    assert not queue.wait_idle(0.01)
     assert lanes.longest() > 0
     work.released.set()
-    assert lanes.wait_idle(LIMIT)
+    assert queue.wait_idle(LIMIT)
     queue.close()
     runner.join(LIMIT)
     assert not runner.is_alive()

@@ -1,0 +1,151 @@
+"""Find what has no manifest any more, have it decided, and carry out what was decided.
+
+What may go is `core.loop.prune`'s to say. Nothing is concluded from a listing that failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Dict, FrozenSet, Mapping, Union
+
+from reconciler.control.deleting import execute_delete, plan_deletion
+from reconciler.control.shared import Shared
+from reconciler.control.survey import understand
+from reconciler.control.telling import Telling
+from reconciler.core.domain.owner import NAMESPACE
+from reconciler.core.loop import events
+from reconciler.core.loop.backoff import find_delay
+from reconciler.core.loop.events import Event
+from reconciler.core.loop.prune import Deletion, Known, Left, Pruning, decide
+from reconciler.core.loop.record import Record
+from reconciler.core.loop.result import Again, Done, Result, Stalled
+from reconciler.core.loop.settings import PruneRails
+from reconciler.core.loop.verdict import failed, unknown
+from reconciler.core.manifest import Desired
+from reconciler.core.plan import Action, ActionKind
+from reconciler.core.world import DomainView, Unknown
+from reconciler.errors import NotFoundError, ReconcilerError, TransientError
+
+Views = Mapping[str, Union[DomainView, Unknown]]
+
+
+@dataclass
+class Prune:
+    """The end of machines. `doomed` are those that are to be deleted now, by name."""
+
+    shared: Shared
+    rails: PruneRails
+    doomed: Dict[str, Deletion] = field(default_factory=dict)
+    _seen: str = ""
+
+    def decide(self, views: Views) -> FrozenSet[str]:
+        """Decide about what has no manifest, and return the names to be deleted now.
+
+        `views` is a complete listing of the host, made after the manifests were read.
+        """
+        snapshot = self.shared.wanted.snapshot
+        if snapshot is None:
+            return frozenset()
+        settled, self._seen = snapshot.identity == self._seen, snapshot.identity
+        if not self._find_gone(views):
+            self._block("")
+            return frozenset()
+        pruning = decide(
+            Known(
+                self.shared.ledger.all(),
+                snapshot,
+                {name: understand(view) for name, view in views.items()},
+                settled,
+                self.shared.parts.store.confirmed_prune(),
+                self.shared.suspended,
+            ),
+            self.rails,
+        )
+        self._write_down(pruning)
+        self.doomed = {one.name: one for one in pruning.deletions}
+        return frozenset(self.doomed)
+
+    def delete(self, name: str, record: Record) -> Result:
+        """Delete a machine that is doomed; nothing happens to any other."""
+        if name not in self.doomed:
+            return Done()
+        desired = Desired(templates=self.shared.wanted.in_force.templates)
+        try:
+            action = plan_deletion(self.shared.parts.host, desired, name)
+        except NotFoundError:
+            return self._forget(name)
+        if action.action is ActionKind.FAILED:
+            return self._put(record, Stalled(action.reason))
+        if action.action is not ActionKind.DELETE:
+            return Done()
+        return self._carry_out(name, record, desired, action)
+
+    def _carry_out(self, name: str, record: Record, desired: Desired, action: Action) -> Result:
+        parts = self.shared.parts
+        revision = self.shared.wanted.in_force.revision
+        telling = Telling(parts.journal, parts.meter, revision, drift=False)
+        telling.last_error = record.last_error
+        outcome = execute_delete(parts.host, desired, action, telling, parts.clock)
+        if outcome.cause is None:
+            parts.journal.tell(
+                Event(events.PRUNED, "deleted, as its manifest is gone", name, "delete")
+            )
+            return self._forget(name)
+        return self._put(record, self._judge(outcome.cause, record))
+
+    def _judge(self, cause: ReconcilerError, record: Record) -> Union[Again, Stalled]:
+        if isinstance(cause, TransientError):
+            chance = self.shared.parts.chance()
+            return Again(str(cause), find_delay(record.failures + 1, chance))
+        return Stalled(str(cause))  # and decided anew at the next resync
+
+    def _forget(self, name: str) -> Result:
+        self.doomed.pop(name, None)
+        self.shared.ledger.forget(name)
+        return Done()
+
+    def _put(self, record: Record, result: Union[Again, Stalled]) -> Result:
+        verdict = failed(f"to be deleted: {result.reason}", again=isinstance(result, Again))
+        self.shared.ledger.put(
+            replace(
+                record,
+                conditions=verdict.conditions(),
+                last_error=result.reason,
+                failures=record.failures + isinstance(result, Again),
+            )
+        )
+        return result
+
+    def _find_gone(self, views: Views) -> FrozenSet[str]:
+        """Return what may be ours and has no manifest; cheap, as there is seldom any."""
+        machines = self.shared.wanted.in_force.machines
+        marked = {name for name, view in views.items() if name not in machines and _is_marked(view)}
+        return frozenset(marked | (self.shared.ledger.all().keys() - machines.keys()))
+
+    def _write_down(self, pruning: Pruning) -> None:
+        for name in pruning.absent:
+            self.shared.ledger.forget(name)
+        for one in pruning.left:
+            self._leave(one)
+        for waiting in pruning.held:
+            reason = "its manifest is gone: it is to be deleted, and waits"
+            self._leave(Left(waiting.name, f"{reason} for a person" if pruning.blocked else reason))
+        self._block(pruning.blocked)
+
+    def _leave(self, one: Left) -> None:
+        record = self.shared.ledger.get(one.name)
+        self.shared.ledger.put(
+            replace(record, conditions=unknown(one.reason).conditions(), last_error="", problem="")
+        )
+
+    def _block(self, why: str) -> None:
+        source = self.shared.ledger.source
+        if why == source.prune_blocked:
+            return
+        self.shared.ledger.put_source(replace(source, prune_blocked=why))
+        if why:
+            self.shared.parts.journal.tell(Event(events.PRUNE_BLOCKED, why))
+
+
+def _is_marked(view: Union[DomainView, Unknown]) -> bool:
+    return isinstance(view, Unknown) or NAMESPACE in view.persistent_xml
