@@ -6,7 +6,8 @@ after the guest has shut down, and must come out the same. Nothing here decides 
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from contextlib import suppress
+from typing import List, Sequence, Tuple
 
 from reconciler.control.observe import read, read_pools
 from reconciler.control.ports import Clock, Host, Reporter
@@ -15,20 +16,35 @@ from reconciler.control.survey import survey
 from reconciler.core.applied import DELETE_DISKS, read_applied
 from reconciler.core.manifest import Desired
 from reconciler.core.needs import Needs
-from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Shutdown, Step
+from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Plan, Shutdown, Step
 from reconciler.core.planning.delete import plan_delete
 from reconciler.core.world import Reading, World
-from reconciler.errors import ReconcilerError, RefusedError, TerminalError
+from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TerminalError
 
 
-def plan_deletion(host: Host, desired: Desired, name: str) -> Action:
+def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Action:
     """Read the host and plan the machine's end, as the spec last applied to it says.
 
-    Raises NotFoundError when there is no such domain, TransientError when it cannot be read now.
+    `uuid` is that of the domain that is meant, where it is known. Raises NotFoundError when there
+    is no such domain, or another has its name by now; TransientError when it cannot be read now.
     """
     reading = read(host.domains.read_domain(name))
+    if uuid not in ("", reading.view.uuid):
+        raise NotFoundError(f"domain {name}: it is another one now (UUID {reading.view.uuid})")
     world = _observe(host, reading)
     return plan_delete(reading, world, desired, host.domains.list_snapshots(name))
+
+
+def plan_deletions(host: Host, desired: Desired, names: Sequence[str]) -> Plan:
+    """Plan the end of several machines, for a person to look at; those that are gone are left out.
+
+    Raises TransientError when the host cannot be read.
+    """
+    actions: List[Action] = []
+    for name in sorted(names):
+        with suppress(NotFoundError):
+            actions.append(plan_deletion(host, desired, name))
+    return Plan(host.domains.host, host.domains.uri, tuple(actions))
 
 
 def execute_delete(

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, Optional, Set
 import pytest
 
 from reconciler.adapters.libvirt import Host
-from reconciler.control.deleting import execute_delete, plan_deletion
+from reconciler.control.deleting import execute_delete, plan_deletion, plan_deletions
 from reconciler.control.steps import Work, perform
 from reconciler.core.document.build import build_machine
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
@@ -319,5 +319,12 @@ def test_what_is_not_there_or_not_owned_is_not_planned(product: Product) -> None
     with pytest.raises(NotFoundError):
         plan_deletion(product.host, DESIRED, "vm")
     create(product, wanted(ROOT))
+    uuid = product.host.domains.read_domain("vm").uuid
+    assert plan_deletion(product.host, DESIRED, "vm", uuid).action is ActionKind.DELETE
+    with pytest.raises(NotFoundError, match="another one now"):
+        plan_deletion(product.host, DESIRED, "vm", "another")
+    assert [one.name for one in plan_deletions(product.host, DESIRED, ["gone", "vm"]).actions] == [
+        "vm"
+    ]
     product.host.domains.set_metadata("vm", "<manifest name='elsewhere'/>", False)
     assert "it is not owned" in plan_deletion(product.host, DESIRED, "vm").reason

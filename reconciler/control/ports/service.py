@@ -122,6 +122,23 @@ class Store(Protocol):
         """Return the identity of the snapshot whose deletions a person has confirmed, or ''."""
 
 
+class PruneOrders(Protocol):
+    """The daemon's memory as the verb `prune` needs it, which may run as another user."""
+
+    def load_source(self) -> SourceRecord:
+        """Return what is in force. Raises TransientError if there is nothing that can be read."""
+
+    def confirmed_prune(self) -> str:
+        """Return the identity of the snapshot whose deletions a person has confirmed, or ''."""
+
+    def confirm_prune(self, identity: str) -> None:
+        """Write that identity. Raises TransientError.
+
+        It is used up as soon as other manifests are in force: should the same come back one day,
+        other machines may be gone from them.
+        """
+
+
 class Supervisor(Protocol):
     """The service manager, systemd's sd_notify(3); outside of a service it does nothing."""
 

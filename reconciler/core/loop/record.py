@@ -58,8 +58,9 @@ class SourceRecord:
     """The manifests' side: what is in force, since when, and what is wrong with what came after.
 
     `refused` is why a newer revision is not in force, `problems` are `file:line` lines of manifests
-    that are left out, `prune_blocked` why nothing is pruned although manifests are gone, `watching`
-    how files are watched (`inotify`, or `polling: why`).
+    that are left out, `prune_blocked` why nothing is pruned although manifests are gone,
+    `prune_held` the machines that would be, `watching` how files are watched (`inotify`, or
+    `polling: why`).
     """
 
     revision: Optional[str] = None
@@ -70,6 +71,7 @@ class SourceRecord:
     problems: Tuple[str, ...] = ()
     prune_blocked: str = ""
     watching: str = ""
+    prune_held: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

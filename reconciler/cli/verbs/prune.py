@@ -1,0 +1,75 @@
+"""`prune`: look at what the daemon does not delete without a person's word, and give it.
+
+Deletes nothing: the daemon does, and weighs everything but the limits once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Protocol, Sequence
+
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.cli.settings import settings_of
+from reconciler.control.ports import Host
+from reconciler.control.ports.service import PruneOrders
+from reconciler.core.loop.record import SourceRecord
+from reconciler.core.plan import Plan
+from reconciler.core.render.text import render_text
+from reconciler.core.render.values import escape
+from reconciler.errors import RefusedError, UsageError
+
+QUESTION = "Delete these machines? [y/N] "
+SHOWN = 12  # characters of a commit or digest
+
+
+class PruneParts(Parts, Protocol):
+    """What this verb needs besides what all verbs have."""
+
+    def prune_orders(self, state: str) -> PruneOrders:
+        """Reach the daemon's memory in that folder."""
+
+    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
+        """Plan the end of machines, as the daemon would."""
+
+
+def run(options: argparse.Namespace, console: Console, parts: PruneParts) -> int:
+    """Show what is held back, ask unless `--yes`, and write the confirmation."""
+    settings = settings_of(options, parts)
+    orders = parts.prune_orders(settings.state)
+    source = orders.load_source()
+    if not source.prune_blocked:
+        console.line("Nothing is held back.")
+        return Exit.DONE
+    plan = parts.plan_deletions(parts.connect(settings.connect), source.prune_held)
+    console.write(render_text(plan, console.style(), verbose=True))
+    console.line(f"\n{escape(source.prune_blocked)}")
+    identity = _refuse_unfit(source)
+    if orders.confirmed_prune() == identity:
+        console.line("That is confirmed already; the daemon goes on at its next look.")
+        return Exit.DONE
+    if not options.yes and not _is_wanted(console):
+        console.line("Nothing was confirmed.")
+        return Exit.FAILED
+    orders.confirm_prune(identity)
+    console.line(f"Confirmed for the manifests at {escape(identity[:SHOWN])}, and for no others.")
+    return Exit.DONE
+
+
+def _refuse_unfit(source: SourceRecord) -> str:
+    """Return the identity to confirm; refuse what no word of a person makes certain."""
+    if source.problems:
+        raise RefusedError(
+            "this cannot be confirmed: the manifests have problems, so what is missing may be "
+            "there; put them right first"
+        )
+    if not source.identity:
+        raise RefusedError("this cannot be confirmed: it is not known which manifests are in force")
+    return source.identity
+
+
+def _is_wanted(console: Console) -> bool:
+    if not console.can_ask():
+        raise UsageError("nothing was confirmed: there is no terminal to ask on; say --yes")
+    return console.ask(QUESTION) in ("y", "yes")

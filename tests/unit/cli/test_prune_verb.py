@@ -1,0 +1,144 @@
+"""`prune`: what is held back is shown in full before a person confirms it, for that alone."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, replace
+from typing import List, Optional, Sequence
+
+import pytest
+
+from reconciler.cli.console import Console
+from reconciler.cli.verbs import prune
+from reconciler.control.ports import Host
+from reconciler.core.loop.record import SourceRecord
+from reconciler.core.loop.settings import Settings
+from reconciler.core.plan import Plan
+from reconciler.errors import RefusedError, TransientError, UsageError
+from tests.unit.render.plans import DELETE, UNDEFINE, plan_of
+
+from .fakes import FakeParts, Piped, Terminal
+
+BLOCKED = "2 of 9 owned machines have no manifest any more, but prune.most allows 1 at once"
+SOURCE = SourceRecord(
+    "f00d" * 10, "f00d" * 10, prune_blocked=BLOCKED, prune_held=("plain", "retired")
+)
+
+
+@dataclass
+class Orders:
+    """The daemon's memory."""
+
+    source: SourceRecord = SOURCE
+    confirmed: str = ""
+
+    def load_source(self) -> SourceRecord:
+        return self.source
+
+    def confirmed_prune(self) -> str:
+        return self.confirmed
+
+    def confirm_prune(self, identity: str) -> None:
+        self.confirmed = identity
+
+
+@dataclass
+class Parts(FakeParts):
+    """The fake parts, with that memory."""
+
+    orders: Orders = field(default_factory=Orders)
+    asked: List[str] = field(default_factory=list)
+
+    def read_settings(self, path: str) -> Settings:
+        return Settings(state="/state")
+
+    def prune_orders(self, state: str) -> Orders:
+        assert state == "/state"
+        return self.orders
+
+    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
+        self.asked.extend(names)
+        return plan_of(DELETE, UNDEFINE)
+
+
+@dataclass(frozen=True)
+class Said:
+    """How the verb ended, and what it printed."""
+
+    status: int
+    out: str
+
+
+def call(parts: Parts, *, yes: bool = False, answer: Optional[str] = None) -> Said:
+    """Run the verb; `answer` is what a person at a terminal types."""
+    out = Piped()
+    typed = Piped("") if answer is None else Terminal(answer)
+    options = argparse.Namespace(yes=yes, config="config.yaml", connect=None, verbose=False)
+    status = prune.run(options, Console(out, Piped(), typed, {}), parts)
+    return Said(int(status), out.getvalue())
+
+
+@pytest.mark.parametrize(("yes", "answer"), [(True, None), (False, "y\n"), (False, "yes\n")])
+def test_what_was_seen_is_confirmed(yes: bool, answer: Optional[str]) -> None:
+    parts = Parts()
+    said = call(parts, yes=yes, answer=answer)
+    assert said.status == 0
+    assert parts.asked == ["plain", "retired"]
+    assert parts.orders.confirmed == SOURCE.identity
+    for words in (
+        "- plain: will be deleted\n",
+        "default/retired-root.qcow2",
+        BLOCKED,
+        "f00df00df00d",
+    ):
+        assert words in said.out
+    assert "2 to delete (1 volumes)" in said.out
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_any_other_answer_confirms_nothing(answer: str) -> None:
+    parts = Parts()
+    said = call(parts, answer=answer)
+    assert (said.status, parts.orders.confirmed) == (1, "")
+    assert said.out.endswith("Nothing was confirmed.\n")
+
+
+def test_nothing_held_back_asks_nothing() -> None:
+    parts = Parts(orders=Orders(SourceRecord("f", "f")))
+    assert call(parts) == Said(0, "Nothing is held back.\n")
+    assert parts.uris == []
+
+
+def test_a_second_confirmation_says_so() -> None:
+    parts = Parts(orders=Orders(confirmed=SOURCE.identity or ""))
+    said = call(parts)
+    assert said.status == 0
+    assert "confirmed already" in said.out
+
+
+REFUSALS = {
+    "manifests with problems": Orders(replace(SOURCE, problems=("a.yaml:3:5: wrong",))),
+    "manifests that are not known": Orders(replace(SOURCE, identity=None)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_is_not_certain_cannot_be_confirmed(case: str) -> None:
+    parts = Parts(orders=replace(REFUSALS[case]))
+    with pytest.raises(RefusedError, match="cannot be confirmed"):
+        call(parts, yes=True)
+    assert parts.orders.confirmed == ""
+
+
+def test_what_cannot_be_shown_is_not_confirmed() -> None:
+    parts = Parts(unreachable=TransientError("libvirt is away"))
+    with pytest.raises(TransientError):
+        call(parts, yes=True)
+    assert parts.orders.confirmed == ""
+
+
+def test_without_a_terminal_yes_must_be_said() -> None:
+    parts = Parts()
+    with pytest.raises(UsageError, match="--yes"):
+        call(parts)
+    assert parts.orders.confirmed == ""
