@@ -48,7 +48,7 @@ class Prune:
             return frozenset()
         settled, self._seen = snapshot.identity == self._seen, snapshot.identity
         if not self._find_gone(views):
-            self._block("")
+            self._block(Pruning())
             return frozenset()
         pruning = decide(
             Known(
@@ -67,11 +67,12 @@ class Prune:
 
     def delete(self, name: str, record: Record) -> Result:
         """Delete a machine that is doomed; nothing happens to any other."""
-        if name not in self.doomed:
+        doomed = self.doomed.get(name)
+        if doomed is None:
             return Done()
         desired = Desired(templates=self.shared.wanted.in_force.templates)
         try:
-            action = plan_deletion(self.shared.parts.host, desired, name)
+            action = plan_deletion(self.shared.parts.host, desired, name, doomed.uuid)
         except NotFoundError:
             return self._forget(name)
         if action.action is ActionKind.FAILED:
@@ -130,7 +131,7 @@ class Prune:
         for waiting in pruning.held:
             reason = "its manifest is gone: it is to be deleted, and waits"
             self._leave(Left(waiting.name, f"{reason} for a person" if pruning.blocked else reason))
-        self._block(pruning.blocked)
+        self._block(pruning)
 
     def _leave(self, one: Left) -> None:
         record = self.shared.ledger.get(one.name)
@@ -138,12 +139,12 @@ class Prune:
             replace(record, conditions=unknown(one.reason).conditions(), last_error="", problem="")
         )
 
-    def _block(self, why: str) -> None:
-        source = self.shared.ledger.source
-        if why == source.prune_blocked:
-            return
-        self.shared.ledger.put_source(replace(source, prune_blocked=why))
-        if why:
+    def _block(self, pruning: Pruning) -> None:
+        """Keep what is held back where the verb `prune` finds it; tell why, once."""
+        former, why = self.shared.ledger.source, pruning.blocked
+        held = tuple(one.name for one in pruning.held) if why else ()
+        self.shared.ledger.put_source(replace(former, prune_blocked=why, prune_held=held))
+        if why and why != former.prune_blocked:
             self.shared.parts.journal.tell(Event(events.PRUNE_BLOCKED, why))
 
 
