@@ -30,6 +30,7 @@ MAY_IMPORT: Mapping[str, FrozenSet[str]] = {
 # Foreign library → the one file that may import it.
 IMPORTER: Mapping[str, str] = {
     "libvirt": "reconciler.adapters.libvirt.binding",
+    "watchdog": "reconciler.adapters.watch.observer",
     "yaml": "reconciler.adapters.manifests.documents",
     "jsonschema": "reconciler.adapters.manifests.schema_errors",
     "lxml": "reconciler.core.xmltree",

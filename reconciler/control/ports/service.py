@@ -61,6 +61,10 @@ class WorkTree(FileSource, Protocol):
         """Whether it does, looked up anew."""
 
 
+INOTIFY = "inotify"
+"""What `Watcher.watch` returns when the system announces changes."""
+
+
 class Watcher(Protocol):
     """Announces changes of files, as far as the system can: a hint, never the truth."""
 
