@@ -17,9 +17,7 @@ REPOSITORY = "source.git"  # in the state folder
 
 def make_source(settings: Settings, clock: Clock, environment: Mapping[str, str]) -> ManifestSource:
     """Return the source; `environment` may say where systemd's credentials are."""
-    from reconciler.adapters.manifests import (
-        load_files,
-    )
+    from reconciler.adapters.manifests import load_files  # noqa: PLC0415
     from reconciler.control.sources import ParsedFiles  # noqa: PLC0415
 
     return ParsedFiles(_make_files(settings, clock, environment), load_files)
