@@ -27,6 +27,7 @@ class Ledger:
         self._store = store
         self._journal = journal
         self._lock = threading.Lock()
+        self._source_lock = threading.Lock()
         self._records: Dict[str, Record] = dict(store.load_records())
         self._source = store.load_source()
         self._trouble = ""
@@ -63,11 +64,13 @@ class Ledger:
         if known is not None:
             self._write(lambda: self._store.forget_record(name))
 
-    def put_source(self, source: SourceRecord) -> None:
-        """Remember and write down what is in force."""
-        if source != self._source:
-            self._source = source
-            self._write(lambda: self._store.save_source(source))
+    def change_source(self, change: Callable[[SourceRecord], SourceRecord]) -> None:
+        """Change what is known of the manifests, and write it down."""
+        with self._source_lock:
+            source = change(self._source)
+            if source != self._source:
+                self._source = source
+                self._write(lambda: self._store.save_source(source))
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write; that the disk is full is told once, and stops nothing."""

@@ -23,7 +23,7 @@ from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.record import SourceRecord
-from reconciler.core.loop.settings import PruneRails
+from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY
 from reconciler.core.manifest import MachineManifest
@@ -36,16 +36,16 @@ Views = Mapping[str, Union[DomainView, Unknown]]
 class Loop:
     """One host's loop. Implements `Listener` of libvirt's news."""
 
-    def __init__(self, parts: Parts, lanes: int, rails: PruneRails) -> None:
+    def __init__(self, parts: Parts, settings: Settings) -> None:
         """Begin with nothing known: nothing is done before there are manifests."""
         ledger = Ledger(parts.store, parts.journal)
         self.shared = Shared(parts, ledger, suspended=frozenset(parts.store.suspended()))
         self.queue: WorkQueue[Key] = WorkQueue()
         attempts = self.shared.attempts
         passes = Passes(parts.host, parts.clock, attempts, parts.journal, parts.meter, parts.chance)
-        self.prune = Prune(self.shared, rails)
+        self.prune = Prune(self.shared, settings.prune, settings.resync)
         self.work = Work(self.shared, passes, self.prune, self.queue, time.monotonic())
-        self.lanes: Lanes[Key] = Lanes(self.queue, self.work, lanes)
+        self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
         self.resync_due = threading.Event()
         self._confirmed = parts.store.confirmed_prune()
 
@@ -57,13 +57,21 @@ class Loop:
 
     def trouble(self, error: ReconcilerError) -> None:
         """Remember why newer manifests are not in force; what is in force stays."""
-        refused, source = isinstance(error, RefusedError), self.shared.ledger.source
-        self.shared.ledger.put_source(
-            replace(source, refused=str(error)) if refused else replace(source, error=str(error))
+        refused, text = isinstance(error, RefusedError), str(error)
+        self.shared.ledger.change_source(
+            lambda source: replace(source, refused=text) if refused else replace(source, error=text)
         )
         kind = events.SOURCE_REFUSED if refused else events.SOURCE_FAILED
         self._tell(kind, str(error))
         self.shared.parts.meter.count(metrics.SOURCE_ERRORS)
+
+    def recovered(self) -> None:
+        """Forget what was wrong with newer manifests."""
+        self.shared.ledger.change_source(lambda source: replace(source, error="", refused=""))
+
+    def watching(self, how: str) -> None:
+        """Remember how files are watched."""
+        self.shared.ledger.change_source(lambda source: replace(source, watching=how))
 
     def domain_changed(self, name: str) -> None:
         """Look at the domain, and at whom it may have kept from being made."""
@@ -87,6 +95,7 @@ class Loop:
         self.shared.host = None
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 1, driver=driver)
         self._tell(events.CONNECTED, f"libvirt's {driver} driver is reached")
+        self._record_reach()
         self._retry(self._unready())
         self.resync_due.set()
 
@@ -95,6 +104,12 @@ class Loop:
         self.shared.unreached[driver] = reason
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
         self._tell(events.DISCONNECTED, f"libvirt's {driver} driver: {reason}")
+        self._record_reach()
+
+    def _record_reach(self) -> None:
+        unreached = self.shared.unreached
+        text = "; ".join(f"{driver}: {why}" for driver, why in sorted(unreached.items()))
+        self.shared.ledger.change_source(lambda source: replace(source, libvirt=text))
 
     def reread_orders(self) -> None:
         """Take up what a person has resumed, leave what was suspended, prune what is confirmed."""
@@ -151,16 +166,19 @@ class Loop:
         return self.shared.attempts.is_clean(manifest.name, seen)
 
     def _record_source(self, snapshot: Snapshot) -> None:
-        former, ledger = self.shared.ledger.source, self.shared.ledger
+        ledger = self.shared.ledger
+        former = ledger.source
         same = snapshot.identity == former.identity
         lines = tuple(str(one) for one in snapshot.problems)
-        ledger.put_source(
-            SourceRecord(
+        since = former.since if same else self.shared.parts.wall()
+        ledger.change_source(
+            lambda source: SourceRecord(
                 snapshot.revision,
                 snapshot.identity,
-                former.since if same else self.shared.parts.wall(),
+                since,
                 problems=lines,
-                watching=former.watching,
+                watching=source.watching,
+                libvirt=source.libvirt,
             )
         )
         for line in lines:

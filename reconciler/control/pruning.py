@@ -31,12 +31,15 @@ Views = Mapping[str, Union[DomainView, Unknown]]
 
 @dataclass
 class Prune:
-    """The end of machines. `doomed` are those that are to be deleted now, by name."""
+    """The end of machines. `doomed` are those that are to be deleted now, by name.
+
+    Manifests must have been in force for `settle` seconds before anything goes for want of one.
+    """
 
     shared: Shared
     rails: PruneRails
+    settle: float
     doomed: Dict[str, Deletion] = field(default_factory=dict)
-    _seen: str = ""
 
     def decide(self, views: Views) -> FrozenSet[str]:
         """Decide about what has no manifest, and return the names to be deleted now.
@@ -46,7 +49,6 @@ class Prune:
         snapshot = self.shared.wanted.snapshot
         if snapshot is None:
             return frozenset()
-        settled, self._seen = snapshot.identity == self._seen, snapshot.identity
         if not self._find_gone(views):
             self._block(Pruning())
             return frozenset()
@@ -55,7 +57,7 @@ class Prune:
                 self.shared.ledger.all(),
                 snapshot,
                 {name: understand(view) for name, view in views.items()},
-                settled,
+                self._is_settled(),
                 self.shared.parts.store.confirmed_prune(),
                 self.shared.suspended,
             ),
@@ -64,6 +66,10 @@ class Prune:
         self._write_down(pruning)
         self.doomed = {one.name: one for one in pruning.deletions}
         return frozenset(self.doomed)
+
+    def _is_settled(self) -> bool:
+        since = self.shared.ledger.source.since
+        return since is not None and self.shared.parts.wall() - since >= self.settle
 
     def delete(self, name: str, record: Record) -> Result:
         """Delete a machine that is doomed; nothing happens to any other."""
@@ -143,7 +149,9 @@ class Prune:
         """Keep what is held back where the verb `prune` finds it; tell why, once."""
         former, why = self.shared.ledger.source, pruning.blocked
         held = tuple(one.name for one in pruning.held) if why else ()
-        self.shared.ledger.put_source(replace(former, prune_blocked=why, prune_held=held))
+        self.shared.ledger.change_source(
+            lambda source: replace(source, prune_blocked=why, prune_held=held)
+        )
         if why and why != former.prune_blocked:
             self.shared.parts.journal.tell(Event(events.PRUNE_BLOCKED, why))
 

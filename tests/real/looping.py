@@ -19,7 +19,7 @@ from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
 from reconciler.control.parts import Parts
 from reconciler.core.loop.record import Record
-from reconciler.core.loop.settings import PruneRails
+from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
@@ -74,7 +74,6 @@ class Looping:
     clock: StoppableClock = field(default_factory=StoppableClock)
     writes: List[str] = field(default_factory=list)
     hold: Callable[[str], None] = lambda _name: None
-    rails: PruneRails = field(default_factory=PruneRails)
     loop: Any = None
     count: int = 0
 
@@ -101,8 +100,7 @@ class Looping:
                 time.time,
                 random.random,
             ),
-            lanes=4,
-            rails=self.rails,
+            Settings(resync=0),
         )
         threading.Thread(target=self.loop.lanes.run, daemon=True).start()
         news.start(self.loop)

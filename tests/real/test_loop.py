@@ -291,9 +291,11 @@ def test_a_machine_goes_once_its_manifest_is_gone_for_a_whole_resync(looping: Lo
     for name in names:
         looping.wait_ready(name)
     resync(looping)
+    looping.loop.prune.settle = 3600
     looping.publish(*doomed(*names[:-1]))
-    resync(looping)
+    resync(looping, 3)
     assert "vm5" in stored(looping), "it was only away for a moment, for all we know"
+    looping.loop.prune.settle = 0
     resync(looping)
     assert sorted(stored(looping)) == names[:-1]
     assert looping.journal.lines("pruned") == ["vm5: deleted, as its manifest is gone"]

@@ -60,7 +60,7 @@ class SourceRecord:
     `refused` is why a newer revision is not in force, `problems` are `file:line` lines of manifests
     that are left out, `prune_blocked` why nothing is pruned although manifests are gone,
     `prune_held` the machines that would be, `watching` how files are watched (`inotify`, or
-    `polling: why`).
+    `polling: why`). `libvirt` is what keeps a driver from being reached, empty if all are.
     """
 
     revision: Optional[str] = None
@@ -72,6 +72,7 @@ class SourceRecord:
     prune_blocked: str = ""
     watching: str = ""
     prune_held: Tuple[str, ...] = ()
+    libvirt: str = ""
 
 
 @dataclass(frozen=True)
