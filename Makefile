@@ -27,6 +27,7 @@ golden: install  ## write golden files anew; then read `git diff`
 docs: install  ## write the pages that are made from schemas and code
 	$(PYTHON) scripts/make_manifest_docs.py
 	$(PYTHON) scripts/make_effects_docs.py
+	$(PYTHON) scripts/make_journal_docs.py
 
 bench: install  ## measure beside the floor and beside other tools
 	$(PYTHON) -m bench

@@ -16,6 +16,8 @@ PAGES = {
     "docs/manifest.md": ("make_manifest_docs", "render('manifest')"),
     "docs/configuration.md": ("make_manifest_docs", "render('configuration')"),
     "docs/effects.md": ("make_effects_docs", "render()"),
+    "docs/journal.md": ("make_journal_docs", "render()"),
+    "packaging/virt-reconciler.catalog": ("make_journal_docs", "render_catalog()"),
 }
 
 
