@@ -130,7 +130,7 @@ def test_a_terminal_gets_the_time_too() -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
         open_journal(terminal, {}).tell(CHANGED)
-        line = os.read(ours, 1000).decode()
+    line = os.read(ours, 1000).decode()
     os.close(ours)
     assert re.fullmatch(r"\d\d:\d\d:\d\d notice: web01: cpus.count: 2 -> 4\r\n", line)
 
