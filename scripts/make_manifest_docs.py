@@ -7,8 +7,9 @@ Needs nothing but Python. A test holds the pages against the schemas.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping
+from typing import Any, Iterator, List, Mapping, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "schemas" / "v1"
@@ -82,6 +83,15 @@ TYPES = {
 }
 
 
+@dataclass(frozen=True)
+class Field:
+    """A field of a schema, where it stands, and what is to be said of its value."""
+
+    path: str
+    node: Mapping[str, Any]
+    facts: Tuple[str, ...]
+
+
 def main() -> None:
     """Write the pages."""
     for name in PAGES:
@@ -93,33 +103,50 @@ def render(name: str) -> str:
     introduction, kinds = PAGES[name]
     parts = [introduction]
     for kind in kinds:
-        schema = json.loads((SCHEMAS / f"{kind}.json").read_text(encoding="utf-8"))
+        schema = read_schema(kind)
         parts.append(f"## {kind}\n\n{schema['description']}\n")
-        parts.extend(_render_fields(schema, schema, ""))
+        parts.extend(map(_render_field, find_fields(schema)))
     return "\n".join(parts)
 
 
-def _render_fields(node: Mapping[str, Any], root: Mapping[str, Any], path: str) -> Iterator[str]:
+def read_schema(kind: str) -> Mapping[str, Any]:
+    """Return the schema of a kind."""
+    schema: Mapping[str, Any] = json.loads((SCHEMAS / f"{kind}.json").read_text(encoding="utf-8"))
+    return schema
+
+
+def find_fields(schema: Mapping[str, Any]) -> Iterator[Field]:
+    """Yield every field, those of a mapping after it."""
+    return _find_fields(schema, schema, "")
+
+
+def _find_fields(node: Mapping[str, Any], root: Mapping[str, Any], path: str) -> Iterator[Field]:
     required = node.get("required", ())
     for name, field in node.get("properties", {}).items():
         where = f"{path}.{name}" if path else name
         forms = list(_forms(field, root))
-        yield _render_field(where, field, forms, is_required=name in required)
+        yield Field(where, field, tuple(_facts(field, forms, is_required=name in required)))
         for form in forms:
             inner = "[]" if form.get("type") == "array" else ""
             below = _resolve(form.get("items", {}), root) if inner else form
-            yield from _render_fields(below, root, f"{where}{inner}")
+            yield from _find_fields(below, root, f"{where}{inner}")
 
 
-def _render_field(
-    path: str, field: Mapping[str, Any], forms: List[Mapping[str, Any]], *, is_required: bool
-) -> str:
-    facts = [" or ".join(dict.fromkeys(_type(one) for one in forms))]
-    facts += ["required"] if is_required else []
-    facts += [f"`{json.dumps(field['default'])}` if left out"] if "default" in field else []
-    lines = [f"### {path}\n", f"*{', '.join(facts)}*\n", f"{field['description']}\n"]
-    if "examples" in field:
-        examples = ", ".join(f"`{_example(one)}`" for one in field["examples"])
+def _facts(
+    field: Mapping[str, Any], forms: List[Mapping[str, Any]], *, is_required: bool
+) -> Iterator[str]:
+    yield " or ".join(dict.fromkeys(_type(one) for one in forms))
+    if is_required:
+        yield "required"
+    if "default" in field:
+        yield f"`{json.dumps(field['default'])}` if left out"
+
+
+def _render_field(field: Field) -> str:
+    node = field.node
+    lines = [f"### {field.path}\n", f"*{', '.join(field.facts)}*\n", f"{node['description']}\n"]
+    if "examples" in node:
+        examples = ", ".join(f"`{_example(one)}`" for one in node["examples"])
         lines.append(f"Examples: {examples}\n")
     return "\n".join(lines)
 

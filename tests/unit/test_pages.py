@@ -18,6 +18,9 @@ PAGES = {
     "docs/effects.md": ("make_effects_docs", "render()"),
     "docs/journal.md": ("make_journal_docs", "render()"),
     "packaging/virt-reconciler.catalog": ("make_journal_docs", "render_catalog()"),
+    "packaging/completion/virt-reconciler.bash": ("make_completion", "render()"),
+    "packaging/man/virt-reconciler.1": ("make_man", "render('virt-reconciler.1')"),
+    "packaging/man/virt-reconciler-config.5": ("make_man", "render('virt-reconciler-config.5')"),
 }
 
 

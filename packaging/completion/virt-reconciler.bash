@@ -1,0 +1,112 @@
+# bash completion for virt-reconciler(1)
+# Written by scripts/make_completion.py from the command line's grammar; do not edit.
+
+# Set what is wanted after an option, or nothing where it takes no value: VERB OPTION
+_virt_reconciler_value() {
+    case "$1:$2" in
+        *:-c | *:--connect) wants='nothing' many='' ;;
+        *:--config) wants='files' many='' ;;
+        'plan':--format | 'status':--format) wants='words text json' many='' ;;
+        'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
+        'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
+        *) wants='' many='' ;;
+    esac
+}
+
+# Set what may follow a verb: VERB
+_virt_reconciler_verb() {
+    case "$1" in
+        '')
+            options='-h --help --version -c --connect --config -v --verbose'
+            rest='' verbs='validate plan apply run prune status export adopt schema' value='' many=''
+            ;;
+        'validate')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='files' verbs='' value='' many=''
+            ;;
+        'plan')
+            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --detailed-exitcode'
+            rest='files' verbs='' value='' many=''
+            ;;
+        'apply')
+            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only -y --yes'
+            rest='files' verbs='' value='' many=''
+            ;;
+        'run')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='' verbs='' value='' many=''
+            ;;
+        'prune')
+            options='-h --help -c --connect --config -v --verbose -y --yes'
+            rest='' verbs='' value='' many=''
+            ;;
+        'status')
+            options='-h --help -c --connect --config -v --verbose --format'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'export')
+            options='-h --help -c --connect --config -v --verbose --all'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'adopt')
+            options='-h --help -c --connect --config -v --verbose -f --manifests'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'schema')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='words Template VirtualMachine Configuration' verbs='' value='' many=''
+            ;;
+    esac
+}
+
+# Print the host's domains, of the connection on the command line.
+_virt_reconciler_names() {
+    local uri=()
+    [[ $COMP_LINE =~ [[:space:]](-c|--connect)[[:space:]=]+([^[:space:]]+) ]] &&
+        uri=(-c "${BASH_REMATCH[2]}")
+    virsh -q -r "${uri[@]}" list --all --name 2>/dev/null </dev/null
+}
+
+_virt_reconciler() {
+    local cur=${COMP_WORDS[COMP_CWORD]} verb='' verbs='' options='' rest=''
+    local wants='' many='' value='' index word
+    COMPREPLY=()
+    [[ $cur == '=' ]] && cur=''  # bash splits --format=json at the sign
+    _virt_reconciler_verb ''
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        word=${COMP_WORDS[index]}
+        if [[ $word == '=' ]]; then
+            continue
+        elif [[ $word == -* ]]; then
+            _virt_reconciler_value "$verb" "$word"
+            value=$wants
+        elif [[ -n $value && -z $many ]]; then
+            value=''
+        elif [[ -z $value && " $verbs " == *" $word "* ]]; then
+            verb=${verb:+$verb }$word
+            _virt_reconciler_verb "$verb"
+        fi
+    done
+    if [[ -n $value && $cur != -* ]]; then
+        wants=$value
+    elif [[ $cur == -* ]]; then
+        wants="words $options"
+    else
+        wants=${verbs:+words $verbs}
+        wants=${wants:-$rest}
+    fi
+    case $wants in
+        words*) mapfile -t COMPREPLY < <(compgen -W "${wants#words}" -- "$cur") ;;
+        files)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            ;;
+        names)
+            while IFS= read -r word; do
+                [[ -n $word && $word == "$cur"* ]] && COMPREPLY+=("$(printf %q "$word")")
+            done < <(_virt_reconciler_names)
+            ;;
+    esac
+}
+
+complete -F _virt_reconciler virt-reconciler
