@@ -107,7 +107,7 @@ class Daemon:
 
     def _wait(self) -> int:
         """Give signs of life until the end."""
-        interval = self.supervisor.watchdog_interval or TICK
+        interval = min(self.supervisor.watchdog_interval or TICK, TICK)
         self.loop.probe()
         while not self._stopping:
             self._woken.wait(interval)

@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_validate, _plan, _apply, _status, _export, _adopt, _schema):
+    for add in (_validate, _plan, _apply, _run, _prune, _status, _export, _adopt, _schema):
         add(verbs)
     return parser
 
@@ -118,6 +118,25 @@ def _apply(verbs: Any) -> None:
     parser = _verb(verbs, "apply", "bring the host to what the manifests say")
     _add_paths(parser)
     _add_adopt(parser)
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _run(verbs: Any) -> None:
+    _verb(
+        verbs,
+        "run",
+        "keep this host as its manifests say, until stopped",
+        "The daemon, for a service manager; its configuration says where the manifests are.",
+    )
+
+
+def _prune(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "prune",
+        "see and confirm what the daemon does not delete unasked",
+        "Deletes nothing itself: the daemon does, once it is confirmed.",
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 

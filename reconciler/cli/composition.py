@@ -6,10 +6,21 @@ On the start-up path, so every adapter is imported by the method that needs it.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    TextIO,
+    Tuple,
+    Union,
+)
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Clock, Host, Reporter
+    from reconciler.control.ports.service import PruneOrders
     from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
@@ -45,6 +56,21 @@ class Parts(Protocol):
 
     def read_settings(self, path: str) -> Settings:
         """Read the daemon's configuration. Raises UsageError if the file is not there."""
+
+    def serve(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings],
+        errors: TextIO,
+        environ: Mapping[str, str],
+    ) -> int:
+        """Run the daemon until it is told to stop; return its exit status."""
+
+    def prune_orders(self, state: str) -> PruneOrders:
+        """Reach the daemon's memory in that folder."""
+
+    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
+        """Plan the end of machines, as the daemon would."""
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Return the Git commit that the manifests are at, None outside of Git."""
@@ -101,6 +127,31 @@ class Product:
         from reconciler.adapters.manifests.configuration import read_settings  # noqa: PLC0415
 
         return read_settings(path)
+
+    def serve(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings],
+        errors: TextIO,
+        environ: Mapping[str, str],
+    ) -> int:
+        """Run the daemon with the real parts."""
+        from reconciler.cli.serving import Process, serve  # noqa: PLC0415
+
+        return serve(settings, reread, Process(errors, environ))
+
+    def prune_orders(self, state: str) -> PruneOrders:
+        """Look into the state folder."""
+        from reconciler.adapters.state import FolderStore  # noqa: PLC0415
+
+        return FolderStore(state)
+
+    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
+        """Observe, and plan the end of machines."""
+        from reconciler.control.deleting import plan_deletions  # noqa: PLC0415
+        from reconciler.core.manifest import Desired  # noqa: PLC0415
+
+        return plan_deletions(host, Desired(), names)
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Ask git."""

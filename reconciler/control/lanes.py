@@ -42,7 +42,8 @@ class Lanes(Generic[K]):
     def longest(self) -> float:
         """Return for how many seconds the oldest piece of work has been going on; 0 for none."""
         with self._changed:
-            return time.monotonic() - min(self._begun.values(), default=time.monotonic())
+            now = time.monotonic()
+            return now - min(self._begun.values(), default=now)
 
     def _carry(self, key: K, waited: float) -> None:
         try:

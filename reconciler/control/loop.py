@@ -52,6 +52,7 @@ class Loop:
     def publish(self, snapshot: Snapshot) -> None:
         """Take new manifests, and look at what they change."""
         changed = self.shared.wanted.replace(snapshot)
+        self.shared.parts.meter.set(metrics.SOURCE_CHANGED, self.shared.parts.wall())
         self._record_source(snapshot)
         self.look_at(changed)
 
@@ -94,6 +95,7 @@ class Loop:
         self.shared.unreached.pop(driver, None)
         self.shared.host = None
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 1, driver=driver)
+        self.shared.parts.meter.count(metrics.RECONNECTS, driver=driver)
         self._tell(events.CONNECTED, f"libvirt's {driver} driver is reached")
         self._record_reach()
         self._retry(self._unready())

@@ -50,9 +50,11 @@ class Work:
         except Exception as error:  # noqa: BLE001 - the worker's boundary: one object, not the loop
             result = self._report(key, error)
         meter.count(metrics.PASSES, result=type(result).__name__.lower())
-        meter.observe(metrics.PASS_SECONDS, time.monotonic() - begun)
+        meter.observe(metrics.DURATION, time.monotonic() - begun)
         if isinstance(result, Again):
             self.queue.add_after(key, result.after)
+        elif isinstance(result, Done):
+            meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
 
     def _pass(self, name: str) -> Result:
         shared = self.shared

@@ -6,16 +6,12 @@ Deletes nothing: the daemon does, and weighs everything but the limits once more
 from __future__ import annotations
 
 import argparse
-from typing import Protocol, Sequence
 
 from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.settings import settings_of
-from reconciler.control.ports import Host
-from reconciler.control.ports.service import PruneOrders
 from reconciler.core.loop.record import SourceRecord
-from reconciler.core.plan import Plan
 from reconciler.core.render.text import render_text
 from reconciler.core.render.values import escape
 from reconciler.errors import RefusedError, UsageError
@@ -24,21 +20,11 @@ QUESTION = "Delete these machines? [y/N] "
 SHOWN = 12  # characters of a commit or digest
 
 
-class PruneParts(Parts, Protocol):
-    """What this verb needs besides what all verbs have."""
-
-    def prune_orders(self, state: str) -> PruneOrders:
-        """Reach the daemon's memory in that folder."""
-
-    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
-        """Plan the end of machines, as the daemon would."""
-
-
-def run(options: argparse.Namespace, console: Console, parts: PruneParts) -> int:
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Show what is held back, ask unless `--yes`, and write the confirmation."""
     settings = settings_of(options, parts)
     orders = parts.prune_orders(settings.state)
-    source = orders.load_source()
+    source = orders.read_source()
     if not source.prune_blocked:
         console.line("Nothing is held back.")
         return Exit.DONE

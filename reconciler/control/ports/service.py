@@ -97,6 +97,9 @@ class Meter(Protocol):
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
 
+    def replace(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge of which only one combination of labels is true at a time."""
+
     def observe(self, name: str, seconds: float, **labels: str) -> None:
         """Add one duration to a histogram."""
 
@@ -129,7 +132,7 @@ class Store(Protocol):
 class PruneOrders(Protocol):
     """The daemon's memory as the verb `prune` needs it, which may run as another user."""
 
-    def load_source(self) -> SourceRecord:
+    def read_source(self) -> SourceRecord:
         """Return what is in force. Raises TransientError if there is nothing that can be read."""
 
     def confirmed_prune(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union, cast
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports.service import PruneOrders
 from reconciler.core.loop.settings import Settings
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.model import Machine
@@ -99,6 +100,7 @@ class FakeParts:
     options: List[PlanOptions] = field(default_factory=list)
     executed: List[Plan] = field(default_factory=list)
     configs: List[str] = field(default_factory=list)
+    served: List[Settings] = field(default_factory=list)
 
     def load(self, paths: Sequence[str]) -> FakeLoaded:
         """Return the manifests set."""
@@ -114,6 +116,25 @@ class FakeParts:
         """Return the settings set."""
         self.configs.append(path)
         return self.settings
+
+    def serve(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings],
+        errors: TextIO,
+        environ: Mapping[str, str],
+    ) -> int:
+        """Run nothing; the settings are those of the configuration at once and when read anew."""
+        self.served = [settings, reread()]
+        return 0
+
+    def prune_orders(self, state: str) -> PruneOrders:
+        """Have none; the tests of that verb bring their own."""
+        raise NotImplementedError
+
+    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
+        """Plan nothing; the tests of that verb bring their own."""
+        raise NotImplementedError
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Be at a commit."""

@@ -32,7 +32,7 @@ class Orders:
     source: SourceRecord = SOURCE
     confirmed: str = ""
 
-    def load_source(self) -> SourceRecord:
+    def read_source(self) -> SourceRecord:
         return self.source
 
     def confirmed_prune(self) -> str:

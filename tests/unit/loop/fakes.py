@@ -78,6 +78,11 @@ class CountingMeter:
     def set(self, name: str, value: float, **labels: str) -> None:
         self.values[name, tuple(sorted(labels.items()))] = value
 
+    def replace(self, name: str, value: float, **labels: str) -> None:
+        for key in [one for one in self.values if one[0] == name]:
+            del self.values[key]
+        self.set(name, value, **labels)
+
     def observe(self, name: str, seconds: float, **labels: str) -> None:
         self.count(name, 1, **labels)
 

@@ -1,0 +1,7 @@
+"""The daemon's memory on disk. Nothing in it is needed to know what to do."""
+
+from __future__ import annotations
+
+from reconciler.adapters.state.folder import FolderStore
+
+__all__ = ["FolderStore"]

@@ -1,0 +1,155 @@
+"""The daemon's memory in a folder: one small file for each object. Implements `Store`.
+
+Everything may be read by people and deleted at will: it is rebuilt from the manifests and from
+libvirt, save for what a person has ordered (suspensions, a confirmed prune).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from typing import Callable, Dict, List, Mapping, Optional, TypeVar
+
+from reconciler.adapters.state import files, lock
+from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
+from reconciler.errors import ReconcilerError, TransientError
+
+T = TypeVar("T")
+
+
+class FolderStore:
+    """A store below `folder`; made there when first written to."""
+
+    def __init__(self, folder: str) -> None:
+        """Touch nothing yet."""
+        self._folder = folder
+        self._objects = os.path.join(folder, "objects")
+        self._suspended = os.path.join(folder, "suspended")
+        self._source = os.path.join(folder, "source.json")
+        self._prune = os.path.join(folder, "prune.json")
+        self._lock = os.path.join(folder, "lock")
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the only daemon on this state. Raises RefusedError if there is another."""
+        self._make(self._folder)
+        return lock.hold(self._lock)
+
+    def find_daemon(self) -> Optional[int]:
+        """Return the process of the daemon that runs on this state, None if there is none."""
+        return lock.find_holder(self._lock)
+
+    def load_records(self) -> Mapping[str, Record]:
+        """Return the records by name, without those that cannot be read."""
+        return self._load(self._objects, to_record)
+
+    def load_source(self) -> SourceRecord:
+        """Return what was in force; nothing is known if it cannot be read."""
+        try:
+            data = files.read_json(self._source)
+            return SourceRecord() if data is None else to_source(data)
+        except (ReconcilerError, ValueError):
+            return SourceRecord()
+
+    def read_source(self) -> SourceRecord:
+        """Return what is in force. Raises TransientError if that cannot be read."""
+        data = files.read_json(self._source)
+        if data is None:
+            raise TransientError(f"{self._source}: is not there; has the daemon run here yet?")
+        return to_source(data)
+
+    def find_broken(self) -> List[str]:
+        """Return a line for each file that cannot be used."""
+        broken: List[str] = []
+        for folder in (self._objects, self._suspended):
+            for path in files.list_names(folder).values():
+                try:
+                    files.read_json(path)
+                except ReconcilerError as error:
+                    broken.append(str(error))
+        return broken
+
+    def save_record(self, record: Record) -> None:
+        """Write one record."""
+        self._write(self._objects, record.name, to_data(record))
+
+    def forget_record(self, name: str) -> None:
+        """Remove one record, if it is there."""
+        self._remove(os.path.join(self._objects, files.file_name(name)))
+
+    def save_source(self, record: SourceRecord) -> None:
+        """Write what is in force; a prune that was confirmed for something else is used up."""
+        self._make(self._folder)
+        _guard(self._source, lambda: files.write_json(self._source, to_data(record)))
+        if self.confirmed_prune() not in ("", record.identity):
+            self._remove(self._prune)
+
+    def suspended(self) -> Mapping[str, Suspension]:
+        """Return what a person told to leave alone; a file that makes no sense still means it."""
+        found = self._load(self._suspended, to_suspension)
+        names = files.list_names(self._suspended)
+        return {name: found.get(name, Suspension(name, 0.0)) for name in names}
+
+    def suspend(self, suspension: Suspension) -> None:
+        """Have an object left alone. Raises TransientError."""
+        self._write(self._suspended, suspension.name, to_data(suspension), durable=True)
+
+    def resume(self, name: str) -> bool:
+        """Have an object taken up again; return whether it was suspended."""
+        path = os.path.join(self._suspended, files.file_name(name))
+        there = os.path.exists(path)
+        self._remove(path)
+        return there
+
+    def confirmed_prune(self) -> str:
+        """Return the identity of the manifests whose deletions a person has confirmed, or ''."""
+        try:
+            data = files.read_json(self._prune) or {}
+        except ReconcilerError:
+            return ""  # what cannot be read confirms nothing
+        return str(data.get("identity", ""))
+
+    def confirm_prune(self, identity: str) -> None:
+        """Confirm the deletions of exactly these manifests. Raises TransientError."""
+        self._make(self._folder)
+        data = {"identity": identity}
+        _guard(self._prune, lambda: files.write_json(self._prune, data, durable=True))
+
+    def _load(self, folder: str, build: Callable[[Mapping[str, object]], T]) -> Dict[str, T]:
+        found: Dict[str, T] = {}
+        for name, path in files.list_names(folder).items():
+            try:
+                data = files.read_json(path)
+                if data is not None and data.get("name") == name:
+                    found[name] = build(data)
+            except (ReconcilerError, ValueError):
+                continue  # `find_broken` tells of it; it counts as not there
+        return found
+
+    def _write(
+        self, folder: str, name: str, data: Mapping[str, object], *, durable: bool = False
+    ) -> None:
+        self._make(folder)
+        path = os.path.join(folder, files.file_name(name))
+        _guard(path, lambda: files.write_json(path, data, durable=durable))
+
+    def _remove(self, path: str) -> None:
+        def remove() -> None:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                return
+
+        _guard(path, remove)
+
+    def _make(self, folder: str) -> None:
+        _guard(folder, lambda: os.makedirs(folder, files.FOLDER_MODE, exist_ok=True))
+
+
+def _guard(path: str, do: Callable[[], None]) -> None:
+    try:
+        do()
+    except OSError as error:
+        raise TransientError(
+            f"{path}: cannot be written: {error.strerror}; may this user write there?"
+        ) from error

@@ -1,0 +1,121 @@
+"""Put the daemon together: which adapter stands behind which port, and which settings go where."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import time
+from dataclasses import dataclass
+from typing import Callable, Mapping, TextIO
+
+from reconciler.adapters.git.remote import RemoteSource
+from reconciler.adapters.git.work_tree import WorkTreeSource
+from reconciler.adapters.libvirt import attend
+from reconciler.adapters.manifests.folder import FolderSource
+from reconciler.adapters.manifests.loading import load_files
+from reconciler.adapters.metrics import Exposition
+from reconciler.adapters.state import FolderStore
+from reconciler.adapters.systemd import SystemdSupervisor, open_journal
+from reconciler.adapters.watch import FileWatcher
+from reconciler.control.following import Follower, Listener
+from reconciler.control.loop import Loop
+from reconciler.control.measuring import measure
+from reconciler.control.metering import Registry
+from reconciler.control.pace import Pace
+from reconciler.control.parts import Parts
+from reconciler.control.ports.service import FileSource, Journal
+from reconciler.control.sources import LocalFiles, ParsedFiles
+from reconciler.core.loop.settings import Settings
+from reconciler.daemon import Daemon, StoppableClock
+from reconciler.errors import UsageError
+
+REPOSITORY = "repository.git"
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the daemon has of its process."""
+
+    errors: TextIO
+    environ: Mapping[str, str]
+
+
+def serve(settings: Settings, reread: Callable[[], Settings], process: Process) -> int:
+    """Run the daemon until it is told to stop; return its exit status.
+
+    `reread` returns the settings anew, or raises. Raises RefusedError when another daemon runs on
+    the same state.
+    """
+    gc.enable()  # a command does without, but this goes on for months
+    store = FolderStore(settings.state)
+    with store.lock():
+        return _serve(settings, reread, process, store)
+
+
+def _serve(
+    settings: Settings, reread: Callable[[], Settings], process: Process, store: FolderStore
+) -> int:
+    journal = open_journal(process.errors, process.environ)
+    host, news = attend(settings.connect)
+    meter, clock = Registry(), StoppableClock()
+    parts = Parts(host, news, store, journal, meter, clock, time.time, random.random)
+    loop = Loop(parts, settings)
+    exposition = Exposition(settings.metrics, meter.render)
+
+    def follow(now: Settings) -> Follower:
+        return _make_follower(now, loop, journal, meter, process)
+
+    def reload() -> Follower:
+        again = reread()
+        _refuse_other(settings, again)
+        return follow(again)
+
+    def look() -> None:
+        measure(loop, meter)
+        exposition.write()
+
+    exposition.start()
+    daemon = Daemon(
+        loop,
+        follow(settings),
+        SystemdSupervisor(process.environ),
+        journal,
+        clock,
+        random.random,
+        settings.resync,
+        reload,
+        look,
+    )
+    return daemon.run()
+
+
+def _make_follower(
+    settings: Settings, loop: Loop, journal: Journal, meter: Registry, process: Process
+) -> Follower:
+    interval = settings.git.interval if settings.git else settings.rescan
+    return Follower(
+        ParsedFiles(_make_files(settings, process), load_files),
+        FileWatcher(),
+        Listener(loop.publish, loop.trouble, loop.recovered, loop.watching),
+        journal,
+        meter,
+        Pace(interval),
+    )
+
+
+def _make_files(settings: Settings, process: Process) -> FileSource:
+    if settings.git is not None:
+        folder = os.path.join(settings.state, REPOSITORY)
+        credentials = process.environ.get("CREDENTIALS_DIRECTORY")
+        return RemoteSource(settings.git, folder, credentials)
+    if settings.directory is None:
+        raise UsageError("the settings name no source of manifests")
+    path = settings.directory.path
+    return LocalFiles(WorkTreeSource(path), FolderSource(path, StoppableClock()))
+
+
+def _refuse_other(running: Settings, again: Settings) -> None:
+    """Refuse on a reload what only a restart can change."""
+    if (running.connect, running.state) != (again.connect, again.state):
+        raise UsageError("`connect` and `state` take hold at a restart only")
