@@ -37,7 +37,8 @@ class FileWatcher:
 
     def is_armed(self) -> bool:
         """Whether what is watched is still what stands there; never while polling."""
-        if self._observation is None or not self._observation.is_alive():
+        observation = self._observation
+        if observation is None or not observation.is_alive():
             return False
         return survey(self._places) == self._survey
 

@@ -1,0 +1,1 @@
+"""How manifests reach the daemon: folders, Git, watching."""
