@@ -45,10 +45,10 @@ class RemoteSource:
     def read(self) -> FileSet:
         """Fetch, and read the commit that the ref is at now, if it may be taken."""
         self._prepare()
-        self._fetch()
+        words = self._fetch()
         commit = self._find(FETCHED)
         if commit is None:
-            raise TransientError(f"{self._name}: {self._settings.ref} is not a commit")
+            raise TransientError(f"{self._name}: {self._settings.ref} gives no commit: {words}")
         return self._take(commit)
 
     def recall(self) -> Optional[FileSet]:
@@ -124,8 +124,10 @@ class RemoteSource:
                     if name.endswith(".lock"):
                         os.unlink(os.path.join(place, name))
 
-    def _fetch(self) -> None:
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+    def _fetch(self) -> str:
+        """Fetch into `FETCHED`, and return what git says: it can succeed and do nothing."""
+        self._repository.ask("update-ref", "-d", FETCHED)
+        options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         refspec = f"+{self._settings.ref}:{FETCHED}"
         arguments = (*_SLOW, "fetch", *options, "--", self._settings.url, refspec)
         try:
@@ -134,3 +136,4 @@ class RemoteSource:
             raise TransientError(f"{self._name} cannot be fetched: {error}") from error
         if answer.status != 0:
             raise TransientError(f"{self._name} cannot be fetched: {hide_password(answer.words)}")
+        return hide_password(answer.words)
