@@ -75,6 +75,7 @@ class Ears:
         self.counts: Counter[str] = Counter()
         self.snapshots: List[Snapshot] = []
         self.lock = threading.Lock()
+        self.on_publish: Callable[[], None] = lambda: None
 
     def listener(self) -> Listener:
         return Listener(
@@ -88,6 +89,7 @@ class Ears:
         with self.lock:
             self.snapshots.append(one)
         self.hear(one.identity)
+        self.on_publish()
 
     def hear(self, text: str) -> None:
         with self.lock:

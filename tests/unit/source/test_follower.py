@@ -97,6 +97,17 @@ def test_a_hint_that_comes_while_the_timer_looks_is_not_late() -> None:
     assert not stage.ears.counts
 
 
+def test_a_hint_that_comes_a_little_after_the_timer_has_looked_is_not_missed() -> None:
+    stage = Stage(Script("a"))
+    stage.follower.look(Cause.HINT)
+    stage.pace.begin()
+    stage.time.now += 100
+    stage.source.says = "b"
+    stage.ears.on_publish = lambda: stage.watcher.hint()
+    stage.follower.look(Cause.TIMER)
+    assert (stage.ears.published(), stage.ears.counts) == (["a", "b"], {})
+
+
 def test_nothing_is_missed_where_nothing_is_watched() -> None:
     stage = Stage(Script("a"), Deaf("polling: no inotify here"))
     stage.follower.look(Cause.HINT)
