@@ -80,6 +80,7 @@ class Daemon:
     measure: Callable[[], None]
     _threads: List[threading.Thread] = field(default_factory=list)
     _woken: threading.Event = field(default_factory=threading.Event)
+    _shown: int = -1
     _stopping: bool = False
     _reloading: bool = False
     _follower_thread: Optional[threading.Thread] = None
@@ -117,15 +118,17 @@ class Daemon:
             if not all(one.is_alive() for one in [*self._threads, self._follower_thread] if one):
                 self._tell(events.FAILED, "a thread of the loop has ended; stopping")
                 return 1
-            self.supervisor.status(self._summarise())
+            self._show_status()
             if time.monotonic() - self.loop.work.probed < PATIENCE * interval:
                 self.supervisor.alive()
                 self.loop.probe()
         return 0
 
-    def _summarise(self) -> str:
+    def _show_status(self) -> None:
         ledger = self.loop.shared.ledger
-        return summarise(ledger.all(), ledger.source)
+        if ledger.version != self._shown:
+            self._shown = ledger.version
+            self.supervisor.status(summarise(ledger.all(), ledger.source))
 
     def _reload(self) -> None:
         """Read the settings anew; wrong ones change nothing. Everything is tried once more."""

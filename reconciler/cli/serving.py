@@ -20,7 +20,7 @@ from reconciler.adapters.systemd import SystemdSupervisor, open_journal
 from reconciler.adapters.watch import FileWatcher
 from reconciler.control.following import Follower, Listener
 from reconciler.control.loop import Loop
-from reconciler.control.measuring import measure
+from reconciler.control.measuring import Measuring
 from reconciler.control.metering import Registry
 from reconciler.control.pace import Pace
 from reconciler.control.parts import Parts
@@ -61,6 +61,7 @@ def _serve(
     meter, clock = Registry(), StoppableClock()
     parts = Parts(host, news, store, journal, meter, clock, time.time, random.random)
     loop = Loop(parts, settings)
+    measuring = Measuring(loop, meter)
     exposition = Exposition(settings.metrics, meter.render)
 
     def follow(now: Settings) -> Follower:
@@ -72,7 +73,7 @@ def _serve(
         return follow(again)
 
     def look() -> None:
-        measure(loop, meter)
+        measuring.measure()
         exposition.write()
 
     exposition.start()

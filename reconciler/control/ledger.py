@@ -29,6 +29,8 @@ class Ledger:
         self._lock = threading.Lock()
         self._source_lock = threading.Lock()
         self._records: Dict[str, Record] = dict(store.load_records())
+        # Grows with each change, so that who sums up need not do so for nothing.
+        self.version = 0
         self._source = store.load_source()
         self._trouble = ""
 
@@ -52,6 +54,7 @@ class Ledger:
         with self._lock:
             former = self._records.get(record.name) or Record(record.name)
             self._records[record.name] = record
+            self.version += record != former
         if record != former:
             self._write(lambda: self._store.save_record(record))
             for condition in record.conditions:
@@ -61,6 +64,7 @@ class Ledger:
         """Remember nothing more of an object."""
         with self._lock:
             known = self._records.pop(name, None)
+            self.version += known is not None
         if known is not None:
             self._write(lambda: self._store.forget_record(name))
 
@@ -70,6 +74,7 @@ class Ledger:
             source = change(self._source)
             if source != self._source:
                 self._source = source
+                self.version += 1
                 self._write(lambda: self._store.save_source(source))
 
     def _write(self, write: Callable[[], None]) -> None:
@@ -88,6 +93,8 @@ class Ledger:
             return
         if not former.holds and not now.holds and now.type != READY:
             return
+        if former.holds is None and not former.reason and now.holds:
+            return  # seen for the first time, and all is well
         text = f"{now.type} is {now.word}" + (f": {now.reason}" if now.reason else "")
         self._journal.tell(
             Event(events.CONDITION, text, object=record.name, revision=record.revision)
