@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, List, Optional, Sequence, Set, Tuple
 
 from reconciler.core.files import MOST_BYTES, TOO_LARGE, is_hidden, is_manifest, show_name
 from reconciler.errors import Problem
@@ -71,8 +71,6 @@ def read_files(paths: Sequence[str], read: Read = read_bounded) -> Reading:
 
 def _visit(given: str, name: str, reading: Reading) -> None:
     try:
-        if os.path.islink(name):
-            reading.links.append(name)
         found = os.stat(name)
         if _is_new(given, found, reading):
             _read(given, name, found, reading)
@@ -94,7 +92,9 @@ def _is_new(given: str, found: os.stat_result, reading: Reading) -> bool:
 def _read(given: str, name: str, found: os.stat_result, reading: Reading) -> None:
     if stat.S_ISDIR(found.st_mode):
         for entry in _manifest_entries(name):
-            _visit(given, entry, reading)
+            if entry.is_symlink():
+                reading.links.append(entry.path)
+            _visit(given, entry.path, reading)
     elif given != name and not stat.S_ISREG(found.st_mode):
         reading.refuse(given, name, "cannot be read: it is not a regular file")
     else:
@@ -105,9 +105,15 @@ def _read(given: str, name: str, found: os.stat_result, reading: Reading) -> Non
             reading.files.append(SourceFile(given, show_name(name), content))
 
 
-def _manifest_entries(folder: str) -> Iterator[str]:
-    """Yield folders and manifest files; hidden ones are editors' and Git's."""
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        if is_manifest(name) or (not is_hidden(name) and os.path.isdir(path)):
-            yield path
+def _manifest_entries(folder: str) -> List[os.DirEntry[str]]:
+    """Return folders and manifest files; hidden ones are editors' and Git's."""
+    with os.scandir(folder) as entries:
+        found = [one for one in entries if is_manifest(one.name) or _is_folder(one)]
+    return sorted(found, key=lambda one: one.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return not is_hidden(entry.name) and entry.is_dir()
+    except OSError:  # a link in circles, or to where one may not look
+        return False

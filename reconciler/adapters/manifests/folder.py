@@ -36,6 +36,15 @@ class _Scan:
     problems: Tuple[Problem, ...]
     links: Tuple[str, ...]
 
+    def lists(self, reading: Reading) -> bool:
+        """Whether that reading found the very same names, links and problems."""
+        return (
+            len(self.files) == len(reading.files)
+            and all(one.name == other.name for one, other in zip(self.files, reading.files))
+            and self.problems == tuple(sorted(reading.problems))
+            and self.links == tuple(sorted(reading.links))
+        )
+
     def is_same(self, other: _Scan) -> bool:
         """Whether nothing has changed between the two."""
         return self.digests == other.digests and self.problems == other.problems
@@ -57,15 +66,22 @@ class FolderSource:
         self._quiet = quiet
         self._known: Dict[str, Tuple[_Stamp, bytes]] = {}
         self._last: Optional[_Scan] = None
+        self._set: Optional[FileSet] = None
         self._links: Tuple[str, ...] = ()
+        self._has_read = False
 
     def read(self) -> FileSet:
         """Read the folder once it rests."""
         scan, restless = self._rest()
-        self._last, self._links = None if restless else scan, scan.links
-        names = {one.name for one in scan.files}
-        self._known = {name: one for name, one in self._known.items() if show_name(name) in names}
-        return check_not_empty(self._make_set(scan, restless))
+        if self._set is None or scan is not self._last:
+            self._links = scan.links
+            names = {one.name for one in scan.files}
+            self._known = {
+                name: one for name, one in self._known.items() if show_name(name) in names
+            }
+            self._set = self._make_set(scan, restless)
+            self._last = None if restless else scan
+        return check_not_empty(self._set)
 
     def recall(self) -> Optional[FileSet]:
         """Return None: a folder has no memory."""
@@ -87,8 +103,12 @@ class FolderSource:
         return scan, ()
 
     def _scan(self) -> _Scan:
+        """Return a new reading, or the last one itself if it would be the same."""
+        self._has_read = False
         reading = read_files([self._path], self._read)
         self._refuse_missing(reading)
+        if self._last is not None and not self._has_read and self._last.lists(reading):
+            return self._last
         files = tuple(ManifestFile(one.name, one.content) for one in reading.files)
         return _Scan(
             files,
@@ -111,6 +131,7 @@ class FolderSource:
         known = self._known.get(name)
         if known is not None and known[0] == stamp:
             return known[1]
+        self._has_read = True
         began = time.time()
         content = read_bounded(name, found)
         if content is not None and found.st_ctime < began - RACY:

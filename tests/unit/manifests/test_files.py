@@ -54,6 +54,7 @@ def test_links_are_followed_once() -> None:
     Path("d").mkdir()
     Path("d/link").symlink_to("../real", target_is_directory=True)
     Path("d/loop").symlink_to(".", target_is_directory=True)
+    Path("d/circle").symlink_to("circle")
     Path("d/same.yaml").symlink_to("../real/a.yaml")
     assert found("d", "real", "real/a.yaml") == (["a"], [])
 
@@ -120,14 +121,14 @@ def test_what_cannot_be_read_is_a_problem_and_no_more(
 def test_a_folder_that_may_not_be_listed_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     write("d/a.yaml")
     write("d/closed/b.yaml")
-    listdir = os.listdir
+    scandir = os.scandir
 
-    def refuse(path: str) -> List[str]:
+    def refuse(path: str) -> object:
         if path.endswith("closed"):
             raise PermissionError(13, "Permission denied")
-        return listdir(path)
+        return scandir(path)
 
-    monkeypatch.setattr(os, "listdir", refuse)  # root may list anything
+    monkeypatch.setattr(os, "scandir", refuse)  # root may list anything
     assert found("d") == (["a"], ["d/closed: cannot be read: Permission denied"])
 
 

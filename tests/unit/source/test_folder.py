@@ -123,11 +123,11 @@ def test_a_folder_that_goes_away_between_two_readings_is_never_empty(folder: Pat
 
 
 def test_an_unreadable_folder_is_never_empty(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str) -> List[str]:
+    def refuse(path: str) -> object:
         raise PermissionError(13, "Permission denied")
 
     source = FolderSource(str(folder), StillClock())
-    monkeypatch.setattr("reconciler.adapters.manifests.files.os.listdir", refuse)
+    monkeypatch.setattr("reconciler.adapters.manifests.files.os.scandir", refuse)
     with pytest.raises(TransientError, match=f"{folder}: cannot be read: Permission denied"):
         source.read()
 
@@ -135,15 +135,15 @@ def test_an_unreadable_folder_is_never_empty(folder: Path, monkeypatch: pytest.M
 def test_an_unreadable_folder_below_is_a_problem(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.listdir
+    real = os.scandir
     (folder / "sub").mkdir()
 
-    def refuse(path: str) -> List[str]:
+    def refuse(path: str) -> object:
         if path.endswith("sub"):
             raise OSError(5, "Input/output error")
         return real(path)
 
-    monkeypatch.setattr("reconciler.adapters.manifests.files.os.listdir", refuse)
+    monkeypatch.setattr("reconciler.adapters.manifests.files.os.scandir", refuse)
     found = FolderSource(str(folder), StillClock()).read()
     assert problems(found) == ["sub: cannot be read: Input/output error"]
     assert set(contents(found)) == {"a.yaml", "b.yaml"}

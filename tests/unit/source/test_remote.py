@@ -130,6 +130,7 @@ def test_a_merge_is_a_descendant(lab: Lab) -> None:
 
 
 def test_a_shallow_remote_is_refused_rather_than_half_known(lab: Lab, tmp_path: Path) -> None:
+    lab.source().read()
     lab.remote.commit(machines("b"))
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{lab.remote.folder}", "shallow")
     with pytest.raises(TransientError, match=r"main gives no commit: .*shallow roots"):
