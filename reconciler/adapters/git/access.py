@@ -9,6 +9,7 @@ from typing import Mapping, Optional
 
 from reconciler.core.loop.settings import GitSource
 
+_FILE = "file://"
 CREDENTIAL = "deploy_key"
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
 
@@ -31,6 +32,12 @@ def ssh_environment(settings: GitSource, credentials: Optional[str]) -> Mapping[
     if settings.known_hosts is not None:
         words += ["-o", f"UserKnownHostsFile={settings.known_hosts}"]
     return {"GIT_SSH_COMMAND": " ".join(map(shlex.quote, words)), "GIT_SSH_VARIANT": "ssh"}
+
+
+def local_folder(url: str) -> Optional[str]:
+    """Return the folder of this host that an address means, or None."""
+    path = url.removeprefix(_FILE)
+    return path if path.startswith("/") else None
 
 
 def hide_password(text: str) -> str:

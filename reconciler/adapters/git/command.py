@@ -109,6 +109,19 @@ class Repository:
         return answer
 
 
+def is_foreign(words: str) -> bool:
+    """Whether git said that it does not read a repository because it is another user's."""
+    return "dubious ownership" in words
+
+
+def explain_foreign(name: str) -> str:
+    """Return what to do then."""
+    return (
+        f"{name}: Git does not read a repository of another user; give it to the user that "
+        f"virt-reconciler runs as, or as root: git config --system --add safe.directory {name}"
+    )
+
+
 def make_environment(*, is_ours: bool, extra: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
     """Return the environment for git: what is set for us, but for what tells git where to look."""
     made = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

@@ -10,8 +10,15 @@ import contextlib
 import os
 from typing import Optional, Tuple
 
-from reconciler.adapters.git.access import hide_password, ssh_environment
-from reconciler.adapters.git.command import LIMIT, Repository, make_environment, run_git
+from reconciler.adapters.git.access import hide_password, local_folder, ssh_environment
+from reconciler.adapters.git.command import (
+    LIMIT,
+    Repository,
+    explain_foreign,
+    is_foreign,
+    make_environment,
+    run_git,
+)
 from reconciler.adapters.git.commit import clean_folder, read_commit
 from reconciler.adapters.git.signature import Signers
 from reconciler.core.files import FileSet
@@ -38,7 +45,9 @@ class RemoteSource:
         self._settings = settings
         self._limit = limit
         access = ssh_environment(settings, credentials)
-        self._repository = Repository(folder, is_ours=True, extra=tuple(access.items()))
+        # Who owns a folder of this host matters, and exceptions are in the system's settings.
+        is_ours = local_folder(settings.url) is None
+        self._repository = Repository(folder, is_ours=is_ours, extra=tuple(access.items()))
         self._name = hide_password(settings.url)
         self._last: Optional[Tuple[str, FileSet]] = None
 
@@ -134,6 +143,8 @@ class RemoteSource:
             answer = self._repository.run(*arguments, limit=self._limit)
         except TransientError as error:
             raise TransientError(f"{self._name} cannot be fetched: {error}") from error
+        if is_foreign(answer.words):
+            raise TransientError(explain_foreign(local_folder(self._settings.url) or self._name))
         if answer.status != 0:
             raise TransientError(f"{self._name} cannot be fetched: {hide_password(answer.words)}")
         return hide_password(answer.words)

@@ -10,7 +10,13 @@ import os
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from reconciler.adapters.git.command import Repository, make_environment, run_git
+from reconciler.adapters.git.command import (
+    Repository,
+    explain_foreign,
+    is_foreign,
+    make_environment,
+    run_git,
+)
 from reconciler.adapters.git.commit import clean_folder, read_commit
 from reconciler.core.files import FileSet, show_name
 from reconciler.errors import RefusedError, TransientError
@@ -105,12 +111,8 @@ def _ask_place(top: str) -> _Place:
 
 def _explain(top: str, words: str) -> Exception:
     name = show_name(top)
-    if "dubious ownership" in words:
-        return TransientError(
-            f"{name}: Git does not read a repository of another user ({words.split(';')[0]}); "
-            "give it to the user that virt-reconciler runs as, or as root: "
-            f"git config --system --add safe.directory {name}"
-        )
+    if is_foreign(words):
+        return TransientError(explain_foreign(name))
     if "ambiguous argument 'HEAD" in words or "unknown revision" in words:
         return RefusedError(f"{name}: has no commit yet: nothing is concluded from that")
     return TransientError(f"{name}: the repository cannot be read: {words}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Dict, Mapping, Optional
+
+import pytest
 
 from tests.unit.manifests.documents import machine
 
@@ -87,3 +90,14 @@ def allow(file: Path, *keys: Path) -> str:
     lines = (f"t@example.org {Path(f'{one}.pub').read_text(encoding='utf-8')}" for one in keys)
     file.write_text("".join(lines), encoding="utf-8")
     return str(file)
+
+
+def pretend_foreign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have git take each repository for another user's: its own way to have that tested."""
+    real = shutil.which("git")
+    folder.mkdir()
+    wrapper = folder / "git"
+    text = f'#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {real} "$@"\n'
+    wrapper.write_text(text, encoding="utf-8")
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

@@ -208,3 +208,23 @@ def test_no_watch_left_means_polling_until_there_are_some(folder: Path) -> None:
         "raise it: sysctl fs.inotify.max_user_watches"
     )
     assert then == "inotify"
+
+
+MOUNT = """
+import subprocess, sys
+from reconciler.adapters.watch.watching import FileWatcher
+watcher = FileWatcher()
+watcher.watch((sys.argv[1],), print)
+print(watcher.is_armed())
+subprocess.run(["mount", "--bind", sys.argv[1] + "/sub", sys.argv[1]], check=True)
+print(watcher.is_armed())
+watcher.stop()
+"""
+
+
+def test_a_mount_over_the_folder_is_noticed(folder: Path) -> None:
+    """Inotify says nothing of it."""
+    apart = ("unshare", "--user", "--map-root-user", "--mount")
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no namespaces for this user; a folder that is another is tested above")
+    assert run(MOUNT, folder, *apart).splitlines() == ["True", "False"]

@@ -16,7 +16,14 @@ from reconciler.core.files import FileSet
 from reconciler.core.loop.settings import GitSource
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.source.clocks import wait_until
-from tests.unit.source.repositories import Repository, allow, git, machines, make_key
+from tests.unit.source.repositories import (
+    Repository,
+    allow,
+    git,
+    machines,
+    make_key,
+    pretend_foreign,
+)
 
 
 class Lab:
@@ -181,6 +188,16 @@ def test_a_fetch_that_hangs_is_ended_with_all_its_children(lab: Lab, tmp_path: P
         source.read()
     number = pid.read_text(encoding="utf-8").strip()
     wait_until(lambda: not os.path.exists(f"/proc/{number}/cwd"))
+
+
+def test_a_folder_of_somebody_else_is_a_clear_error(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_foreign(tmp_path / "bin", monkeypatch)
+    folder = f"{lab.remote.folder}"
+    for url in (folder, f"file://{folder}"):
+        with pytest.raises(TransientError, match=f"--system --add safe.directory {folder}"):
+            lab.source(url=url).read()
 
 
 def test_a_state_folder_that_cannot_be_written_is_told(lab: Lab) -> None:

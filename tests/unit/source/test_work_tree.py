@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 from pathlib import Path
 from typing import Dict, List, Optional, Set
@@ -16,7 +14,7 @@ from reconciler.control.sources import LocalFiles
 from reconciler.core.files import FileSet
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.source.clocks import StillClock
-from tests.unit.source.repositories import Repository, git, machines
+from tests.unit.source.repositories import Repository, git, machines, pretend_foreign
 
 
 def local(path: Path) -> LocalFiles:
@@ -153,16 +151,7 @@ def test_a_broken_repository_is_not_taken_for_a_plain_folder(repository: Reposit
 def test_a_repository_of_somebody_else_is_a_clear_error(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = subprocess.run(
-        ["which", "git"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    wrapper = tmp_path / "bin" / "git"
-    wrapper.parent.mkdir()
-    # Git's own way to have its check of ownership tested without root.
-    text = f'#!/bin/sh\nGIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec {real} "$@"\n'
-    wrapper.write_text(text, encoding="utf-8")
-    wrapper.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    pretend_foreign(tmp_path / "bin", monkeypatch)
     with pytest.raises(TransientError) as caught:
         local(repository.folder).read()
     assert f"git config --system --add safe.directory {repository.folder}" in str(caught.value)
