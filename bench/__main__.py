@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Iterator, Mapping, Union
 
-from bench import clones, machine, peers, plans, startup
+from bench import clones, machine, peers, plans, resync, service, startup
 from bench.fleet import Fleet
 from bench.table import render
 from bench.timing import Race
 
 # In this order: the peers use the machines that the plans have defined.
-GROUPS: Mapping[str, Callable[[Fleet], Iterator[Race]]] = {
+GROUPS: Mapping[str, Callable[[Fleet], Iterator[Union[Race, str]]]] = {
     "startup": lambda _fleet: startup.measure(),
     "clones": lambda fleet: clones.measure(fleet.folder / "clones"),
     "plan": plans.measure,
     "peers": peers.measure,
+    "daemon": service.measure,
+    "resync": resync.measure,
 }
 
 
@@ -35,7 +37,7 @@ def main() -> None:
     with Fleet() as fleet:
         for group in (one for one in GROUPS if one in chosen):
             for race in GROUPS[group](fleet):
-                print(render(race), flush=True)
+                print(race if isinstance(race, str) else render(race), flush=True)
     print(f"Load at the end: {os.getloadavg()[0]:.1f}")
 
 
