@@ -22,10 +22,13 @@ from reconciler.control.following import Follower, Listener
 from reconciler.control.loop import Loop
 from reconciler.control.measuring import Measuring
 from reconciler.control.metering import Registry
+from reconciler.control.once import Once
 from reconciler.control.pace import Pace
 from reconciler.control.parts import Parts
 from reconciler.control.ports.service import FileSource, Journal
 from reconciler.control.sources import LocalFiles, ParsedFiles
+from reconciler.core.loop import events
+from reconciler.core.loop.events import Event
 from reconciler.core.loop.settings import Settings
 from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import UsageError
@@ -72,11 +75,15 @@ def _serve(
         _refuse_other(settings, again)
         return follow(again)
 
+    showing = Once(journal, "metrics are not shown")
+
     def look() -> None:
         measuring.measure()
-        exposition.write()
+        showing.run(exposition.show)
 
-    exposition.start()
+    for line in store.find_broken():
+        journal.tell(Event(events.FAILED, f"state: {line}"))
+    look()
     daemon = Daemon(
         loop,
         follow(settings),

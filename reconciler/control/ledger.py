@@ -8,13 +8,13 @@ from __future__ import annotations
 import threading
 from typing import Callable, Dict, Mapping
 
+from reconciler.control.once import Once
 from reconciler.control.ports.service import Journal, Store
 from reconciler.core.loop import events
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.record import Record, SourceRecord
 from reconciler.core.loop.verdict import READY, RESTART_REQUIRED, STALLED
 from reconciler.core.status import Condition
-from reconciler.errors import ReconcilerError
 
 TOLD = (READY, STALLED, RESTART_REQUIRED)
 
@@ -32,7 +32,7 @@ class Ledger:
         # Grows with each change, so that who sums up need not do so for nothing.
         self.version = 0
         self._source = store.load_source()
-        self._trouble = ""
+        self._writing = Once(journal, "state is not written")
 
     def get(self, name: str) -> Record:
         """Return what is known of an object."""
@@ -79,14 +79,7 @@ class Ledger:
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write; that the disk is full is told once, and stops nothing."""
-        try:
-            write()
-        except ReconcilerError as error:
-            if str(error) != self._trouble:
-                self._journal.tell(Event(events.FAILED, f"state is not written: {error}"))
-            self._trouble = str(error)
-        else:
-            self._trouble = ""
+        self._writing.run(write)
 
     def _tell(self, record: Record, former: Condition, now: Condition) -> None:
         if now.type not in TOLD or (former.holds, former.reason) == (now.holds, now.reason):

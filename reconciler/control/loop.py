@@ -13,6 +13,7 @@ from typing import FrozenSet, Iterable, Mapping, Union
 
 from reconciler.control.lanes import Lanes
 from reconciler.control.ledger import Ledger
+from reconciler.control.once import Once
 from reconciler.control.one_pass import Passes
 from reconciler.control.parts import Parts
 from reconciler.control.pruning import Prune
@@ -48,6 +49,7 @@ class Loop:
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
         self.resync_due = threading.Event()
         self._confirmed = parts.store.confirmed_prune()
+        self._orders = Once(parts.journal, "suspensions are left as they were")
 
     def publish(self, snapshot: Snapshot) -> None:
         """Take new manifests, and look at what they change."""
@@ -114,7 +116,13 @@ class Loop:
         self.shared.ledger.change_source(lambda source: replace(source, libvirt=text))
 
     def reread_orders(self) -> None:
-        """Take up what a person has resumed, leave what was suspended, prune what is confirmed."""
+        """Take up what a person has resumed, leave what was suspended, prune what is confirmed.
+
+        What was ordered before holds while the orders cannot be read.
+        """
+        self._orders.run(self._reread_orders)
+
+    def _reread_orders(self) -> None:
         former = self.shared.suspended
         self.shared.suspended = frozenset(self.shared.parts.store.suspended())
         self._retry(former ^ self.shared.suspended)
@@ -138,6 +146,7 @@ class Loop:
             name for name, one in machines.items() if not self._is_clean(one, views.get(name))
         )
         self.look_at(self.prune.decide(views))
+        self.shared.parts.meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
 
     def look_at(self, names: Iterable[str]) -> None:
         """Have machines looked at."""

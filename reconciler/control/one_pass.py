@@ -15,7 +15,9 @@ from reconciler.control.observe import observe
 from reconciler.control.ports import Clock, Host
 from reconciler.control.ports.service import Journal, Meter
 from reconciler.control.telling import Telling
+from reconciler.core.loop import metrics
 from reconciler.core.loop.backoff import find_delay
+from reconciler.core.loop.failures import kind_of
 from reconciler.core.loop.fight import describe_fight
 from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.result import Again, Done, Result, Stalled
@@ -85,8 +87,10 @@ class Passes:
             view = views.get(task.name)
             return self._look(task, views, view)
         except TransientError as error:
+            self._count(error)
             return Finding(self._again(task, error), unknown(str(error), again=str(error)))
         except ReconcilerError as error:
+            self._count(error)
             return Finding(Stalled(str(error)), unknown(str(error)))
 
     def look_only(self, name: str, why: str) -> Finding:
@@ -111,8 +115,9 @@ class Passes:
         world = observe(self.host, task.desired, views)
         found = world.domains.get(task.name)
         if isinstance(found, Unknown):
-            reason = f"cannot be read, so nothing is done: {found.reason}"
-            return Finding(self._again(task, TransientError(reason)), unknown(reason), view)
+            error = TransientError(f"cannot be read, so nothing is done: {found.reason}")
+            self._count(error)
+            return Finding(self._again(task, error), unknown(str(error)), view)
         if found and found.owner and found.owner.generation == task.manifest.generation:
             task = replace(task, drift=True)
         now = datetime.now().astimezone().replace(tzinfo=None)
@@ -179,6 +184,7 @@ class Passes:
     def _fail(self, task: Task, cause: ReconcilerError, view: Optional[DomainView]) -> Finding:
         passes = isinstance(cause, (TransientError, RefusedError))
         result = self._again(task, cause) if passes else Stalled(str(cause))
+        self._count(cause)
         if not isinstance(cause, StoppingError):
             until = self.clock.now() + result.after if isinstance(result, Again) else None
             seen = fingerprint(task.manifest.generation, view)
@@ -186,6 +192,10 @@ class Passes:
                 task.name, Attempt(task.manifest.generation, seen, str(cause), until)
             )
         return Finding(result, failed(str(cause), again=passes), view)
+
+    def _count(self, error: ReconcilerError) -> None:
+        if not isinstance(error, StoppingError):
+            self.meter.count(metrics.ERRORS, kind=kind_of(error))
 
     def _again(self, task: Task, error: ReconcilerError) -> Again:
         return Again(str(error), find_delay(task.failures + 1, self.chance()))

@@ -13,9 +13,10 @@ from reconciler.control.shared import Shared
 from reconciler.control.survey import understand
 from reconciler.control.telling import Telling
 from reconciler.core.domain.owner import NAMESPACE
-from reconciler.core.loop import events
+from reconciler.core.loop import events, metrics
 from reconciler.core.loop.backoff import find_delay
 from reconciler.core.loop.events import Event
+from reconciler.core.loop.failures import kind_of
 from reconciler.core.loop.prune import Deletion, Known, Left, Pruning, decide
 from reconciler.core.loop.record import Record
 from reconciler.core.loop.result import Again, Done, Result, Stalled
@@ -101,6 +102,7 @@ class Prune:
         return self._put(record, self._judge(outcome.cause, record))
 
     def _judge(self, cause: ReconcilerError, record: Record) -> Union[Again, Stalled]:
+        self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(cause))
         if isinstance(cause, TransientError):
             chance = self.shared.parts.chance()
             return Again(str(cause), find_delay(record.failures + 1, chance))

@@ -14,6 +14,7 @@ from reconciler.control.shared import QEMU, Shared
 from reconciler.control.wanted import find_alone, find_machine
 from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
+from reconciler.core.loop.failures import kind_of
 from reconciler.core.loop.inforce import InForce
 from reconciler.core.loop.record import LastChange, Record
 from reconciler.core.loop.result import Again, Done, Result
@@ -103,6 +104,7 @@ class Work:
 
     def _report(self, key: Key, error: Exception) -> Result:
         """Tell of what nobody caught: libvirt gone between two calls, or a bug of ours."""
+        self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(error))
         if isinstance(error, ReconcilerError):
             text = str(error)
         else:

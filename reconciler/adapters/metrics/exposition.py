@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import Callable, Optional
 
+from reconciler.adapters.metrics.endpoint import Endpoint
 from reconciler.core.loop.settings import MetricsSettings
 from reconciler.errors import TransientError
-
-if TYPE_CHECKING:
-    from reconciler.adapters.metrics.address import Address
 
 MODE = 0o644  # another user's collector reads the file
 
@@ -23,21 +22,40 @@ class Exposition:
         """Offer nothing yet."""
         self._settings = settings
         self._render = render
-        self._address: Optional[Address] = None
+        self._endpoint: Optional[Endpoint] = None
+        self._thread = threading.Thread()
+
+    def show(self) -> None:
+        """Write the file, and listen if that is not done yet; to be called now and then.
+
+        Raises TransientError when either is not possible; the other is done all the same.
+        """
+        try:
+            self.write()
+        finally:
+            self.start()
 
     def start(self) -> None:
-        """Listen, where an address is set. Raises TransientError when that is not possible."""
-        if self._settings.address is None:
-            return
-        # Costs 3 MiB, and few ask for it.
-        from reconciler.adapters.metrics.address import Address  # noqa: PLC0415
+        """Listen, where an address is set.
 
-        self._address = Address(self._settings.address, self._settings.port, self._render)
+        Raises TransientError when that is not possible, RefusedError for an address of a network.
+        """
+        address, port = self._settings.address, self._settings.port
+        if address is None or self._endpoint is not None:
+            return
+        try:
+            self._endpoint = Endpoint(address, port, self._render)
+        except OSError as error:
+            raise TransientError(
+                f"metrics: cannot listen on {address}:{port}: {error.strerror}"
+            ) from error
+        self._thread = threading.Thread(target=self._endpoint.serve, name="metrics", daemon=True)
+        self._thread.start()
 
     @property
     def port(self) -> int:
         """The port that is listened on; 0 if none is."""
-        return self._address.port if self._address is not None else 0
+        return self._endpoint.port if self._endpoint is not None else 0
 
     def write(self) -> None:
         """Write the file, where one is set, in one piece. Raises TransientError."""
@@ -51,8 +69,10 @@ class Exposition:
 
     def stop(self) -> None:
         """Listen no more."""
-        if self._address is not None:
-            self._address.close()
+        if self._endpoint is not None:
+            self._endpoint.stop()
+            self._thread.join()
+            self._endpoint = None
 
 
 def _write(path: str, text: str) -> None:

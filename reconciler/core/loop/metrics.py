@@ -52,6 +52,7 @@ PENDING_RESTARTS = "pending_restarts"
 STALLED = "stalled"
 SUSPENDED = "suspended"
 PRUNE_BLOCKED = "prune_blocked"
+ERRORS = "errors_total"
 LAST_SUCCESS = "last_success_timestamp_seconds"
 LIBVIRT_CONNECTED = "libvirt_connected"
 RECONNECTS = "libvirt_reconnects_total"
@@ -69,6 +70,13 @@ TABLE = (
     Metric(QUEUE_WAIT, "histogram", (), "How long an object waited."),
     Metric(LONGEST_RUNNING, "gauge", (), "How long the oldest pass has been going on; 0 if none."),
     Metric(
+        ERRORS,
+        "counter",
+        ("kind",),
+        "Failed tries: transient (tried again), refused (a safety rail), terminal (waits for a "
+        "change of manifest or domain), bug.",
+    ),
+    Metric(
         DRIFT_FOUND,
         "counter",
         ("field",),
@@ -81,7 +89,12 @@ TABLE = (
     Metric(STALLED, "gauge", (), "Those that somebody has to look at."),
     Metric(SUSPENDED, "gauge", (), "Those that are left alone because a person said so."),
     Metric(PRUNE_BLOCKED, "gauge", (), "1 while nothing is pruned until a person confirms it."),
-    Metric(LAST_SUCCESS, "gauge", (), "When a pass last ended without a failure, Unix time."),
+    Metric(
+        LAST_SUCCESS,
+        "gauge",
+        (),
+        "When a pass or a resync last ended without a failure, Unix time.",
+    ),
     Metric(LIBVIRT_CONNECTED, "gauge", ("driver",), "1 while that driver of libvirt is reached."),
     Metric(RECONNECTS, "counter", ("driver",), "How often that driver was reached (again)."),
     Metric(SOURCE_INFO, "gauge", ("revision",), "1 for the revision that is in force."),
