@@ -118,7 +118,8 @@ def _drift_one(domain: Any) -> Tuple[float, float]:
     bad = good.replace("2097152</", "1048576</")
     connection = domain.connect()
     begun = time.perf_counter()
-    connection.defineXML(bad)
+    # Validated, as the daemon's own is: that is most of what the call takes.
+    connection.defineXMLFlags(bad, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
     call = time.perf_counter() - begun
     deadline = time.monotonic() + LIMIT
     while "1048576</" in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE):
@@ -133,7 +134,7 @@ def _drift_table(found: Sequence[Tuple[float, float]]) -> str:
     rows = [
         f"| {name} | {len(some)} | {_ms(some, 0.5)} | {_ms(some, 0.99)} | {_ms(some, 1)} |"
         for name, some in (
-            ("libvirt's own: define", calls),
+            ("libvirt's own: define, validated", calls),
             ("from the change by hand to its repair", repairs),
         )
     ]
