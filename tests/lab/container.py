@@ -33,7 +33,7 @@ mount -t tmpfs -o mode=755 none {folder}
 mkdir {folder}/upper {folder}/work {folder}/root
 mount -t overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work none {folder}/root
 cd {folder}/root
-rm -rf run/* tmp/* var/log/journal usr/sbin/policy-rc.d etc/libvirt/qemu/*.xml
+rm -rf var/log/journal usr/sbin/policy-rc.d etc/libvirt/qemu/*.xml
 rm -rf etc/libvirt/qemu/autostart var/lib/libvirt/qemu/* var/lib/libvirt/images/*
 for one in {unwanted}; do rm -rf etc/systemd/system/$one.target.wants; done
 printf '%s' '{qemu}' >etc/libvirt/qemu.conf
