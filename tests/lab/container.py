@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Callable, List, Optional, Type
 
+CHECKOUT = Path(__file__).parents[2]  # also where it lies in a folder that is not shown
 BOOT_LIMIT = 60.0  # seconds
 # Services of the machine that have no part in this one: it starts nothing but what a test enables.
 UNWANTED = ("multi-user", "timers", "sockets", "sysinit", "getty", "network-online")
@@ -43,7 +44,7 @@ cd /
 # 133 asks to be started again: the machine reboots.
 while :; do
   systemd-nspawn -q -D {folder}/root -M kvm01 --boot --register=no --keep-unit \
-    --private-network --console=read-only && exit || [ $? = 133 ]
+    --bind-ro={checkout} --private-network --console=read-only && exit || [ $? = 133 ]
 done
 """
 
@@ -58,7 +59,9 @@ class Container:
     def start(self) -> Container:
         """Boot, and wait until systemd has started all that it was to start."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        script = SCRIPT.format(folder=self.folder, unwanted=" ".join(UNWANTED), qemu=QEMU_CONF)
+        script = SCRIPT.format(
+            folder=self.folder, unwanted=" ".join(UNWANTED), qemu=QEMU_CONF, checkout=CHECKOUT
+        )
         # Should the test be killed, the machine goes too.
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "bash", "-c", script]
         with open(f"{self.folder}.log", "ab") as log:
