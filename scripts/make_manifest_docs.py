@@ -70,7 +70,7 @@ shows it in its status, and goes on when it is back.
 
 # Each page, and the kinds that it describes.
 PAGES = {
-    "manifest": (MANIFESTS, ("VirtualMachine", "Template")),
+    "manifest": (MANIFESTS, ("VirtualMachine", "Template", "Host")),
     "configuration": (CONFIGURATION, ("Configuration",)),
 }
 

@@ -209,3 +209,24 @@ def template_documents() -> st.SearchStrategy[Document]:
         "spec": specs,
     }
     return st.fixed_dictionaries(parts)
+
+
+def host_documents() -> st.SearchStrategy[Document]:
+    """Return Host documents that are valid, each by itself."""
+    some = st.lists(st.sampled_from(DAEMONS), unique=True)
+    daemons = maybe(
+        {"mode": st.sampled_from(("modular", "monolithic"))},
+        {
+            "required": some,
+            "forbidden": some,
+            "action": st.sampled_from(("check", "ensure")),
+        },
+    )
+    selector = st.lists(st.sampled_from(("kvm01", "kvm02.example.org")), min_size=1, unique=True)
+    parts = {
+        "apiVersion": st.just("virt-reconciler/v1"),
+        "kind": st.just("Host"),
+        "metadata": _metadata(),
+        "spec": maybe({"daemons": daemons}, {"selector": selector}),
+    }
+    return st.fixed_dictionaries(parts)

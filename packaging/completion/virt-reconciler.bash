@@ -54,7 +54,7 @@ _virt_reconciler_verb() {
             ;;
         'schema')
             options='-h --help -c --connect --config -v --verbose'
-            rest='words Template VirtualMachine Configuration' verbs='' value='' many=''
+            rest='words Host Template VirtualMachine Configuration' verbs='' value='' many=''
             ;;
     esac
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
+from reconciler.core.daemons.table import Mode
 from reconciler.core.model import Disruption, Machine
 
 
@@ -98,11 +99,29 @@ class TemplateManifest:
 
 
 @dataclass(frozen=True)
+class HostManifest:
+    """A `Host` manifest: how the daemons of the hosts that `selector` names shall be.
+
+    `ensure` allows units to be changed; without it they are looked at and no more. Only what is
+    `forbidden` is ever stopped.
+    """
+
+    name: str
+    place: Place
+    selector: Tuple[str, ...]
+    mode: Mode
+    required: Tuple[str, ...] = ()
+    forbidden: Tuple[str, ...] = ()
+    ensure: bool = False
+
+
+@dataclass(frozen=True)
 class Desired:
     """All that the given manifests want, sorted by name."""
 
     machines: Tuple[MachineManifest, ...] = ()
     templates: Tuple[TemplateManifest, ...] = ()
+    hosts: Tuple[HostManifest, ...] = ()
 
     def template(self, name: str) -> Optional[TemplateManifest]:
         """Return the template of that name, or None."""

@@ -16,8 +16,10 @@ from reconciler.adapters.manifests.schemas import is_valid, load_schema
 from reconciler.core.document import (
     Clash,
     Finding,
+    build_host,
     build_machine,
     build_template,
+    check_host,
     check_machine,
     check_template,
     check_together,
@@ -27,10 +29,16 @@ from reconciler.core.document import (
 from reconciler.core.document.prune import drop_near, prune
 from reconciler.core.document.together import Together
 from reconciler.core.files import ManifestFile, show_name
-from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
+from reconciler.core.manifest import (
+    Desired,
+    HostManifest,
+    MachineManifest,
+    Place,
+    TemplateManifest,
+)
 from reconciler.errors import InvalidManifestError, Problem
 
-Manifest = Union[MachineManifest, TemplateManifest]
+Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
 # What is taken away may be required by what is around it, which then goes as well.
 _PRUNINGS = 3
@@ -125,6 +133,9 @@ def _check(kind: str, data: Any, place: Place) -> Tuple[Manifest, List[Finding]]
     if kind == "Template":
         template = build_template(data, place)
         return template, check_template(template)
+    if kind == "Host":
+        host = build_host(data, place)
+        return host, check_host(host)
     machine = build_machine(data, place)
     return machine, check_machine(machine, data)
 
@@ -172,14 +183,18 @@ def _together(items: Sequence[Item]) -> Together:
 def _desired(items: Sequence[Item]) -> Desired:
     machines: Dict[str, MachineManifest] = {}
     templates: Dict[str, TemplateManifest] = {}
+    hosts: Dict[str, HostManifest] = {}
     for item in items:
         if isinstance(item.manifest, MachineManifest):
             machines[item.manifest.name] = item.manifest
+        elif isinstance(item.manifest, HostManifest):
+            hosts[item.manifest.name] = item.manifest
         elif item.manifest is not None:
             templates[item.manifest.name] = item.manifest
     return Desired(
         tuple(machines[one] for one in sorted(machines)),
         tuple(templates[one] for one in sorted(templates)),
+        tuple(hosts[one] for one in sorted(hosts)),
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any, Mapping, Optional, Tuple
 
+from reconciler.core.daemons.table import Mode
 from reconciler.core.document.devices import (
     build_cdrom,
     build_disk,
@@ -13,7 +14,14 @@ from reconciler.core.document.devices import (
     build_number,
     build_size,
 )
-from reconciler.core.manifest import Lifecycle, MachineManifest, Place, TemplateManifest, Window
+from reconciler.core.manifest import (
+    HostManifest,
+    Lifecycle,
+    MachineManifest,
+    Place,
+    TemplateManifest,
+    Window,
+)
 from reconciler.core.model import Cpus, Disruption, Machine, Memory, Overlay, Power
 from reconciler.core.units import parse_duration
 
@@ -61,6 +69,21 @@ def build_template(data: Data, place: Place) -> TemplateManifest:
         os=spec.get("os"),
         generalized=_generalized(spec.get("generalized")),
         linked_clones=spec.get("linkedClones", False),
+    )
+
+
+def build_host(data: Data, place: Place) -> HostManifest:
+    """Return the manifest of a Host document."""
+    name, spec = data["metadata"]["name"], data["spec"]
+    daemons = spec["daemons"]
+    return HostManifest(
+        name=name,
+        place=place,
+        selector=tuple(spec.get("selector", (name,))),
+        mode=Mode(daemons["mode"]),
+        required=tuple(daemons.get("required", ())),
+        forbidden=tuple(daemons.get("forbidden", ())),
+        ensure=daemons.get("action") == "ensure",
     )
 
 

@@ -11,11 +11,11 @@ from typing import Any, Iterable, List, Mapping, Optional, Tuple
 from reconciler.core.document.finding import Finding, Path
 
 API_VERSION = "virt-reconciler/v1"
-KINDS = ("Template", "VirtualMachine")
+KINDS = ("Host", "Template", "VirtualMachine")
 CONFIGURATION = "Configuration"  # the daemon's own, which is no manifest
 
 # Promised by the format, not built yet.
-_LATER_KINDS = frozenset({"Host", "Network", "StoragePool"})
+_LATER_KINDS = frozenset({"Network", "StoragePool"})
 _LATER_FIELDS: Mapping[Tuple[str, Path], str] = {
     ("VirtualMachine", ("spec", "cloudInit")): "prepare the template's image instead",
 }

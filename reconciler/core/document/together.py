@@ -22,12 +22,13 @@ from typing import (
 
 from reconciler.core.document.checks import GENERALIZE, items_of
 from reconciler.core.document.finding import Clash, Finding, Path
+from reconciler.core.document.hosts import check_hosts
 from reconciler.core.guests import is_windows
 from reconciler.core.identity import volume_name
-from reconciler.core.manifest import MachineManifest, TemplateManifest
+from reconciler.core.manifest import HostManifest, MachineManifest, TemplateManifest
 from reconciler.core.model import Disk
 
-Manifest = Union[MachineManifest, TemplateManifest]
+Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
 _NAME: Path = ("metadata", "name")
 _DEFAULT_POOL = "default"
@@ -69,6 +70,8 @@ def check_together(documents: Together) -> Tuple[List[Clash], Mapping[int, List[
         for number, one in documents.manifests.items()
         if isinstance(one, MachineManifest)
     }
+    for number, finding in check_hosts(documents.manifests):
+        findings.setdefault(number, []).append(finding)
     return clashes, {number: found for number, found in findings.items() if found}
 
 
@@ -103,7 +106,7 @@ def _all_claims(documents: Together) -> Iterator[Claim]:
     for number, manifest in sorted(documents.manifests.items()):
         if isinstance(manifest, MachineManifest):
             yield from _claims_of_machine(number, manifest)
-        else:
+        elif isinstance(manifest, TemplateManifest):
             yield from _claims_of_template(number, manifest)
 
 

@@ -20,6 +20,12 @@ def template(name: str = "base", **spec: Any) -> str:
     return _document("Template", name, spec or {"image": "/images/base.qcow2"})
 
 
+def host(name: str = "kvm01", selector: Any = None, **daemons: Any) -> str:
+    """Return a Host document; `selector` is left out if it is None."""
+    spec = {} if selector is None else {"selector": selector}
+    return _document("Host", name, {**spec, "daemons": {"mode": "modular", **daemons}})
+
+
 def _document(kind: str, name: str, spec: Any) -> str:
     head = {"apiVersion": "virt-reconciler/v1", "kind": kind, "metadata": {"name": name}}
     return yaml.safe_dump({**head, "spec": spec}, sort_keys=False, width=1000)

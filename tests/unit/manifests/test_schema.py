@@ -18,9 +18,13 @@ from reconciler.adapters.manifests.schemas import is_valid, load_schema
 from reconciler.core.document import KINDS, compile_schema
 from reconciler.core.document.schema import UnknownKeywordError
 from reconciler.errors import UsageError
-from tests.strategies import Document, machine_documents, template_documents
+from tests.strategies import Document, host_documents, machine_documents, template_documents
 
-STRATEGIES = {"VirtualMachine": machine_documents(), "Template": template_documents()}
+STRATEGIES = {
+    "VirtualMachine": machine_documents(),
+    "Template": template_documents(),
+    "Host": host_documents(),
+}
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "v1"
 
 WORDS = (
@@ -137,6 +141,11 @@ def test_the_strategy_for_machines_is_valid(document: Document) -> None:
 @given(template_documents())
 def test_the_strategy_for_templates_is_valid(document: Document) -> None:
     assert explain("Template", load_schema("Template"), document) == []
+
+
+@given(host_documents())
+def test_the_strategy_for_hosts_is_valid(document: Document) -> None:
+    assert explain("Host", load_schema("Host"), document) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,195 @@
+"""What can be wrong with the units of one daemon, and what would put each right. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Iterator, List, Tuple
+
+from reconciler.core.daemons.needs import Need
+from reconciler.core.daemons.table import Daemon, Socket
+from reconciler.core.daemons.view import DaemonsView, Unit
+
+STRICT = (Need.REQUIRED,)
+
+
+class Verb(Enum):
+    """What can be done to units, in the order in which it is done."""
+
+    STOP = "stop"
+    DISABLE = "disable"
+    MASK = "mask"
+    RESET = "reset-failed"
+    ENABLE = "enable"
+    START = "start"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a unit.
+
+    `field` names it in a plan. `fix` is what would put it right, empty where a person has to.
+    `hinders` says that clients cannot be served.
+    """
+
+    field: str
+    unit: str
+    observed: str
+    desired: str
+    reason: str
+    advice: str
+    fix: Tuple[Verb, ...] = ()
+    hinders: bool = True
+
+
+def describe_unit(unit: Unit, *, is_socket: bool) -> str:
+    """Return like `enabled, listening` or `disabled, stopped`."""
+    if not unit.is_there:
+        return "not installed"
+    if unit.is_failed:
+        activity = "failed" if unit.result in ("", "success") else f"failed ({unit.result})"
+    elif unit.is_active:
+        running = "listening" if is_socket else "running"
+        activity = running if unit.active == "active" else unit.active
+    else:
+        activity = "stopped"
+    kept = "masked" if unit.is_masked else unit.enabled
+    return f"{kept}, {activity}" if kept else activity
+
+
+def find_on(daemon: Daemon, need: Need, view: DaemonsView) -> Iterator[Fault]:
+    """Yield the units that run or start with the host, of a daemon that must be off."""
+    fields = {one.unit: one.field for one in daemon.sockets}
+    for name in daemon.units:
+        unit = view.unit(name)
+        if unit.is_on:
+            is_socket = name.endswith(".socket")
+            plain = name.split(".", 1)[0][len(daemon.name) :].lstrip("-")
+            field = fields.get(name) or (f"{plain}Socket" if is_socket else "service")
+            observed = describe_unit(unit, is_socket=is_socket)
+            if need is Need.FORBIDDEN:
+                fix, reason = _off(unit), "a Host forbids it"
+            else:
+                fix, reason = (), "the host's mode does without it"
+            advice = f"systemctl disable --now {name}"
+            yield Fault(
+                field, name, observed, "masked" if fix else "off", f"{name}: {reason}", advice, fix
+            )
+
+
+def _off(unit: Unit) -> Tuple[Verb, ...]:
+    stop = (Verb.STOP,) if unit.is_active else ()
+    disable = (Verb.DISABLE,) if unit.enabled else ()
+    return (*stop, *disable, Verb.MASK)
+
+
+def find_faults(daemon: Daemon, need: Need, view: DaemonsView) -> List[Fault]:
+    """Return what is wrong with a daemon that is to serve clients."""
+    main, service = view.unit(daemon.socket.unit), view.unit(daemon.service)
+    if not main.is_there and not service.is_there:
+        return [_not_installed(daemon)]
+    if not main.is_usable and service.is_usable and service.is_on:
+        return list(_find_socketless(daemon, view))  # it listens by itself, as it used to
+    faults = list(_find_socket_faults(daemon, daemon.socket, view))
+    for side in daemon.sides if need in STRICT else ():
+        if view.unit(side.unit).is_usable:  # masking one of these is a person's choice
+            faults.extend(_find_socket_faults(daemon, side, view))
+    return [*faults, *_find_service_faults(daemon, view), *find_other(daemon, view)]
+
+
+def _not_installed(daemon: Daemon) -> Fault:
+    unit = daemon.socket.unit
+    advice = f"install the package that brings it: dnf provides '*/{unit}'"
+    return Fault(
+        "socket", unit, "not installed", "listening", f"{daemon.name} is not installed", advice
+    )
+
+
+def _find_socketless(daemon: Daemon, view: DaemonsView) -> Iterator[Fault]:
+    service = view.unit(daemon.service)
+    observed = describe_unit(service, is_socket=False)
+    name = daemon.service
+    if service.is_failed:
+        yield from _find_service_faults(daemon, view)
+    elif not service.is_active:
+        reason = f"{name} is stopped, and no socket would start it"
+        advice = f"systemctl start {name}"
+        yield Fault("service", name, observed, "running", reason, advice, (Verb.START,))
+    elif daemon.socket.path not in view.listening:
+        yield _deaf(Socket("service", name, daemon.socket.path), observed)
+    if service.is_active and not service.is_enabled:
+        yield _not_enabled("service", name, observed, "running")
+    yield from find_other(daemon, view)
+
+
+def _find_socket_faults(daemon: Daemon, socket: Socket, view: DaemonsView) -> Iterator[Fault]:
+    unit, name = view.unit(socket.unit), socket.unit
+    observed = describe_unit(unit, is_socket=True)
+    wanted = "enabled, listening"
+    if not unit.is_there:
+        yield Fault(socket.field, name, observed, wanted, f"{name} is not installed", "install it")
+    elif unit.is_masked:
+        advice = f"systemctl unmask {name}, if that is what you want"
+        yield Fault(socket.field, name, observed, wanted, f"{name} was masked", advice)
+    elif not unit.is_active:
+        yield _stopped(daemon, socket, view)
+    elif socket.path not in view.listening:
+        yield _deaf(socket, observed)
+    elif not (unit.is_enabled or view.unit(daemon.service).is_enabled):
+        yield _not_enabled(socket.field, name, observed, wanted)
+
+
+def _stopped(daemon: Daemon, socket: Socket, view: DaemonsView) -> Fault:
+    unit, name = view.unit(socket.unit), socket.unit
+    observed = describe_unit(unit, is_socket=True)
+    if view.unit(daemon.service).is_active:
+        # systemd refuses that: the service is active already.
+        reason = f"{name} is stopped while {daemon.service} runs, so systemd would not start it"
+        advice = f"systemctl stop {daemon.service} && systemctl start {name}"
+        return Fault(socket.field, name, observed, "enabled, listening", reason, advice)
+    enable = () if unit.is_enabled else (Verb.ENABLE,)
+    reset = (Verb.RESET,) if unit.is_failed else ()
+    reason = f"{name} {'failed' if unit.is_failed else 'is stopped'}"
+    advice = f"systemctl {'enable --now' if enable else 'start'} {name}"
+    fix = (*reset, *enable, Verb.START)
+    return Fault(socket.field, name, observed, "enabled, listening", reason, advice, fix)
+
+
+def _deaf(socket: Socket, observed: str) -> Fault:
+    reason = f"nobody listens at {socket.path}, although {socket.unit} is active"
+    advice = f"systemctl restart {socket.unit}"
+    return Fault(socket.field, socket.unit, observed, "listening", reason, advice)
+
+
+def _not_enabled(field: str, name: str, observed: str, wanted: str) -> Fault:
+    reason = f"{name} is not enabled, and gone after a restart of the host"
+    advice = f"systemctl enable {name}"
+    return Fault(field, name, observed, wanted, reason, advice, (Verb.ENABLE,), hinders=False)
+
+
+def _find_service_faults(daemon: Daemon, view: DaemonsView) -> Iterator[Fault]:
+    service, name = view.unit(daemon.service), daemon.service
+    observed = describe_unit(service, is_socket=False)
+    wanted = "running, or idle"
+    if not service.is_there:
+        yield Fault("service", name, observed, wanted, f"{name} is not installed", "install it")
+    elif service.is_masked:
+        reason = f"{name} was masked, so its socket cannot start it"
+        advice = f"systemctl unmask {name}, if that is what you want"
+        yield Fault("service", name, observed, wanted, reason, advice)
+    elif service.is_failed:
+        reason = f"{name} failed ({service.result})"
+        advice = f"see journalctl -u {name}, then systemctl restart {name}"
+        yield Fault("service", name, observed, wanted, reason, advice, (Verb.RESET, Verb.START))
+
+
+def find_other(daemon: Daemon, view: DaemonsView) -> Iterator[Fault]:
+    """Yield who answers instead of the daemon."""
+    path = daemon.socket.path
+    answer = view.answers.get(path)
+    if answer is None or answer.problem or answer.unit == daemon.service:
+        return
+    who = answer.unit or f"process {answer.pid} ({answer.process}), of no unit,"
+    reason = f"{who} answers at {path}"
+    advice = f"stop what took the socket, then systemctl restart {daemon.socket.unit}"
+    yield Fault("answers", daemon.service, who, daemon.service, reason, advice)
