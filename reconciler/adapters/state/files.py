@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from contextlib import suppress
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
 from reconciler.errors import TransientError
@@ -14,18 +15,33 @@ from reconciler.errors import TransientError
 FORMAT = 1
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 SUFFIX = ".json"
+TEMPORARY = ".tmp"
+_PLAIN = " _-"
+_LEFT_OVER = 3600.0  # seconds after which nobody is still writing a file
 
 
 def file_name(name: str) -> str:
-    """Return a file's name for an object's, whatever characters that has."""
-    return f"{quote(name, safe=' ').replace('.', '%2E')}{SUFFIX}"
+    """Return a file's name for an object's, whatever characters that has.
+
+    Letters and digits of any script stay, so that a person finds the file; whatever else is not
+    plain is written as in a URL.
+    """
+    text = "".join(one if one.isalnum() or one in _PLAIN else _encode(one) for one in name)
+    return os.fsdecode(f"{text}{SUFFIX}".encode())
 
 
 def object_name(file: str) -> Optional[str]:
     """Return the object's name, None if the file is none of ours."""
     if not file.endswith(SUFFIX) or file.startswith("."):
         return None
-    return unquote(file[: -len(SUFFIX)])
+    text = os.fsencode(file[: -len(SUFFIX)]).decode(errors="replace")
+    name = unquote(text, errors="surrogateescape")
+    return name if file_name(name) == file else None
+
+
+def _encode(character: str) -> str:
+    """Return a character as in a URL; `quote` leaves dots alone."""
+    return "%2E" if character == "." else quote(character, safe="", errors="surrogateescape")
 
 
 def write_json(path: str, data: Mapping[str, Any], *, durable: bool = False) -> None:
@@ -35,20 +51,62 @@ def write_json(path: str, data: Mapping[str, Any], *, durable: bool = False) -> 
     the power, and is made again.
     """
     folder = os.path.dirname(path)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=TEMPORARY, dir=folder)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump({"formatVersion": FORMAT, **data}, file, indent=2)
             file.write("\n")
             file.flush()
+            os.fchmod(file.fileno(), FILE_MODE)
+            _give(file.fileno(), folder)
             if durable:
                 os.fsync(file.fileno())
-        os.chmod(name, FILE_MODE)
         os.replace(name, path)
+        if durable:
+            _sync_folder(folder)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)
         raise
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and those above it, if they are not there. Raises OSError."""
+    if not os.path.isdir(path):
+        above = os.path.dirname(path)
+        os.makedirs(above, FOLDER_MODE, exist_ok=True)
+        os.makedirs(path, FOLDER_MODE, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _give(handle, above)
+        finally:
+            os.close(handle)
+
+
+def _give(handle: int, folder: str) -> None:
+    """Give what root has made to the folder's owner: the daemon, which has a user of its own."""
+    owner = os.stat(folder)
+    made = os.fstat(handle)
+    if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid) and os.geteuid() == 0:
+        os.fchown(handle, owner.st_uid, owner.st_gid)
+
+
+def _sync_folder(folder: str) -> None:
+    """Have a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: str) -> None:
+    """Remove what writers left behind that were killed long ago."""
+    for path in _list(folder):
+        if path.endswith(TEMPORARY) and os.path.basename(path).startswith("."):
+            with suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > _LEFT_OVER:
+                    os.unlink(path)
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:
@@ -58,25 +116,50 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            data = json.load(file)
+            data = json.load(file, parse_constant=_refuse)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise TransientError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TransientError(f"{path}: is not JSON, and is not used: {error}") from error
     if not isinstance(data, dict) or data.get("formatVersion") != FORMAT:
         raise TransientError(f"{path}: is of another format, and is not used")
     return data
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON's")
+
+
 def list_names(folder: str) -> Mapping[str, str]:
     """Return object name → path of the files in a folder; none if there is no such folder."""
+    named = ((object_name(os.path.basename(path)), path) for path in _list(folder))
+    return {name: path for name, path in named if name is not None}
+
+
+def list_foreign(folder: str) -> Tuple[str, ...]:
+    """Return the paths of what is in a folder and none of ours; hidden files left out."""
+    return tuple(
+        path
+        for path in _list(folder)
+        if object_name(os.path.basename(path)) is None
+        and not os.path.basename(path).startswith(".")
+    )
+
+
+def read_time(path: str) -> Optional[float]:
+    """Return when a file was last written; None if it cannot be told."""
     try:
-        found = sorted(os.listdir(folder))
+        return os.stat(path).st_mtime
+    except OSError:
+        return None
+
+
+def _list(folder: str) -> Tuple[str, ...]:
+    try:
+        return tuple(os.path.join(folder, one) for one in sorted(os.listdir(folder)))
     except FileNotFoundError:
-        return {}
+        return ()
     except OSError as error:
         raise TransientError(f"{folder}: cannot be read: {error.strerror}") from error
-    named = ((object_name(one), os.path.join(folder, one)) for one in found)
-    return {name: path for name, path in named if name is not None}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from typing import Callable, Dict, List, Mapping, Optional, TypeVar
+from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 
 from reconciler.adapters.state import files, lock
 from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.errors import ReconcilerError, TransientError
+from reconciler.errors import TransientError
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class FolderStore:
 
     def __init__(self, folder: str) -> None:
         """Touch nothing yet."""
-        self._folder = folder
+        self.folder = folder
         self._objects = os.path.join(folder, "objects")
         self._suspended = os.path.join(folder, "suspended")
         self._source = os.path.join(folder, "source.json")
@@ -32,42 +32,60 @@ class FolderStore:
 
     def lock(self) -> AbstractContextManager[None]:
         """Be the only daemon on this state. Raises RefusedError if there is another."""
-        self._make(self._folder)
+        self._make(self.folder)
+        for folder in (self.folder, self._objects, self._suspended):
+            files.sweep(folder)
         return lock.hold(self._lock)
 
     def find_daemon(self) -> Optional[int]:
-        """Return the process of the daemon that runs on this state, None if there is none."""
+        """Return the process of the daemon that runs on this state, None if there is none.
+
+        0 if it is not known which. Raises TransientError if it cannot be found out.
+        """
         return lock.find_holder(self._lock)
+
+    def find_last_sign(self) -> Optional[float]:
+        """Return when something was last written here, or the daemon ended in peace."""
+        paths = [self._lock, self._source, *files.list_names(self._objects).values()]
+        times = [files.read_time(one) for one in paths]
+        return max((one for one in times if one is not None), default=None)
 
     def load_records(self) -> Mapping[str, Record]:
         """Return the records by name, without those that cannot be read."""
-        return self._load(self._objects, to_record)
+        return self._load(self._objects, to_record)[0]
 
     def load_source(self) -> SourceRecord:
         """Return what was in force; nothing is known if it cannot be read."""
         try:
-            data = files.read_json(self._source)
-            return SourceRecord() if data is None else to_source(data)
-        except (ReconcilerError, ValueError):
+            return self._read_source() or SourceRecord()
+        except TransientError:
             return SourceRecord()
 
     def read_source(self) -> SourceRecord:
         """Return what is in force. Raises TransientError if that cannot be read."""
-        data = files.read_json(self._source)
-        if data is None:
+        found = self._read_source()
+        if found is None:
             raise TransientError(f"{self._source}: is not there; has the daemon run here yet?")
-        return to_source(data)
+        return found
 
-    def find_broken(self) -> List[str]:
-        """Return a line for each file that cannot be used."""
-        broken: List[str] = []
+    def _read_source(self) -> Optional[SourceRecord]:
+        data = files.read_json(self._source)
+        return None if data is None else _understand(self._source, data, to_source)
+
+    def find_broken(self) -> Tuple[str, ...]:
+        """Return a line for each file that cannot be used, or is none of ours."""
+        broken = [
+            *self._load(self._objects, to_record)[1],
+            *self._load(self._suspended, to_suspension)[1],
+        ]
+        for read in (self._read_source, self._read_confirmed):
+            try:
+                read()
+            except TransientError as error:
+                broken.append(str(error))
         for folder in (self._objects, self._suspended):
-            for path in files.list_names(folder).values():
-                try:
-                    files.read_json(path)
-                except ReconcilerError as error:
-                    broken.append(str(error))
-        return broken
+            broken += [f"{one}: is no file of ours" for one in files.list_foreign(folder)]
+        return tuple(broken)
 
     def save_record(self, record: Record) -> None:
         """Write one record."""
@@ -79,14 +97,14 @@ class FolderStore:
 
     def save_source(self, record: SourceRecord) -> None:
         """Write what is in force; a prune that was confirmed for something else is used up."""
-        self._make(self._folder)
+        self._make(self.folder)
         _guard(self._source, lambda: files.write_json(self._source, to_data(record)))
         if self.confirmed_prune() not in ("", record.identity):
             self._remove(self._prune)
 
     def suspended(self) -> Mapping[str, Suspension]:
         """Return what a person told to leave alone; a file that makes no sense still means it."""
-        found = self._load(self._suspended, to_suspension)
+        found, _ = self._load(self._suspended, to_suspension)
         names = files.list_names(self._suspended)
         return {name: found.get(name, Suspension(name, 0.0)) for name in names}
 
@@ -104,27 +122,33 @@ class FolderStore:
     def confirmed_prune(self) -> str:
         """Return the identity of the manifests whose deletions a person has confirmed, or ''."""
         try:
-            data = files.read_json(self._prune) or {}
-        except ReconcilerError:
+            return self._read_confirmed()
+        except TransientError:
             return ""  # what cannot be read confirms nothing
-        return str(data.get("identity", ""))
+
+    def _read_confirmed(self) -> str:
+        return str((files.read_json(self._prune) or {}).get("identity", ""))
 
     def confirm_prune(self, identity: str) -> None:
         """Confirm the deletions of exactly these manifests. Raises TransientError."""
-        self._make(self._folder)
+        self._make(self.folder)
         data = {"identity": identity}
         _guard(self._prune, lambda: files.write_json(self._prune, data, durable=True))
 
-    def _load(self, folder: str, build: Callable[[Mapping[str, object]], T]) -> Dict[str, T]:
+    def _load(
+        self, folder: str, build: Callable[[Mapping[str, object]], T]
+    ) -> Tuple[Dict[str, T], List[str]]:
+        """Return what can be used, by name, and a line for each file that cannot."""
         found: Dict[str, T] = {}
+        broken: List[str] = []
         for name, path in files.list_names(folder).items():
             try:
                 data = files.read_json(path)
-                if data is not None and data.get("name") == name:
-                    found[name] = build(data)
-            except (ReconcilerError, ValueError):
-                continue  # `find_broken` tells of it; it counts as not there
-        return found
+                if data is not None:
+                    found[name] = _understand(path, data, build, name)
+            except TransientError as error:
+                broken.append(str(error))
+        return found, broken
 
     def _write(
         self, folder: str, name: str, data: Mapping[str, object], *, durable: bool = False
@@ -143,7 +167,22 @@ class FolderStore:
         _guard(path, remove)
 
     def _make(self, folder: str) -> None:
-        _guard(folder, lambda: os.makedirs(folder, files.FOLDER_MODE, exist_ok=True))
+        _guard(folder, lambda: files.make_folder(folder))
+
+
+def _understand(
+    path: str,
+    data: Mapping[str, object],
+    build: Callable[[Mapping[str, object]], T],
+    name: Optional[str] = None,
+) -> T:
+    """Return the value in a file. Raises TransientError if it makes no sense there."""
+    if name is not None and data.get("name") != name:
+        raise TransientError(f"{path}: is about another object, and is not used")
+    try:
+        return build(data)
+    except ValueError as error:
+        raise TransientError(f"{path}: is not used: {error}") from error
 
 
 def _guard(path: str, do: Callable[[], None]) -> None:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from typing import Any, Dict, Mapping, Type, TypeVar
+from dataclasses import asdict
+from typing import (
+    Any,
+    Dict,
+    List,
+    Mapping,
+    Tuple,
+    Type,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from reconciler.core.loop.record import LastChange, Record, SourceRecord, Suspension
 from reconciler.core.status import Condition
 
+# All our floats are times, and these can be shown: the years 1 (in any zone) to 9999.
+_EARLIEST, _LATEST = -62_000_000_000, 253_000_000_000
+
 T = TypeVar("T", Record, SourceRecord, Suspension, LastChange, Condition)
+
+_TYPES: Tuple[Any, ...] = (Record, SourceRecord, Suspension, LastChange, Condition)
+_HINTS: Mapping[Any, Mapping[str, Any]] = {one: get_type_hints(one) for one in _TYPES}
 
 
 def to_data(value: object) -> Dict[str, Any]:
@@ -20,8 +37,8 @@ def to_record(data: Mapping[str, Any]) -> Record:
     """Return one object's record."""
     plain = dict(data)
     change = plain.get("lastChange")
-    plain["lastChange"] = _build(LastChange, change) if change else None
-    plain["conditions"] = tuple(_build(Condition, one) for one in plain.get("conditions", ()))
+    plain["lastChange"] = None if change is None else _build(LastChange, change)
+    plain["conditions"] = tuple(_build(Condition, one) for one in _list(plain, "conditions"))
     return _build(Record, plain)
 
 
@@ -29,7 +46,7 @@ def to_source(data: Mapping[str, Any]) -> SourceRecord:
     """Return the record of the manifests."""
     plain = dict(data)
     for name in ("problems", "pruneHeld"):
-        plain[name] = tuple(str(one) for one in plain.get(name, ()))
+        plain[name] = tuple(_list(plain, name))
     return _build(SourceRecord, plain)
 
 
@@ -38,13 +55,44 @@ def to_suspension(data: Mapping[str, Any]) -> Suspension:
     return _build(Suspension, data)
 
 
-def _build(type_: Type[T], data: Mapping[str, Any]) -> T:
+def _list(data: Mapping[str, Any], name: str) -> List[Any]:
+    found = data.get(name, [])
+    if not isinstance(found, list):
+        raise ValueError(f"{name}: {found!r} is no list")  # noqa: TRY004 - as all that is wrong
+    return found
+
+
+def _build(type_: Type[T], data: Any) -> T:
     """Make a value of what is known of it; what a newer version added is left out."""
-    known = {_camel_name(one.name): one.name for one in fields(type_)}
+    if not isinstance(data, dict):
+        raise ValueError(f"{data!r} is no {type_.__name__}")  # noqa: TRY004
+    hints = _HINTS[type_]
+    found = {name: data[_camel_name(name)] for name in hints if _camel_name(name) in data}
+    for name, value in found.items():
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{_camel_name(name)}: {value!r} makes no sense")
     try:
-        return type_(**{known[name]: value for name, value in data.items() if name in known})
+        return type_(**found)
     except TypeError as error:
         raise ValueError(str(error)) from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that its field is declared with."""
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
+    if inner:
+        return any(_fits(value, one) for one in inner)
+    if hint is float:
+        return _is_number(value) and _EARLIEST <= value <= _LATEST
+    if hint is int:
+        return _is_number(value) and isinstance(value, int)
+    return isinstance(value, hint)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _camel(value: Any) -> Any:
