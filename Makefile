@@ -28,6 +28,7 @@ docs: install  ## write the pages that are made from schemas and code
 	$(PYTHON) scripts/make_manifest_docs.py
 	$(PYTHON) scripts/make_effects_docs.py
 	$(PYTHON) scripts/make_journal_docs.py
+	$(PYTHON) scripts/make_monitoring_docs.py
 	$(PYTHON) scripts/make_completion.py
 	$(PYTHON) scripts/make_man.py
 

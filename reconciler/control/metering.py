@@ -14,12 +14,10 @@ class Registry:
     """All counts; safe to use from several threads."""
 
     def __init__(self) -> None:
-        """Begin with nothing counted; what has no labels is there from the start, at 0."""
+        """Begin with nothing counted; counters whose labels are known are there at 0."""
         self._lock = threading.Lock()
         self._values: Dict[_Key, float] = {
-            (one.name, ()): 0
-            for one in BY_NAME.values()
-            if not one.labels and one.type == "counter"
+            (one.name, labels): 0 for one in BY_NAME.values() for labels in one.initial()
         }
         self._durations: Dict[_Key, Histogram] = {}
 

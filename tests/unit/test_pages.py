@@ -17,6 +17,8 @@ PAGES = {
     "docs/configuration.md": ("make_manifest_docs", "render('configuration')"),
     "docs/effects.md": ("make_effects_docs", "render()"),
     "docs/journal.md": ("make_journal_docs", "render()"),
+    "docs/monitoring.md": ("make_monitoring_docs", "render()"),
+    "packaging/prometheus/virt-reconciler.rules.yml": ("make_monitoring_docs", "render_rules()"),
     "packaging/virt-reconciler.catalog": ("make_journal_docs", "render_catalog()"),
     "packaging/completion/virt-reconciler.bash": ("make_completion", "render()"),
     "packaging/man/virt-reconciler.1": ("make_man", "render('virt-reconciler.1')"),

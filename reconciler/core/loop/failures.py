@@ -8,6 +8,7 @@ TRANSIENT = "transient"
 REFUSED = "refused"
 TERMINAL = "terminal"
 BUG = "bug"
+FAILURES = (TRANSIENT, REFUSED, TERMINAL, BUG)
 
 
 def kind_of(error: Exception) -> str:

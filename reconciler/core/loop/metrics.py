@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, Mapping, Sequence, Tuple
 
+from reconciler.core.loop.failures import FAILURES
+
 PREFIX = "virt_reconciler_"
 # Seconds; from a pass that finds nothing to a clone of a large image.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0)
@@ -17,12 +19,23 @@ Labels = Tuple[Tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: its name without the prefix, its type, its labels, and what it says."""
+    """One metric: its name without the prefix, its type, its labels, and what it says.
+
+    `known` are the values of a counter's only label that are there from the start, at 0: who
+    watches for an increase would not see the first one otherwise.
+    """
 
     name: str
     type: str
     labels: Tuple[str, ...]
     meaning: str
+    known: Tuple[str, ...] = ()
+
+    def initial(self) -> Tuple[Labels, ...]:
+        """Return the combinations of labels that are there before anything was counted."""
+        if self.type != "counter":
+            return ()
+        return tuple(((self.labels[0], one),) for one in self.known) if self.labels else ((),)
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,13 @@ SOURCE_PROBLEMS = "invalid_manifests"
 WATCH_MISSED = "watch_missed_total"
 
 TABLE = (
-    Metric(PASSES, "counter", ("result",), "Passes over one object: done, again or stalled."),
+    Metric(
+        PASSES,
+        "counter",
+        ("result",),
+        "Passes over one object: done, again or stalled.",
+        known=("done", "again", "stalled"),
+    ),
     Metric(DURATION, "histogram", (), "How long a pass took."),
     Metric(QUEUE_DEPTH, "gauge", (), "Objects that wait to be looked at."),
     Metric(QUEUE_WAIT, "histogram", (), "How long an object waited."),
@@ -75,6 +94,7 @@ TABLE = (
         ("kind",),
         "Failed tries: transient (tried again), refused (a safety rail), terminal (waits for a "
         "change of manifest or domain), bug.",
+        known=FAILURES,
     ),
     Metric(
         DRIFT_FOUND,

@@ -7,7 +7,7 @@ import http.client
 import socket
 import threading
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, get_args
 
 import pytest
 
@@ -15,7 +15,8 @@ from reconciler.adapters.metrics import Exposition
 from reconciler.control.metering import Registry
 from reconciler.control.once import Once
 from reconciler.core.loop import metrics
-from reconciler.core.loop.failures import kind_of
+from reconciler.core.loop.failures import FAILURES, kind_of
+from reconciler.core.loop.result import Result
 from reconciler.core.loop.settings import MetricsSettings
 from reconciler.errors import (
     NotFoundError,
@@ -47,10 +48,17 @@ def test_counters_add_up_and_start_at_zero() -> None:
     assert lines_of(registry.render(), "watch_missed_total") == [
         "virt_reconciler_watch_missed_total 0"
     ]
+    assert lines_of(registry.render(), "errors_total") == [
+        'virt_reconciler_errors_total{kind="bug"} 0',
+        'virt_reconciler_errors_total{kind="refused"} 0',
+        'virt_reconciler_errors_total{kind="terminal"} 0',
+        'virt_reconciler_errors_total{kind="transient"} 0',
+    ]
     registry.count(metrics.PASSES, result="done")
     registry.count(metrics.PASSES, 2, result="done")
     registry.count(metrics.PASSES, result="stalled")
     assert lines_of(registry.render(), "passes_total") == [
+        'virt_reconciler_passes_total{result="again"} 0',
         'virt_reconciler_passes_total{result="done"} 3',
         'virt_reconciler_passes_total{result="stalled"} 1',
     ]
@@ -189,7 +197,7 @@ def test_counts_of_several_threads_are_all_there() -> None:
     stop.set()
     reader.join()
     text = registry.render()
-    assert lines_of(text, "passes_total") == ['virt_reconciler_passes_total{result="done"} 2000']
+    assert 'virt_reconciler_passes_total{result="done"} 2000\n' in text
     assert "virt_reconciler_pass_seconds_count 2000" in text
 
 
@@ -206,6 +214,9 @@ def test_every_metric_is_shown_with_its_help_and_type() -> None:
     text = registry.render()
     for one in metrics.TABLE:
         name = f"{metrics.PREFIX}{one.name}"
+        if one.known:
+            name_there = f"{name}{{{one.labels[0]}="
+            assert all(f'{name_there}"{each}"}} 0\n' in text for each in one.known)
         assert f"# HELP {name} {one.meaning}\n# TYPE {name} {one.type}\n{name}" in text
     assert set("\\\n").isdisjoint("".join(one.meaning for one in metrics.TABLE))
 
@@ -245,6 +256,12 @@ def test_every_metric_is_counted_somewhere() -> None:
     constants = {value: name for name, value in vars(metrics).items() if isinstance(value, str)}
     missing = [one.name for one in metrics.TABLE if f"metrics.{constants[one.name]}" not in text]
     assert missing == []
+
+
+def test_the_kinds_that_are_counted_are_those_that_are_known() -> None:
+    assert metrics.BY_NAME[metrics.ERRORS].known == FAILURES
+    results = {one.__name__.lower() for one in get_args(Result)}
+    assert results == set(metrics.BY_NAME[metrics.PASSES].known)
 
 
 @pytest.mark.parametrize(

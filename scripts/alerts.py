@@ -1,0 +1,254 @@
+"""The alert rules, one row each; scripts/make_monitoring_docs.py writes them.
+
+A test holds every name and label in them against the table of metrics.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Tuple
+
+from reconciler.core.loop.metrics import BY_NAME, PREFIX
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One rule. `expression` is PromQL; `summary` one line for the phone, `action` what to do."""
+
+    name: str
+    expression: str
+    wait: str
+    severity: str
+    summary: str
+    action: str
+
+    @property
+    def metrics(self) -> Tuple[str, ...]:
+        """The names in the expression, without the prefix and a histogram's endings."""
+        found = dict.fromkeys(re.findall(rf"\b{PREFIX}(\w+)", self.expression))
+        return tuple(dict.fromkeys(map(_base, found)))
+
+
+def _base(name: str) -> str:
+    cut = re.sub(r"_(bucket|sum|count)$", "", name)
+    return cut if cut in BY_NAME else name
+
+
+CRITICAL, WARNING, INFO = "critical", "warning", "info"
+
+_P = PREFIX
+
+ALERTS = (
+    Alert(
+        "VirtReconcilerSilent",
+        f"time() - {_P}last_success_timestamp_seconds > 1800",
+        "5m",
+        CRITICAL,
+        "Nothing was looked at with success for half an hour.",
+        "The daemon is down, stuck, or cannot reach libvirt: `systemctl status virt-reconciler`, "
+        "then `virt-reconciler status`. Lengthen the time if `resync` is longer than ten minutes.",
+    ),
+    Alert(
+        "VirtReconcilerAbsent",
+        f"absent({_P}queue_depth)",
+        "10m",
+        CRITICAL,
+        "No host sends metrics of virt-reconciler.",
+        "The daemon does not run anywhere, or nobody collects: is `spec.metrics` set, and does the "
+        "collector read that file or address? For a single host, alert on `up` of its job.",
+    ),
+    Alert(
+        "VirtReconcilerLibvirtLost",
+        f"{_P}libvirt_connected == 0",
+        "5m",
+        CRITICAL,
+        "The {{ $labels.driver }} driver of libvirt is not reached.",
+        "`systemctl status` of the driver's daemon and its socket. Nothing is concluded or done "
+        "about what needs it until it is back.",
+    ),
+    Alert(
+        "VirtReconcilerLibvirtUnsteady",
+        f"increase({_P}libvirt_reconnects_total[1h]) > 5",
+        "0m",
+        WARNING,
+        "The connection to libvirt's {{ $labels.driver }} driver is lost again and again.",
+        "The journal of libvirt's daemon says why it ends. That one ends when idle and comes back "
+        "by its socket is right, and does not count.",
+    ),
+    Alert(
+        "VirtReconcilerStalled",
+        f"{_P}stalled > 0",
+        "10m",
+        WARNING,
+        "Virtual machines that wait for a person: {{ $value }}.",
+        "`virt-reconciler status` says which and why. Trying again cannot help: the manifest or "
+        "the domain has to change.",
+    ),
+    Alert(
+        "VirtReconcilerNotReady",
+        f"{_P}virtual_machines - {_P}ready - {_P}suspended > 0",
+        "1h",
+        WARNING,
+        "Virtual machines that are not as their manifests say, for an hour: {{ $value }}.",
+        "`virt-reconciler status` says which and why, and when they are tried again.",
+    ),
+    Alert(
+        "VirtReconcilerSuspended",
+        f"{_P}suspended > 0",
+        "1d",
+        WARNING,
+        "Virtual machines that are left alone, for a day or longer: {{ $value }}.",
+        "Somebody may have forgotten them: `virt-reconciler status` says who and why, "
+        "`virt-reconciler resume NAME` takes one up again.",
+    ),
+    Alert(
+        "VirtReconcilerRestartsPending",
+        f"{_P}pending_restarts > 0",
+        "7d",
+        INFO,
+        "Virtual machines that wait for a cold start, for a week or longer: {{ $value }}.",
+        "Shut them down and let them be started when that suits; `virt-reconciler status` names "
+        "them, and what waits.",
+    ),
+    Alert(
+        "VirtReconcilerSourceFailing",
+        f"{_P}source_failing == 1",
+        "15m",
+        WARNING,
+        "Newer manifests cannot be read, or are refused.",
+        "What was in force stays in force. `virt-reconciler status` says why: the remote is away, "
+        "a signature is not accepted, history was rewritten.",
+    ),
+    Alert(
+        "VirtReconcilerSourceUnsteady",
+        f"increase({_P}source_errors_total[6h]) > 5",
+        "0m",
+        INFO,
+        "The manifests cannot be read again and again.",
+        "It passes by itself and comes back: look at the network and at the remote.",
+    ),
+    Alert(
+        "VirtReconcilerManifestsInvalid",
+        f"{_P}invalid_manifests > 0",
+        "5m",
+        WARNING,
+        "Problems in manifests, of which the last valid ones stay in force: {{ $value }}.",
+        "`virt-reconciler status` names file and line. Nothing is pruned meanwhile. "
+        "`virt-reconciler validate` before a commit finds them earlier.",
+    ),
+    Alert(
+        "VirtReconcilerManifestsRestless",
+        f"changes({_P}source_changed_timestamp_seconds[1h]) > 20",
+        "0m",
+        INFO,
+        "Other manifests come into force more than twenty times in an hour.",
+        "Something writes them again and again. Nothing is pruned until they are at rest for a "
+        "whole resync.",
+    ),
+    Alert(
+        "VirtReconcilerRevisionsDiffer",
+        f"count(count by (revision) ({_P}source_info)) > 1",
+        "1h",
+        INFO,
+        "Hosts have been at different revisions of the manifests for an hour.",
+        "For hosts that follow the same branch: `virt-reconciler status` on the one that is "
+        "behind says why. With several repositories, add the label that tells them apart.",
+    ),
+    Alert(
+        "VirtReconcilerPruneBlocked",
+        f"{_P}prune_blocked == 1",
+        "5m",
+        CRITICAL,
+        "More manifests are gone than may be pruned unasked.",
+        "If that is a mistake, bring the manifests back; nothing is lost. If it is meant: "
+        "`virt-reconciler prune`.",
+    ),
+    Alert(
+        "VirtReconcilerDriftNotRepaired",
+        f"sum without (field) (increase({_P}drift_found_total[1h])) - "
+        f"sum without (field) (increase({_P}drift_repaired_total[1h]) "
+        f"or {_P}drift_found_total * 0) > 0.5",
+        "1h",
+        WARNING,
+        "Somebody changes machines by hand, and the changes cannot be brought back.",
+        "`virt-reconciler status` says which and why.",
+    ),
+    Alert(
+        "VirtReconcilerDriftOften",
+        f"increase({_P}drift_repaired_total[1d]) > 10",
+        "0m",
+        INFO,
+        "{{ $labels.field }} was brought back more than ten times in a day.",
+        "Another program or a person changes the same field: the journal says when and on which "
+        "machine (`journalctl -u virt-reconciler VIRT_RECONCILER_KIND=changed`).",
+    ),
+    Alert(
+        "VirtReconcilerErrors",
+        f'increase({_P}errors_total{{kind=~"transient|refused|terminal"}}[1h]) > 20',
+        "0m",
+        WARNING,
+        "More than twenty failures of kind {{ $labels.kind }} in an hour.",
+        "`journalctl -u virt-reconciler -p err` says which.",
+    ),
+    Alert(
+        "VirtReconcilerBug",
+        f'increase({_P}errors_total{{kind="bug"}}[1h]) > 0',
+        "0m",
+        WARNING,
+        "A fault in virt-reconciler itself.",
+        "Please report it with the lines that `journalctl -u virt-reconciler -p err` shows. Other "
+        "objects are not affected.",
+    ),
+    Alert(
+        "VirtReconcilerTriesInVain",
+        f'rate({_P}passes_total{{result="again"}}[30m]) > 0 '
+        f'unless on (instance, job) rate({_P}passes_total{{result="done"}}[30m]) > 0',
+        "30m",
+        WARNING,
+        "For half an hour every pass has ended with another try.",
+        "libvirt answers and does nothing, or the disk is full: `virt-reconciler status`.",
+    ),
+    Alert(
+        "VirtReconcilerHangs",
+        f"{_P}longest_running_seconds > 7200",
+        "0m",
+        WARNING,
+        "Work on one virtual machine has been going on for two hours.",
+        "A large copy may take that long. If there is none, a call to libvirt hangs: "
+        "`systemctl restart virt-reconciler` goes on where it was.",
+    ),
+    Alert(
+        "VirtReconcilerQueueLong",
+        f"min_over_time({_P}queue_depth[15m]) > 0",
+        "15m",
+        WARNING,
+        "Virtual machines have been waiting to be looked at for half an hour without a break.",
+        "All lanes are busy: see what runs long, or raise `spec.lanes`.",
+    ),
+    Alert(
+        "VirtReconcilerQueueSlow",
+        f"histogram_quantile(0.95, rate({_P}queue_wait_seconds_bucket[30m])) > 60",
+        "15m",
+        INFO,
+        "One in twenty changes waits longer than a minute before it is looked at.",
+        "All lanes are busy: see what runs long, or raise `spec.lanes`.",
+    ),
+    Alert(
+        "VirtReconcilerPassesSlow",
+        f"histogram_quantile(0.5, rate({_P}pass_seconds_bucket[30m])) > 5",
+        "30m",
+        INFO,
+        "Half of all passes take longer than five seconds.",
+        "libvirt answers slowly: look at its load, and at storage pools on a network.",
+    ),
+    Alert(
+        "VirtReconcilerWatchBlind",
+        f"increase({_P}watch_missed_total[1d]) > 5",
+        "0m",
+        INFO,
+        "Changes of manifests are found late, as nothing announced them.",
+        "Nothing is lost. On a network file system that is so by nature; else see "
+        "`virt-reconciler status` for how files are watched.",
+    ),
+)
