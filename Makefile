@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 PYTHON := .venv/bin/python
 
-.PHONY: help install test fast lint format golden docs bench demo clean
+.PHONY: help install test fast lint format golden docs rpm bench demo clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -31,6 +31,9 @@ docs: install  ## write the pages that are made from schemas and code
 	$(PYTHON) scripts/make_monitoring_docs.py
 	$(PYTHON) scripts/make_completion.py
 	$(PYTHON) scripts/make_man.py
+
+rpm: install  ## build the RPM of what is committed, in dist/
+	packaging/rpm/build
 
 bench: install  ## measure beside the floor and beside other tools
 	$(PYTHON) -m bench
