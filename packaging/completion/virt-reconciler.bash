@@ -8,6 +8,7 @@ _virt_reconciler_value() {
         *:--config) wants='files' many='' ;;
         'plan':--format | 'status':--format) wants='words text json' many='' ;;
         'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
+        'suspend':--reason) wants='nothing' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
         *) wants='' many='' ;;
     esac
@@ -18,7 +19,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan apply run prune status export adopt schema' value='' many=''
+            rest='' verbs='validate plan apply run prune status suspend resume export adopt schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -41,7 +42,15 @@ _virt_reconciler_verb() {
             rest='' verbs='' value='' many=''
             ;;
         'status')
-            options='-h --help -c --connect --config -v --verbose --format'
+            options='-h --help -c --connect --config -v --verbose --live --format'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'suspend')
+            options='-h --help -c --connect --config -v --verbose --reason'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'resume')
+            options='-h --help -c --connect --config -v --verbose'
             rest='names' verbs='' value='' many=''
             ;;
         'export')

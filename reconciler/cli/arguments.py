@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in (_validate, _plan, _apply, _run, _prune, _status, _export, _adopt, _schema):
+    daemon = (_run, _prune, _status, _suspend, _resume)
+    for add in (_validate, _plan, _apply, *daemon, _export, _adopt, _schema):
         add(verbs)
     return parser
 
@@ -141,9 +142,31 @@ def _prune(verbs: Any) -> None:
 
 
 def _status(verbs: Any) -> None:
-    parser = _verb(verbs, "status", "show the conditions of owned virtual machines")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="default: all that are owned")
+    parser = _verb(
+        verbs,
+        "status",
+        "show how the virtual machines are, and the manifests",
+        "From the daemon's memory; from libvirt itself where no daemon has run.",
+    )
+    parser.add_argument("names", metavar="NAME", nargs="*", help="default: all; named: in full")
+    parser.add_argument("--live", action="store_true", help="ask libvirt, whatever is remembered")
     _add_format(parser)
+
+
+def _suspend(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "suspend",
+        "have the daemon leave virtual machines alone until they are resumed",
+        "Holds over restarts. They are not deleted either. plan and apply do not heed it.",
+    )
+    parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why, for others to read")
+
+
+def _resume(verbs: Any) -> None:
+    parser = _verb(verbs, "resume", "have the daemon take up suspended virtual machines again")
+    parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
 
 
 def _export(verbs: Any) -> None:

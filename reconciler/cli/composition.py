@@ -20,7 +20,7 @@ from typing import (
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Clock, Host, Reporter
-    from reconciler.control.ports.service import PruneOrders
+    from reconciler.control.ports.service import Memory
     from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
@@ -48,6 +48,9 @@ class Parts(Protocol):
     def clock(self) -> Clock:
         """Time."""
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
     def load(self, paths: Sequence[str]) -> Loaded:
         """Read manifests, with every problem in them."""
 
@@ -66,8 +69,8 @@ class Parts(Protocol):
     ) -> int:
         """Run the daemon until it is told to stop; return its exit status."""
 
-    def prune_orders(self, state: str) -> PruneOrders:
-        """Reach the daemon's memory in that folder."""
+    def reach_memory(self, state: str) -> Memory:
+        """Reach the daemon's memory in that folder, which need not be there."""
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Plan the end of machines, as the daemon would."""
@@ -110,6 +113,10 @@ class Product:
 
     clock = SystemClock()
 
+    def now(self) -> float:
+        """Ask the machine."""
+        return time.time()
+
     def load(self, paths: Sequence[str]) -> Loaded:
         """Read manifest files."""
         from reconciler.adapters.manifests import load_manifests  # noqa: PLC0415
@@ -140,7 +147,7 @@ class Product:
 
         return serve(settings, reread, Process(errors, environ))
 
-    def prune_orders(self, state: str) -> PruneOrders:
+    def reach_memory(self, state: str) -> Memory:
         """Look into the state folder."""
         from reconciler.adapters.state import FolderStore  # noqa: PLC0415
 

@@ -6,6 +6,7 @@ On the start-up path: the core is imported by the method that needs it.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Mapping, TextIO
@@ -18,7 +19,7 @@ PREFIX = "virt-reconciler"
 
 @dataclass(frozen=True)
 class Console:
-    """Where a command reads and writes; `environ` is only asked how output should look."""
+    """Where a command reads and writes; `environ` says how output should look, and who calls."""
 
     out: TextIO
     err: TextIO
@@ -40,6 +41,10 @@ class Console:
         plain = bool(self.environ.get("NO_COLOR")) or self.environ.get("TERM") == "dumb"
         return Style(colour=self.out.isatty() and not plain, unicode=_can_show("→", self.out))
 
+    def width(self) -> int:
+        """How many columns standard output has; 0 if it is no terminal."""
+        return shutil.get_terminal_size().columns if self.out.isatty() else 0
+
     @property
     def can_rewrite(self) -> bool:
         """Whether a line on standard output can be rewritten in place."""
@@ -59,6 +64,12 @@ class Console:
         from reconciler.core.render.values import escape  # noqa: PLC0415 - start-up time
 
         self.complain(f"{PREFIX}: error: {escape(text)}")
+
+    def note(self, text: str) -> None:
+        """Write a line to standard error that is no error."""
+        from reconciler.core.render.values import escape  # noqa: PLC0415 - start-up time
+
+        self.complain(f"{PREFIX}: note: {escape(text)}")
 
     def complain(self, text: str) -> None:
         """Write a line to standard error as it is."""

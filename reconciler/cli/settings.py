@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import replace
+from typing import Optional
 
 from reconciler.cli.arguments import CONFIG_FILE
 from reconciler.cli.composition import Parts
@@ -35,3 +36,21 @@ def _is_missing(path: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def names_another_host(options: argparse.Namespace, parts: Parts) -> bool:
+    """Whether `--connect` is for another libvirt than the daemon's, whose memory says nothing then.
+
+    Where `--config` names a configuration too, it is that daemon that is meant.
+    """
+    if options.connect is None or options.config is not None:
+        return False
+    own = settings_of(argparse.Namespace(config=None, connect=None), parts)
+    return own.connect != str(options.connect)
+
+
+def uri_of(options: argparse.Namespace, parts: Parts) -> Optional[str]:
+    """Return the libvirt to ask: the one named, the configuration's, or libvirt's own choice."""
+    if options.connect is not None or (options.config is None and _is_missing(CONFIG_FILE)):
+        return None if options.connect is None else str(options.connect)
+    return settings_of(options, parts).connect

@@ -23,7 +23,7 @@ SHOWN = 12  # characters of a commit or digest
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Show what is held back, ask unless `--yes`, and write the confirmation."""
     settings = settings_of(options, parts)
-    orders = parts.prune_orders(settings.state)
+    orders = parts.reach_memory(settings.state)
     source = orders.read_source()
     if not source.prune_blocked:
         console.line("Nothing is held back.")

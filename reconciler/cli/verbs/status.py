@@ -1,23 +1,78 @@
-"""`status`: the conditions of owned machines, from live state. Changes nothing."""
+"""`status`: how the machines are. Changes nothing.
+
+What the daemon remembers, where it ever ran for the host that is meant; else what libvirt says.
+"""
 
 from __future__ import annotations
 
 import argparse
+from typing import Mapping, Optional
 
 from reconciler.cli.choosing import choose
 from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
-from reconciler.core.render.table import render_statuses, render_statuses_json
+from reconciler.cli.known import look_into
+from reconciler.cli.settings import names_another_host, settings_of, uri_of
+from reconciler.core.loop.overview import Overview, mark_suspended
+from reconciler.core.loop.record import Suspension
+from reconciler.core.render.layout import Page
+from reconciler.core.render.overview import render_overview
+from reconciler.core.render.status_json import render_overview_json, render_statuses_json
+from reconciler.core.render.table import render_statuses
 from reconciler.core.status import find_status, is_owned
+from reconciler.errors import TransientError
+
+NOT_KNOWN = "the daemon knows no such virtual machine (--live asks libvirt itself)"
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
-    """Print one line for each machine that is named, or owned if none is named."""
-    readings = parts.read_domains(parts.connect(options.connect))
+    """Print one line for each machine that is named, or for all if none is named."""
+    if names_another_host(options, parts):
+        return _show_live(options, console, parts, {})
+    overview = _look(options, console, parts)
+    if overview.is_known and not options.live:
+        return _show_remembered(overview, options, console, parts)
+    suspended = {
+        name: one.suspension for name, one in overview.entries.items() if one.suspension is not None
+    }
+    return _show_live(options, console, parts, suspended)
+
+
+def _look(options: argparse.Namespace, console: Console, parts: Parts) -> Overview:
+    """Return what is remembered; nothing, which is told, if this user may not read it."""
+    try:
+        return look_into(parts.reach_memory(settings_of(options, parts).state))
+    except TransientError as error:
+        console.note(f"{error}; so this is what libvirt says, and not the daemon")
+        return Overview({})
+
+
+def _show_remembered(
+    overview: Overview, options: argparse.Namespace, console: Console, parts: Parts
+) -> int:
+    names = options.names or list(overview.entries)
+    found, missing = choose(names, overview.entries, console, NOT_KNOWN)
+    chosen = [one for _, one in found]
+    if options.format == "json":
+        console.write(render_overview_json(overview, chosen))
+    elif chosen or not missing:
+        page = Page(console.style(), console.width())
+        full = bool(options.names) or options.verbose
+        console.write(render_overview(overview, chosen, page, parts.now(), full=full))
+    return Exit.FAILED if missing else Exit.DONE
+
+
+def _show_live(
+    options: argparse.Namespace,
+    console: Console,
+    parts: Parts,
+    suspended: Mapping[str, Optional[Suspension]],
+) -> int:
+    readings = parts.read_domains(parts.connect(uri_of(options, parts)))
     names = options.names or sorted(name for name, one in readings.items() if is_owned(one))
     chosen, missing = choose(names, readings, console)
-    statuses = [find_status(name, one) for name, one in chosen]
+    statuses = [mark_suspended(find_status(name, one), suspended.get(name)) for name, one in chosen]
     if options.format == "json":
         console.write(render_statuses_json(statuses))
     elif statuses:

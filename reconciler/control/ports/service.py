@@ -5,7 +5,7 @@ Implementations are called from several threads unless a method says otherwise.
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Optional, Protocol, Tuple
+from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from reconciler.core.files import FileSet
 from reconciler.core.loop.events import Event
@@ -129,8 +129,35 @@ class Store(Protocol):
         """Return the identity of the snapshot whose deletions a person has confirmed, or ''."""
 
 
-class PruneOrders(Protocol):
-    """The daemon's memory as the verb `prune` needs it, which may run as another user."""
+class Memory(Protocol):
+    """The daemon's memory as verbs need it, which may run as another user, and without a daemon.
+
+    What only reads raises TransientError for a folder that cannot be read.
+    """
+
+    def find_daemon(self) -> Optional[int]:
+        """Return the process of the daemon that runs on this memory, None if none does."""
+
+    def find_last_sign(self) -> Optional[float]:
+        """Return when there was last a sign of a daemon, None if there never was one."""
+
+    def find_broken(self) -> Sequence[str]:
+        """Return a line for each file that cannot be used."""
+
+    def load_records(self) -> Mapping[str, Record]:
+        """Return the records by name, without those that cannot be read."""
+
+    def load_source(self) -> SourceRecord:
+        """Return what is in force; nothing is known if it cannot be read."""
+
+    def suspended(self) -> Mapping[str, Suspension]:
+        """Return the objects that a person told to leave alone."""
+
+    def suspend(self, suspension: Suspension) -> None:
+        """Have an object left alone from now on. Raises TransientError."""
+
+    def resume(self, name: str) -> bool:
+        """Have it taken up again; return whether it was suspended. Raises TransientError."""
 
     def read_source(self) -> SourceRecord:
         """Return what is in force. Raises TransientError if there is nothing that can be read."""

@@ -9,7 +9,8 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tu
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
-from reconciler.control.ports.service import PruneOrders
+from reconciler.control.ports.service import Memory
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.model import Machine
@@ -85,6 +86,66 @@ def _finish(action: Action, error: Optional[str], report: Reporter) -> Outcome:
 
 
 @dataclass
+class FakeMemory:
+    """The daemon's memory, as a test says; implements `Memory`."""
+
+    records: Dict[str, Record] = field(default_factory=dict)
+    source: SourceRecord = field(default_factory=SourceRecord)
+    suspensions: Dict[str, Suspension] = field(default_factory=dict)
+    daemon: Optional[int] = None
+    last_sign: Optional[float] = None
+    broken: Tuple[str, ...] = ()
+    confirmed: str = ""
+    unreadable: Optional[Exception] = None
+
+    def find_daemon(self) -> Optional[int]:
+        """Return the daemon set."""
+        return self.daemon
+
+    def find_last_sign(self) -> Optional[float]:
+        """Return the time set."""
+        return self.last_sign
+
+    def find_broken(self) -> Tuple[str, ...]:
+        """Return the lines set."""
+        return self.broken
+
+    def load_records(self) -> Mapping[str, Record]:
+        """Return the records set, or fail."""
+        if self.unreadable is not None:
+            raise self.unreadable
+        return dict(self.records)
+
+    def load_source(self) -> SourceRecord:
+        """Return the source set."""
+        return self.source
+
+    def read_source(self) -> SourceRecord:
+        """Return the source set."""
+        return self.source
+
+    def suspended(self) -> Mapping[str, Suspension]:
+        """Return what is suspended."""
+        return dict(self.suspensions)
+
+    def suspend(self, suspension: Suspension) -> None:
+        """Remember it."""
+        self.suspensions[suspension.name] = suspension
+
+    def resume(self, name: str) -> bool:
+        """Forget it."""
+        return self.suspensions.pop(name, None) is not None
+
+    def confirmed_prune(self) -> str:
+        """Return what was confirmed."""
+        return self.confirmed
+
+    def confirm_prune(self, identity: str) -> None:
+        """Remember it."""
+        self.confirmed = identity
+
+
+@dataclass
 class FakeParts:
     """Implements `Parts`; remembers what it was asked for."""
 
@@ -101,6 +162,13 @@ class FakeParts:
     executed: List[Plan] = field(default_factory=list)
     configs: List[str] = field(default_factory=list)
     served: List[Settings] = field(default_factory=list)
+    memory: FakeMemory = field(default_factory=FakeMemory)
+    states: List[str] = field(default_factory=list)
+    time: float = 1_000_000.0
+
+    def now(self) -> float:
+        """Return the time set."""
+        return self.time
 
     def load(self, paths: Sequence[str]) -> FakeLoaded:
         """Return the manifests set."""
@@ -128,9 +196,10 @@ class FakeParts:
         self.served = [settings, reread()]
         return 0
 
-    def prune_orders(self, state: str) -> PruneOrders:
-        """Have none; the tests of that verb bring their own."""
-        raise NotImplementedError
+    def reach_memory(self, state: str) -> Memory:
+        """Return the memory set."""
+        self.states.append(state)
+        return self.memory
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Plan nothing; the tests of that verb bring their own."""

@@ -17,7 +17,7 @@ from reconciler.core.plan import Plan
 from reconciler.errors import RefusedError, TransientError, UsageError
 from tests.unit.render.plans import DELETE, UNDEFINE, plan_of
 
-from .fakes import FakeParts, Piped, Terminal
+from .fakes import FakeMemory, FakeParts, Piped, Terminal
 
 BLOCKED = "2 of 9 owned machines have no manifest any more, but prune.most allows 1 at once"
 SOURCE = SourceRecord(
@@ -25,36 +25,20 @@ SOURCE = SourceRecord(
 )
 
 
-@dataclass
-class Orders:
-    """The daemon's memory."""
-
-    source: SourceRecord = SOURCE
-    confirmed: str = ""
-
-    def read_source(self) -> SourceRecord:
-        return self.source
-
-    def confirmed_prune(self) -> str:
-        return self.confirmed
-
-    def confirm_prune(self, identity: str) -> None:
-        self.confirmed = identity
+def remember(source: SourceRecord = SOURCE, confirmed: str = "") -> FakeMemory:
+    """Return the daemon's memory."""
+    return FakeMemory(source=source, confirmed=confirmed)
 
 
 @dataclass
 class Parts(FakeParts):
     """The fake parts, with that memory."""
 
-    orders: Orders = field(default_factory=Orders)
+    memory: FakeMemory = field(default_factory=remember)
     asked: List[str] = field(default_factory=list)
 
     def read_settings(self, path: str) -> Settings:
         return Settings(state="/state")
-
-    def prune_orders(self, state: str) -> Orders:
-        assert state == "/state"
-        return self.orders
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         self.asked.extend(names)
@@ -84,7 +68,8 @@ def test_what_was_seen_is_confirmed(yes: bool, answer: Optional[str]) -> None:
     said = call(parts, yes=yes, answer=answer)
     assert said.status == 0
     assert parts.asked == ["plain", "retired"]
-    assert parts.orders.confirmed == SOURCE.identity
+    assert parts.states == ["/state"]
+    assert parts.memory.confirmed == SOURCE.identity
     for words in (
         "- plain: will be deleted\n",
         "default/retired-root.qcow2",
@@ -99,46 +84,46 @@ def test_what_was_seen_is_confirmed(yes: bool, answer: Optional[str]) -> None:
 def test_any_other_answer_confirms_nothing(answer: str) -> None:
     parts = Parts()
     said = call(parts, answer=answer)
-    assert (said.status, parts.orders.confirmed) == (1, "")
+    assert (said.status, parts.memory.confirmed) == (1, "")
     assert said.out.endswith("Nothing was confirmed.\n")
 
 
 def test_nothing_held_back_asks_nothing() -> None:
-    parts = Parts(orders=Orders(SourceRecord("f", "f")))
+    parts = Parts(memory=remember(SourceRecord("f", "f")))
     assert call(parts) == Said(0, "Nothing is held back.\n")
     assert parts.uris == []
 
 
 def test_a_second_confirmation_says_so() -> None:
-    parts = Parts(orders=Orders(confirmed=SOURCE.identity or ""))
+    parts = Parts(memory=remember(confirmed=SOURCE.identity or ""))
     said = call(parts)
     assert said.status == 0
     assert "confirmed already" in said.out
 
 
 REFUSALS = {
-    "manifests with problems": Orders(replace(SOURCE, problems=("a.yaml:3:5: wrong",))),
-    "manifests that are not known": Orders(replace(SOURCE, identity=None)),
+    "manifests with problems": remember(replace(SOURCE, problems=("a.yaml:3:5: wrong",))),
+    "manifests that are not known": remember(replace(SOURCE, identity=None)),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_is_not_certain_cannot_be_confirmed(case: str) -> None:
-    parts = Parts(orders=replace(REFUSALS[case]))
+    parts = Parts(memory=replace(REFUSALS[case]))
     with pytest.raises(RefusedError, match="cannot be confirmed"):
         call(parts, yes=True)
-    assert parts.orders.confirmed == ""
+    assert parts.memory.confirmed == ""
 
 
 def test_what_cannot_be_shown_is_not_confirmed() -> None:
     parts = Parts(unreachable=TransientError("libvirt is away"))
     with pytest.raises(TransientError):
         call(parts, yes=True)
-    assert parts.orders.confirmed == ""
+    assert parts.memory.confirmed == ""
 
 
 def test_without_a_terminal_yes_must_be_said() -> None:
     parts = Parts()
     with pytest.raises(UsageError, match="--yes"):
         call(parts)
-    assert parts.orders.confirmed == ""
+    assert parts.memory.confirmed == ""

@@ -1,20 +1,26 @@
-"""`status`: conditions from live state."""
+"""`status`: what the daemon remembers, or conditions from live state."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Dict, Optional, Tuple, Union
 
 import pytest
 
+from reconciler.cli import settings as settings_module
 from reconciler.control.observe import read
 from reconciler.core.domain import set_owner
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
+from reconciler.core.loop.settings import DirectorySource, Settings
+from reconciler.core.loop.verdict import Verdict, failed
 from reconciler.core.owner import Owner
 from reconciler.core.status import find_status
 from reconciler.core.world import DomainView, GuestState, Reading, Unknown
+from reconciler.errors import TransientError
 
 from .domains import LIVE, STORED
-from .fakes import FakeParts, call
+from .fakes import FakeMemory, FakeParts, call
 
 
 def reading(
@@ -118,3 +124,98 @@ def test_cpu_that_libvirt_resolved_at_start_needs_no_restart() -> None:
     live = LIVE.replace("<devices>", "<cpu mode='custom'><model>EPYC</model></cpu><devices>")
     status = find_status("web01", reading(owner=owned(), live=live, stored=stored))
     assert status.condition("RestartRequired").holds is False
+
+
+def remembered(**more: object) -> FakeMemory:
+    records = {
+        "db01": Record("db01", "running", conditions=failed("no pool", again=False).conditions()),
+        "web01": Record("web01", "running", conditions=Verdict(ready=True).conditions()),
+    }
+    source = SourceRecord("f00d" * 10, "f00d" * 10, 999_700.0, watching="inotify")
+    known = {"records": records, "source": source, "daemon": 812, **more}
+    return FakeMemory(**known)  # type: ignore[arg-type]  # by name
+
+
+def test_what_the_daemon_remembers_is_shown_without_asking_libvirt() -> None:
+    parts = FakeParts(memory=remembered(), unreachable=TransientError("libvirt is away"))
+    result = call(parts, "status")
+    assert (result.status, result.err) == (0, "")
+    assert "Daemon: running, process 812" in result.out
+    assert "in force for 5m" in result.out
+    assert "db01: Stalled\n  Stalled: no pool\n" in result.out
+    assert result.out.endswith("2 virtual machines: 1 Ready, 1 Stalled.\n")
+    document = json.loads(call(parts, "status", "--format", "json").out)
+    assert (document["from"], document["formatVersion"]) == ("daemon", 1)
+    assert [one["status"] for one in document["resources"]] == ["Stalled", "Ready"]
+    assert parts.uris == []
+
+
+def test_a_machine_that_is_named_is_shown_in_full() -> None:
+    parts = FakeParts(memory=remembered())
+    out = call(parts, "status", "web01").out
+    assert "db01" not in out
+    assert "RestartRequired: False" in out
+    assert "RestartRequired: False" not in call(parts, "status").out
+
+
+def test_a_name_that_the_daemon_does_not_know_is_an_error_and_the_others_are_shown() -> None:
+    result = call(FakeParts(memory=remembered()), "status", "web01", "gone")
+    assert result.status == 1
+    assert result.err.startswith("virt-reconciler: error: gone: the daemon knows no such")
+    assert "web01" in result.out
+    assert call(FakeParts(memory=remembered()), "status", "gone").out == ""
+
+
+def test_live_asks_libvirt_whatever_is_remembered() -> None:
+    seen = reading("web09", owner=owned("web09"))
+    out = call(FakeParts(memory=remembered(), domains={"web09": seen}), "status", "--live").out
+    assert "web09" in out
+    assert "db01" not in out
+
+
+@pytest.mark.parametrize("memory", [FakeMemory(), remembered()])
+def test_a_suspended_machine_is_not_called_ready_by_libvirt_either(memory: FakeMemory) -> None:
+    memory.suspensions["web01"] = Suspension("web01", 5.0, "alice", "new disks")
+    parts = FakeParts(memory=memory, domains={"web01": reading(owner=owned())})
+    row = call(parts, "status", "--live").out.splitlines()[1]
+    assert row.split()[:3] == ["web01", "off", "Suspended"]
+    assert row.endswith("  suspended: new disks")
+
+
+def test_who_may_not_read_the_memory_is_told_and_gets_what_libvirt_says() -> None:
+    memory = remembered(unreadable=TransientError("/state: cannot be read: Permission denied"))
+    parts = FakeParts(memory=memory, domains={"web01": reading(owner=owned())})
+    result = call(parts, "status")
+    assert result.status == 0
+    assert result.err.startswith("virt-reconciler: note: /state: cannot be read: Permission denied")
+    assert result.out.splitlines()[1].startswith("web01")
+
+
+def test_a_daemon_that_has_looked_at_nothing_yet_still_says_what_is_wrong() -> None:
+    memory = FakeMemory(source=SourceRecord(error="no such folder: /m"), daemon=812)
+    out = call(FakeParts(memory=memory), "status").out
+    assert "Not read: no such folder: /m" in out
+    assert out.endswith("No virtual machine has been looked at yet.\n")
+
+
+def test_another_libvirt_is_none_of_the_daemons() -> None:
+    parts = FakeParts(memory=remembered(), domains={"far": reading("far", owner=owned("far"))})
+    assert "far" in call(parts, "status", "-c", "qemu+ssh://elsewhere/system").out
+    assert parts.states == []
+    assert "db01" in call(parts, "status", "-c", "qemu:///system").out
+
+
+def test_the_memory_and_the_libvirt_are_those_of_the_configuration_that_is_named() -> None:
+    settings = Settings(directory=DirectorySource("/m"), connect="test:///x", state="/other")
+    parts = FakeParts(settings=settings)
+    call(parts, "status", "--config", "other.yaml")
+    assert (parts.states, parts.uris) == (["/other"], ["test:///x"])
+
+
+def test_without_a_configuration_libvirt_itself_decides_what_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings_module, "CONFIG_FILE", str(tmp_path / "config.yaml"))
+    parts = FakeParts()
+    call(parts, "status")
+    assert parts.uris == [None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from reconciler.core.render.status_json import render_statuses_json
 from reconciler.core.render.style import Style
-from reconciler.core.render.table import render_statuses, render_statuses_json
+from reconciler.core.render.table import render_statuses
 from reconciler.core.status import Condition, Status
 
 STATUSES = (

@@ -1,0 +1,40 @@
+"""`suspend`: have the daemon leave virtual machines alone. Touches no machine itself."""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.caller import find_caller
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.cli.known import find_entries, look_into, say_when
+from reconciler.cli.settings import settings_of
+from reconciler.core.loop.record import Suspension
+from reconciler.core.render.details import show_suspension
+from reconciler.core.render.values import escape
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Write down a suspension for each that is named, or for none if one is not known."""
+    memory = parts.reach_memory(settings_of(options, parts).state)
+    overview = look_into(memory)
+    entries = find_entries(options.names, overview, console)
+    if entries is None:
+        console.error("nothing was suspended")
+        return Exit.FAILED
+    now, caller, is_new = parts.now(), find_caller(console.environ), False
+    for name, entry in entries.items():
+        former = entry.suspension if entry is not None else None
+        if former is not None and options.reason in ("", former.why):
+            told = show_suspension(former, now)
+            console.line(f"{escape(name)}: is suspended already, {told}")
+            continue
+        # Another reason does not make it younger: how long it has been left alone is what counts.
+        since = former.at if former is not None else now
+        memory.suspend(Suspension(name, since, caller, options.reason))
+        console.line(f"{escape(name)}: suspended")
+        is_new = True
+    if is_new:
+        console.line(say_when(overview.daemon, "leaves alone what is suspended"))
+    return Exit.DONE

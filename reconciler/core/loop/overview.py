@@ -1,0 +1,109 @@
+"""What the daemon's memory says of all objects at one moment, for people. Pure.
+
+A suspended object is never Ready here, whatever was found out about it before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Dict, Mapping, Optional, Tuple
+
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
+from reconciler.core.loop.verdict import READY, RECONCILING, RESTART_REQUIRED, STALLED
+from reconciler.core.status import Condition, Status
+
+SUSPENDED = "Suspended"
+NOT_READY = "NotReady"
+UNKNOWN = "Unknown"
+WORDS = (READY, NOT_READY, RECONCILING, STALLED, SUSPENDED, UNKNOWN)
+
+LEFT_ALONE = "suspended"  # the reason that a pass over a suspended object gives
+RESUMED = "resumed, and not looked at since"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object: what was written down last, and whether it is left alone."""
+
+    record: Record
+    suspension: Optional[Suspension] = None
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.record.name
+
+    @property
+    def word(self) -> str:
+        """The one word of `WORDS` that says most."""
+        if self.suspension is not None:
+            return SUSPENDED
+        for type_ in (STALLED, RECONCILING):
+            if self.condition(type_).holds:
+                return type_
+        ready = self.condition(READY).holds
+        return UNKNOWN if ready is None else READY if ready else NOT_READY
+
+    @property
+    def conditions(self) -> Tuple[Condition, ...]:
+        """The conditions as they hold now; `Suspended` only where it does."""
+        shown = tuple(map(self._adapt, self.record.conditions))
+        if self.suspension is None:
+            return shown
+        return (Condition(SUSPENDED, holds=True, reason=self.suspension.why), *shown)
+
+    @property
+    def next_try(self) -> Optional[float]:
+        """When it is tried again, if it is."""
+        return self.record.next_try if self.suspension is None else None
+
+    def condition(self, type_: str) -> Condition:
+        """Return the condition of that type; Unknown if nothing is said about it."""
+        unknown = Condition(type_, holds=None)
+        return next((one for one in self.conditions if one.type == type_), unknown)
+
+    def _adapt(self, one: Condition) -> Condition:
+        if self.suspension is None:
+            is_past = one.type == READY and one.reason == LEFT_ALONE
+            return replace(one, reason=RESUMED) if is_past else one
+        if one.type == READY:
+            return Condition(READY, holds=None, reason=LEFT_ALONE)
+        return one if one.type == RESTART_REQUIRED else Condition(one.type, holds=False)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything that is remembered.
+
+    `daemon` is the process that runs on this memory (0: it is not known which), None if none does;
+    `last_sign` is when there was last a sign of one, `broken` a line for each file of no use.
+    """
+
+    entries: Mapping[str, Entry]
+    source: SourceRecord = field(default_factory=SourceRecord)
+    daemon: Optional[int] = None
+    last_sign: Optional[float] = None
+    broken: Tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a daemon has ever written anything here, or is about to."""
+        if self.source != SourceRecord() or self.daemon is not None:
+            return True
+        return any(one.record.conditions for one in self.entries.values())
+
+
+def make_entries(
+    records: Mapping[str, Record], suspended: Mapping[str, Suspension]
+) -> Mapping[str, Entry]:
+    """Return an entry for each object that has a record or is suspended, by name."""
+    found: Dict[str, Entry] = {}
+    for name in sorted({*records, *suspended}):
+        found[name] = Entry(records.get(name) or Record(name), suspended.get(name))
+    return found
+
+
+def mark_suspended(status: Status, suspension: Optional[Suspension]) -> Status:
+    """Return what was seen of an object, said as of one that is left alone if it is."""
+    entry = Entry(Record(status.name, conditions=status.conditions), suspension)
+    return replace(status, conditions=entry.conditions)

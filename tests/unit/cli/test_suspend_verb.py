@@ -1,0 +1,159 @@
+"""`suspend` and `resume`: what a person ordered is written down, and nothing by mistake."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from typing import Dict, Optional
+
+import pytest
+
+from reconciler.adapters.state import FolderStore
+from reconciler.cli.caller import find_caller
+from reconciler.control.ports.service import Memory
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
+from reconciler.core.loop.verdict import Verdict
+from reconciler.errors import TransientError
+
+from .fakes import FakeMemory, FakeParts, call
+
+FORMER = Suspension("web02", 900_000.0, "bob", "broken fan")
+
+
+def memory(daemon: Optional[int] = 812) -> FakeMemory:
+    """Return the memory of a daemon that knows two machines, and left a third alone."""
+    ready = Verdict(ready=True).conditions()
+    records = {one: Record(one, conditions=ready) for one in ("web01", "web02")}
+    return FakeMemory(records, SourceRecord("r", "r"), {"web02": FORMER}, daemon)
+
+
+@pytest.fixture
+def called_by_alice(monkeypatch: pytest.MonkeyPatch) -> Dict[str, str]:
+    """Return what sudo tells of alice."""
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    return {"SUDO_USER": "alice"}
+
+
+def test_who_when_and_why_are_written_down(called_by_alice: Dict[str, str]) -> None:
+    parts = FakeParts(memory=memory())
+    done = call(parts, "suspend", "web01", "--reason", "new disks", environ=called_by_alice)
+    assert (done.status, done.err) == (0, "")
+    assert done.out == (
+        "web01: suspended\n"
+        "Within seconds the daemon leaves alone what is suspended; "
+        "what is under way already is finished.\n"
+    )
+    expected = Suspension("web01", parts.time, "alice", "new disks")
+    assert parts.memory.suspensions == {"web01": expected, "web02": FORMER}
+
+
+def test_without_a_daemon_it_holds_from_its_next_start() -> None:
+    parts = FakeParts(memory=memory(daemon=None))
+    done = call(parts, "suspend", "web01")
+    assert done.status == 0
+    assert done.out.endswith(
+        "The daemon does not run; once it does, it leaves alone what is suspended.\n"
+    )
+    assert "web01" in parts.memory.suspensions
+
+
+def test_a_second_suspension_changes_nothing() -> None:
+    parts = FakeParts(memory=memory())
+    done = call(parts, "suspend", "web02")
+    assert done.out == "web02: is suspended already, 27h ago by bob: broken fan\n"
+    assert parts.memory.suspensions == {"web02": FORMER}
+
+
+def test_another_reason_does_not_make_it_younger(called_by_alice: Dict[str, str]) -> None:
+    parts = FakeParts(memory=memory())
+    call(parts, "suspend", "web02", "--reason", "and no power", environ=called_by_alice)
+    assert parts.memory.suspensions["web02"] == Suspension(
+        "web02", FORMER.at, "alice", "and no power"
+    )
+
+
+@pytest.mark.parametrize("verb", ["suspend", "resume"])
+def test_a_name_that_is_not_known_lists_near_ones_and_nothing_is_done(verb: str) -> None:
+    parts = FakeParts(memory=memory())
+    done = call(parts, verb, "web02", "web1", "xyz", "web01")
+    assert done.status == 1
+    assert done.out == ""
+    first, second, third = done.err.splitlines()
+    assert first.endswith(
+        "error: web1: the daemon knows no such virtual machine; did you mean web01 or web02?"
+    )
+    assert second.endswith("xyz: the daemon knows no such virtual machine")
+    assert third.endswith(f"nothing was {verb}{'d' if verb == 'resume' else 'ed'}")
+    assert parts.memory.suspensions == {"web02": FORMER}
+
+
+def test_before_any_daemon_ran_every_name_may_be_right() -> None:
+    parts = FakeParts()
+    done = call(parts, "suspend", "web01")
+    assert done.status == 0
+    assert done.err == (
+        "virt-reconciler: note: no daemon has run here yet, so web01 may be misspelt\n"
+    )
+    assert "web01" in parts.memory.suspensions
+    assert call(parts, "suspend", "web01").err == ""
+    assert call(parts, "suspend", "").status == 64
+
+
+def test_what_is_resumed_is_no_longer_suspended() -> None:
+    parts = FakeParts(memory=memory())
+    done = call(parts, "resume", "web02", "web01")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines()[:2] == ["web02: resumed", "web01: is not suspended"]
+    assert done.out.splitlines()[2].startswith("Within seconds the daemon takes up")
+    assert parts.memory.suspensions == {}
+    assert call(parts, "resume", "web01").out == "web01: is not suspended\n"
+
+
+def test_what_is_suspended_without_a_record_can_be_resumed() -> None:
+    parts = FakeParts(memory=memory())
+    del parts.memory.records["web02"]
+    assert call(parts, "resume", "web02").status == 0
+    assert parts.memory.suspensions == {}
+
+
+def test_a_memory_that_cannot_be_read_is_one_line() -> None:
+    parts = FakeParts(memory=memory())
+    parts.memory.unreadable = TransientError("/state: cannot be read: Permission denied")
+    done = call(parts, "suspend", "web01")
+    assert (done.status, done.out) == (1, "")
+    assert done.err == "virt-reconciler: error: /state: cannot be read: Permission denied\n"
+
+
+def test_what_a_terminal_obeys_is_escaped() -> None:
+    parts = FakeParts()
+    done = call(parts, "suspend", "a\x1b[2J", "--reason", "\x1b[31m")
+    again = call(parts, "suspend", "a\x1b[2J")
+    assert "\x1b" not in done.out + done.err + again.out + again.err
+
+
+def test_the_folder_of_the_configuration_is_where_it_is_kept(tmp_path: Path) -> None:
+    class Parts(FakeParts):
+        def reach_memory(self, state: str) -> Memory:
+            return FolderStore(str(tmp_path / "state"))
+
+    store = FolderStore(str(tmp_path / "state"))
+    parts = Parts()
+    assert call(parts, "suspend", "web01", "--reason", "why").status == 0
+    assert store.suspended()["web01"].why == "why"
+    with store.lock():
+        assert "Within seconds" in call(parts, "resume", "web01").out
+    assert store.suspended() == {}
+    assert store.load_records() == {}
+
+
+def test_sudo_is_believed_as_root_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"SUDO_USER": "alice"}
+    nobody = pwd.getpwnam("nobody").pw_uid
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert find_caller(environ) == "alice"
+    assert find_caller({}) == "root"
+    monkeypatch.setattr(os, "getuid", lambda: nobody)
+    assert find_caller(environ) == "nobody"
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    assert find_caller(environ) == "4000000000"

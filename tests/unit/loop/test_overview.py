@@ -1,0 +1,76 @@
+"""The one word for an object, and what a suspension does to its conditions."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+
+from reconciler.core.loop.overview import Entry, Overview, make_entries, mark_suspended
+from reconciler.core.loop.record import Record, SourceRecord, Suspension
+from reconciler.core.loop.verdict import Verdict, failed, unknown
+from reconciler.core.status import Condition, Status
+
+SUSPENSION = Suspension("vm", 5.0, "alice", "why")
+
+
+def entry(verdict: Verdict, suspension: Optional[Suspension] = None) -> Entry:
+    return Entry(Record("vm", conditions=verdict.conditions(), next_try=9.0), suspension)
+
+
+@pytest.mark.parametrize(
+    ("one", "word"),
+    [
+        (entry(Verdict(ready=True)), "Ready"),
+        (entry(Verdict(ready=True, pending=("tpm",))), "Ready"),
+        (entry(Verdict(ready=False, reason="withheld")), "NotReady"),
+        (entry(unknown("cannot be read")), "Unknown"),
+        (entry(unknown("away", again="away")), "Reconciling"),
+        (entry(failed("no", again=True)), "Reconciling"),
+        (entry(failed("no", again=False)), "Stalled"),
+        (Entry(Record("vm")), "Unknown"),
+        (entry(Verdict(ready=True), SUSPENSION), "Suspended"),
+        (entry(failed("no", again=False), SUSPENSION), "Suspended"),
+    ],
+)
+def test_the_word_says_what_matters_most(one: Entry, word: str) -> None:
+    assert one.word == word
+
+
+def test_what_was_found_before_a_suspension_holds_no_more() -> None:
+    one = entry(Verdict(ready=True, reconciling="x", stalled="y", pending=("tpm",)), SUSPENSION)
+    assert one.conditions == (
+        Condition("Suspended", holds=True, reason="why"),
+        Condition("Ready", holds=None, reason="suspended"),
+        Condition("Reconciling", holds=False),
+        Condition("Stalled", holds=False),
+        Condition("RestartRequired", holds=True, reason="tpm"),
+    )
+    assert one.next_try is None
+
+
+def test_what_was_resumed_is_not_called_suspended() -> None:
+    assert entry(unknown("suspended")).condition("Ready").reason.startswith("resumed")
+
+
+def test_what_is_suspended_has_an_entry_without_a_record() -> None:
+    entries = make_entries({"b": Record("b")}, {"a": SUSPENSION})
+    assert [(one.name, one.word) for one in entries.values()] == [
+        ("a", "Suspended"),
+        ("b", "Unknown"),
+    ]
+
+
+def test_a_memory_that_holds_suspensions_alone_was_written_by_no_daemon() -> None:
+    entries = make_entries({}, {"a": SUSPENSION})
+    assert not Overview(entries).is_known
+    assert Overview(entries, SourceRecord(error="away")).is_known
+    assert Overview(entries, daemon=0).is_known
+    ready = Record("b", conditions=Verdict(ready=True).conditions())
+    assert Overview(make_entries({"b": ready}, {})).is_known
+
+
+def test_what_is_seen_of_a_suspended_machine_is_not_called_ready() -> None:
+    seen = Status("vm", "running", (Condition("Ready", holds=True),))
+    assert mark_suspended(seen, None) == seen
+    assert mark_suspended(seen, SUSPENSION).condition("Ready").holds is None
