@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Protocol
 
 from reconciler.control.loop import Loop
+from reconciler.control.once import Once
 from reconciler.control.ports.service import Journal, Supervisor
 from reconciler.core.loop import events
 from reconciler.core.loop.backoff import spread
@@ -84,6 +85,11 @@ class Daemon:
     _stopping: bool = False
     _reloading: bool = False
     _follower_thread: Optional[threading.Thread] = None
+    _resyncing: Once = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with no trouble told."""
+        self._resyncing = Once(self.journal, "resync")
 
     def run(self) -> int:
         """Run until a signal says to stop; return the exit status."""
@@ -164,10 +170,7 @@ class Daemon:
                 self._resync()
 
     def _resync(self) -> None:
-        try:
-            self.loop.resync()
-        except ReconcilerError as error:
-            self._tell(events.FAILED, f"resync: {error}")
+        self._resyncing.run(self.loop.resync)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -54,7 +54,7 @@ class Work:
         meter.observe(metrics.DURATION, time.monotonic() - begun)
         if isinstance(result, Again):
             self.queue.add_after(key, result.after)
-        elif isinstance(result, Done):
+        elif isinstance(result, Done) and QEMU not in self.shared.unreached:
             meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
 
     def _pass(self, name: str) -> Result:

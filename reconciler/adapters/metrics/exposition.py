@@ -46,9 +46,7 @@ class Exposition:
         try:
             self._endpoint = Endpoint(address, port, self._render)
         except OSError as error:
-            raise TransientError(
-                f"metrics: cannot listen on {address}:{port}: {error.strerror}"
-            ) from error
+            raise TransientError(f"cannot listen on {address}:{port}: {error.strerror}") from error
         self._thread = threading.Thread(target=self._endpoint.serve, name="metrics", daemon=True)
         self._thread.start()
 
@@ -65,7 +63,7 @@ class Exposition:
         try:
             _write(path, self._render())
         except OSError as error:
-            raise TransientError(f"metrics: cannot write {path}: {error.strerror}") from error
+            raise TransientError(f"cannot write {path}: {error.strerror}") from error
 
     def stop(self) -> None:
         """Listen no more."""

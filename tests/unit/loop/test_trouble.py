@@ -1,0 +1,152 @@
+"""Trouble with libvirt, with orders or with the disk is told once and ends nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Optional, cast
+
+import pytest
+
+from reconciler.control.loop import Loop
+from reconciler.control.parts import Parts
+from reconciler.control.ports.events import News
+from reconciler.core.loop import metrics
+from reconciler.core.loop.record import Suspension
+from reconciler.core.loop.settings import Settings
+from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Machine
+from reconciler.daemon import Daemon, StoppableClock
+from reconciler.errors import TransientError
+
+from .fakes import CountingMeter, ListJournal, MemoryStore
+
+KEY = ("VirtualMachine", "web01")
+MANIFEST = MachineManifest(Machine("web01"), "g1", "{}", Place("web01.yaml", 1, 1))
+
+
+@dataclass
+class Domains:
+    """A hypervisor driver without domains, which answers or not."""
+
+    trouble: Optional[Exception] = None
+    host: str = "kvm01"
+
+    def list_domains(self) -> Mapping[str, Any]:
+        if self.trouble is not None:
+            raise self.trouble
+        return {}
+
+
+@dataclass
+class Host:
+    """A host of which only that driver is asked."""
+
+    domains: Domains = field(default_factory=Domains)
+
+
+class Store(MemoryStore):
+    """A store whose orders may be unreadable."""
+
+    trouble: Optional[Exception] = None
+
+    def suspended(self) -> Mapping[str, Suspension]:
+        if self.trouble is not None:
+            raise self.trouble
+        return super().suspended()
+
+
+@dataclass
+class World:
+    """A loop and its surroundings."""
+
+    host: Host = field(default_factory=Host)
+    store: Store = field(default_factory=Store)
+    journal: ListJournal = field(default_factory=ListJournal)
+    meter: CountingMeter = field(default_factory=CountingMeter)
+
+    def make_loop(self) -> Loop:
+        """Return a loop that has a manifest."""
+        loop = Loop(
+            Parts(
+                cast("Any", self.host),
+                cast("News", None),
+                self.store,
+                self.journal,
+                self.meter,
+                StoppableClock(),
+                lambda: 1000.0,
+                lambda: 0.5,
+            ),
+            Settings(),
+        )
+        loop.publish(Snapshot("one", Desired((MANIFEST,)), revision="one"))
+        return loop
+
+    def succeeded(self) -> bool:
+        """Whether anything was looked at with success."""
+        return (metrics.LAST_SUCCESS, ()) in self.meter.values
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def make_daemon(world: World, loop: Loop) -> Daemon:
+    nothing = cast("Any", None)
+    return Daemon(
+        loop, nothing, nothing, world.journal, StoppableClock(), lambda: 0.5, 300.0, nothing, nothing
+    )  # fmt: skip
+
+
+def test_while_libvirt_is_away_nothing_succeeds(world: World) -> None:
+    loop = world.make_loop()
+    loop.work(KEY, 0.0)
+    assert not world.succeeded()
+    assert loop.shared.ledger.get("web01").conditions[0].holds is None
+    loop.reached("qemu")
+    loop.resync()
+    assert world.succeeded()
+
+
+def test_a_resync_that_fails_is_told_once_and_is_no_success(world: World) -> None:
+    loop = world.make_loop()
+    daemon = make_daemon(world, loop)
+    world.host.domains.trouble = TransientError("libvirt is away")
+    daemon._resync()
+    daemon._resync()
+    assert world.journal.lines("failed") == ["resync: libvirt is away"]
+    assert not world.succeeded()
+    world.host.domains.trouble = None
+    daemon._resync()
+    world.host.domains.trouble = TransientError("libvirt is away")
+    daemon._resync()
+    assert world.journal.lines("failed") == ["resync: libvirt is away"] * 2
+
+
+def test_orders_that_cannot_be_read_leave_the_former_ones(world: World) -> None:
+    world.store.suspensions["web01"] = Suspension("web01", 1.0)
+    loop = world.make_loop()
+    world.store.trouble = TransientError("suspended: Permission denied")
+    loop.reread_orders()
+    loop.reread_orders()
+    assert loop.shared.suspended == {"web01"}
+    [told] = world.journal.lines("failed")
+    assert "Permission denied" in told
+    world.store.trouble = None
+    world.store.suspensions.clear()
+    loop.reread_orders()
+    assert loop.shared.suspended == frozenset()
+
+
+def test_a_bug_is_told_counted_and_ends_one_pass_alone(world: World) -> None:
+    loop = world.make_loop()
+    loop.reached("qemu")
+    loop.shared.host = "kvm01"
+    loop.work(KEY, 0.0)  # this host has nothing to read a domain with
+    assert world.meter.values[metrics.ERRORS, (("kind", "bug"),)] == 1
+    assert world.meter.values[metrics.PASSES, (("result", "again"),)] == 1
+    [told] = world.journal.lines("failed")
+    assert told.startswith("web01: this is a bug in virt-reconciler")
+    loop.queue.close()
