@@ -6,7 +6,7 @@ _virt_reconciler_value() {
     case "$1:$2" in
         *:-c | *:--connect) wants='nothing' many='' ;;
         *:--config) wants='files' many='' ;;
-        'plan':--format | 'status':--format) wants='words text json' many='' ;;
+        'plan':--format | 'status':--format | 'host check':--format) wants='words text json' many='' ;;
         'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
@@ -19,7 +19,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan apply run prune status suspend resume export adopt schema' value='' many=''
+            rest='' verbs='validate plan apply run prune status suspend resume export adopt host schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -60,6 +60,14 @@ _virt_reconciler_verb() {
         'adopt')
             options='-h --help -c --connect --config -v --verbose -f --manifests'
             rest='names' verbs='' value='' many=''
+            ;;
+        'host')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='' verbs='check' value='' many=''
+            ;;
+        'host check')
+            options='-h --help -c --connect --config -v --verbose --format'
+            rest='files' verbs='' value='' many=''
             ;;
         'schema')
             options='-h --help -c --connect --config -v --verbose'

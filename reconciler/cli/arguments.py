@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     daemon = (_run, _prune, _status, _suspend, _resume)
-    for add in (_validate, _plan, _apply, *daemon, _export, _adopt, _schema):
+    for add in (_validate, _plan, _apply, *daemon, _export, _adopt, _host, _schema):
         add(verbs)
     return parser
 
@@ -194,6 +194,24 @@ def _adopt(verbs: Any) -> None:
     )
 
 
+def _host(verbs: Any) -> None:
+    parser = _verb(verbs, "host", "look at this host")
+    below = parser.add_subparsers(
+        dest="host_verb", metavar="VERB", required=True, help="what of it"
+    )
+    check = _verb(
+        below,
+        "check",
+        "show libvirt's daemons, their sockets, and which one a client reaches",
+        "Against kind Host and requiredDaemons, where manifests are given. Exits with 1 if "
+        "something is wrong.",
+    )
+    check.add_argument("paths", metavar="PATH", nargs="*", help="manifest file or folder")
+    _add_format(check)
+
+
 def _schema(verbs: Any) -> None:
     parser = _verb(verbs, "schema", "print the JSON Schema of a kind")
-    parser.add_argument("kind", metavar="KIND", help="VirtualMachine, Template or Configuration")
+    parser.add_argument(
+        "kind", metavar="KIND", help="VirtualMachine, Template, Host, Configuration"
+    )

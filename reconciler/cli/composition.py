@@ -5,6 +5,7 @@ On the start-up path, so every adapter is imported by the method that needs it.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import (
     TYPE_CHECKING,
@@ -21,6 +22,7 @@ from typing import (
 if TYPE_CHECKING:
     from reconciler.control.ports import Clock, Host, Reporter
     from reconciler.control.ports.service import Memory
+    from reconciler.control.ports.units import Units
     from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
@@ -80,6 +82,9 @@ class Parts(Protocol):
 
     def connect(self, uri: Optional[str]) -> Host:
         """Reach libvirt; None is libvirt's own choice."""
+
+    def units(self, uri: Optional[str]) -> Units:
+        """See libvirt's daemons on this host, as a client of that URI."""
 
     def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
         """Read and understand every domain of the host."""
@@ -170,7 +175,13 @@ class Product:
         """Connect through libvirt's own client library."""
         from reconciler.adapters.libvirt import connect  # noqa: PLC0415
 
-        return connect(uri)
+        return connect(uri, self.units(uri))
+
+    def units(self, uri: Optional[str]) -> Units:
+        """Ask systemd."""
+        from reconciler.adapters.units import SystemdUnits  # noqa: PLC0415
+
+        return SystemdUnits(uri, os.environ)
 
     def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
         """Read every domain; one that cannot be understood is Unknown."""

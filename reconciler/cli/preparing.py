@@ -46,7 +46,7 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
     """Load, connect, observe, plan. Problems and what failed are told on standard error."""
     loaded = parts.load(wish.paths)
     desired = loaded.desired
-    if loaded.problems and not desired.machines:
+    if loaded.problems and not (desired.machines or desired.hosts):
         raise InvalidManifestError(loaded.problems)
     for problem in sorted(loaded.problems):
         console.complain(escape(str(problem)))

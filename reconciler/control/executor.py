@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import List, Tuple
 
 from reconciler.control.deleting import execute_delete
+from reconciler.control.hosting import execute_host
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.steps import LASTING, Undo, Work, perform, read_former
 from reconciler.control.verify import refuse_lost_edits, verify
@@ -16,6 +17,7 @@ from reconciler.core import plan
 from reconciler.core.domain import digest
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan
+from reconciler.core.planning.hosts import KIND as HOST
 from reconciler.core.world import DomainView, GuestState
 from reconciler.errors import ReconcilerError, RefusedError, StoppingError
 
@@ -27,14 +29,17 @@ def execute(
     host: Host, desired: Desired, todo: Plan, report: Reporter, clock: Clock
 ) -> Tuple[Outcome, ...]:
     """Carry out every action that has steps, and return how each ended."""
-    manifests = {one.name: one for one in desired.machines}
-    return tuple(
-        execute_delete(host, desired, action, report, clock)
-        if action.action is ActionKind.DELETE
-        else _execute_one(host, manifests[action.name], desired, action, report, clock)
-        for action in todo.actions
-        if action.steps
-    )
+    machines = {one.name: one for one in desired.machines}
+    hosts = {one.name: one for one in desired.hosts}
+
+    def carry(action: Action) -> Outcome:
+        if action.kind == HOST:
+            return execute_host(host.units, hosts[action.name], action, report, clock)
+        if action.action is ActionKind.DELETE:
+            return execute_delete(host, desired, action, report, clock)
+        return _execute_one(host, machines[action.name], desired, action, report, clock)
+
+    return tuple(carry(one) for one in todo.actions if one.steps)
 
 
 def _execute_one(

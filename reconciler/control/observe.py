@@ -1,7 +1,7 @@
 """Read what a plan of these manifests depends on, and nothing else, into one `World`.
 
 Reads only. What cannot be read becomes `Unknown` for the object that it concerns; only the list
-of domains itself must succeed.
+of domains itself must succeed, except where libvirt's daemons say why it cannot.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar, Union
 
+from reconciler.control.hosting import read_daemons
 from reconciler.control.ports import Host
 from reconciler.core import needs as need
+from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.domain import read_machine, read_owner
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Machine, Power
 from reconciler.core.needs import Needs, Readings
+from reconciler.core.planning.hosts import find_served
 from reconciler.core.planning.images import template_image
 from reconciler.core.world import DomainView, GuestState, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
-from reconciler.errors import ReconcilerError, TerminalError
+from reconciler.errors import ReconcilerError, TerminalError, TransientError
 
 Views = Mapping[str, Union[DomainView, Unknown]]
 T = TypeVar("T")
@@ -30,9 +33,14 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
     `views` are the domains that the manifests name, where they were read already; without it every
     domain is read at once.
     """
-    found = host.domains.list_domains() if views is None else views
-    readings = _read_sizes(host, desired, _understand(found, _named(desired)))
-    needs = need.find_needs(desired, readings)
+    daemons = read_daemons(host.units, desired)
+    try:
+        found = host.domains.list_domains() if views is None else views
+    except TransientError as error:
+        return _observe_unreached(desired, daemons, error)
+    served = replace(desired, machines=find_served(desired, daemons))
+    readings = _read_sizes(host, served, _understand(found, _named(desired)))
+    needs = need.find_needs(served, readings)
     world = World(
         host=host.domains.host,
         uri=host.domains.uri,
@@ -41,8 +49,21 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         pools=read_pools(host, needs),
         machines={one: _try(host.domains.read_caps, one) for one in sorted(needs.machines)},
         claims=_find_claims(_all(host, found, views), readings) if needs.claims else {},
+        daemons=daemons,
     )
-    return replace(world, reflinks=_try_reflinks(host, desired, world))
+    return replace(world, reflinks=_try_reflinks(host, served, world))
+
+
+def _observe_unreached(
+    desired: Desired, daemons: Union[DaemonsView, Unknown], error: TransientError
+) -> World:
+    """Return the world without libvirt, if its daemons say more; raise the error if they do not."""
+    if isinstance(daemons, Unknown):
+        raise error
+    if not desired.hosts and len(find_served(desired, daemons)) == len(desired.machines):
+        raise error
+    domains = dict.fromkeys(_named(desired), Unknown(str(error)))
+    return World(daemons.host, daemons.uri, domains, daemons=daemons)
 
 
 def _all(host: Host, found: Views, views: Optional[Views]) -> Views:

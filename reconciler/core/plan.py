@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional, Tuple, Union
 
+from reconciler.core.daemons.faults import Verb
 from reconciler.errors import ReconcilerError
 
 
@@ -186,6 +187,14 @@ class Undefine:
     """Remove the definition of a domain that is off, with its NVRAM, TPM and saved state."""
 
 
+@dataclass(frozen=True)
+class ChangeUnits:
+    """Do one thing to units of libvirt's daemons on this host."""
+
+    verb: Verb
+    units: Tuple[str, ...]
+
+
 Step = Union[
     CreateVolume,
     DeletePartial,
@@ -203,6 +212,7 @@ Step = Union[
     Start,
     DeleteVolume,
     Undefine,
+    ChangeUnits,
 ]
 
 

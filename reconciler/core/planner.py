@@ -1,4 +1,4 @@
-"""Make the plan: for each wanted machine, what happens to it, as one action.
+"""Make the plan: for this host and each wanted machine, what happens to it, as one action.
 
 Pure: the same manifests, world and options give the same plan. One machine that cannot be planned
 is a FAILED action with its reason, and never keeps the others from being planned.
@@ -6,13 +6,15 @@ is a FAILED action with its reason, and never keeps the others from being planne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import FrozenSet, Optional
 
+from reconciler.core.daemons.needs import find_host, is_named
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.planning.create import plan_create
+from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
 from reconciler.core.planning.update import Holding, plan_update
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import TerminalError
@@ -39,22 +41,36 @@ class PlanOptions:
 
 
 def make_plan(desired: Desired, world: World, options: PlanOptions) -> Plan:
-    """Plan every machine that is placed on this host."""
+    """Plan this host's daemons, and every machine that is placed on it."""
     here = [one for one in desired.machines if is_placed_here(one, world.host)]
-    actions = (plan_machine(one, desired, world, options) for one in here)
+    actions = [plan_machine(one, desired, world, options) for one in here]
+    host = find_host(desired.hosts, world.host)
+    if host is not None:
+        actions.append(plan_host(host, world))
     ordered = sorted(actions, key=lambda action: (action.kind, action.name))
     return Plan(world.host, world.uri, tuple(ordered), options.revision)
 
 
 def is_placed_here(manifest: MachineManifest, host: str) -> bool:
     """Whether the manifest is for this host: it names none, or this one (short or full name)."""
-    return manifest.host is None or manifest.host in (host, host.split(".", 1)[0])
+    return manifest.host is None or is_named((manifest.host,), host)
 
 
 def plan_machine(
     manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
 ) -> Action:
     """Plan one machine; what is impossible becomes the action's reason."""
+    missing = find_missing(manifest, world.daemons)
+    if missing:
+        return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=missing)
+    action = _plan_served(manifest, desired, world, options)
+    notes = find_notes(manifest, world) if action.changes else ()
+    return replace(action, notes=(*action.notes, *notes))
+
+
+def _plan_served(
+    manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
+) -> Action:
     reading = world.domains.get(manifest.name)
     if isinstance(reading, Unknown):
         reason = f"cannot be read, so nothing is done: {reading.reason}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
+from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.model import Machine
 from reconciler.core.owner import Owner
 
@@ -121,7 +122,8 @@ class World:
     what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`),
     (`uuid`, …) and (`source`, path), to the names of the domains that hold it, owned or not;
     (`open`, path) to the running ones that may write to it at this moment.
-    `reflinks` holds the (pool, image path) pairs that were tried and can share blocks.
+    `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
+    are libvirt's, looked at only where a manifest asks for it.
     """
 
     host: str
@@ -132,3 +134,4 @@ class World:
     machines: Mapping[str, Union[MachineCaps, Unknown]] = field(default_factory=dict)
     claims: Mapping[Tuple[str, str], Tuple[str, ...]] = field(default_factory=dict)
     reflinks: FrozenSet[Tuple[str, str]] = frozenset()
+    daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")

@@ -18,6 +18,7 @@ from reconciler.adapters.libvirt.networks import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
 from reconciler.control.parts import Parts
+from reconciler.control.ports.units import NoUnits, Units
 from reconciler.core.loop.record import Record
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
@@ -61,6 +62,7 @@ class RecordingHost:
     domains: Any
     storage: Any
     networks: Any
+    units: Units = NoUnits()  # noqa: RUF009 - it holds nothing
 
 
 @dataclass

@@ -13,8 +13,11 @@ from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.networks import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
+from reconciler.control.ports.units import NoUnits, Units
 
 __all__ = ["Host", "LibvirtDomains", "LibvirtNetworks", "LibvirtStorage", "attend", "connect"]
+
+NO_UNITS = NoUnits()
 
 
 @dataclass(frozen=True)
@@ -24,24 +27,29 @@ class Host:
     domains: LibvirtDomains
     storage: LibvirtStorage
     networks: LibvirtNetworks
+    units: Units
 
 
-def connect(uri: Optional[str]) -> Host:
+def connect(uri: Optional[str], units: Units = NO_UNITS) -> Host:
     """Return the host at that URI; None is what libvirt's own tools would use.
 
-    Nothing is opened yet: that libvirt cannot be reached is told by the first call that needs it.
+    `units` are its daemons, where somebody can see them. Nothing is opened yet: that libvirt cannot
+    be reached is told by the first call that needs it.
     """
-    return _host(Connections(uri))
+    return _host(Connections(uri), units)
 
 
-def attend(uri: Optional[str]) -> Tuple[Host, LibvirtEvents]:
+def attend(uri: Optional[str], units: Units = NO_UNITS) -> Tuple[Host, LibvirtEvents]:
     """Return the host at that URI with its news; libvirt's event loop runs from now on."""
     run_event_loop()
     connections = Connections(uri)
-    return _host(connections), LibvirtEvents(connections)
+    return _host(connections, units), LibvirtEvents(connections)
 
 
-def _host(connections: Connections) -> Host:
+def _host(connections: Connections, units: Units) -> Host:
     return Host(
-        LibvirtDomains(connections), LibvirtStorage(connections), LibvirtNetworks(connections)
+        LibvirtDomains(connections),
+        LibvirtStorage(connections),
+        LibvirtNetworks(connections),
+        units,
     )

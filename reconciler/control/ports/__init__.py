@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Protocol, Tuple, Union
 
+from reconciler.control.ports.units import Units
 from reconciler.core.plan import Action, CreateVolume, Outcome
 from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown, VolumeView
 
@@ -168,3 +169,7 @@ class Host(Protocol):
     @property
     def networks(self) -> Networks:
         """The network driver."""
+
+    @property
+    def units(self) -> Units:
+        """The daemons of libvirt, as the host's service manager has them."""

@@ -59,22 +59,38 @@ def describe_unit(unit: Unit, *, is_socket: bool) -> str:
 
 def find_on(daemon: Daemon, need: Need, view: DaemonsView) -> Iterator[Fault]:
     """Yield the units that run or start with the host, of a daemon that must be off."""
-    fields = {one.unit: one.field for one in daemon.sockets}
-    for name in daemon.units:
+    running = [one for one in daemon.units if view.unit(one).is_on]
+    for name in running:
         unit = view.unit(name)
-        if unit.is_on:
-            is_socket = name.endswith(".socket")
-            plain = name.split(".", 1)[0][len(daemon.name) :].lstrip("-")
-            field = fields.get(name) or (f"{plain}Socket" if is_socket else "service")
-            observed = describe_unit(unit, is_socket=is_socket)
-            if need is Need.FORBIDDEN:
-                fix, reason = _off(unit), "a Host forbids it"
-            else:
-                fix, reason = (), "the host's mode does without it"
-            advice = f"systemctl disable --now {name}"
-            yield Fault(
-                field, name, observed, "masked" if fix else "off", f"{name}: {reason}", advice, fix
-            )
+        observed = describe_unit(unit, is_socket=name.endswith(".socket"))
+        advice = f"systemctl disable --now {name}"
+        if need is Need.FORBIDDEN:
+            reason = f"{name}: a Host forbids it"
+            yield Fault(_field(daemon, name), name, observed, "masked", reason, advice, _off(unit))
+        else:
+            reason = f"{name}: the host's mode does without it"
+            yield Fault(_field(daemon, name), name, observed, "off", reason, advice)
+    if running and need is Need.FORBIDDEN and daemon.service not in running:
+        yield from _mask_service(daemon, view)
+
+
+def _field(daemon: Daemon, unit: str) -> str:
+    """Return a unit's name in a plan: `service`, `roSocket`, `tcpSocket`."""
+    if unit == daemon.service:
+        return "service"
+    known = {one.unit: one.field for one in daemon.sockets}
+    side = unit[len(daemon.name) :].partition(".")[0].lstrip("-")
+    return known.get(unit, f"{side}Socket")
+
+
+def _mask_service(daemon: Daemon, view: DaemonsView) -> Iterator[Fault]:
+    """Yield that the service, which is off, could be started again as it was before."""
+    service, name = view.unit(daemon.service), daemon.service
+    if service.is_usable:
+        observed = describe_unit(service, is_socket=False)
+        reason = f"{name}: so that nothing starts it again"
+        fix = (Verb.MASK,)
+        yield Fault("service", name, observed, "masked", reason, f"systemctl mask {name}", fix)
 
 
 def _off(unit: Unit) -> Tuple[Verb, ...]:
@@ -91,6 +107,8 @@ def find_faults(daemon: Daemon, need: Need, view: DaemonsView) -> List[Fault]:
     if not main.is_usable and service.is_usable and service.is_on:
         return list(_find_socketless(daemon, view))  # it listens by itself, as it used to
     faults = list(_find_socket_faults(daemon, daemon.socket, view))
+    if need is Need.FREE:
+        faults = [one for one in faults if one.hinders]  # what another daemon pulls in may be so
     for side in daemon.sides if need in STRICT else ():
         if view.unit(side.unit).is_usable:  # masking one of these is a person's choice
             faults.extend(_find_socket_faults(daemon, side, view))
@@ -187,6 +205,9 @@ def find_other(daemon: Daemon, view: DaemonsView) -> Iterator[Fault]:
     """Yield who answers instead of the daemon."""
     path = daemon.socket.path
     answer = view.answers.get(path)
+    if answer is not None and answer.refused:
+        advice = f"see journalctl -u {daemon.service}"
+        yield Fault("answers", daemon.service, "nobody", daemon.service, answer.problem, advice)
     if answer is None or answer.problem or answer.unit == daemon.service:
         return
     who = answer.unit or f"process {answer.pid} ({answer.process}), of no unit,"

@@ -70,7 +70,7 @@ def _is_in_use(daemon: Daemon, view: DaemonsView) -> bool:
 
 def _find_note(daemon: Daemon, view: DaemonsView) -> str:
     answer = view.answers.get(daemon.socket.path)
-    return answer.problem if answer else ""
+    return answer.problem if answer and not answer.refused else ""
 
 
 def find_askable(judgements: Tuple[Judgement, ...], view: DaemonsView) -> Tuple[str, ...]:

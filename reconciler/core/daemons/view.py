@@ -60,13 +60,14 @@ class Unit:
 class Answer:
     """Who accepted a connection: a process and the unit it is of (empty: of none).
 
-    `problem` says why that could not be found out; the rest is empty then.
+    `problem` says why that could not be found out; the rest is empty then. `refused`: nobody did.
     """
 
     unit: str = ""
     process: str = ""
     pid: int = 0
     problem: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True)

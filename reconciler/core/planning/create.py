@@ -33,7 +33,7 @@ from reconciler.core.planning.checks import (
     refuse_template_writes,
     refuse_unoffered,
 )
-from reconciler.core.planning.describe import describe_device, machine_notes
+from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.marks import made_with, owner_of
 from reconciler.core.planning.sources import NewDisk, resolve_disk, settle_sources
 from reconciler.core.world import World
@@ -57,7 +57,6 @@ def plan_create(manifest: MachineManifest, desired: Desired, world: World) -> Ac
         changes=_changes(wanted, disks),
         steps=(Define(xml), *_volumes(disks), *_finish(manifest, made)),
         before=Before(None),
-        notes=machine_notes(manifest),
     )
 
 

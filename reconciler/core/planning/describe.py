@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Iterable, Optional, Tuple
 
 from reconciler.core.diff import Device
-from reconciler.core.manifest import MachineManifest
 from reconciler.core.model import Cdrom, Disk, Interface
 from reconciler.core.units import format_size
 
@@ -33,10 +32,3 @@ def _source(device: Interface) -> Tuple[Optional[str], ...]:
     if device.bridge:
         return ("bridge", device.bridge)
     return ("network", device.network) if device.network else ()
-
-
-def machine_notes(manifest: MachineManifest) -> Tuple[str, ...]:
-    """Return what a reader should know besides the changes."""
-    if not manifest.required_daemons:
-        return ()
-    return (f"required daemons, not checked yet: {', '.join(manifest.required_daemons)}",)

@@ -19,7 +19,7 @@ from reconciler.core.match import align, align_live
 from reconciler.core.model import Machine
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
 from reconciler.core.planning.decide import Decision, Weighing, decide
-from reconciler.core.planning.describe import describe_device, machine_notes
+from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.guards import Guest, chipset
 from reconciler.core.planning.sources import settle_sources
@@ -204,7 +204,6 @@ def _action(
         before=Before(digest(view.persistent_xml), running) if steps else Before(None),
         pending=tuple(one.difference.path for one in decisions if one.change is None),
         reason=NOT_OURS if holding is Holding.FOREIGN else "",
-        notes=machine_notes(found.manifest) if changes else (),
     )
 
 

@@ -103,7 +103,7 @@ def _deeds(action: Action) -> Iterator[str]:
     elif action.action is ActionKind.DELETE:
         yield from _delete_deeds(action)
     elif action.action is ActionKind.WITHHELD:
-        yield f"{count(len(action.changes), 'change')} withheld"
+        yield f"{count(len(action.changes), 'change')} withheld" if action.changes else "withheld"
     else:
         yield from _change_deeds(action)
         if shuts_down(action):

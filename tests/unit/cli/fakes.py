@@ -10,6 +10,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.ports.service import Memory
+from reconciler.control.ports.units import NoUnits, Units
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.manifest import Desired, MachineManifest, Place
@@ -215,6 +216,10 @@ class FakeParts:
         if self.unreachable is not None:
             raise self.unreachable
         return NO_HOST
+
+    def units(self, uri: Optional[str]) -> Units:
+        """See no units; the tests of that verb bring their own."""
+        return NoUnits()
 
     def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
         """Return the domains set."""

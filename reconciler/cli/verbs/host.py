@@ -1,0 +1,41 @@
+"""`host check`: libvirt's daemons on this host, and which one a client reaches. Changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Optional
+
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.control.checking import check_daemons
+from reconciler.core.manifest import Desired
+from reconciler.core.render.daemons import render_report, render_report_json
+from reconciler.core.render.values import escape
+from reconciler.core.world import Unknown
+from reconciler.errors import InvalidManifestError, TransientError
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Print the table; the exit status says whether all is right."""
+    desired = _load(options, console, parts)
+    report = check_daemons(parts.units(options.connect), desired or Desired())
+    if isinstance(report, Unknown):
+        raise TransientError(f"the daemons cannot be looked at: {report.reason}")
+    if options.format == "json":
+        console.write(render_report_json(report))
+    else:
+        console.write(render_report(report, console.style()))
+    return Exit.DONE if report.is_right else Exit.FAILED
+
+
+def _load(options: argparse.Namespace, console: Console, parts: Parts) -> Optional[Desired]:
+    """Read the manifests, if any are given; what is wrong in some is told."""
+    if not options.paths:
+        return None
+    loaded = parts.load(options.paths)
+    if loaded.problems and not (loaded.desired.machines or loaded.desired.hosts):
+        raise InvalidManifestError(loaded.problems)
+    for problem in sorted(loaded.problems):
+        console.complain(escape(str(problem)))
+    return loaded.desired
