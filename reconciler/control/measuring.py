@@ -30,7 +30,9 @@ class Measuring:
     @staticmethod
     def _sum_up(loop: Loop, meter: Meter) -> None:
         in_force, source = loop.shared.wanted.in_force, loop.shared.ledger.source
-        records = [loop.shared.ledger.get(name) for name in in_force.machines]
+        # What is another host's has no record here.
+        known = loop.shared.ledger.all()
+        records = [known[name] for name in in_force.machines if name in known]
         meter.set(metrics.MACHINES, len(records))
         for name, type_ in (
             (metrics.PENDING_RESTARTS, RESTART_REQUIRED),

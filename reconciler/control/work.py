@@ -26,6 +26,7 @@ Key = Tuple[str, str]
 MACHINE = "VirtualMachine"
 PROBE: Key = ("Probe", "")
 AFTER_FAULT = 60.0  # seconds
+ELSEWHERE = "its manifest is for another host; what is here is left alone"
 
 
 @dataclass
@@ -66,6 +67,8 @@ class Work:
             return Done()  # everything is looked at again when libvirt is reached
         in_force = shared.wanted.in_force  # what comes in meanwhile is for the next pass
         manifest = find_machine(in_force, name, shared.find_host())
+        if manifest is None and name in in_force.machines:
+            return self._leave(name, former)
         if manifest is None:
             return self.prune.delete(name, former)  # if that was decided; else it is left alone
         if name in shared.suspended:
@@ -75,6 +78,19 @@ class Work:
         alone = find_alone(in_force, manifest)
         task = Task(manifest, alone, former.failures, drift, former.last_error)
         return self._put(former, manifest, in_force, self.passes.run(task))
+
+    def _leave(self, name: str, former: Record) -> Result:
+        """Do nothing to a machine of another host; what is still here of it stays in mind."""
+        ledger = self.shared.ledger
+        if name not in ledger.all():
+            return Done()
+        found = self.passes.look_only(name, ELSEWHERE)
+        if found.view is None:
+            ledger.forget(name)
+        else:
+            conditions = found.verdict.conditions()
+            ledger.put(replace(former, state=_state(found), conditions=conditions, next_try=None))
+        return Done()
 
     def _put(
         self, former: Record, manifest: MachineManifest, in_force: InForce, found: Finding

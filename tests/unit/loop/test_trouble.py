@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, Mapping, Optional, cast
 
 import pytest
 
 from reconciler.control.loop import Loop
+from reconciler.control.measuring import Measuring
 from reconciler.control.parts import Parts
 from reconciler.control.ports.events import News
 from reconciler.core.loop import metrics
-from reconciler.core.loop.record import Suspension
+from reconciler.core.loop.record import Record, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.model import Machine
+from reconciler.core.world import DomainView, GuestState
 from reconciler.daemon import Daemon, StoppableClock
-from reconciler.errors import TransientError
+from reconciler.errors import NotFoundError, TransientError
 
 from .fakes import CountingMeter, ListJournal, MemoryStore
 
@@ -31,6 +33,12 @@ class Domains:
 
     trouble: Optional[Exception] = None
     host: str = "kvm01"
+    there: Dict[str, DomainView] = field(default_factory=dict)
+
+    def read_domain(self, name: str) -> DomainView:
+        if name not in self.there:
+            raise NotFoundError(f"{name} is not there")
+        return self.there[name]
 
     def list_domains(self) -> Mapping[str, Any]:
         if self.trouble is not None:
@@ -64,6 +72,7 @@ class World:
     store: Store = field(default_factory=Store)
     journal: ListJournal = field(default_factory=ListJournal)
     meter: CountingMeter = field(default_factory=CountingMeter)
+    manifest: MachineManifest = MANIFEST
 
     def make_loop(self) -> Loop:
         """Return a loop that has a manifest."""
@@ -80,7 +89,7 @@ class World:
             ),
             Settings(),
         )
-        loop.publish(Snapshot("one", Desired((MANIFEST,)), revision="one"))
+        loop.publish(Snapshot("one", Desired((self.manifest,)), revision="one"))
         return loop
 
     def succeeded(self) -> bool:
@@ -144,9 +153,43 @@ def test_a_bug_is_told_counted_and_ends_one_pass_alone(world: World) -> None:
     loop = world.make_loop()
     loop.reached("qemu")
     loop.shared.host = "kvm01"
-    loop.work(KEY, 0.0)  # this host has nothing to read a domain with
+    world.host.domains = cast("Any", None)
+    loop.work(KEY, 0.0)
     assert world.meter.values[metrics.ERRORS, (("kind", "bug"),)] == 1
     assert world.meter.values[metrics.PASSES, (("result", "again"),)] == 1
     [told] = world.journal.lines("failed")
     assert told.startswith("web01: this is a bug in virt-reconciler")
     loop.queue.close()
+
+
+def test_a_machine_of_another_host_is_not_shown_here(world: World) -> None:
+    world.manifest = replace(MANIFEST, host="kvm02")
+    loop = world.make_loop()
+    loop.work(KEY, 0.0)  # whose it is can only be told once libvirt is reached
+    loop.reached("qemu")
+    loop.work(KEY, 0.0)
+    Measuring(loop, world.meter).measure()
+    assert world.store.records == {}
+    assert world.meter.values[metrics.MACHINES, ()] == 0
+
+
+def test_what_a_machine_has_left_here_is_shown_as_left_alone(world: World) -> None:
+    former = Record("web01", "running", uuid="u", seen_at="zero", next_try=5.0)
+    world.store.records["web01"] = former
+    world.host.domains.there["web01"] = DomainView("web01", "u", GuestState.OFF, "<domain/>")
+    world.manifest = replace(MANIFEST, host="kvm02")
+    loop = world.make_loop()
+    loop.reached("qemu")
+    loop.work(KEY, 0.0)
+    record = world.store.records["web01"]
+    assert (record.state, record.uuid, record.seen_at, record.next_try) == (
+        "off",
+        "u",
+        "zero",
+        None,
+    )
+    assert record.conditions[0].holds is None
+    assert "another host" in record.conditions[0].reason
+    world.host.domains.there.clear()
+    loop.work(KEY, 0.0)
+    assert world.store.records == {}
