@@ -58,8 +58,9 @@ def _show_remembered(
         console.write(render_overview_json(overview, chosen))
     elif chosen or not missing:
         page = Page(console.style(), console.width())
-        full = bool(options.names) or options.verbose
-        console.write(render_overview(overview, chosen, page, parts.now(), full=full))
+        full, verbose = bool(options.names) or options.verbose, options.verbose
+        text = render_overview(overview, chosen, page, parts.now(), full=full, verbose=verbose)
+        console.write(text)
     return Exit.FAILED if missing else Exit.DONE
 
 

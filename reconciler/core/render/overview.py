@@ -40,22 +40,31 @@ INDENT = 2
 
 
 def render_overview(
-    overview: Overview, chosen: Sequence[Entry], page: Page, now: float, *, full: bool = False
+    overview: Overview,
+    chosen: Sequence[Entry],
+    page: Page,
+    now: float,
+    *,
+    full: bool = False,
+    verbose: bool = False,
 ) -> str:
-    """Return the page; `chosen` are the objects to show, `full` with all that is known of them."""
-    lines = lay_lines(list(_describe_head(overview, now, full=full)), page)
+    """Return the page; `chosen` are the objects to show, `full` with all that is known of them.
+
+    `verbose` shows every problem of the manifests.
+    """
+    lines = lay_lines(list(_describe_head(overview, now, verbose=verbose)), page)
     lines += ["", *_lay_objects(chosen, page, now, full=full)]
     return "\n".join(lines) + "\n"
 
 
-def _describe_head(overview: Overview, now: float, *, full: bool) -> Iterator[Line]:
+def _describe_head(overview: Overview, now: float, *, verbose: bool) -> Iterator[Line]:
     yield _describe_daemon(overview, now)
     source = overview.source
     yield Line("Manifests", _describe_manifests(source, now))
     if source.watching:
         polling = source.watching.startswith(POLLING)
         yield Line("Watched by", escape(source.watching), "yellow" if polling else "")
-    yield from _describe_trouble(source, full=full)
+    yield from _describe_trouble(source, verbose=verbose)
     for each in overview.broken:
         yield Line("Not used", escape(each), "yellow")
 
@@ -72,19 +81,21 @@ def _describe_daemon(overview: Overview, now: float) -> Line:
 def _describe_manifests(source: SourceRecord, now: float) -> str:
     if source.identity is None:
         return "none in force yet"
-    which = source.revision or f"{source.identity[:SHORT]} (a digest of the files)"
+    digest = source.identity.rpartition(":")[2][:SHORT]
+    which = source.revision or f"{digest} (a digest of the files)"
     since = f", in force for {show_span(now - source.since)}" if source.since else ""
     return escape(f"{which}{since}")
 
 
-def _describe_trouble(source: SourceRecord, *, full: bool) -> Iterator[Line]:
+def _describe_trouble(source: SourceRecord, *, verbose: bool) -> Iterator[Line]:
     """Say what keeps newer manifests, a prune or anything at all from being done."""
     yield from _line("Not read", source.error)
     yield from _line("Refused", source.refused)
     if source.problems:
         text = f"{count(len(source.problems), 'problem')}; what was valid last stays in force:"
         yield Line("Invalid", text, "red")
-        yield from (Line("", escape(one), "red") for one in _shorten(source.problems, full=full))
+        shown = _shorten(source.problems, verbose=verbose)
+        yield from (Line("", escape(one), "red") for one in shown)
     yield from _line("Prune", source.prune_blocked)
     yield from _line("libvirt", source.libvirt)
 
@@ -94,9 +105,9 @@ def _line(label: str, text: str) -> Iterator[Line]:
         yield Line(label, escape(text), "red")
 
 
-def _shorten(problems: Sequence[str], *, full: bool) -> Sequence[str]:
+def _shorten(problems: Sequence[str], *, verbose: bool) -> Sequence[str]:
     more = len(problems) - PROBLEMS_SHOWN
-    if full or more <= 0:
+    if verbose or more <= 0:
         return problems
     return [*problems[:PROBLEMS_SHOWN], f"and {more} more (-v shows all)"]
 

@@ -9,6 +9,7 @@ from typing import Any, Mapping
 import pytest
 
 from reconciler.core.loop.overview import Overview
+from reconciler.core.loop.record import SourceRecord
 from reconciler.core.render.layout import Page
 from reconciler.core.render.overview import render_overview
 from reconciler.core.render.status_json import render_overview_json
@@ -21,9 +22,17 @@ FOLDER = Path(__file__).parent / "golden"
 OVERVIEWS = {"well": WELL, "mixed": MIXED, "troubled": TROUBLED, "hostile": HOSTILE}
 
 
-def show(overview: Overview, width: int = 0, *, full: bool = False, colour: bool = False) -> str:
+def show(
+    overview: Overview,
+    width: int = 0,
+    *,
+    full: bool = False,
+    colour: bool = False,
+    verbose: bool = False,
+) -> str:
     chosen = list(overview.entries.values())
-    return render_overview(overview, chosen, Page(Style(colour), width), NOW, full=full)
+    page = Page(Style(colour), width)
+    return render_overview(overview, chosen, page, NOW, full=full, verbose=verbose)
 
 
 def resources(overview: Overview) -> Mapping[str, Any]:
@@ -58,6 +67,18 @@ def test_json(golden: Golden, name: str) -> None:
 def test_no_line_is_wider_than_the_terminal(name: str, full: bool, width: int) -> None:
     lines = show(OVERVIEWS[name], width, full=full).splitlines()
     assert [one for one in lines if len(one) > width] == []
+
+
+def test_every_problem_is_shown_where_that_is_asked_for() -> None:
+    assert "and 2 more (-v shows all)" in show(TROUBLED, full=True)
+    assert "more (-v" not in show(TROUBLED, verbose=True)
+    assert "vms/win.yaml:18:9" in show(TROUBLED, verbose=True)
+
+
+def test_files_outside_of_git_are_known_by_their_digest() -> None:
+    source = SourceRecord(identity=f"sha256:{'0123456789abcdef' * 4}", since=NOW - 60)
+    first = show(Overview({}, source, 812)).splitlines()[1].strip()
+    assert first == "Manifests: 0123456789ab (a digest of the files), in force for 60s"
 
 
 def test_without_a_terminal_each_thing_is_on_a_line_of_its_own() -> None:
