@@ -17,6 +17,7 @@ from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.metrics import Exposition
 from reconciler.adapters.state import FolderStore
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
+from reconciler.adapters.units import SystemdUnits
 from reconciler.adapters.watch import FileWatcher
 from reconciler.control.following import Follower, Listener
 from reconciler.control.loop import Loop
@@ -60,7 +61,7 @@ def _serve(
     settings: Settings, reread: Callable[[], Settings], process: Process, store: FolderStore
 ) -> int:
     journal = open_journal(process.errors, process.environ)
-    host, news = attend(settings.connect)
+    host, news = attend(settings.connect, SystemdUnits(settings.connect, process.environ))
     meter, clock = Registry(), StoppableClock()
     parts = Parts(host, news, store, journal, meter, clock, time.time, random.random)
     loop = Loop(parts, settings)

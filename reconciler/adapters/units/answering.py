@@ -99,5 +99,5 @@ def find_unit(cgroups: str) -> str:
         if number == "0" or name == "name=systemd":
             units = _UNIT.findall(path)
             if units:
-                return str(units[-1])
+                return str(units[0])
     return ""

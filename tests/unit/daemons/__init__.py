@@ -1,0 +1,1 @@
+"""Tests of the daemons of libvirt on a host, without a host."""
