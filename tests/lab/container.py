@@ -62,8 +62,10 @@ class Container:
         script = SCRIPT.format(
             folder=self.folder, unwanted=" ".join(UNWANTED), qemu=QEMU_CONF, checkout=CHECKOUT
         )
-        # Should the test be killed, the machine goes too.
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "bash", "-c", script]
+        # Should the test be killed, the machine goes too: with the first process of a PID namespace
+        # all of it ends, which the end of systemd-nspawn alone does not bring about.
+        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p", "--fork"]
+        command += ["--kill-child", "--mount-proc", "bash", "-c", script]
         with open(f"{self.folder}.log", "ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -88,8 +90,10 @@ class Container:
         """Return the machine's first process as this one sees it."""
         if self._process is None:
             return None
-        nspawn = _child(self._process.pid)
-        return nspawn and _child(nspawn)
+        pid: Optional[int] = self._process.pid
+        for _ in ("bash", "systemd-nspawn", "its first process"):
+            pid = pid and _child(pid)
+        return pid
 
     def run(
         self, *words: str, check: bool = True, text: Optional[str] = None
