@@ -11,7 +11,7 @@ from __future__ import annotations
 from tests.lab.container import Container
 
 DRIVERS = ("virtqemud", "virtnetworkd", "virtstoraged")
-UNITS = "/etc/systemd/system"
+UNITS = "/usr/lib/systemd/system"  # where packages have them, so that they can be masked
 LEGACY = (
     "libvirtd.service",
     "libvirtd.socket",
@@ -41,6 +41,7 @@ SERVICE = """\
 [Unit]
 Description={daemon} stand-in
 Conflicts=libvirtd.service
+StartLimitIntervalSec=0
 Requires={daemon}.socket {daemon}-ro.socket {daemon}-admin.socket virtlogd.socket
 After={daemon}.socket {daemon}-ro.socket {daemon}-admin.socket virtlogd.socket
 
@@ -84,14 +85,23 @@ def sockets(daemon: str) -> tuple[str, str, str]:
 
 def make_modular(machine: Container) -> None:
     """Switch libvirtd off, and the stand-ins and virtlogd on, each idle behind its socket."""
-    machine.systemctl("disable", "--now", *LEGACY)
-    machine.systemctl("enable", "--now", "virtlogd.socket", "virtlogd-admin.socket")
-    for daemon in DRIVERS:
-        machine.systemctl("enable", "--now", *sockets(daemon))
+    _make_plain(machine)
+    names = [unit for daemon in DRIVERS for unit in sockets(daemon)]
+    machine.systemctl("enable", "--now", "virtlogd.socket", "virtlogd-admin.socket", *names)
 
 
 def make_monolithic(machine: Container) -> None:
     """Switch the stand-ins off, and libvirtd on."""
-    for daemon in DRIVERS:
-        machine.systemctl("disable", "--now", f"{daemon}.service", *sockets(daemon))
-    machine.systemctl("enable", "--now", *LEGACY, "virtlogd.socket")
+    _make_plain(machine)
+    machine.systemctl("enable", "--now", "virtlogd.socket", *LEGACY)
+
+
+def _make_plain(machine: Container) -> None:
+    """Switch everything off, and forget what was masked, failed or put beside a unit."""
+    names = [unit for daemon in DRIVERS for unit in (*sockets(daemon), f"{daemon}.service")]
+    machine.run("sh", "-c", "rm -rf /run/systemd/system/virt*.d /run/systemd/system/libvirt*.d")
+    machine.systemctl("unmask", "-q", *LEGACY)
+    machine.systemctl("unmask", "-q", "--runtime", *names)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("disable", "--now", "-q", *LEGACY, *names)
+    machine.systemctl("reset-failed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import socket
 import subprocess
 import time
@@ -32,15 +33,16 @@ def ask(path: str) -> Answer:
         connection.settimeout(LIMIT)
         try:
             connection.connect(path)
-            return _find_peer(os.fstat(connection.fileno()).st_ino, path)
+            return _find_peer(connection, path)
         except PermissionError:
             return Answer(problem=AS_ROOT)
         except OSError as error:
             return Answer(problem=f"{path}: {error.strerror or error}", refused=True)
 
 
-def _find_peer(inode: int, path: str) -> Answer:
+def _find_peer(connection: socket.socket, path: str) -> Answer:
     """Wait until a process has the other end; before it is accepted, nobody has."""
+    inode = os.fstat(connection.fileno()).st_ino
     deadline = time.monotonic() + LIMIT
     while True:
         rows = _list_sockets()
@@ -52,10 +54,17 @@ def _find_peer(inode: int, path: str) -> Answer:
             return Answer(_unit_of(pid), process, pid)
         if os.geteuid() != 0:
             return Answer(problem=AS_ROOT)
+        if _is_hung_up(connection):
+            return Answer(problem=f"{path}: the connection was closed", refused=True)
         if time.monotonic() > deadline:
             words = f"{path}: nobody accepted a connection within {LIMIT:.0f} s"
             return Answer(problem=words, refused=True)
         time.sleep(POLL)
+
+
+def _is_hung_up(connection: socket.socket) -> bool:
+    """Whether the other end was closed: systemd does so when the daemon cannot be started."""
+    return bool(select.select([connection], [], [], 0)[0])  # a libvirt daemon never speaks first
 
 
 def _list_sockets() -> Optional[str]:

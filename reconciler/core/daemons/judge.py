@@ -96,8 +96,10 @@ def _paths_to_spare(one: Judgement, view: DaemonsView) -> Tuple[str, ...]:
 
 
 def _is_reachable(one: Judgement, view: DaemonsView) -> bool:
-    units = (view.unit(one.daemon.socket.unit), view.unit(one.daemon.service))
-    return one.daemon.socket.path in view.listening and any(unit.is_active for unit in units)
+    service = view.unit(one.daemon.service)
+    is_active = view.unit(one.daemon.socket.unit).is_active or service.is_active
+    listens = one.daemon.socket.path in view.listening
+    return listens and is_active and not (service.is_failed or service.is_masked)
 
 
 def find_daemon_at(
