@@ -6,11 +6,13 @@ import os
 import tempfile
 import threading
 from contextlib import suppress
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
-from reconciler.adapters.metrics.endpoint import Endpoint
 from reconciler.core.loop.settings import MetricsSettings
 from reconciler.errors import TransientError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.metrics.endpoint import Endpoint
 
 MODE = 0o644  # another user's collector reads the file
 
@@ -43,6 +45,9 @@ class Exposition:
         address, port = self._settings.address, self._settings.port
         if address is None or self._endpoint is not None:
             return
+        # The HTTP server takes 3 MiB, and most collect the file.
+        from reconciler.adapters.metrics.endpoint import Endpoint  # noqa: PLC0415
+
         try:
             self._endpoint = Endpoint(address, port, self._render)
         except OSError as error:
