@@ -69,6 +69,11 @@ def test_it_is_ordered_after_both_kinds_of_daemons_and_pulls_in_neither() -> Non
     assert sorted(pulling & set(unit)) == []
 
 
+def test_what_the_daemon_looks_up_in_proc_is_not_hidden() -> None:
+    # A guest whose process cannot be seen would be taken for one that has ended.
+    assert not {"ProtectProc", "ProcSubset", "PrivateUsers"} & set(read(MAIN))
+
+
 def test_a_credential_that_may_be_missing_is_not_in_the_unit() -> None:
     assert "LoadCredential" not in read(MAIN)
     example = read(FOLDER / "deploy-key.conf")
