@@ -8,16 +8,31 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, List, Mapping, Tuple
 
 import libvirt
 import libvirt_qemu
 
 from reconciler.core.model import Overlay
-from tests.lab.guest_image import build_guest
+from tests.lab.guest_image import COMMAND_LINE, build_guest
 
 POLL = 0.1  # seconds
 ATTEMPTS = 3
+# The serial of what has none is empty; where a device is plugged in says its path.
+BLOCK_DEVICES = """cd /sys/block
+for d in *; do
+  serial=
+  read -r size <$d/size
+  read -r ro <$d/ro
+  [ -e $d/serial ] && read -r serial <$d/serial
+  echo "$d|$size|$ro|$serial|$(readlink $d)"
+done"""
+INTERFACES = """cd /sys/class/net
+for n in *; do
+  driver=$(readlink $n/device/driver)
+  read -r mac <$n/address
+  echo $mac $n ${driver##*/}
+done"""
 
 
 def boot_overlays(*, packed: bool = False) -> Tuple[Overlay, ...]:
@@ -26,10 +41,7 @@ def boot_overlays(*, packed: bool = False) -> Tuple[Overlay, ...]:
     return (
         Overlay("/domain/os", f"<kernel>{image.bzimage if packed else image.kernel}</kernel>"),
         Overlay("/domain/os", f"<initrd>{image.initrd}</initrd>"),
-        Overlay(
-            "/domain/os",
-            "<cmdline>console=ttyS0 quiet panic=-1 edd=off mitigations=off nokaslr</cmdline>",
-        ),
+        Overlay("/domain/os", f"<cmdline>{COMMAND_LINE}</cmdline>"),
     )
 
 
@@ -81,24 +93,34 @@ class Guest:
                 return base64.b64decode(status.get("out-data", "")).decode()
             time.sleep(0.02)
 
-    def block_devices(self) -> Mapping[str, int]:
-        """Return the guest's disks and drives → size in bytes."""
-        text = self.exec("sh", "-c", "cd /sys/block; for d in *; do echo $d $(cat $d/size); done")
-        pairs = [line.split() for line in text.splitlines()]
-        return {name: int(size) * 512 for name, size in pairs}
+    def disk(self, size: int) -> Mapping[str, str]:
+        """Return what the guest sees of its disk of that size, nothing if there is none."""
+        found = [one for one in self._block_devices() if one["size"] == str(size // 512)]
+        return found[0] if found else {}
 
-    def interfaces(self) -> Mapping[str, str]:
-        """Return MAC → name of the guest's network interfaces, loopback left out."""
-        script = "cd /sys/class/net; for n in *; do echo $(cat $n/address) $n; done"
-        pairs: List[List[str]] = [
-            line.split() for line in self.exec("sh", "-c", script).splitlines()
+    def drives(self) -> List[Mapping[str, str]]:
+        """Return the guest's CD-ROM drives."""
+        return [one for one in self._block_devices() if one["name"].startswith("sr")]
+
+    def _block_devices(self) -> List[Mapping[str, str]]:
+        lines = [line.split("|") for line in self.exec("sh", "-c", BLOCK_DEVICES).splitlines()]
+        return [
+            dict(zip(("name", "size", "ro", "serial", "bus"), (*rest, _bus(path))))
+            for *rest, path in lines
         ]
-        found: Dict[str, str] = {mac: name for mac, name in pairs if name != "lo"}
-        return found
+
+    def drivers(self) -> Mapping[str, str]:
+        """Return MAC → driver of the guest's network interfaces, loopback left out."""
+        return {mac: driver for mac, _, driver in self._interfaces()}
+
+    def _interfaces(self) -> List[List[str]]:
+        # MAC, name, driver: loopback has no driver.
+        lines = [line.split() for line in self.exec("sh", "-c", INTERFACES).splitlines()]
+        return [line for line in lines if len(line) == 3]
 
     def carrier(self, mac: str) -> bool:
         """Whether the guest sees a link."""
-        name = self.interfaces()[mac]
+        [name] = [name for one, name, _ in self._interfaces() if one == mac]
         return self.exec("cat", f"/sys/class/net/{name}/carrier").strip() == "1"
 
     def online_cpus(self) -> int:
@@ -111,10 +133,19 @@ class Guest:
         first = self.exec("head", "-n1", "/proc/meminfo")
         return int(first.split()[1])
 
-    def medium_size(self) -> int:
-        """Return the bytes of the medium in the first drive that the guest can read, 0 for none."""
-        return int(self.exec("sh", "-c", "dd if=/dev/sr0 bs=2048 2>/dev/null | wc -c"))
+    def media_size(self) -> int:
+        """Return the bytes that the guest can read of the media in all its drives."""
+        script = "for d in /dev/sr*; do dd if=$d bs=64k 2>/dev/null; done | wc -c"
+        return int(self.exec("sh", "-c", script))
 
     def boot_id(self) -> str:
         """Return what changes with every start of the guest."""
         return self.exec("cat", "/proc/sys/kernel/random/boot_id").strip()
+
+
+def _bus(path: str) -> str:
+    """Return the bus of a device by its path in the guest's /sys."""
+    for mark, bus in (("/usb", "usb"), ("/ata", "sata"), ("/host", "scsi"), ("/virtio", "virtio")):
+        if mark in path:
+            return bus
+    return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Collection, Tuple
 
 from reconciler.core.manifest import Lifecycle, MachineManifest
 from reconciler.core.model import Machine, Overlay
@@ -14,7 +14,7 @@ from reconciler.core.world import GuestState
 from tests.lab.guest import Guest
 from tests.real.worlds import Product, manifest_of
 
-LIMIT = 120.0  # seconds; a guest needs about three with KVM, a minute on a slow machine without
+LIMIT = 120.0
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,11 @@ class Bench:
         self.apply(manifest)
         return self._wait_for_guest(manifest)
 
-    def change(self, before: MachineManifest, after: MachineManifest) -> Action:
-        """Return what the plan says of the change, once the guest has settled."""
-        self.wait(lambda: self.pending(before) == (), "the balloon follows")
+    def change(
+        self, before: MachineManifest, after: MachineManifest, waiting: Collection[str] = ()
+    ) -> Action:
+        """Return what the plan says of the change, once no more than `waiting` waits."""
+        self.wait(lambda: set(self.pending(before)) == set(waiting), "the balloon follows")
         [action] = self.product.plan(after).actions
         return action
 

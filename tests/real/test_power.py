@@ -110,7 +110,7 @@ def test_a_hard_power_off_needs_the_manifests_word(product: Product) -> None:
 
 
 def test_a_processor_that_was_plugged_in_can_go_again(bench: Bench) -> None:
-    two = bench.manifest(BASE)
+    two = bench.manifest(replace(BASE, cpus=replace(CPUS, count=2)))
     three = bench.manifest(replace(BASE, cpus=replace(CPUS, count=3)))
     guest = bench.boot(two)
     boot_id = guest.boot_id()
