@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from typing import FrozenSet, Iterable, Mapping, Union
 
+from reconciler.control.host_pass import HostPass
 from reconciler.control.lanes import Lanes
 from reconciler.control.ledger import Ledger
 from reconciler.control.once import Once
@@ -19,7 +20,7 @@ from reconciler.control.parts import Parts
 from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.shared import Shared
-from reconciler.control.work import MACHINE, PROBE, Key, Work
+from reconciler.control.work import HOST, MACHINE, PROBE, Key, Work
 from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.prints import fingerprint
@@ -45,7 +46,8 @@ class Loop:
         attempts = self.shared.attempts
         passes = Passes(parts.host, parts.clock, attempts, parts.journal, parts.meter, parts.chance)
         self.prune = Prune(self.shared, settings.prune, settings.resync)
-        self.work = Work(self.shared, passes, self.prune, self.queue, time.monotonic())
+        host = HostPass(self.shared)
+        self.work = Work(self.shared, passes, self.prune, host, self.queue, time.monotonic())
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
         self.resync_due = threading.Event()
         self._confirmed = parts.store.confirmed_prune()
@@ -56,6 +58,7 @@ class Loop:
         changed = self.shared.wanted.replace(snapshot)
         self.shared.parts.meter.set(metrics.SOURCE_CHANGED, self.shared.parts.wall())
         self._record_source(snapshot)
+        self.look_at_host()
         self.look_at(changed)
 
     def trouble(self, error: ReconcilerError) -> None:
@@ -109,6 +112,7 @@ class Loop:
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
         self._tell(events.DISCONNECTED, f"libvirt's {driver} driver: {reason}")
         self._record_reach()
+        self.look_at_host()  # it may be its daemon that is missing
 
     def _record_reach(self) -> None:
         unreached = self.shared.unreached
@@ -140,6 +144,7 @@ class Loop:
 
         Raises TransientError when libvirt cannot be read; nothing is concluded then.
         """
+        self.look_at_host()
         machines = self.shared.wanted.in_force.machines
         views: Views = self.shared.parts.host.domains.list_domains()
         self.look_at(
@@ -147,6 +152,11 @@ class Loop:
         )
         self.look_at(self.prune.decide(views))
         self.shared.parts.meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
+
+    def look_at_host(self) -> None:
+        """Have the host's daemons looked at, if a manifest says anything about them."""
+        if self.shared.wanted.in_force.hosts:
+            self.queue.add(HOST)
 
     def look_at(self, names: Iterable[str]) -> None:
         """Have machines looked at."""

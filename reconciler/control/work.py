@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass, replace
 from typing import Tuple
 
+from reconciler.control.host_pass import HostPass
 from reconciler.control.one_pass import Finding, Passes, Task
 from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
@@ -24,6 +25,7 @@ from reconciler.errors import ReconcilerError
 
 Key = Tuple[str, str]
 MACHINE = "VirtualMachine"
+HOST: Key = ("Host", "")  # this one
 PROBE: Key = ("Probe", "")
 AFTER_FAULT = 60.0  # seconds
 ELSEWHERE = "its manifest is for another host; what is here is left alone"
@@ -36,6 +38,7 @@ class Work:
     shared: Shared
     passes: Passes
     prune: Prune
+    host: HostPass
     queue: WorkQueue[Key]
     probed: float
 
@@ -48,7 +51,7 @@ class Work:
         meter.observe(metrics.QUEUE_WAIT, waited)
         begun = time.monotonic()
         try:
-            result = self._pass(key[1])
+            result = self.host.run() if key == HOST else self._pass(key[1])
         except Exception as error:  # noqa: BLE001 - the worker's boundary: one object, not the loop
             result = self._report(key, error)
         meter.count(metrics.PASSES, result=type(result).__name__.lower())

@@ -42,10 +42,9 @@ class SystemdUnits:
                 return Unknown(f"{uri} goes to {client}, which is no daemon's of the system")
             if not is_there():
                 return Unknown("systemd does not run here")
-            units = show(ALL_UNITS)
+            units, listening = show(ALL_UNITS), read_listening()
         except ReconcilerError as error:
             return Unknown(str(error))
-        listening = read_listening()
         return DaemonsView(socket.gethostname(), uri, client, units, listening, read_guests())
 
     def ask(self, path: str) -> Answer:

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import FrozenSet, Iterator, Optional, Tuple
 
-_SOCKETS = Path("/proc/net/unix")
+from reconciler.errors import TransientError
+
+_SOCKETS = Path("/proc/self/net/unix")
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON, among the flags of a row
 _COLUMNS = 8  # those before and with the path, which may hold spaces
 # QEMU's state, by either daemon: NAME.xml is there while the guest is, NAME.pid its process.
@@ -14,11 +16,11 @@ _GUESTS = Path("/run/libvirt/qemu")
 
 
 def read_listening() -> FrozenSet[str]:
-    """Return the paths that somebody listens at; readable by everybody."""
+    """Return the paths that somebody listens at. Raises TransientError if that cannot be seen."""
     try:
         return frozenset(_listening(_SOCKETS.read_text(encoding="utf-8", errors="replace")))
-    except OSError:
-        return frozenset()
+    except OSError as error:
+        raise TransientError(f"who listens cannot be seen: {error}") from error
 
 
 def _listening(text: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Mapping, Optional, Tuple
 
 from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.manifest import MachineManifest, TemplateManifest
+from reconciler.core.manifest import HostManifest, MachineManifest, TemplateManifest
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class InForce:
     problems: Mapping[str, str] = field(default_factory=dict)
     absent: FrozenSet[str] = frozenset()
     is_complete: bool = False
+    hosts: Tuple[HostManifest, ...] = ()
 
 
 def merge(former: InForce, new: Snapshot) -> InForce:
@@ -45,12 +46,19 @@ def merge(former: InForce, new: Snapshot) -> InForce:
         {name: _explain(machines[name], new) for name in sorted(kept)},
         frozenset(missing - kept),
         new.is_complete,
+        _merge_hosts(former, new),
     )
 
 
 def _merge_templates(former: InForce, new: Snapshot) -> Tuple[TemplateManifest, ...]:
     known = {} if new.is_complete else {one.name: one for one in former.templates}
     known.update({one.name: one for one in new.desired.templates})
+    return tuple(known[name] for name in sorted(known))
+
+
+def _merge_hosts(former: InForce, new: Snapshot) -> Tuple[HostManifest, ...]:
+    known = {} if new.is_complete else {one.name: one for one in former.hosts}
+    known.update({one.name: one for one in new.desired.hosts})
     return tuple(known[name] for name in sorted(known))
 
 
