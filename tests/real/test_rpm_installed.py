@@ -12,6 +12,7 @@ import pytest
 
 from reconciler import __version__
 from tests.lab.container import Container
+from tests.lab.modular import make_monolithic, sockets, write_units
 from tests.lab.packages import UNIT, install_rpm
 
 USER = "virt-reconciler"
@@ -24,6 +25,18 @@ spec: {power: stopped, cpus: 1, memory: 64MiB, disks: [], interfaces: [], graphi
 """
 
 
+URI = "qemu:///system"
+HOST = """\
+apiVersion: virt-reconciler/v1
+kind: Host
+metadata: {name: kvm01}
+spec:
+  daemons:
+    mode: modular
+    required: [virtqemud]
+    forbidden: [libvirtd]
+    action: ensure
+"""
 CONFIGURATION = """\
 apiVersion: virt-reconciler/v1
 kind: Configuration
@@ -211,6 +224,20 @@ def test_its_user_enables_libvirts_units_by_a_service_for_each(machine: Containe
     for unit in ("dbus.service", "systemd-journald.service"):
         assert not shell(machine, USER, f"systemctl start virt-reconciler-mask@{unit}.service")
     assert not shell(machine, "nobody", f"systemctl start virt-reconciler-enable@{socket}.service")
+
+
+def test_its_user_puts_libvirts_daemons_right(machine: Container) -> None:
+    write_units(machine)
+    make_monolithic(machine)
+    machine.write("/etc/virt-reconciler/host.yaml", HOST)
+    apply = f"virt-reconciler -c {URI} apply --yes /etc/virt-reconciler/host.yaml"
+    assert shell(machine, USER, apply)
+    for one in sockets("virtqemud"):
+        assert machine.systemctl("is-enabled", one) == "enabled"
+        assert machine.systemctl("is-active", one) == "active"
+    assert machine.systemctl("is-active", "libvirtd.socket", check=False) == "inactive"
+    assert machine.systemctl("is-enabled", "libvirtd.socket", check=False) == "masked"
+    make_monolithic(machine)
 
 
 def test_an_upgrade_restarts_and_a_removal_stops_and_leaves_what_is_not_the_packages() -> None:
