@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.control import steps, verify
 from reconciler.core.manifest import Lifecycle, Window
 from reconciler.core.model import Cpus, Disk, Disruption, Machine, Memory, Power
 from reconciler.core.plan import Effect
@@ -20,6 +21,7 @@ from tests.real.worlds import GIB, MIB, Product, manifest_of
 NOW = datetime.now().astimezone()
 OPEN = Window((NOW.weekday(),), NOW.hour * 60 + NOW.minute, 120)
 SHUT = Window(((NOW + timedelta(days=2)).weekday(),), 0, 60)
+HOPELESS = 3.0  # seconds to wait for what is known never to come
 # It has no system: it runs, and answers neither the agent nor the power button.
 DEAF = Machine(
     "vm", power=Power.RUNNING, cpus=Cpus(1), memory=Memory(128 * MIB, 256 * MIB),
@@ -109,7 +111,9 @@ def test_a_hard_power_off_needs_the_manifests_word(product: Product) -> None:
     assert product.plan(stopped).is_empty
 
 
-def test_a_processor_that_was_plugged_in_can_go_again(bench: Bench) -> None:
+def test_a_processor_that_was_plugged_in_can_go_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     two = bench.manifest(replace(BASE, cpus=replace(CPUS, count=2)))
     three = bench.manifest(replace(BASE, cpus=replace(CPUS, count=3)))
     guest = bench.boot(two)
@@ -118,6 +122,8 @@ def test_a_processor_that_was_plugged_in_can_go_again(bench: Bench) -> None:
     bench.wait(lambda: guest.online_cpus() == 3, "the guest uses three processors")
     [change] = bench.change(three, two).changes
     assert (change.path, change.effect) == ("cpus.count", Effect.LIVE)
+    if not kvm_boots():
+        monkeypatch.setattr(steps, "DETACH_LIMIT", HOPELESS)
     [outcome] = bench.product.apply(two)
     bench.wait(lambda: guest.online_cpus() == 2, "the guest uses two processors")
     assert guest.boot_id() == boot_id
@@ -131,7 +137,10 @@ def test_a_processor_that_was_plugged_in_can_go_again(bench: Bench) -> None:
         assert "everything was put back" in (outcome.error or "")
 
 
-def test_a_guest_without_a_balloon_driver_is_never_restarted_for_it(product: Product) -> None:
+def test_a_guest_without_a_balloon_driver_is_never_restarted_for_it(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "SETTLE_LIMIT", HOPELESS)
     lifecycle = Lifecycle(Disruption.RESTART, shutdown_timeout=2, force_off=True)
     create(product, manifest_of(DEAF, lifecycle))
     wanted = manifest_of(replace(DEAF, memory=Memory(192 * MIB, 256 * MIB)), lifecycle)
