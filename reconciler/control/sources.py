@@ -88,9 +88,9 @@ class ParsedFiles:
     def _make(self, found: FileSet) -> Snapshot:
         parsed = self._parse(found.files)
         problems = tuple(sorted({*found.problems, *parsed.problems}))
-        machines, templates = parsed.desired.machines, parsed.desired.templates
-        if not machines and not templates and not problems:
+        wanted = parsed.desired
+        if not (wanted.machines or wanted.templates or wanted.hosts or problems):
             raise refuse_empty(found.where)
-        marked = tuple(replace(one, revision=found.revision) for one in machines)
-        desired = replace(parsed.desired, machines=marked)
+        marked = tuple(replace(one, revision=found.revision) for one in wanted.machines)
+        desired = replace(wanted, machines=marked)
         return Snapshot(found.identity, desired, problems, found.revision)

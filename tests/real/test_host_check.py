@@ -17,6 +17,11 @@ from tests.lab.container import Container
 from tests.lab.modular import DRIVERS, make_modular, make_monolithic, sockets, write_units
 
 ROOT = Path(__file__).parents[2]
+CONFIG = """\
+apiVersion: virt-reconciler/v1
+kind: Configuration
+spec: {connect: "qemu:///system", state: /var/lib/vr-daemons, source: {directory: /srv/looped}}
+"""
 PYTHON = ROOT / ".venv" / "bin" / "python"
 HOST = "/srv/host.yaml"
 GUEST = """\
@@ -229,6 +234,29 @@ def test_a_service_that_fails_is_no_idle_one_and_is_started_again(modular: Conta
     modular.systemctl("daemon-reload")
     assert product(modular, "apply", "--yes", HOST).returncode == 0
     assert check(modular, HOST)["virtstoraged"]["verdict"] == "right"
+
+
+def looped(machine: Container) -> str:
+    """Return what the loop told."""
+    return machine.journal("-u", "looped")
+
+
+def test_the_loop_brings_a_daemon_back_and_goes_on(modular: Container) -> None:
+    modular.write("/srv/config.yaml", CONFIG)
+    modular.run("mkdir", "-p", "/srv/looped", "/var/lib/vr-daemons")
+    write_host(modular, required=[*DRIVERS], action="ensure")
+    modular.run("cp", HOST, "/srv/looped")
+    modular.systemctl("disable", "--now", *sockets("virtqemud"), "virtqemud.service")
+    command = (str(PYTHON if PYTHON.exists() else sys.executable), "-m", "reconciler")
+    where = ("-p", f"WorkingDirectory={ROOT}", "-u", "looped", "--collect")
+    config = ("--config", "/srv/config.yaml")
+    modular.run("systemd-run", "-q", *where, *command, "run", *config)
+    modular.wait(lambda: state(modular, "virtqemud.socket") == "active", "virtqemud is back")
+    modular.wait(lambda: "network driver is reached" in looped(modular), "libvirt is reached")
+    modular.systemctl("stop", *sockets("virtnetworkd"), "virtnetworkd.service")
+    modular.wait(lambda: state(modular, "virtnetworkd.socket") == "active", "virtnetworkd is back")
+    assert "daemons[virtqemud].socket: disabled, stopped" in looped(modular)
+    modular.systemctl("stop", "looped")
 
 
 def test_of_another_host_nothing_is_known_and_it_is_said(container: Container) -> None:
