@@ -15,8 +15,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import List, Optional, Tuple, Type
+from typing import Iterator, List, Optional, Tuple, Type
 
 from tests.lab.guest_image import kvm_boots
 
@@ -179,6 +180,14 @@ class LabHost:
     ) -> None:
         """Stop, whatever happened."""
         self.stop()
+
+
+@contextlib.contextmanager
+def temporary_host(kvm: Optional[bool] = None) -> Iterator[LabHost]:
+    """Return a started host in a new folder, which goes with it."""
+    # A socket's path holds 107 characters, so not below pytest's own long folders.
+    with TemporaryDirectory(prefix="vr-", dir="/tmp") as folder, LabHost(Path(folder), kvm) as host:
+        yield host
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Callable, Iterator, List, Sequence, Tuple
 
 import libvirt
@@ -24,7 +23,7 @@ from reconciler.core.domain.owner import NAMESPACE
 from reconciler.core.world import DomainView, GuestState, MachineCaps
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
-from tests.lab.host import LabHost
+from tests.lab.host import LabHost, temporary_host
 
 MIB = 2**20
 MAC = "52:54:00:00:00:01"
@@ -424,8 +423,7 @@ def test_the_drivers_have_connections_of_their_own(lab: LabHost) -> None:
 
 
 def test_a_daemon_that_is_away_is_transient_and_its_return_is_noticed() -> None:
-    # The path of a socket must be short, so not below pytest's own folders.
-    with TemporaryDirectory(prefix="vr-away-", dir="/tmp") as folder, LabHost(Path(folder)) as away:
+    with temporary_host() as away:
         host = connect(away.uri())
         assert host.domains.list_domains() == {}
         assert host.storage.list_pools() == ("default",)

@@ -5,8 +5,6 @@ Definitions only; what a change does to a running guest is `test_effects`'s.
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Iterator, Tuple
@@ -28,7 +26,7 @@ from reconciler.core.model import Machine, Overlay
 from reconciler.core.owner import Owner
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse, serialise
-from tests.lab.host import LabHost
+from tests.lab.host import LabHost, temporary_host
 from tests.unit.domain.samples import (
     CREATED,
     EDITED,
@@ -97,10 +95,8 @@ class Definer:
 @pytest.fixture(scope="module")
 def host() -> Iterator[LabHost]:
     """Return a host of its own: to define for KVM, a KVM that can boot a guest is not needed."""
-    folder = Path(f"/tmp/vr-define-{os.getpid()}")
-    with LabHost(folder, kvm=HAS_KVM) as host:
+    with temporary_host(kvm=HAS_KVM) as host:
         yield host
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

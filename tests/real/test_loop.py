@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -15,7 +14,7 @@ from reconciler.core.loop.verdict import READY, STALLED
 from reconciler.core.manifest import Lifecycle, MachineManifest
 from reconciler.core.model import Disk, Disruption, Interface, Power
 from reconciler.errors import Problem
-from tests.lab.host import LabHost
+from tests.lab.host import LabHost, temporary_host
 from tests.real.looping import Looping, libvirtd, manifest
 from tests.real.worlds import MIB
 
@@ -23,7 +22,7 @@ from tests.real.worlds import MIB
 @pytest.fixture(scope="module")
 def own_host() -> Iterator[LabHost]:
     """Return a host whose daemon may be killed."""
-    with LabHost(Path(f"/tmp/vr-loop-{os.getpid()}"), kvm=False) as host:
+    with temporary_host(kvm=False) as host:
         yield host
 
 

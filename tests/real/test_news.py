@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 from typing import Iterator, List, Tuple
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from reconciler.adapters.libvirt import events
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
-from tests.lab.host import LabHost
+from tests.lab.host import LabHost, temporary_host
 from tests.real.looping import libvirtd
 
 LIMIT = 30.0  # seconds
@@ -58,7 +57,7 @@ class Ear:
 @pytest.fixture(scope="module")
 def own_host() -> Iterator[LabHost]:
     """Return a host whose daemon may be killed."""
-    with LabHost(Path(f"/tmp/vr-news-{os.getpid()}"), kvm=False) as host:
+    with temporary_host(kvm=False) as host:
         yield host
 
 
