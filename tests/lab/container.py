@@ -15,8 +15,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Callable, List, Optional, Type
+from typing import Callable, Iterator, List, Optional, Type
 
 CHECKOUT = Path(__file__).parents[2]  # also where it lies in a folder that is not shown
 BOOT_LIMIT = 60.0  # seconds
@@ -171,6 +172,14 @@ class Container:
     ) -> None:
         """Stop, whatever happened."""
         self.stop()
+
+
+@contextlib.contextmanager
+def temporary_container() -> Iterator[Container]:
+    """Return a booted machine in a new folder, which goes with it."""
+    folder = TemporaryDirectory(prefix="vr-", dir="/tmp")
+    with folder, Container(Path(folder.name) / "machine") as machine:
+        yield machine
 
 
 def _child(pid: int) -> Optional[int]:

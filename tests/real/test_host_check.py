@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, Dict, Iterator
 import pytest
 import yaml
 
-from tests.lab.container import Container
+from tests.lab.container import Container, temporary_container
 from tests.lab.modular import DRIVERS, make_modular, make_monolithic, sockets, write_units
 
 ROOT = Path(__file__).parents[2]
@@ -33,12 +31,9 @@ GUEST = """\
 @pytest.fixture(scope="module")
 def container() -> Iterator[Container]:
     """Return a machine that has libvirtd and stand-ins for the modular daemons."""
-    folder = Path(f"/tmp/vr-daemons-{os.getpid()}")
-    with Container(folder) as machine:
+    with temporary_container() as machine:
         write_units(machine, timeout=1)
         yield machine
-    shutil.rmtree(folder, ignore_errors=True)
-    Path(f"{folder}.log").unlink()
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Iterator
 
 import pytest
 
 from reconciler import __version__
-from tests.lab.container import Container
+from tests.lab.container import Container, temporary_container
 from tests.lab.modular import make_monolithic, sockets, write_units
 from tests.lab.packages import UNIT, install_rpm
 
@@ -61,25 +58,20 @@ chown -R virt-reconciler: .
 
 
 @contextmanager
-def boot(name: str) -> Iterator[Container]:
+def boot() -> Iterator[Container]:
     """Run a machine with the package, and libvirt behind its socket."""
-    folder = Path(f"/tmp/vr-{name}-{os.getpid()}")
-    try:
-        with Container(folder) as machine:
-            # Who may connect is polkit's to say, as on a real host; the machine of other tests lets all.
-            machine.write("/etc/libvirt/libvirtd.conf", "")
-            machine.systemctl("start", "libvirtd.socket")
-            install_rpm(machine)
-            yield machine
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(f"{folder}.log").unlink(missing_ok=True)
+    with temporary_container() as machine:
+        # Who may connect is polkit's to say, as on a real host; the machine of other tests lets all.
+        machine.write("/etc/libvirt/libvirtd.conf", "")
+        machine.systemctl("start", "libvirtd.socket")
+        install_rpm(machine)
+        yield machine
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Container]:
     """Return a machine with the package."""
-    with boot("rpm") as container:
+    with boot() as container:
         yield container
 
 
@@ -241,7 +233,7 @@ def test_its_user_puts_libvirts_daemons_right(machine: Container) -> None:
 
 
 def test_an_upgrade_restarts_and_a_removal_stops_and_leaves_what_is_not_the_packages() -> None:
-    with boot("upgrade") as machine:
+    with boot() as machine:
         machine.systemctl("enable", "--now", UNIT)
         make_machine(machine)
         machine.run("sh", "-c", f"echo '# ours' >>{CONFIG}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Dict, Iterator, List
@@ -12,7 +10,7 @@ from typing import Dict, Iterator, List
 import pytest
 
 from reconciler.core.loop import events
-from tests.lab.container import Container
+from tests.lab.container import Container, temporary_container
 
 ROOT = Path(__file__).parents[2]
 UNIT = "notifier.service"
@@ -55,16 +53,13 @@ ExecStart={sys.executable} /opt/daemon.py
 @pytest.fixture
 def machine() -> Iterator[Container]:
     """Return a machine with the service and the catalog, the service not started."""
-    folder = Path(f"/tmp/vr-systemd-{os.getpid()}")
-    with Container(folder) as container:
+    with temporary_container() as container:
         container.write("/opt/daemon.py", DAEMON)
         container.write(f"/run/systemd/system/{UNIT}", SERVICE)
         catalog = ROOT / "packaging" / "virt-reconciler.catalog"
         container.write("/usr/lib/systemd/catalog/virt-reconciler.catalog", catalog.read_text())
         container.run("journalctl", "--update-catalog")
         yield container
-    shutil.rmtree(folder, ignore_errors=True)
-    Path(f"{folder}.log").unlink()
 
 
 def entries(machine: Container, *words: str) -> List[Dict[str, str]]:
