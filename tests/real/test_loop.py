@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import Iterator
 
 import pytest
 
+from reconciler.adapters.libvirt import connect
 from reconciler.core.loop import fight, metrics
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.verdict import READY, STALLED
@@ -16,7 +18,7 @@ from reconciler.core.model import Disk, Disruption, Interface, Power
 from reconciler.errors import Problem
 from tests.lab.host import LabHost, temporary_host
 from tests.real.looping import Looping, libvirtd, manifest
-from tests.real.worlds import MIB
+from tests.real.worlds import MIB, Product
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +114,12 @@ def test_an_edited_definition_is_brought_back(looping: Looping) -> None:
     looping.wait_quiet()
     xml = looping.virsh("dumpxml", "vm").stdout
     file = looping.lab.folder / "edited.xml"
-    file.write_text(xml.replace("<memory unit='KiB'>65536", "<memory unit='KiB'>131072"))
+    file.write_text(xml.replace("<vcpu placement='static'>1<", "<vcpu placement='static'>2<"))
     looping.virsh("define", str(file))
-    looping.wait(lambda: "65536 KiB" in looping.virsh("dominfo", "vm").stdout, "memory is back")
+    told = looping.journal.lines
+    looping.wait(lambda: any("cpus.count: 2" in one for one in told("changed")), "it is told")
+    looping.wait_quiet()
+    assert looping.virsh("vcpucount", "vm", "--active", "--config").stdout.strip() == "1"
 
 
 def test_an_undefined_machine_is_made_again_and_its_disks_are_never_overwritten(
@@ -134,6 +139,23 @@ def test_an_undefined_machine_is_made_again_and_its_disks_are_never_overwritten(
     looping.virsh("destroy", "vm")
     looping.wait(lambda: "vm" in stored(looping), "the machine without disks is there again")
     assert image.read_bytes().startswith(b"precious")
+
+
+def test_an_apply_by_hand_at_the_same_time_does_no_harm(
+    looping: Looping, own_host: LabHost
+) -> None:
+    disk = Disk("data", bus="virtio", size=MIB, format="raw", pool="default")
+    wanted = [manifest(f"vm{number}", disks=(disk,)) for number in range(8)]
+    by_hand = Product(connect(own_host.uri()))
+    applying = threading.Thread(target=by_hand.apply, args=wanted[::-1])
+    applying.start()
+    looping.publish(*wanted)
+    applying.join()
+    for one in wanted:
+        looping.wait_ready(one.name)
+    assert by_hand.plan(*wanted).is_empty
+    volumes = own_host.virsh("vol-list", "default").stdout.split()[::2]
+    assert volumes == [f"vm{number}-data.img" for number in range(8)]
 
 
 def test_nothing_is_done_to_a_domain_that_is_not_ours(looping: Looping) -> None:
