@@ -11,8 +11,9 @@ import pytest
 
 from reconciler.adapters.libvirt import Host, connect
 from tests.lab.guest import boot_overlays
-from tests.lab.host import LabHost
+from tests.lab.host import LabHost, temporary_host
 from tests.real.booting import Bench
+from tests.real.looping import Looping
 from tests.real.worlds import Product
 
 # Beside `default`, so that an interface has somewhere else to go.
@@ -68,3 +69,23 @@ def product(lab_host: Host) -> Iterator[Product]:
     product.clear()
     yield product
     product.clear()
+
+
+@pytest.fixture(scope="module")
+def own_host() -> Iterator[LabHost]:
+    """Return a host whose daemon may be killed."""
+    with temporary_host(kvm=False) as host:
+        yield host
+
+
+@pytest.fixture
+def looping(own_host: LabHost) -> Iterator[Looping]:
+    """Return a loop on an empty host."""
+    looping = Looping(own_host).start()
+    yield looping
+    looping.stop()
+    for name in own_host.virsh("list", "--all", "--name").stdout.split():
+        own_host.virsh("destroy", name, check=False)
+        own_host.virsh("undefine", name)
+    for name in own_host.virsh("vol-list", "default").stdout.split()[::2]:
+        own_host.virsh("vol-delete", name, "default")

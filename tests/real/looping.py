@@ -179,6 +179,11 @@ def manifest(
     return replace(found, spec=json.dumps({"lifecycle": {"deletion": lifecycle.deletion}}))
 
 
+def stored(looping: Looping) -> List[str]:
+    """Return the domains that libvirt has a definition of."""
+    return looping.virsh("list", "--all", "--name", "--persistent").stdout.split()
+
+
 def libvirtd(host: LabHost) -> int:
     """Return the daemon's process as this machine sees it."""
     found = subprocess.run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import Iterator
 
 import pytest
 
@@ -13,40 +12,16 @@ from reconciler.adapters.libvirt import connect
 from reconciler.core.loop import fight, metrics
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.verdict import READY, STALLED
-from reconciler.core.manifest import Lifecycle, MachineManifest
+from reconciler.core.manifest import Lifecycle
 from reconciler.core.model import Disk, Disruption, Interface, Power
 from reconciler.errors import Problem
-from tests.lab.host import LabHost, temporary_host
-from tests.real.looping import Looping, libvirtd, manifest
+from tests.lab.host import LabHost
+from tests.real.looping import Looping, libvirtd, manifest, stored
 from tests.real.worlds import MIB, Product
-
-
-@pytest.fixture(scope="module")
-def own_host() -> Iterator[LabHost]:
-    """Return a host whose daemon may be killed."""
-    with temporary_host(kvm=False) as host:
-        yield host
-
-
-@pytest.fixture
-def looping(own_host: LabHost) -> Iterator[Looping]:
-    """Return a loop on an empty host."""
-    looping = Looping(own_host).start()
-    yield looping
-    looping.stop()
-    for name in own_host.virsh("list", "--all", "--name").stdout.split():
-        own_host.virsh("destroy", name, check=False)
-        own_host.virsh("undefine", name)
-    for name in own_host.virsh("vol-list", "default").stdout.split()[::2]:
-        own_host.virsh("vol-delete", name, "default")
 
 
 def is_running(looping: Looping, name: str = "vm") -> bool:
     return looping.virsh("domstate", name, check=False).stdout.strip() == "running"
-
-
-def stored(looping: Looping) -> list[str]:
-    return looping.virsh("list", "--all", "--name", "--persistent").stdout.split()
 
 
 def test_a_manifest_becomes_a_machine_and_its_own_events_change_nothing(looping: Looping) -> None:
@@ -291,75 +266,6 @@ def test_an_invalid_manifest_keeps_the_last_valid_one_in_force(looping: Looping)
     looping.wait(lambda: is_running(looping), "it is kept as it was last wanted")
     assert "vm.yaml:3:1" in looping.record("vm").problem
     assert looping.journal.lines("invalid-manifest") == ["vm.yaml:3:1: spec: unknown field"]
-
-
-GOES = Lifecycle(deletion="undefine")
-
-
-def doomed(*names: str) -> list[MachineManifest]:
-    return [manifest(name, GOES, power=Power.STOPPED) for name in names]
-
-
-def resync(looping: Looping, times: int = 1) -> None:
-    for _ in range(times):
-        looping.loop.resync()
-        looping.wait_quiet()
-
-
-def test_a_machine_goes_once_its_manifest_is_gone_for_a_whole_resync(looping: Looping) -> None:
-    names = [f"vm{number}" for number in range(6)]
-    looping.publish(*doomed(*names))
-    for name in names:
-        looping.wait_ready(name)
-    resync(looping)
-    looping.loop.prune.settle = 3600
-    looping.publish(*doomed(*names[:-1]))
-    resync(looping, 3)
-    assert "vm5" in stored(looping), "it was only away for a moment, for all we know"
-    looping.loop.prune.settle = 0
-    resync(looping)
-    assert sorted(stored(looping)) == names[:-1]
-    assert looping.journal.lines("pruned") == ["vm5: deleted, as its manifest is gone"]
-    assert "vm5" not in looping.store.records
-
-
-def test_an_orphan_stays_and_is_reported(looping: Looping) -> None:
-    looping.publish(manifest(power=Power.STOPPED), *doomed("other"))
-    looping.wait_ready("vm")
-    looping.wait_ready("other")
-    looping.publish(*doomed("other"))
-    resync(looping, 3)
-    assert "vm" in stored(looping)
-    assert "orphaned" in looping.record("vm").condition(READY).reason
-    looping.publish(manifest(power=Power.STOPPED), *doomed("other"))
-    looping.wait_ready("vm")  # the commit was reverted: nothing has to be adopted
-
-
-def test_too_many_at_once_wait_for_a_person(looping: Looping) -> None:
-    looping.publish(*doomed("one", "two", "three"))
-    for name in ("one", "two", "three"):
-        looping.wait_ready(name)
-    looping.publish(revision="empty")
-    resync(looping, 3)
-    assert sorted(stored(looping)) == ["one", "three", "two"]
-    assert "virt-reconciler prune" in looping.store.source.prune_blocked
-    assert len(looping.journal.lines("prune-blocked")) == 1
-    looping.store.confirmed = "empty"
-    looping.loop.reread_orders()
-    assert looping.loop.resync_due.is_set()
-    resync(looping)
-    assert stored(looping) == [], looping.record("two")
-    assert looping.store.source.prune_blocked == ""
-
-
-def test_nothing_goes_while_a_manifest_cannot_be_read(looping: Looping) -> None:
-    looping.publish(*doomed("one", "two", "three", "four", "five", "six"))
-    for name in ("one", "two", "three", "four", "five", "six"):
-        looping.wait_ready(name)
-    problem = Problem("other.yaml", 1, 1, "", "not YAML")
-    looping.publish(*doomed("one", "two", "three", "four", "five"), problems=(problem,))
-    resync(looping, 3)
-    assert "six" in stored(looping)
 
 
 def test_stopping_leaves_what_waits_and_the_next_start_goes_on(own_host: LabHost) -> None:

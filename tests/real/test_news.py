@@ -12,7 +12,7 @@ import pytest
 from reconciler.adapters.libvirt import events
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
-from tests.lab.host import LabHost, temporary_host
+from tests.lab.host import LabHost
 from tests.real.looping import libvirtd
 
 LIMIT = 30.0  # seconds
@@ -52,13 +52,6 @@ class Ear:
             met = self.changed.wait_for(lambda: set(news) <= set(self.told), LIMIT)
             assert met, f"{news} not in {self.told}"
             self.told.clear()
-
-
-@pytest.fixture(scope="module")
-def own_host() -> Iterator[LabHost]:
-    """Return a host whose daemon may be killed."""
-    with temporary_host(kvm=False) as host:
-        yield host
 
 
 @pytest.fixture
