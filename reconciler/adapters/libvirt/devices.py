@@ -17,8 +17,9 @@ from reconciler.errors import TransientError
 # ("timed out waiting to open tray of 'sda'", qemuHotplugWaitForTrayEject).
 _TRAY = ("is not open", "is locked", "waiting to open tray")
 # A guest that was asked may open its tray a moment later, and the next call finds it open; QEMU
-# also loses this race now and then (https://gitlab.com/qemu-project/qemu/-/issues/933).
-_TRAY_WAIT = 1.0  # seconds
+# also loses this race now and then (https://gitlab.com/qemu-project/qemu/-/issues/933), twice
+# in a row while firmware that boots looks into the drive.
+_TRAY_WAITS = (1.0, 2.0)  # seconds before each further try
 # QEMU's words when a device was asked for before and the guest has not answered yet
 # (softmmu/qdev-monitor.c, qmp_device_del). Our caller waits for the device to go either way.
 _ALREADY_ASKED = "already in the process of unplug"
@@ -26,13 +27,16 @@ _ALREADY_ASKED = "already in the process of unplug"
 
 def update(domain: Domain, xml: str) -> None:
     """Change a device: its medium, its link. Raises TransientError if the tray stays shut."""
-    try:
-        domain.updateDeviceFlags(xml, binding.AFFECT_LIVE)
-    except binding.Error as error:
-        if not _is_about_tray(error):
-            raise
-        time.sleep(_TRAY_WAIT)
-        _update_again(domain, xml)
+    for wait in _TRAY_WAITS:
+        try:
+            domain.updateDeviceFlags(xml, binding.AFFECT_LIVE)
+        except binding.Error as error:
+            if not _is_about_tray(error):
+                raise
+            time.sleep(wait)
+        else:
+            return
+    _update_at_last(domain, xml)
 
 
 def detach(domain: Domain, xml: str) -> None:
@@ -57,7 +61,7 @@ def set_vcpus(domain: Domain, count: int) -> None:
             raise
 
 
-def _update_again(domain: Domain, xml: str) -> None:
+def _update_at_last(domain: Domain, xml: str) -> None:
     """Try for the last time.
 
     libvirt older than 9.3 (Debian 12, Rocky 9.2) opens no tray of a drive that was plugged into
