@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
     from reconciler.core.planner import PlanOptions
-    from reconciler.core.world import Reading, Unknown
+    from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
 
 
@@ -92,8 +92,11 @@ class Parts(Protocol):
     def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
         """Return `size_key` → virtual size of a domain's disks, as far as known."""
 
-    def plan(self, host: Host, desired: Desired, options: PlanOptions) -> Plan:
-        """Observe the host and plan."""
+    def observe(self, host: Host, desired: Desired) -> World:
+        """Read what a plan of these manifests depends on."""
+
+    def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
+        """Plan for the host as it was read."""
 
     def execute(
         self, host: Host, desired: Desired, todo: Plan, report: Reporter
@@ -195,12 +198,17 @@ class Product:
 
         return read_sizes(host, reading)
 
-    def plan(self, host: Host, desired: Desired, options: PlanOptions) -> Plan:
-        """Observe, then plan."""
+    def observe(self, host: Host, desired: Desired) -> World:
+        """Read the host."""
         from reconciler.control.observe import observe  # noqa: PLC0415
+
+        return observe(host, desired)
+
+    def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
+        """Plan; reads nothing."""
         from reconciler.core.planner import make_plan  # noqa: PLC0415
 
-        return make_plan(desired, observe(host, desired), options)
+        return make_plan(desired, world, options)
 
     def execute(
         self, host: Host, desired: Desired, todo: Plan, report: Reporter

@@ -16,6 +16,7 @@ from reconciler.core.planner import PlanOptions
 from reconciler.core.render.summary import Summary
 from reconciler.core.render.text import count
 from reconciler.core.render.values import escape
+from reconciler.core.world import World
 from reconciler.errors import InvalidManifestError, Problem
 
 NAMES_SHOWN = 5
@@ -27,6 +28,7 @@ class Prepared:
 
     host: Host
     desired: Desired
+    world: World
     plan: Plan
     problems: Tuple[Problem, ...]
 
@@ -53,9 +55,10 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
     if loaded.problems:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
     host = parts.connect(wish.uri)
-    plan = parts.plan(host, desired, _options(wish, parts))
+    world = parts.observe(host, desired)
+    plan = parts.plan(desired, world, _options(wish, parts))
     _tell_failed(plan, console)
-    return Prepared(host, desired, plan, loaded.problems)
+    return Prepared(host, desired, world, plan, loaded.problems)
 
 
 def _options(wish: Wish, parts: Parts) -> PlanOptions:

@@ -17,7 +17,7 @@ from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.model import Machine
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan
 from reconciler.core.planner import PlanOptions
-from reconciler.core.world import Reading, Unknown
+from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import Problem, UsageError
 
 NO_HOST = cast("Host", object())
@@ -229,7 +229,11 @@ class FakeParts:
         """Return the sizes set."""
         return self.sizes
 
-    def plan(self, host: Host, desired: Desired, options: PlanOptions) -> Plan:
+    def observe(self, host: Host, desired: Desired) -> World:
+        """See nothing."""
+        return World(self.planned.host, self.planned.uri)
+
+    def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
         """Return the plan set."""
         self.options.append(options)
         return Plan(self.planned.host, self.planned.uri, self.planned.actions, options.revision)
