@@ -47,7 +47,7 @@ def _attempt(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> i
         return _report(error, console, verbose=verbose)
     except Exception:  # noqa: BLE001 - the last stop: a bug is reported as one
         console.error("this is a bug in virt-reconciler; please report it with these lines:")
-        console.complain(traceback.format_exc().rstrip())
+        console.complain(_without_secrets(traceback.format_exc().rstrip()))
         return Exit.FAILED
 
 
@@ -65,10 +65,17 @@ def _report(error: ReconcilerError, console: Console, *, verbose: bool) -> int:
         return Exit.INVALID
     console.error(str(error))
     if verbose and error.__cause__ is not None:
-        console.complain(f"  because: {type(error.__cause__).__name__}: {error.__cause__}")
+        cause = f"  because: {type(error.__cause__).__name__}: {error.__cause__}"
+        console.complain(_without_secrets(cause))
     if isinstance(error, UsageError):
         return Exit.USAGE
     return Exit.REFUSED if isinstance(error, RefusedError) else Exit.FAILED
+
+
+def _without_secrets(lines: str) -> str:
+    from reconciler.core.secrets import hide_text  # noqa: PLC0415 - start-up time
+
+    return hide_text(lines)
 
 
 def _leave_pipe(console: Console) -> int:

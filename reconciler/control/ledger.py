@@ -12,7 +12,12 @@ from reconciler.control.once import Once
 from reconciler.control.ports.service import Journal, Store
 from reconciler.core.loop import events
 from reconciler.core.loop.events import Event
-from reconciler.core.loop.record import Record, SourceRecord
+from reconciler.core.loop.record import (
+    Record,
+    SourceRecord,
+    source_without_secrets,
+    without_secrets,
+)
 from reconciler.core.loop.verdict import READY, RESTART_REQUIRED, STALLED
 from reconciler.core.status import Condition
 
@@ -51,6 +56,7 @@ class Ledger:
 
     def put(self, record: Record) -> None:
         """Remember, write down, and tell which conditions have turned."""
+        record = without_secrets(record)
         with self._lock:
             former = self._records.get(record.name) or Record(record.name)
             self._records[record.name] = record
@@ -71,7 +77,7 @@ class Ledger:
     def change_source(self, change: Callable[[SourceRecord], SourceRecord]) -> None:
         """Change what is known of the manifests, and write it down."""
         with self._source_lock:
-            source = change(self._source)
+            source = source_without_secrets(change(self._source))
             if source != self._source:
                 self._source = source
                 self.version += 1

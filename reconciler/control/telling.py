@@ -10,6 +10,7 @@ from reconciler.control.ports.service import Journal, Meter
 from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome
+from reconciler.core.secrets import hide_sides
 
 _NAMES = re.compile(r"\[[^]]*\]")
 
@@ -89,8 +90,9 @@ def field_of(path: str) -> str:
 
 
 def describe(change: Change) -> str:
-    """Return a change as one line."""
-    return f"{change.path}: {_show(change.observed)} -> {_show(change.desired)}"
+    """Return a change as one line, without secrets."""
+    old, new = hide_sides(change.path, change.observed, change.desired)
+    return f"{change.path}: {_show(old)} -> {_show(new)}"
 
 
 def _show(value: object) -> str:

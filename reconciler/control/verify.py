@@ -13,6 +13,7 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align
 from reconciler.core.plan import Action, ActionKind, Change, Effect
 from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.secrets import hide_sides
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, TerminalError
 
@@ -69,7 +70,10 @@ def _left(action: Action, live: FrozenSet[str]) -> Tuple[str, ...]:
         return (action.reason,)
     slow = sorted(live.intersection(action.pending))
     return tuple(f"the guest has not followed in {path}, which is stored" for path in slow) + tuple(
-        f"{one.path} is {one.observed}, not {one.desired}"
-        for one in action.changes
-        if one.effect is not Effect.WITHHELD
+        _describe(one) for one in action.changes if one.effect is not Effect.WITHHELD
     )
+
+
+def _describe(change: Change) -> str:
+    observed, desired = hide_sides(change.path, change.observed, change.desired)
+    return f"{change.path} is {observed}, not {desired}"

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
+from reconciler.core.secrets import hide_text
+
 # Plain only what no YAML reader takes for anything but a string.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*|[0-9]+(?:\.[0-9]+)?[KMGTPE]iB")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"})
@@ -26,7 +28,8 @@ def _document(data: Mapping[str, Any], remarks: Sequence[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    shown = hide_text(text)
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in shown)
 
 
 def _mapping(data: Mapping[str, Any], indent: str) -> Iterator[str]:

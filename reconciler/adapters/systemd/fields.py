@@ -1,7 +1,7 @@
 """An event as journal fields, and as one line. Pure.
 
-Text comes from manifests, guests and libvirt: control characters are escaped here, and passwords
-blanked out, so that no message can be two or say something else than it does.
+Text comes from manifests, guests and libvirt: control characters are escaped and secrets hidden,
+so that no message can be two or say something else than it does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import Dict
 
 from reconciler.core.loop.events import Event
-from reconciler.core.render.values import escape, hide_secrets
+from reconciler.core.render.values import escape
 
 IDENTIFIER = "virt-reconciler"
 PREFIX = "VIRT_RECONCILER_"
@@ -21,12 +21,12 @@ _NO_NAME = re.compile("[^A-Z0-9_]")
 def describe(event: Event) -> str:
     """Return the message, with the object it is about, on one line."""
     about = f"{event.object}: " if event.object is not None else ""
-    return _clean(f"{about}{event.message}")
+    return escape(f"{about}{event.message}")
 
 
 def make_fields(event: Event) -> Dict[str, str]:
     """Return the journal fields of an event; docs/journal.md describes them."""
-    fields = {_name(name): _clean(value) for name, value in event.fields.items()}
+    fields = {_name(name): escape(value) for name, value in event.fields.items()}
     ours = {
         "KIND": event.kind.name,
         "OBJECT": event.object,
@@ -34,7 +34,7 @@ def make_fields(event: Event) -> Dict[str, str]:
         "EFFECT": event.effect,
         "REVISION": event.revision,
     }
-    fields.update((_name(name), _clean(one)) for name, one in ours.items() if one is not None)
+    fields.update((_name(name), escape(one)) for name, one in ours.items() if one is not None)
     return {
         "MESSAGE": describe(event),
         "MESSAGE_ID": event.kind.message_id,
@@ -46,7 +46,3 @@ def make_fields(event: Event) -> Dict[str, str]:
 
 def _name(name: str) -> str:
     return f"{PREFIX}{_NO_NAME.sub('_', name.upper())}"[:_MOST_NAME]
-
-
-def _clean(text: str) -> str:
-    return escape(hide_secrets(text))

@@ -6,9 +6,10 @@ Times are seconds since the epoch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
+from reconciler.core.secrets import hide_text
 from reconciler.core.status import Condition
 
 
@@ -53,6 +54,18 @@ class Record:
         )
 
 
+def without_secrets(record: Record) -> Record:
+    """Return the record as it may be written down: errors quote what others have written."""
+    change = record.last_change
+    return replace(
+        record,
+        conditions=tuple(replace(one, reason=hide_text(one.reason)) for one in record.conditions),
+        last_change=change and replace(change, what=hide_text(change.what)),
+        last_error=hide_text(record.last_error),
+        problem=hide_text(record.problem),
+    )
+
+
 @dataclass(frozen=True)
 class SourceRecord:
     """The manifests' side: what is in force, since when, and what is wrong with what came after.
@@ -73,6 +86,17 @@ class SourceRecord:
     watching: str = ""
     prune_held: Tuple[str, ...] = ()
     libvirt: str = ""
+
+
+def source_without_secrets(source: SourceRecord) -> SourceRecord:
+    """Return the record of the manifests as it may be written down."""
+    return replace(
+        source,
+        error=hide_text(source.error),
+        refused=hide_text(source.refused),
+        problems=tuple(map(hide_text, source.problems)),
+        libvirt=hide_text(source.libvirt),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A plan as JSON, as the public contract has it; the same plan is always the same text.
 
-Sizes are bytes, values as they are in the model, secrets blanked out. Keys are only ever added.
+Sizes are bytes, values as they are in the model, secrets hidden. Keys are only ever added.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any, Dict
 
 from reconciler.core.plan import Action, ActionKind, Change, Plan
 from reconciler.core.render.summary import Summary, summarise
-from reconciler.core.render.values import hide_secrets, show_path
+from reconciler.core.render.values import show_path
+from reconciler.core.secrets import hide_sides, hide_text
 
 FORMAT_VERSION = 1
 
@@ -53,18 +54,19 @@ def _resource(action: Action) -> Dict[str, Any]:
         "name": action.name,
         "action": "withheld" if failed else action.action.value,
         "failed": failed,
-        "reason": action.reason,
+        "reason": hide_text(action.reason),
         "pending": [show_path(one) for one in action.pending],
-        "notes": list(action.notes),
+        "notes": list(map(hide_text, action.notes)),
         "changes": [_change(one) for one in action.changes],
     }
 
 
 def _change(change: Change) -> Dict[str, Any]:
+    observed, desired = hide_sides(change.path, change.observed, change.desired)
     return {
         "path": show_path(change.path),
-        "observed": hide_secrets(change.observed),
-        "desired": hide_secrets(change.desired),
+        "observed": observed,
+        "desired": desired,
         "effect": change.effect.value,
-        "reason": change.reason,
+        "reason": hide_text(change.reason),
     }

@@ -11,6 +11,7 @@ from typing import Any, Dict, Optional, Sequence
 from reconciler.core.loop.overview import Entry, Overview
 from reconciler.core.loop.record import LastChange, SourceRecord, Suspension
 from reconciler.core.render.times import show_time
+from reconciler.core.secrets import hide_text
 from reconciler.core.status import Condition, Status
 
 FORMAT_VERSION = 1
@@ -105,4 +106,5 @@ def _change(one: Optional[LastChange]) -> Optional[Dict[str, Any]]:
 
 
 def _condition(condition: Condition) -> Dict[str, str]:
-    return {"type": condition.type, "status": condition.word, "reason": condition.reason}
+    reason = hide_text(condition.reason)
+    return {"type": condition.type, "status": condition.word, "reason": reason}

@@ -1,7 +1,8 @@
 """One value or path of a change as a person reads it, on one line and without secrets.
 
 Names and values come from manifests and from other people's domains: whatever in them a terminal
-would obey is escaped here, so nothing else needs to think of it.
+would obey is escaped here, and what `core.secrets` knows to be a secret is hidden, so nothing else
+needs to think of it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import re
 
 from reconciler.core.plan import Value
+from reconciler.core.secrets import hide_text, hide_value
 from reconciler.core.units import format_size
 
 _SIZE = re.compile(r"memory\.(size|maximum)|disks\[.*\]\.size")
-_SECRET = re.compile(r"""\b(passwd|password|passphrase)\s*=\s*("[^"]*"|'[^']*')""", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 
 
@@ -24,7 +25,7 @@ def show_value(path: str, value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return format_size(value) if _SIZE.fullmatch(path) else str(value)
-    return escape(hide_secrets(value)) or "(empty)"
+    return escape(hide_value(path, value)) or "(empty)"
 
 
 def show_path(path: str) -> str:
@@ -35,13 +36,13 @@ def show_path(path: str) -> str:
 
 
 def hide_secrets(value: Value) -> Value:
-    """Blank out passwords in XML fragments; anything else comes back as it is."""
-    return _SECRET.sub(r"\1='***'", value) if isinstance(value, str) else value
+    """Hide secrets in a value of which no path is known."""
+    return hide_value("", value)
 
 
 def escape(text: Value) -> str:
-    """Return the text on one line, control and invisible characters by their codes."""
-    line = _SPACE.sub(" ", str(text)).strip()
+    """Return the text on one line without secrets, invisible characters by their codes."""
+    line = _SPACE.sub(" ", hide_text(str(text))).strip()
     return line if line.isprintable() else "".join(map(_escape_one, line))
 
 

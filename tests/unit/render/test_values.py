@@ -20,7 +20,7 @@ from reconciler.core.render.values import escape, show_path, show_value
         pytest.param("cdroms[cd].media", "", "(empty)", id="no-medium"),
         pytest.param("os", None, "(none)", id="absent"),
         pytest.param("graphics", "a\n b", "a b", id="one-line"),
-        pytest.param("xml[/x]", "<g passwd='a b'/>", "<g passwd='***'/>", id="password"),
+        pytest.param("xml[/x]", "<g passwd='a b'/>", "<g passwd='(hidden)'/>", id="password"),
     ],
 )
 def test_value_is_shown_as_the_manifest_spells_it(path: str, value: Value, shown: str) -> None:

@@ -103,7 +103,7 @@ def test_nothing_of_others_can_pretend_to_be_more(
     )
     tell(event, tmp_path)
     (entry,) = entries
-    assert entry["MESSAGE"] == r"a b: no PRIORITY=0\x1b[31m\udcff <graphics passwd='***'/>"
+    assert entry["MESSAGE"] == r"a b: no PRIORITY=0\x1b[31m\udcff <graphics passwd='(hidden)'/>"
     assert entry["VIRT_RECONCILER_OBJECT"] == "a b"
     assert entry["PRIORITY"] == "3"
     assert entry["VIRT_RECONCILER_X__" + 45 * "Y"] == "1 2"
