@@ -8,6 +8,7 @@ _virt_reconciler_value() {
         *:--config) wants='files' many='' ;;
         'plan':--format | 'status':--format | 'host check':--format) wants='words text json' many='' ;;
         'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
+        'plan':--out) wants='files' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
         *) wants='' many='' ;;
@@ -26,7 +27,7 @@ _virt_reconciler_verb() {
             rest='files' verbs='' value='' many=''
             ;;
         'plan')
-            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --detailed-exitcode'
+            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --out --detailed-exitcode'
             rest='files' verbs='' value='' many=''
             ;;
         'apply')

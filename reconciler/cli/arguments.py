@@ -109,6 +109,9 @@ def _plan(verbs: Any) -> None:
     _add_format(parser)
     _add_adopt(parser)
     parser.add_argument(
+        "--out", metavar="FILE", help="keep the plan in a file, to be applied as it stands"
+    )
+    parser.add_argument(
         "--detailed-exitcode",
         action="store_true",
         help="exit with 2 if there are changes, 3 if one disturbs a running guest",
@@ -116,8 +119,16 @@ def _plan(verbs: Any) -> None:
 
 
 def _apply(verbs: Any) -> None:
-    parser = _verb(verbs, "apply", "bring the host to what the manifests say")
-    _add_paths(parser)
+    parser = _verb(
+        verbs,
+        "apply",
+        "bring the host to what the manifests say",
+        "Given what `plan --out` has kept, does exactly that, or nothing if anything that it "
+        "depends on has moved on.",
+    )
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="+", help="manifest file or folder; or one plan file"
+    )
     _add_adopt(parser)
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 

@@ -77,6 +77,12 @@ class Parts(Protocol):
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Plan the end of machines, as the daemon would."""
 
+    def read_text(self, path: str) -> str:
+        """Read a file. Raises UsageError if there is none."""
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a file as a whole. Raises TerminalError if that fails."""
+
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Return the Git commit that the manifests are at, None outside of Git."""
 
@@ -167,6 +173,18 @@ class Product:
         from reconciler.core.manifest import Desired  # noqa: PLC0415
 
         return plan_deletions(host, Desired(), names)
+
+    def read_text(self, path: str) -> str:
+        """Read from the file system."""
+        from reconciler.adapters.text_files import read_text  # noqa: PLC0415
+
+        return read_text(path)
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write to the file system."""
+        from reconciler.adapters.text_files import write_text  # noqa: PLC0415
+
+        write_text(path, text)
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Ask git."""

@@ -69,7 +69,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class VolumeView:
-    """One storage volume. Sizes are bytes; `backing` is the path of the image it overlays."""
+    """One storage volume. Sizes are bytes; `backing` is the path of the image it overlays.
+
+    `changed_at` is when its data was written last, as libvirt has it; empty where it cannot say.
+    """
 
     pool: str
     name: str
@@ -77,6 +80,7 @@ class VolumeView:
     format: str
     capacity: int
     backing: Optional[str] = None
+    changed_at: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def read_volume_xml(pool: str, xml: str) -> VolumeView:
         RAW if kind is None else kind.get("type", RAW),
         int(root.findtext("capacity") or 0),
         root.findtext("backingStore/path") or None,
+        root.findtext("target/timestamps/mtime") or "",
     )
 
 

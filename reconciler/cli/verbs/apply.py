@@ -1,4 +1,4 @@
-"""`apply`: plan, show, ask, carry out, say how it ended.
+"""`apply`: plan, or take a kept plan; show, ask, carry out, say how it ended.
 
 One machine that fails never keeps the others from being done; the exit status says that one did.
 """
@@ -11,6 +11,7 @@ from reconciler.cli.carrying_out import carry_out
 from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
 from reconciler.core.render.summary import Summary, summarise
 from reconciler.core.render.text import render_text
@@ -20,10 +21,8 @@ QUESTION = "Apply these changes? [y/N] "
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
-    """Apply the manifests, asking first unless `--yes`."""
-    adopt = frozenset(options.adopt_only)
-    wish = Wish(options.paths, options.connect, adopt, options.adopt_all)
-    prepared = prepare(wish, console, parts)
+    """Apply the manifests, or a kept plan, asking first unless `--yes`."""
+    prepared = _prepare(options, console, parts)
     summary = summarise(prepared.plan)
     console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
     if not summary.todo:
@@ -34,6 +33,16 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     console.line()
     failed = carry_out(prepared, console, parts)
     return _status(prepared, summary, failed)
+
+
+def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Prepared:
+    kept = find_plan_file(options.paths)
+    if kept is None:
+        adopt = frozenset(options.adopt_only)
+        wish = Wish(options.paths, options.connect, adopt, options.adopt_all)
+        return prepare(wish, console, parts)
+    refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
+    return prepare_kept(kept, options.connect, console, parts)
 
 
 def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:

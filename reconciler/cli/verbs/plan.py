@@ -7,6 +7,7 @@ import argparse
 from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.keeping import keep_plan
 from reconciler.cli.preparing import Wish, detailed, prepare, trouble
 from reconciler.core.render.as_json import render_json
 from reconciler.core.render.summary import summarise
@@ -17,12 +18,15 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Print the plan in the format asked for."""
     as_json = options.format == "json"
     adopt = frozenset(options.adopt_only)
-    wish = Wish(options.paths, options.connect, adopt, options.adopt_all, revision=as_json)
+    revision = as_json or options.out is not None
+    wish = Wish(options.paths, options.connect, adopt, options.adopt_all, revision)
     prepared = prepare(wish, console, parts)
     if as_json:
         console.write(render_json(prepared.plan))
     else:
         console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
+    if options.out is not None:
+        keep_plan(options.out, prepared, wish, parts, console)
     summary = summarise(prepared.plan)
     status = trouble(prepared.problems, summary.failed)
     if status is Exit.DONE and options.detailed_exitcode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
 from reconciler.cli.console import Console
@@ -205,6 +206,14 @@ class FakeParts:
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Plan nothing; the tests of that verb bring their own."""
         raise NotImplementedError
+
+    def read_text(self, path: str) -> str:
+        """Read a file that the test has made."""
+        return Path(path).read_text(encoding="utf-8")
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write to a folder of the test."""
+        Path(path).write_text(text, encoding="utf-8")
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Be at a commit."""

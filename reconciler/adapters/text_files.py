@@ -1,0 +1,56 @@
+"""Text files that a person names on the command line, read and written whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+
+from reconciler.core.files import show_name
+from reconciler.errors import TerminalError, UsageError
+
+
+def read_text(path: str) -> str:
+    """Read a file of UTF-8. Raises UsageError if there is none, TerminalError if it is no text."""
+    name = show_name(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise TerminalError(f"{name}: is no text") from error
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file as a whole: nobody sees half of it. Raises TerminalError if that fails."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe, /dev/stdout
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            _exchange(os.path.realpath(path), text)
+    except OSError as error:
+        raise TerminalError(f"{show_name(path)}: cannot be written: {error.strerror}") from error
+
+
+def _exchange(path: str, text: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=".", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), _find_mode(path))
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _find_mode(path: str) -> int:
+    """Return the mode that the file has, or that a new one gets."""
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -1,0 +1,108 @@
+"""Plans that are kept in a file: written by `plan --out`, applied as they stand by `apply FILE`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from typing import Any, Dict, Optional, Sequence
+
+from reconciler import __version__
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.preparing import Prepared, Wish, prepare
+from reconciler.core.files import is_manifest
+from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.render.as_json import render_json
+from reconciler.core.render.text import count
+from reconciler.core.render.times import show_time
+from reconciler.core.render.values import escape
+from reconciler.core.seals import find_moved, seal_plan
+from reconciler.errors import RefusedError, UsageError
+
+
+def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: Console) -> None:
+    """Write the plan to a file, unless manifests are missing in it."""
+    if prepared.problems:
+        console.error(f"{escape(path)} was not written: the plan is not of all manifests")
+        return
+    kept = PlanFile(
+        show_time(parts.now()) or "",
+        __version__,
+        tuple(os.path.abspath(one) for one in wish.paths),
+        wish.uri,
+        tuple(sorted(wish.adopt)),
+        wish.adopt_all,
+        _show(prepared),
+        seal_plan(prepared.plan, prepared.desired, prepared.world),
+    )
+    parts.write_text(path, write_plan_file(kept))
+    console.note(f"kept in {escape(path)}; to carry out exactly this: apply {escape(path)}")
+
+
+def find_plan_file(paths: Sequence[str]) -> Optional[str]:
+    """Return the one path, if it is a file and no manifest."""
+    [*others, last] = paths
+    is_other = os.path.isfile(last) and not is_manifest(os.path.basename(last))
+    return last if is_other and not others else None
+
+
+def prepare_kept(path: str, uri: Optional[str], console: Console, parts: Parts) -> Prepared:
+    """Plan anew what a file holds; return it with what the file says is to be done, and no more.
+
+    Raises RefusedError if anything that it depends on has moved on.
+    """
+    kept = read_plan_file(parts.read_text(path), escape(path))
+    wish = Wish(
+        kept.paths, uri or kept.connect, frozenset(kept.adopt), kept.adopt_all, revision=True
+    )
+    prepared = prepare(wish, console, parts)
+    if prepared.plan.host != kept.host:
+        raise RefusedError(
+            f"{escape(path)} was made for {kept.host}, and this is {prepared.plan.host}; "
+            "nothing was applied"
+        )
+    _refuse_moved(path, kept, prepared, console)
+    todo = {(one.kind, one.name) for one in kept.seals if one.has_work}
+    chosen = tuple(
+        one if (one.kind, one.name) in todo else replace(one, steps=())
+        for one in prepared.plan.actions
+    )
+    return replace(prepared, plan=replace(prepared.plan, actions=chosen))
+
+
+def _refuse_moved(path: str, kept: PlanFile, prepared: Prepared, console: Console) -> None:
+    present = seal_plan(prepared.plan, prepared.desired, prepared.world)
+    moved = find_moved(kept.seals, present)
+    for line in moved:
+        console.complain(escape(line))
+    if moved:
+        raise RefusedError(
+            f"nothing was applied: {count(len(moved), 'object')} moved on since "
+            f"{escape(path)} was made ({kept.made_at}); plan again"
+        )
+    if _work(kept.shown, kept) != _work(_show(prepared), kept):
+        raise RefusedError(
+            f"nothing was applied: {escape(path)} shows another plan than the one it is sealed "
+            "for; plan again"
+        )
+
+
+def _show(prepared: Prepared) -> Dict[str, Any]:
+    shown: Dict[str, Any] = json.loads(render_json(prepared.plan))
+    return shown
+
+
+def _work(shown: Dict[str, Any], kept: PlanFile) -> Sequence[object]:
+    """Return what is shown of the objects with which anything is to be done."""
+    todo = {(one.kind, one.name) for one in kept.seals if one.has_work}
+    return [one for one in shown["resources"] if (one["kind"], one["name"]) in todo]
+
+
+def refuse_options(path: str, *, adopts: bool) -> None:
+    """Refuse what a plan file has settled already. Raises UsageError."""
+    if adopts:
+        raise UsageError(
+            f"{escape(path)} is a plan file, in which it stands what is taken over; leave "
+            "--adopt and --adopt-only out"
+        )

@@ -1,0 +1,104 @@
+"""A plan that is kept to be applied as it stands: its text form, and what is wrong with one. Pure.
+
+What is kept is the plan as a person reads it, and seals of what it depends on; no definition, and
+so no secret. Whoever applies it plans anew and goes on only where every seal still fits: what is
+done then is what was read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Dict, Optional, Tuple
+
+from reconciler.core.seals import Seal
+from reconciler.errors import RefusedError
+
+FORMAT_VERSION = 1
+KEY = "virtReconcilerPlan"  # the first key, and its version: by it a plan file is known
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """A kept plan. `shown` is the plan as JSON data, `paths` the manifests' absolute paths.
+
+    `made_at` is UTC as `2027-01-15T08:00:00Z`. `connect` is the URI that was asked for, None for
+    libvirt's own choice.
+    """
+
+    made_at: str
+    version: str
+    paths: Tuple[str, ...]
+    connect: Optional[str]
+    adopt: Tuple[str, ...]
+    adopt_all: bool
+    shown: Dict[str, Any]
+    seals: Tuple[Seal, ...]
+
+    @property
+    def host(self) -> str:
+        """The host it was made for."""
+        return str(self.shown["host"])
+
+
+def write_plan_file(kept: PlanFile) -> str:
+    """Return the text of a plan file; the same plan at the same time is the same text."""
+    data: Dict[str, Any] = {
+        KEY: FORMAT_VERSION,
+        "madeAt": kept.made_at,
+        "version": kept.version,
+        "paths": list(kept.paths),
+        "connect": kept.connect,
+        "adopt": list(kept.adopt),
+        "adoptAll": kept.adopt_all,
+        "plan": kept.shown,
+        "seals": [asdict(one) for one in kept.seals],
+    }
+    return json.dumps({**data, "digest": _digest(data)}, indent=2) + "\n"
+
+
+def read_plan_file(text: str, name: str) -> PlanFile:
+    """Understand a plan file, called `name` in messages.
+
+    Raises RefusedError for one that is damaged, was changed by hand, or is of another version.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise RefusedError(f"{name}: is no plan file: {error}") from error
+    if not isinstance(data, dict) or KEY not in data:
+        raise RefusedError(
+            f"{name}: is no plan file: give manifests (*.yaml), or what `plan --out` has written"
+        )
+    if data[KEY] != FORMAT_VERSION:
+        raise RefusedError(
+            f"{name}: is a plan file of version {data[KEY]}, and this program knows "
+            f"{FORMAT_VERSION}; plan again with `plan --out`"
+        )
+    digest = data.pop("digest", None)
+    if digest != _digest(data):
+        raise RefusedError(
+            f"{name}: is not as it was written: its digest does not fit; plan again"
+        )
+    return _understand(data)
+
+
+def _understand(data: Dict[str, Any]) -> PlanFile:
+    """Build the value; the digest fits, so it is as this program has written it."""
+    names = [one.name for one in fields(Seal)]
+    return PlanFile(
+        data["madeAt"],
+        data["version"],
+        tuple(data["paths"]),
+        data["connect"],
+        tuple(data["adopt"]),
+        data["adoptAll"],
+        data["plan"],
+        tuple(Seal(**{name: one[name] for name in names}) for one in data["seals"]),
+    )
+
+
+def _digest(data: Dict[str, Any]) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,142 @@
+"""What an action depends on, as digests: whoever keeps them can tell later what has moved on. Pure.
+
+A digest says that something is another now, and not what it was: no definition and no secret
+is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import Iterator, List, Mapping, Optional, Tuple, Union
+
+from reconciler.core.manifest import Desired, HostManifest, MachineManifest, TemplateManifest
+from reconciler.core.model import Machine
+from reconciler.core.plan import Action, CreateVolume, Plan
+from reconciler.core.planning.images import all_volumes, template_image
+from reconciler.core.world import Reading, VolumeView, World
+from reconciler.errors import TerminalError
+
+# In the order in which they are told: what comes first explains what comes after it.
+CAUSES: Mapping[str, str] = {
+    "manifest": "its manifest was changed",
+    "domain": "the domain was changed, made, removed, started or stopped",
+    "template": "a template that it is made from was changed, or its image was",
+    "volume": "a volume that it uses or is to get was changed",
+    "steps": "what would be done now is not the same (time, host, or another version of this)",
+}
+
+
+@dataclass(frozen=True)
+class Seal:
+    """One object of a plan: what is to happen with it, and the digest of each of `CAUSES`.
+
+    `has_work` tells whether anything is to be done; what is left alone may move on.
+    """
+
+    kind: str
+    name: str
+    has_work: bool
+    manifest: str
+    domain: str = ""
+    template: str = ""
+    volume: str = ""
+    steps: str = ""
+
+
+def seal_plan(plan: Plan, desired: Desired, world: World) -> Tuple[Seal, ...]:
+    """Seal every action of a plan that was made of these."""
+    return tuple(_seal(one, desired, world) for one in plan.actions)
+
+
+def find_moved(former: Tuple[Seal, ...], present: Tuple[Seal, ...]) -> Tuple[str, ...]:
+    """Return a line for each object that has moved on, and why; empty if none has."""
+    now = {(one.kind, one.name): one for one in present}
+    known = {(one.kind, one.name) for one in former}
+    lines = [_compare(one, now.get((one.kind, one.name))) for one in former]
+    lines += [
+        f"{one.name}: its manifest is new" for key, one in sorted(now.items()) if key not in known
+    ]
+    return tuple(one for one in lines if one)
+
+
+def _compare(former: Seal, present: Optional[Seal]) -> str:
+    if present is None:
+        return f"{former.name}: its manifest is gone, or is for another host now"
+    causes = CAUSES if former.has_work else ("manifest",)
+    moved = [one for one in causes if getattr(former, one) != getattr(present, one)]
+    if moved[1:]:  # other steps are what comes of the rest
+        moved = [one for one in moved if one != "steps"]
+    return f"{former.name}: {'; '.join(CAUSES[one] for one in moved)}" if moved else ""
+
+
+def _seal(action: Action, desired: Desired, world: World) -> Seal:
+    manifest = _find(action, desired)
+    seal = Seal(action.kind, action.name, bool(action.steps), _digest(_meaning(manifest)))
+    if not action.steps or not isinstance(manifest, MachineManifest):
+        return replace(seal, steps=_digest((action.changes, action.steps)))
+    reading = world.domains.get(action.name)
+    return replace(
+        seal,
+        domain=_digest(_definition(reading)),
+        template=_digest(list(_templates(manifest.machine, desired, world))),
+        volume=_digest(list(_volumes(action, manifest.machine, reading, world))),
+        steps=_digest((action.changes, action.steps)),
+    )
+
+
+def _find(action: Action, desired: Desired) -> Union[MachineManifest, HostManifest, None]:
+    objects: List[Union[MachineManifest, HostManifest]] = [*desired.machines, *desired.hosts]
+    kinds = {MachineManifest: "VirtualMachine", HostManifest: "Host"}
+    return next(
+        (x for x in objects if (kinds[type(x)], x.name) == (action.kind, action.name)), None
+    )
+
+
+def _meaning(manifest: Union[MachineManifest, HostManifest, None]) -> object:
+    """Return what a manifest says, without where it stands."""
+    if isinstance(manifest, MachineManifest):
+        return (manifest.generation, manifest.host, manifest.required_daemons)
+    return None if manifest is None else {**asdict(manifest), "place": None}
+
+
+def _definition(reading: object) -> object:
+    if not isinstance(reading, Reading):
+        return None
+    view = reading.view
+    return (view.uuid, view.persistent_xml, view.state, view.autostart, view.saved)
+
+
+def _templates(machine: Machine, desired: Desired, world: World) -> Iterator[object]:
+    for name in sorted({one.template for one in machine.disks or () if one.template}):
+        template = desired.template(name)
+        yield template and {**asdict(template), "place": None}
+        yield _image(template, world)
+
+
+def _image(template: Optional[TemplateManifest], world: World) -> object:
+    """Return the template's image with the time of its last change; None where it is not known."""
+    try:
+        return template and template_image(template, world, "")
+    except TerminalError:
+        return None
+
+
+def _volumes(
+    action: Action, machine: Machine, reading: object, world: World
+) -> Iterator[VolumeView]:
+    """Yield the volumes of the machine's disks, and those where new ones are to be.
+
+    A guest writes to its disks all the time, so when is left out.
+    """
+    sides = [machine, reading.persistent] if isinstance(reading, Reading) else [machine]
+    paths = {one.source for side in sides for one in side.disks or ()}
+    new = {(one.pool, one.name) for one in action.steps if isinstance(one, CreateVolume)}
+    for one in sorted(all_volumes(world), key=lambda one: one.path):
+        if one.path in paths or (one.pool, one.name) in new:
+            yield replace(one, changed_at="")
+
+
+def _digest(value: object) -> str:
+    """Return the digest of a value whose `repr` says all of it."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()
