@@ -14,8 +14,8 @@ from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan
 from reconciler.core.planner import PlanOptions
 from reconciler.core.render.summary import Summary
-from reconciler.core.render.text import count
 from reconciler.core.render.values import escape
+from reconciler.core.render.words import count
 from reconciler.core.world import World
 from reconciler.errors import InvalidManifestError, Problem
 

@@ -13,8 +13,8 @@ from reconciler.cli.console import Console
 from reconciler.control.ports import Clock
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Start
 from reconciler.core.render.summary import restarts, shuts_down
-from reconciler.core.render.text import count
 from reconciler.core.render.values import escape
+from reconciler.core.render.words import count
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP = 1024

@@ -7,7 +7,7 @@ import argparse
 from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
-from reconciler.core.render.text import count
+from reconciler.core.render.words import count
 from reconciler.errors import InvalidManifestError
 
 

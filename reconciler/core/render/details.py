@@ -8,9 +8,9 @@ from reconciler.core.loop.overview import SUSPENDED, Entry
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.verdict import READY, RECONCILING, RESTART_REQUIRED, STALLED
 from reconciler.core.render.layout import Line
-from reconciler.core.render.text import count
 from reconciler.core.render.times import show_ago, show_ahead
 from reconciler.core.render.values import escape, show_path
+from reconciler.core.render.words import count
 from reconciler.core.status import Condition
 
 SHORT = 12  # characters of a commit or a digest, enough to tell two apart

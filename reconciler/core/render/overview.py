@@ -20,9 +20,9 @@ from reconciler.core.loop.record import SourceRecord
 from reconciler.core.loop.verdict import READY, RECONCILING, RESTART_REQUIRED, STALLED
 from reconciler.core.render.details import SHORT, describe_fully, describe_trouble
 from reconciler.core.render.layout import Line, Page, lay_columns, lay_lines, lay_text
-from reconciler.core.render.text import count
 from reconciler.core.render.times import show_ago, show_span
 from reconciler.core.render.values import escape
+from reconciler.core.render.words import count
 
 HEADER = ("NAME", "STATUS", "GUEST", "COLD-START", "CHANGED", "OBSERVED", "REVISION")
 DISPENSABLE = ("OBSERVED", "REVISION", "CHANGED")  # the first one goes first

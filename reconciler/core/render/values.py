@@ -42,7 +42,11 @@ def hide_secrets(value: Value) -> Value:
 
 def escape(text: Value) -> str:
     """Return the text on one line without secrets, invisible characters by their codes."""
-    line = _SPACE.sub(" ", hide_text(str(text))).strip()
+    return escape_line(_SPACE.sub(" ", hide_text(str(text))).strip())
+
+
+def escape_line(line: str) -> str:
+    """Return a line as it is laid out, invisible characters by their codes."""
     return line if line.isprintable() else "".join(map(_escape_one, line))
 
 

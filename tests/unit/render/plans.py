@@ -164,6 +164,70 @@ HOSTILE = Action(
     steps=(SetMetadata("<m/>", live=True),),
 )
 
+# Whatever a format gives a meaning to, in every place where text of others comes in.
+BREAKING = "``` </details></code></pre> `` ` @octocat #1 <!-- --> | **x** [a](http://x) &lt;"
+BREAKING_LINES = (
+    f"a\n```\n~~~\n{BREAKING}\n</details>\n\n# head\n@all\n/close\n\u202ex\x1b[2J\r\u2028."
+)
+
+MARKUP = Action(
+    KIND,
+    f"x{BREAKING}",
+    ActionKind.UPDATE,
+    changes=(
+        Change(f"disks[{BREAKING}].serial", BREAKING, "b", Effect.RESTART, BREAKING),
+        Change(
+            "xml[/domain/x/text()]", BREAKING_LINES, f"{BREAKING_LINES}\nb", Effect.LIVE, "@all"
+        ),
+        Change("xml[/domain/y]", None, BREAKING_LINES, Effect.WITHHELD, "/close"),
+    ),
+    steps=(Shutdown(1, force=True), Start()),
+    pending=(f"disks[{BREAKING}].bus",),
+    notes=(BREAKING, "/close\n@all"),
+)
+
+MARKUP_FAILED = Action(KIND, f"y{BREAKING}", ActionKind.FAILED, reason=f"{BREAKING}\n@all")
+
+HOSTDEV = (
+    "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
+    "<address domain='0x0000' bus='0x06' slot='0x12' function='0x5'/></source></hostdev>"
+)
+USER_DATA = """\
+#cloud-config
+hostname: web02
+users:
+  - name: admin
+    passwd: hunter2
+    shell: /bin/bash
+packages:
+  - nginx
+  - tmux
+"""
+
+FRAGMENTS = Action(
+    KIND,
+    "web02",
+    ActionKind.UPDATE,
+    changes=(
+        Change("xml[/domain/devices/hostdev]", None, HOSTDEV, Effect.NEXT_BOOT, COLD),
+        Change(
+            "xml[/domain/devices/watchdog]",
+            "<watchdog model='itco' action='reset'>\n      <alias name='w'/>\n    </watchdog>",
+            None,
+            Effect.NEXT_BOOT,
+        ),
+        Change("xml[/domain/devices/graphics/@passwd]", "hunter2", "hunter3", Effect.LIVE),
+        Change(
+            "user_data",
+            USER_DATA,
+            USER_DATA.replace("tmux", "zsh").replace("hunter2", "hunter3"),
+            Effect.NEXT_BOOT,
+        ),
+        Change("xml[/domain/memballoon]", None, "<memballoon\n  model='virtio'/>", Effect.LIVE),
+    ),
+    steps=(SetMetadata("<m/>", live=True),),
+)
+
 
 def plan_of(*actions: Action) -> Plan:
     """Return a plan of these actions, in a plan's order."""
@@ -180,5 +244,7 @@ PLANS: Mapping[str, Plan] = {
     "waiting": plan_of(WAITING, SAME),
     "nothing-here": plan_of(),
     "hostile": plan_of(HOSTILE),
+    "markup": plan_of(MARKUP, MARKUP_FAILED),
+    "fragments": plan_of(FRAGMENTS),
     "delete": plan_of(DELETE, UNDEFINE, SAME),
 }

@@ -12,7 +12,7 @@ import pytest
 from reconciler.core.plan import Plan
 from reconciler.core.render.as_json import render_json
 
-from .plans import HOSTILE, PLANS, plan_of
+from .plans import HOSTDEV, PLANS, USER_DATA
 
 Golden = Callable[[Path, str], None]
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,7 +24,7 @@ def parse(plan: Plan) -> Dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("name", ["delete", "everything", "hostile"])
+@pytest.mark.parametrize("name", sorted(PLANS))
 def test_plan_reads_as_its_golden_file(name: str, golden: Golden) -> None:
     golden(GOLDEN / f"{name}.json", render_json(PLANS[name]))
 
@@ -64,8 +64,20 @@ def test_unknown_revision_is_null() -> None:
     assert parse(PLANS["unchanged"])["revision"] is None
 
 
-def test_password_in_a_fragment_is_never_printed() -> None:
-    assert "hunter2" not in render_json(plan_of(HOSTILE))
+@pytest.mark.parametrize("name", ["hostile", "fragments"])
+def test_no_secret_is_printed(name: str) -> None:
+    assert "hunter" not in render_json(PLANS[name])
+
+
+def test_a_change_of_a_secret_alone_is_a_change() -> None:
+    changes = parse(PLANS["fragments"])["resources"][0]["changes"]
+    assert (changes[2]["observed"], changes[2]["desired"]) == ("(hidden)", "(hidden, other)")
+
+
+def test_values_of_several_lines_stay_as_they_are() -> None:
+    changes = parse(PLANS["fragments"])["resources"][0]["changes"]
+    assert changes[0]["desired"] == HOSTDEV
+    assert changes[3]["observed"] == USER_DATA.replace("hunter2", "(hidden)")
 
 
 def test_order_of_actions_does_not_matter() -> None:

@@ -13,7 +13,7 @@ from reconciler.core.plan import Change, Effect, Plan
 from reconciler.core.render.style import Style
 from reconciler.core.render.text import render_text
 
-from .plans import HOSTILE, PLANS, SAME, UPDATE, plan_of
+from .plans import PLANS, SAME, UPDATE, plan_of
 
 Golden = Callable[[Path, str], None]
 GOLDEN = Path(__file__).parent / "golden"
@@ -64,8 +64,9 @@ def test_every_change_has_its_effect_word_in_one_column() -> None:
     assert len({re.match(r"    . \S+ +", line).end() for line in lines}) == 1  # type: ignore[union-attr]
 
 
-def test_nothing_that_a_terminal_obeys_comes_from_a_domain() -> None:
-    text = render_text(plan_of(HOSTILE), Style())
+@pytest.mark.parametrize("name", ["hostile", "markup"])
+def test_nothing_that_a_terminal_obeys_comes_from_a_domain(name: str) -> None:
+    text = render_text(PLANS[name], Style())
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
@@ -75,8 +76,14 @@ def test_what_is_made_anew_as_it_was_has_no_arrow() -> None:
     assert "    ~ offline  volume: /x.qcow2  # is made anew\n" in text
 
 
-def test_password_in_a_fragment_is_never_printed() -> None:
-    assert "hunter2" not in render_text(plan_of(HOSTILE), Style())
+@pytest.mark.parametrize("name", ["hostile", "fragments"])
+def test_no_secret_is_printed(name: str) -> None:
+    assert "hunter" not in render_text(PLANS[name], Style())
+
+
+def test_a_change_of_a_secret_alone_is_a_change() -> None:
+    text = render_text(PLANS["fragments"], Style())
+    assert "xml[/domain/devices/graphics/@passwd]: (hidden) → (hidden, other)\n" in text
 
 
 def test_revision_stands_in_the_title_where_it_is_known() -> None:

@@ -1,0 +1,123 @@
+"""What is said of a plan and its objects, in every format that people read. Knows no layout."""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Tuple
+
+from reconciler.core.plan import Action, ActionKind, Effect, Plan, Start
+from reconciler.core.render.summary import (
+    Summary,
+    count_volumes,
+    is_foreign,
+    restarts,
+    shuts_down,
+)
+from reconciler.core.render.values import escape, show_path
+
+SHORT = 12  # characters of a commit
+
+
+def last_line(summary: Summary) -> str:
+    """Return the line whose form the public contract freezes."""
+    return (
+        f"Plan: {summary.create} to create, {summary.update + summary.adopt} to change "
+        f"({summary.next_boot} next-boot, {summary.restart} restart), "
+        f"{summary.delete} to delete ({summary.volumes} volumes), "
+        f"{summary.none} unchanged, {summary.withheld} withheld."
+    )
+
+
+def object_name(action: Action) -> str:
+    """Return the object's name, with its kind where it is not a machine."""
+    name = escape(action.name)
+    return name if action.kind == "VirtualMachine" else f"{action.kind} {name}"
+
+
+def count(number: int, what: str) -> str:
+    """Return like `1 change`, `2 changes`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def waiting(pending: Tuple[str, ...]) -> str:
+    """Say what waits for the guest's next cold start."""
+    verb = "waits" if len(pending) == 1 else "wait"
+    paths = ", ".join(show_path(one) for one in pending)
+    return f"restart required: {paths} {verb} for the next cold start"
+
+
+def headline(action: Action) -> str:
+    """Return what becomes of the object, and why."""
+    words = [*deeds(action), *([escape(action.reason)] if action.reason else [])]
+    between = ": " if action.action is ActionKind.FAILED else ", "
+    return between.join(words)
+
+
+def deeds(action: Action) -> Tuple[str, ...]:
+    """Return what becomes of the object, in our own words only."""
+    return tuple(_deeds(action))
+
+
+def _deeds(action: Action) -> Iterator[str]:
+    if action.action is ActionKind.NONE:
+        yield waiting(action.pending) if action.pending else "unchanged"
+    elif action.action is ActionKind.FAILED:
+        yield "cannot be planned"
+    elif action.action is ActionKind.CREATE:
+        yield "will be created and started" if _starts(action) else "will be created"
+    elif action.action is ActionKind.DELETE:
+        yield from _delete_deeds(action)
+    elif action.action is ActionKind.WITHHELD:
+        yield f"{count(len(action.changes), 'change')} withheld" if action.changes else "withheld"
+    elif not is_foreign(action):
+        yield from _change_deeds(action)
+
+
+def _delete_deeds(action: Action) -> Iterator[str]:
+    volumes = count_volumes(action)
+    yield f"will be deleted with {count(volumes, 'volume')}" if volumes else "will be deleted"
+    if shuts_down(action):
+        yield "the guest is shut down first"
+
+
+def _change_deeds(action: Action) -> Iterator[str]:
+    withheld = sum(one.effect is Effect.WITHHELD for one in action.changes)
+    marks = action.action is ActionKind.ADOPT
+    if marks:
+        yield "will be adopted"
+    done = len(action.changes) - withheld - marks
+    if done > 0 or not marks:
+        yield count(max(done, 0), "change")
+    if withheld:
+        yield f"{withheld} withheld"
+    if shuts_down(action):
+        restart = _starts(action) or restarts(action)
+        yield "the running guest is restarted" if restart else "the guest is shut down"
+
+
+def _starts(action: Action) -> bool:
+    return any(isinstance(step, Start) for step in action.steps)
+
+
+def remarks(plan: Plan, summary: Summary) -> List[str]:
+    """Return what the frozen line has no place for."""
+    lines = []
+    if not plan.actions:
+        lines.append("None of the manifests is for this host.")
+    elif summary.is_empty:
+        lines.append(_no_changes(plan))
+    if summary.failed:
+        lines.append(f"{summary.failed} of the withheld could not be planned.")
+    if summary.foreign:
+        lines.append(f"{summary.foreign} of the withheld would have to be adopted first.")
+    if summary.withheld_changes:
+        changes = count(summary.withheld_changes, "change")
+        lines.append(f"{changes} withheld in objects that change otherwise.")
+    return lines
+
+
+def _no_changes(plan: Plan) -> str:
+    waits = sum(bool(one.pending) for one in plan.actions)
+    if not waits:
+        return "No changes: the host is as the manifests say."
+    guests = count(waits, "guest")
+    return f"No changes: all is stored as the manifests say; {guests} yet to be restarted."
