@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 from reconciler import __version__
 from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.preparing import Prepared, Wish, prepare
 from reconciler.core.files import is_manifest
+from reconciler.core.plan import ActionKind, Plan
 from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
 from reconciler.core.render.as_json import render_json
 from reconciler.core.render.text import count
@@ -74,9 +75,9 @@ def prepare_kept(path: str, uri: Optional[str], console: Console, parts: Parts) 
 def _refuse_moved(path: str, kept: PlanFile, prepared: Prepared, console: Console) -> None:
     present = seal_plan(prepared.plan, prepared.desired, prepared.world)
     moved = find_moved(kept.seals, present)
-    for line in moved:
-        console.complain(escape(line))
     if moved:
+        for line in (*moved, *_explain_failed(prepared.plan)):
+            console.complain(escape(line))
         raise RefusedError(
             f"nothing was applied: {count(len(moved), 'object')} moved on since "
             f"{escape(path)} was made ({kept.made_at}); plan again"
@@ -86,6 +87,12 @@ def _refuse_moved(path: str, kept: PlanFile, prepared: Prepared, console: Consol
             f"nothing was applied: {escape(path)} shows another plan than the one it is sealed "
             "for; plan again"
         )
+
+
+def _explain_failed(plan: Plan) -> Iterator[str]:
+    for one in plan.actions:
+        if one.action is ActionKind.FAILED:
+            yield f"{one.name}: cannot be planned any more: {one.reason}"
 
 
 def _show(prepared: Prepared) -> Dict[str, Any]:

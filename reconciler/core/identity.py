@@ -16,6 +16,7 @@ MAC_PREFIX = "52:54:00"
 ALIAS_PREFIX = "ua-"
 _ALIAS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SUFFIXES = {"": "", "raw": ".img"}
+IMAGES = ("qcow2", "raw", "")  # what the name of a volume that we made may tell of its format
 
 
 def derive_mac(machine: str, interface: str) -> str:

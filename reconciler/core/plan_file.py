@@ -78,9 +78,7 @@ def read_plan_file(text: str, name: str) -> PlanFile:
         )
     digest = data.pop("digest", None)
     if digest != _digest(data):
-        raise RefusedError(
-            f"{name}: is not as it was written: its digest does not fit; plan again"
-        )
+        raise RefusedError(f"{name}: is not as it was written: its digest does not fit; plan again")
     return _understand(data)
 
 

@@ -10,10 +10,11 @@ import hashlib
 from dataclasses import asdict, dataclass, replace
 from typing import Iterator, List, Mapping, Optional, Tuple, Union
 
+from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired, HostManifest, MachineManifest, TemplateManifest
 from reconciler.core.model import Machine
-from reconciler.core.plan import Action, CreateVolume, Plan
-from reconciler.core.planning.images import all_volumes, template_image
+from reconciler.core.plan import Action, ActionKind, Plan
+from reconciler.core.planning.images import DEFAULT_POOL, all_volumes, template_image
 from reconciler.core.world import Reading, VolumeView, World
 from reconciler.errors import TerminalError
 
@@ -72,16 +73,22 @@ def _compare(former: Seal, present: Optional[Seal]) -> str:
 
 def _seal(action: Action, desired: Desired, world: World) -> Seal:
     manifest = _find(action, desired)
-    seal = Seal(action.kind, action.name, bool(action.steps), _digest(_meaning(manifest)))
-    if not action.steps or not isinstance(manifest, MachineManifest):
-        return replace(seal, steps=_digest((action.changes, action.steps)))
+    seal = Seal(
+        action.kind,
+        action.name,
+        bool(action.steps),
+        _digest(_meaning(manifest)),
+        steps=_digest((action.changes, action.steps)),
+    )
+    # What needs nothing done costs nothing here either.
+    if action.action is ActionKind.NONE or not isinstance(manifest, MachineManifest):
+        return seal
     reading = world.domains.get(action.name)
     return replace(
         seal,
         domain=_digest(_definition(reading)),
         template=_digest(list(_templates(manifest.machine, desired, world))),
-        volume=_digest(list(_volumes(action, manifest.machine, reading, world))),
-        steps=_digest((action.changes, action.steps)),
+        volume=_digest(list(_volumes(manifest.machine, reading, world))),
     )
 
 
@@ -122,18 +129,20 @@ def _image(template: Optional[TemplateManifest], world: World) -> object:
         return None
 
 
-def _volumes(
-    action: Action, machine: Machine, reading: object, world: World
-) -> Iterator[VolumeView]:
-    """Yield the volumes of the machine's disks, and those where new ones are to be.
+def _volumes(machine: Machine, reading: object, world: World) -> Iterator[VolumeView]:
+    """Yield the volumes of the machine's disks, and those that have the names of new ones.
 
     A guest writes to its disks all the time, so when is left out.
     """
     sides = [machine, reading.persistent] if isinstance(reading, Reading) else [machine]
     paths = {one.source for side in sides for one in side.disks or ()}
-    new = {(one.pool, one.name) for one in action.steps if isinstance(one, CreateVolume)}
+    names = {
+        (one.pool or DEFAULT_POOL, volume_name(machine.name, one.name, image))
+        for one in machine.disks or ()
+        for image in IMAGES
+    }
     for one in sorted(all_volumes(world), key=lambda one: one.path):
-        if one.path in paths or (one.pool, one.name) in new:
+        if one.path in paths or (one.pool, one.name) in names:
             yield replace(one, changed_at="")
 
 

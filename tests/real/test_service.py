@@ -239,7 +239,9 @@ def test_it_is_killed_at_any_moment_and_goes_on(site: Site) -> None:
     site.commit("six machines", **{one: render(one, disks=disks) for one in names})
     for moment in (0.2, 0.5, 0.8, 1.1, 1.5):
         # The moment is the point of it, and not a time to wait for something.
-        site.machine.run("sh", "-c", f"sleep {moment}; systemctl kill --kill-whom=main -s KILL {SERVICE}")
+        site.machine.run(
+            "sh", "-c", f"sleep {moment}; systemctl kill --kill-whom=main -s KILL {SERVICE}"
+        )
         site.machine.wait(lambda: is_active(site), "it is started again")
     site.wait_running(*names)
     volumes = site.machine.virsh("vol-list", "default").stdout.split()[::2]

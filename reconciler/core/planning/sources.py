@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Mapping, Optional, Tuple
 
-from reconciler.core.identity import volume_name
+from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.model import Cdrom, CloneMode, Disk, Machine
 from reconciler.core.owner import Owner
@@ -83,19 +83,22 @@ def resolve_disk(
 def _former_volume(
     disk: Disk, manifest: MachineManifest, pool: PoolView, owner: Optional[Owner]
 ) -> Optional[VolumeView]:
-    """Return the volume that we made for this disk, if somebody unplugged it by hand.
+    """Return the volume that we made for this disk, if it was unplugged by hand or a rollback.
 
-    Our mark says that the machine had this disk, finished; what it does not say is not ours.
+    Our mark says that the machine had this disk, finished, or that its volume was made for the
+    machine; what it does not say is not ours.
     """
-    if owner is None or disk.name not in owner.disks:
+    if owner is None:
         return None
-    names = {volume_name(manifest.name, disk.name, image) for image in ("qcow2", "raw", "")}
+    names = {volume_name(manifest.name, disk.name, image) for image in IMAGES}
     found = [one for name, one in pool.volumes.items() if name in names]
+    if disk.name not in owner.disks:
+        found = [one for one in found if one.path in owner.made]
     return found[0] if len(found) == 1 and found[0].path not in owner.creating else None
 
 
 def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:
-    where = f"disks[{disk.name}]: it was unplugged by hand, and its volume {volume.path}"
+    where = f"disks[{disk.name}]: it was unplugged, and its volume {volume.path}"
     if disk.format not in (None, volume.format):
         raise TerminalError(f"{where} is {volume.format}, not {disk.format}; nothing is converted")
     size = disk.size or volume.capacity

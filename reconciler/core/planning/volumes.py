@@ -13,14 +13,12 @@ from typing import Iterator, Optional, Tuple
 
 from reconciler.core.applied import Applied, AppliedDisk
 from reconciler.core.domain.mentions import mentions_image
-from reconciler.core.identity import volume_name
+from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired
 from reconciler.core.owner import Owner
 from reconciler.core.planning.images import DEFAULT_POOL, all_volumes, find_pool
 from reconciler.core.world import Unknown, VolumeView, World
 from reconciler.errors import TerminalError
-
-IMAGES = ("qcow2", "raw", "")
 
 
 @dataclass(frozen=True)

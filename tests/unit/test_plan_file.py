@@ -1,0 +1,94 @@
+"""Plan files: read back as written, and refused for the right reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.seals import CAUSES, Seal, find_moved
+from reconciler.errors import RefusedError
+
+SEAL = Seal("VirtualMachine", "web", True, "m", "d", "t", "v", "s")
+KEPT = PlanFile(
+    "2027-01-15T08:00:00Z",
+    "1.0",
+    ("/srv/vms",),
+    None,
+    ("old",),
+    adopt_all=False,
+    shown={"host": "kvm01", "resources": []},
+    seals=(SEAL,),
+)
+
+
+@given(
+    st.builds(
+        PlanFile,
+        made_at=st.text(),
+        version=st.text(),
+        paths=st.lists(st.text()).map(tuple),
+        connect=st.none() | st.text(),
+        adopt=st.lists(st.text()).map(tuple),
+        adopt_all=st.booleans(),
+        shown=st.dictionaries(st.text(), st.none() | st.integers() | st.text()),
+        seals=st.lists(st.builds(Seal)).map(tuple),
+    )
+)
+def test_it_is_read_as_it_was_written(kept: PlanFile) -> None:
+    assert read_plan_file(write_plan_file(kept), "p") == kept
+
+
+@pytest.mark.parametrize("place", range(20, len(write_plan_file(KEPT)), 37))
+def test_any_other_letter_is_found(place: int) -> None:
+    text = write_plan_file(KEPT)
+    other = "x" if text[place] != "x" else "y"
+    with pytest.raises(RefusedError, match=r"^p: "):
+        read_plan_file(text[:place] + other + text[place + 1 :], "p")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hello", "p: is no plan file"),
+        ("[]", "is no plan file: give manifests"),
+        ('{"formatVersion": 1}', "is no plan file: give manifests"),
+        ('{"virtReconcilerPlan": 2}', "is a plan file of version 2, and this program knows 1"),
+        (write_plan_file(KEPT)[:-40], "is no plan file"),
+        (json.dumps({"virtReconcilerPlan": 1}), "its digest does not fit; plan again"),
+    ],
+)
+def test_what_is_none_is_said_to_be_none(text: str, words: str) -> None:
+    with pytest.raises(RefusedError, match=words):
+        read_plan_file(text, "p")
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_has_moved_on_is_named(cause: str) -> None:
+    present = replace(SEAL, **{cause: "other"})  # type: ignore[arg-type]  # by name
+    assert find_moved((SEAL,), (present,)) == (f"web: {CAUSES[cause]}",)
+
+
+def test_other_steps_are_not_told_beside_their_cause() -> None:
+    present = replace(SEAL, domain="other", steps="other")
+    assert find_moved((SEAL,), (present,)) == (f"web: {CAUSES['domain']}",)
+
+
+def test_what_is_left_alone_may_move_on_but_its_manifest_may_not() -> None:
+    idle = replace(SEAL, has_work=False)
+    assert find_moved((idle,), (replace(idle, domain="other", steps="other"),)) == ()
+    assert find_moved((idle,), (replace(idle, manifest="other"),)) == (
+        "web: its manifest was changed",
+    )
+
+
+def test_manifests_that_came_and_went_are_named() -> None:
+    new = replace(SEAL, name="new")
+    assert find_moved((SEAL,), (new,)) == (
+        "web: its manifest is gone, or is for another host now",
+        "new: its manifest is new",
+    )
