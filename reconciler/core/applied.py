@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
+from reconciler.core.document.build import build_lifecycle
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.owner import Owner
 from reconciler.core.planning.images import DEFAULT_POOL
@@ -54,6 +55,14 @@ def read_applied(owner: Owner) -> Applied:
         )
     except (ValueError, TypeError, AttributeError, KeyError):
         return Applied()
+
+
+def read_lifecycle(owner: Optional[Owner]) -> Lifecycle:
+    """Return the lifecycle of the mark's spec; the default where there is none to be had."""
+    try:
+        return build_lifecycle(json.loads(owner.spec).get("lifecycle", {}) if owner else {})
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return _PLAIN
 
 
 def _read_disk(data: Dict[str, Any]) -> AppliedDisk:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from reconciler.adapters.state.folder import FolderStore
+from reconciler.adapters.state.history import FolderHistory
 
-__all__ = ["FolderStore"]
+__all__ = ["FolderHistory", "FolderStore"]

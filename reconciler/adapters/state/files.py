@@ -44,11 +44,13 @@ def _encode(character: str) -> str:
     return "%2E" if character == "." else quote(character, safe="", errors="surrogateescape")
 
 
-def write_json(path: str, data: Mapping[str, Any], *, durable: bool = False) -> None:
+def write_json(
+    path: str, data: Mapping[str, Any], *, durable: bool = False, is_new: bool = False
+) -> None:
     """Write and rename: nobody sees half a file. Raises OSError.
 
     `durable` is for what a person has ordered, and waits for the disk; the rest may be lost with
-    the power, and is made again.
+    the power, and is made again. `is_new` raises FileExistsError where there is such a file.
     """
     folder = os.path.dirname(path)
     handle, name = tempfile.mkstemp(prefix=".", suffix=TEMPORARY, dir=folder)
@@ -61,7 +63,11 @@ def write_json(path: str, data: Mapping[str, Any], *, durable: bool = False) -> 
             _give(file.fileno(), folder)
             if durable:
                 os.fsync(file.fileno())
-        os.replace(name, path)
+        if is_new:
+            os.link(name, path)
+            os.unlink(name)
+        else:
+            os.replace(name, path)
         if durable:
             _sync_folder(folder)
     except BaseException:

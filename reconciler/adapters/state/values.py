@@ -16,15 +16,26 @@ from typing import (
     get_type_hints,
 )
 
+from reconciler.core.history import Cause, Former, Past, PastChange
 from reconciler.core.loop.record import LastChange, Record, SourceRecord, Suspension
 from reconciler.core.status import Condition
 
 # All our floats are times, and these can be shown: the years 1 (in any zone) to 9999.
 _EARLIEST, _LATEST = -62_000_000_000, 253_000_000_000
 
-T = TypeVar("T", Record, SourceRecord, Suspension, LastChange, Condition)
+T = TypeVar("T")
 
-_TYPES: Tuple[Any, ...] = (Record, SourceRecord, Suspension, LastChange, Condition)
+_TYPES: Tuple[Any, ...] = (
+    Record,
+    SourceRecord,
+    Suspension,
+    LastChange,
+    Condition,
+    Past,
+    PastChange,
+    Former,
+    Cause,
+)
 _HINTS: Mapping[Any, Mapping[str, Any]] = {one: get_type_hints(one) for one in _TYPES}
 
 
@@ -53,6 +64,18 @@ def to_source(data: Mapping[str, Any]) -> SourceRecord:
 def to_suspension(data: Mapping[str, Any]) -> Suspension:
     """Return a suspension."""
     return _build(Suspension, data)
+
+
+def to_past(data: Mapping[str, Any]) -> Past:
+    """Return one entry of a machine's history."""
+    plain = dict(data)
+    former = plain.get("former")
+    plain["former"] = None if former is None else _build(Former, former)
+    plain["cause"] = _build(Cause, plain.get("cause"))
+    plain["changes"] = tuple(_build(PastChange, one) for one in _list(plain, "changes"))
+    for name in ("steps", "notes"):
+        plain[name] = tuple(_list(plain, name))
+    return _build(Past, plain)
 
 
 def _list(data: Mapping[str, Any], name: str) -> List[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from reconciler.core.files import FileSet
+from reconciler.core.history import Past
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.snapshot import Snapshot
@@ -194,3 +195,19 @@ class Supervisor(Protocol):
 
     def status(self, text: str) -> None:
         """Show one line for people."""
+
+
+class History(Protocol):
+    """What was done to each machine, bounded; written by the daemon and by verbs alike."""
+
+    def begin(self, past: Past) -> Past:
+        """Write an entry down before the first step, through to the disk; return it numbered.
+
+        Raises TransientError.
+        """
+
+    def end(self, past: Past) -> None:
+        """Write the same entry with how it ended. Raises TransientError."""
+
+    def list(self, name: str) -> Sequence[Past]:
+        """Return a machine's entries, newest first. Raises TransientError."""

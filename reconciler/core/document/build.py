@@ -48,7 +48,7 @@ def build_machine(data: Data, place: Place) -> MachineManifest:
         generation=_generation(text, labels),
         spec=text,
         place=place,
-        lifecycle=_lifecycle(spec.get("lifecycle", {})),
+        lifecycle=build_lifecycle(spec.get("lifecycle", {})),
         labels=labels,
         host=spec.get("placement", {}).get("host"),
         required_daemons=tuple(spec.get("requiredDaemons", ())),
@@ -146,7 +146,8 @@ def _overlay(data: Data) -> Overlay:
     return Overlay(data["xpath"], data.get("fragment", ""), "absent" not in data)
 
 
-def _lifecycle(data: Data) -> Lifecycle:
+def build_lifecycle(data: Data) -> Lifecycle:
+    """Return what may be done to a machine unasked."""
     plain = Lifecycle()
     return Lifecycle(
         disruption=Disruption(data.get("disruption", plain.disruption.value)),

@@ -68,16 +68,18 @@ def plan_update(
     Raises TerminalError where a change is impossible.
     """
     found = find(manifest, reading, world)
-    decisions = _decide(found, now, _find_hold(reading, holding))
+    stored, live = find_differences(found)
+    weighing = weigh(found, live, now, find_hold(reading, holding))
+    decisions = decide(stored, live, weighing)
     if holding is not Holding.OURS:
         decisions = tuple(_keep(one) for one in decisions)
     update = _update(found, decisions, desired, world)
     new = complete_devices(update)
     steps = plan_steps(update, new) if holding is not Holding.FOREIGN else ()
-    return _action(found, _describe(decisions, new), steps, holding)
+    return _action(found, describe_new(decisions, new), steps, holding)
 
 
-def _find_hold(reading: Reading, holding: Holding) -> str:
+def find_hold(reading: Reading, holding: Holding) -> str:
     """Return why nothing at all may be changed, or an empty text."""
     if holding is Holding.FOREIGN:
         return NOT_OURS
@@ -137,21 +139,24 @@ def find_differences(
     return stored, compare(found.machine, found.live) + compare_overlays(view.live_xml, overlays)
 
 
-def _decide(found: Found, now: Optional[datetime], held: str) -> Tuple[Decision, ...]:
+def weigh(
+    found: Found, live: Tuple[Difference, ...], now: Optional[datetime], held: str
+) -> Weighing:
+    """Return what the decisions about this machine depend on; `live` is what differs there."""
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
-    stored, live = find_differences(found)
     cramped = find_cramped(live_xml, live) if live_xml else frozenset()
-    weighing = Weighing(
+    return Weighing(
         Guest(found.stored, os),
         Guest(found.live, os, found.stored, cramped) if found.live else None,
         found.manifest.lifecycle,
         now,
         held,
     )
-    return decide(stored, live, weighing)
 
 
-def _describe(decisions: Tuple[Decision, ...], new: Tuple[NewDevice, ...]) -> Tuple[Decision, ...]:
+def describe_new(
+    decisions: Tuple[Decision, ...], new: Tuple[NewDevice, ...]
+) -> Tuple[Decision, ...]:
     """Say of each device to be added what it will be, now that it is known."""
     words = {one.path: describe_device(one.item, one.about) for one in new}
     return tuple(

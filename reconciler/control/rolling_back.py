@@ -1,0 +1,73 @@
+"""From a machine's history to a plan that leads back, and the check that it led there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Optional, Sequence
+
+from reconciler.control.observe import observe, read, read_pools
+from reconciler.control.ports import Host
+from reconciler.core.domain import digest
+from reconciler.core.domain.rest import find_all
+from reconciler.core.history import Past, find_former_sizes
+from reconciler.core.manifest import Desired
+from reconciler.core.needs import Needs
+from reconciler.core.plan import Define, Plan
+from reconciler.core.planning.rollback import find_target, plan_rollback
+from reconciler.core.world import Reading
+from reconciler.errors import NotFoundError, RefusedError, TerminalError
+
+GONE = (
+    "the domain is not there any more; `history {name} {number}` shows its former definition, "
+    "which `virsh define` takes, and its manifest makes it anew"
+)
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """The plan, and what it is made from: what the machine shall be again, as a manifest."""
+
+    desired: Desired
+    plan: Plan
+
+
+def plan_way_back(
+    host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
+) -> WayBack:
+    """Observe the machine and plan what leads back to before that change.
+
+    `entries` are all that is known of it. Raises RefusedError where there is no way back, and
+    TerminalError where a change is impossible.
+    """
+    present = _read(host, past)
+    target = find_target(past, present, find_former_sizes(entries, past.number))
+    desired = Desired((target.manifest,))
+    world = observe(host, desired, {past.name: present.view})
+    world = replace(world, pools={**world.pools, **read_pools(host, Needs(all_pools=True))})
+    found = world.domains[past.name]
+    if not isinstance(found, Reading):
+        raise TerminalError(f"{past.name}: cannot be read: {found.reason}")
+    action = plan_rollback(target, found, world, now)
+    return WayBack(desired, Plan(world.host, world.uri, (action,), target.manifest.revision))
+
+
+def _read(host: Host, past: Past) -> Reading:
+    try:
+        return read(host.domains.read_domain(past.name))
+    except NotFoundError as error:
+        why = GONE.format(name=past.name, number=past.number)
+        raise RefusedError(f"{past.name}: {why}") from error
+
+
+def find_kept_otherwise(host: Host, way: WayBack) -> str:
+    """Return how the stored definition is not what the plan was to store; empty if it is."""
+    [action] = way.plan.actions
+    wanted = next((one.xml for one in action.steps if isinstance(one, Define)), None)
+    if wanted is None:
+        return ""
+    stored = host.domains.read_domain(action.name).persistent_xml
+    if digest(stored) == digest(wanted):
+        return ""
+    old, new = find_all(wanted, stored)
+    return "; ".join((*(f"without {one}" for one in old), *(f"with {one}" for one in new)))

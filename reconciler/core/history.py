@@ -1,0 +1,179 @@
+"""A change that was carried out, as it is kept: what was before, what was done, who did it. Pure.
+
+Holds no secret: each is hidden where an entry is made. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Mapping, Optional, Sequence, Tuple
+
+from reconciler.core.domain.secrets import hide_secrets
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    Change,
+    Define,
+    Effect,
+    Outcome,
+    Shutdown,
+    Start,
+    Step,
+    Value,
+)
+from reconciler.core.secrets import hide_sides, hide_text
+from reconciler.core.world import DomainView, GuestState
+from reconciler.errors import RefusedError
+
+UNFINISHED, DONE, FAILED = "unfinished", "done", "failed"
+DAEMON = "daemon"
+
+
+@dataclass(frozen=True)
+class PastChange:
+    """One field as it was planned; `effect` is the word of the plan."""
+
+    path: str
+    observed: Value
+    desired: Value
+    effect: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Former:
+    """The domain before the change: its stored definition, and what libvirt keeps beside it."""
+
+    xml: str
+    uuid: str
+    running: bool = False
+    autostart: bool = False
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Who or what caused a change: a user or `daemon`, by which verb, at which revision.
+
+    `back_to` is the number of the change that a rollback took back, None for everything else.
+    """
+
+    who: str
+    verb: str
+    revision: Optional[str] = None
+    back_to: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """One change of one machine. `number` counts from 1 and is never given twice.
+
+    `former` is None for a creation. `outcome` is `unfinished` until the end was written down.
+    """
+
+    name: str
+    at: float
+    cause: Cause
+    action: str
+    changes: Tuple[PastChange, ...] = ()
+    steps: Tuple[str, ...] = ()
+    notes: Tuple[str, ...] = ()
+    former: Optional[Former] = None
+    number: int = 0
+    outcome: str = UNFINISHED
+    error: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether something was done, as far as is known; what failed was put back."""
+        return self.outcome != FAILED
+
+
+def remember(action: Action, former: Optional[DomainView], cause: Cause, now: float) -> Past:
+    """Return the entry of an action that is about to be carried out."""
+    return Past(
+        action.name,
+        now,
+        cause,
+        action.action.value,
+        tuple(_past(one) for one in action.changes),
+        tuple(type(one).__name__ for one in action.steps),
+        action.notes,
+        None if former is None else _former(former),
+    )
+
+
+def conclude(past: Past, outcome: Outcome) -> Past:
+    """Return the entry with how the action ended."""
+    ended = DONE if outcome.error is None else FAILED
+    return replace(past, outcome=ended, error=hide_text(outcome.error or ""))
+
+
+def is_same_try(one: Past, other: Past) -> bool:
+    """Whether the other is one more try of what failed: it takes its place, and pushes none out."""
+    if one.outcome != FAILED:
+        return False
+    return (one.cause, one.action, one.changes) == (other.cause, other.action, other.changes)
+
+
+def choose(entries: Sequence[Past], number: Optional[int], name: str) -> Past:
+    """Return the change that is to be taken back, the last one if no number is said.
+
+    `entries` are newest first. Raises RefusedError if there is none such.
+    """
+    if number is None:
+        found = next((one for one in entries if one.counts), None)
+        why = f"{name}: no change is known that could be taken back"
+    else:
+        found = next((one for one in entries if one.number == number), None)
+        there = ", ".join(str(one.number) for one in entries) or "none"
+        why = f"{name}: there is no change {number} in its history; there are: {there}"
+    if found is None:
+        raise RefusedError(why)
+    return found
+
+
+def find_former_sizes(entries: Sequence[Past], since: int) -> Mapping[str, int]:
+    """Return disk → size in bytes before the change `since`, for those that were grown since."""
+    sizes = {}
+    for entry in sorted(entries, key=lambda one: one.number, reverse=True):
+        if entry.number < since or not entry.counts:
+            continue
+        for change in entry.changes:
+            disk = change.path[len("disks[") : -len("].size")]
+            is_size = change.path == f"disks[{disk}].size"
+            if is_size and change.effect != Effect.WITHHELD.value and _is_size(change.observed):
+                sizes[disk] = int(change.observed or 0)
+    return sizes
+
+
+def as_action(past: Past) -> Action:
+    """Return the action as it was planned, to be shown; its steps are not to be carried out."""
+    return Action(
+        "VirtualMachine",
+        past.name,
+        ActionKind(past.action),
+        tuple(
+            Change(one.path, one.observed, one.desired, Effect(one.effect), one.reason)
+            for one in past.changes
+        ),
+        tuple(_SHOWN.get(one, Define("")) for one in past.steps),
+        notes=past.notes,
+    )
+
+
+# The steps that a plan's words depend on.
+_SHOWN: Mapping[str, Step] = {"Start": Start(), "Shutdown": Shutdown(0, force=False)}
+
+
+def _past(change: Change) -> PastChange:
+    observed, desired = hide_sides(change.path, change.observed, change.desired)
+    return PastChange(change.path, observed, desired, change.effect.value, change.reason)
+
+
+def _former(view: DomainView) -> Former:
+    running = view.state is GuestState.RUNNING
+    return Former(hide_secrets(view.persistent_xml), view.uuid, running, view.autostart)
+
+
+def _is_size(value: Value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,330 @@
+"""Plan the way back to a former definition, by the effect table and routes of every change. Pure.
+
+What the model has a field for is shown by its field; the rest of the definition is one change more.
+Where all of it can be done, what is stored is the former definition itself, and nothing edited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import FrozenSet, List, Mapping, Optional, Tuple
+
+from reconciler.core.applied import read_lifecycle
+from reconciler.core.diff import Difference, Kind
+from reconciler.core.domain import digest, edit_domain, owner_xml, read_machine, read_owner
+from reconciler.core.domain.find import find_device
+from reconciler.core.domain.layout import remove_children
+from reconciler.core.domain.owner import set_owner
+from reconciler.core.domain.rest import find_all, find_rest
+from reconciler.core.domain.secrets import fill_secrets
+from reconciler.core.history import Past
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Disk, Machine
+from reconciler.core.owner import Owner
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    AttachDevice,
+    Before,
+    Change,
+    Define,
+    Effect,
+    SetMetadata,
+    Step,
+)
+from reconciler.core.planning.decide import Decision, Weighing, decide
+from reconciler.core.planning.devices import NewDevice, Update, complete_devices
+from reconciler.core.planning.images import all_volumes
+from reconciler.core.planning.steps import NOT_IN_XML, plan_steps
+from reconciler.core.planning.update import (
+    Found,
+    Holding,
+    describe_new,
+    find,
+    find_differences,
+    find_hold,
+    weigh,
+)
+from reconciler.core.world import PoolView, Reading, World
+from reconciler.core.xmltree import copy_of, fragment, parse
+from reconciler.errors import RefusedError, TerminalError
+
+KIND = "VirtualMachine"
+REST = "xml[/domain]"
+ORDER = "the order of its elements"
+GONE = "its volume is gone: a deleted volume does not come back"
+GIVEN_UP = "as it was before it was taken over: it is not ours any more"
+TOGETHER = "only done together with what is withheld"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the domain shall be again: its definition, and the same as a manifest.
+
+    `missing` are places in it whose secrets are not known any more.
+    """
+
+    xml: str
+    manifest: MachineManifest
+    owner: Optional[Owner]
+    missing: Tuple[str, ...] = ()
+
+
+def find_target(past: Past, present: Reading, sizes: Mapping[str, int]) -> Target:
+    """Return what it was before that change; `sizes` are those of disks that were grown since.
+
+    Raises RefusedError where there is no way back.
+    """
+    view, former = present.view, past.former
+    if former is None:
+        raise RefusedError(
+            f"change {past.number} is the creation of {past.name}; before it there was nothing to "
+            "go back to, and a rollback deletes nothing: take its manifest away, see `prune`"
+        )
+    if former.uuid != view.uuid:
+        raise RefusedError(
+            f"{past.name} is another domain now (UUID {view.uuid}, then {former.uuid}); `history "
+            f"{past.name} {past.number}` shows the former definition"
+        )
+    if present.owner is not None and present.owner.creating:
+        raise RefusedError(f"{past.name} is being made, or that was interrupted; apply goes on")
+    filled, missing = fill_secrets(former.xml, view.persistent_xml)
+    owner = _keep_volumes(read_owner(parse(filled)), present.owner)
+    xml = (
+        filled if owner is None or owner == read_owner(parse(filled)) else set_owner(filled, owner)
+    )
+    machine = replace(read_machine(parse(xml)), autostart=former.autostart)
+    manifest = MachineManifest(
+        replace(machine, os=_find_os(owner, present.owner), disks=_size(machine, sizes)),
+        owner.generation if owner else "",
+        owner.spec if owner else "{}",
+        Place("history", past.number, 1),
+        read_lifecycle(present.owner),
+        revision=owner.revision if owner else None,
+    )
+    return Target(xml, manifest, owner, missing)
+
+
+def _keep_volumes(former: Optional[Owner], present: Optional[Owner]) -> Optional[Owner]:
+    """Return the former mark, with the volumes that were made since, and none unfinished.
+
+    They are there still, and their making cannot be taken back. A volume that was unfinished then
+    may be full of data now, and must never be made anew.
+    """
+    if former is None:
+        return None
+    if present is None:
+        return replace(former, creating=())
+    made = tuple(sorted({*former.made, *present.made}))
+    same = former.generation == present.generation
+    spec = present.spec if same else former.spec  # whole, where the former's secrets are hidden
+    return replace(former, creating=(), made=made, spec=spec)
+
+
+def _find_os(*owners: Optional[Owner]) -> Optional[str]:
+    return next((one.os for one in owners if one is not None and one.os), None)
+
+
+def _size(machine: Machine, sizes: Mapping[str, int]) -> Tuple[Disk, ...]:
+    return tuple(replace(one, size=sizes.get(one.name)) for one in machine.disks or ())
+
+
+def plan_rollback(
+    target: Target, reading: Reading, world: World, now: Optional[datetime]
+) -> Action:
+    """Return the UPDATE, WITHHELD or NONE action that leads back.
+
+    Raises TerminalError where a change is impossible.
+    """
+    if not reading.view.persistent:
+        raise TerminalError("the domain is transient (libvirt stores no definition of it)")
+    found = find(target.manifest, reading, world)
+    stored, live = find_differences(found)
+    weighing = weigh(found, live, now, find_hold(reading, Holding.OURS))
+    decisions = tuple(_keep_gone(one, world) for one in decide(stored, live, weighing))
+    if all(map(_is_done, decisions)):
+        decisions += _decide_rest(target, found, decisions, weighing)
+    is_whole = not weighing.held and all(map(_is_done, decisions))
+    update = _update(found, decisions, world, is_whole=is_whole)
+    new = complete_devices(update)
+    steps = _steps(target, update, new)
+    changes = tuple(one.change for one in describe_new(decisions, new) if one.change)
+    if is_whole and steps:
+        changes += _mark(target, reading, alone=not changes)
+    return _action(target, reading, decisions, changes, steps)
+
+
+def _is_done(decision: Decision) -> bool:
+    """Whether the definition may be as it was, as far as this is concerned."""
+    is_stored = decision.stored is not None and decision.difference.field not in NOT_IN_XML
+    return not is_stored or decision.effect is not Effect.WITHHELD
+
+
+def _keep_gone(decision: Decision, world: World) -> Decision:
+    """Withhold a disk whose volume is certainly not there any more."""
+    change = decision.change
+    if change is None or not _is_gone(_find_image(decision), world):
+        return decision
+    return replace(decision, change=replace(change, effect=Effect.WITHHELD, reason=GONE))
+
+
+def _find_image(decision: Decision) -> str:
+    """Return the image that a disk is to have again."""
+    difference = decision.difference
+    if difference.field == "disks[].source":
+        return str(difference.desired or "")
+    item = difference.item
+    is_new = difference.kind is Kind.ADD and isinstance(item, Disk)
+    return (item.source or "") if is_new and isinstance(item, Disk) else ""
+
+
+def _is_gone(path: str, world: World) -> bool:
+    folder, _, name = path.rpartition("/")
+    pools = [one for one in world.pools.values() if isinstance(one, PoolView)]
+    in_pool = any(name and one.path.rstrip("/") == folder for one in pools)
+    return in_pool and all(one.path != path for one in all_volumes(world))
+
+
+def _decide_rest(
+    target: Target, found: Found, decisions: Tuple[Decision, ...], weighing: Weighing
+) -> Tuple[Decision, ...]:
+    """Return the change of what no field speaks of, if there is any."""
+    present = found.reading.view.persistent_xml
+    if digest(present) == digest(target.xml):
+        return ()
+    old, new = find_rest(_edit(present, decisions), target.xml, _find_new(decisions))
+    if not (old or new) and not any(_is_edit(one) for one in decisions):
+        old, new = find_all(present, target.xml)
+        if not (old or new) and _is_marked_alike(target, found.reading):
+            old, new = (ORDER,), (ORDER,)
+    if not (old or new):
+        return ()
+    rest = Difference(REST, Kind.CHANGE, "\n".join(old) or None, "\n".join(new) or None)
+    is_known = found.reading.view.live_xml is not None
+    return decide((rest,), (rest,) if is_known else (), weighing)
+
+
+def _is_marked_alike(target: Target, reading: Reading) -> bool:
+    return target.owner == reading.owner
+
+
+def _edit(xml: str, decisions: Tuple[Decision, ...]) -> str:
+    edits = [one.stored for one in decisions if one.stored is not None and _is_edit(one)]
+    try:
+        return edit_domain(xml, edits)
+    except TerminalError:
+        return xml  # what cannot be edited is shown as what it is: other lines
+
+
+def _is_edit(decision: Decision) -> bool:
+    return decision.stored is not None and decision.difference.field not in NOT_IN_XML
+
+
+def _find_new(decisions: Tuple[Decision, ...]) -> FrozenSet[str]:
+    return frozenset(
+        one.difference.device
+        for one in decisions
+        if one.difference.kind is Kind.ADD and one.difference.device
+    )
+
+
+def _update(
+    found: Found, decisions: Tuple[Decision, ...], world: World, *, is_whole: bool
+) -> Update:
+    return Update(
+        found.manifest,
+        found.machine,
+        found.stored,
+        found.live,
+        found.reading,
+        tuple(one for one in decisions if one.is_done),
+        is_whole,
+        Desired((found.manifest,)),
+        world,
+    )
+
+
+def _steps(target: Target, update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Step, ...]:
+    """Return the steps; the former definition as it was, where it can be stored whole."""
+    steps = plan_steps(update, new)
+    if not update.in_full:
+        return tuple(one for one in steps if not isinstance(one, SetMetadata))
+    reading = update.reading
+    head: List[Step] = []
+    if digest(reading.view.persistent_xml) != digest(target.xml):
+        if reading.is_running and target.owner is not None:
+            # Before the definition, which has the mark as it was written then, byte for byte.
+            head.append(SetMetadata(owner_xml(target.owner), live=True))
+        head.append(Define(target.xml))
+    rest = (one for one in steps if not isinstance(one, (Define, SetMetadata)))
+    return (*head, *(_as_it_was(one, target) for one in rest))
+
+
+def _as_it_was(step: Step, target: Target) -> Step:
+    """Plug in the whole device as it was defined, not only what the model knows of it."""
+    if not isinstance(step, AttachDevice):
+        return step
+    kind, _, name = step.path.partition("[")
+    try:
+        element = find_device(
+            parse(target.xml), Difference(f"{kind}[]", Kind.ADD, device=name[:-1])
+        )
+    except TerminalError:
+        return step
+    made, device = parse(step.xml), copy_of(element)
+    if made.tag != device.tag or _targets(made) != _targets(device):
+        return step  # its controller, or a place that is taken in the running guest
+    remove_children(device, "boot", "address")
+    return replace(step, xml=fragment(device))
+
+
+def _targets(device: object) -> Tuple[Optional[str], ...]:
+    return tuple(one.get("dev") for one in device.findall("target"))  # type: ignore[attr-defined]
+
+
+def _mark(target: Target, reading: Reading, *, alone: bool) -> Tuple[Change, ...]:
+    """Say whose it is afterwards, where that changes."""
+    effect = Effect.LIVE if reading.is_running else Effect.OFFLINE
+    before = reading.owner.name if reading.owner else None
+    after = target.owner.name if target.owner else None
+    if before != after:
+        reason = GIVEN_UP if after is None else ""
+        return (Change("metadata.owner", before, after, effect, reason),)
+    old = reading.owner.generation if reading.owner else None
+    if alone:
+        return (Change("metadata.generation", old, target.manifest.generation, effect),)
+    return ()
+
+
+def _action(
+    target: Target,
+    reading: Reading,
+    decisions: Tuple[Decision, ...],
+    changes: Tuple[Change, ...],
+    steps: Tuple[Step, ...],
+) -> Action:
+    view = reading.view
+    kind = ActionKind.WITHHELD if changes else ActionKind.NONE
+    return Action(
+        KIND,
+        view.name,
+        ActionKind.UPDATE if steps else kind,
+        changes,
+        steps,
+        Before(digest(view.persistent_xml), reading.is_running) if steps else Before(None),
+        tuple(one.difference.path for one in decisions if one.change is None),
+        notes=_notes(target, decisions),
+    )
+
+
+def _notes(target: Target, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
+    notes = [
+        f"{one}: the secret that was here is not known any more; set it anew"
+        for one in target.missing
+    ]
+    for one in decisions:
+        item = one.difference.item
+        if one.difference.kind is Kind.REMOVE and isinstance(item, Disk) and one.is_done:
+            notes.append(f"disks[{item.name}]: {item.source or 'its image'} stays")
+    return tuple(notes)
