@@ -19,10 +19,12 @@ from reconciler.control.one_pass import Passes
 from reconciler.control.parts import Parts
 from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
+from reconciler.control.recording import Book
 from reconciler.control.shared import Shared
 from reconciler.control.work import HOST, MACHINE, PROBE, Key, Work
 from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
+from reconciler.core.loop.failures import describe_unreached
 from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.record import SourceRecord
 from reconciler.core.loop.settings import Settings
@@ -44,7 +46,16 @@ class Loop:
         self.shared = Shared(parts, ledger, suspended=frozenset(parts.store.suspended()))
         self.queue: WorkQueue[Key] = WorkQueue()
         attempts = self.shared.attempts
-        passes = Passes(parts.host, parts.clock, attempts, parts.journal, parts.meter, parts.chance)
+        passes = Passes(
+            parts.host,
+            parts.clock,
+            attempts,
+            parts.journal,
+            parts.meter,
+            parts.chance,
+            Book(parts),
+            parts.store.suspended,
+        )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
         host = HostPass(self.shared)
         self.work = Work(self.shared, passes, self.prune, host, self.queue, time.monotonic())
@@ -115,8 +126,7 @@ class Loop:
         self.look_at_host()  # it may be its daemon that is missing
 
     def _record_reach(self) -> None:
-        unreached = self.shared.unreached
-        text = "; ".join(f"{driver}: {why}" for driver, why in sorted(unreached.items()))
+        text = describe_unreached(self.shared.unreached)
         self.shared.ledger.change_source(lambda source: replace(source, libvirt=text))
 
     def reread_orders(self) -> None:
