@@ -16,6 +16,7 @@ Value = TypeVar("Value")
 _OVERLAY = re.compile(r"xml\[(?P<xpath>/.*)\]", re.DOTALL)
 # Without one of these no text holds what the tables know; most are names, and asked for often.
 _SIGNS = re.compile(r"[=<$@]|-----|[\"']\s*:")
+_SIGNS_OF_VALUES = re.compile(rf"{_SIGNS.pattern}|:(?:\s|$)")
 _CONDITIONS = re.compile(r"\[[^\[\]]*\]")
 
 
@@ -42,7 +43,10 @@ def hide_sides(path: str, observed: Value, desired: Value) -> Tuple[Value, Value
 def _hide(path: str, value: Value, mask: Mask) -> Value:
     if not isinstance(value, str):
         return value
-    return _hide_at(_steps(path), value, mask)  # type: ignore[return-value]  # str came in
+    steps = _steps(path)
+    if not (steps or _SIGNS_OF_VALUES.search(value)):
+        return value
+    return _hide_at(steps, value, mask)  # type: ignore[return-value]  # str came in
 
 
 def _hide_at(steps: List[str], value: str, mask: Mask) -> str:

@@ -1,0 +1,134 @@
+"""A machine's history as text and JSON: a line for each change, or one change in full."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Iterator, List, Sequence
+
+from reconciler.core.history import DONE, UNFINISHED, Past, as_action
+from reconciler.core.plan import ActionKind, Effect, Plan
+from reconciler.core.render.layout import Page, lay_columns
+from reconciler.core.render.style import Style
+from reconciler.core.render.text import render_text
+from reconciler.core.render.times import show_time
+from reconciler.core.render.values import escape, escape_line, show_path
+
+FORMAT_VERSION = 1
+SHORT = 12  # characters of a commit
+SHOWN = 3  # fields in a line
+_DEEDS = {"create": "created", "adopt": "adopted", "delete": "deleted"}
+HEADS = ("N", "WHEN", "BY", "REVISION", "OUTCOME", "WHAT")
+
+
+def render_history(entries: Sequence[Past], style: Style) -> str:
+    """Return a line for each change, newest first."""
+    lines = lay_columns([HEADS, *(_row(one) for one in entries)], Page(style))
+    return "\n".join(lines) + "\n"
+
+
+def _row(past: Past) -> Sequence[str]:
+    revision = (past.cause.revision or "-")[:SHORT]
+    when = show_time(past.at) or "-"
+    what = escape(describe(past))
+    return str(past.number), when, escape(say_who(past)), revision, past.outcome, what
+
+
+def say_who(past: Past) -> str:
+    """Return who or what caused it: `daemon`, or `apply by alice`."""
+    cause = past.cause
+    return cause.who if cause.verb == "run" else f"{cause.verb} by {cause.who}"
+
+
+def describe(past: Past) -> str:
+    """Return in a few words what was done."""
+    words = [_DEEDS[past.action]] if past.action in _DEEDS else []
+    if past.cause.back_to is not None:
+        words = [f"back to before {past.cause.back_to}"]
+    if past.action != ActionKind.CREATE.value:
+        words += _fields(past)
+    return ", ".join(words) or "nothing but our mark"
+
+
+def _fields(past: Past) -> List[str]:
+    done = [one for one in past.changes if one.effect != Effect.WITHHELD.value]
+    shown = [f"{show_path(one.path)} ({one.effect})" for one in done[:SHOWN]]
+    more = len(done) - len(shown)
+    return [*shown, f"{more} more"] if more else shown
+
+
+def render_past(past: Past, host: str, style: Style) -> str:
+    """Return one change in full: its plan as it was, how it ended, the definition before it."""
+    return "\n".join(_full(past, host, style)) + "\n"
+
+
+def _full(past: Past, host: str, style: Style) -> Iterator[str]:
+    by = f"change {past.number} of {past.name}, {show_time(past.at)}, {say_who(past)}"
+    yield style.paint(escape(by), "bold")
+    yield ""
+    plan = Plan(host, "as it was planned", (as_action(past),), past.cause.revision)
+    yield render_text(plan, style, verbose=True).rstrip("\n")
+    yield ""
+    yield escape(_say_end(past))
+    if past.former is None:
+        yield "Before it there was no such domain."
+        return
+    power, autostart = (
+        "running" if past.former.running else "off",
+        "on" if past.former.autostart else "off",
+    )
+    yield f"Before it the guest was {power}, autostart was {autostart}, and its definition was:"
+    yield ""
+    yield from map(escape_line, past.former.xml.rstrip("\n").split("\n"))
+
+
+def _say_end(past: Past) -> str:
+    if past.outcome == DONE:
+        return "It was carried out."
+    if past.outcome == UNFINISHED:
+        return "How it ended was not written down: it is under way, or was interrupted."
+    return f"It failed: {past.error}"
+
+
+def render_history_json(name: str, entries: Sequence[Past]) -> str:
+    """Return the entries as an indented JSON document; keys are only ever added."""
+    document = {
+        "formatVersion": FORMAT_VERSION,
+        "kind": "VirtualMachine",
+        "name": name,
+        "changes": [_entry(one) for one in entries],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _entry(past: Past) -> Dict[str, Any]:
+    former = past.former
+    return {
+        "number": past.number,
+        "at": show_time(past.at),
+        "by": past.cause.who,
+        "verb": past.cause.verb,
+        "revision": past.cause.revision,
+        "backTo": past.cause.back_to,
+        "action": past.action,
+        "outcome": past.outcome,
+        "error": past.error,
+        "notes": list(past.notes),
+        "changes": [
+            {
+                "path": show_path(one.path),
+                "observed": one.observed,
+                "desired": one.desired,
+                "effect": one.effect,
+                "reason": one.reason,
+            }
+            for one in past.changes
+        ],
+        "former": None
+        if former is None
+        else {
+            "uuid": former.uuid,
+            "running": former.running,
+            "autostart": former.autostart,
+            "definition": former.xml,
+        },
+    }
