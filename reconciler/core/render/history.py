@@ -56,17 +56,18 @@ def _fields(past: Past) -> List[str]:
     return [*shown, f"{more} more"] if more else shown
 
 
-def render_past(past: Past, host: str, style: Style) -> str:
+def render_past(past: Past, style: Style) -> str:
     """Return one change in full: its plan as it was, how it ended, the definition before it."""
-    return "\n".join(_full(past, host, style)) + "\n"
+    return "\n".join(_full(past, style)) + "\n"
 
 
-def _full(past: Past, host: str, style: Style) -> Iterator[str]:
-    by = f"change {past.number} of {past.name}, {show_time(past.at)}, {say_who(past)}"
+def _full(past: Past, style: Style) -> Iterator[str]:
+    at = f", manifests at {past.cause.revision}" if past.cause.revision else ""
+    by = f"change {past.number} of {past.name}, {show_time(past.at)}, {say_who(past)}{at}"
     yield style.paint(escape(by), "bold")
     yield ""
-    plan = Plan(host, "as it was planned", (as_action(past),), past.cause.revision)
-    yield render_text(plan, style, verbose=True).rstrip("\n")
+    _, *blocks, _ = render_text(Plan("", "", (as_action(past),)), style, verbose=True).split("\n\n")
+    yield "\n\n".join(blocks)
     yield ""
     yield escape(_say_end(past))
     if past.former is None:
