@@ -17,7 +17,7 @@ from reconciler.control.parts import Parts
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.daemon import StoppableClock
-from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryStore
+from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
 COUNT = 1000
 ROUNDS = 15
@@ -53,6 +53,7 @@ def _start(fleet: Fleet, manifests: Path) -> Loop:
         StoppableClock(),
         time.time,
         random.random,
+        MemoryHistory(),
     )
     loop = Loop(parts, Settings())
     threading.Thread(target=loop.lanes.run, daemon=True).start()

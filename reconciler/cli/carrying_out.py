@@ -8,14 +8,16 @@ from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.preparing import Prepared, list_names
 from reconciler.cli.progress import LineReporter
+from reconciler.control.recording import Chronicle
 from reconciler.core.plan import ActionKind, Outcome
 
 
-def carry_out(prepared: Prepared, console: Console, parts: Parts) -> int:
-    """Execute the plan and return how many of its objects failed."""
+def carry_out(prepared: Prepared, chronicle: Chronicle, console: Console, parts: Parts) -> int:
+    """Execute the plan, write down what is done, and return how many of its objects failed."""
     reporter = LineReporter(console, parts.clock)
+    recording = parts.record(prepared.host, reporter, chronicle)
     try:
-        outcomes = parts.execute(prepared.host, prepared.desired, prepared.plan, reporter)
+        outcomes = parts.execute(prepared.host, prepared.desired, prepared.plan, recording)
     except KeyboardInterrupt:
         reporter.interrupted()
         raise

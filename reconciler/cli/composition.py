@@ -20,9 +20,14 @@ from typing import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from reconciler.control.ports import Clock, Host, Reporter
-    from reconciler.control.ports.service import Memory
+    from reconciler.control.ports.service import History, Memory
     from reconciler.control.ports.units import Units
+    from reconciler.control.recording import Chronicle
+    from reconciler.control.rolling_back import WayBack
+    from reconciler.core.history import Past
     from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
@@ -73,6 +78,20 @@ class Parts(Protocol):
 
     def reach_memory(self, state: str) -> Memory:
         """Reach the daemon's memory in that folder, which need not be there."""
+
+    def reach_history(self, folder: str) -> History:
+        """Reach the history in that folder, which need not be there."""
+
+    def record(self, host: Host, told: Reporter, chronicle: Chronicle) -> Reporter:
+        """Return a reporter that writes each change down, and tells the other."""
+
+    def plan_way_back(
+        self, host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
+    ) -> WayBack:
+        """Observe a machine and plan what leads back to before that change."""
+
+    def find_kept_otherwise(self, host: Host, way: WayBack) -> str:
+        """Return how the stored definition is not what was to be stored, or nothing."""
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Plan the end of machines, as the daemon would."""
@@ -166,6 +185,30 @@ class Product:
         from reconciler.adapters.state import FolderStore  # noqa: PLC0415
 
         return FolderStore(state)
+
+    def reach_history(self, folder: str) -> History:
+        """Look into a folder of changes."""
+        from reconciler.adapters.state import FolderHistory  # noqa: PLC0415
+
+        return FolderHistory(folder)
+
+    def record(self, host: Host, told: Reporter, chronicle: Chronicle) -> Reporter:
+        """Write down what is done."""
+        return chronicle.on(host, told)
+
+    def plan_way_back(
+        self, host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
+    ) -> WayBack:
+        """Observe, and plan the way back."""
+        from reconciler.control.rolling_back import plan_way_back  # noqa: PLC0415
+
+        return plan_way_back(host, past, entries, now)
+
+    def find_kept_otherwise(self, host: Host, way: WayBack) -> str:
+        """Read the definition back."""
+        from reconciler.control.rolling_back import find_kept_otherwise  # noqa: PLC0415
+
+        return find_kept_otherwise(host, way)
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Observe, and plan the end of machines."""

@@ -15,7 +15,7 @@ from reconciler.adapters.libvirt import attend
 from reconciler.adapters.manifests.folder import FolderSource
 from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.metrics import Exposition
-from reconciler.adapters.state import FolderStore
+from reconciler.adapters.state import FolderHistory, FolderStore
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
 from reconciler.adapters.units import SystemdUnits
 from reconciler.adapters.watch import FileWatcher
@@ -28,6 +28,7 @@ from reconciler.control.pace import Pace
 from reconciler.control.parts import Parts
 from reconciler.control.ports.service import FileSource, Journal
 from reconciler.control.sources import LocalFiles, ParsedFiles
+from reconciler.core.history import FOLDER
 from reconciler.core.loop import events
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.settings import Settings
@@ -63,7 +64,8 @@ def _serve(
     journal = open_journal(process.errors, process.environ)
     host, news = attend(settings.connect, SystemdUnits(settings.connect, process.environ))
     meter, clock = Registry(), StoppableClock()
-    parts = Parts(host, news, store, journal, meter, clock, time.time, random.random)
+    history = FolderHistory(os.path.join(settings.state, FOLDER))
+    parts = Parts(host, news, store, journal, meter, clock, time.time, random.random, history)
     loop = Loop(parts, settings)
     measuring = Measuring(loop, meter)
     exposition = Exposition(settings.metrics, meter.render)

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Callable, Dict, FrozenSet, Optional
+from typing import Callable, Collection, Dict, FrozenSet, Optional
 
 from reconciler.control.attempts import Attempt, Attempts
 from reconciler.control.executor import execute
 from reconciler.control.observe import observe
 from reconciler.control.ports import Clock, Host
 from reconciler.control.ports.service import Journal, Meter
+from reconciler.control.recording import Book
 from reconciler.control.telling import Telling
 from reconciler.core.loop import metrics
 from reconciler.core.loop.backoff import find_delay
 from reconciler.core.loop.failures import kind_of
 from reconciler.core.loop.fight import describe_fight
+from reconciler.core.loop.overview import LEFT_ALONE
 from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.result import Again, Done, Result, Stalled
 from reconciler.core.loop.verdict import Verdict, failed, planned, unknown
@@ -71,7 +73,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Passes:
-    """What passes work with. `chance` in [0, 1) spreads what is tried again."""
+    """What passes work with. `chance` in [0, 1) spreads what is tried again.
+
+    `suspended` reads what is to be left alone: an order holds for every change that has not begun.
+    """
 
     host: Host
     clock: Clock
@@ -79,6 +84,8 @@ class Passes:
     journal: Journal
     meter: Meter
     chance: Callable[[], float]
+    book: Book
+    suspended: Callable[[], Collection[str]]
 
     def run(self, task: Task) -> Finding:
         """Bring one machine to what its manifest says, as far as may be."""
@@ -128,6 +135,8 @@ class Passes:
         held = self._find_hold(task, action, seen)
         if held is not None:
             return Finding(held, _held(held), view, tried=False)
+        if task.name in self.suspended():
+            return Finding(Done(), unknown(LEFT_ALONE), view)
         return self._carry_out(task, action, world)
 
     def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
@@ -172,7 +181,8 @@ class Passes:
         )
         todo = Plan(world.host, world.uri, (action,), task.manifest.revision)
         self.attempts.soil(task.name)
-        [outcome] = execute(self.host, task.desired, todo, telling, self.clock)
+        recording = self.book.on(telling, task.manifest.revision)
+        [outcome] = execute(self.host, task.desired, todo, recording, self.clock)
         view = self._read_view(task.name)
         if outcome.cause is not None:
             return self._fail(task, outcome.cause, view)

@@ -7,7 +7,7 @@ from typing import Callable
 
 from reconciler.control.ports import Clock, Host
 from reconciler.control.ports.events import News
-from reconciler.control.ports.service import Journal, Meter, Store
+from reconciler.control.ports.service import History, Journal, Meter, Store
 
 
 @dataclass(frozen=True)
@@ -25,3 +25,4 @@ class Parts:
     clock: Clock
     wall: Callable[[], float]
     chance: Callable[[], float]
+    history: History

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, FrozenSet, Mapping, Union
 
 from reconciler.control.deleting import execute_delete, plan_deletion
+from reconciler.control.recording import Book
 from reconciler.control.shared import Shared
 from reconciler.control.survey import understand
 from reconciler.control.telling import Telling
@@ -93,7 +94,8 @@ class Prune:
         revision = self.shared.wanted.in_force.revision
         telling = Telling(parts.journal, parts.meter, revision, drift=False)
         telling.last_error = record.last_error
-        outcome = execute_delete(parts.host, desired, action, telling, parts.clock)
+        recording = Book(parts).on(telling, revision)
+        outcome = execute_delete(parts.host, desired, action, recording, parts.clock)
         if outcome.cause is None:
             parts.journal.tell(
                 Event(events.PRUNED, "deleted, as its manifest is gone", name, "delete")

@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from reconciler.control.parts import Parts
 from reconciler.control.ports import Host, Reporter
 from reconciler.control.ports.service import History
 from reconciler.control.steps import read_former
 from reconciler.core.domain import digest
-from reconciler.core.history import Cause, Past, conclude, remember
+from reconciler.core.history import DAEMON, Cause, Past, conclude, remember
+from reconciler.core.loop import events
+from reconciler.core.loop.events import Event
 from reconciler.core.plan import Action, Outcome
 from reconciler.errors import ReconcilerError
 
@@ -35,6 +38,25 @@ class Chronicle:
     def on(self, host: Host, told: Reporter) -> Recording:
         """Return the reporter that records what is done on a host, and tells another."""
         return Recording(self, host, told)
+
+
+class Book:
+    """The daemon's own entries; a trouble with them is told when it comes, not at each change."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Begin with nothing told."""
+        self._parts = parts
+        self._told = ""
+
+    def on(self, told: Reporter, revision: Optional[str]) -> Recording:
+        """Return the reporter of one action that manifests of this revision cause."""
+        parts, cause = self._parts, Cause(DAEMON, "run", revision)
+        return Chronicle(parts.history, cause, parts.wall, self._tell).on(parts.host, told)
+
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            self._parts.journal.tell(Event(events.FAILED, text))
+        self._told = text
 
 
 class Recording:

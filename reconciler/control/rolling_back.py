@@ -14,8 +14,9 @@ from reconciler.core.history import Past, find_former_sizes
 from reconciler.core.manifest import Desired
 from reconciler.core.needs import Needs
 from reconciler.core.plan import Define, Plan
-from reconciler.core.planning.rollback import find_target, plan_rollback
-from reconciler.core.world import Reading
+from reconciler.core.planning.former import find_target
+from reconciler.core.planning.rollback import plan_rollback
+from reconciler.core.world import Reading, World
 from reconciler.errors import NotFoundError, RefusedError, TerminalError
 
 GONE = (
@@ -29,6 +30,7 @@ class WayBack:
     """The plan, and what it is made from: what the machine shall be again, as a manifest."""
 
     desired: Desired
+    world: World
     plan: Plan
 
 
@@ -49,7 +51,8 @@ def plan_way_back(
     if not isinstance(found, Reading):
         raise TerminalError(f"{past.name}: cannot be read: {found.reason}")
     action = plan_rollback(target, found, world, now)
-    return WayBack(desired, Plan(world.host, world.uri, (action,), target.manifest.revision))
+    plan = Plan(world.host, world.uri, (action,), target.manifest.revision)
+    return WayBack(desired, world, plan)
 
 
 def _read(host: Host, past: Past) -> Reading:

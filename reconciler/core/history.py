@@ -27,6 +27,7 @@ from reconciler.errors import RefusedError
 
 UNFINISHED, DONE, FAILED = "unfinished", "done", "failed"
 DAEMON = "daemon"
+FOLDER = "history"  # in the daemon's state, or in a person's
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from reconciler.adapters.libvirt.networks import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
 from reconciler.control.parts import Parts
+from reconciler.control.ports.service import History
 from reconciler.control.ports.units import NoUnits, Units
 from reconciler.core.loop.record import Record
 from reconciler.core.loop.settings import Settings
@@ -30,7 +31,7 @@ from reconciler.errors import Problem
 from tests.lab.host import LabHost
 from tests.real.faults import READS
 from tests.real.worlds import MIB, manifest_of
-from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryStore
+from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
 run_event_loop()  # before the first connection of this process
 LIMIT = 30.0  # seconds
@@ -71,6 +72,7 @@ class Looping:
 
     lab: LabHost
     store: MemoryStore = field(default_factory=MemoryStore)
+    history: History = field(default_factory=MemoryHistory)
     journal: ListJournal = field(default_factory=ListJournal)
     meter: CountingMeter = field(default_factory=CountingMeter)
     clock: StoppableClock = field(default_factory=StoppableClock)
@@ -101,6 +103,7 @@ class Looping:
                 self.clock,
                 time.time,
                 random.random,
+                self.history,
             ),
             Settings(resync=0),
         )

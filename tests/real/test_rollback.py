@@ -6,16 +6,15 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import unified_diff
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import List, Optional, Tuple
 
-import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from reconciler.adapters.state import FolderHistory
 from reconciler.control.executor import execute
+from reconciler.control.observe import observe
 from reconciler.control.recording import Chronicle
 from reconciler.control.rolling_back import WayBack, find_kept_otherwise, plan_way_back
 from reconciler.core.domain import read_owner
@@ -23,6 +22,7 @@ from reconciler.core.domain.owner import set_owner
 from reconciler.core.history import Cause, Past, choose
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.core.planner import PlanOptions, make_plan
 from reconciler.core.xmltree import copy_of, parse, serialise
 from tests.real.hostable import specs
 from tests.real.test_convergence import CHIPSETS, manifest
@@ -48,10 +48,12 @@ class Recorded:
 
     def apply(self, wanted: MachineManifest) -> Action:
         """Apply without a failure; return what the plan had said."""
-        plan = self.product.plan(wanted)
+        desired = self.product.desired([wanted])
+        world = observe(self.product.host, desired)
+        plan = make_plan(desired, world, PlanOptions())
         [action] = plan.actions
         assert action.action is not ActionKind.FAILED, action.reason
-        self.carry(WayBack(self.product.desired([wanted]), plan), "apply")
+        self.carry(WayBack(desired, world, plan), "apply")
         return action
 
     def carry(self, way: WayBack, verb: str) -> None:

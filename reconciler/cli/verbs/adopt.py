@@ -10,6 +10,7 @@ from reconciler.cli.carrying_out import carry_out
 from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.preparing import Wish, list_names, prepare, trouble
+from reconciler.cli.remembering import find_chronicle
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.render.text import render_text
 from reconciler.errors import RefusedError, UsageError
@@ -25,8 +26,10 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     chosen = _choose(prepared.plan, names)
     _refuse_changes(chosen, console)
     todo = replace(prepared, plan=chosen)
-    failed = carry_out(todo, console, parts) if _has_work(chosen, console) else 0
-    return trouble(prepared.problems, failed)
+    if not _has_work(chosen, console):
+        return trouble(prepared.problems, 0)
+    chronicle = find_chronicle(options, todo, console, parts)
+    return trouble(prepared.problems, carry_out(todo, chronicle, console, parts))
 
 
 def _choose(plan: Plan, names: Sequence[str]) -> Plan:

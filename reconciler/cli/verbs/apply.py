@@ -13,6 +13,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
+from reconciler.cli.remembering import find_chronicle, mention_suspended
 from reconciler.core.render.summary import Summary, summarise
 from reconciler.core.render.text import render_text
 from reconciler.errors import UsageError
@@ -22,7 +23,7 @@ QUESTION = "Apply these changes? [y/N] "
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Apply the manifests, or a kept plan, asking first unless `--yes`."""
-    prepared = _prepare(options, console, parts)
+    prepared = mention_suspended(_prepare(options, console, parts), options, console, parts)
     summary = summarise(prepared.plan)
     console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
     if not summary.todo:
@@ -31,7 +32,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         console.line("Nothing was applied.")
         return Exit.FAILED
     console.line()
-    failed = carry_out(prepared, console, parts)
+    chronicle = find_chronicle(options, prepared, console, parts)
+    failed = carry_out(prepared, chronicle, console, parts)
     return _status(prepared, summary, failed)
 
 

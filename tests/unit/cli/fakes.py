@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
-from reconciler.control.ports.service import Memory
+from reconciler.control.ports.service import History, Memory
 from reconciler.control.ports.units import NoUnits, Units
+from reconciler.control.recording import Chronicle
+from reconciler.control.rolling_back import WayBack
+from reconciler.core.history import Past
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.manifest import Desired, MachineManifest, Place
@@ -20,6 +24,7 @@ from reconciler.core.plan import Action, ActionKind, Outcome, Plan
 from reconciler.core.planner import PlanOptions
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import Problem, UsageError
+from tests.unit.loop.fakes import MemoryHistory
 
 NO_HOST = cast("Host", object())
 
@@ -166,6 +171,11 @@ class FakeParts:
     served: List[Settings] = field(default_factory=list)
     memory: FakeMemory = field(default_factory=FakeMemory)
     states: List[str] = field(default_factory=list)
+    history: MemoryHistory = field(default_factory=MemoryHistory)
+    histories: List[str] = field(default_factory=list)
+    chronicles: List[Chronicle] = field(default_factory=list)
+    taken_back: List[int] = field(default_factory=list)
+    kept_otherwise: str = ""
     time: float = 1_000_000.0
 
     def now(self) -> float:
@@ -202,6 +212,27 @@ class FakeParts:
         """Return the memory set."""
         self.states.append(state)
         return self.memory
+
+    def reach_history(self, folder: str) -> History:
+        """Return the history set."""
+        self.histories.append(folder)
+        return self.history
+
+    def record(self, host: Host, told: Reporter, chronicle: Chronicle) -> Reporter:
+        """Record nothing; remember who wanted it."""
+        self.chronicles.append(chronicle)
+        return told
+
+    def plan_way_back(
+        self, host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
+    ) -> WayBack:
+        """Return the plan set."""
+        self.taken_back.append(past.number)
+        return WayBack(self.loaded.desired, World("kvm01", "qemu:///system"), self.planned)
+
+    def find_kept_otherwise(self, host: Host, way: WayBack) -> str:
+        """Say what the test says."""
+        return self.kept_otherwise
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Plan nothing; the tests of that verb bring their own."""

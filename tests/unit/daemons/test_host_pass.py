@@ -22,7 +22,7 @@ from reconciler.errors import Problem
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.daemons.test_host_plan import FakeUnits
 from tests.unit.daemons.views import LISTENING, host, modular
-from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryStore
+from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
 STOPPED = Unit("loaded", "inactive", "enabled")
 
@@ -49,6 +49,7 @@ def make_pass(seen: DaemonsView, *hosts: HostManifest) -> Tuple[HostPass, FakeUn
         FakeClock(),
         lambda: 0.0,
         lambda: 0.0,
+        MemoryHistory(),
     )
     shared = Shared(parts, Ledger(store, journal))
     shared.wanted.replace(Snapshot("one", Desired(hosts=hosts), revision="one"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Dict, List, Mapping, Tuple
+from dataclasses import replace
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.history import Past
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 
@@ -41,6 +43,27 @@ class MemoryStore:
 
     def confirmed_prune(self) -> str:
         return self.confirmed
+
+
+class MemoryHistory:
+    """A history in memory; `broken` is why it cannot be written."""
+
+    def __init__(self) -> None:
+        self.entries: List[Past] = []
+        self.broken: Optional[Exception] = None
+
+    def begin(self, past: Past) -> Past:
+        if self.broken is not None:
+            raise self.broken
+        numbered = replace(past, number=len(self.entries) + 1)
+        self.entries.append(numbered)
+        return numbered
+
+    def end(self, past: Past) -> None:
+        self.entries[past.number - 1] = past
+
+    def list(self, name: str) -> Sequence[Past]:
+        return [one for one in reversed(self.entries) if one.name == name]
 
 
 class ListJournal:

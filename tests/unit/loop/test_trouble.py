@@ -21,7 +21,7 @@ from reconciler.core.world import DomainView, GuestState
 from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import NotFoundError, TransientError
 
-from .fakes import CountingMeter, ListJournal, MemoryStore
+from .fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
 KEY = ("VirtualMachine", "web01")
 MANIFEST = MachineManifest(Machine("web01"), "g1", "{}", Place("web01.yaml", 1, 1))
@@ -86,6 +86,7 @@ class World:
                 StoppableClock(),
                 lambda: 1000.0,
                 lambda: 0.5,
+                MemoryHistory(),
             ),
             Settings(),
         )

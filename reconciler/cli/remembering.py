@@ -1,0 +1,143 @@
+"""Which memory a command belongs to: the daemon's, or one of the person's own for that host.
+
+The history of what is done by hand is the daemon's where it is for its host, and this user may
+write there. Else it lies below the user's own state, one folder for each host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from typing import Callable, Mapping, Optional, Tuple
+from urllib.parse import quote, urlsplit
+
+from reconciler.cli.caller import find_caller
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.preparing import Prepared
+from reconciler.cli.settings import settings_of
+from reconciler.control.ports import Host
+from reconciler.control.recording import Chronicle
+from reconciler.core.history import FOLDER, Cause
+from reconciler.core.loop.record import Suspension
+from reconciler.core.loop.settings import Settings
+from reconciler.core.render.details import show_suspension
+from reconciler.errors import ReconcilerError
+
+# Who is there, by name and URI; asked for only where it matters.
+Whereabouts = Callable[[], Tuple[str, str]]
+
+
+def find_chronicle(
+    options: argparse.Namespace,
+    prepared: Prepared,
+    console: Console,
+    parts: Parts,
+    back_to: Optional[int] = None,
+) -> Chronicle:
+    """Return where a plan that is carried out is written down, and as whose doing."""
+    plan = prepared.plan
+    folder = find_history(options, console, parts, lambda: (plan.host, plan.uri))
+    paths = getattr(options, "paths", None)
+    revision = plan.revision or (parts.read_revision(paths) if paths else None)
+    cause = Cause(find_caller(console.environ), str(options.verb), revision, back_to)
+    return Chronicle(parts.reach_history(folder), cause, parts.now, console.note)
+
+
+def whereabouts_of(host: Host) -> Whereabouts:
+    """Return how to ask a host."""
+    return lambda: (host.domains.host, host.domains.uri)
+
+
+def read_state(options: argparse.Namespace, console: Console, parts: Parts) -> Optional[str]:
+    """Return the state folder of the daemon for this libvirt; None where there never was one."""
+    state = _read_settings(options, parts).state
+    if not is_daemons(options, console, parts) or not _is_there(state):
+        return None
+    return state
+
+
+def _is_there(folder: str) -> bool:
+    """Whether there is such a folder; one that may not be looked at is there."""
+    try:
+        os.stat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def find_history(
+    options: argparse.Namespace, console: Console, parts: Parts, where: Whereabouts
+) -> str:
+    """Return the folder of the history that this command reads and writes."""
+    state = _read_settings(options, parts).state
+    if is_daemons(options, console, parts) and _may_write(state):
+        return os.path.join(state, FOLDER)
+    home = console.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(home, "virt-reconciler", _name(*where()), FOLDER)
+
+
+def is_daemons(options: argparse.Namespace, console: Console, parts: Parts) -> bool:
+    """Whether the command is for the libvirt that the daemon looks after."""
+    if options.config is not None:
+        return True
+    uri = options.connect or console.environ.get("LIBVIRT_DEFAULT_URI")
+    own = argparse.Namespace(config=None, connect=None)
+    return not uri or uri == _read_settings(own, parts).connect
+
+
+def mention_suspended(
+    prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
+) -> Prepared:
+    """Say in the plan which of the machines it changes the daemon leaves alone."""
+    changing = any(one.steps for one in prepared.plan.actions)
+    suspended = _find_suspended(options, console, parts) if changing else {}
+    now = parts.now()
+    actions = tuple(
+        replace(one, notes=(*one.notes, _mention(suspended[one.name], now)))
+        if one.steps and one.name in suspended
+        else one
+        for one in prepared.plan.actions
+    )
+    return replace(prepared, plan=replace(prepared.plan, actions=actions))
+
+
+def _mention(suspension: Suspension, now: float) -> str:
+    told = show_suspension(suspension, now)
+    return f"suspended {told}; the daemon leaves it alone, and this does not"
+
+
+def _find_suspended(
+    options: argparse.Namespace, console: Console, parts: Parts
+) -> Mapping[str, Suspension]:
+    """Return what the daemon was told to leave alone, as far as this user may know."""
+    if not is_daemons(options, console, parts):
+        return {}
+    try:
+        return parts.reach_memory(_read_settings(options, parts).state).suspended()
+    except ReconcilerError:
+        return {}
+
+
+def _read_settings(options: argparse.Namespace, parts: Parts) -> Settings:
+    """Return the settings; the defaults where the usual file is of no use to this user."""
+    try:
+        return settings_of(options, parts)
+    except ReconcilerError:
+        if options.config is not None:
+            raise
+        return Settings()
+
+
+def _may_write(folder: str) -> bool:
+    return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _name(host: str, uri: str) -> str:
+    """Return a folder's name for a host's driver: `qemu-system-kvm01`."""
+    parts = urlsplit(uri)
+    words = [parts.scheme.partition("+")[0], parts.path.strip("/"), host, parts.query]
+    return quote("-".join(one for one in words if one), safe=" _-").replace(".", "%2E")

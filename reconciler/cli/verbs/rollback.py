@@ -1,0 +1,151 @@
+"""`rollback`: plan back to a former definition; show, ask, have the daemon keep off, carry out."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Optional, Sequence, Tuple
+
+from reconciler.cli.caller import find_caller
+from reconciler.cli.carrying_out import carry_out
+from reconciler.cli.composition import Parts
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.cli.preparing import Prepared
+from reconciler.cli.remembering import find_chronicle, find_history, read_state, whereabouts_of
+from reconciler.control.ports import Host
+from reconciler.control.ports.service import Memory
+from reconciler.control.rolling_back import WayBack
+from reconciler.core.history import Past, choose
+from reconciler.core.loop.record import Suspension
+from reconciler.core.plan import Action, ActionKind
+from reconciler.core.render.as_json import render_json
+from reconciler.core.render.text import render_text
+from reconciler.core.render.times import show_time
+from reconciler.core.render.values import escape
+from reconciler.errors import TransientError, UsageError
+
+QUESTION = "Go back to that? [y/N] "
+SHORT = 12  # characters of a commit
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Take back one change and all after it, asking first unless `--yes`."""
+    if options.format == "json" and not options.dry_run:
+        raise UsageError("--format json only looks: say --dry-run too")
+    host = parts.connect(options.connect)
+    past, way = _plan(options, host, console, parts)
+    [action] = way.plan.actions
+    if options.format == "json":
+        console.write(render_json(way.plan))
+        return Exit.DONE
+    console.write(render_text(way.plan, console.style(), verbose=True))
+    if action.action is not ActionKind.UPDATE:
+        return _do_nothing(action, console)
+    if options.dry_run:
+        return Exit.DONE
+    if not options.yes and not _is_wanted(console):
+        console.line("Nothing was changed.")
+        return Exit.FAILED
+    console.line()
+    return _go_back(Going(options, host, past, way), console, parts)
+
+
+@dataclass(frozen=True)
+class Going:
+    """One way back that is taken."""
+
+    options: argparse.Namespace
+    host: Host
+    past: Past
+    way: WayBack
+
+
+def _plan(
+    options: argparse.Namespace, host: Host, console: Console, parts: Parts
+) -> Tuple[Past, WayBack]:
+    folder = find_history(options, console, parts, whereabouts_of(host))
+    entries = parts.reach_history(folder).list(options.name)
+    past = choose(entries, options.number, options.name)
+    now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
+    way = parts.plan_way_back(host, past, entries, now)
+    notes = _say_where(past, entries)
+    actions = tuple(replace(one, notes=(*notes, *one.notes)) for one in way.plan.actions)
+    return past, replace(way, plan=replace(way.plan, actions=actions))
+
+
+def _say_where(past: Past, entries: Sequence[Past]) -> Tuple[str, ...]:
+    later = sorted(one.number for one in entries if one.number >= past.number and one.counts)
+    what = f"change {later[0]}" if len(later) == 1 else f"changes {', '.join(map(str, later))}"
+    revision = f" at {past.cause.revision[:SHORT]}" if past.cause.revision else ""
+    by = f"by {past.cause.who}{revision}, {show_time(past.at)}"
+    return (f"back to before change {past.number} ({by}); takes back {what}",)
+
+
+def _do_nothing(action: Action, console: Console) -> int:
+    if action.action is ActionKind.NONE:
+        console.line("Nothing to take back: the definition is as it was then.")
+        return Exit.DONE
+    console.line("Nothing can be taken back now: all that differs is withheld.")
+    return Exit.REFUSED
+
+
+def _is_wanted(console: Console) -> bool:
+    if not console.can_ask():
+        raise UsageError("nothing was changed: there is no terminal to ask on; say --yes")
+    return console.ask(QUESTION) in ("y", "yes")
+
+
+def _go_back(going: Going, console: Console, parts: Parts) -> int:
+    """Have the daemon keep off first; it may go on if nothing came of it."""
+    memory = _find_memory(going, console, parts)
+    was_suspended = memory is not None and going.past.name in memory.suspended()
+    if memory is not None:
+        _suspend(memory, going, console, parts)
+    way, past = going.way, going.past
+    prepared = Prepared(going.host, way.desired, way.world, way.plan, ())
+    chronicle = find_chronicle(going.options, prepared, console, parts, past.number)
+    if carry_out(prepared, chronicle, console, parts):
+        if memory is not None and not was_suspended:
+            memory.resume(past.name)
+        return Exit.FAILED
+    return _say_end(going, memory, console, parts)
+
+
+def _say_end(going: Going, memory: Optional[Memory], console: Console, parts: Parts) -> int:
+    name = escape(going.past.name)
+    if memory is not None:
+        console.line(
+            f"{name}: suspended, so that it stays; `resume {name}` brings it back to its manifest"
+        )
+    otherwise = parts.find_kept_otherwise(going.host, going.way)
+    if otherwise:
+        console.error(f"{name}: libvirt keeps its definition otherwise: {otherwise}")
+        return Exit.FAILED
+    return Exit.DONE
+
+
+def _find_memory(going: Going, console: Console, parts: Parts) -> Optional[Memory]:
+    """Return the memory of the daemon that looks after this libvirt, if one ever did."""
+    state = read_state(going.options, console, parts)
+    if state is None:
+        console.note("no daemon looks after this host from here, so nothing was suspended")
+        return None
+    return parts.reach_memory(state)
+
+
+def _suspend(memory: Memory, going: Going, console: Console, parts: Parts) -> None:
+    """Order it. Raises TransientError if this user may not: the daemon would undo the change."""
+    past, now = going.past, parts.now()
+    former = memory.suspended().get(past.name)
+    who = find_caller(console.environ)
+    why = f"rolled back to before change {past.number}"
+    since = former.at if former is not None else now
+    try:
+        memory.suspend(Suspension(past.name, since, who, why))
+    except TransientError as error:
+        raise TransientError(
+            f"{past.name}: nothing was changed, as the daemon could not be told to leave it alone: "
+            f"{error}"
+        ) from error
