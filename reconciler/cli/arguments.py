@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from reconciler import __version__
+from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.errors import UsageError
 
 PROGRAM = "virt-reconciler"
@@ -40,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     daemon = (_run, _prune, _status, _suspend, _resume)
-    for add in (_validate, _plan, _apply, *daemon, _export, _adopt, _host, _schema):
+    past = (_history, _rollback)
+    for add in (_validate, _plan, _apply, *daemon, *past, _export, _adopt, _host, _schema):
         add(verbs)
     return parser
 
@@ -92,8 +94,9 @@ def _add_adopt(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+def _add_format(parser: argparse.ArgumentParser, *names: str) -> None:
+    choices = names or ("text", "json")
+    parser.add_argument("--format", choices=choices, default="text", help="default: text")
 
 
 def _validate(verbs: Any) -> None:
@@ -106,7 +109,7 @@ def _validate(verbs: Any) -> None:
 def _plan(verbs: Any) -> None:
     parser = _verb(verbs, "plan", "show what apply would do, and change nothing")
     _add_paths(parser)
-    _add_format(parser)
+    _add_format(parser, *PLAN_FORMATS)
     _add_adopt(parser)
     parser.add_argument(
         "--out", metavar="FILE", help="keep the plan in a file, to be applied as it stands"
@@ -178,6 +181,35 @@ def _suspend(verbs: Any) -> None:
 def _resume(verbs: Any) -> None:
     parser = _verb(verbs, "resume", "have the daemon take up suspended virtual machines again")
     parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
+
+
+def _history(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "history",
+        "list what was done to a virtual machine, when and by whom",
+        "With N that change in full: its plan, and the definition before it.",
+    )
+    parser.add_argument("name", metavar="NAME", help="virtual machine")
+    parser.add_argument("number", metavar="N", nargs="?", type=int, help="one change")
+    _add_format(parser)
+
+
+def _rollback(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "rollback",
+        "take back a change of a virtual machine, and all after it",
+        "Shows the plan, with what it does to a running guest, and asks. The daemon leaves the "
+        "machine alone afterwards, until `resume`.",
+    )
+    parser.add_argument("name", metavar="NAME", help="virtual machine")
+    parser.add_argument(
+        "number", metavar="N", nargs="?", type=int, help="as `history` says (default: the last)"
+    )
+    _add_format(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, and change nothing")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def _export(verbs: Any) -> None:
