@@ -9,7 +9,7 @@ _virt_reconciler_value() {
         'plan':--format) wants='words text markdown html json' many='' ;;
         'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
         'plan':--out) wants='files' many='' ;;
-        'status':--format | 'host check':--format) wants='words text json' many='' ;;
+        'status':--format | 'history':--format | 'rollback':--format | 'host check':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
         *) wants='' many='' ;;
@@ -21,7 +21,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan apply run prune status suspend resume export adopt host schema' value='' many=''
+            rest='' verbs='validate plan apply run prune status suspend resume history rollback export adopt host schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -53,6 +53,14 @@ _virt_reconciler_verb() {
             ;;
         'resume')
             options='-h --help -c --connect --config -v --verbose'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'history')
+            options='-h --help -c --connect --config -v --verbose --format'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'rollback')
+            options='-h --help -c --connect --config -v --verbose --format --dry-run -y --yes'
             rest='names' verbs='' value='' many=''
             ;;
         'export')

@@ -41,7 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     daemon = (_run, _prune, _status, _suspend, _resume)
-    for add in (_validate, _plan, _apply, *daemon, _export, _adopt, _host, _schema):
+    past = (_history, _rollback)
+    for add in (_validate, _plan, _apply, *daemon, *past, _export, _adopt, _host, _schema):
         add(verbs)
     return parser
 
@@ -180,6 +181,35 @@ def _suspend(verbs: Any) -> None:
 def _resume(verbs: Any) -> None:
     parser = _verb(verbs, "resume", "have the daemon take up suspended virtual machines again")
     parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
+
+
+def _history(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "history",
+        "list what was done to a virtual machine, when and by whom",
+        "With N that change in full: its plan, and the definition before it.",
+    )
+    parser.add_argument("name", metavar="NAME", help="virtual machine")
+    parser.add_argument("number", metavar="N", nargs="?", type=int, help="one change")
+    _add_format(parser)
+
+
+def _rollback(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "rollback",
+        "take back a change of a virtual machine, and all after it",
+        "Shows the plan, with what it does to a running guest, and asks. The daemon leaves the "
+        "machine alone afterwards, until `resume`.",
+    )
+    parser.add_argument("name", metavar="NAME", help="virtual machine")
+    parser.add_argument(
+        "number", metavar="N", nargs="?", type=int, help="as `history` says (default: the last)"
+    )
+    _add_format(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, and change nothing")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def _export(verbs: Any) -> None:
