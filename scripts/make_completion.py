@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, Tuple
 
 from grammar import Command, Word, read_commands
 
-from reconciler.core.document.kinds import CONFIGURATION, KINDS
+from reconciler.core.document.kinds import CONFIGURATION, DOCUMENTS, KINDS
 
 FILE = Path(__file__).resolve().parents[1] / "packaging" / "completion" / "virt-reconciler.bash"
 
@@ -24,7 +24,7 @@ WANTED = {
     "DIR": "files",
     "NAME": "names",
     "STATE": "files",
-    "KIND": f"words {' '.join((*KINDS, CONFIGURATION))}",
+    "KIND": f"words {' '.join((*KINDS, CONFIGURATION, *DOCUMENTS))}",
 }
 
 HEAD = r"""# bash completion for virt-reconciler(1)

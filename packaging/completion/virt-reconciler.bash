@@ -81,7 +81,7 @@ _virt_reconciler_verb() {
             ;;
         'schema')
             options='-h --help -c --connect --config -v --verbose'
-            rest='words Host Template VirtualMachine Configuration' verbs='' value='' many=''
+            rest='words Host Template VirtualMachine Configuration Plan' verbs='' value='' many=''
             ;;
     esac
 }

@@ -256,5 +256,5 @@ def _host(verbs: Any) -> None:
 def _schema(verbs: Any) -> None:
     parser = _verb(verbs, "schema", "print the JSON Schema of a kind")
     parser.add_argument(
-        "kind", metavar="KIND", help="VirtualMachine, Template, Host, Configuration"
+        "kind", metavar="KIND", help="VirtualMachine, Template, Host, Configuration, Plan"
     )

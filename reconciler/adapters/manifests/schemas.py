@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from reconciler.core.document import KINDS, compile_schema
-from reconciler.core.document.kinds import CONFIGURATION
+from reconciler.core.document.kinds import CONFIGURATION, DOCUMENTS
 from reconciler.core.document.schema import Test
 from reconciler.errors import UsageError
 
-_NAMES = (*KINDS, CONFIGURATION)
+_NAMES = (*KINDS, CONFIGURATION, *DOCUMENTS)
 # In a checkout this is a link to the folder `schemas` at the top.
 _FOLDER = Path(__file__).parents[2] / "schemas" / "v1"
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.core.plan import ActionKind, Change, Effect, SetAutostart
 
 from .fakes import FakeParts, action, call, plan_of
@@ -29,6 +30,39 @@ def test_json_goes_to_standard_output_with_the_revision() -> None:
     document = json.loads(call(FakeParts(planned=LIVE), "plan", "p", "--format", "json").out)
     assert document["revision"] == "0123456789abcdef"
     assert [one["name"] for one in document["resources"]] == ["vm1", "vm2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        pytest.param("text", "kvm01 (", "Plan: 0 to create, 1 to change (", id="text"),
+        pytest.param("markdown", "<!-- virt-reconciler plan -->", "</details>", id="markdown"),
+        pytest.param("html", "<!DOCTYPE html>", "</html>", id="html"),
+        pytest.param("json", "{", "}", id="json"),
+    ],
+)
+def test_each_format_is_written(name: str, first: str, last: str) -> None:
+    result = call(FakeParts(planned=LIVE), "plan", "p", "--format", name)
+    lines = result.out.splitlines()
+    assert (result.status, result.err) == (0, "")
+    assert lines[0].startswith(first)
+    assert lines[-1].startswith(last)
+    assert result.out.endswith("\n")
+
+
+@pytest.mark.parametrize("name", ["markdown", "html", "json"])
+def test_formats_that_are_kept_tell_the_revision(name: str) -> None:
+    assert "0123456789ab" in call(FakeParts(planned=LIVE), "plan", "p", "--format", name).out
+
+
+def test_every_format_of_the_table_can_be_chosen() -> None:
+    assert list(PLAN_FORMATS) == ["text", "markdown", "html", "json"]
+    for name in PLAN_FORMATS:
+        assert call(FakeParts(planned=LIVE), "plan", "p", "--format", name).status == 0
+
+
+def test_other_verbs_have_text_and_json_alone() -> None:
+    assert "choose from" in call(FakeParts(), "status", "--format", "markdown").err
 
 
 def test_text_does_not_ask_git() -> None:

@@ -16,6 +16,7 @@ from reconciler.adapters.manifests import read_schema
 from reconciler.adapters.manifests.schema_errors import explain
 from reconciler.adapters.manifests.schemas import is_valid, load_schema
 from reconciler.core.document import KINDS, compile_schema
+from reconciler.core.document.kinds import CONFIGURATION, DOCUMENTS
 from reconciler.core.document.schema import UnknownKeywordError
 from reconciler.errors import UsageError
 from tests.strategies import Document, host_documents, machine_documents, template_documents
@@ -182,7 +183,7 @@ def _fields(schema: Any, path: str = "") -> Iterator[Tuple[str, Any]]:
                 yield from _fields(inner, path)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *DOCUMENTS])
 def test_every_field_has_a_description(kind: str) -> None:
     fields = dict(_fields(load_schema(kind)))
     assert len(fields) > 10
@@ -202,7 +203,7 @@ def test_every_pattern_has_words_for_people(kind: str) -> None:
     assert list(lacking(load_schema(kind))) == []
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "all"])
+@pytest.mark.parametrize("kind", [*KINDS, *DOCUMENTS, "all"])
 def test_a_schema_is_valid_draft_07(kind: str) -> None:
     Draft7Validator.check_schema(json.loads(read_schema(kind)))
 
@@ -211,10 +212,15 @@ def test_the_schema_for_editors_knows_every_kind() -> None:
     schema = json.loads(read_schema("all"))
     assert schema["properties"]["kind"]["enum"] == list(KINDS)
     assert [one["then"]["$ref"] for one in schema["allOf"]] == [f"{kind}.json" for kind in KINDS]
-    assert {path.stem for path in SCHEMAS.glob("*.json")} == {*KINDS, "Configuration", "all"}
+    assert {path.stem for path in SCHEMAS.glob("*.json")} == {
+        *KINDS,
+        CONFIGURATION,
+        *DOCUMENTS,
+        "all",
+    }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *DOCUMENTS])
 def test_examples_in_a_schema_fit_it(kind: str) -> None:
     schema = load_schema(kind)
     for path, field in _fields(schema):
@@ -224,5 +230,5 @@ def test_examples_in_a_schema_fit_it(kind: str) -> None:
 
 
 def test_a_schema_that_is_not_there_is_a_mistake_of_the_command_line() -> None:
-    with pytest.raises(UsageError, match="Template, VirtualMachine, Configuration and all"):
+    with pytest.raises(UsageError, match="Template, VirtualMachine, Configuration, Plan and all"):
         read_schema("../secret")

@@ -60,7 +60,7 @@ CASES = [
     pytest.param("virt-reconciler plan --det", ["--detailed-exitcode"], id="an-option"),
     pytest.param("virt-reconciler validate --det", [], id="an-option-of-another-verb"),
     pytest.param("virt-reconciler plan --format j", ["json"], id="a-choice"),
-    pytest.param("virt-reconciler plan --format=", ["text", "json"], id="a-choice-after-="),
+    pytest.param("virt-reconciler plan --format=", ["html", "json", "markdown", "text"], id="a-choice-after-="),
     pytest.param("virt-reconciler plan --format=t", ["text"], id="a-choice-begun-after-="),
     pytest.param("virt-reconciler plan --format=json m", ["manifests"], id="a-path-after-a-choice"),
     pytest.param("virt-reconciler plan ", ["manifests", "virsh"], id="paths"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Iterator, Mapping, Sequence
 
 import pytest
+from jsonschema import Draft7Validator
 
+from reconciler.adapters.manifests import read_schema
 from reconciler.core.plan import Plan
 from reconciler.core.render.as_json import render_json
 
@@ -16,6 +18,7 @@ from .plans import HOSTDEV, PLANS, USER_DATA
 
 Golden = Callable[[Path, str], None]
 GOLDEN = Path(__file__).parent / "golden"
+SCHEMA = json.loads(read_schema("Plan"))
 ACTIONS = {"create", "update", "delete", "adopt", "none", "withheld"}
 
 
@@ -27,6 +30,51 @@ def parse(plan: Plan) -> Dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(PLANS))
 def test_plan_reads_as_its_golden_file(name: str, golden: Golden) -> None:
     golden(GOLDEN / f"{name}.json", render_json(PLANS[name]))
+
+
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_a_plan_fits_its_schema(name: str) -> None:
+    found = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    assert list(Draft7Validator(SCHEMA).iter_errors(found)) == []
+
+
+def undescribed(value: Any, schema: Mapping[str, Any], where: str = "") -> Iterator[str]:
+    """Yield the keys that the schema says nothing of: it allows them, for versions to come."""
+    if isinstance(value, list):
+        for one in value:
+            yield from undescribed(one, schema.get("items", {}), f"{where}[]")
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key not in schema.get("properties", {}):
+                yield f"{where}.{key}"
+            else:
+                yield from undescribed(one, schema["properties"][key], f"{where}.{key}")
+
+
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_every_key_is_described(name: str) -> None:
+    assert list(undescribed(parse(PLANS[name]), SCHEMA)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        pytest.param(("resources", 0, "action"), "replace", id="an-action"),
+        pytest.param(("resources", 0, "changes", 0, "effect"), "soon", id="an-effect"),
+        pytest.param(("resources", 0, "changes", 0, "observed"), [], id="a-value"),
+        pytest.param(("resources", 0, "pending"), None, id="no-list"),
+        pytest.param(("summary", "create"), -1, id="a-count"),
+        pytest.param(("formatVersion",), 2, id="another-version"),
+    ],
+)
+def test_the_schema_refuses_what_is_no_plan(place: Sequence[Any], value: Any) -> None:
+    document = parse(PLANS["fragments"])
+    assert Draft7Validator(SCHEMA).is_valid(document)
+    inner: Any = document
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    assert not Draft7Validator(SCHEMA).is_valid(document)
 
 
 def test_every_resource_is_listed_sorted_and_with_a_word_of_the_contract() -> None:
