@@ -35,11 +35,6 @@ def show_path(path: str) -> str:
     return escape("".join([first, *(one.capitalize() for one in others), *rest]))
 
 
-def hide_secrets(value: Value) -> Value:
-    """Hide secrets in a value of which no path is known."""
-    return hide_value("", value)
-
-
 def escape(text: Value) -> str:
     """Return the text on one line without secrets, invisible characters by their codes."""
     return escape_line(_SPACE.sub(" ", hide_text(str(text))).strip())
