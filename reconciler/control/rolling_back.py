@@ -11,10 +11,11 @@ from reconciler.control.ports import Host
 from reconciler.core.domain import digest
 from reconciler.core.domain.rest import find_all
 from reconciler.core.history import Past, find_former_sizes
-from reconciler.core.manifest import Desired
+from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.needs import Needs
-from reconciler.core.plan import Define, Plan
+from reconciler.core.plan import Action, Define, Plan
 from reconciler.core.planning.former import find_target
+from reconciler.core.planning.rollback import GONE as GONE_VOLUME
 from reconciler.core.planning.rollback import plan_rollback
 from reconciler.core.world import Reading, World
 from reconciler.errors import NotFoundError, RefusedError, TerminalError
@@ -52,7 +53,18 @@ def plan_way_back(
         raise TerminalError(f"{past.name}: cannot be read: {found.reason}")
     action = plan_rollback(target, found, world, now)
     plan = Plan(world.host, world.uri, (action,), target.manifest.revision)
-    return WayBack(desired, world, plan)
+    return WayBack(Desired((_leave_gone(target.manifest, action),)), world, plan)
+
+
+def _leave_gone(manifest: MachineManifest, action: Action) -> MachineManifest:
+    """Want no disk whose volume is gone: what is done is held against this."""
+    gone = {one.path for one in action.changes if one.reason == GONE_VOLUME}
+    disks = tuple(
+        replace(one, source=None) if f"disks[{one.name}].source" in gone else one
+        for one in manifest.machine.disks or ()
+        if f"disks[{one.name}]" not in gone
+    )
+    return replace(manifest, machine=replace(manifest.machine, disks=disks))
 
 
 def _read(host: Host, past: Past) -> Reading:

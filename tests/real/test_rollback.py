@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import unified_diff
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import List, Optional, Tuple
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -21,13 +23,20 @@ from reconciler.core.domain import read_owner
 from reconciler.core.domain.owner import set_owner
 from reconciler.core.history import Cause, Past, choose
 from reconciler.core.manifest import MachineManifest
+from reconciler.core.model import Disk, Interface
 from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.planner import PlanOptions, make_plan
 from reconciler.core.xmltree import copy_of, parse, serialise
+from reconciler.errors import RefusedError
+from tests.lab.guest import Guest
+from tests.lab.host import LabHost
+from tests.real.booting import LIMIT, Bench
 from tests.real.hostable import specs
+from tests.real.scenarios import BASE
 from tests.real.test_convergence import CHIPSETS, manifest
-from tests.real.worlds import Clock, Product, Silent
+from tests.real.worlds import MIB, Clock, Product, Silent
 from tests.strategies import Document
+from tests.unit.manifests.documents import load, machine
 
 REAL = settings(
     max_examples=100, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate),
@@ -127,3 +136,166 @@ def test_an_apply_that_is_taken_back_leaves_the_definition_as_it_was(
         assert {
             one.path.rpartition(".")[2] for one in planned.changes if one.effect is Effect.WITHHELD
         } <= {"size"}
+
+
+@pytest.fixture
+def recorded(product: Product, tmp_path: Path) -> Recorded:
+    """Return the product with a history."""
+    return Recorded(product, FolderHistory(str(tmp_path / "history")))
+
+
+VM = replace(BASE, name="vm")
+
+
+def wanted_of(spec: Document) -> MachineManifest:
+    """Return the manifest of that spec."""
+    with TemporaryDirectory() as folder:
+        loaded = load(Path(folder), machine("vm", **spec))
+    assert loaded.problems == ()
+    return loaded.desired.machines[0]
+
+
+SMALL: Document = {"cpus": 1, "memory": "64MiB", "power": "stopped", "interfaces": []}
+
+
+def test_a_rollback_can_be_taken_back_and_the_manifest_brings_all_of_it_again(
+    recorded: Recorded, product: Product
+) -> None:
+    data = {"name": "data", "size": "8MiB"}
+    former, wanted = wanted_of(SMALL), wanted_of({**SMALL, "disks": [data], "autostart": True})
+    recorded.apply(former)
+    recorded.apply(wanted)
+    after = product.xml("vm")
+    action = recorded.roll_back()
+    assert action.notes == (f"disks[data]: {volume_path(product)} stays",)
+    assert "ua-data" not in product.xml("vm")
+    assert not product.host.domains.read_domain("vm").autostart
+    assert product.plan(former).is_empty
+    recorded.roll_back()  # of the rollback
+    assert differ(canonical(after), canonical(product.xml("vm"))) == ""
+    assert product.plan(wanted).is_empty
+    recorded.roll_back(2)
+    recorded.apply(wanted)  # what `resume` does: its own disk is plugged in again
+    assert differ(canonical(after), canonical(product.xml("vm"))) == ""
+    assert [one.number for one in recorded.entries()] == [6, 5, 4, 3, 2, 1]
+
+
+def volume_path(product: Product) -> str:
+    return product.host.storage.read_pool("default").volumes["vm-data.qcow2"].path
+
+
+def test_what_cannot_go_back_is_said_before(recorded: Recorded, product: Product) -> None:
+    disks = [{"name": name, "size": "8MiB"} for name in ("root", "data")]
+    grown = {"name": "root", "size": "16MiB"}
+    recorded.apply(wanted_of({**SMALL, "disks": disks}))
+    recorded.apply(wanted_of({**SMALL, "disks": [grown], "memory": "128MiB"}))
+    product.host.storage.delete_partial("default", "vm-data.qcow2")
+    planned = {one.path: one for one in recorded.roll_back().changes}
+    assert planned["disks[data]"].effect is Effect.WITHHELD
+    assert "a deleted volume does not come back" in planned["disks[data]"].reason
+    size = planned["disks[root].size"]
+    assert (size.effect, size.reason) == (Effect.WITHHELD, "a disk is never shrunk")
+    assert (size.observed, size.desired) == (16 * MIB, 8 * MIB)
+    assert planned["memory.size"].effect is Effect.OFFLINE
+    xml = product.xml("vm")
+    assert "<memory unit='KiB'>65536</memory>" in xml
+    assert "ua-data" not in xml
+
+
+def test_a_creation_is_not_taken_back(recorded: Recorded) -> None:
+    recorded.apply(wanted_of(SMALL))
+    with pytest.raises(RefusedError, match=r"change 1 is the creation of vm; .* deletes nothing"):
+        recorded.plan_back()
+
+
+def test_another_domain_of_the_same_name_is_left_alone(
+    recorded: Recorded, product: Product
+) -> None:
+    recorded.apply(wanted_of(SMALL))
+    recorded.apply(wanted_of({**SMALL, "memory": "128MiB"}))
+    product.host.domains.undefine("vm")
+    with pytest.raises(RefusedError, match="not there any more"):
+        recorded.plan_back()
+    product.apply(wanted_of({**SMALL, "uuid": "00000000-0000-4000-8000-000000000001"}))
+    with pytest.raises(RefusedError, match="vm is another domain now"):
+        recorded.plan_back()
+
+
+def test_before_its_adoption_a_domain_was_nobodys_and_is_so_again(
+    recorded: Recorded, product: Product, lab: LabHost
+) -> None:
+    product.apply(wanted_of(SMALL))
+    owner = product.xml("vm")
+    lab.virsh("metadata", "vm", "urn:virt-reconciler:domain:1", "--config", "--remove")
+    before = product.xml("vm")
+    desired = product.desired([wanted_of(SMALL)])
+    world = observe(product.host, desired)
+    plan = make_plan(desired, world, PlanOptions(adopt_all=True))
+    recorded.carry(WayBack(desired, world, plan), "adopt")
+    assert canonical(product.xml("vm")) == canonical(owner)
+    [change] = recorded.roll_back().changes
+    assert (change.path, change.observed, change.desired) == ("metadata.owner", "vm", None)
+    assert product.xml("vm") == before
+    [change] = recorded.roll_back().changes
+    assert (change.path, change.observed, change.desired) == ("metadata.owner", None, "vm")
+    assert differ(canonical(owner), canonical(product.xml("vm"))) == ""
+
+
+def test_what_no_field_speaks_of_is_one_change_more(
+    recorded: Recorded, product: Product, lab: LabHost, tmp_path: Path
+) -> None:
+    recorded.apply(wanted_of(SMALL))
+    recorded.apply(wanted_of({**SMALL, "memory": "128MiB"}))
+    edited = tmp_path / "edited.xml"
+    text = product.xml("vm").replace("<on_crash>destroy", "<on_crash>restart")
+    edited.write_text(text, encoding="utf-8")
+    lab.virsh("define", str(edited))
+    changes = {one.path: one for one in recorded.roll_back().changes}
+    rest = changes["xml[/domain]"]
+    assert (rest.observed, rest.desired) == (
+        "/domain/on_crash: restart", "/domain/on_crash: destroy",
+    )  # fmt: skip
+    assert "<on_crash>destroy" in product.xml("vm")
+
+
+def test_a_password_is_kept_nowhere_and_taken_from_the_domain_as_it_is(
+    recorded: Recorded, product: Product, lab: LabHost, tmp_path: Path
+) -> None:
+    recorded.apply(wanted_of({**SMALL, "graphics": "vnc"}))
+    edited = tmp_path / "edited.xml"
+    text = product.xml("vm").replace(
+        "<graphics type='vnc'", "<graphics type='vnc' passwd='hunter2'"
+    )
+    edited.write_text(text, encoding="utf-8")
+    lab.virsh("define", str(edited))
+    recorded.apply(wanted_of({**SMALL, "graphics": "vnc", "memory": "128MiB"}))
+    for path in (tmp_path / "history").rglob("*.json"):
+        assert "hunter2" not in path.read_text(encoding="utf-8")
+    recorded.roll_back()
+    assert "passwd='hunter2'" in product.xml("vm")
+
+
+def test_a_running_guest_is_brought_back_live_and_keeps_running(
+    recorded: Recorded, bench: Bench
+) -> None:
+    nic = Interface("lan", network="default", link="up")
+    disks = (Disk("data", bus="virtio", size=8 * MIB),)
+    former = bench.manifest(replace(VM, interfaces=(nic,), disks=disks))
+    recorded.apply(former)
+    guest = Guest(bench.uri, "vm")
+    guest.wait_ready(LIMIT)
+    boot = guest.boot_id()
+    before = bench.product.xml("vm")
+    changed = replace(
+        VM, interfaces=(replace(nic, link="down"),), disks=(), video="vga",
+    )  # fmt: skip
+    recorded.apply(bench.manifest(changed))
+    action = recorded.roll_back()
+    effects = {one.path: one.effect for one in action.changes}
+    assert effects["interfaces[lan].link"] is Effect.LIVE
+    assert effects["disks[data]"] is Effect.LIVE
+    assert effects["video"] is Effect.LIVE  # the guest never saw the other one
+    assert Effect.RESTART not in effects.values()
+    assert differ(canonical(before), canonical(bench.product.xml("vm"))) == ""
+    assert bench.pending(former) == ()
+    assert guest.boot_id() == boot

@@ -36,6 +36,12 @@ def find_all(one: str, other: str) -> Tuple[Lines, Lines]:
     )
 
 
+def is_like(xml: str, old: Lines, new: Lines) -> bool:
+    """Whether a running configuration certainly has the new lines, and none of the old."""
+    there = set(_lines(xml, frozenset(), plain=False))
+    return there.issuperset(new) and not there.intersection(old)
+
+
 def _differ(one: Sequence[str], other: Sequence[str]) -> Tuple[Lines, Lines]:
     return _without(one, other), _without(other, one)
 

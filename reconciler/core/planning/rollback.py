@@ -14,7 +14,7 @@ from reconciler.core.diff import Difference, Kind
 from reconciler.core.domain import digest, edit_domain, owner_xml
 from reconciler.core.domain.find import find_device
 from reconciler.core.domain.layout import remove_children
-from reconciler.core.domain.rest import find_all, find_rest
+from reconciler.core.domain.rest import find_all, find_rest, is_like
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Disk
 from reconciler.core.plan import (
@@ -125,8 +125,9 @@ def _decide_rest(
     if not (old or new):
         return ()
     rest = Difference(REST, Kind.CHANGE, "\n".join(old) or None, "\n".join(new) or None)
-    is_known = found.reading.view.live_xml is not None
-    return decide((rest,), (rest,) if is_known else (), weighing)
+    live_xml = found.reading.view.live_xml
+    waits = live_xml is not None and not is_like(live_xml, old, new)
+    return decide((rest,), (rest,) if waits else (), weighing)
 
 
 def _is_marked_alike(target: Target, reading: Reading) -> bool:
