@@ -8,6 +8,8 @@ _virt_reconciler_value() {
         *:--config) wants='files' many='' ;;
         'plan':--format) wants='words text markdown html json' many='' ;;
         'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
+        'plan':--base) wants='nothing' many='' ;;
+        'plan':--head) wants='nothing' many='' ;;
         'plan':--out) wants='files' many='' ;;
         'status':--format | 'history':--format | 'rollback':--format | 'host check':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
@@ -28,7 +30,7 @@ _virt_reconciler_verb() {
             rest='files' verbs='' value='' many=''
             ;;
         'plan')
-            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --out --detailed-exitcode'
+            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --base --head --out --detailed-exitcode'
             rest='files' verbs='' value='' many=''
             ;;
         'apply')

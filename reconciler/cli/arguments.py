@@ -112,6 +112,17 @@ def _plan(verbs: Any) -> None:
     _add_format(parser, *PLAN_FORMATS)
     _add_adopt(parser)
     parser.add_argument(
+        "--base",
+        metavar="REV",
+        help="show what the manifests change against this Git revision; without --connect no "
+        "libvirt is needed",
+    )
+    parser.add_argument(
+        "--head",
+        metavar="REV",
+        help="with --base: compare this revision with it (default: the files as they are)",
+    )
+    parser.add_argument(
         "--out", metavar="FILE", help="keep the plan in a file, to be applied as it stands"
     )
     parser.add_argument(

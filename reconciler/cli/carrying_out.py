@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
+from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, list_names
 from reconciler.cli.progress import LineReporter
 from reconciler.control.recording import Chronicle

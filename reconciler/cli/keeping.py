@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any, Dict, Iterator, Optional, Sequence
 
 from reconciler import __version__
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
+from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare
 from reconciler.core.files import is_manifest
 from reconciler.core.plan import ActionKind, Plan

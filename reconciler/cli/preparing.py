@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import FrozenSet, Optional, Sequence, Tuple
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
 from reconciler.control.ports import Host
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan
@@ -56,12 +56,13 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
     host = parts.connect(wish.uri)
     world = parts.observe(host, desired)
-    plan = parts.plan(desired, world, _options(wish, parts))
+    plan = parts.plan(desired, world, plan_options(wish, parts))
     _tell_failed(plan, console)
     return Prepared(host, desired, world, plan, loaded.problems)
 
 
-def _options(wish: Wish, parts: Parts) -> PlanOptions:
+def plan_options(wish: Wish, parts: Parts) -> PlanOptions:
+    """Return what was asked for, at this moment."""
     now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
     revision = parts.read_revision(wish.paths) if wish.revision else None
     return PlanOptions(wish.adopt, wish.adopt_all, now, revision)

@@ -13,8 +13,8 @@ from typing import Callable, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
 from reconciler.cli.caller import find_caller
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
+from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared
 from reconciler.cli.settings import settings_of
 from reconciler.control.ports import Host

@@ -17,8 +17,8 @@ from reconciler.cli.exits import Exit
 from reconciler.errors import InvalidManifestError, ReconcilerError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from reconciler.cli.composition import Parts
     from reconciler.cli.console import Console
+    from reconciler.cli.parts import Parts
 
 
 def run(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Optional
 
 from reconciler.cli.arguments import CONFIG_FILE
-from reconciler.cli.composition import Parts
+from reconciler.cli.parts import Parts
 from reconciler.core.loop.settings import Settings
 
 

@@ -54,7 +54,7 @@ class Loop:
             parts.meter,
             parts.chance,
             Book(parts),
-            parts.store.suspended,
+            self._is_suspended,
         )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
         host = HostPass(self.shared)
@@ -144,6 +144,13 @@ class Loop:
         if confirmed != self._confirmed:
             self._confirmed = confirmed
             self.resync_due.set()
+
+    def _is_suspended(self, name: str) -> bool:
+        """Whether a machine is to be left alone by now; taken up again as if it had been always."""
+        if name not in self.shared.parts.store.suspended():
+            return False
+        self.shared.suspended |= {name}
+        return True
 
     def retry_all(self) -> None:
         """Try everything as if for the first time: a person asked for it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Callable, Collection, Dict, FrozenSet, Optional
+from typing import Callable, Dict, FrozenSet, Optional
 
 from reconciler.control.attempts import Attempt, Attempts
 from reconciler.control.executor import execute
@@ -75,7 +75,7 @@ class Finding:
 class Passes:
     """What passes work with. `chance` in [0, 1) spreads what is tried again.
 
-    `suspended` reads what is to be left alone: an order holds for every change that has not begun.
+    `is_suspended` looks at the orders themselves: one holds for every change that has not begun.
     """
 
     host: Host
@@ -85,7 +85,7 @@ class Passes:
     meter: Meter
     chance: Callable[[], float]
     book: Book
-    suspended: Callable[[], Collection[str]]
+    is_suspended: Callable[[str], bool]
 
     def run(self, task: Task) -> Finding:
         """Bring one machine to what its manifest says, as far as may be."""
@@ -135,7 +135,7 @@ class Passes:
         held = self._find_hold(task, action, seen)
         if held is not None:
             return Finding(held, _held(held), view, tried=False)
-        if task.name in self.suspended():
+        if self.is_suspended(task.name):
             return Finding(Done(), unknown(LEFT_ALONE), view)
         return self._carry_out(task, action, world)
 

@@ -263,12 +263,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """All actions, sorted by kind and name. `revision` is the manifests' Git commit, if known."""
+    """All actions, sorted by kind and name. `revision` is the manifests' Git commit, if known.
+
+    `base` is the version of the manifests that these are compared with, like `main (0123456789ab)`;
+    then what both want alike is left out. `host` is empty where no host was looked at.
+    """
 
     host: str
     uri: str
     actions: Tuple[Action, ...]
     revision: Optional[str] = None
+    base: Optional[str] = None
 
     @property
     def is_empty(self) -> bool:

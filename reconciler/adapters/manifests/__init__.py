@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.adapters.manifests.files import read_manifest_files
 from reconciler.adapters.manifests.loading import (
     Loaded,
     load_files,
@@ -14,6 +15,7 @@ __all__ = [
     "Loaded",
     "load_files",
     "load_manifests",
+    "read_manifest_files",
     "read_manifests",
     "read_schema",
 ]

@@ -11,7 +11,14 @@ import stat
 from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Sequence, Set, Tuple
 
-from reconciler.core.files import MOST_BYTES, TOO_LARGE, is_hidden, is_manifest, show_name
+from reconciler.core.files import (
+    MOST_BYTES,
+    TOO_LARGE,
+    ManifestFile,
+    is_hidden,
+    is_manifest,
+    show_name,
+)
 from reconciler.errors import Problem
 
 _Identity = Tuple[int, int]
@@ -67,6 +74,15 @@ def read_files(paths: Sequence[str], read: Read = read_bounded) -> Reading:
     for path in paths:
         _visit(path, path, reading)
     return reading
+
+
+def read_manifest_files(
+    paths: Sequence[str],
+) -> Tuple[Tuple[ManifestFile, ...], Tuple[Problem, ...]]:
+    """Return the files as values, and what is wrong with those that could not be read."""
+    reading = read_files(paths)
+    files = tuple(ManifestFile(one.name, one.content) for one in reading.files)
+    return files, tuple(reading.problems)
 
 
 def _visit(given: str, name: str, reading: Reading) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Mapping, Sequence
 
 from reconciler.cli.carrying_out import carry_out
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
+from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Wish, list_names, prepare, trouble
 from reconciler.cli.remembering import find_chronicle
 from reconciler.core.plan import Action, ActionKind, Plan

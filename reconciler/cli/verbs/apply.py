@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.carrying_out import carry_out
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
+from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
 from reconciler.cli.remembering import find_chronicle, mention_suspended
 from reconciler.core.render.summary import Summary, summarise

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.choosing import choose
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
 from reconciler.core.export import export_machine
 from reconciler.core.render.values import escape
 from reconciler.core.uncovered import find_remarks

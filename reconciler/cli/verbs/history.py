@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
 from reconciler.cli.remembering import find_history
 from reconciler.core.history import choose
 from reconciler.core.render.history import render_history, render_history_json, render_past

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Optional
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
 from reconciler.control.checking import check_daemons
 from reconciler.core.manifest import Desired
 from reconciler.core.render.daemons import render_report, render_report_json

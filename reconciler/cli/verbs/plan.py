@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from typing import Tuple
 
-from reconciler.cli.composition import Parts
+from reconciler.cli.comparing import Question, prepare_comparison
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.cli.keeping import keep_plan
-from reconciler.cli.preparing import Wish, detailed, prepare, trouble
+from reconciler.cli.parts import Parts
+from reconciler.cli.preparing import Wish, detailed, plan_options, prepare, trouble
+from reconciler.core.plan import Plan
 from reconciler.core.render.summary import summarise
+from reconciler.errors import Problem, UsageError
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -19,12 +23,32 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     adopt = frozenset(options.adopt_only)
     revision = form.with_revision or options.out is not None
     wish = Wish(options.paths, options.connect, adopt, options.adopt_all, revision)
+    if options.base is not None or options.head is not None:
+        plan, problems = _compare(options, wish, console, parts)
+        console.write(form.write(plan, console.style(), options.verbose))
+        return _status(plan, problems, options)
     prepared = prepare(wish, console, parts)
     console.write(form.write(prepared.plan, console.style(), options.verbose))
     if options.out is not None:
         keep_plan(options.out, prepared, wish, parts, console)
-    summary = summarise(prepared.plan)
-    status = trouble(prepared.problems, summary.failed)
+    return _status(prepared.plan, prepared.problems, options)
+
+
+def _compare(
+    options: argparse.Namespace, wish: Wish, console: Console, parts: Parts
+) -> Tuple[Plan, Tuple[Problem, ...]]:
+    if options.base is None:
+        raise UsageError("--head says what is compared with --base, which is not given")
+    if options.out is not None:
+        raise UsageError("--out keeps a plan that can be applied, and --base makes none")
+    host = None if options.connect is None else parts.connect(options.connect)
+    question = Question(options.paths, options.base, options.head)
+    return prepare_comparison(question, host, plan_options(wish, parts), console, parts)
+
+
+def _status(plan: Plan, problems: Tuple[Problem, ...], options: argparse.Namespace) -> int:
+    summary = summarise(plan)
+    status = trouble(problems, summary.failed)
     if status is Exit.DONE and options.detailed_exitcode:
         return detailed(summary)
     return status

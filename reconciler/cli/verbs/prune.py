@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
 from reconciler.cli.settings import settings_of
 from reconciler.core.loop.record import SourceRecord
 from reconciler.core.render.text import render_text

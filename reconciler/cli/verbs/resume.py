@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.known import find_entries, look_into, say_when
+from reconciler.cli.parts import Parts
 from reconciler.cli.settings import settings_of
 from reconciler.core.render.values import escape
 

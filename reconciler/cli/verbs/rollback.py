@@ -9,9 +9,9 @@ from typing import Optional, Sequence, Tuple
 
 from reconciler.cli.caller import find_caller
 from reconciler.cli.carrying_out import carry_out
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared
 from reconciler.cli.remembering import find_chronicle, find_history, read_state, whereabouts_of
 from reconciler.control.ports import Host

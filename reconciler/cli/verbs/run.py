@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
+from reconciler.cli.parts import Parts
 from reconciler.cli.settings import settings_of
 from reconciler.core.loop.settings import Settings
 

@@ -9,10 +9,10 @@ import argparse
 from typing import Mapping, Optional
 
 from reconciler.cli.choosing import choose
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.known import look_into
+from reconciler.cli.parts import Parts
 from reconciler.cli.settings import names_another_host, settings_of, uri_of
 from reconciler.core.loop.overview import Overview, mark_suspended
 from reconciler.core.loop.record import Suspension

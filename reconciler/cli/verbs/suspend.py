@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.caller import find_caller
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.known import find_entries, look_into, say_when
+from reconciler.cli.parts import Parts
 from reconciler.cli.settings import settings_of
 from reconciler.core.loop.record import Suspension
 from reconciler.core.render.details import show_suspension

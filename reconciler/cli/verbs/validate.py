@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.composition import Parts
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
 from reconciler.core.render.words import count
 from reconciler.errors import InvalidManifestError
 

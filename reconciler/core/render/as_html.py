@@ -17,11 +17,13 @@ from reconciler.core.render.style import SYMBOLS
 from reconciler.core.render.summary import count_volumes, is_foreign, summarise
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import (
-    SHORT,
+    NO_HOST,
     count,
     headline,
     last_line,
+    made_of,
     object_name,
+    place,
     remarks,
     waiting,
 )
@@ -68,7 +70,7 @@ def _head(plan: Plan) -> Markup:
             Markup('<meta charset="utf-8">'),
             Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'),
             *(Markup(f'<meta name="{name}" content="{value}">') for name, value in named),
-            tag("title", f"Plan for {escape(plan.host)}"),
+            tag("title", f"Plan for {escape(plan.host or NO_HOST)}"),
             tag("style", Markup(STYLE)),
         ),
     )
@@ -76,9 +78,9 @@ def _head(plan: Plan) -> Markup:
 
 def _body(plan: Plan) -> Iterator[Markup]:
     summary = summarise(plan)
-    revision = f", manifests at {escape(plan.revision[:SHORT])}" if plan.revision else ""
-    yield tag("h1", "Plan for ", tag("code", escape(plan.host)))
-    yield tag("p", tag("code", escape(plan.uri)), revision, class_="of")
+    yield tag("h1", "Plan for ", tag("code", escape(plan.host or NO_HOST)))
+    where = tag("code", escape(plan.uri)) if plan.host else place(plan)
+    yield tag("p", where, made_of(plan), class_="of")
     yield tag("p", last_line(summary), class_="sum")
     said = " ".join(remarks(plan, summary))
     if said:

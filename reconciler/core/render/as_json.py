@@ -24,6 +24,7 @@ def render_json(plan: Plan) -> str:
         "host": plan.host,
         "uri": plan.uri,
         "revision": plan.revision,
+        "base": plan.base,
         "summary": _summary(summarise(plan)),
         "resources": [_resource(one) for one in ordered],
     }

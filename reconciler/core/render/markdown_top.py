@@ -10,7 +10,15 @@ from reconciler.core.render.markdown_parts import code, size
 from reconciler.core.render.rows import Row, find_rows
 from reconciler.core.render.summary import count_volumes, summarise
 from reconciler.core.render.values import escape
-from reconciler.core.render.words import SHORT, count, deeds, last_line, object_name, remarks
+from reconciler.core.render.words import (
+    count,
+    deeds,
+    last_line,
+    made_of,
+    object_name,
+    place,
+    remarks,
+)
 
 # A heading, and the items below it, each with its lines.
 Block = Tuple[str, List[List[str]]]
@@ -35,8 +43,7 @@ def render_top(plan: Plan, marker: str, room: int) -> Tuple[str, bool]:
 def _head(plan: Plan, marker: str) -> Iterator[str]:
     summary = summarise(plan)
     yield f"{marker}\n**{last_line(summary)}**"
-    revision = f", manifests at {code(escape(plan.revision[:SHORT]))}" if plan.revision else ""
-    yield f"{code(escape(plan.host))} ({code(escape(plan.uri))}){revision}"
+    yield f"{place(plan, code)}{made_of(plan, code)}"
     said = " ".join(remarks(plan, summary))
     if said:
         yield said

@@ -15,11 +15,12 @@ from reconciler.core.render.style import EFFECT_COLOURS, SYMBOLS, Style
 from reconciler.core.render.summary import summarise
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import (
-    SHORT,
     count,
     headline,
     last_line,
+    made_of,
     object_name,
+    place,
     remarks,
     waiting,
 )
@@ -40,13 +41,9 @@ def render_text(plan: Plan, style: Style, *, verbose: bool = False) -> str:
         if verbose or one.pending or one.action is not ActionKind.NONE
     ]
     summary = summarise(plan)
+    title = style.paint(f"{place(plan)}{made_of(plan)}", "bold")
     end = [*remarks(plan, summary), style.paint(last_line(summary), "bold")]
-    return "\n\n".join([style.paint(_title(plan), "bold"), *blocks, "\n".join(end)]) + "\n"
-
-
-def _title(plan: Plan) -> str:
-    revision = f", manifests at {escape(plan.revision[:SHORT])}" if plan.revision else ""
-    return f"{escape(plan.host)} ({escape(plan.uri)}){revision}"
+    return "\n\n".join([title, *blocks, "\n".join(end)]) + "\n"
 
 
 def _block(action: Action, width: int, style: Style) -> Iterator[str]:

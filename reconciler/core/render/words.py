@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List, Tuple
+from typing import Callable, Iterator, List, Tuple
 
 from reconciler.core.plan import Action, ActionKind, Effect, Plan, Start
 from reconciler.core.render.summary import (
@@ -15,6 +15,7 @@ from reconciler.core.render.summary import (
 from reconciler.core.render.values import escape, show_path
 
 SHORT = 12  # characters of a commit
+NO_HOST = "no host"
 
 
 def last_line(summary: Summary) -> str:
@@ -25,6 +26,20 @@ def last_line(summary: Summary) -> str:
         f"{summary.delete} to delete ({summary.volumes} volumes), "
         f"{summary.none} unchanged, {summary.withheld} withheld."
     )
+
+
+def place(plan: Plan, mark: Callable[[str], str] = str) -> str:
+    """Return where the plan is for; `mark` sets names off from the words around them."""
+    if not plan.host:
+        return f"{NO_HOST}: as if all was there that the base says"
+    return f"{mark(escape(plan.host))} ({mark(escape(plan.uri))})"
+
+
+def made_of(plan: Plan, mark: Callable[[str], str] = str) -> str:
+    """Return which manifests the plan was made of, to follow on the place; empty if not known."""
+    revision = f", manifests at {mark(escape(plan.revision[:SHORT]))}" if plan.revision else ""
+    base = f", compared with {mark(escape(plan.base))}" if plan.base else ""
+    return revision + base
 
 
 def object_name(action: Action) -> str:
@@ -101,7 +116,9 @@ def _starts(action: Action) -> bool:
 def remarks(plan: Plan, summary: Summary) -> List[str]:
     """Return what the frozen line has no place for."""
     lines = []
-    if not plan.actions:
+    if not plan.actions and plan.base:
+        lines.append("No changes: no machine is wanted otherwise.")
+    elif not plan.actions:
         lines.append("None of the manifests is for this host.")
     elif summary.is_empty:
         lines.append(_no_changes(plan))

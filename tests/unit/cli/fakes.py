@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
 from reconciler.cli.console import Console
+from reconciler.cli.parts import Versions
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.ports.service import History, Memory
 from reconciler.control.ports.units import NoUnits, Units
 from reconciler.control.recording import Chronicle
 from reconciler.control.rolling_back import WayBack
+from reconciler.core.files import ManifestFile
 from reconciler.core.history import Past
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.settings import Settings
@@ -185,6 +187,24 @@ class FakeParts:
     def load(self, paths: Sequence[str]) -> FakeLoaded:
         """Return the manifests set."""
         return self.loaded
+
+    def read_files(self, paths: Sequence[str]) -> Tuple[Sequence[ManifestFile], Sequence[Problem]]:
+        """Read nothing; the tests of comparisons have the real parts."""
+        raise NotImplementedError
+
+    def load_files(self, files: Sequence[ManifestFile]) -> FakeLoaded:
+        """Understand nothing."""
+        raise NotImplementedError
+
+    def find_versions(self, path: str) -> Versions:
+        """Know no repository."""
+        raise NotImplementedError
+
+    def compare(
+        self, host: Optional[Host], base: Desired, head: Desired, options: PlanOptions
+    ) -> Plan:
+        """Compare nothing."""
+        raise NotImplementedError
 
     def read_schema(self, kind: str) -> str:
         """Know one kind."""

@@ -1,0 +1,127 @@
+"""`plan --base`: two versions of the manifests, and the plan of what lies between them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import List, Optional, Sequence, Tuple
+
+from reconciler.cli.console import Console
+from reconciler.cli.parts import Parts, Versions
+from reconciler.control.ports import Host
+from reconciler.core.files import ManifestFile
+from reconciler.core.plan import Plan
+from reconciler.core.planner import PlanOptions
+from reconciler.core.render.values import escape
+from reconciler.core.render.words import SHORT, count
+from reconciler.core.versions import find_needed, split_files
+from reconciler.errors import InvalidManifestError, Problem, RefusedError, UsageError
+
+BARE_HEAD = "HEAD"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared: the folders' manifests at `base`, and at `head` or as they are here."""
+
+    paths: Sequence[str]
+    base: str
+    head: Optional[str] = None
+
+
+@dataclass
+class Sides:
+    """The files of both versions, and how the revisions are called."""
+
+    base: List[ManifestFile]
+    head: List[ManifestFile]
+    problems: List[Problem]
+    base_name: str = ""
+    revision: Optional[str] = None
+
+
+def prepare_comparison(
+    question: Question, host: Optional[Host], options: PlanOptions, console: Console, parts: Parts
+) -> Tuple[Plan, Tuple[Problem, ...]]:
+    """Plan what one version changes against the other; None for `host` is none.
+
+    Problems are told on standard error. Raises UsageError where there is nothing to compare.
+    """
+    sides = _read(question, console, parts)
+    split = split_files(sides.base, sides.head)
+    needed = find_needed(
+        split.both, [parts.load_files(one).desired for one in (split.base, split.head)]
+    )
+    base, head = (parts.load_files([*one, *needed]) for one in (split.base, split.head))
+    problems = tuple(sorted({*sides.problems, *head.problems}))
+    for problem in problems:
+        console.complain(escape(str(problem)))
+    if problems:
+        console.error(f"{count(len(problems), 'problem')}: not in this plan")
+    _tell(set(base.problems) - set(problems), question.base, console)
+    plan = parts.compare(host, base.desired, head.desired, options)
+    return replace(plan, base=sides.base_name, revision=sides.revision), problems
+
+
+def _tell(problems: set[Problem], base: str, console: Console) -> None:
+    for problem in sorted(problems):
+        console.complain(escape(str(problem)))
+    if problems:
+        console.note(f"what is wrong at {escape(base)} counts as not there, and shows as new")
+
+
+def _read(question: Question, console: Console, parts: Parts) -> Sides:
+    sides = Sides([], [], [])
+    for path in question.paths:
+        if os.path.isfile(path):
+            raise UsageError(f"{escape(path)}: --base compares folders, and this is a file")
+        versions = parts.find_versions(path)
+        _read_base(versions, path, question, sides, console)
+        commit = _read_head(versions, path, question, sides, parts)
+        _warn(versions, question.base, commit, console)
+    if not sides.head and not sides.problems:
+        raise RefusedError(f"there are no manifests in {', '.join(map(escape, question.paths))}")
+    if not sides.head:
+        raise InvalidManifestError(tuple(sides.problems))
+    return sides
+
+
+def _read_base(
+    versions: Versions, path: str, question: Question, sides: Sides, console: Console
+) -> None:
+    commit = versions.resolve(question.base)
+    found = versions.read(question.base, commit)
+    sides.base_name = f"{question.base} ({commit[:SHORT]})"
+    if found is None:
+        console.note(f"{escape(path)}: no manifests at {escape(question.base)}; all of it is new")
+        return
+    sides.base += [replace(one, name=f"{question.base}:{one.name}") for one in found.files]
+
+
+def _read_head(
+    versions: Versions, path: str, question: Question, sides: Sides, parts: Parts
+) -> str:
+    """Read the newer side and return its commit."""
+    head = question.head or (BARE_HEAD if versions.is_bare else None)
+    commit = versions.resolve(head or BARE_HEAD)
+    sides.revision = commit
+    if head is None:
+        files, problems = parts.read_files([path])
+        sides.head += files
+        sides.problems += problems
+        return commit
+    found = versions.read(head, commit)
+    if found is not None:
+        sides.head += [replace(one, name=f"{head}:{one.name}") for one in found.files]
+        sides.problems += found.problems
+    return commit
+
+
+def _warn(versions: Versions, base: str, head: str, console: Console) -> None:
+    missing = versions.count_missing(versions.resolve(base), head)
+    if missing:
+        console.note(
+            f"{escape(base)} has {count(missing, 'commit')} that are not in these manifests; what "
+            f"they did shows as taken back; without them: --base $(git merge-base {escape(base)} "
+            f"{head[:SHORT]})"
+        )

@@ -1,0 +1,154 @@
+"""What the verbs are made of, as a Protocol; `composition` has the real ones."""
+
+from __future__ import annotations
+
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    TextIO,
+    Tuple,
+    Union,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from reconciler.control.ports import Clock, Host, Reporter
+    from reconciler.control.ports.service import History, Memory
+    from reconciler.control.ports.units import Units
+    from reconciler.control.recording import Chronicle
+    from reconciler.control.rolling_back import WayBack
+    from reconciler.core.files import FileSet, ManifestFile
+    from reconciler.core.history import Past
+    from reconciler.core.loop.settings import Settings
+    from reconciler.core.manifest import Desired
+    from reconciler.core.plan import Outcome, Plan
+    from reconciler.core.planner import PlanOptions
+    from reconciler.core.world import Reading, Unknown, World
+    from reconciler.errors import Problem
+
+
+class Loaded(Protocol):
+    """Manifests that were read: what is right in them, and everything that is wrong."""
+
+    @property
+    def desired(self) -> Desired:
+        """The valid objects."""
+
+    @property
+    def problems(self) -> Tuple[Problem, ...]:
+        """Every problem, of all files."""
+
+
+class Versions(Protocol):
+    """The manifests of a folder as the revisions of its Git repository have them."""
+
+    is_bare: bool
+
+    def resolve(self, revision: str) -> str:
+        """Return the commit. Raises UsageError if there is none."""
+
+    def read(self, revision: str, commit: str) -> Optional[FileSet]:
+        """Return the manifests of a commit; None if it has none."""
+
+    def count_missing(self, commit: str, head: str) -> int:
+        """Return how many commits of `commit` are not in `head`, as far as it is known."""
+
+
+class Parts(Protocol):
+    """What the verbs are made of."""
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def load(self, paths: Sequence[str]) -> Loaded:
+        """Read manifests, with every problem in them."""
+
+    def read_files(self, paths: Sequence[str]) -> Tuple[Sequence[ManifestFile], Sequence[Problem]]:
+        """Read the bytes of manifest files."""
+
+    def load_files(self, files: Sequence[ManifestFile]) -> Loaded:
+        """Understand files that were read."""
+
+    def find_versions(self, path: str) -> Versions:
+        """Find the Git repository that a folder lies in. Raises UsageError if there is none."""
+
+    def compare(
+        self, host: Optional[Host], base: Desired, head: Desired, options: PlanOptions
+    ) -> Plan:
+        """Plan what `head` changes against `base`, on a host or on none."""
+
+    def read_schema(self, kind: str) -> str:
+        """Return the JSON Schema of a kind as text. Raises UsageError for an unknown one."""
+
+    def read_settings(self, path: str) -> Settings:
+        """Read the daemon's configuration. Raises UsageError if the file is not there."""
+
+    def serve(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings],
+        errors: TextIO,
+        environ: Mapping[str, str],
+    ) -> int:
+        """Run the daemon until it is told to stop; return its exit status."""
+
+    def reach_memory(self, state: str) -> Memory:
+        """Reach the daemon's memory in that folder, which need not be there."""
+
+    def reach_history(self, folder: str) -> History:
+        """Reach the history in that folder, which need not be there."""
+
+    def record(self, host: Host, told: Reporter, chronicle: Chronicle) -> Reporter:
+        """Return a reporter that writes each change down, and tells the other."""
+
+    def plan_way_back(
+        self, host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
+    ) -> WayBack:
+        """Observe a machine and plan what leads back to before that change."""
+
+    def find_kept_otherwise(self, host: Host, way: WayBack) -> str:
+        """Return how the stored definition is not what was to be stored, or nothing."""
+
+    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
+        """Plan the end of machines, as the daemon would."""
+
+    def read_text(self, path: str) -> str:
+        """Read a file. Raises UsageError if there is none."""
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a file as a whole. Raises TerminalError if that fails."""
+
+    def read_revision(self, paths: Sequence[str]) -> Optional[str]:
+        """Return the Git commit that the manifests are at, None outside of Git."""
+
+    def connect(self, uri: Optional[str]) -> Host:
+        """Reach libvirt; None is libvirt's own choice."""
+
+    def units(self, uri: Optional[str]) -> Units:
+        """See libvirt's daemons on this host, as a client of that URI."""
+
+    def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
+        """Read and understand every domain of the host."""
+
+    def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
+        """Return `size_key` → virtual size of a domain's disks, as far as known."""
+
+    def observe(self, host: Host, desired: Desired) -> World:
+        """Read what a plan of these manifests depends on."""
+
+    def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
+        """Plan for the host as it was read."""
+
+    def execute(
+        self, host: Host, desired: Desired, todo: Plan, report: Reporter
+    ) -> Tuple[Outcome, ...]:
+        """Carry out the plan."""

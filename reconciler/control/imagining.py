@@ -1,0 +1,184 @@
+"""A host that is exactly as manifests say, for plans where there is no host to ask. Pure.
+
+Each machine is what it would be right after it was created; those that are not kept off run,
+because what a change does to a running guest is what a reader wants to know. What only a real host
+can tell, what it offers and which blocks it can share, is not known here: it offers everything.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Set, Tuple, Union
+
+from reconciler.control.observe import read
+from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
+from reconciler.core.model import Cdrom, Cpus, Disk, Memory, Power
+from reconciler.core.plan import Action, CreateVolume, Define
+from reconciler.core.planning.create import plan_create
+from reconciler.core.planning.images import DEFAULT_POOL
+from reconciler.core.world import (
+    DomainView,
+    GuestState,
+    MachineCaps,
+    PoolView,
+    Reading,
+    Unknown,
+    VolumeView,
+    World,
+)
+from reconciler.core.xmltree import fragment, make, make_text
+from reconciler.errors import TerminalError
+
+ELSEWHERE = "images"  # the pool of what lies at a path of its own
+_BUSES = frozenset({"virtio", "scsi", "sata", "usb"})
+_MOST = 4096  # processors
+_SIZE = Memory(2**30)  # of a machine of which the manifest does not say it
+
+
+def imagine(base: Desired, head: Desired) -> World:
+    """Return the world in which all of `base` was applied, with what `head` refers to there too."""
+    versions = (base, head)
+    world = World(
+        "",
+        "",
+        domains={one.domain: _template(one) for one in _all_templates(versions) if one.domain},
+        networks=dict.fromkeys(_networks(versions), True),
+        pools=_pools(versions),
+        machines={one: _offer(one) for one in _types(versions)},
+    )
+    machines = {one.name: _create(one, base, world) for one in base.machines}
+    return replace(world, domains={**world.domains, **machines})
+
+
+def _create(manifest: MachineManifest, base: Desired, world: World) -> Union[Reading, Unknown]:
+    """Return the machine as its creation would have made it."""
+    try:
+        action = plan_create(_complete(manifest), base, world)
+    except TerminalError as error:
+        return Unknown(f"how it is cannot be imagined: {error}")
+    [xml] = (one.xml for one in action.steps if isinstance(one, Define))
+    is_on = manifest.machine.power is not Power.STOPPED
+    view = DomainView(
+        manifest.name,
+        manifest.machine.uuid or "",
+        GuestState.RUNNING if is_on else GuestState.OFF,
+        xml,
+        xml if is_on else None,
+        autostart=bool(manifest.machine.autostart),
+        disk_sizes=dict(_sizes(manifest, action, world)),
+    )
+    reading = read(view)
+    owner = reading.owner and replace(reading.owner, creating=())
+    return replace(reading, owner=owner)
+
+
+def _complete(manifest: MachineManifest) -> MachineManifest:
+    """Say what a machine must have to be created, and a manifest need not manage."""
+    machine = manifest.machine
+    cpus, memory = machine.cpus or Cpus(count=1), machine.memory or _SIZE
+    return replace(manifest, machine=replace(machine, cpus=cpus, memory=memory))
+
+
+def _sizes(manifest: MachineManifest, action: Action, world: World) -> Iterator[Tuple[str, int]]:
+    for step in action.steps:
+        pool = world.pools.get(step.pool) if isinstance(step, CreateVolume) else None
+        if isinstance(step, CreateVolume) and isinstance(pool, PoolView) and step.capacity:
+            yield f"{pool.path}/{step.name}", step.capacity
+    for disk in manifest.machine.disks or ():
+        if disk.source and disk.size:
+            yield disk.source, disk.size
+
+
+def _all_templates(versions: Tuple[Desired, ...]) -> List[TemplateManifest]:
+    return [one for each in versions for one in each.templates]
+
+
+def _template(template: TemplateManifest) -> Reading:
+    """Return a domain that is off and has the one disk that is cloned."""
+    name, path = template.domain or "", _template_path(template)
+    disk = make("disk", {"type": "file"}, make("source", {"file": path}))
+    disk.append(make("target", {"dev": template.disk or "vda"}))
+    domain = make("domain", {"type": "kvm"}, make_text("name", name), make("devices", None, disk))
+    return read(DomainView(name, "", GuestState.OFF, fragment(domain)))
+
+
+def _template_path(template: TemplateManifest) -> str:
+    return f"/{ELSEWHERE}/{template.domain}.qcow2"
+
+
+def _pools(versions: Tuple[Desired, ...]) -> Mapping[str, PoolView]:
+    volumes: Dict[str, Set[str]] = {DEFAULT_POOL: set()}
+    for pool, volume in _volumes(versions):
+        volumes.setdefault(pool, set()).update({volume} - {""})
+    pools = {name: _pool(name, found) for name, found in volumes.items()}
+    paths = {path: _volume(ELSEWHERE, path, path) for path in _paths(versions)}
+    return {**pools, ELSEWHERE: PoolView(ELSEWHERE, "dir", f"/{ELSEWHERE}", paths)}
+
+
+def _pool(name: str, volumes: Set[str]) -> PoolView:
+    path = f"/{name}"
+    return PoolView(
+        name, "dir", path, {one: _volume(name, one, f"{path}/{one}") for one in volumes}
+    )
+
+
+def _volume(pool: str, name: str, path: str) -> VolumeView:
+    """Return a volume; how large it is nobody knows, so that any size is one that it grows to."""
+    is_raw = posixpath.splitext(name)[1] in (".img", ".raw", ".iso")
+    return VolumeView(pool, name, path, "raw" if is_raw else "qcow2", 0)
+
+
+def _volumes(versions: Tuple[Desired, ...]) -> Iterator[Tuple[str, str]]:
+    """Yield (pool, volume) of all that is named; the volume is empty where only the pool is."""
+    for each in versions:
+        for manifest in each.machines:
+            machine = manifest.machine
+            drives: List[Union[Disk, Cdrom]] = [*(machine.disks or ()), *(machine.cdroms or ())]
+            yield from ((one.pool or DEFAULT_POOL, one.volume or "") for one in drives)
+        for template in each.templates:
+            yield template.pool or DEFAULT_POOL, template.volume or ""
+
+
+def _paths(versions: Tuple[Desired, ...]) -> Iterator[str]:
+    for template in _all_templates(versions):
+        if template.image:
+            yield template.image
+        if template.domain:
+            yield _template_path(template)
+    for each in versions:
+        for manifest in each.machines:
+            yield from (one.source for one in manifest.machine.disks or () if one.source)
+
+
+def _networks(versions: Tuple[Desired, ...]) -> FrozenSet[str]:
+    return frozenset(
+        one.network
+        for each in versions
+        for manifest in each.machines
+        for one in manifest.machine.interfaces or ()
+        if one.network
+    )
+
+
+def _types(versions: Tuple[Desired, ...]) -> FrozenSet[str]:
+    found = {one.machine.machine or "" for each in versions for one in each.machines}
+    return frozenset(found | {"q35", "pc"})
+
+
+def _offer(machine: str) -> MachineCaps:
+    """Return a host that offers everything that a manifest can ask for."""
+    buses = _BUSES if "q35" in machine or not machine else _BUSES | {"ide"}
+    return MachineCaps(
+        machine=machine or "q35",
+        domain_type="kvm",
+        arch="x86_64",
+        vcpu_max=_MOST,
+        disk_buses=buses,
+        cdrom_buses=buses - {"virtio"},
+        firmware=frozenset({"bios", "uefi", "uefi-secure"}),
+        cpu_modes=frozenset({"host-passthrough", "host-model", "maximum", "custom"}),
+        graphics=frozenset({"vnc", "spice"}),
+        video=frozenset({"virtio", "vga", "bochs", "qxl", "cirrus", "none"}),
+        tpm=True,
+    )
