@@ -71,7 +71,7 @@ class Looping:
     """A running loop. `hold` is called before each writing call, with its name."""
 
     lab: LabHost
-    store: MemoryStore = field(default_factory=MemoryStore)
+    store: Any = field(default_factory=MemoryStore)
     history: History = field(default_factory=MemoryHistory)
     journal: ListJournal = field(default_factory=ListJournal)
     meter: CountingMeter = field(default_factory=CountingMeter)
