@@ -121,7 +121,7 @@ def _warn(versions: Versions, base: str, head: str, console: Console) -> None:
     missing = versions.count_missing(versions.resolve(base), head)
     if missing:
         console.note(
-            f"{escape(base)} has {count(missing, 'commit')} that are not in these manifests; what "
+            f"{escape(base)} is ahead of these manifests by {count(missing, 'commit')}; what "
             f"they did shows as taken back; without them: --base $(git merge-base {escape(base)} "
             f"{head[:SHORT]})"
         )

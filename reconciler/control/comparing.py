@@ -26,6 +26,7 @@ from reconciler.errors import NotFoundError, ReconcilerError
 UNMANAGED = "not managed until now; what is there only the host can tell"
 ORPHANED = "its manifest goes; the machine stays as it is (lifecycle.deletion: orphan)"
 
+GENERATION = "metadata.generation"
 _NO_FIELDS = ("xml[", "metadata.", "volume", "placement.")
 Each = Callable[[MachineManifest], MachineManifest]
 
@@ -112,10 +113,13 @@ def _correct(action: Action, former: Mapping[str, MachineManifest], head: Desire
     wanted = next((one for one in head.machines if one.name == action.name), None)
     if base is None or wanted is None:
         return action
-    changes = tuple(_doubt(one, base.machine) for one in action.changes) + _moves(base, wanted)
+    moves = _moves(base, wanted)
+    # That the manifest is another one is no news beside that.
+    told = (one for one in action.changes if not (moves and one.path == GENERATION))
+    changes = (*(_doubt(one, base.machine) for one in told), *moves)
     notes = (*action.notes, *_newly_managed(base.machine, wanted.machine, changes))
     kind = action.action
-    if changes and kind is ActionKind.NONE:
+    if moves and changes == moves:
         kind = ActionKind.WITHHELD
     return replace(action, action=kind, changes=changes, notes=notes)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
 from reconciler.cli.console import Console
-from reconciler.cli.parts import Versions
+from reconciler.cli.parts import Parts, Versions
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.ports.service import History, Memory
@@ -336,7 +336,7 @@ class Result:
 
 
 def call(
-    parts: FakeParts,
+    parts: Parts,
     *argv: str,
     answers: Optional[str] = None,
     terminal: bool = False,
