@@ -18,7 +18,7 @@ from reconciler.core.render.markdown_parts import code, code_in_html, fence
 from reconciler.core.render.summary import summarise
 from reconciler.core.render.words import last_line
 
-from .plans import CREATE, DELETE, FAILED, KIND, MARKUP, PLANS, RESTART, UPDATE, plan_of
+from .plans import CREATE, DELETE, FAILED, FOREIGN, KIND, MARKUP, PLANS, RESTART, UPDATE, plan_of
 
 Golden = Callable[[Path, str], None]
 GOLDEN = Path(__file__).parent / "golden"
@@ -177,6 +177,21 @@ def test_a_top_that_is_too_long_says_how_many_more_there_are() -> None:
     more = sum(map(int, re.findall(r"^- and (\d+) more, which `plan` shows$", text, re.MULTILINE)))
     assert listed + more == 4500
     assert listed > 500
+    assert "Not shown in detail, as a comment holds no more: 3000 objects:" in text
+
+
+def test_disturbed_guests_keep_their_details_longest() -> None:
+    live = (Change("interfaces[lan].link", "up", "down", Effect.LIVE),)
+    changed = (replace(one, changes=live) for one in many("changed", 60))
+    text = render_markdown(plan_of(*changed, *many("restarted", 2)), FEW)
+    shown = re.findall(r"<b><code>([a-z]+)\d+</code></b>", text)
+    assert shown.count("restarted") == 2
+    assert 0 < shown.count("changed") < 60
+
+
+def test_what_is_not_ours_is_said_to_be_left_alone() -> None:
+    foreign = replace(FOREIGN, changes=())
+    assert "- **`legacy`**: `` not ours yet" in render_markdown(plan_of(foreign))
 
 
 def test_letters_are_counted_as_bytes() -> None:
