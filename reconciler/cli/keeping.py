@@ -15,9 +15,9 @@ from reconciler.core.files import is_manifest
 from reconciler.core.plan import ActionKind, Plan
 from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
 from reconciler.core.render.as_json import render_json
-from reconciler.core.render.text import count
 from reconciler.core.render.times import show_time
 from reconciler.core.render.values import escape
+from reconciler.core.render.words import count
 from reconciler.core.seals import find_moved, seal_plan
 from reconciler.errors import RefusedError, UsageError
 

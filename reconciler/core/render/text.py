@@ -15,7 +15,6 @@ from reconciler.core.render.style import EFFECT_COLOURS, SYMBOLS, Style
 from reconciler.core.render.summary import summarise
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import (
-    count,
     headline,
     last_line,
     made_of,
@@ -24,8 +23,6 @@ from reconciler.core.render.words import (
     remarks,
     waiting,
 )
-
-__all__ = ["count", "render_text"]
 
 # Signs at the start of a line of a unified diff.
 _DIFF_COLOURS: Mapping[str, str] = {"+": "green", "-": "red", "@": "cyan"}
