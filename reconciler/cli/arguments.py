@@ -183,7 +183,8 @@ def _suspend(verbs: Any) -> None:
         verbs,
         "suspend",
         "have the daemon leave virtual machines alone until they are resumed",
-        "Holds over restarts. They are not deleted either. plan and apply do not heed it.",
+        "Holds over restarts. They are not deleted either. plan and apply do not heed it, and "
+        "apply says so.",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why, for others to read")

@@ -190,7 +190,11 @@ def test_what_cannot_go_back_is_said_before(recorded: Recorded, product: Product
     recorded.apply(wanted_of({**SMALL, "disks": disks}))
     recorded.apply(wanted_of({**SMALL, "disks": [grown], "memory": "128MiB"}))
     product.host.storage.delete_partial("default", "vm-data.qcow2")
-    planned = {one.path: one for one in recorded.roll_back().changes}
+    action = recorded.roll_back()
+    assert action.notes == (
+        "as not all of it can go back, what no field speaks of stays as it is now",
+    )
+    planned = {one.path: one for one in action.changes}
     assert planned["disks[data]"].effect is Effect.WITHHELD
     assert "a deleted volume does not come back" in planned["disks[data]"].reason
     size = planned["disks[root].size"]

@@ -32,6 +32,7 @@ class Target:
     xml: str
     manifest: MachineManifest
     owner: Optional[Owner]
+    was_running: bool = False
     missing: Tuple[str, ...] = ()
 
 
@@ -67,7 +68,7 @@ def find_target(past: Past, present: Reading, sizes: Mapping[str, int]) -> Targe
         read_lifecycle(present.owner),
         revision=owner.revision if owner else None,
     )
-    return Target(xml, manifest, owner, missing)
+    return Target(xml, manifest, owner, former.running, missing)
 
 
 def _keep_volumes(former: Optional[Owner], present: Optional[Owner]) -> Optional[Owner]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import FrozenSet, List, Optional, Tuple
+from typing import FrozenSet, Iterator, List, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind
 from reconciler.core.domain import digest, edit_domain, owner_xml
@@ -239,8 +239,20 @@ def _action(
         steps,
         Before(digest(view.persistent_xml), reading.is_running) if steps else Before(None),
         tuple(one.difference.path for one in decisions if one.change is None),
-        notes=_notes(target, decisions),
+        notes=(*_notes(target, decisions), *_say_left(target, reading, decisions)),
     )
+
+
+def _say_left(target: Target, reading: Reading, decisions: Tuple[Decision, ...]) -> Iterator[str]:
+    """Say what is left as it is now."""
+    if not all(map(_is_done, decisions)) and not any(
+        one.difference.field == REST for one in decisions
+    ):
+        yield "as not all of it can go back, what no field speaks of stays as it is now"
+    if target.was_running and not reading.is_running:
+        yield "the guest ran then and is off now; it is left off"
+    if reading.is_running and not target.was_running:
+        yield "the guest was off then and runs now; it is left running"
 
 
 def _notes(target: Target, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
