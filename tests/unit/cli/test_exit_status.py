@@ -153,3 +153,17 @@ def test_interrupt_is_130_and_quiet() -> None:
     assert call(parts, "plan", "vm/") == call(parts, "plan", "vm/")
     result = call(parts, "plan", "vm/")
     assert (result.status, result.out, result.err) == (130, "", "")
+
+
+def test_a_package_that_only_a_host_needs_is_named_and_is_no_bug() -> None:
+    missing = ModuleNotFoundError("No module named 'libvirt'", name="libvirt")
+    result = call(FakeParts(unreachable=missing), "plan", "vms")
+    assert result.status == 1
+    assert "dnf install python3-libvirt" in result.err
+    assert "bug" not in result.err
+
+
+def test_any_other_module_that_is_missing_is_a_bug() -> None:
+    missing = ModuleNotFoundError("No module named 'nothing'", name="nothing")
+    result = call(FakeParts(unreachable=missing), "plan", "vms")
+    assert "this is a bug in virt-reconciler" in result.err

@@ -54,7 +54,9 @@ def read_options() -> configparser.ConfigParser:
 
 def dependencies() -> Dict[str, str]:
     """Return what is needed at run time: name → versions."""
-    lines = read_options()["options"]["install_requires"].split()
+    options = read_options()
+    lines = options["options"]["install_requires"].split()
+    lines += options["options.extras_require"]["host"].split()
     return dict(re.fullmatch(r"([\w-]+)(.*)", one).groups() for one in lines)  # type: ignore[union-attr,misc]
 
 
@@ -70,7 +72,10 @@ def test_it_has_its_name_and_version(built: Path) -> None:
 
 def test_it_asks_for_what_it_needs(built: Path) -> None:
     (needed,) = built.glob("*.egg-info/requires.txt")
-    names = {re.split("[<>=]", one)[0] for one in needed.read_text().split("\n\n")[0].split()}
+    always, host = needed.read_text().split("\n\n")[:2]
+    title, *more = host.split()
+    assert title == "[host]"
+    names = {re.split("[<>=]", one)[0] for one in (*always.split(), *more)}
     assert names == set(dependencies())
 
 
