@@ -8,9 +8,11 @@ _virt_reconciler_value() {
         *:--config) wants='files' many='' ;;
         'plan':--format) wants='words text markdown html json' many='' ;;
         'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
+        'plan':--against) wants='files' many='' ;;
         'plan':--base) wants='nothing' many='' ;;
         'plan':--head) wants='nothing' many='' ;;
         'plan':--out) wants='files' many='' ;;
+        'snapshot':--out) wants='files' many='' ;;
         'status':--format | 'history':--format | 'rollback':--format | 'host check':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
@@ -23,15 +25,19 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan apply run prune status suspend resume history rollback export adopt host schema' value='' many=''
+            rest='' verbs='validate plan snapshot apply run prune status suspend resume history rollback export adopt host schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
             rest='files' verbs='' value='' many=''
             ;;
         'plan')
-            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --base --head --out --detailed-exitcode'
+            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --against --base --head --out --detailed-exitcode'
             rest='files' verbs='' value='' many=''
+            ;;
+        'snapshot')
+            options='-h --help -c --connect --config -v --verbose --out'
+            rest='' verbs='' value='' many=''
             ;;
         'apply')
             options='-h --help -c --connect --config -v --verbose --adopt --adopt-only -y --yes'
@@ -83,7 +89,7 @@ _virt_reconciler_verb() {
             ;;
         'schema')
             options='-h --help -c --connect --config -v --verbose'
-            rest='words Host Template VirtualMachine Configuration Plan' verbs='' value='' many=''
+            rest='words Host Template VirtualMachine Configuration Plan Snapshot' verbs='' value='' many=''
             ;;
     esac
 }

@@ -42,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     daemon = (_run, _prune, _status, _suspend, _resume)
     past = (_history, _rollback)
-    for add in (_validate, _plan, _apply, *daemon, *past, _export, _adopt, _host, _schema):
+    plans = (_validate, _plan, _snapshot, _apply)
+    for add in (*plans, *daemon, *past, _export, _adopt, _host, _schema):
         add(verbs)
     return parser
 
@@ -112,10 +113,15 @@ def _plan(verbs: Any) -> None:
     _add_format(parser, *PLAN_FORMATS)
     _add_adopt(parser)
     parser.add_argument(
+        "--against",
+        metavar="STATE",
+        help="plan for the host as a file of `snapshot` has it; needs no libvirt",
+    )
+    parser.add_argument(
         "--base",
         metavar="REV",
-        help="show what the manifests change against this Git revision; without --connect no "
-        "libvirt is needed",
+        help="show what the manifests change against this Git revision; without --connect and "
+        "--against it is planned without a host",
     )
     parser.add_argument(
         "--head",
@@ -130,6 +136,16 @@ def _plan(verbs: Any) -> None:
         action="store_true",
         help="exit with 2 if there are changes, 3 if one disturbs a running guest",
     )
+
+
+def _snapshot(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "snapshot",
+        "write down the host as it is, for `plan --against`",
+        "JSON without secrets: what every plan for this host may depend on.",
+    )
+    parser.add_argument("--out", metavar="FILE", help="write to a file (default: standard output)")
 
 
 def _apply(verbs: Any) -> None:

@@ -8,10 +8,10 @@ from typing import List, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts, Versions
-from reconciler.control.ports import Host
+from reconciler.cli.preparing import Wish, plan_options, reach
 from reconciler.core.files import ManifestFile
+from reconciler.core.manifest import Desired
 from reconciler.core.plan import Plan
-from reconciler.core.planner import PlanOptions
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import SHORT, count
 from reconciler.core.versions import find_needed, split_files
@@ -41,9 +41,9 @@ class Sides:
 
 
 def prepare_comparison(
-    question: Question, host: Optional[Host], options: PlanOptions, console: Console, parts: Parts
+    question: Question, wish: Wish, console: Console, parts: Parts
 ) -> Tuple[Plan, Tuple[Problem, ...]]:
-    """Plan what one version changes against the other; None for `host` is none.
+    """Plan what one version changes against the other: on a host, a snapshot of one, or none.
 
     Problems are told on standard error. Raises UsageError where there is nothing to compare.
     """
@@ -59,8 +59,16 @@ def prepare_comparison(
     if problems:
         console.error(f"{count(len(problems), 'problem')}: not in this plan")
     _tell(set(base.problems) - set(problems), question.base, console)
-    plan = parts.compare(host, base.desired, head.desired, options)
+    plan = _plan(base.desired, head.desired, wish, console, parts)
     return replace(plan, base=sides.base_name, revision=sides.revision), problems
+
+
+def _plan(base: Desired, head: Desired, wish: Wish, console: Console, parts: Parts) -> Plan:
+    options = plan_options(replace(wish, revision=False), parts)
+    if wish.uri is None and wish.against is None:
+        return parts.compare(None, base, head, options)
+    host, wanted, taken_at = reach(wish, head, console, parts)
+    return replace(parts.compare(host, base, wanted, options), taken_at=taken_at)
 
 
 def _tell(problems: set[Problem], base: str, console: Console) -> None:

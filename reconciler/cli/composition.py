@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reconciler.control.rolling_back import WayBack
     from reconciler.core.files import ManifestFile
     from reconciler.core.history import Past
+    from reconciler.core.host_snapshot import HostSnapshot
     from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
@@ -170,6 +171,20 @@ class Product:
         from reconciler.adapters.git.revision import read_revision  # noqa: PLC0415
 
         return read_revision(paths)
+
+    def take_snapshot(self, host: Host, revision: Optional[str]) -> HostSnapshot:
+        """Read the host."""
+        from reconciler import __version__  # noqa: PLC0415
+        from reconciler.control.taking import take_snapshot  # noqa: PLC0415
+        from reconciler.core.render.times import show_time  # noqa: PLC0415
+
+        return take_snapshot(host, show_time(self.now()) or "", __version__, revision)
+
+    def reach_snapshot(self, snapshot: HostSnapshot) -> Host:
+        """Answer out of the snapshot."""
+        from reconciler.adapters.recorded import RecordedHost  # noqa: PLC0415
+
+        return RecordedHost(snapshot)
 
     def connect(self, uri: Optional[str]) -> Host:
         """Connect through libvirt's own client library."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.control.rolling_back import WayBack
     from reconciler.core.files import FileSet, ManifestFile
     from reconciler.core.history import Past
+    from reconciler.core.host_snapshot import HostSnapshot
     from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
     from reconciler.core.plan import Outcome, Plan
@@ -129,6 +130,12 @@ class Parts(Protocol):
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Return the Git commit that the manifests are at, None outside of Git."""
+
+    def take_snapshot(self, host: Host, revision: Optional[str]) -> HostSnapshot:
+        """Read all of the host that any plan may ask for."""
+
+    def reach_snapshot(self, snapshot: HostSnapshot) -> Host:
+        """Return a host that answers as it did when the snapshot was taken."""
 
     def connect(self, uri: Optional[str]) -> Host:
         """Reach libvirt; None is libvirt's own choice."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import FrozenSet, Optional, Sequence, Tuple
 
@@ -10,16 +10,19 @@ from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
 from reconciler.control.ports import Host
+from reconciler.core.host_snapshot import HostSnapshot, hide_desired, read_snapshot
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan
 from reconciler.core.planner import PlanOptions
 from reconciler.core.render.summary import Summary
+from reconciler.core.render.times import read_time, show_span
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
 from reconciler.core.world import World
 from reconciler.errors import InvalidManifestError, Problem
 
 NAMES_SHOWN = 5
+STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line asks for; `revision`: the Git commit shall be in the plan."""
+    """What the command line asks for; `revision`: the Git commit shall be in the plan.
+
+    `against` is the file of a snapshot that stands for the host.
+    """
 
     paths: Sequence[str]
     uri: Optional[str]
     adopt: FrozenSet[str] = frozenset()
     adopt_all: bool = False
     revision: bool = False
+    against: Optional[str] = None
 
 
 def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
@@ -54,11 +61,34 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
         console.complain(escape(str(problem)))
     if loaded.problems:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
-    host = parts.connect(wish.uri)
+    host, desired, taken_at = reach(wish, desired, console, parts)
     world = parts.observe(host, desired)
-    plan = parts.plan(desired, world, plan_options(wish, parts))
+    plan = replace(parts.plan(desired, world, plan_options(wish, parts)), taken_at=taken_at)
     _tell_failed(plan, console)
     return Prepared(host, desired, world, plan, loaded.problems)
+
+
+def reach(
+    wish: Wish, desired: Desired, console: Console, parts: Parts
+) -> Tuple[Host, Desired, Optional[str]]:
+    """Return the host to plan for, the manifests to hold against it, and how old a snapshot is.
+
+    A snapshot has no secrets, and so what is held against it must have none.
+    """
+    if wish.against is None:
+        return parts.connect(wish.uri), desired, None
+    snapshot = open_snapshot(wish.against, console, parts)
+    return parts.reach_snapshot(snapshot), hide_desired(desired), snapshot.taken_at
+
+
+def open_snapshot(path: str, console: Console, parts: Parts) -> HostSnapshot:
+    """Read a snapshot, and say how old it is."""
+    snapshot = read_snapshot(parts.read_text(path), escape(path))
+    age = parts.now() - read_time(snapshot.taken_at)
+    stale = "; take a newer one" if age > STALE else ""
+    host = escape(snapshot.host)
+    console.note(f"{escape(path)} shows {host} as it was {show_span(age)} ago{stale}")
+    return snapshot
 
 
 def plan_options(wish: Wish, parts: Parts) -> PlanOptions:

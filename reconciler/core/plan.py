@@ -266,7 +266,8 @@ class Plan:
     """All actions, sorted by kind and name. `revision` is the manifests' Git commit, if known.
 
     `base` is the version of the manifests that these are compared with, like `main (0123456789ab)`;
-    then what both want alike is left out. `host` is empty where no host was looked at.
+    then what both want alike is left out. `host` is empty where no host was looked at. `taken_at`
+    is when the snapshot was taken that stood for the host, None where the host itself was asked.
     """
 
     host: str
@@ -274,6 +275,7 @@ class Plan:
     actions: Tuple[Action, ...]
     revision: Optional[str] = None
     base: Optional[str] = None
+    taken_at: Optional[str] = None
 
     @property
     def is_empty(self) -> bool:

@@ -248,6 +248,10 @@ def test_it_is_killed_at_any_moment_and_goes_on(site: Site) -> None:
     assert len(volumes) == len(names), volumes
 
 
+def main_pid(site: Site) -> str:
+    return site.machine.systemctl("show", "-P", "MainPID", SERVICE)
+
+
 def is_active(site: Site) -> bool:
     return site.machine.systemctl("is-active", SERVICE, check=False) == "active"
 
@@ -260,13 +264,9 @@ def test_a_loop_that_is_stuck_is_killed_and_started_again(site: Site) -> None:
     site.machine.systemctl("restart", SERVICE)
     site.commit("one machine", web=render("web"))
     site.wait_running("web")
-    pid = site.machine.systemctl("show", "-P", "MainPID", SERVICE)
+    pid = main_pid(site)
     site.machine.run("kill", "-STOP", pid)
-    site.machine.wait(
-        lambda: site.machine.systemctl("show", "-P", "MainPID", SERVICE) not in (pid, "0"),
-        "systemd starts another",
-        60,
-    )
+    site.machine.wait(lambda: main_pid(site) not in (pid, "0"), "systemd starts another", 60)
     site.machine.wait(lambda: is_active(site), "it is up")
     site.machine.virsh("destroy", "web")
     site.wait_running("web")

@@ -173,7 +173,7 @@ def test_a_clone_holds_the_templates_data_and_is_independent_of_it(
     run("qemu-io", "-f", volume.format, "-c", f"write -P 1 0 {MIB}", path)
     assert digest(origin) == before, "writing to the clone must never reach the template"
     listed = bench.host.storage.read_pool(bench.pool).volumes[name]
-    assert listed == volume
+    assert replace(listed, changed_at=volume.changed_at) == volume
 
 
 def test_a_linked_clone_names_what_is_below_with_its_format(plain: Bench) -> None:

@@ -16,14 +16,14 @@ from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.adapters.libvirt.reading import NOT_RUNNING, list_views, read_sizes, read_view
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
+from reconciler.core.offers import refuse_machine
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
-from reconciler.errors import RefusedError, TerminalError
+from reconciler.errors import RefusedError
 
 # What a manifest that names no machine type gets where the host has it: libvirt's own default on
 # Rocky 9 is pc-i440fx-rhel7.6.0, which is deprecated.
 PREFERRED_MACHINE = "q35"
-SHOWN = 12
 
 
 class LibvirtDomains:
@@ -58,6 +58,12 @@ class LibvirtDomains:
         """Return domain → target → virtual size for the targets asked for; unreadable ones lack."""
         return read_sizes(self._connection, lambda: self._connections.get(STORAGE), targets)
 
+    def list_machines(self) -> Tuple[str, ...]:
+        """Return the machine types on offer, those without a version first."""
+        with binding.calling("asking for the host's machine types"):
+            capabilities = self._connection.getCapabilities()
+        return tuple(list_machines(capabilities, host_arch(capabilities)))
+
     def read_caps(self, machine: str) -> MachineCaps:
         """Ask what the host offers for a machine type (`""`: its default)."""
         doing = f"asking what the host offers for machine type {machine or 'of its choice'}"
@@ -68,7 +74,7 @@ class LibvirtDomains:
                 if binding.code_of(error) != binding.INVALID_ARG:
                     raise
             if machine:
-                raise _unknown_machine(self._connection, machine)
+                raise refuse_machine(machine, self.list_machines())
             return _ask_caps(self._connection, None)
 
     def define(self, xml: str) -> None:
@@ -179,16 +185,6 @@ class LibvirtDomains:
 def _ask_caps(connection: Connection, machine: Optional[str]) -> MachineCaps:
     """Ask for the host's own emulator, architecture and best type (kvm where there is KVM)."""
     return read_machine_caps(connection.getDomainCapabilities(None, None, machine, None))
-
-
-def _unknown_machine(connection: Connection, machine: str) -> TerminalError:
-    capabilities = connection.getCapabilities()
-    names = list_machines(capabilities, host_arch(capabilities))
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    there = ", ".join(names[:SHOWN]) + more
-    return TerminalError(
-        f"machine type {machine!r} is not on offer on this host; on offer: {there}"
-    )
 
 
 def _undefine_flags(domain: Domain) -> int:

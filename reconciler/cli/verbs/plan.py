@@ -11,7 +11,7 @@ from reconciler.cli.exits import Exit
 from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.cli.keeping import keep_plan
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Wish, detailed, plan_options, prepare, trouble
+from reconciler.cli.preparing import Wish, detailed, prepare, trouble
 from reconciler.core.plan import Plan
 from reconciler.core.render.summary import summarise
 from reconciler.errors import Problem, UsageError
@@ -22,7 +22,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     form = PLAN_FORMATS[options.format]
     adopt = frozenset(options.adopt_only)
     revision = form.with_revision or options.out is not None
-    wish = Wish(options.paths, options.connect, adopt, options.adopt_all, revision)
+    _refuse_both(options)
+    wish = Wish(options.paths, options.connect, adopt, options.adopt_all, revision, options.against)
     if options.base is not None or options.head is not None:
         plan, problems = _compare(options, wish, console, parts)
         console.write(form.write(plan, console.style(), options.verbose))
@@ -34,6 +35,15 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     return _status(prepared.plan, prepared.problems, options)
 
 
+def _refuse_both(options: argparse.Namespace) -> None:
+    if options.against is None:
+        return
+    if options.connect is not None:
+        raise UsageError("--against stands for a host, and --connect names one; give one of them")
+    if options.out is not None:
+        raise UsageError("--out keeps a plan that can be applied, and --against makes none")
+
+
 def _compare(
     options: argparse.Namespace, wish: Wish, console: Console, parts: Parts
 ) -> Tuple[Plan, Tuple[Problem, ...]]:
@@ -41,9 +51,8 @@ def _compare(
         raise UsageError("--head says what is compared with --base, which is not given")
     if options.out is not None:
         raise UsageError("--out keeps a plan that can be applied, and --base makes none")
-    host = None if options.connect is None else parts.connect(options.connect)
     question = Question(options.paths, options.base, options.head)
-    return prepare_comparison(question, host, plan_options(wish, parts), console, parts)
+    return prepare_comparison(question, wish, console, parts)
 
 
 def _status(plan: Plan, problems: Tuple[Problem, ...], options: argparse.Namespace) -> int:

@@ -42,6 +42,9 @@ class Domains(Protocol):
         What cannot be read lacks.
         """
 
+    def list_machines(self) -> Tuple[str, ...]:
+        """Return the machine types on offer, those without a version first."""
+
     def read_caps(self, machine: str) -> MachineCaps:
         """Ask what the host offers for a machine type (`""`: its default)."""
 

@@ -13,7 +13,7 @@ from reconciler.core.document.finding import Finding, Path
 API_VERSION = "virt-reconciler/v1"
 KINDS = ("Host", "Template", "VirtualMachine")
 CONFIGURATION = "Configuration"  # the daemon's own, which is no manifest
-DOCUMENTS = ("Plan",)  # what we write, and nobody else
+DOCUMENTS = ("Plan", "Snapshot")  # what we write, and nobody else
 
 # Promised by the format, not built yet.
 _LATER_KINDS = frozenset({"Network", "StoragePool"})

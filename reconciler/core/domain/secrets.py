@@ -39,17 +39,21 @@ def hide_secrets(xml: str) -> str:
     return f"{hide_value('', before)}{_hide_spec(spec[0])}{hide_value('', after)}"
 
 
-def _hide_spec(text: str) -> str:
-    """Hide the secrets of the spec in our mark, string by string: it stays JSON."""
-    raw = unescape(text)
+def hide_spec(spec: str) -> str:
+    """Hide the secrets of a manifest's spec, string by string: it stays JSON."""
     try:
-        data = json.loads(raw)
+        data = json.loads(spec)
     except (ValueError, RecursionError):
-        return hide_value("", text)  # somebody edited it
+        return hide_value("", spec)  # somebody edited it
     hidden = _hide_data("", data)
-    if hidden == data:
-        return text
-    return escape(json.dumps(hidden, sort_keys=True, separators=(",", ":")), {})
+    return spec if hidden == data else json.dumps(hidden, sort_keys=True, separators=(",", ":"))
+
+
+def _hide_spec(text: str) -> str:
+    """Hide the secrets of the spec in our mark."""
+    raw = unescape(text)
+    hidden = hide_spec(raw)
+    return text if hidden == raw else escape(hidden, {})
 
 
 def _hide_data(key: str, data: Any) -> Any:

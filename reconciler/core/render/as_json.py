@@ -25,6 +25,7 @@ def render_json(plan: Plan) -> str:
         "uri": plan.uri,
         "revision": plan.revision,
         "base": plan.base,
+        "snapshot": plan.taken_at and {"takenAt": plan.taken_at},
         "summary": _summary(summarise(plan)),
         "resources": [_resource(one) for one in ordered],
     }

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Optional
 
 # Up to twice a unit the smaller one is shown: `90s`, `100m`, `30h`.
+_FORM = "%Y-%m-%dT%H:%M:%SZ"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -35,4 +36,13 @@ def show_time(at: Optional[float]) -> Optional[str]:
     """Return the time in UTC as ISO 8601 has it, None if there is none or it is not known."""
     if not at:
         return None
-    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(at, timezone.utc).strftime(_FORM)
+
+
+def read_time(text: str) -> float:
+    """Return the Unix time of what `show_time` has written; 0 for anything else."""
+    try:
+        found = datetime.strptime(text, _FORM).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return 0.0
+    return found.timestamp()

@@ -36,10 +36,11 @@ def place(plan: Plan, mark: Callable[[str], str] = str) -> str:
 
 
 def made_of(plan: Plan, mark: Callable[[str], str] = str) -> str:
-    """Return which manifests the plan was made of, to follow on the place; empty if not known."""
+    """Return what the plan was made of, to follow on the place; empty if that is not known."""
     revision = f", manifests at {mark(escape(plan.revision[:SHORT]))}" if plan.revision else ""
     base = f", compared with {mark(escape(plan.base))}" if plan.base else ""
-    return revision + base
+    taken = f", host as of {mark(escape(plan.taken_at))}" if plan.taken_at else ""
+    return revision + base + taken
 
 
 def object_name(action: Action) -> str:

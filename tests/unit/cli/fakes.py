@@ -18,6 +18,7 @@ from reconciler.control.recording import Chronicle
 from reconciler.control.rolling_back import WayBack
 from reconciler.core.files import ManifestFile
 from reconciler.core.history import Past
+from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.manifest import Desired, MachineManifest, Place
@@ -269,6 +270,14 @@ class FakeParts:
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Be at a commit."""
         return "0123456789abcdef"
+
+    def take_snapshot(self, host: Host, revision: Optional[str]) -> HostSnapshot:
+        """Return a snapshot of nothing."""
+        return HostSnapshot("1970-01-12T13:46:40Z", "1.0", "kvm01", "qemu:///system", revision)
+
+    def reach_snapshot(self, snapshot: HostSnapshot) -> Host:
+        """Be that host."""
+        return NO_HOST
 
     def connect(self, uri: Optional[str]) -> Host:
         """Be reachable, or not."""

@@ -1,0 +1,147 @@
+"""A host that was recorded: answers what a plan asks as the host would have then.
+
+Implements the reading half of `ports`; every other method refuses. Needs no libvirt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, NoReturn, Tuple, Union
+
+from reconciler.core.daemons.view import Answer, DaemonsView
+from reconciler.core.host_snapshot import HostSnapshot
+from reconciler.core.offers import refuse_machine
+from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
+from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
+
+
+class _Recorded:
+    """What all of a recorded host's drivers have in common."""
+
+    def __init__(self, snapshot: HostSnapshot) -> None:
+        self._snapshot = snapshot
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse whatever is no reading: there is nothing here to write to."""
+        raise RefusedError(f"a snapshot of {self._snapshot.host} cannot be changed ({name})")
+
+
+class RecordedDomains(_Recorded):
+    """Implements `ports.Domains`."""
+
+    @property
+    def uri(self) -> str:
+        """The URI that the host was reached at."""
+        return self._snapshot.uri
+
+    @property
+    def host(self) -> str:
+        """The host's name."""
+        return self._snapshot.host
+
+    def list_domains(self) -> Mapping[str, Union[DomainView, Unknown]]:
+        """Return every domain."""
+        return self._snapshot.domains
+
+    def read_domain(self, name: str) -> DomainView:
+        """Return one domain; one that could not be read then cannot be read now."""
+        view = self._snapshot.domains.get(name)
+        if view is None:
+            raise NotFoundError(f"domain {name}: there was none")
+        if isinstance(view, Unknown):
+            raise TransientError(view.reason)
+        return view
+
+    def read_disk_sizes(
+        self, disks: Mapping[str, Tuple[str, ...]]
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Return the sizes that are asked for, as far as they are known."""
+        sizes = self._snapshot.sizes
+        return {
+            name: {one: sizes[name][one] for one in wanted if one in sizes[name]}
+            for name, wanted in disks.items()
+            if name in sizes
+        }
+
+    def list_machines(self) -> Tuple[str, ...]:
+        """Return the machine types that were on offer."""
+        return self._snapshot.machine_types
+
+    def read_caps(self, machine: str) -> MachineCaps:
+        """Return what was on offer for a machine type."""
+        caps = self._snapshot.machines.get(machine)
+        if caps is None:
+            raise refuse_machine(machine, self.list_machines())
+        if isinstance(caps, Unknown):
+            raise TerminalError(caps.reason)
+        return caps
+
+    def list_snapshots(self, name: str) -> Tuple[str, ...]:
+        """Return the domain's snapshots and checkpoints."""
+        return self._snapshot.obstacles.get(name, ())
+
+
+class RecordedStorage(_Recorded):
+    """Implements `ports.Storage`."""
+
+    def list_pools(self) -> Tuple[str, ...]:
+        """Return the names of the active pools."""
+        return tuple(self._snapshot.pools)
+
+    def read_pool(self, name: str) -> PoolView:
+        """Return a pool."""
+        pool = self._snapshot.pools[name]
+        if isinstance(pool, Unknown):
+            raise TerminalError(pool.reason)
+        return pool
+
+    def can_reflink(self, pool: PoolView, image: str) -> bool:
+        """Return what was found out then."""
+        return (pool.name, image) in self._snapshot.shared
+
+
+class RecordedNetworks(_Recorded):
+    """Implements `ports.Networks`."""
+
+    def list_networks(self) -> Mapping[str, bool]:
+        """Return all networks, and whether each was active."""
+        return self._snapshot.networks
+
+
+class RecordedUnits(_Recorded):
+    """Implements `ports.units.Units`."""
+
+    def observe(self) -> Union[DaemonsView, Unknown]:
+        """Return the daemons as they were."""
+        return self._snapshot.daemons
+
+    def ask(self, path: str) -> Answer:
+        """Nobody can be asked any more."""
+        return Answer(problem=f"{path}: in a snapshot nobody answers")
+
+
+@dataclass(frozen=True)
+class RecordedHost:
+    """Implements `ports.Host` by a snapshot."""
+
+    snapshot: HostSnapshot
+
+    @property
+    def domains(self) -> RecordedDomains:
+        """The hypervisor driver."""
+        return RecordedDomains(self.snapshot)
+
+    @property
+    def storage(self) -> RecordedStorage:
+        """The storage driver."""
+        return RecordedStorage(self.snapshot)
+
+    @property
+    def networks(self) -> RecordedNetworks:
+        """The network driver."""
+        return RecordedNetworks(self.snapshot)
+
+    @property
+    def units(self) -> RecordedUnits:
+        """The daemons of libvirt."""
+        return RecordedUnits(self.snapshot)

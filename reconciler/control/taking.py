@@ -1,0 +1,102 @@
+"""Take a snapshot of a host: read all that any plan may ask for. Reads only.
+
+The manifests that will be planned against it are not known, so everything is asked: every domain,
+volume and machine type, and of each image that no guest writes to which pools can share its blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Tuple, TypeVar, Union
+
+from reconciler.control.observe import read
+from reconciler.control.ports import Host
+from reconciler.core.host_snapshot import HostSnapshot, hide_view
+from reconciler.core.model import Disk
+from reconciler.core.needs import size_key
+from reconciler.core.world import DomainView, PoolView, Unknown
+from reconciler.errors import ReconcilerError
+
+DEFAULT_MACHINE = ""
+T = TypeVar("T")
+Views = Mapping[str, Union[DomainView, Unknown]]
+Pools = Mapping[str, Union[PoolView, Unknown]]
+
+
+def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[str]) -> HostSnapshot:
+    """Return the host as it is. Raises TransientError if its domains cannot be listed."""
+    views = host.domains.list_domains()
+    pools: Pools = {one: _try(host.storage.read_pool, one) for one in host.storage.list_pools()}
+    disks = {name: keys for name, view in views.items() for keys in [_find_disks(view)] if keys}
+    types = host.domains.list_machines()
+    return HostSnapshot(
+        taken_at=taken_at,
+        version=version,
+        host=host.domains.host,
+        uri=host.domains.uri,
+        revision=revision,
+        domains={name: hide_view(view) for name, view in views.items()},
+        sizes=host.domains.read_disk_sizes(disks) if disks else {},
+        obstacles=_find_obstacles(host, views),
+        networks=host.networks.list_networks(),
+        pools=pools,
+        machine_types=types,
+        machines={one: _try(host.domains.read_caps, one) for one in (DEFAULT_MACHINE, *types)},
+        shared=_find_shared(host, pools, views),
+        daemons=host.units.observe(),
+    )
+
+
+def _try(call: Callable[[str], T], name: str) -> Union[T, Unknown]:
+    try:
+        return call(name)
+    except ReconcilerError as error:
+        return Unknown(str(error))
+
+
+def _find_disks(view: Union[DomainView, Unknown]) -> Tuple[str, ...]:
+    """Return the keys of a domain's disks in both configurations."""
+    return tuple(sorted({size_key(one) for one in _disks(view)} - {""}))
+
+
+def _disks(view: Union[DomainView, Unknown]) -> Iterator[Disk]:
+    if isinstance(view, Unknown):
+        return
+    try:
+        reading = read(view)
+    except ReconcilerError:  # what makes no sense is a plan's to say
+        return
+    yield from reading.persistent.disks or ()
+    if reading.live is not None:
+        yield from reading.live.disks or ()
+
+
+def _find_obstacles(host: Host, views: Views) -> Mapping[str, Tuple[str, ...]]:
+    """Return snapshots and checkpoints of the domains that have any."""
+    found: Dict[str, Tuple[str, ...]] = {}
+    for name, view in views.items():
+        if isinstance(view, Unknown):
+            continue
+        names = _try(host.domains.list_snapshots, name)
+        if isinstance(names, Unknown):
+            found[name] = (f"snapshots that cannot be listed ({names.reason})",)
+        elif names:
+            found[name] = names
+    return found
+
+
+def _find_shared(host: Host, pools: Pools, views: Views) -> FrozenSet[Tuple[str, str]]:
+    there = [one for one in pools.values() if isinstance(one, PoolView)]
+    open_now = {one.source for view in views.values() for one in _live_disks(view)}
+    images = {one.path for pool in there for one in pool.volumes.values()} - open_now
+    return frozenset(
+        (pool.name, image)
+        for pool in there
+        for image in sorted(images)
+        if host.storage.can_reflink(pool, image)
+    )
+
+
+def _live_disks(view: Union[DomainView, Unknown]) -> Iterator[Disk]:
+    """Yield the disks that a running guest has open."""
+    if not isinstance(view, Unknown) and view.live_xml is not None:
+        yield from _disks(view)

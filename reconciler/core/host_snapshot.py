@@ -1,0 +1,102 @@
+"""All of a host that any plan may ask for, at one moment, as a value and as a JSON document. Pure.
+
+What is secret is hidden before it is kept. Whoever plans against it is answered as the host would
+have answered then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
+
+from reconciler.core.daemons.view import DaemonsView
+from reconciler.core.domain.secrets import hide_secrets, hide_spec
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.plain_data import from_plain, to_plain
+from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
+from reconciler.errors import RefusedError
+
+FORMAT_VERSION = 1
+KEY = "virtReconcilerSnapshot"  # the first key, and its version: by it a snapshot is known
+
+NOT_SEEN = Unknown("the daemons were not looked at")
+
+
+@dataclass(frozen=True)
+class HostSnapshot:
+    """A host as it was. `taken_at` is UTC as `2027-01-15T08:00:00Z`, `version` the product's.
+
+    `revision` is that of the manifests that the daemon had in force, if that is known. `sizes` maps
+    a domain to its disks' virtual sizes, `obstacles` to its snapshots and checkpoints. `machines`
+    maps each of `machine_types`, and the host's choice under an empty name, to what is offered for
+    it. `shared` holds the (pool, image path) pairs that can share blocks.
+    """
+
+    taken_at: str
+    version: str
+    host: str
+    uri: str
+    revision: Optional[str] = None
+    domains: Mapping[str, Union[DomainView, Unknown]] = field(default_factory=dict)
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    obstacles: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    networks: Mapping[str, bool] = field(default_factory=dict)
+    pools: Mapping[str, Union[PoolView, Unknown]] = field(default_factory=dict)
+    machine_types: Tuple[str, ...] = ()
+    machines: Mapping[str, Union[MachineCaps, Unknown]] = field(default_factory=dict)
+    shared: FrozenSet[Tuple[str, str]] = frozenset()
+    daemons: Union[DaemonsView, Unknown] = NOT_SEEN
+
+
+def write_snapshot(snapshot: HostSnapshot) -> str:
+    """Return the document; the same host is the same text but for the time."""
+    data = {KEY: FORMAT_VERSION, **to_plain(snapshot)}
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_snapshot(text: str, name: str) -> HostSnapshot:
+    """Understand a document, called `name` in messages. Raises RefusedError if it is none."""
+    try:
+        data: Any = json.loads(text)
+    except ValueError as error:
+        raise RefusedError(f"{name}: is no snapshot: {error}") from error
+    if not isinstance(data, dict) or KEY not in data:
+        raise RefusedError(f"{name}: is none: give what `virt-reconciler snapshot` has written")
+    if data[KEY] != FORMAT_VERSION:
+        raise RefusedError(
+            f"{name}: is a snapshot of version {data[KEY]}, and this program knows "
+            f"{FORMAT_VERSION}; take it with the same version as this"
+        )
+    return _read(data, name)
+
+
+def _read(data: Dict[str, Any], name: str) -> HostSnapshot:
+    try:
+        snapshot: HostSnapshot = from_plain(HostSnapshot, data)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"{name}: is damaged: {error}; take it anew") from error
+    return snapshot
+
+
+def hide_view(view: Union[DomainView, Unknown]) -> Union[DomainView, Unknown]:
+    """Return a domain without its secrets."""
+    if isinstance(view, Unknown):
+        return view
+    live = view.live_xml and hide_secrets(view.live_xml)
+    return replace(view, persistent_xml=hide_secrets(view.persistent_xml), live_xml=live)
+
+
+def hide_desired(desired: Desired) -> Desired:
+    """Return manifests without their secrets, so that what a snapshot hides is no difference."""
+    return replace(desired, machines=tuple(_hide_manifest(one) for one in desired.machines))
+
+
+def _hide_manifest(manifest: MachineManifest) -> MachineManifest:
+    spec = hide_spec(manifest.spec)
+    if spec == manifest.spec:
+        return manifest
+    overlays = tuple(
+        replace(one, fragment=hide_secrets(one.fragment)) for one in manifest.machine.overlays
+    )
+    return replace(manifest, spec=spec, machine=replace(manifest.machine, overlays=overlays))

@@ -1,0 +1,18 @@
+"""What is said of something that a host does not offer. Pure."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from reconciler.errors import TerminalError
+
+SHOWN = 12  # machine types; a host has some sixty
+
+
+def refuse_machine(machine: str, there: Sequence[str]) -> TerminalError:
+    """Return the error for a machine type that is not among those that are there."""
+    more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+    names = ", ".join(there[:SHOWN]) + more
+    return TerminalError(
+        f"machine type {machine!r} is not on offer on this host; on offer: {names}"
+    )

@@ -1,0 +1,113 @@
+"""Frozen values as plain JSON data and back, by their declared types. Pure.
+
+For documents that we write and read ourselves: names in camelCase, sets sorted, an enum by its
+value, `Unknown` as `{"unknown": reason}`. What does not fit its type raises ValueError with a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, Dict, Tuple, Union, get_args, get_origin, get_type_hints
+
+from reconciler.core.world import Unknown
+
+UNKNOWN = "unknown"
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as what JSON has."""
+    if isinstance(value, Unknown):
+        return {UNKNOWN: value.reason}
+    if is_dataclass(value):
+        return {camel(one.name): to_plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(value[key]) for key in sorted(value)}
+    if isinstance(value, frozenset):
+        return [to_plain(one) for one in sorted(value)]
+    return [to_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def from_plain(hint: Any, data: Any, path: str = "") -> Any:
+    """Return the value of that type. Raises ValueError, naming the path, if it is none."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Union:
+        return _read_one_of(inner, data, path)
+    if origin is not None:
+        return _read_many(origin, inner, data, path)
+    if is_dataclass(hint):
+        return _read_dataclass(hint, data, path)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _try(hint, data, path)
+    is_number = hint in (int, float) and isinstance(data, bool)
+    if not isinstance(data, hint) or is_number:
+        raise _misfit(data, path)
+    return data
+
+
+def camel(name: str) -> str:
+    """Return `disk_sizes` as `diskSizes`."""
+    first, *rest = name.split("_")
+    return first + "".join(one.capitalize() for one in rest)
+
+
+def _read_one_of(choices: Tuple[Any, ...], data: Any, path: str) -> Any:
+    """Read an Optional, or a value that may be Unknown."""
+    if data is None and type(None) in choices:
+        return None
+    if Unknown in choices and isinstance(data, dict) and set(data) == {UNKNOWN}:
+        return Unknown(from_plain(str, data[UNKNOWN], f"{path}.{UNKNOWN}"))
+    [rest] = [one for one in choices if one not in (Unknown, type(None))]
+    return from_plain(rest, data, path)
+
+
+def _read_many(origin: Any, inner: Tuple[Any, ...], data: Any, path: str) -> Any:
+    if issubclass(origin, Mapping):
+        found = _check(dict, data, path)
+        return {key: from_plain(inner[1], one, f"{path}.{key}") for key, one in found.items()}
+    items = _check(list, data, path)
+    if origin is tuple and inner[-1] is not Ellipsis:
+        if len(items) != len(inner):
+            raise _misfit(data, path)
+        return tuple(from_plain(*pair, path) for pair in zip(inner, items))
+    read = (from_plain(inner[0], one, f"{path}[{index}]") for index, one in enumerate(items))
+    return tuple(read) if origin is tuple else frozenset(read)
+
+
+def _read_dataclass(type_: Any, data: Any, path: str) -> Any:
+    """Read what is known of it; what a newer version has added is left out."""
+    found = _check(dict, data, path)
+    hints = _hints(type_)
+    given = {
+        name: from_plain(hint, found[camel(name)], f"{path}.{camel(name)}")
+        for name, hint in hints.items()
+        if camel(name) in found
+    }
+    return _try(lambda values: type_(**values), given, path)
+
+
+@cache
+def _hints(type_: Any) -> Dict[str, Any]:
+    return get_type_hints(type_)
+
+
+def _check(type_: Any, data: Any, path: str) -> Any:
+    if not isinstance(data, type_):
+        raise _misfit(data, path)
+    return data
+
+
+def _try(make: Any, data: Any, path: str) -> Any:
+    try:
+        return make(data)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path.lstrip('.') or 'the document'}: {error}") from error
+
+
+def _misfit(data: Any, path: str) -> ValueError:
+    shown = repr(data)
+    return ValueError(f"{path.lstrip('.') or 'the document'}: {shown[:60]} does not fit here")
