@@ -31,6 +31,7 @@ docs: install  ## write the pages that are made from schemas and code
 	$(PYTHON) scripts/make_monitoring_docs.py
 	$(PYTHON) scripts/make_completion.py
 	$(PYTHON) scripts/make_man.py
+	$(PYTHON) scripts/make_commands_docs.py
 
 rpm: install  ## build the RPM of what is committed, in dist/
 	packaging/rpm/build

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Write the man pages from packaging/man/*.in, the command line's grammar and the schema.
 
-A template has headings (`# NAME`), paragraphs, lists (`- term`, its text indented by two), examples
-(indented by four), `code`, and `@PLACES@` that are filled in here. A test holds the pages.
+The `@PLACES@` of a template are filled in here. A test holds the pages.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from typing import Callable, Dict, Iterable, Iterator, List
 
 from grammar import Command, Word, read_commands
 from make_manifest_docs import Field, find_fields, read_schema
+from man_template import EXAMPLE, FOLDER, HEADING, LIST, PLACE, Block, read_blocks
 
 from reconciler import __version__
 from reconciler.cli.arguments import EPILOG, PROGRAM
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "packaging" / "man"
 CONFIG = ROOT / "packaging" / "config.yaml"
 PAGES = ("virt-reconciler.1", "virt-reconciler-config.5")
 
@@ -36,31 +35,29 @@ def main() -> None:
 def render(name: str) -> str:
     """Return a page."""
     title, _, section = name.rpartition(".")
-    source = (FOLDER / f"{name}.in").read_text(encoding="utf-8")
     lines = [
         '.\\" Written by scripts/make_man.py; do not edit.',
         f'.TH "{escape(title.upper())}" "{section}" "" "{PROGRAM} {__version__}" "{PROGRAM}"',
         ".nh",
         ".ad l",
     ]
-    for block in re.split(r"\n{2,}", source.strip("\n")):
+    for block in read_blocks(name):
         lines.extend(_render_block(block))
     return "\n".join(lines) + "\n"
 
 
-def _render_block(block: str) -> Iterator[str]:
-    if block.startswith("# "):
-        yield f".SH {block[2:]}"
-    elif block.startswith("@"):
-        yield from _FILLINGS[block.strip("@")]()
-    elif block.startswith("    "):
-        yield from _example(line[4:] for line in block.split("\n"))
-    elif block.startswith("- "):
-        for item in re.split(r"\n(?=- )", block[2:]):
-            term, _, text = item.removeprefix("- ").partition("\n")
+def _render_block(block: Block) -> Iterator[str]:
+    if block.kind == HEADING:
+        yield f".SH {block.text}"
+    elif block.kind == PLACE:
+        yield from _FILLINGS[block.text]()
+    elif block.kind == EXAMPLE:
+        yield from _example(block.text.split("\n"))
+    elif block.kind == LIST:
+        for term, text in block.items:
             yield from _item(f"\\fB{escape(term)}\\fR", text)
     else:
-        yield from (".PP", mark(block))
+        yield from (".PP", mark(block.text))
 
 
 def _item(term: str, text: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "docs/manifest.md": ("make_manifest_docs", "render('manifest')"),
     "docs/configuration.md": ("make_manifest_docs", "render('configuration')"),
+    "docs/commands.md": ("make_commands_docs", "render()"),
     "docs/effects.md": ("make_effects_docs", "render()"),
     "docs/journal.md": ("make_journal_docs", "render()"),
     "docs/monitoring.md": ("make_monitoring_docs", "render()"),
