@@ -284,5 +284,7 @@ def _host(verbs: Any) -> None:
 def _schema(verbs: Any) -> None:
     parser = _verb(verbs, "schema", "print the JSON Schema of a kind")
     parser.add_argument(
-        "kind", metavar="KIND", help="VirtualMachine, Template, Host, Configuration, Plan"
+        "kind",
+        metavar="KIND",
+        help="VirtualMachine, Template, Host, Configuration, Plan, Snapshot",
     )
