@@ -210,6 +210,12 @@ class Product:
 
         return read_sizes(host, reading)
 
+    def look_around(self, host: Host, readings: Sequence[Reading]) -> World:
+        """Ask for machine types, networks and pools."""
+        from reconciler.control.survey import look_around  # noqa: PLC0415
+
+        return look_around(host, readings)
+
     def observe(self, host: Host, desired: Desired) -> World:
         """Read the host."""
         from reconciler.control.observe import observe  # noqa: PLC0415

@@ -149,6 +149,9 @@ class Parts(Protocol):
     def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
         """Return `size_key` → virtual size of a domain's disks, as far as known."""
 
+    def look_around(self, host: Host, readings: Sequence[Reading]) -> World:
+        """Read what the defaults of new machines like these depend on."""
+
     def observe(self, host: Host, desired: Desired) -> World:
         """Read what a plan of these manifests depends on."""
 

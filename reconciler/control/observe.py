@@ -47,7 +47,7 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         domains=readings,
         networks=host.networks.list_networks() if needs.networks else {},
         pools=read_pools(host, needs),
-        machines={one: _try(host.domains.read_caps, one) for one in sorted(needs.machines)},
+        machines={one: attempt(host.domains.read_caps, one) for one in sorted(needs.machines)},
         claims=_find_claims(_all(host, found, views), readings) if needs.claims else {},
         daemons=daemons,
     )
@@ -105,7 +105,7 @@ def _understand(views: Views, names: FrozenSet[str]) -> Readings:
 
 
 def _understand_one(view: DomainView) -> Union[Reading, Unknown]:
-    return _try(read, view)
+    return attempt(read, view)
 
 
 def _read_sizes(host: Host, desired: Desired, readings: Readings) -> Readings:
@@ -138,12 +138,12 @@ def read_pools(host: Host, needs: Needs) -> Mapping[str, Union[PoolView, Unknown
     absent = Unknown(f"no active pool of that name; active here: {', '.join(active) or 'none'}")
     wanted = needs.pools.union(active if needs.all_pools else ())
     return {
-        name: _try(host.storage.read_pool, name) if name in active else absent
+        name: attempt(host.storage.read_pool, name) if name in active else absent
         for name in sorted(wanted)
     }
 
 
-def _try(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
+def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
     """Call, and keep a failure as a value: it concerns one object, not the pass."""
     try:
         return call(*arguments)

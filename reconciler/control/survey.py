@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Tuple, Union
+from typing import Dict, Iterable, Mapping, Tuple, Union
 
-from reconciler.control.observe import read
+from reconciler.control.observe import attempt, read, read_pools
 from reconciler.control.ports import Host
-from reconciler.core.needs import size_key
-from reconciler.core.world import DomainView, Reading, Unknown
+from reconciler.core.needs import Needs, find_pools, size_key
+from reconciler.core.world import DomainView, Reading, Unknown, World
 from reconciler.errors import ReconcilerError
 
 
@@ -22,6 +22,20 @@ def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:
     keys: Tuple[str, ...] = tuple(size_key(one) for one in disks)
     wanted: Dict[str, Tuple[str, ...]] = {reading.view.name: keys}
     return host.domains.read_disk_sizes(wanted).get(reading.view.name, {})
+
+
+def look_around(host: Host, readings: Iterable[Reading]) -> World:
+    """Return the host as far as it decides what is a default for these domains, and no domain."""
+    found = tuple(readings)
+    machines = sorted({"", *(one.persistent.machine or "" for one in found)})
+    networks = attempt(host.networks.list_networks)
+    return World(
+        host=host.domains.host,
+        uri=host.domains.uri,
+        networks={} if isinstance(networks, Unknown) else networks,
+        pools=read_pools(host, Needs(pools=frozenset().union(*map(find_pools, found)))),
+        machines={one: attempt(host.domains.read_caps, one) for one in machines},
+    )
 
 
 def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:

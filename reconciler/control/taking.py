@@ -6,9 +6,9 @@ volume and machine type, and of each image that no guest writes to which pools c
 
 from __future__ import annotations
 
-from typing import Callable, Dict, FrozenSet, Iterator, Mapping, Optional, Tuple, TypeVar, Union
+from typing import Dict, FrozenSet, Iterator, Mapping, Optional, Tuple, Union
 
-from reconciler.control.observe import read
+from reconciler.control.observe import attempt, read
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, hide_view
 from reconciler.core.model import Disk
@@ -17,7 +17,6 @@ from reconciler.core.world import DomainView, PoolView, Unknown
 from reconciler.errors import ReconcilerError
 
 DEFAULT_MACHINE = ""
-T = TypeVar("T")
 Views = Mapping[str, Union[DomainView, Unknown]]
 Pools = Mapping[str, Union[PoolView, Unknown]]
 
@@ -25,7 +24,7 @@ Pools = Mapping[str, Union[PoolView, Unknown]]
 def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[str]) -> HostSnapshot:
     """Return the host as it is. Raises TransientError if its domains cannot be listed."""
     views = host.domains.list_domains()
-    pools: Pools = {one: _try(host.storage.read_pool, one) for one in host.storage.list_pools()}
+    pools: Pools = {one: attempt(host.storage.read_pool, one) for one in host.storage.list_pools()}
     disks = {name: keys for name, view in views.items() for keys in [_find_disks(view)] if keys}
     types = host.domains.list_machines()
     return HostSnapshot(
@@ -40,17 +39,10 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
         networks=host.networks.list_networks(),
         pools=pools,
         machine_types=types,
-        machines={one: _try(host.domains.read_caps, one) for one in (DEFAULT_MACHINE, *types)},
+        machines={one: attempt(host.domains.read_caps, one) for one in (DEFAULT_MACHINE, *types)},
         shared=_find_shared(host, pools, views),
         daemons=host.units.observe(),
     )
-
-
-def _try(call: Callable[[str], T], name: str) -> Union[T, Unknown]:
-    try:
-        return call(name)
-    except ReconcilerError as error:
-        return Unknown(str(error))
 
 
 def _find_disks(view: Union[DomainView, Unknown]) -> Tuple[str, ...]:
@@ -76,7 +68,7 @@ def _find_obstacles(host: Host, views: Views) -> Mapping[str, Tuple[str, ...]]:
     for name, view in views.items():
         if isinstance(view, Unknown):
             continue
-        names = _try(host.domains.list_snapshots, name)
+        names = attempt(host.domains.list_snapshots, name)
         if isinstance(names, Unknown):
             found[name] = (f"snapshots that cannot be listed ({names.reason})",)
         elif names:

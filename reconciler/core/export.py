@@ -7,77 +7,97 @@ is complete for what it names.
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Mapping, Optional
 
+from reconciler.core.domain.places import NAMESPACES
+from reconciler.core.export_defaults import leave_out_defaults
 from reconciler.core.export_devices import (
     Spec,
-    export_cdrom,
-    export_disk,
+    export_cdroms,
+    export_disks,
     export_interfaces,
     given,
-    word,
 )
-from reconciler.core.guests import is_windows, needs_tpm
+from reconciler.core.guests import short_id
 from reconciler.core.model import Cpus, Machine, Memory
 from reconciler.core.units import format_size
-from reconciler.core.world import Reading
+from reconciler.core.world import Reading, World
+from reconciler.core.xmltree import Element, parse
 
 API_VERSION = "virt-reconciler/v1"
-DEFAULT_CPU_MODES = frozenset({"host-passthrough", "maximum"})
+# What libvirt writes down as the CPU of a domain of which nobody said one (qemuDomainDefaultCPU).
+_LIBVIRTS_CPU = {"mode": "custom", "match": "exact", "check": "none"}
+_LIBVIRTS_MODEL = "qemu64"
 
 
-def export_machine(reading: Reading, sizes: Mapping[str, int]) -> Spec:
-    """Return the manifest of a domain; `sizes` maps a `size_key` to bytes, where known."""
-    machine = reading.persistent
-    spec: Spec = {
-        "os": _os(reading),
-        "power": "running" if reading.is_running else None,
-        "autostart": True if reading.view.autostart else None,
-        "machine": machine.machine,
-        "firmware": None if machine.firmware == "bios" else machine.firmware,
-        "cpus": _cpus(machine.cpus or Cpus()),
-        "memory": _memory(machine.memory or Memory()),
-        "disks": [export_disk(one, sizes) for one in machine.disks or ()] or None,
-        "cdroms": [export_cdrom(one) for one in machine.cdroms or ()] or None,
-        "interfaces": export_interfaces(machine),
-    }
-    spec.update(_extras(machine, _os(reading)))
-    return {
+def export_machine(reading: Reading, sizes: Mapping[str, int], around: World) -> Spec:
+    """Return the manifest of a domain.
+
+    `sizes` maps a `size_key` to bytes, where known; `around` is the host as far as what is a
+    default there depends on it: machine types, networks, pools.
+    """
+    machine, root = reading.persistent, parse(reading.view.persistent_xml)
+    manifest: Spec = {
         "apiVersion": API_VERSION,
         "kind": "VirtualMachine",
         "metadata": {"name": machine.name},
-        "spec": given(spec),
+        "spec": given(
+            {
+                "os": _os(reading, root),
+                "power": "running" if reading.is_running else None,
+                "autostart": True if reading.view.autostart else None,
+                "machine": machine.machine,
+                "firmware": machine.firmware,
+                "cpus": _cpus(machine.cpus or Cpus(), chosen=not is_libvirts_cpu(root)),
+                "memory": _memory(machine.memory or Memory()),
+                "disks": export_disks(machine, sizes, around),
+                "cdroms": export_cdroms(machine, around),
+                "interfaces": export_interfaces(machine),
+                **_extras(machine),
+            }
+        ),
+    }
+    return leave_out_defaults(manifest, around)
+
+
+def _os(reading: Reading, root: Element) -> Optional[str]:
+    """Return the system by our mark, else by what other tools wrote down, if that is certain."""
+    if reading.owner:
+        return reading.owner.os
+    uri = NAMESPACES["libosinfo"]
+    found = root.find(f"metadata/{{{uri}}}libosinfo/{{{uri}}}os")
+    return None if found is None else short_id(found.get("id", ""))
+
+
+def _extras(machine: Machine) -> Spec:
+    return {
+        "guestAgent": machine.guest_agent,
+        "console": machine.console,
+        "graphics": machine.graphics,
+        "video": machine.video,
+        "rng": machine.rng,
+        "tpm": machine.tpm,
     }
 
 
-def _os(reading: Reading) -> Optional[str]:
-    return reading.owner.os if reading.owner else None
+def is_libvirts_cpu(root: Element) -> bool:
+    """Whether the CPU is the one that libvirt itself filled in."""
+    cpu = root.find("cpu")
+    if cpu is None or any(cpu.get(name) != value for name, value in _LIBVIRTS_CPU.items()):
+        return False
+    return cpu.findtext("model") == _LIBVIRTS_MODEL and cpu.find("feature") is None
 
 
-def _extras(machine: Machine, os: Optional[str]) -> Spec:
-    """Return the devices that differ from what a new machine of that system gets."""
-    windows = is_windows(os)
-    found: Tuple[Tuple[str, Any, Any], ...] = (
-        ("guestAgent", machine.guest_agent, True),
-        ("console", machine.console, True),
-        ("graphics", word("graphics", machine.graphics), "vnc"),
-        ("video", word("video", machine.video), "vga" if windows else "virtio"),
-        ("rng", machine.rng, not windows),
-        ("tpm", machine.tpm, needs_tpm(os)),
-    )
-    return {key: value for key, value, default in found if value not in (None, default)}
-
-
-def _cpus(cpus: Cpus) -> Any:
-    more = given(
+def _cpus(cpus: Cpus, *, chosen: bool) -> Any:
+    return given(
         {
+            "count": cpus.count,
             "maximum": cpus.maximum if cpus.maximum != cpus.count else None,
             **(_topology(cpus) if has_plain_topology(cpus) else {}),
-            "mode": None if cpus.mode in DEFAULT_CPU_MODES else cpus.mode,
-            "model": cpus.model if cpus.mode == "custom" else None,
+            "mode": cpus.mode if chosen else None,
+            "model": cpus.model if chosen and cpus.mode == "custom" else None,
         }
     )
-    return {"count": cpus.count, **more} if more else cpus.count
 
 
 def _topology(cpus: Cpus) -> Spec:

@@ -1,24 +1,18 @@
-"""The devices of an exported manifest, and what a manifest has no word for. Pure."""
+"""The devices of an exported manifest: all that it has words for, and a name for each. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from reconciler.core.model import Cdrom, Disk, Interface, Machine
 from reconciler.core.needs import size_key
+from reconciler.core.planning.images import named_volume
 from reconciler.core.units import format_size
+from reconciler.core.world import World
 
-# What the manifest's schema has a word for; another value is left out, and a remark says so.
-WORDS: Mapping[str, FrozenSet[str]] = {
-    "bus": frozenset({"virtio", "scsi", "sata", "ide", "usb"}),
-    "format": frozenset({"qcow2", "raw"}),
-    "graphics": frozenset({"vnc", "spice", "none"}),
-    "video": frozenset({"virtio", "vga", "bochs", "qxl", "cirrus", "none"}),
-}
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,39}")
-_SERIAL = re.compile(r"[A-Za-z0-9_.+-][A-Za-z0-9 _.+-]{0,35}")
 _KIB = 1024  # sizes that are no whole number of these have no spelling
 
 Spec = Dict[str, Any]
@@ -29,44 +23,41 @@ def given(values: Spec) -> Spec:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def word(field: str, value: Optional[str]) -> Optional[str]:
-    """Return the value if a manifest has a word for it."""
-    return value if value in WORDS[field] else None
+def export_disks(machine: Machine, sizes: Mapping[str, int], around: World) -> Optional[List[Spec]]:
+    """Return the entries of `disks`; None if there is no disk."""
+    names = _drive_names(machine, machine.disks or ())
+    found = zip(names, machine.disks or ())
+    return [_export_disk(name, one, sizes, around) for name, one in found] or None
 
 
-def export_disk(disk: Disk, sizes: Mapping[str, int]) -> Spec:
-    """Return an entry of `disks`."""
-    size = sizes.get(size_key(disk))
+def _export_disk(name: str, disk: Disk, sizes: Mapping[str, int], around: World) -> Spec:
+    size, source = sizes.get(size_key(disk)), _source(disk.source, around)
     return given(
         {
-            "name": disk.name,
-            "bus": word("bus", disk.bus),
+            "name": name,
+            "bus": disk.bus,
             "size": None if size is None or size % _KIB else format_size(size),
-            "format": word("format", disk.format),
-            "source": _source(disk.source),
-            "target": disk.target if _source(disk.source) is None else None,
+            "format": disk.format,
+            "source": source,
+            "target": disk.target if source is None or name not in _own_names(disk) else None,
             "cache": disk.cache,
             "io": disk.io,
-            "discard": disk.discard if disk.discard != "unmap" else None,
-            "serial": disk.serial if has_plain_serial(disk) else None,
+            "discard": disk.discard,
+            "serial": disk.serial,
             "boot": disk.boot,
             "readonly": disk.readonly or None,
         }
     )
 
 
-def _source(source: Optional[str]) -> Optional[Spec]:
+def _source(source: Optional[str], around: World) -> Optional[Spec]:
+    """Return what a manifest can say of a source: a path, or a volume that is there."""
     if is_path(source):
         return {"path": source}
-    if not is_volume(source):
+    if named_volume(around, source) is None:
         return None
     pool, _, volume = str(source).partition("/")
     return {"volume": volume, "pool": pool}
-
-
-def has_plain_serial(disk: Disk) -> bool:
-    """Whether a manifest may hold the disk's serial number."""
-    return _SERIAL.fullmatch(disk.serial or "") is not None
 
 
 def is_path(source: Optional[str]) -> bool:
@@ -74,21 +65,22 @@ def is_path(source: Optional[str]) -> bool:
     return (source or "").startswith("/")
 
 
-def is_volume(source: Optional[str]) -> bool:
-    """Whether the source is POOL/VOLUME."""
-    pool, slash, _ = (source or "").partition("/")
-    return bool(pool and slash) and ":" not in pool
+def export_cdroms(machine: Machine, around: World) -> Optional[List[Spec]]:
+    """Return the entries of `cdroms`; None if there is no drive."""
+    names = _drive_names(machine, machine.cdroms or ())
+    return [_export_cdrom(*one, around) for one in zip(names, machine.cdroms or ())] or None
 
 
-def export_cdrom(cdrom: Cdrom) -> Spec:
-    """Return an entry of `cdroms`."""
-    medium: Any = cdrom.media if is_path(cdrom.media) else _source(cdrom.media)
+def _export_cdrom(name: str, cdrom: Cdrom, around: World) -> Spec:
+    medium: Any = cdrom.media if is_path(cdrom.media) else _source(cdrom.media, around)
+    unsaid = medium is None and cdrom.media != ""
     return given(
         {
-            "name": cdrom.name,
-            "bus": word("bus", cdrom.bus),
+            "name": name,
+            "bus": cdrom.bus,
             "media": "none" if cdrom.media == "" else medium,
             "boot": cdrom.boot,
+            "target": cdrom.target if unsaid or name not in _own_names(cdrom) else None,
         }
     )
 
@@ -98,9 +90,6 @@ def export_interfaces(machine: Machine) -> Optional[List[Spec]]:
     found = machine.interfaces or ()
     if any(is_foreign_interface(one) for one in found):
         return None
-    drives = [one.name for one in machine.disks or ()]
-    drives += [one.name for one in machine.cdroms or ()]
-    names = _interface_names(found, drives)
     return [
         given(
             {
@@ -113,7 +102,7 @@ def export_interfaces(machine: Machine) -> Optional[List[Spec]]:
                 "boot": one.boot,
             }
         )
-        for name, one in zip(names, found)
+        for name, one in zip(_interface_names(machine), found)
     ]
 
 
@@ -122,11 +111,33 @@ def is_foreign_interface(interface: Interface) -> bool:
     return not (interface.network or interface.bridge)
 
 
-def _interface_names(interfaces: Sequence[Interface], taken: Sequence[str]) -> List[str]:
+def _own_names(drive: Union[Disk, Cdrom]) -> Sequence[Optional[str]]:
+    return (drive.alias or drive.target,)
+
+
+def _aliases(machine: Machine) -> Iterable[str]:
+    """Yield the names that other devices bear already, and that no device can lose."""
+    for kind in (machine.disks, machine.cdroms, machine.interfaces):
+        yield from (one.alias for one in kind or () if one.alias)
+
+
+def _drive_names(machine: Machine, drives: Sequence[Union[Disk, Cdrom]]) -> List[str]:
+    """Return the alias, else the target, by which the drive is found again."""
+    taken = set(_aliases(machine))
+    return [
+        one.alias or (f"drive-{one.target}" if one.target in taken else one.target or "")
+        for one in drives
+    ]
+
+
+def _interface_names(machine: Machine) -> List[str]:
     """Return the alias, else the network's name, else a number; the MAC finds it again."""
-    wanted = [one.alias or one.network or one.bridge or "" for one in interfaces]
+    interfaces = machine.interfaces or ()
+    taken = {*_drive_names(machine, machine.disks or ()), *_aliases(machine)}
+    taken.update(_drive_names(machine, machine.cdroms or ()))
+    wanted = [one.network or one.bridge or "" for one in interfaces]
     seen = Counter([*wanted, *taken])
     return [
-        name if seen[name] == 1 and _NAME.fullmatch(name) else f"nic{index}"
-        for index, name in enumerate(wanted)
+        one.alias or (name if seen[name] == 1 and _NAME.fullmatch(name) else f"nic{index}")
+        for index, (name, one) in enumerate(zip(wanted, interfaces))
     ]

@@ -101,7 +101,8 @@ def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Ne
     unfinished = bool(reading.owner and reading.owner.creating)
     return Needs(
         frozenset({reading.persistent.machine or ""} if fields & _OFFERS else ()),
-        _pools(machine, machine.disks or () if unfinished else disks, desired),
+        _pools(machine, machine.disks or () if unfinished else disks, desired)
+        | _pools_found(machine, reading),
         all_pools=bool(fields & _VOLUMES) or unfinished,
         networks=any(one.startswith("interfaces[]") for one in fields),
         claims=bool(added) or unfinished,
@@ -125,6 +126,25 @@ def _pools(machine: Machine, new: Iterable[Disk], desired: Desired) -> FrozenSet
         if template is not None and template.volume is not None:
             pools.add(template.pool or DEFAULT_POOL)
     return frozenset(pools)
+
+
+def _pools_found(machine: Machine, reading: Reading) -> FrozenSet[str]:
+    """Return the pools of volumes that the domain names and the manifest as well, by path or not.
+
+    A path and a volume of a pool are the same image only for him who has read the pool.
+    """
+    wanted = any(one.source or one.volume for one in machine.disks or ())
+    wanted = wanted or any(one.media or one.volume for one in machine.cdroms or ())
+    return find_pools(reading) if wanted else frozenset()
+
+
+def find_pools(reading: Reading) -> FrozenSet[str]:
+    """Return the pools that a domain's disks and media name."""
+    sides = (reading.persistent, reading.live or reading.persistent)
+    found = [one.source for side in sides for one in side.disks or ()]
+    found += [one.media for side in sides for one in side.cdroms or ()]
+    names = ((one or "").partition("/")[0] for one in found)
+    return frozenset(one for one in names if one and ":" not in one)
 
 
 def _needs_all_pools(new: Iterable[Disk], desired: Desired) -> bool:

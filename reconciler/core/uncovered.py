@@ -1,88 +1,147 @@
 """What a domain has and a manifest cannot say, told as remarks beside an exported manifest. Pure.
 
 None of it is lost: the domain's XML is edited in place, so whatever stands here stays as it is.
+Names of things only, never what they hold: there may be passwords among it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Iterator, Optional, Tuple
+from typing import FrozenSet, Iterator, Mapping, Optional, Tuple
 
+from reconciler.core.domain.owner import NAMESPACE
+from reconciler.core.domain.places import NAMESPACES
 from reconciler.core.export import has_plain_topology
-from reconciler.core.export_devices import (
-    has_plain_serial,
-    is_foreign_interface,
-    is_path,
-    is_volume,
-    word,
-)
+from reconciler.core.export_devices import is_foreign_interface, is_path
+from reconciler.core.identity import name_of
 from reconciler.core.model import Cpus
-from reconciler.core.world import Reading
-from reconciler.core.xmltree import Element, children_of, parse
+from reconciler.core.planning.images import named_volume
+from reconciler.core.world import Reading, World
+from reconciler.core.xmltree import Element, attributes_of, children_of, parse, qualified_name
 
-# Modelled, or so usual that naming it would be noise.
+_OURS = frozenset({NAMESPACE, NAMESPACES["libosinfo"]})
+# Below these it is the children that are told.
+_DEEP = frozenset({"os", "features", "cpu", "clock", "metadata", "devices"})
+# Modelled, or what every tool writes, so that naming it would be noise; by path.
 _USUAL = frozenset(
     {
-        "name", "uuid", "metadata", "memory", "currentMemory", "vcpu", "vcpus", "os", "features",
-        "cpu", "clock", "on_poweroff", "on_reboot", "on_crash", "pm", "devices", "resource",
-        "seclabel",
+        "name", "uuid", "memory", "currentMemory", "vcpu", "vcpus", "pm", "resource",
+        "on_poweroff", "on_reboot", "on_crash",
+        "os/type", "os/loader", "os/nvram", "os/firmware", "os/boot",
+        "features/acpi", "features/apic", "features/pae", "features/vmport", "features/smm",
+        "cpu/model", "cpu/topology", "cpu/vendor", "clock/timer",
+        "devices/emulator", "devices/controller", "devices/serial", "devices/console",
+        "devices/channel", "devices/input", "devices/graphics", "devices/video", "devices/audio",
+        "devices/memballoon", "devices/rng", "devices/tpm",
     }
 )  # fmt: skip
-_USUAL_DEVICES = frozenset(
-    {
-        "emulator", "disk", "controller", "interface", "serial", "console", "channel", "input",
-        "graphics", "video", "audio", "memballoon", "rng", "tpm",
-    }
-)  # fmt: skip
+# The same for devices of which there are entries: children, and attributes of some of them.
+_USUAL_PARTS: Mapping[str, FrozenSet[str]] = {
+    "disk": frozenset(
+        {
+            "driver", "driver/@name", "driver/@type", "driver/@cache", "driver/@io",
+            "driver/@discard", "source", "source/@file", "source/@dev", "source/@dir",
+            "source/@pool", "source/@volume", "source/@protocol", "source/@name", "source/@index",
+            "target", "target/@dev", "target/@bus", "readonly", "serial", "boot", "boot/@order",
+            "alias", "address", "backingStore",
+        }
+    ),
+    "interface": frozenset(
+        {
+            "mac", "mac/@address", "source", "source/@network", "source/@bridge", "model",
+            "model/@type", "boot", "boot/@order", "link", "link/@state", "alias", "address",
+        }
+    ),
+}  # fmt: skip
+_WHOLE = frozenset({"alias", "address", "backingStore"})  # whatever they hold
+# A new machine has one of each at most, so that more than one is more than a manifest says.
+_SINGLE = frozenset({"devices/graphics", "devices/video", "devices/rng", "devices/tpm"})
 
 
-def find_remarks(reading: Reading) -> Tuple[str, ...]:
+def find_remarks(reading: Reading, around: World) -> Tuple[str, ...]:
     """Return one line for each thing that the exported manifest leaves out."""
     root = parse(reading.view.persistent_xml)
-    return tuple(_remarks(reading, root))
+    return tuple(_remarks(reading, around, root))
 
 
-def _remarks(reading: Reading, root: Element) -> Iterator[str]:
+def _remarks(reading: Reading, around: World, root: Element) -> Iterator[str]:
     if not reading.view.persistent:
         yield "the domain is transient: it must be defined before it can be adopted"
-    yield from _values(reading)
+    for disk in reading.persistent.disks or ():
+        if disk.source and not (is_path(disk.source) or named_volume(around, disk.source)):
+            yield f"disk {disk.name}: its source {disk.source} is kept as it is"
+    for cdrom in reading.persistent.cdroms or ():
+        if cdrom.media and not (is_path(cdrom.media) or named_volume(around, cdrom.media)):
+            yield f"CD-ROM drive {cdrom.name}: its medium {cdrom.media} is kept as it is"
+    if not has_plain_topology(reading.persistent.cpus or Cpus()):
+        yield "cpus: the topology has more than sockets, cores and threads, and is kept as it is"
     if any(map(is_foreign_interface, reading.persistent.interfaces or ())):
         yield "interfaces are left out: one is on neither a libvirt network nor a bridge"
+    yield from _devices(root)
     names = ", ".join(_elements(root))
     if names:
         yield f"not in the manifest, and kept as it is: {names}"
 
 
-def _values(reading: Reading) -> Iterator[str]:
-    for disk in reading.persistent.disks or ():
-        if disk.source and not (is_path(disk.source) or is_volume(disk.source)):
-            yield f"disk {disk.name}: its source {disk.source} is kept as it is"
-        yield from _unspoken(f"disk {disk.name}: ", "bus", disk.bus)
-        yield from _unspoken(f"disk {disk.name}: ", "format", disk.format)
-        if disk.serial and not has_plain_serial(disk):
-            yield f"disk {disk.name}: its serial number has signs that a manifest refuses"
-    if not has_plain_topology(reading.persistent.cpus or Cpus()):
-        yield "cpus: the topology has more than sockets, cores and threads, and is kept as it is"
-    yield from _unspoken("", "graphics", reading.persistent.graphics)
-    yield from _unspoken("", "video", reading.persistent.video)
+def _devices(root: Element) -> Iterator[str]:
+    """Tell of each disk and interface what no field of its entry says."""
+    for kind in _USUAL_PARTS:
+        for element in root.iterfind(f"devices/{kind}"):
+            parts = list(_parts(element, _USUAL_PARTS[kind]))
+            if parts and element.get("device") != "floppy":
+                what = ", ".join(dict.fromkeys(parts))
+                yield f"{kind} {_name(element)}: kept as it is: {what}"
 
 
-def _unspoken(where: str, field: str, value: Optional[str]) -> Iterator[str]:
-    if value is not None and word(field, value) is None:
-        yield f"{where}{field} {value} has no word in a manifest, and is kept as it is"
+def _parts(element: Element, usual: FrozenSet[str]) -> Iterator[str]:
+    if element.get("device") == "lun":
+        yield "@device=lun"
+    for child in children_of(element):
+        if child.tag in _WHOLE:
+            continue
+        if child.tag not in usual:
+            yield str(child.tag)
+            continue
+        paths = (f"{child.tag}/@{name}" for name, _ in attributes_of(child))
+        yield from (one for one in paths if one not in usual)
+        yield from (f"{child.tag}/{one.tag}" for one in children_of(child))
+
+
+def _name(element: Element) -> str:
+    """Return by what a person knows the device: its alias, else target or MAC."""
+    places = [("alias", "name"), ("target", "dev") if element.tag == "disk" else ("mac", "address")]
+    found = [(tag, element.find(tag), key) for tag, key in places]
+    texts = [(tag, one.get(key)) for tag, one, key in found if one is not None]
+    names = [name_of(text) if tag == "alias" else text for tag, text in texts]
+    return next((one for one in names if one), "")
 
 
 def _elements(root: Element) -> Iterator[str]:
-    yield from (name for name in _names(root) if name not in _USUAL)
-    devices = root.find("devices")
-    if devices is None:
+    counts: Counter[str] = Counter()
+    for child in children_of(root):
+        counts.update(_below(child))
+    for path, number in counts.items():
+        more = number - 1 if path in _SINGLE else number
+        if path not in _USUAL or (path in _SINGLE and more):
+            yield f"{'more ' if path in _SINGLE else ''}{path}{f' ({more})' if more > 1 else ''}"
+
+
+def _below(element: Element) -> Iterator[str]:
+    tag = qualified_name(element)
+    if element.tag not in _DEEP:
+        yield tag
         return
-    counts = Counter(name for name in _names(devices) if name not in _USUAL_DEVICES)
-    floppies = devices.findall("disk[@device='floppy']")
-    if floppies:
-        counts["disk device='floppy'"] = len(floppies)
-    yield from (f"devices/{name} ({number})" for name, number in sorted(counts.items()))
+    for child in children_of(element):
+        path = _path(tag, child)
+        if path is not None:
+            yield path
 
 
-def _names(element: Element) -> Iterator[str]:
-    return (str(one.tag).rsplit("}", 1)[-1] for one in children_of(element))
+def _path(parent: str, child: Element) -> Optional[str]:
+    """Return the path of an element; None if an entry of a list tells of it, or it is ours."""
+    if parent == "devices" and child.tag in _USUAL_PARTS:
+        is_floppy = child.get("device") == "floppy"
+        return "devices/disk device='floppy'" if is_floppy else None
+    if parent == "metadata" and str(child.tag)[1:].partition("}")[0] in _OURS:
+        return None
+    return f"{parent}/{qualified_name(child)}"

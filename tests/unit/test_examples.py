@@ -16,6 +16,7 @@ from reconciler.core.needs import size_key
 from reconciler.core.uncovered import find_remarks
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.yaml_text import write_documents
+from tests.unit.cli.domains import AROUND
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "manifests" / "examples"
@@ -42,7 +43,9 @@ def test_exported_manifest_is_valid_and_differs_in_nothing(path: Path, tmp_path:
     xml = path.read_text(encoding="utf-8")
     reading = read(DomainView("a", "u", GuestState.OFF, xml))
     sizes = dict.fromkeys(map(size_key, reading.persistent.disks or ()), 10 * GIB)
-    manifest = write_documents([(export_machine(reading, sizes), find_remarks(reading))])
+    manifest = write_documents(
+        [(export_machine(reading, sizes, AROUND), find_remarks(reading, AROUND))]
+    )
     (tmp_path / "a.yaml").write_text(manifest, encoding="utf-8")
     loaded = load_manifests([str(tmp_path)])
     assert [str(one) for one in loaded.problems] == []

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from typing import List, Sequence, Tuple
 
 from reconciler.cli.choosing import choose
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
+from reconciler.cli.exporting import Exported, make_valid
 from reconciler.cli.parts import Parts
 from reconciler.core.export import export_machine
 from reconciler.core.render.values import escape
 from reconciler.core.uncovered import find_remarks
-from reconciler.core.world import Unknown
+from reconciler.core.world import Reading, Unknown
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import UsageError
 
@@ -22,14 +24,24 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         raise UsageError("name the domains to export, or say --all")
     host = parts.connect(options.connect)
     found = parts.read_domains(host)
-    chosen, failed = choose(options.names or sorted(found), found, console)
-    documents = []
-    for name, reading in chosen:
-        if isinstance(reading, Unknown):
-            console.error(f"{escape(name)}: cannot be read: {reading.reason}")
-            failed += 1
-        else:
-            manifest = export_machine(reading, parts.read_sizes(host, reading))
-            documents.append((manifest, find_remarks(reading)))
-    console.write(write_documents(documents))
-    return Exit.FAILED if failed else Exit.DONE
+    chosen, missing = choose(options.names or sorted(found), found, console)
+    readings = [one for _, one in chosen if isinstance(one, Reading)]
+    unread = [(name, one.reason) for name, one in chosen if isinstance(one, Unknown)]
+    around = parts.look_around(host, readings)
+    exported = [
+        Exported(
+            one, export_machine(one, parts.read_sizes(host, one), around), find_remarks(one, around)
+        )
+        for one in readings
+    ]
+    valid, refused = make_valid(exported, parts)
+    _complain(unread, "cannot be read", console)
+    _complain(refused, "no manifest can say this", console)
+    console.write(write_documents([(one.manifest, one.remarks) for one in valid]))
+    return Exit.FAILED if missing or unread or refused else Exit.DONE
+
+
+def _complain(reasons: Sequence[Tuple[str, str]], what: str, console: Console) -> None:
+    lines: List[str] = [f"{escape(name)}: {what}: {reason}" for name, reason in reasons]
+    for line in lines:
+        console.error(line)

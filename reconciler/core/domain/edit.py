@@ -114,8 +114,11 @@ def _edit_devices(root: Element, differences: Sequence[Difference]) -> List[Elem
 
 def _refuse_unsound(element: Element) -> None:
     if element.tag == "disk" and element.get("device") != "cdrom":
-        for reason in find_unsound(read_disk(element)):
+        disk = read_disk(element)
+        for reason in find_unsound(disk):
             raise TerminalError(reason)
+        if disk.serial and element.get("device") == "lun":
+            raise TerminalError(f"disks[{disk.name}].serial: a LUN has that of its block device")
 
 
 def _add(root: Element, difference: Difference) -> Element:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
 from reconciler.core.manifest import TemplateManifest
 from reconciler.core.match import by_name
@@ -27,6 +27,13 @@ def find_volume(world: World, pool: str, name: str, path: str) -> VolumeView:
     if volume is None:
         raise TerminalError(f"{path}: no volume {name!r} in storage pool {pool!r}")
     return volume
+
+
+def named_volume(world: World, source: Optional[str]) -> Optional[VolumeView]:
+    """Return the volume that a domain names as POOL/VOLUME, if its pool was read and has it."""
+    name, _, volume = (source or "").partition("/")
+    pool = world.pools.get(name)
+    return pool.volumes.get(volume) if isinstance(pool, PoolView) else None
 
 
 def all_volumes(world: World) -> Iterator[VolumeView]:

@@ -18,6 +18,7 @@ from reconciler.core.planning.images import (
     all_volumes,
     find_pool,
     find_volume,
+    named_volume,
     template_image,
 )
 from reconciler.core.world import PoolView, VolumeView, World
@@ -58,6 +59,24 @@ def _settle_cdrom(cdrom: Cdrom, world: World) -> Cdrom:
     path = f"cdroms[{cdrom.name}].media.volume"
     volume = find_volume(world, cdrom.pool or DEFAULT_POOL, cdrom.volume, path)
     return replace(cdrom, media=volume.path)
+
+
+def settle_found(machine: Machine, world: World) -> Machine:
+    """Replace what a domain names as POOL/VOLUME by its path, where a manifest made us read it."""
+    if not world.pools:
+        return machine
+    disks = machine.disks and tuple(
+        replace(one, source=_path_of(one.source, world)) for one in machine.disks
+    )
+    cdroms = machine.cdroms and tuple(
+        replace(one, media=_path_of(one.media, world)) for one in machine.cdroms
+    )
+    return replace(machine, disks=disks, cdroms=cdroms)
+
+
+def _path_of(source: Optional[str], world: World) -> Optional[str]:
+    volume = named_volume(world, source)
+    return volume.path if volume else source
 
 
 def resolve_disk(

@@ -22,7 +22,7 @@ from reconciler.core.planning.decide import Decision, Weighing, decide
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.guards import Guest, chipset
-from reconciler.core.planning.sources import settle_sources
+from reconciler.core.planning.sources import settle_found, settle_sources
 from reconciler.core.planning.steps import plan_steps
 from reconciler.core.world import Reading, World
 
@@ -89,8 +89,10 @@ def find_hold(reading: Reading, holding: Holding) -> str:
 def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     """Set the manifest beside the reading: devices named alike, equal spellings made equal."""
     machine = settle_sources(manifest.machine, world)
-    stored = align(machine, reading.persistent)
-    live = align_live(machine, reading.persistent, reading.live) if reading.live else None
+    persistent = settle_found(reading.persistent, world)
+    stored = align(machine, persistent)
+    running = settle_found(reading.live, world) if reading.live else None
+    live = align_live(machine, persistent, running) if running else None
     live = _pin_cpu(live, stored) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
     return Found(manifest, machine, reading, stored, live)

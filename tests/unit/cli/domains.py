@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from reconciler.core.world import PoolView, VolumeView, World
+from tests.unit.domain.samples import PC, Q35
+
+_DATA = VolumeView("fast", "data.qcow2", "/fast/data.qcow2", "qcow2", 2**30)
+# What export looks at besides the domains: what is a default here, and which volumes there are.
+AROUND = World(
+    "kvm01",
+    "qemu:///system",
+    networks={"default": True},
+    pools={"fast": PoolView("fast", "dir", "/fast", {_DATA.name: _DATA})},
+    machines={"": Q35, Q35.machine: Q35, PC.machine: PC},
+)
+
 STORED = """\
 <domain type='kvm'>
   <name>web01</name>

@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
+from reconciler.adapters.manifests import load_files
 from reconciler.cli.console import Console
-from reconciler.cli.parts import Parts, Versions
+from reconciler.cli.parts import Loaded, Parts, Versions
 from reconciler.cli.run import run
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.ports.service import History, Memory
@@ -163,6 +164,7 @@ class FakeParts:
     planned: Plan = field(default_factory=lambda: EMPTY)
     domains: Mapping[str, Union[Reading, Unknown]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    around: World = field(default_factory=lambda: World("kvm01", "qemu:///system"))
     settings: Settings = field(default_factory=Settings)
     carry: Carry = succeed
     unreachable: Optional[Exception] = None
@@ -193,9 +195,9 @@ class FakeParts:
         """Read nothing; the tests of comparisons have the real parts."""
         raise NotImplementedError
 
-    def load_files(self, files: Sequence[ManifestFile]) -> FakeLoaded:
-        """Understand nothing."""
-        raise NotImplementedError
+    def load_files(self, files: Sequence[ManifestFile]) -> Loaded:
+        """Understand them as the real parts do."""
+        return load_files(files)
 
     def find_versions(self, path: str) -> Versions:
         """Know no repository."""
@@ -297,6 +299,10 @@ class FakeParts:
     def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
         """Return the sizes set."""
         return self.sizes
+
+    def look_around(self, host: Host, readings: Sequence[Reading]) -> World:
+        """Return the surroundings set."""
+        return self.around
 
     def observe(self, host: Host, desired: Desired) -> World:
         """See nothing."""

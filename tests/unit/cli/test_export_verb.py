@@ -1,9 +1,9 @@
-"""`export`: minimal manifests, remarks on what they leave out, and safe YAML."""
+"""`export`: minimal manifests, remarks on what they leave out, valid together, and safe YAML."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 
@@ -11,15 +11,16 @@ from reconciler.control.observe import read
 from reconciler.core.domain import set_owner
 from reconciler.core.export import export_machine
 from reconciler.core.owner import Owner
-from reconciler.core.world import DomainView, GuestState, Reading, Unknown
+from reconciler.core.world import DomainView, GuestState, Reading, Unknown, World
 from reconciler.core.yaml_text import write_documents
 
-from .domains import LIVE, ODD, STORED
+from .domains import AROUND, LIVE, ODD, STORED
 from .fakes import FakeParts, call
 
 yaml = pytest.importorskip("yaml")
 Golden = Callable[[Path, str], None]
 GOLDEN = Path(__file__).parent / "golden"
+TESTS = Path(__file__).parents[2]
 GIB = 1024**3
 
 
@@ -40,23 +41,51 @@ SIZES = {
 }
 
 
+def foreign(path: str) -> Reading:
+    """Return a domain of another tool, that other tests look at too."""
+    return reading("it", (TESTS / path).read_text(encoding="utf-8"))
+
+
+FOREIGN = "unit/domain/golden/foreign"
+MADE_BY = "real/foreign/made_by"
+SEALED = STORED.replace(
+    "  <devices>",
+    "  <launchSecurity type='sev'><policy>0x0003</policy></launchSecurity>\n  <devices>",
+)
+
+
 @pytest.mark.parametrize(
     ("name", "one"),
-    [("plain", PLAIN), ("running-and-owned", RUNNING), ("odd", STRANGE)],
+    [
+        ("plain", PLAIN),
+        ("running-and-owned", RUNNING),
+        ("odd", STRANGE),
+        ("sealed", reading("web01", SEALED)),
+        ("linux", foreign(f"{FOREIGN}/linux-q35.xml")),
+        ("linux-pc", foreign(f"{FOREIGN}/linux-pc.xml")),
+        ("windows", foreign(f"{FOREIGN}/windows-q35.xml")),
+        ("exotic", foreign(f"{FOREIGN}/exotic.xml")),
+        ("cockpit", foreign(f"{MADE_BY}/cockpit.xml")),
+        ("openstack", foreign(f"{MADE_BY}/openstack.xml")),
+        ("ovirt", foreign(f"{MADE_BY}/ovirt.xml")),
+        ("vagrant", foreign(f"{MADE_BY}/vagrant.xml")),
+    ],
 )
 def test_export_reads_as_its_golden_file(name: str, one: Reading, golden: Golden) -> None:
-    parts = FakeParts(domains={"it": one}, sizes=SIZES)
+    parts = FakeParts(domains={"it": one}, sizes=SIZES, around=AROUND)
     golden(GOLDEN / f"export-{name}.yaml", call(parts, "export", "it").out)
 
 
 def test_yaml_says_what_was_exported() -> None:
-    manifest = export_machine(STRANGE, SIZES)
+    manifest = export_machine(STRANGE, SIZES, AROUND)
     assert yaml.safe_load(write_documents([(manifest, ("a remark",))])) == manifest
 
 
 def test_all_is_one_stream_of_documents_by_name() -> None:
-    parts = FakeParts(domains={"b": reading("b", STORED), "a": PLAIN})
-    assert len(list(yaml.safe_load_all(call(parts, "export", "--all").out))) == 2
+    parts = FakeParts(domains={one: reading(one, STORED.replace("web01", one)) for one in "ba"})
+    text = call(parts, "export", "--all").out
+    assert [one["metadata"]["name"] for one in yaml.safe_load_all(text)] == ["a", "b"]
+    assert call(parts, "export", "--all").out == text
 
 
 def test_interface_of_another_kind_leaves_all_of_them_unmanaged() -> None:
@@ -70,7 +99,7 @@ def test_interface_of_another_kind_leaves_all_of_them_unmanaged() -> None:
 
 def test_machine_without_interfaces_says_so() -> None:
     xml = STORED[: STORED.index("    <interface")] + STORED[STORED.index("    <serial") :]
-    assert export_machine(reading("web01", xml), {})["spec"]["interfaces"] == []
+    assert export_machine(reading("web01", xml), {}, AROUND)["spec"]["interfaces"] == []
 
 
 def test_unreadable_and_absent_domains_are_errors_and_the_others_are_written() -> None:
@@ -82,6 +111,142 @@ def test_unreadable_and_absent_domains_are_errors_and_the_others_are_written() -
         "virt-reconciler: error: gone: no such domain on this host",
         "virt-reconciler: error: dark: cannot be read: timed out",
     ]
+
+
+def export(*domains: Reading) -> Tuple[List[Dict[str, Any]], str]:
+    """Return the specs of all, and the text with its remarks."""
+    parts = FakeParts(domains={one.view.name: one for one in domains}, sizes=SIZES, around=AROUND)
+    text = call(parts, "export", "--all").out
+    return [one["spec"] for one in yaml.safe_load_all(text)], text
+
+
+def test_host_that_cannot_say_what_it_offers_has_everything_written_down() -> None:
+    spec = export_machine(PLAIN, SIZES, World("kvm01", "qemu:///system"))["spec"]
+    assert (spec["firmware"], spec["video"], spec["rng"]) == ("bios", "virtio", True)
+    assert "firmware" not in export_machine(PLAIN, SIZES, AROUND)["spec"]
+
+
+OSINFO = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
+SYSTEMS = {
+    "http://microsoft.com/win/11": "win11",
+    "http://microsoft.com/win/2k12r2": "win2k12r2",
+    "http://fedoraproject.org/fedora/37": "fedora37",
+    "http://ubuntu.com/ubuntu/22.04": "ubuntu22.04",
+    "http://libosinfo.org/linux/2022": None,
+    "http://fedoraproject.org/fedora/unknown": None,
+}
+
+
+@pytest.mark.parametrize("full", SYSTEMS)
+def test_system_is_the_one_that_other_tools_wrote_down(full: str) -> None:
+    mark = f"<metadata><l:libosinfo xmlns:l='{OSINFO}'><l:os id='{full}'/></l:libosinfo></metadata>"
+    one = reading("web01", STORED.replace("  <memory", f"{mark}<memory", 1))
+    assert export_machine(one, SIZES, AROUND)["spec"].get("os") == SYSTEMS[full]
+
+
+CPU = "<cpu mode='custom' match='exact' check='none'><model fallback='forbid'>{}</model>{}</cpu>"
+CPUS = {
+    ("qemu64", ""): 2,
+    ("Nehalem", ""): {"count": 2, "mode": "custom", "model": "Nehalem"},
+    ("qemu64", "<feature policy='disable' name='svm'/>"): {
+        "count": 2, "mode": "custom", "model": "qemu64",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_cpu_that_libvirt_filled_in_is_nobodys_wish(cpu: Tuple[str, str]) -> None:
+    one = reading("web01", STORED.replace("  <devices>", f"{CPU.format(*cpu)}<devices>"))
+    assert export_machine(one, SIZES, AROUND)["spec"]["cpus"] == CPUS[cpu]
+
+
+# What validation refuses is left out, and told: what is changed, how, what is gone, and why.
+REFUSED = {
+    "serial number": (
+        "<alias name='ua-root'/>", "<alias name='ua-root'/><serial>a/b</serial>", ("disks", "serial"),
+        "disks[root].serial: left out, and kept as it is: 'a/b' is not valid; write at most 36",
+    ),
+    "format": (
+        "type='qcow2'", "type='vmdk'", ("disks", "format"),
+        "disks[root].format: left out, and kept as it is: ",
+    ),
+    "model": (
+        "<model type='virtio'/>\n    </interface>", "<model type='ne2k_isa'/>\n    </interface>",
+        ("interfaces", "model"), "interfaces[default].model: left out, and kept as it is: ",
+    ),
+    "boot order": (
+        "<alias name='ua-root'/>", "<boot order='100'/><alias name='ua-root'/>", ("disks", "boot"),
+        "disks[root].boot: left out, and kept as it is: ",
+    ),
+    "name of a device": (
+        "ua-root", "ua--root", ("disks",), "disks: left out, and kept as it is: ",
+    ),
+    "name of a bridge": (
+        "<source network='default'/>", "<source bridge='a-very-long-bridge'/>", ("interfaces",),
+        "interfaces: left out, and kept as it is: ",
+    ),
+    "video": ("<model type='virtio'/>\n    </video>", "<model type='ramfb'/></video>", ("video",),
+        "video: left out, and kept as it is: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_validation_refuses_is_left_out_and_told(what: str) -> None:
+    old, new, gone, remark = REFUSED[what]
+    assert old in STORED
+    [spec], text = export(reading("web01", STORED.replace(old, new)))
+    assert remark in text
+    kind, *fields = gone
+    assert [one for one in fields if one in spec[kind][0]] == [] if fields else kind not in spec
+
+
+def test_two_domains_with_one_image_and_one_address_are_valid_together() -> None:
+    both = [reading(name, STORED.replace("web01<", f"{name}<")) for name in ("a", "b")]
+    [one, other], text = export(*both)
+    assert one["disks"][0]["source"]["path"].endswith("web01.qcow2")
+    assert "source" not in other["disks"][0]
+    assert other["disks"][0]["target"] == "sda"
+    assert "interfaces" not in other
+    assert "web01.qcow2 is already used at domain a\n" in text
+
+
+def test_device_without_alias_does_not_take_the_name_of_one_that_has_it() -> None:
+    [spec], _ = export(reading("web01", ODD.replace("<link ", "<alias name='ua-vda'/><link ")))
+    assert spec["disks"][0]["name"] == "drive-vda"
+    assert spec["disks"][0]["target"] == "vda"
+    assert spec["interfaces"][0]["name"] == "vda"
+
+
+def test_volume_that_is_not_there_is_kept_as_it_is() -> None:
+    [spec], text = export(reading("odd", ODD.replace("pool='fast'", "pool='gone'")))
+    assert "source" not in spec["disks"][1]
+    assert "# disk vdb: its source gone/data.qcow2 is kept as it is" in text
+
+
+@pytest.mark.parametrize("name", [".hidden", "it's", "a&b", "x" * 64])
+def test_name_that_no_manifest_can_hold_is_an_error_and_the_others_are_written(name: str) -> None:
+    xml = STORED.replace(">web01<", f">{name.replace('&', '&amp;')}<")
+    parts = FakeParts(domains={name: reading(name, xml), "odd": STRANGE}, around=AROUND)
+    result = call(parts, "export", "--all")
+    assert result.status == 1
+    assert [one["metadata"]["name"] for one in yaml.safe_load_all(result.out)] == ["odd one"]
+    assert f"{name}: no manifest can say this: metadata.name: " in result.err
+    assert "write a name of at most 63 characters" in result.err
+
+
+@pytest.mark.parametrize("name", ["no", "1e3", "12", "ein Ümlaut", "a: b", "~"])
+def test_name_that_yaml_would_misread_is_quoted(name: str) -> None:
+    one = reading(name, STORED.replace(">web01<", f">{name}<"))
+    text = call(FakeParts(domains={name: one}, around=AROUND), "export", name).out
+    assert yaml.safe_load(text)["metadata"] == {"name": name}
+
+
+def test_remarks_name_what_is_kept_and_never_what_it_holds() -> None:
+    extra = "<vnc passwd='hunter2'/><encryption format='luks'><secret uuid='hunter2'/></encryption>"
+    xml = STORED.replace("<target dev='sda'", f"{extra}<target dev='sda'")
+    text = export(reading("web01", xml))[1]
+    assert "# disk root: kept as it is: vnc, encryption\n" in text
+    assert "hunter2" not in text
 
 
 @pytest.mark.parametrize(

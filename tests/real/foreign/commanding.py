@@ -1,0 +1,47 @@
+"""The command line inside this process, so that hundreds of domains take seconds. No test is here."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from reconciler.adapters.libvirt import Host
+from reconciler.cli import composition
+from reconciler.cli.console import Console
+from reconciler.cli.run import run
+
+
+class Piped(io.StringIO):
+    """A text stream that is no terminal."""
+
+    encoding = "utf-8"
+
+
+class Connected(composition.Product):
+    """The real parts, connected already."""
+
+    def __init__(self, host: Host) -> None:
+        """Keep the connections."""
+        self._host = host
+
+    def connect(self, uri: Optional[str]) -> Host:
+        """Return the host."""
+        return self._host
+
+
+@dataclass(frozen=True)
+class Commanding:
+    """`virt-reconciler VERB …` on a host; what it writes down for itself goes to a folder."""
+
+    host: Host
+    folder: Path
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        """Run it, check its exit status, and return what it printed."""
+        out, err = Piped(), Piped()
+        environ = {"XDG_STATE_HOME": str(self.folder)}
+        done = run(list(words), Console(out, err, Piped(""), environ), Connected(self.host))
+        assert done == status, f"{words}: {done}, not {status}\n{err.getvalue()}\n{out.getvalue()}"
+        return out.getvalue()
