@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 PYTHON := .venv/bin/python
 
-.PHONY: help install test fast lint format golden docs rpm bench demo clean
+.PHONY: help install test fast lint format golden docs site rpm bench demo clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -33,6 +33,10 @@ docs: install  ## write the pages that are made from schemas and code
 	$(PYTHON) scripts/make_man.py
 	$(PYTHON) scripts/make_commands_docs.py
 
+site:  ## the pages of docs/ as a site, in site/
+	sh scripts/install --site
+	.cache/site/bin/python -B -m mkdocs build --strict
+
 rpm: install  ## build the RPM of what is committed, in dist/
 	packaging/rpm/build
 
@@ -43,4 +47,4 @@ demo:  ## the main job on real QEMU, from an empty host to an empty plan
 	./demo
 
 clean:  ## remove what was installed and built for the project
-	rm -rf .venv .venv39 .cache build dist *.egg-info
+	rm -rf .venv .venv39 .cache build dist site *.egg-info

@@ -95,6 +95,16 @@ def make_machine(machine: Container) -> None:
     """Have a domain made by the daemon, with its own user and rights."""
     machine.write("/etc/virt-reconciler/manifests/web01.yaml", MANIFEST, mode=0o640)
     machine.wait(lambda: "web01" in machine.virsh("list", "--all").stdout, "the domain is there")
+    # What the pass found is written down at its end.
+    written = ("test", "-d", "/var/lib/virt-reconciler/objects")
+    machine.wait(lambda: machine.run(*written, check=False).returncode == 0, "it is written down")
+
+
+@pytest.fixture(autouse=True)
+def at_rest(machine: Container) -> Iterator[None]:
+    """Stop the daemon after each test: a failed one is not to be the next one's."""
+    yield
+    machine.systemctl("stop", UNIT)
 
 
 def test_the_user_and_its_folders_are_there_and_nothing_runs(machine: Container) -> None:
