@@ -17,8 +17,7 @@ from reconciler.errors import TransientError
 # ("timed out waiting to open tray of 'sda'", qemuHotplugWaitForTrayEject).
 _TRAY = ("is not open", "is locked", "waiting to open tray")
 # A guest that was asked may open its tray a moment later, and the next call finds it open; QEMU
-# also loses this race now and then (https://gitlab.com/qemu-project/qemu/-/issues/933), twice
-# in a row while firmware that boots looks into the drive.
+# also loses this race now and then (https://gitlab.com/qemu-project/qemu/-/issues/933).
 _TRAY_WAITS = (1.0, 2.0)  # seconds before each further try
 # QEMU's words when a device was asked for before and the guest has not answered yet
 # (softmmu/qdev-monitor.c, qmp_device_del). Our caller waits for the device to go either way.
@@ -67,6 +66,8 @@ def _update_at_last(domain: Domain, xml: str) -> None:
     libvirt older than 9.3 (Debian 12, Rocky 9.2) opens no tray of a drive that was plugged into
     the running guest: it does not know that there is one until it is restarted, and forcing does
     not help (NEWS of 9.3.0, "Properly detect tray of hotplugged CD-ROM devices"; tried on 9.0).
+    And when firmware or a driver resets the SCSI bus while the tray is open, QEMU shuts it without
+    telling (scsi_disk_reset); libvirt takes it for open, and opens it never again.
     """
     try:
         domain.updateDeviceFlags(xml, binding.AFFECT_LIVE)
@@ -75,8 +76,9 @@ def _update_at_last(domain: Domain, xml: str) -> None:
             raise
         raise TransientError(
             f"domain {domain.name()}: the CD-ROM drive's tray stays shut: unmount the medium in "
-            "the guest; or, of a drive that was plugged in while it ran, and libvirt is older than "
-            f"9.3, restart libvirt's daemon (libvirt: {binding.message_of(error)})"
+            "the guest; or, of a drive that was reset while its tray was open, or that was plugged "
+            "in while it ran, and libvirt is older than 9.3, restart libvirt's daemon "
+            f"(libvirt: {binding.message_of(error)})"
         ) from error
 
 
