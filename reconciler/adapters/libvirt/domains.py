@@ -161,15 +161,17 @@ class LibvirtDomains:
     def shut_down(self, name: str) -> None:
         """Ask the guest to shut down, through its agent, else by ACPI; returns at once.
 
+        That it has gone off meanwhile, as it was asked to before, is no error.
+
         Without flags that is just what QEMU's driver does: the agent if its channel is there, the
         power button if not, or if the agent did not answer (qemuDomainShutdownFlags).
         """
-        with self._domain(name, "asking it to shut down") as domain:
+        with self._domain(name, "asking it to shut down") as domain, _or_off(domain):
             domain.shutdown()
 
     def power_off(self, name: str) -> None:
-        """Cut the power. Only ever where the manifest allows it."""
-        with self._domain(name, "cutting its power") as domain:
+        """Cut the power, if it is on. Only ever where the manifest allows it."""
+        with self._domain(name, "cutting its power") as domain, _or_off(domain):
             domain.destroy()
 
     @property
@@ -180,6 +182,16 @@ class LibvirtDomains:
     def _domain(self, name: str, doing: str) -> Iterator[Domain]:
         with binding.calling(f"domain {name}: {doing}", binding.NO_DOMAIN):
             yield self._connection.lookupByName(name)
+
+
+@contextmanager
+def _or_off(domain: Domain) -> Iterator[None]:
+    """Let an error pass of a domain that is off, which is what was asked for."""
+    try:
+        yield
+    except binding.Error:
+        if domain.isActive():
+            raise
 
 
 def _ask_caps(connection: Connection, machine: Optional[str]) -> MachineCaps:
