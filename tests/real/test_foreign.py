@@ -1,6 +1,6 @@
 """Domains of other tools: exported, adopted, and changed in one field, which is all that changes.
 
-They stay off: what is looked at is libvirt's stored definition, which libvirt gives in one form.
+Most stay off: what is looked at is libvirt's stored definition, which libvirt gives in one form.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ EMPTY = "  <metadata>\n  </metadata>\n"
 IMAGE = re.compile(r"@IMAGES@/([^'\"<]*\.(?:qcow2|img))['\"]|volume='([^']*\.qcow2)'")
 NAMES = sorted(SHAPES)
 EVERY = 4  # a field is changed in every fourth domain; each field in each takes two minutes
+# They can be started on any host.
+RUNNING = ["debian11", "disk-iotune", "cdrom-empty", "graphics", "nics-alike", "disk-volume"]
 PARTS = {"one half": NAMES[::2], "the other half": NAMES[1::2]}
 
 
@@ -154,3 +156,30 @@ def change(herd: Herd, what: str) -> Iterator[str]:
 def less(one: List[Shape], other: List[Shape]) -> List[Shape]:
     """Return what only the one has."""
     return [piece for piece in one if piece not in other]
+
+
+def test_running_guests_notice_nothing_of_an_adoption_and_it_is_all_or_nothing(
+    herd: Herd,
+) -> None:
+    herd.define(RUNNING)
+    for name in herd.before:
+        herd.lab.virsh("start", name)
+    live = {name: herd.product.live_xml(name) for name in herd.before}
+    herd.export()
+    names = list(herd.before)
+
+    odd, *_ = names
+    text = herd.path.read_text(encoding="utf-8")
+    size = herd.manifests[odd]["spec"]["memory"]
+    herd.path.write_text(text.replace(f"memory: {size}", "memory: 100MiB", 1), encoding="utf-8")
+    assert "memory" in herd.command("adopt", *names, "-f", str(herd.path), status=4)
+    assert {name: herd.product.live_xml(name) for name in names} == live
+    assert {name: herd.product.xml(name) for name in names} == herd.before
+
+    herd.path.write_text(text, encoding="utf-8")
+    herd.command("adopt", *names, "-f", str(herd.path))
+    assert "No changes" in herd.command("plan", "--detailed-exitcode", str(herd.path))
+    for name in names:  # the id of a run is in its configuration
+        assert MARK.search(herd.product.live_xml(name))
+        assert without_mark(herd.product.live_xml(name), live[name]) == live[name]
+        assert without_mark(herd.product.xml(name), herd.before[name]) == herd.before[name]
