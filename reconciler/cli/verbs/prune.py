@@ -39,7 +39,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         console.line("Nothing was confirmed.")
         return Exit.FAILED
     orders.confirm_prune(identity)
-    console.line(f"Confirmed for the manifests at {escape(identity[:SHOWN])}, and for no others.")
+    which = (source.revision or identity.rpartition(":")[2])[:SHOWN]  # as `status` shows it
+    console.line(f"Confirmed for the manifests at {escape(which)}, and for no others.")
     return Exit.DONE
 
 
