@@ -21,7 +21,7 @@ condition fit decides. Each row is proved on a running guest by a test in `tests
 While a machine is off, every change is `offline`, except those that are `withheld` there too.
 What is `next-boot` becomes `restart` where the manifest's lifecycle allows it.
 
-| row | field | | running | off | by | why |
+| row | field | change | running | off | by | why |
 |---|---|---|---|---|---|---|
 """
 KINDS = {Kind.ADD: "added", Kind.REMOVE: "removed", Kind.CHANGE: "changed", None: "any"}
