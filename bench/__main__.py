@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Callable, Iterator, Mapping, Union
 
-from bench import base, clones, machine, peers, plans, resync, service, startup
+from bench import base, clones, machine, peers, plans, resync, service, snapshots, startup
 from bench.fleet import Fleet
 from bench.table import render
 from bench.timing import Race
@@ -18,6 +18,7 @@ GROUPS: Mapping[str, Callable[[Fleet], Iterator[Union[Race, str]]]] = {
     "clones": lambda fleet: clones.measure(fleet.folder / "clones"),
     "plan": plans.measure,
     "peers": peers.measure,
+    "snapshot": snapshots.measure,
     "base": base.measure,
     "daemon": service.measure,
     "resync": resync.measure,

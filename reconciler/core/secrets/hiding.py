@@ -43,10 +43,7 @@ def hide_sides(path: str, observed: Value, desired: Value) -> Tuple[Value, Value
 def _hide(path: str, value: Value, mask: Mask) -> Value:
     if not isinstance(value, str):
         return value
-    steps = _steps(path)
-    if not (steps or _SIGNS_OF_VALUES.search(value)):
-        return value
-    return _hide_at(steps, value, mask)  # type: ignore[return-value]  # str came in
+    return _hide_at(_steps(path), value, mask)  # type: ignore[return-value]  # str came in
 
 
 def _hide_at(steps: List[str], value: str, mask: Mask) -> str:
@@ -68,4 +65,6 @@ def _steps(path: str) -> List[str]:
 
 def _hide_document(text: str, mask: Mask) -> str:
     """Hide the secrets of a text that is a value and no message."""
+    if not _SIGNS_OF_VALUES.search(text):
+        return text
     return hide_phrases(hide_flow(hide_lines(text, mask), mask), mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # Judged by its last word: `hashed_passwd`, `adminPassword`; `passwdValidTo` is none.
 _WORDS = frozenset(
@@ -27,6 +28,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BETWEEN = re.compile(r"[^a-z0-9]+")
 
 
+@lru_cache(maxsize=4096)  # a host's definitions have the same few hundred names, again and again
 def is_secret_name(name: str) -> bool:
     """Whether the value of a key, attribute, element or variable of this name is a secret."""
     words = [one for one in _BETWEEN.split(_CAMEL.sub("_", name).lower()) if one]
