@@ -27,6 +27,8 @@ CAUSES: Mapping[str, str] = {
     "steps": "what would be done now is not the same (time, host, or another version of this)",
 }
 
+DONE = "nothing is left to do: it is as its manifest says already"
+
 
 @dataclass(frozen=True)
 class Seal:
@@ -64,8 +66,11 @@ def find_moved(former: Tuple[Seal, ...], present: Tuple[Seal, ...]) -> Tuple[str
 def _compare(former: Seal, present: Optional[Seal]) -> str:
     if present is None:
         return f"{former.name}: its manifest is gone, or is for another host now"
-    causes = CAUSES if former.has_work else ("manifest",)
+    is_done = bool(former.domain) and not present.domain  # so the rest was not looked at
+    causes = CAUSES if former.has_work and not is_done else ("manifest",)
     moved = [one for one in causes if getattr(former, one) != getattr(present, one)]
+    if former.has_work and is_done and not moved:
+        return f"{former.name}: {DONE}"
     if moved[1:]:  # other steps are what comes of the rest
         moved = [one for one in moved if one != "steps"]
     return f"{former.name}: {'; '.join(CAUSES[one] for one in moved)}" if moved else ""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
-from reconciler.core.seals import CAUSES, Seal, find_moved
+from reconciler.core.seals import CAUSES, DONE, Seal, find_moved
 from reconciler.errors import RefusedError
 
 SEAL = Seal("VirtualMachine", "web", True, "m", "d", "t", "v", "s")
@@ -82,6 +82,15 @@ def test_what_is_left_alone_may_move_on_but_its_manifest_may_not() -> None:
     idle = replace(SEAL, has_work=False)
     assert find_moved((idle,), (replace(idle, domain="other", steps="other"),)) == ()
     assert find_moved((idle,), (replace(idle, manifest="other"),)) == (
+        "web: its manifest was changed",
+    )
+
+
+def test_what_has_been_done_already_is_told_as_that_and_nothing_else() -> None:
+    # Of what needs nothing done neither the domain nor templates and volumes are looked at.
+    present = replace(SEAL, has_work=False, domain="", template="", volume="", steps="other")
+    assert find_moved((SEAL,), (present,)) == (f"web: {DONE}",)
+    assert find_moved((SEAL,), (replace(present, manifest="other"),)) == (
         "web: its manifest was changed",
     )
 
