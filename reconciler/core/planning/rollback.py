@@ -51,7 +51,6 @@ REST = "xml[/domain]"
 ORDER = "the order of its elements"
 GONE = "its volume is gone: a deleted volume does not come back"
 GIVEN_UP = "as it was before it was taken over: it is not ours any more"
-TOGETHER = "only done together with what is withheld"
 
 
 def plan_rollback(
