@@ -244,6 +244,7 @@ def test_a_restarted_libvirt_does_not_stop_the_loop(looping: Looping) -> None:
     os.kill(pid, signal.SIGKILL)
     looping.wait(lambda: "qemu" in looping.loop.shared.unreached, "the loss is noticed")
     looping.wait(lambda: not looping.loop.shared.unreached, "it is reached again")
+    looping.wait(lambda: is_running(looping), "libvirt knows its guest again")
     looping.virsh("destroy", "vm")
     looping.wait(lambda: is_running(looping), "what is done by hand is undone")
 
