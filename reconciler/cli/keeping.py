@@ -42,10 +42,14 @@ def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: 
 
 
 def find_plan_file(paths: Sequence[str]) -> Optional[str]:
-    """Return the one path, if it is a file and no manifest."""
-    [*others, last] = paths
-    is_other = os.path.isfile(last) and not is_manifest(os.path.basename(last))
-    return last if is_other and not others else None
+    """Return the one path, if it is a file and no manifest. Raises UsageError if it is one of more."""
+    found = [one for one in paths if os.path.isfile(one) and not is_manifest(os.path.basename(one))]
+    if found and len(paths) > 1:
+        raise UsageError(
+            f"{escape(found[0])}: is no manifest by its name (*.yaml, *.yml), and a plan file is "
+            "applied alone: it knows its manifests"
+        )
+    return found[0] if found else None
 
 
 def prepare_kept(path: str, uri: Optional[str], console: Console, parts: Parts) -> Prepared:

@@ -62,7 +62,9 @@ def read_snapshot(text: str, name: str) -> HostSnapshot:
     except ValueError as error:
         raise RefusedError(f"{name}: is no snapshot: {error}") from error
     if not isinstance(data, dict) or KEY not in data:
-        raise RefusedError(f"{name}: is none: give what `virt-reconciler snapshot` has written")
+        raise RefusedError(
+            f"{name}: is no snapshot; give what `virt-reconciler snapshot` has written"
+        )
     if data[KEY] != FORMAT_VERSION:
         raise RefusedError(
             f"{name}: is a snapshot of version {data[KEY]}, and this program knows "

@@ -186,7 +186,7 @@ Damage = Callable[[str], str]
     ("damage", "words"),
     [
         (lambda text: text[:-50], "state.json: is no snapshot: "),
-        (lambda text: "{}", "state.json: is none: give what `virt-reconciler snapshot`"),
+        (lambda text: "{}", "state.json: is no snapshot; give what `virt-reconciler snapshot`"),
         (lambda text: text.replace('Snapshot": 1', 'Snapshot": 2'), "is a snapshot of version 2"),
         (
             lambda text: text.replace('"host": "', '"host": 7, "x": "'),

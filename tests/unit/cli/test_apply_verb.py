@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Optional, Tuple
 
 import pytest
@@ -154,3 +155,13 @@ def test_progress_on_a_dumb_terminal_is_plain() -> None:
     parts = FakeParts(planned=TWO, carry=cloning())  # type: ignore[arg-type]
     result = call(parts, "apply", "p", "--yes", terminal=True, environ={"TERM": "dumb"})
     assert "\r" not in result.out
+
+
+def test_plan_file_is_applied_alone_and_never_left_out_unseen(tmp_path: Path) -> None:
+    kept, manifest = tmp_path / "kept.plan", tmp_path / "vm.yaml"
+    kept.touch()
+    manifest.touch()
+    result = call(FakeParts(), "apply", "--yes", str(kept), str(manifest))
+    assert result.status == 64
+    assert "kept.plan: is no manifest by its name" in result.err
+    assert "a plan file is applied alone" in result.err
