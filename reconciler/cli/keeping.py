@@ -42,7 +42,7 @@ def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: 
 
 
 def find_plan_file(paths: Sequence[str]) -> Optional[str]:
-    """Return the one path, if it is a file and no manifest. Raises UsageError if it is one of more."""
+    """Return the one path, if it is a file and no manifest. Raises UsageError if there are more."""
     found = [one for one in paths if os.path.isfile(one) and not is_manifest(os.path.basename(one))]
     if found and len(paths) > 1:
         raise UsageError(
