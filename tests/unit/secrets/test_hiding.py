@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Tuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from reconciler.core.secrets import HIDDEN, OTHER, hide_sides, hide_text, hide_value
+from reconciler.core.secrets import HIDDEN, OTHER, hide_sides, hide_text, hide_value, hiding
+from reconciler.core.secrets.lines import hide_lines
+from reconciler.core.secrets.mask import hide
+from reconciler.core.secrets.phrases import hide_flow, hide_phrases
 
 S = "hunter2"
 
@@ -186,3 +189,20 @@ def test_any_text_can_be_looked_at_and_equal_sides_stay_equal(one: str, two: str
 def test_a_long_text_is_looked_at_in_no_time() -> None:
     for text in ("a" * 300_000, "<a " * 50_000, "a: " * 50_000, "password" * 30_000):
         hide_value("", text)
+
+
+WORDS = st.sampled_from(
+    [
+        "password", "token", "-----BEGIN PRIVATE KEY-----", "$6$abcdefgh", "https://", "user", ":", "=",
+        " ", "\n", "\t", "@", "$", "-----", '"', "'", ",", "{", "}", "data", "qom-type", "secret", "a",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=500)
+@given(st.lists(WORDS, max_size=12).map("".join))
+def test_what_is_passed_over_unread_holds_nothing_that_the_tables_know(text: str) -> None:
+    if not hiding._SIGNS_OF_VALUES.search(text):
+        assert hide_phrases(hide_flow(hide_lines(text, hide), hide), hide) == text
+    if not hiding._SIGNS.search(text):
+        assert hide_phrases(text, hide) == text
