@@ -7,7 +7,7 @@ after the guest has shut down, and must come out the same. Nothing here decides 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import List, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple
 
 from reconciler.control.observe import read, read_pools
 from reconciler.control.ports import Clock, Host, Reporter
@@ -20,6 +20,10 @@ from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Plan
 from reconciler.core.planning.delete import plan_delete
 from reconciler.core.world import Reading, World
 from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TerminalError
+
+
+def _never() -> None:
+    """Have nothing against it."""
 
 
 def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Action:
@@ -48,15 +52,21 @@ def plan_deletions(host: Host, desired: Desired, names: Sequence[str]) -> Plan:
 
 
 def execute_delete(
-    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
+    host: Host,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+    refuse: Callable[[], None] = _never,
 ) -> Outcome:
     """Carry out a DELETE action and return how it ended.
 
-    After a failure the machine is still there, and may be planned and deleted again.
+    After a failure the machine is still there, and may be planned and deleted again. `refuse`
+    raises if the machine is not to go any more; it is asked before each part that has no way back.
     """
     report.started(action)
     try:
-        _carry_out(host, desired, action, report, clock)
+        _carry_out(host, desired, action, report, clock, refuse)
         outcome = Outcome(action.name, action.action)
     except ReconcilerError as error:
         outcome = Outcome(action.name, action.action, str(error), cause=error)
@@ -76,8 +86,14 @@ def _observe(host: Host, reading: Reading) -> World:
 
 
 def _carry_out(
-    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
+    host: Host,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+    refuse: Callable[[], None],
 ) -> None:
+    refuse()
     refuse_other_plan(action, plan_deletion(host, desired, action.name))
     work = Work(host, clock, action.name, read_former(host, action.name), report.progress)
     stops = tuple(one for one in action.steps if isinstance(one, Shutdown))
@@ -85,7 +101,9 @@ def _carry_out(
     if stops:
         for step in stops:
             perform(work, step)
-        # That may have taken hours, in which anybody could begin to use one of the volumes.
+        # That may have taken hours, in which anybody could begin to use one of the volumes, or
+        # have brought the manifest back.
+        refuse()
         _refuse_other_steps(rest, plan_deletion(host, desired, action.name))
     _perform_all(work, rest)
     _refuse_left(work)

@@ -6,7 +6,7 @@ What may go is `core.loop.prune`'s to say. Nothing is concluded from a listing t
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Dict, FrozenSet, Mapping, Union
+from typing import Dict, FrozenSet, Mapping, Optional, Union
 
 from reconciler.control.deleting import execute_delete, plan_deletion
 from reconciler.control.recording import Book
@@ -22,11 +22,12 @@ from reconciler.core.loop.prune import Deletion, Known, Left, Pruning, decide
 from reconciler.core.loop.record import Record
 from reconciler.core.loop.result import Again, Done, Result, Stalled
 from reconciler.core.loop.settings import PruneRails
+from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import failed, unknown
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.world import DomainView, Unknown
-from reconciler.errors import NotFoundError, ReconcilerError, TransientError
+from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TransientError
 
 Views = Mapping[str, Union[DomainView, Unknown]]
 
@@ -36,12 +37,14 @@ class Prune:
     """The end of machines. `doomed` are those that are to be deleted now, by name.
 
     Manifests must have been in force for `settle` seconds before anything goes for want of one.
+    What was decided holds for the manifests that were `weighed` then, and for no others.
     """
 
     shared: Shared
     rails: PruneRails
     settle: float
     doomed: Dict[str, Deletion] = field(default_factory=dict)
+    weighed: Optional[Snapshot] = None
 
     def decide(self, views: Views) -> FrozenSet[str]:
         """Decide about what has no manifest, and return the names to be deleted now.
@@ -49,6 +52,7 @@ class Prune:
         `views` is a complete listing of the host, made after the manifests were read.
         """
         snapshot = self.shared.wanted.snapshot
+        self.doomed, self.weighed = {}, snapshot
         if snapshot is None:
             return frozenset()
         if not self._find_gone(views):
@@ -59,7 +63,7 @@ class Prune:
                 self.shared.ledger.all(),
                 snapshot,
                 {name: understand(view) for name, view in views.items()},
-                self._is_settled(),
+                self._is_settled(snapshot),
                 self.shared.parts.store.confirmed_prune(),
                 self.shared.suspended,
             ),
@@ -69,14 +73,16 @@ class Prune:
         self.doomed = {one.name: one for one in pruning.deletions}
         return frozenset(self.doomed)
 
-    def _is_settled(self) -> bool:
-        since = self.shared.ledger.source.since
-        return since is not None and self.shared.parts.wall() - since >= self.settle
+    def _is_settled(self, snapshot: Snapshot) -> bool:
+        source = self.shared.ledger.source
+        if source.since is None or source.identity != snapshot.identity:
+            return False  # so new that it is not written down yet
+        return self.shared.parts.wall() - source.since >= self.settle
 
     def delete(self, name: str, record: Record) -> Result:
         """Delete a machine that is doomed; nothing happens to any other."""
         doomed = self.doomed.get(name)
-        if doomed is None:
+        if doomed is None or self._find_reprieve(name):
             return Done()
         desired = Desired(templates=self.shared.wanted.in_force.templates)
         try:
@@ -95,13 +101,29 @@ class Prune:
         telling = Telling(parts.journal, parts.meter, revision, drift=False)
         telling.last_error = record.last_error
         recording = Book(parts).on(telling, revision)
-        outcome = execute_delete(parts.host, desired, action, recording, parts.clock)
+
+        def refuse() -> None:
+            reprieve = self._find_reprieve(name)
+            if reprieve:
+                raise RefusedError(f"not deleted: {reprieve}")
+
+        outcome = execute_delete(parts.host, desired, action, recording, parts.clock, refuse)
         if outcome.cause is None:
             parts.journal.tell(
                 Event(events.PRUNED, "deleted, as its manifest is gone", name, "delete")
             )
             return self._forget(name)
         return self._put(record, self._judge(outcome.cause, record))
+
+    def _find_reprieve(self, name: str) -> str:
+        """Return why what was decided holds no more, if it does not; the next resync decides anew.
+
+        Deleting is tried again for as long as it takes, and a guest may need hours to shut down:
+        meanwhile the manifest can come back, or a person say that the machine is to be left alone.
+        """
+        if self.shared.wanted.snapshot is not self.weighed:
+            return "there are other manifests by now"
+        return "it was suspended" if name in self.shared.parts.store.suspended() else ""
 
     def _judge(self, cause: ReconcilerError, record: Record) -> Union[Again, Stalled]:
         self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(cause))

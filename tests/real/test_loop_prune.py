@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
+from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.verdict import READY
 from reconciler.core.manifest import Lifecycle, MachineManifest
 from reconciler.core.model import Power
-from reconciler.errors import Problem
+from reconciler.errors import Problem, TransientError
 from tests.real.looping import Looping, manifest, stored
 
 GOES = Lifecycle(deletion="undefine")
@@ -75,3 +79,82 @@ def test_nothing_goes_while_a_manifest_cannot_be_read(looping: Looping) -> None:
     looping.publish(*doomed("one", "two", "three", "four", "five"), problems=(problem,))
     resync(looping, 3)
     assert "six" in stored(looping)
+
+
+def fail_to_go(looping: Looping, name: str) -> None:
+    """Have a deletion decided and begun, and the last step of it fail from now on."""
+
+    def hold(call: str) -> None:
+        if call == "undefine":
+            raise TransientError("not now")
+
+    looping.hold = hold
+    names = ["a", "b", "c", "d", "e", name]
+    looping.publish(*doomed(*names))
+    for one in names:
+        looping.wait_ready(one)
+    looping.publish(*doomed(*names[:-1]))
+    looping.loop.resync()
+    looping.wait(lambda: "not now" in looping.record(name).last_error, "it was tried")
+
+
+def let_go(looping: Looping, name: str) -> None:
+    """Have nothing fail any more, and what was begun tried again."""
+    looping.hold = lambda _: None
+    looping.loop.look_at([name])
+    looping.wait_quiet()
+
+
+def test_what_was_decided_once_is_forgotten_when_the_manifest_is_back(looping: Looping) -> None:
+    fail_to_go(looping, "vm")
+    looping.publish(*doomed("a", "b", "c", "d", "e", "vm"))
+    looping.wait_ready("vm")
+    resync(looping)
+    looping.loop.prune.settle = 3600
+    looping.hold = lambda _: None
+    looping.publish(*doomed("a"))  # far too many at once, and that only now
+    looping.wait_quiet()
+    resync(looping)
+    assert sorted(stored(looping)) == ["a", "b", "c", "d", "e", "vm"]
+
+
+def test_other_manifests_have_a_deletion_that_waits_decided_anew(looping: Looping) -> None:
+    fail_to_go(looping, "vm")
+    problem = Problem("vm.yaml", 1, 1, "", "not YAML")  # it is back, with a slip of the pen
+    looping.publish(*doomed("a", "b", "c", "d", "e"), problems=(problem,))
+    let_go(looping, "vm")
+    assert "vm" in stored(looping)
+
+
+def test_a_suspension_holds_for_a_deletion_that_waits(looping: Looping) -> None:
+    fail_to_go(looping, "vm")
+    looping.store.suspensions["vm"] = Suspension("vm", 1.0)
+    let_go(looping, "vm")
+    assert "vm" in stored(looping)
+    looping.store.suspensions.clear()
+    resync(looping)
+    assert "vm" not in stored(looping)
+
+
+def test_a_manifest_that_is_back_before_the_guest_is_off_keeps_everything(
+    looping: Looping,
+) -> None:
+    policy = {"deletion": "undefine", "forceOff": True, "shutdownTimeout": "1s"}
+    goes = Lifecycle(deletion="undefine", force_off=True)
+    running = replace(manifest("vm", goes), spec=json.dumps({"lifecycle": policy}))
+    others = doomed("a", "b", "c", "d", "e")
+    looping.publish(running, *others)
+    for one in ("vm", "a", "b", "c", "d", "e"):
+        looping.wait_ready(one)
+
+    def hold(call: str) -> None:
+        if call == "power_off":
+            looping.publish(running, *others)
+
+    looping.hold = hold
+    looping.publish(*others)
+    resync(looping)
+    assert "power_off" in looping.writes
+    assert "undefine" not in looping.writes
+    looping.wait_ready("vm")
+    assert looping.virsh("domstate", "vm").stdout.strip() == "running"

@@ -40,6 +40,7 @@ from reconciler.core.planning.update import (
     find,
     find_differences,
     find_hold,
+    to_update,
     weigh,
 )
 from reconciler.core.world import PoolView, Reading, World
@@ -69,7 +70,8 @@ def plan_rollback(
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)
     is_whole = not weighing.held and all(map(_is_done, decisions))
-    update = _update(found, decisions, world, is_whole=is_whole)
+    update = to_update(found, decisions, Desired((found.manifest,)), world)
+    update = replace(update, in_full=is_whole)
     new = complete_devices(update)
     steps = _steps(target, update, new)
     changes = tuple(one.change for one in describe_new(decisions, new) if one.change)
@@ -150,22 +152,6 @@ def _find_new(decisions: Tuple[Decision, ...]) -> FrozenSet[str]:
         one.difference.device
         for one in decisions
         if one.difference.kind is Kind.ADD and one.difference.device
-    )
-
-
-def _update(
-    found: Found, decisions: Tuple[Decision, ...], world: World, *, is_whole: bool
-) -> Update:
-    return Update(
-        found.manifest,
-        found.machine,
-        found.stored,
-        found.live,
-        found.reading,
-        tuple(one for one in decisions if one.is_done),
-        is_whole,
-        Desired((found.manifest,)),
-        world,
     )
 
 

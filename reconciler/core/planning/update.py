@@ -73,7 +73,7 @@ def plan_update(
     decisions = decide(stored, live, weighing)
     if holding is not Holding.OURS:
         decisions = tuple(_keep(one) for one in decisions)
-    update = _update(found, decisions, desired, world)
+    update = to_update(found, decisions, desired, world)
     new = complete_devices(update)
     steps = plan_steps(update, new) if holding is not Holding.FOREIGN else ()
     return _action(found, describe_new(decisions, new), steps, holding)
@@ -176,9 +176,10 @@ def _keep(decision: Decision) -> Decision:
     return replace(decision, change=replace(decision.change, effect=Effect.WITHHELD, reason=KEPT))
 
 
-def _update(
+def to_update(
     found: Found, decisions: Tuple[Decision, ...], desired: Desired, world: World
 ) -> Update:
+    """Return what is to be done of the decisions; whole if nothing is withheld."""
     return Update(
         found.manifest,
         found.machine,
