@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 
 from reconciler.core.loop.record import Suspension
+from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY
-from reconciler.core.manifest import Lifecycle, MachineManifest
+from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
 from reconciler.core.model import Power
 from reconciler.errors import Problem, TransientError
 from tests.real.looping import Looping, manifest, stored
@@ -79,6 +80,20 @@ def test_nothing_goes_while_a_manifest_cannot_be_read(looping: Looping) -> None:
     looping.publish(*doomed("one", "two", "three", "four", "five"), problems=(problem,))
     resync(looping, 3)
     assert "six" in stored(looping)
+
+
+def test_manifests_that_came_this_very_moment_are_as_new_as_they_are(looping: Looping) -> None:
+    names = [f"vm{number}" for number in range(6)]
+    looping.publish(*doomed(*names))
+    for name in names:
+        looping.wait_ready(name)
+    ledger = looping.loop.shared.ledger
+    ledger.change_source(lambda source: replace(source, since=0.0))  # for ages
+    looping.loop.prune.settle = 3600
+    # A resync comes between the taking of new manifests and the writing down of when that was.
+    looping.loop.shared.wanted.replace(Snapshot("new", Desired(tuple(doomed(*names[1:])))))
+    resync(looping)
+    assert sorted(stored(looping)) == names
 
 
 def fail_to_go(looping: Looping, name: str) -> None:
