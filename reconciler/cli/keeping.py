@@ -12,7 +12,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare
 from reconciler.core.files import is_manifest
-from reconciler.core.plan import ActionKind, Plan
+from reconciler.core.plan import Action, ActionKind, Effect, Plan
 from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
 from reconciler.core.render.as_json import render_json
 from reconciler.core.render.times import show_time
@@ -20,6 +20,8 @@ from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
 from reconciler.core.seals import find_moved, seal_plan
 from reconciler.errors import RefusedError, UsageError
+
+NOT_IN_IT = "the kept plan does nothing with it; plan again for this"
 
 
 def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: Console) -> None:
@@ -70,10 +72,17 @@ def prepare_kept(path: str, uri: Optional[str], console: Console, parts: Parts) 
     _refuse_moved(path, kept, prepared, console)
     todo = {(one.kind, one.name) for one in kept.seals if one.has_work}
     chosen = tuple(
-        one if (one.kind, one.name) in todo else replace(one, steps=())
-        for one in prepared.plan.actions
+        one if (one.kind, one.name) in todo else _leave_alone(one) for one in prepared.plan.actions
     )
     return replace(prepared, plan=replace(prepared.plan, actions=chosen))
+
+
+def _leave_alone(action: Action) -> Action:
+    """Show as withheld what could be done by now, and that nobody has read in the kept plan."""
+    if not action.steps:
+        return action
+    changes = tuple(replace(one, effect=Effect.WITHHELD) for one in action.changes)
+    return replace(action, action=ActionKind.WITHHELD, changes=changes, steps=(), reason=NOT_IN_IT)
 
 
 def _refuse_moved(path: str, kept: PlanFile, prepared: Prepared, console: Console) -> None:

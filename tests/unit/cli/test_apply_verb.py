@@ -8,6 +8,7 @@ from typing import Optional, Tuple
 import pytest
 
 from reconciler.control.ports import Reporter
+from reconciler.core.manifest import Desired
 from reconciler.core.plan import (
     ActionKind,
     Change,
@@ -19,7 +20,7 @@ from reconciler.core.plan import (
     Start,
 )
 
-from .fakes import FakeParts, action, call, fail, plan_of
+from .fakes import FakeLoaded, FakeParts, action, call, fail, manifest, plan_of
 
 STEP = (SetAutostart(enabled=True),)
 TWO = plan_of(
@@ -165,3 +166,24 @@ def test_plan_file_is_applied_alone_and_never_left_out_unseen(tmp_path: Path) ->
     assert result.status == 64
     assert "kept.plan: is no manifest by its name" in result.err
     assert "a plan file is applied alone" in result.err
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [ActionKind.NONE, ActionKind.WITHHELD, ActionKind.FAILED],
+)
+def test_what_a_kept_plan_leaves_alone_is_not_shown_as_if_it_were_done(
+    kept: ActionKind, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "kept.plan")
+    loaded = FakeLoaded(Desired((manifest("vm1"), manifest("vm2"))))
+    change = Change("autostart", observed=False, desired=True, effect=Effect.LIVE)
+    vm1, vm2 = (
+        action(name, ActionKind.UPDATE, changes=(change,), steps=STEP) for name in ("vm1", "vm2")
+    )
+    call(FakeParts(loaded, plan_of(action("vm1", kept), vm2)), "plan", "--out", path, "p")
+    parts = FakeParts(loaded, plan_of(vm1, vm2))
+    result = call(parts, "apply", "--yes", path)
+    assert "! vm1: 1 change withheld, the kept plan does nothing with it; plan again" in result.out
+    assert "0 to create, 1 to change" in result.out
+    assert [one.name for one in parts.executed[0].actions if one.steps] == ["vm2"]
