@@ -31,11 +31,12 @@ class Connections:
         self._open: Dict[str, Connection] = {}
         # Told of each connection that is opened and kept; a daemon asks it for events.
         self.on_open: Callable[[str, Connection], None] = _ignore
-        self._lock = threading.Lock()
+        # One for each: opening waits for a daemon, and one that hangs must not hold up the others.
+        self._locks = {driver: threading.Lock() for driver in _DAEMONS}
 
     def get(self, driver: str = MAIN) -> Connection:
         """Return the driver's connection. Raises TransientError when libvirt is not reachable."""
-        with self._lock:
+        with self._locks[driver]:
             return self._get(driver)
 
     @contextmanager
@@ -72,7 +73,7 @@ class Connections:
         known = self._open.get(driver)
         if known is None or not known.isAlive():
             known = self._open_driver(driver)
-            if known not in self._open.values():
+            if known is not self._open.get(MAIN):
                 self.on_open(driver, known)
             self._open[driver] = known
         return known
@@ -80,7 +81,7 @@ class Connections:
     def _open_driver(self, driver: str) -> Connection:
         if driver == MAIN:
             return _open(self._uri, driver)
-        main = self._get(MAIN)
+        main = self.get(MAIN)
         uri = driver_uri(main.getURI(), driver)
         return main if uri == main.getURI() else _open_secondary(uri, driver, main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Dict, List, Optional, cast
 
 import libvirt
@@ -109,3 +110,28 @@ def test_a_single_connection_serves_all_and_is_never_closed(exchange: Exchange) 
     with connections.own(STORAGE) as own:
         assert own is connections.get(MAIN) is connections.get(NETWORK)
     assert [one.closed for one in exchange.opened] == [False]
+
+
+def test_a_daemon_that_does_not_answer_holds_up_no_other(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def hang(uri: Optional[str]) -> Connection:
+        if uri == "storage:///system":
+            asked.set()
+            answered.wait(20)
+        return exchange.open(uri)
+
+    monkeypatch.setattr(binding, "open_connection", hang)
+    connections = Connections(None)
+    threading.Thread(target=connections.get, args=(STORAGE,), daemon=True).start()
+    assert asked.wait(20)
+    others = threading.Thread(
+        target=lambda: [connections.get(one) for one in (MAIN, NETWORK)], daemon=True
+    )
+    others.start()
+    others.join(5)
+    alive = others.is_alive()
+    answered.set()
+    assert not alive
