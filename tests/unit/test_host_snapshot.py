@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reconciler.adapters.recorded import RecordedHost
-from reconciler.core.host_snapshot import HostSnapshot, hide_view, read_snapshot, write_snapshot
+from reconciler.core.domain.overlays import compare_overlays
+from reconciler.core.domain.secrets import hide_secrets
+from reconciler.core.host_snapshot import (
+    HostSnapshot,
+    hide_desired,
+    hide_view,
+    read_snapshot,
+    write_snapshot,
+)
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Machine, Overlay
 from reconciler.core.plain_data import from_plain, to_plain
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
@@ -69,6 +79,18 @@ def test_secrets_of_both_configurations_are_hidden() -> None:
     text = write_snapshot(replace(EMPTY, domains={"vm": hide_view(VM)}))
     assert "geheim7" not in text
     assert text.count("(hidden)") == 2
+
+
+def test_manifests_are_held_against_it_with_the_same_hidden() -> None:
+    spec = {"xml": [{"xpath": "/domain/sysinfo", "fragment": "<entry name='opt/x'>a b</entry>"}]}
+    overlays = tuple(Overlay(one["xpath"], one["fragment"]) for one in spec["xml"])
+    manifest = MachineManifest(
+        Machine("vm", overlays=overlays), "g1", json.dumps(spec), Place("vm.yaml", 1, 1)
+    )
+    stored = "<domain><sysinfo type='fwcfg'><entry name='opt/x'>a b</entry></sysinfo></domain>"
+    [hidden] = hide_desired(Desired((manifest,))).machines
+    assert "a b" not in repr(hidden)
+    assert compare_overlays(hide_secrets(stored), hidden.machine.overlays) == ()
 
 
 def test_plain_data_and_back_is_the_same_value() -> None:

@@ -56,8 +56,16 @@ def _hide_spec(text: str) -> str:
     return text if hidden == raw else escape(hidden, {})
 
 
+def hide_fragment(xpath: str, fragment: str) -> str:
+    """Hide the secrets of a fragment by the place that it is merged into as well."""
+    return hide_value(f"xml[{xpath}/*]", fragment)
+
+
 def _hide_data(key: str, data: Any) -> Any:
     if isinstance(data, dict):
+        xpath, fragment = data.get("xpath"), data.get("fragment")
+        if isinstance(xpath, str) and isinstance(fragment, str):
+            data = {**data, "fragment": hide_fragment(xpath, fragment)}
         return {name: _hide_data(name, one) for name, one in data.items()}
     if isinstance(data, list):
         return [_hide_data(key, one) for one in data]

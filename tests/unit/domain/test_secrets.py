@@ -63,6 +63,16 @@ def test_a_password_that_is_gone_is_said_and_not_replaced_by_what_hid_it() -> No
             '{"cloudInit":{"password":"(hidden)","user":"bob"}}',
             id="under a name that says so",
         ),
+        pytest.param(
+            {
+                "xml": [
+                    {"xpath": "/domain/sysinfo[@type='fwcfg']", "fragment": "<entry>a b</entry>"}
+                ]
+            },
+            '{"xml":[{"fragment":"<entry>(hidden)</entry>",'
+            '"xpath":"/domain/sysinfo[@type=\'fwcfg\']"}]}',
+            id="in a fragment, by the place that it is merged into",
+        ),
         pytest.param({"cpus": 2}, '{"cpus": 2}', id="none"),
     ],
 )
