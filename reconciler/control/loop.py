@@ -164,8 +164,11 @@ class Loop:
         self.look_at_host()
         machines = self.shared.wanted.in_force.machines
         views: Views = self.shared.parts.host.domains.list_domains()
+        unready = self._unready()  # as what said so may be over: a call that failed, a driver away
         self.look_at(
-            name for name, one in machines.items() if not self._is_clean(one, views.get(name))
+            name
+            for name, one in machines.items()
+            if name in unready or not self._is_clean(one, views.get(name))
         )
         self.look_at(self.prune.decide(views))
         self.shared.parts.meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())

@@ -54,6 +54,8 @@ class Work:
             result = self.host.run() if key == HOST else self._pass(key[1])
         except Exception as error:  # noqa: BLE001 - the worker's boundary: one object, not the loop
             result = self._report(key, error)
+            self.queue.add_after(key, result.after)  # first: nothing of what follows may lose it
+            self._remember(key, result)
         meter.count(metrics.PASSES, result=type(result).__name__.lower())
         meter.observe(metrics.DURATION, time.monotonic() - begun)
         if isinstance(result, Again):
@@ -121,7 +123,22 @@ class Work:
         shared.ledger.put(record)
         return result
 
-    def _report(self, key: Key, error: Exception) -> Result:
+    def _remember(self, key: Key, fault: Again) -> None:
+        """Have the status say it too: what a former pass has found out need not hold any more."""
+        ledger, name = self.shared.ledger, key[1]
+        if name in ledger.all() or name in self.shared.wanted.in_force.machines:
+            conditions = unknown(fault.reason, again=fault.reason).conditions()
+            due = round(self.shared.parts.wall() + fault.after)
+            ledger.put(
+                replace(
+                    ledger.get(name),
+                    conditions=conditions,
+                    last_error=fault.reason,
+                    next_try=due,
+                )
+            )
+
+    def _report(self, key: Key, error: Exception) -> Again:
         """Tell of what nobody caught: libvirt gone between two calls, or a bug of ours."""
         self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(error))
         if isinstance(error, ReconcilerError):

@@ -11,10 +11,13 @@ from reconciler.control.loop import Loop
 from reconciler.control.measuring import Measuring
 from reconciler.control.parts import Parts
 from reconciler.control.ports.events import News
+from reconciler.control.work import AFTER_FAULT
 from reconciler.core.loop import metrics
+from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.record import Record, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.loop.verdict import READY, RECONCILING, Verdict
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.model import Machine
 from reconciler.core.world import DomainView, GuestState
@@ -43,7 +46,7 @@ class Domains:
     def list_domains(self) -> Mapping[str, Any]:
         if self.trouble is not None:
             raise self.trouble
-        return {}
+        return dict(self.there)
 
 
 @dataclass
@@ -160,6 +163,38 @@ def test_a_bug_is_told_counted_and_ends_one_pass_alone(world: World) -> None:
     assert world.meter.values[metrics.PASSES, (("result", "again"),)] == 1
     [told] = world.journal.lines("failed")
     assert told.startswith("web01: this is a bug in virt-reconciler")
+    loop.queue.close()
+
+
+def test_after_a_bug_nobody_is_told_that_all_is_well(world: World) -> None:
+    conditions = Verdict(ready=True).conditions()
+    world.store.records["web01"] = Record("web01", generation="g0", conditions=conditions)
+    loop = world.make_loop()
+    loop.reached("qemu")
+    world.host.domains = cast("Any", None)
+    loop.work(KEY, 0.0)
+    record = world.store.records["web01"]
+    assert record.condition(READY).holds is None
+    assert record.condition(RECONCILING).holds
+    assert "this is a bug" in record.last_error
+    assert record.next_try == 1000 + AFTER_FAULT
+    loop.queue.close()
+
+
+def test_a_resync_looks_at_what_is_not_ready_even_if_its_domain_is_as_it_was(world: World) -> None:
+    view = DomainView("web01", "u", GuestState.OFF, "<domain/>")
+    world.host.domains.there["web01"] = view
+    loop = world.make_loop()
+    loop.reached("qemu")
+    loop.shared.attempts.succeed("web01", fingerprint("g1", view))
+    # libvirt comes back while a pass still writes down that it is away.
+    loop.shared.unreached["qemu"] = "it is away"
+    loop.work(KEY, 0.0)
+    del loop.shared.unreached["qemu"]
+    while loop.queue.take(0) is not None:
+        loop.queue.done(KEY)
+    loop.resync()
+    assert loop.queue.take(0) is not None
     loop.queue.close()
 
 
