@@ -126,8 +126,10 @@ class Loop:
         self.look_at_host()  # it may be its daemon that is missing
 
     def _record_reach(self) -> None:
-        text = describe_unreached(self.shared.unreached)
-        self.shared.ledger.change_source(lambda source: replace(source, libvirt=text))
+        # Described at its turn: several drivers come back at once, and the last says how it is.
+        self.shared.ledger.change_source(
+            lambda source: replace(source, libvirt=describe_unreached(self.shared.unreached))
+        )
 
     def reread_orders(self) -> None:
         """Take up what a person has resumed, leave what was suspended, prune what is confirmed.
@@ -220,6 +222,8 @@ class Loop:
                 problems=lines,
                 watching=source.watching,
                 libvirt=source.libvirt,
+                prune_blocked=source.prune_blocked if same else "",
+                prune_held=source.prune_held if same else (),
             )
         )
         for line in lines:

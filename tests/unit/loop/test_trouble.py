@@ -229,3 +229,31 @@ def test_what_a_machine_has_left_here_is_shown_as_left_alone(world: World) -> No
     world.host.domains.there.clear()
     loop.work(KEY, 0.0)
     assert world.store.records == {}
+
+
+def test_drivers_that_come_back_at_once_leave_none_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = world.make_loop()
+    loop.reached("qemu")
+    loop.lost("network", "is away")
+    loop.lost("storage", "is away")
+    change, waiting = loop.shared.ledger.change_source, []
+    # Each waits for its turn to write, and they take turns in any order.
+    monkeypatch.setattr(loop.shared.ledger, "change_source", waiting.append)
+    loop.reached("network")
+    loop.reached("storage")
+    for one in reversed(waiting):
+        change(one)
+    assert world.store.source.libvirt == ""
+
+
+def test_the_same_manifests_read_anew_are_held_back_as_before(world: World) -> None:
+    loop = world.make_loop()
+    loop.shared.ledger.change_source(
+        lambda source: replace(source, prune_blocked="too many", prune_held=("a", "b"))
+    )
+    loop.publish(Snapshot("one", Desired((MANIFEST,)), revision="one"))  # systemctl reload
+    assert world.store.source.prune_held == ("a", "b")
+    loop.publish(Snapshot("two", Desired((MANIFEST,)), revision="two"))
+    assert (world.store.source.prune_blocked, world.store.source.prune_held) == ("", ())
