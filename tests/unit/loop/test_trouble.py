@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Mapping, Optional, cast
+from typing import Any, Dict, List, Mapping, Optional, cast
 
 import pytest
 
@@ -238,7 +238,8 @@ def test_drivers_that_come_back_at_once_leave_none_behind(
     loop.reached("qemu")
     loop.lost("network", "is away")
     loop.lost("storage", "is away")
-    change, waiting = loop.shared.ledger.change_source, []
+    change = loop.shared.ledger.change_source
+    waiting: List[Any] = []
     # Each waits for its turn to write, and they take turns in any order.
     monkeypatch.setattr(loop.shared.ledger, "change_source", waiting.append)
     loop.reached("network")
