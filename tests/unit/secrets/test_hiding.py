@@ -68,6 +68,9 @@ VALUES = {
     "wireguard": ("", f"[Interface]\nPrivateKey = {S}\nAddress = 10.0.0.1\n"),
     "in-xml": ("xml[/domain/metadata/x]", f"<x:data>\n    users: []\n    password: {S}\n</x:data>"),
     "address": ("", f"http://me:{S}@example.org/"),
+    "address-at": ("", f"ftp://me:a@{S}@example.org/"),
+    "address-query": ("", f"https://example.org/x.iso?user=me&token={S}"),
+    "options": ("xml[/domain/sysinfo/system/entry]", f"<entry name='serial'>ds=nocloud;h=vm;password={S}</entry>"),
     "token-as-user": ("", f"https://{S}@example.org/"),
 }  # fmt: skip
 
