@@ -59,7 +59,7 @@ def read_snapshot(text: str, name: str) -> HostSnapshot:
     """Understand a document, called `name` in messages. Raises RefusedError if it is none."""
     try:
         data: Any = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RefusedError(f"{name}: is no snapshot: {error}") from error
     if not isinstance(data, dict) or KEY not in data:
         raise RefusedError(

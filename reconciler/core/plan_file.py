@@ -65,7 +65,7 @@ def read_plan_file(text: str, name: str) -> PlanFile:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RefusedError(f"{name}: is no plan file: {error}") from error
     if not isinstance(data, dict) or KEY not in data:
         raise RefusedError(

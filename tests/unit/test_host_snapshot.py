@@ -67,6 +67,12 @@ def test_damage_is_told_with_its_path(path: Any, value: Any, words: str) -> None
         read_snapshot(json.dumps(data), "state")
 
 
+@pytest.mark.parametrize("text", ["", "[" * 100_000, '{"virtReconcilerSnapshot": 1,'])
+def test_what_is_no_document_is_no_snapshot(text: str) -> None:
+    with pytest.raises(RefusedError, match=r"^state: is no snapshot: "):
+        read_snapshot(text, "state")
+
+
 def test_a_state_that_is_none_is_damage() -> None:
     text = write_snapshot(replace(EMPTY, domains={"vm": VM})).replace('"running"', '"asleep"')
     with pytest.raises(

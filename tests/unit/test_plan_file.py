@@ -55,6 +55,7 @@ def test_any_other_letter_is_found(place: int) -> None:
     ("text", "words"),
     [
         ("hello", "p: is no plan file"),
+        ("[" * 100_000, "p: is no plan file"),
         ("[]", "is no plan file: give manifests"),
         ('{"formatVersion": 1}', "is no plan file: give manifests"),
         ('{"virtReconcilerPlan": 2}', "is a plan file of version 2, and this program knows 1"),
