@@ -12,7 +12,7 @@ from typing import Iterator, List, Mapping, Optional, Tuple, Union
 
 from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired, HostManifest, MachineManifest, TemplateManifest
-from reconciler.core.model import Machine
+from reconciler.core.model import Cdrom, Disk, Machine
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.planning.images import DEFAULT_POOL, all_volumes, template_image
 from reconciler.core.world import Reading, VolumeView, World
@@ -135,19 +135,23 @@ def _image(template: Optional[TemplateManifest], world: World) -> object:
 
 
 def _volumes(machine: Machine, reading: object, world: World) -> Iterator[VolumeView]:
-    """Yield the volumes of the machine's disks, and those that have the names of new ones.
+    """Yield the volumes of the machine's drives, and those that have the names of new ones.
 
     A guest writes to its disks all the time, so when is left out.
     """
     sides = [machine, reading.persistent] if isinstance(reading, Reading) else [machine]
     paths = {one.source for side in sides for one in side.disks or ()}
+    paths |= {one.media for side in sides for one in side.cdroms or ()}
     names = {
         (one.pool or DEFAULT_POOL, volume_name(machine.name, one.name, image))
         for one in machine.disks or ()
         for image in IMAGES
     }
+    drives: Tuple[Union[Disk, Cdrom], ...] = (*(machine.disks or ()), *(machine.cdroms or ()))
+    names |= {(one.pool or DEFAULT_POOL, one.volume) for one in drives if one.volume}
     for one in sorted(all_volumes(world), key=lambda one: one.path):
-        if one.path in paths or (one.pool, one.name) in names:
+        named = f"{one.pool}/{one.name}"  # as a domain says it that has a volume of a pool
+        if {one.path, named} & paths or (one.pool, one.name) in names:
             yield replace(one, changed_at="")
 
 

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Cdrom, Disk, Machine
+from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
-from reconciler.core.seals import CAUSES, DONE, Seal, find_moved
+from reconciler.core.seals import CAUSES, DONE, Seal, find_moved, seal_plan
+from reconciler.core.world import PoolView, VolumeView, World
 from reconciler.errors import RefusedError
 
 SEAL = Seal("VirtualMachine", "web", True, "m", "d", "t", "v", "s")
@@ -93,6 +97,30 @@ def test_what_has_been_done_already_is_told_as_that_and_nothing_else() -> None:
     assert find_moved((SEAL,), (present,)) == (f"web: {DONE}",)
     assert find_moved((SEAL,), (replace(present, manifest="other"),)) == (
         "web: its manifest was changed",
+    )
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        Machine("web", disks=(Disk("root", pool="fast", volume="data"),)),
+        Machine("web", disks=(Disk("root", source="/fast/data"),)),
+        Machine("web", disks=(Disk("root", source="fast/data"),)),
+        Machine("web", cdroms=(Cdrom("cd", pool="fast", volume="data"),)),
+        Machine("web", cdroms=(Cdrom("cd", media="/fast/data"),)),
+    ],
+)
+def test_a_volume_is_sealed_however_it_is_named(machine: Machine) -> None:
+    def seal(capacity: int) -> Seal:
+        volume = VolumeView("fast", "data", "/fast/data", "raw", capacity)
+        pools = {"fast": PoolView("fast", "dir", "/fast", {"data": volume})}
+        world = World("kvm01", "qemu:///system", pools=pools)
+        plan = Plan(world.host, world.uri, (Action("VirtualMachine", "web", ActionKind.CREATE),))
+        manifest = MachineManifest(machine, "g1", "{}", Place("vm.yaml", 1, 1))
+        return seal_plan(plan, Desired((manifest,)), world)[0]
+
+    assert find_moved((replace(seal(1), has_work=True),), (seal(2),)) == (
+        f"web: {CAUSES['volume']}",
     )
 
 
