@@ -6,9 +6,11 @@ says when a probe has come through the queue and a worker, and every thread is s
 
 from __future__ import annotations
 
+import queue
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Protocol
 
@@ -80,7 +82,8 @@ class Daemon:
     reload: Callable[[], Follower]
     measure: Callable[[], None]
     _threads: List[threading.Thread] = field(default_factory=list)
-    _woken: threading.Event = field(default_factory=threading.Event)
+    # Not an Event: a signal may come while its lock is held, and would wait for it for ever.
+    _woken: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
     _shown: int = -1
     _stopping: bool = False
     _reloading: bool = False
@@ -110,15 +113,15 @@ class Daemon:
             self._reloading = True
         else:
             self._stopping = True
-        self._woken.set()
+        self._woken.put(None)
 
     def _wait(self) -> int:
         """Give signs of life until the end."""
         interval = min(self.supervisor.watchdog_interval or TICK, TICK)
         self.loop.probe()
         while not self._stopping:
-            self._woken.wait(interval)
-            self._woken.clear()
+            with suppress(queue.Empty):
+                self._woken.get(timeout=interval)
             if self._reloading:
                 self._reload()
             if not all(one.is_alive() for one in [*self._threads, self._follower_thread] if one):

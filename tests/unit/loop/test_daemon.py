@@ -1,0 +1,60 @@
+"""Signals at any moment, and what happens around the loop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Any, List, cast
+
+from reconciler.control.loop import Loop
+from reconciler.daemon import Daemon, Follower, StoppableClock
+from reconciler.errors import UsageError
+
+from .fakes import ListJournal
+from .test_trouble import World
+
+LIMIT = 20.0  # seconds
+
+
+class Supervisor:
+    """A service manager that notes what it was told."""
+
+    watchdog_interval = 0.0
+
+    def __init__(self) -> None:
+        self.told: List[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: self.told.append(name)
+
+
+def refuse() -> Follower:
+    raise UsageError("the settings are wrong")
+
+
+def make_daemon(loop: Loop) -> Daemon:
+    """Return a daemon whose settings cannot be read anew."""
+    nothing, supervisor = cast("Any", None), cast("Any", Supervisor())
+    return Daemon(
+        loop, nothing, supervisor, ListJournal(), StoppableClock(), lambda: 0.5, 300.0, refuse, nothing
+    )  # fmt: skip
+
+
+def test_a_signal_is_taken_whatever_it_interrupts() -> None:
+    daemon = make_daemon(World().make_loop())
+    signals = [signal.SIGHUP] * 500
+
+    def interrupt(_frame: object, _event: str, _value: object) -> Any:
+        """Stand in for a signal at each line that is run."""
+        daemon._take_signal(signals.pop() if signals else signal.SIGTERM, None)
+        return interrupt
+
+    def wait() -> None:
+        sys.settrace(interrupt)
+        daemon._wait()
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(LIMIT)
+    assert not waiting.is_alive()
