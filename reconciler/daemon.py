@@ -27,6 +27,8 @@ from reconciler.errors import ReconcilerError, StoppingError
 STOP_LIMIT = 45.0
 # Seconds between two looks at what has no event: suspensions, gauges.
 TICK = 10.0
+# Seconds that a former look at the manifests may go on; a fetch that hangs is ended before.
+HANDOVER = 180.0
 # How many intervals a probe may take: work that hangs gives its lane back before.
 PATIENCE = 2
 
@@ -155,8 +157,16 @@ class Daemon:
         self.supervisor.ready()
 
     def _follow(self, follower: Follower) -> None:
+        """Follow from when the former one has ended: both use the same repository."""
+        former = self._follower_thread
+
+        def run() -> None:
+            if former is not None:
+                former.join(HANDOVER)
+            follower.run()
+
         self.follower = follower
-        self._follower_thread = threading.Thread(target=follower.run, name="manifests", daemon=True)
+        self._follower_thread = threading.Thread(target=run, name="manifests", daemon=True)
         self._follower_thread.start()
 
     def _tick(self) -> None:

@@ -58,3 +58,34 @@ def test_a_signal_is_taken_whatever_it_interrupts() -> None:
     waiting.start()
     waiting.join(LIMIT)
     assert not waiting.is_alive()
+
+
+class Fetching:
+    """A follower that is in the middle of a fetch, and one that notes that it began."""
+
+    def __init__(self) -> None:
+        self.begun, self.fetched = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        self.begun.set()
+        self.fetched.wait(LIMIT)
+
+    def nudge(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Have the fetch go on all the same."""
+
+
+def test_a_reload_during_a_fetch_lets_it_end_first() -> None:
+    daemon = make_daemon(World().make_loop())
+    former, new = Fetching(), Fetching()
+    daemon._follow(former)
+    assert former.begun.wait(LIMIT)
+    daemon.reload = lambda: new
+    daemon._reload()
+    assert daemon.follower is new
+    assert not new.begun.wait(0.2)  # for nothing would tell that it is never to come
+    former.fetched.set()
+    assert new.begun.wait(LIMIT)
+    new.fetched.set()
