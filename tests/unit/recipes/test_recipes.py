@@ -169,6 +169,14 @@ def test_what_was_said_never_makes_a_comment_too_long(pipeline: Pipeline) -> Non
     assert 60_000 < len(text.encode()) < 65_536
 
 
+def test_a_comment_that_was_cut_within_a_letter_is_posted(pipeline: Pipeline) -> None:
+    plan = pipeline.folder / "plan.md"
+    plan.write_bytes(f"{MARKER}\nname é".encode()[:-1])
+    script = f"{sys.executable} {RECIPES / 'comment.py'} {plan}"
+    assert pipeline.shell(pipeline.folder, script).returncode == 0
+    assert list(pipeline.comments.bodies.values()) == [f"{MARKER}\nname \N{REPLACEMENT CHARACTER}"]
+
+
 def test_outside_of_a_pipeline_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "plan.md").write_text("x", "ascii")
     done = subprocess.run(
