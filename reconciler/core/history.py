@@ -98,7 +98,7 @@ def remember(action: Action, former: Optional[DomainView], cause: Cause, now: fl
         action.action.value,
         tuple(_past(one) for one in action.changes),
         tuple(type(one).__name__ for one in action.steps),
-        action.notes,
+        tuple(map(hide_text, action.notes)),
         None if former is None else _former(former),
     )
 
@@ -168,7 +168,8 @@ _SHOWN: Mapping[str, Step] = {"Start": Start(), "Shutdown": Shutdown(0, force=Fa
 
 def _past(change: Change) -> PastChange:
     observed, desired = hide_sides(change.path, change.observed, change.desired)
-    return PastChange(change.path, observed, desired, change.effect.value, change.reason)
+    path, reason = hide_text(change.path), hide_text(change.reason)
+    return PastChange(path, observed, desired, change.effect.value, reason)
 
 
 def _former(view: DomainView) -> Former:

@@ -162,8 +162,12 @@ class Told:
 
 ACTION = Action(
     "VirtualMachine", "vm", ActionKind.UPDATE,
-    (Change("xml[/domain/devices/graphics/@passwd]", "hunter1", "hunter2", Effect.LIVE),),
+    (
+        Change("xml[/domain/devices/graphics/@passwd]", "hunter1", "hunter2", Effect.LIVE),
+        Change("xml[/domain/x[@token='hunter3']]", "1", "2", Effect.LIVE, "no password=hunter4"),
+    ),
     before=Before(digest(XML), running=True),
+    notes=("https://me:hunter5@host/ cannot be opened",),
 )  # fmt: skip
 
 
