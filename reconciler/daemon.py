@@ -1,7 +1,8 @@
 """The daemon: threads, signals, timers and signs of life around the loop. No domain logic.
 
 The main thread only waits: for signals, and for the time to say that the loop is alive, which it
-says when a probe has come through the queue and a worker, and every thread is still there.
+says when a probe has come through the queue and a worker, and every thread is still there. Where
+all workers are taken up by long work no probe comes through, and it counts that the work goes on.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class StoppableClock:
     def __init__(self) -> None:
         """Begin running."""
         self._stopped = threading.Event()
+        self.slept = 0.0  # when anybody last did
 
     def now(self) -> float:
         """Seconds on a monotonic clock."""
@@ -59,6 +61,7 @@ class StoppableClock:
 
     def sleep(self, seconds: float) -> None:
         """Wait. Raises StoppingError when the daemon stops."""
+        self.slept = time.monotonic()
         if self._stopped.wait(seconds):
             raise StoppingError("the daemon was stopped meanwhile; it goes on at its next start")
 
@@ -130,10 +133,17 @@ class Daemon:
                 self._tell(events.FAILED, "a thread of the loop has ended; stopping")
                 return 1
             self._show_status()
-            if time.monotonic() - self.loop.work.probed < PATIENCE * interval:
+            if time.monotonic() - self._find_last_sign() < PATIENCE * interval:
                 self.supervisor.alive()
                 self.loop.probe()
         return 0
+
+    def _find_last_sign(self) -> float:
+        """Return when the loop last showed that it is alive."""
+        probed = self.loop.work.probed
+        if not self.loop.lanes.is_full():
+            return probed
+        return max(probed, self.loop.shared.moved, self.clock.slept)
 
     def _show_status(self) -> None:
         ledger = self.loop.shared.ledger

@@ -53,7 +53,8 @@ class HostPass:
 
     def _carry_out(self, manifest: HostManifest, action: Action) -> Result:
         parts, revision = self.shared.parts, self.shared.wanted.in_force.revision
-        telling = Telling(parts.journal, parts.meter, revision, drift=False, last_error=self.error)
+        telling = Telling(parts.journal, parts.meter, revision, drift=False, moved=self.shared.move)
+        telling.last_error = self.error
         outcome = execute_host(parts.host.units, manifest, action, telling, parts.clock)
         self.error = outcome.error or ""
         if outcome.cause is None:

@@ -45,6 +45,11 @@ class Lanes(Generic[K]):
             now = time.monotonic()
             return now - min(self._begun.values(), default=now)
 
+    def is_full(self) -> bool:
+        """Whether nothing more begins before something ends, however long that takes."""
+        with self._changed:
+            return len(self._begun) >= MOST
+
     def _carry(self, key: K, waited: float) -> None:
         try:
             self._work(key, waited)

@@ -55,6 +55,7 @@ class Loop:
             parts.chance,
             Book(parts),
             self._is_suspended,
+            self.shared.move,
         )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
         host = HostPass(self.shared)

@@ -76,6 +76,7 @@ class Passes:
     """What passes work with. `chance` in [0, 1) spreads what is tried again.
 
     `is_suspended` looks at the orders themselves: one holds for every change that has not begun.
+    `moved` is called as long work goes on.
     """
 
     host: Host
@@ -86,6 +87,7 @@ class Passes:
     chance: Callable[[], float]
     book: Book
     is_suspended: Callable[[str], bool]
+    moved: Callable[[], None]
 
     def run(self, task: Task) -> Finding:
         """Bring one machine to what its manifest says, as far as may be."""
@@ -176,8 +178,9 @@ class Passes:
         return None
 
     def _carry_out(self, task: Task, action: Action, world: World) -> Finding:
+        revision = task.manifest.revision
         telling = Telling(
-            self.journal, self.meter, task.manifest.revision, task.drift, task.last_error
+            self.journal, self.meter, revision, task.drift, self.moved, task.last_error
         )
         todo = Plan(world.host, world.uri, (action,), task.manifest.revision)
         self.attempts.soil(task.name)

@@ -98,7 +98,7 @@ class Prune:
     def _carry_out(self, name: str, record: Record, desired: Desired, action: Action) -> Result:
         parts = self.shared.parts
         revision = self.shared.wanted.in_force.revision
-        telling = Telling(parts.journal, parts.meter, revision, drift=False)
+        telling = Telling(parts.journal, parts.meter, revision, drift=False, moved=self.shared.move)
         telling.last_error = record.last_error
         recording = Book(parts).on(telling, revision)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Optional
 
@@ -18,6 +19,7 @@ class Shared:
     """One host's knowledge. Each field is replaced as a whole, never changed in part.
 
     `unreached` maps a driver to why it is not reached; `host` is the host's name, once asked for.
+    `moved` is when long work last showed that it goes on, on the monotonic clock.
     """
 
     parts: Parts
@@ -27,6 +29,11 @@ class Shared:
     suspended: FrozenSet[str] = frozenset()
     unreached: Dict[str, str] = field(default_factory=lambda: {QEMU: "libvirt is not reached yet"})
     host: Optional[str] = None
+    moved: float = 0.0
+
+    def move(self) -> None:
+        """Take note that long work goes on."""
+        self.moved = time.monotonic()
 
     def find_host(self) -> str:
         """Return the host's name; libvirt is asked once. Raises TransientError."""

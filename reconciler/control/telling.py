@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from reconciler.control.ports.service import Journal, Meter
 from reconciler.core.loop import events, metrics
@@ -20,13 +20,14 @@ class Telling:
     """One object's action as it goes along.
 
     `drift` says that the manifest was carried out before: what differs now was changed by somebody
-    else. `last_error` has been told already and is not told again.
+    else. `last_error` has been told already and is not told again. `moved` is called as it goes on.
     """
 
     journal: Journal
     meter: Meter
     revision: Optional[str]
     drift: bool
+    moved: Callable[[], None]
     last_error: str = ""
     _action: Optional[Action] = None
 
@@ -36,7 +37,8 @@ class Telling:
         self._count(metrics.DRIFT_FOUND, action)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Keep quiet: the journal is no progress bar."""
+        """Keep quiet: the journal is no progress bar. But it does go on."""
+        self.moved()
 
     def finished(self, outcome: Outcome) -> None:
         """Tell each change, or the failure."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from typing import Any, List, cast
 
+import pytest
+
+from reconciler.control import lanes
 from reconciler.control.loop import Loop
+from reconciler.control.telling import Telling
 from reconciler.daemon import Daemon, Follower, StoppableClock
 from reconciler.errors import UsageError
 
@@ -89,3 +94,23 @@ def test_a_reload_during_a_fetch_lets_it_end_first() -> None:
     former.fetched.set()
     assert new.begun.wait(LIMIT)
     new.fetched.set()
+
+
+def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "MOST", 1)
+    loop = World().make_loop()
+    daemon = make_daemon(loop)
+    clone = Telling(daemon.journal, cast("Any", None), None, False, loop.shared.move)  # noqa: FBT003
+    loop.work.probed = 0.0  # no probe has come through since
+    begun = time.monotonic()
+
+    clone.progress("copying", 1, 2)
+    assert daemon._find_last_sign() == 0.0, "there are lanes, so the probe should have come"
+    loop.lanes._begun["VirtualMachine", "web01"] = begun
+    assert daemon._find_last_sign() >= begun, "a clone goes on"
+    loop.shared.moved = 0.0
+    assert daemon._find_last_sign() == 0.0, "a call that hangs is no work that goes on"
+    daemon.clock.sleep(0)
+    assert daemon._find_last_sign() >= begun, "a guest is waited for"
