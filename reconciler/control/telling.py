@@ -36,7 +36,7 @@ class Telling:
         self._action = action
         self._count(metrics.DRIFT_FOUND, action)
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, what: str, done: int, total: int) -> None:  # noqa: ARG002 - the port's shape
         """Keep quiet: the journal is no progress bar. But it does go on."""
         self.moved()
 

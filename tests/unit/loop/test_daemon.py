@@ -102,7 +102,7 @@ def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(
     monkeypatch.setattr(lanes, "MOST", 1)
     loop = World().make_loop()
     daemon = make_daemon(loop)
-    clone = Telling(daemon.journal, cast("Any", None), None, False, loop.shared.move)  # noqa: FBT003
+    clone = Telling(daemon.journal, cast("Any", None), None, False, loop.shared.move)
     loop.work.probed = 0.0  # no probe has come through since
     begun = time.monotonic()
 
