@@ -13,6 +13,7 @@ from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, hide_view
 from reconciler.core.model import Disk
 from reconciler.core.needs import size_key
+from reconciler.core.secrets import hide_text
 from reconciler.core.world import DomainView, PoolView, Unknown
 from reconciler.errors import ReconcilerError
 
@@ -31,7 +32,7 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
         taken_at=taken_at,
         version=version,
         host=host.domains.host,
-        uri=host.domains.uri,
+        uri=hide_text(host.domains.uri),
         revision=revision,
         domains={name: hide_view(view) for name, view in views.items()},
         sizes=host.domains.read_disk_sizes(disks) if disks else {},

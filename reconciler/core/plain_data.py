@@ -1,7 +1,8 @@
 """Frozen values as plain JSON data and back, by their declared types. Pure.
 
 For documents that we write and read ourselves: names in camelCase, sets sorted, an enum by its
-value, `Unknown` as `{"unknown": reason}`. What does not fit its type raises ValueError with a path.
+value, `Unknown` as `{"unknown": reason}`, without secrets. What does not fit its type raises
+ValueError with a path.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, Dict, Tuple, Union, get_args, get_origin, get_type_hints
 
+from reconciler.core.secrets import hide_text
 from reconciler.core.world import Unknown
 
 UNKNOWN = "unknown"
@@ -20,7 +22,7 @@ UNKNOWN = "unknown"
 def to_plain(value: Any) -> Any:
     """Return a value as what JSON has."""
     if isinstance(value, Unknown):
-        return {UNKNOWN: value.reason}
+        return {UNKNOWN: hide_text(value.reason)}  # libvirt's own words, with an address perhaps
     if is_dataclass(value):
         return {camel(one.name): to_plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Enum):

@@ -87,6 +87,13 @@ def test_secrets_of_both_configurations_are_hidden() -> None:
     assert text.count("(hidden)") == 2
 
 
+def test_why_something_is_unknown_is_told_without_secrets() -> None:
+    pools = {"iso": Unknown("https://me:geheim7@example.org/ does not answer")}
+    text = write_snapshot(replace(EMPTY, pools=pools))
+    assert "geheim7" not in text
+    assert "example.org" in text
+
+
 def test_manifests_are_held_against_it_with_the_same_hidden() -> None:
     spec = {"xml": [{"xpath": "/domain/sysinfo", "fragment": "<entry name='opt/x'>a b</entry>"}]}
     overlays = tuple(Overlay(one["xpath"], one["fragment"]) for one in spec["xml"])

@@ -22,7 +22,7 @@ def render_json(plan: Plan) -> str:
     document = {
         "formatVersion": FORMAT_VERSION,
         "host": plan.host,
-        "uri": plan.uri,
+        "uri": hide_text(plan.uri),
         "revision": plan.revision,
         "base": plan.base,
         "snapshot": plan.taken_at and {"takenAt": plan.taken_at},

@@ -132,3 +132,8 @@ def test_order_of_actions_does_not_matter() -> None:
     plan = PLANS["everything"]
     turned = Plan(plan.host, plan.uri, plan.actions[::-1])
     assert render_json(turned) == render_json(plan)
+
+
+def test_the_address_of_the_host_is_shown_without_its_password() -> None:
+    plan = Plan("kvm01", "qemu+ssh://me:geheim7@kvm01/system", ())
+    assert json.loads(render_json(plan))["uri"] == "qemu+ssh://me:(hidden)@kvm01/system"
