@@ -11,7 +11,7 @@ from reconciler.core.loop.settings import GitSource
 
 _FILE = "file://"
 CREDENTIAL = "deploy_key"
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def find_key(settings: GitSource, credentials: Optional[str]) -> Optional[str]:

@@ -31,7 +31,8 @@ _TIMES: Tuple[Tuple[Path, int], ...] = (
     (("spec", "rescan"), 1),
     ((*_GIT, "interval"), 5),
 )
-_PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@")
+# With https a name alone is a token: nobody is asked for its password.
+_PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@|https?://[^/]*@")
 _BY_SSH = re.compile(r"ssh://|(?!/)[^/:]+:(?!//)")
 
 

@@ -137,6 +137,7 @@ WRONG = [
     pytest.param({"source": {"directory": "m"}}, "source.directory", "'m' is not valid; write an absolute path", id="a relative source"),
     pytest.param({"source": {"git": {}}}, "source.git", "url is missing", id="no address"),
     pytest.param({"source": git(url="https://me:secret@git.example.org/x")}, "source.git.url", "holds a password, which anyone could read here; fetch by ssh with a deployKey", id="a password"),
+    pytest.param({"source": git(url="https://secret@git.example.org/x")}, "source.git.url", "holds a password, which anyone could read here; fetch by ssh with a deployKey", id="a token"),
     pytest.param({"source": git(interval="4s")}, "source.git.interval", "4s is not within 5s to 24h", id="an interval too short"),
     pytest.param({"source": git(path="../x")}, "source.git.path", "'../x' is not valid; write a folder inside of the repository, without .. and not beginning with /", id="a path that leads out"),
     pytest.param({"source": git(ref="--upload-pack=x")}, "source.git.ref", "'--upload-pack=x' is not valid; write the name of a branch or tag, like main", id="a ref that is an option"),

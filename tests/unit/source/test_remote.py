@@ -376,6 +376,7 @@ class TestAccess:
             source.read()
         assert "secret" not in str(caught.value)
         assert hide_password("at 'https://t:k@h/x' and ssh://g@h") == "at 'https://h/x' and ssh://h"
+        assert hide_password("https://t:k@y@h/x@y") == "https://h/x@y"
 
     def test_a_repository_is_not_made_from_somebodys_template(
         self, lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
