@@ -129,7 +129,7 @@ class Daemon:
                 self._woken.get(timeout=interval)
             if self._reloading:
                 self._reload()
-            if not all(one.is_alive() for one in [*self._threads, self._follower_thread] if one):
+            if not self._are_all_there():
                 self._tell(events.FAILED, "a thread of the loop has ended; stopping")
                 return 1
             self._show_status()
@@ -137,6 +137,10 @@ class Daemon:
                 self.supervisor.alive()
                 self.loop.probe()
         return 0
+
+    def _are_all_there(self) -> bool:
+        threads = [one for one in [*self._threads, self._follower_thread] if one]
+        return all(one.is_alive() for one in threads) and self.loop.shared.parts.news.is_alive()
 
     def _find_last_sign(self) -> float:
         """Return when the loop last showed that it is alive."""

@@ -49,6 +49,7 @@ class LibvirtEvents:
         self._connections = connections
         self._listener: Optional[Listener] = None
         self._stopped = threading.Event()
+        self._threads: List[threading.Thread] = []
         self._woken: Dict[str, threading.Event] = {
             one: threading.Event() for one in (MAIN, STORAGE, NETWORK)
         }
@@ -58,9 +59,15 @@ class LibvirtEvents:
         self._listener = listener
         self._connections.on_open = self._register
         for driver in self._woken:
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._keep, args=(driver, listener), name=f"libvirt {driver}", daemon=True
-            ).start()
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def is_alive(self) -> bool:
+        """Whether libvirt's event loop runs, and each driver has somebody who cares for it."""
+        return all(one.is_alive() for one in (*_running, *self._threads))
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -97,9 +104,11 @@ class LibvirtEvents:
 
     def _closed(self, _connection: Connection, reason: int, driver: str) -> None:
         listener = self._listener
-        if listener is not None and not self._stopped.is_set():
-            listener.lost(driver, f"the connection was closed ({binding.close_reason(reason)})")
-        self._woken[driver].set()
+        try:
+            if listener is not None and not self._stopped.is_set():
+                listener.lost(driver, f"the connection was closed ({binding.close_reason(reason)})")
+        finally:
+            self._woken[driver].set()  # whatever becomes of the telling
 
     def _hear(self, kind: str, name: str) -> None:
         listener = self._listener

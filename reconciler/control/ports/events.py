@@ -27,5 +27,8 @@ class News(Protocol):
     def start(self, listener: Listener) -> None:
         """Tell the listener from now on, until `stop`."""
 
+    def is_alive(self) -> bool:
+        """Whether all that brings news is still there; without it nothing is heard ever again."""
+
     def stop(self) -> None:
         """Tell nothing more."""

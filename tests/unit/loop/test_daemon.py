@@ -6,12 +6,14 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass, replace
 from typing import Any, List, cast
 
 import pytest
 
 from reconciler.control import lanes
 from reconciler.control.loop import Loop
+from reconciler.control.ports.events import Listener
 from reconciler.control.telling import Telling
 from reconciler.daemon import Daemon, Follower, StoppableClock
 from reconciler.errors import UsageError
@@ -38,8 +40,25 @@ def refuse() -> Follower:
     raise UsageError("the settings are wrong")
 
 
+@dataclass
+class News:
+    """News that come, or do no more."""
+
+    alive: bool = True
+
+    def start(self, listener: Listener) -> None:
+        """Do nothing."""
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
 def make_daemon(loop: Loop) -> Daemon:
     """Return a daemon whose settings cannot be read anew."""
+    loop.shared.parts = replace(loop.shared.parts, news=News())
     nothing, supervisor = cast("Any", None), cast("Any", Supervisor())
     return Daemon(
         loop, nothing, supervisor, ListJournal(), StoppableClock(), lambda: 0.5, 300.0, refuse, nothing
@@ -114,3 +133,11 @@ def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(
     assert daemon._find_last_sign() == 0.0, "a call that hangs is no work that goes on"
     daemon.clock.sleep(0)
     assert daemon._find_last_sign() >= begun, "a guest is waited for"
+
+
+def test_a_daemon_that_would_never_hear_of_libvirt_again_ends_to_be_started_anew() -> None:
+    daemon = make_daemon(World().make_loop())
+    daemon.loop.shared.parts = replace(daemon.loop.shared.parts, news=News(alive=False))
+    daemon._take_signal(signal.SIGHUP, None)  # so that nobody waits
+    assert daemon._wait() == 1
+    assert "a thread of the loop has ended; stopping" in cast("Any", daemon.journal).lines("failed")

@@ -1,0 +1,46 @@
+"""Whoever cares for the connections is missed when it is gone."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+import pytest
+
+from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.events import LibvirtEvents
+
+LIMIT = 20.0  # seconds
+NOWHERE = "qemu+unix:///system?socket=/nowhere/virtqemud-sock"
+
+
+class Ear:
+    """Hears that drivers are not there, and may not bear it."""
+
+    def __init__(self, *, is_faulty: bool = False) -> None:
+        self.is_faulty = is_faulty
+        self.heard = threading.Event()
+
+    def lost(self, _driver: str, _reason: str) -> None:
+        self.heard.set()
+        if self.is_faulty:
+            raise ValueError("a bug")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_missed() -> None:
+    news, ear = LibvirtEvents(Connections(NOWHERE)), Ear(is_faulty=True)
+    news.start(cast("Any", ear))
+    assert ear.heard.wait(LIMIT)
+    for one in news._threads:
+        one.join(LIMIT)
+    assert not news.is_alive()
+    news.stop()
+
+
+def test_while_all_are_there_nobody_is_missed() -> None:
+    news, ear = LibvirtEvents(Connections(NOWHERE)), Ear()
+    news.start(cast("Any", ear))
+    assert ear.heard.wait(LIMIT)
+    assert news.is_alive()
+    news.stop()
