@@ -79,11 +79,13 @@ def read_plan_file(text: str, name: str) -> PlanFile:
     digest = data.pop("digest", None)
     if digest != _digest(data):
         raise RefusedError(f"{name}: is not as it was written: its digest does not fit; plan again")
-    return _understand(data)
+    try:
+        return _understand(data)
+    except (KeyError, TypeError) as error:  # whoever wrote it has made the digest fit
+        raise RefusedError(f"{name}: is no plan file: {error} is not as it must be") from error
 
 
 def _understand(data: Dict[str, Any]) -> PlanFile:
-    """Build the value; the digest fits, so it is as this program has written it."""
     names = [one.name for one in fields(Seal)]
     return PlanFile(
         data["madeAt"],

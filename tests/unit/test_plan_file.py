@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
+from typing import Any, Dict
 
 import pytest
 from hypothesis import given
@@ -130,3 +132,15 @@ def test_manifests_that_came_and_went_are_named() -> None:
         "web: its manifest is gone, or is for another host now",
         "new: its manifest is new",
     )
+
+
+@pytest.mark.parametrize("damage", [{"madeAt": None}, {"seals": [{}]}, {"paths": 3}, {"seals": 3}])
+def test_file_that_somebody_else_has_written_with_its_digest_is_refused(
+    damage: Dict[str, Any],
+) -> None:
+    data = {**json.loads(write_plan_file(KEPT)), **damage}
+    data = {key: value for key, value in data.items() if value is not None and key != "digest"}
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    with pytest.raises(RefusedError, match=r"kept\.plan: is no plan file: "):
+        read_plan_file(json.dumps({**data, "digest": digest}), "kept.plan")
