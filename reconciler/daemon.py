@@ -30,6 +30,8 @@ STOP_LIMIT = 45.0
 TICK = 10.0
 # Seconds that a former look at the manifests may go on; a fetch that hangs is ended before.
 HANDOVER = 180.0
+# Seconds after which a resync hangs in libvirt, and only a new connection helps.
+RESYNC_LIMIT = 300.0
 # How many intervals a probe may take: work that hangs gives its lane back before.
 PATIENCE = 2
 
@@ -89,6 +91,7 @@ class Daemon:
     _threads: List[threading.Thread] = field(default_factory=list)
     # Not an Event: a signal may come while its lock is held, and would wait for it for ever.
     _woken: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
+    _ticked: float = field(default_factory=time.monotonic)
     _shown: int = -1
     _stopping: bool = False
     _reloading: bool = False
@@ -133,7 +136,7 @@ class Daemon:
                 self._tell(events.FAILED, "a thread of the loop has ended; stopping")
                 return 1
             self._show_status()
-            if time.monotonic() - self._find_last_sign() < PATIENCE * interval:
+            if self._is_alive(PATIENCE * interval):
                 self.supervisor.alive()
                 self.loop.probe()
         return 0
@@ -141,6 +144,10 @@ class Daemon:
     def _are_all_there(self) -> bool:
         threads = [one for one in [*self._threads, self._follower_thread] if one]
         return all(one.is_alive() for one in threads) and self.loop.shared.parts.news.is_alive()
+
+    def _is_alive(self, patience: float) -> bool:
+        now = time.monotonic()
+        return now - self._find_last_sign() < patience and now - self._ticked < RESYNC_LIMIT
 
     def _find_last_sign(self) -> float:
         """Return when the loop last showed that it is alive."""
@@ -187,6 +194,7 @@ class Daemon:
         """Resync when it is due, and look at what has no event."""
         due = time.monotonic() + spread(self.resync, self.chance())
         while not self._stopping:
+            self._ticked = time.monotonic()
             if self.loop.resync_due.wait(min(TICK, max(due - time.monotonic(), 0))):
                 due = 0
                 self.loop.resync_due.clear()

@@ -11,6 +11,7 @@ from typing import Any, List, cast
 
 import pytest
 
+from reconciler import daemon as module
 from reconciler.control import lanes
 from reconciler.control.loop import Loop
 from reconciler.control.ports.events import Listener
@@ -141,3 +142,29 @@ def test_a_daemon_that_would_never_hear_of_libvirt_again_ends_to_be_started_anew
     daemon._take_signal(signal.SIGHUP, None)  # so that nobody waits
     assert daemon._wait() == 1
     assert "a thread of the loop has ended; stopping" in cast("Any", daemon.journal).lines("failed")
+
+
+def test_a_resync_that_hangs_ends_the_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = make_daemon(World().make_loop())
+    asked, answered = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        answered.wait(LIMIT)
+
+    daemon.loop.resync = hang  # type: ignore[method-assign]
+    daemon.measure = lambda: None
+    daemon.loop.resync_due.set()
+    ticking = threading.Thread(target=daemon._tick, daemon=True)
+    assert daemon._is_alive(LIMIT)
+    ticking.start()
+    assert asked.wait(LIMIT)
+    monkeypatch.setattr(module, "RESYNC_LIMIT", 0.05)
+    deadline = time.monotonic() + LIMIT
+    while daemon._is_alive(LIMIT) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not daemon._is_alive(LIMIT)
+    daemon._stopping = True
+    daemon.loop.resync_due.set()
+    answered.set()
+    ticking.join(LIMIT)
