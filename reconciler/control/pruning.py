@@ -5,6 +5,7 @@ What may go is `core.loop.prune`'s to say. Nothing is concluded from a listing t
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Dict, FrozenSet, Mapping, Optional, Union
 
@@ -63,7 +64,7 @@ class Prune:
                 self.shared.ledger.all(),
                 snapshot,
                 {name: understand(view) for name, view in views.items()},
-                self._is_settled(snapshot),
+                time.monotonic() - self.shared.wanted.since >= self.settle,
                 self.shared.parts.store.confirmed_prune(),
                 self.shared.suspended,
             ),
@@ -72,12 +73,6 @@ class Prune:
         self._write_down(pruning)
         self.doomed = {one.name: one for one in pruning.deletions}
         return frozenset(self.doomed)
-
-    def _is_settled(self, snapshot: Snapshot) -> bool:
-        source = self.shared.ledger.source
-        if source.since is None or source.identity != snapshot.identity:
-            return False  # so new that it is not written down yet
-        return self.shared.parts.wall() - source.since >= self.settle
 
     def delete(self, name: str, record: Record) -> Result:
         """Delete a machine that is doomed; nothing happens to any other."""

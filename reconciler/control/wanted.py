@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import FrozenSet, Optional
 
@@ -19,6 +20,9 @@ class Wanted:
         self._in_force: Optional[InForce] = None
         # The newest reading, valid in full or not; None before the first one.
         self.snapshot: Optional[Snapshot] = None
+        # Since when they say what they say, as far as this run has seen it; on the monotonic clock,
+        # which no person and no time server sets.
+        self.since = time.monotonic()
 
     @property
     def in_force(self) -> InForce:
@@ -28,6 +32,8 @@ class Wanted:
     def replace(self, snapshot: Snapshot) -> FrozenSet[str]:
         """Take new manifests, and return the names of machines that must be looked at."""
         former = self.in_force
+        if self.snapshot is None or self.snapshot.identity != snapshot.identity:
+            self.since = time.monotonic()
         self._in_force = merge(former, snapshot)
         self.snapshot = snapshot
         names = former.machines.keys() | self._in_force.machines.keys()
