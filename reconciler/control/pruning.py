@@ -129,7 +129,7 @@ class Prune:
 
     def _forget(self, name: str) -> Result:
         self.doomed.pop(name, None)
-        self.shared.ledger.forget(name)
+        self.shared.forget(name)
         return Done()
 
     def _put(self, record: Record, result: Union[Again, Stalled]) -> Result:
@@ -152,7 +152,7 @@ class Prune:
 
     def _write_down(self, pruning: Pruning) -> None:
         for name in pruning.absent:
-            self.shared.ledger.forget(name)
+            self.shared.forget(name)
         for one in pruning.left:
             self._leave(one)
         for waiting in pruning.held:

@@ -31,6 +31,11 @@ class Shared:
     host: Optional[str] = None
     moved: float = 0.0
 
+    def forget(self, name: str) -> None:
+        """Remember nothing more of an object that is gone."""
+        self.ledger.forget(name)
+        self.attempts.release(name)
+
     def move(self) -> None:
         """Take note that long work goes on."""
         self.moved = time.monotonic()

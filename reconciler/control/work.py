@@ -91,7 +91,7 @@ class Work:
             return Done()
         found = self.passes.look_only(name, ELSEWHERE)
         if found.view is None:
-            ledger.forget(name)
+            self.shared.forget(name)
         else:
             conditions = found.verdict.conditions()
             ledger.put(replace(former, state=_state(found), conditions=conditions, next_try=None))

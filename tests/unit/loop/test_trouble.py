@@ -227,8 +227,10 @@ def test_what_a_machine_has_left_here_is_shown_as_left_alone(world: World) -> No
     assert record.conditions[0].holds is None
     assert "another host" in record.conditions[0].reason
     world.host.domains.there.clear()
+    loop.shared.attempts.succeed("web01", "seen")
     loop.work(KEY, 0.0)
     assert world.store.records == {}
+    assert not loop.shared.attempts.is_clean("web01", "seen")
 
 
 def test_drivers_that_come_back_at_once_leave_none_behind(
