@@ -129,7 +129,7 @@ class Loop:
     def _record_reach(self) -> None:
         # Described at its turn: several drivers come back at once, and the last says how it is.
         self.shared.ledger.change_source(
-            lambda source: replace(source, libvirt=describe_unreached(self.shared.unreached))
+            lambda source: replace(source, libvirt=describe_unreached(dict(self.shared.unreached)))
         )
 
     def reread_orders(self) -> None:

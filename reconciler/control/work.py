@@ -66,8 +66,8 @@ class Work:
     def _pass(self, name: str) -> Result:
         shared = self.shared
         former = shared.ledger.get(name)
-        if QEMU in shared.unreached:
-            reason = shared.unreached[QEMU]
+        reason = shared.unreached.get(QEMU)  # once: it may be reached the next moment
+        if reason is not None:
             shared.ledger.put(replace(former, conditions=unknown(reason).conditions()))
             return Done()  # everything is looked at again when libvirt is reached
         in_force = shared.wanted.in_force  # what comes in meanwhile is for the next pass

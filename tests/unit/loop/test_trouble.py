@@ -260,3 +260,16 @@ def test_the_same_manifests_read_anew_are_held_back_as_before(world: World) -> N
     assert world.store.source.prune_held == ("a", "b")
     loop.publish(Snapshot("two", Desired((MANIFEST,)), revision="two"))
     assert (world.store.source.prune_blocked, world.store.source.prune_held) == ("", ())
+
+
+def test_libvirt_that_comes_back_this_very_moment_is_no_bug(world: World) -> None:
+    class Fleeting(Dict[str, str]):
+        """Reasons that are gone once somebody has looked."""
+
+        def __contains__(self, key: object) -> bool:
+            return self.pop(cast("str", key), None) is not None
+
+    loop = world.make_loop()
+    loop.shared.unreached = Fleeting(qemu="it is away")
+    loop.work(KEY, 0.0)
+    assert world.journal.lines("failed") == []
