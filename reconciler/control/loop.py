@@ -93,11 +93,9 @@ class Loop:
 
     def domain_changed(self, name: str) -> None:
         """Look at the domain, and at whom it may have kept from being made."""
-        in_force = self.shared.wanted.in_force
-        if name in in_force.machines:
+        if name in self.shared.wanted.in_force.machines:
             self.queue.add((MACHINE, name))
-        if any(one.domain == name for one in in_force.templates):
-            self._retry(self._unready())
+        self._retry(self.shared.wanted.made_from(name) & self._unready())
 
     def surroundings_changed(self, kind: str, name: str) -> None:
         """Look at the machines that use it, and try again those that wait for something."""

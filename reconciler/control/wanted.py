@@ -52,6 +52,21 @@ class Wanted:
             one.name for one in self.in_force.machines.values() if name in _named(one, kind)
         )
 
+    def made_from(self, domain: str) -> FrozenSet[str]:
+        """Return the machines with disks of a template that is that domain's.
+
+        Not the domain itself: what is tried in vain on it would have it tried again at once.
+        """
+        templates = {one.name for one in self.in_force.templates if one.domain == domain}
+        if not templates:
+            return frozenset()
+        return frozenset(
+            one.name
+            for one in self.in_force.machines.values()
+            if one.name != domain
+            and any(disk.template in templates for disk in one.machine.disks or ())
+        )
+
 
 def find_machine(in_force: InForce, name: str, host: str) -> Optional[MachineManifest]:
     """Return a machine's manifest with its commit, None if it is not for this host."""

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, cast
 
 import pytest
 
+from reconciler.control.attempts import Attempt
 from reconciler.control.loop import Loop
 from reconciler.control.measuring import Measuring
 from reconciler.control.parts import Parts
@@ -18,8 +19,8 @@ from reconciler.core.loop.record import Record, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY, RECONCILING, Verdict
-from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.model import Machine
+from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
+from reconciler.core.model import Disk, Machine
 from reconciler.core.world import DomainView, GuestState
 from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import NotFoundError, TransientError
@@ -273,3 +274,23 @@ def test_libvirt_that_comes_back_this_very_moment_is_no_bug(world: World) -> Non
     loop.shared.unreached = Fleeting(qemu="it is away")
     loop.work(KEY, 0.0)
     assert world.journal.lines("failed") == []
+
+
+def test_what_is_made_from_a_domain_is_tried_again_when_that_changes_and_nothing_else(
+    world: World,
+) -> None:
+    place = MANIFEST.place
+    golden = TemplateManifest("golden", place, domain="gold")
+    disk = Disk("root", template="golden")
+    made = replace(MANIFEST, machine=Machine("made", disks=(disk,)))
+    other = replace(MANIFEST, machine=Machine("other"))
+    gold = replace(MANIFEST, machine=Machine("gold"))
+    loop = world.make_loop()
+    loop.publish(Snapshot("two", Desired((made, other, gold), (golden,))))
+    attempts = loop.shared.attempts
+    for name in ("made", "other", "gold"):
+        attempts.fail(name, Attempt("g1", "seen", "in vain", None))
+    loop.domain_changed("gold")  # as it is by its own failed try, too
+    assert attempts.find("made", "g1", "seen") is None
+    assert attempts.find("other", "g1", "seen") is not None
+    assert attempts.find("gold", "g1", "seen") is not None
