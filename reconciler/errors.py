@@ -23,6 +23,10 @@ class TransientError(ReconcilerError):
     """The same call may work later (daemon away, lock held, time-out)."""
 
 
+class MissingError(TransientError):
+    """Something outside the manifest and the domain is missing now: a bridge, an ISO, memory."""
+
+
 class StoppingError(TransientError):
     """The daemon is told to stop while it waits; the next start goes on."""
 

@@ -16,7 +16,7 @@ from reconciler.control.ports import Host
 from reconciler.core.diff import compare
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.model import Machine
-from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan, failed_action
 from reconciler.core.planner import KIND, PlanOptions, is_placed_here, make_plan
 from reconciler.core.planning.delete import plan_delete
 from reconciler.core.versions import Differing, find_differing
@@ -80,7 +80,7 @@ def _plan_end(host: Host, head: Desired, name: str) -> Optional[Action]:
     except NotFoundError:
         return None
     except ReconcilerError as error:
-        return Action(KIND, name, ActionKind.FAILED, reason=str(error))
+        return failed_action(KIND, name, error)
 
 
 def _end(name: str, action: Action) -> Action:

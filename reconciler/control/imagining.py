@@ -28,7 +28,7 @@ from reconciler.core.world import (
     World,
 )
 from reconciler.core.xmltree import fragment, make, make_text
-from reconciler.errors import TerminalError
+from reconciler.errors import ReconcilerError
 
 ELSEWHERE = "images"  # the pool of what lies at a path of its own
 _BUSES = frozenset({"virtio", "scsi", "sata", "usb"})
@@ -55,7 +55,7 @@ def _create(manifest: MachineManifest, base: Desired, world: World) -> Union[Rea
     """Return the machine as its creation would have made it."""
     try:
         action = plan_create(_complete(manifest), base, world)
-    except TerminalError as error:
+    except ReconcilerError as error:
         return Unknown(f"how it is cannot be imagined: {error}")
     [xml] = (one.xml for one in action.steps if isinstance(one, Define))
     is_on = manifest.machine.power is not Power.STOPPED

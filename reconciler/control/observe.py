@@ -21,7 +21,7 @@ from reconciler.core.planning.hosts import find_served
 from reconciler.core.planning.images import template_image
 from reconciler.core.world import DomainView, GuestState, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
-from reconciler.errors import ReconcilerError, TerminalError, TransientError
+from reconciler.errors import ReconcilerError, TransientError
 
 Views = Mapping[str, Union[DomainView, Unknown]]
 T = TypeVar("T")
@@ -196,5 +196,5 @@ def _image(desired: Desired, world: World, name: str) -> Optional[str]:
         return None
     try:
         return template_image(template, world, "").path
-    except TerminalError:
+    except ReconcilerError:
         return None

@@ -143,6 +143,8 @@ class Passes:
 
     def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
         verdict = planned(action)
+        if action.action is ActionKind.FAILED and action.transient:
+            return Finding(self._again(task, TransientError(action.reason)), verdict, view)
         if verdict.stalled:
             return Finding(Stalled(verdict.stalled), verdict, view)
         if action.action is ActionKind.NONE:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Optional, Tuple, Union
 
 from reconciler.core.daemons.faults import Verb
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, TransientError
 
 
 class Effect(Enum):
@@ -234,6 +234,7 @@ class Action:
     `changes` are in reading order. `pending` are paths that already stand in the stored
     definition and wait for the guest's next cold start (condition RestartRequired).
     `reason` says why the action is withheld or failed; `notes` are facts worth a line each.
+    `transient` says that what failed may work later with the same manifest and the same domain.
     """
 
     kind: str
@@ -245,6 +246,13 @@ class Action:
     pending: Tuple[str, ...] = ()
     reason: str = ""
     notes: Tuple[str, ...] = ()
+    transient: bool = False
+
+
+def failed_action(kind: str, name: str, error: ReconcilerError) -> Action:
+    """Return the action of an object that cannot be planned, and whether it may be later."""
+    transient = isinstance(error, TransientError)
+    return Action(kind, name, ActionKind.FAILED, reason=str(error), transient=transient)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import FrozenSet, Optional
 
 from reconciler.core.daemons.needs import find_host, is_named
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, Plan
+from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
 from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
 from reconciler.core.planning.update import Holding, plan_update
 from reconciler.core.world import Reading, Unknown, World
-from reconciler.errors import TerminalError
+from reconciler.errors import ReconcilerError, TerminalError
 
 KIND = "VirtualMachine"
 
@@ -79,8 +79,8 @@ def _plan_served(
         if reading is None:
             return plan_create(manifest, desired, world)
         return _plan_found(manifest, reading, desired, world, options)
-    except TerminalError as error:
-        return Action(KIND, manifest.name, ActionKind.FAILED, reason=str(error))
+    except ReconcilerError as error:
+        return failed_action(KIND, manifest.name, error)
 
 
 def _plan_found(

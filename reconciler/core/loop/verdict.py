@@ -52,7 +52,7 @@ def failed(reason: str, *, again: bool) -> Verdict:
 def planned(action: Action) -> Verdict:
     """Judge an object by its plan, all that the plan does being done."""
     if action.action is ActionKind.FAILED:
-        return failed(action.reason, again=False)
+        return failed(action.reason, again=action.transient)
     if action.action is ActionKind.ADOPT:
         return failed(action.reason or "not ours yet", again=False)
     held = [one for one in action.changes if one.effect is Effect.WITHHELD]

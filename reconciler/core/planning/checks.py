@@ -10,7 +10,7 @@ from reconciler.core.manifest import MachineManifest
 from reconciler.core.model import Disk, Interface, Machine
 from reconciler.core.planning.images import find_overlays
 from reconciler.core.world import MachineCaps, Unknown, World
-from reconciler.errors import TerminalError
+from reconciler.errors import MissingError, TerminalError
 
 
 def find_caps(world: World, machine: str) -> MachineCaps:
@@ -57,13 +57,13 @@ def _others(world: World, kind: str, value: str, name: str) -> Tuple[str, ...]:
 
 
 def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
-    """Raise TerminalError for an interface on a libvirt network that is not there."""
+    """Raise MissingError for an interface on a libvirt network that is not there."""
     for device in devices:
         if not isinstance(device, Interface) or device.network is None:
             continue
         if device.network not in world.networks:
             there = ", ".join(sorted(world.networks)) or "none"
-            raise TerminalError(
+            raise MissingError(
                 f"interfaces[{device.name}].network: no network {device.network!r} on this host; "
                 f"it has: {there}"
             )

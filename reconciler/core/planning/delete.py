@@ -23,13 +23,14 @@ from reconciler.core.plan import (
     Shutdown,
     Step,
     Undefine,
+    failed_action,
 )
 from reconciler.core.planning.volumes import OwnVolume, find_own_volumes
 from reconciler.core.status import is_owned
 from reconciler.core.units import format_size
 from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import parse
-from reconciler.errors import RefusedError, TerminalError
+from reconciler.errors import ReconcilerError, RefusedError, TerminalError
 
 KIND = "VirtualMachine"
 ORPHANED = "its manifest is gone; lifecycle.deletion is orphan, so it stays as it is"
@@ -48,8 +49,8 @@ def plan_delete(
     """
     try:
         return _plan(reading, world, desired, snapshots)
-    except TerminalError as error:
-        return Action(KIND, reading.view.name, ActionKind.FAILED, reason=str(error))
+    except ReconcilerError as error:
+        return failed_action(KIND, reading.view.name, error)
 
 
 def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[str]) -> Action:

@@ -8,24 +8,24 @@ from reconciler.core.manifest import TemplateManifest
 from reconciler.core.match import by_name
 from reconciler.core.model import Disk, Machine
 from reconciler.core.world import PoolView, Unknown, VolumeView, World
-from reconciler.errors import TerminalError
+from reconciler.errors import MissingError, TerminalError
 
 DEFAULT_POOL = "default"
 
 
 def find_pool(world: World, name: str, path: str) -> PoolView:
-    """Return the pool, or raise TerminalError with what there is."""
+    """Return the pool, or raise MissingError with what there is."""
     pool = world.pools.get(name, Unknown("it was not asked for"))
     if isinstance(pool, Unknown):
-        raise TerminalError(f"{path}: storage pool {name!r}: {pool.reason}")
+        raise MissingError(f"{path}: storage pool {name!r}: {pool.reason}")
     return pool
 
 
 def find_volume(world: World, pool: str, name: str, path: str) -> VolumeView:
-    """Return the volume, or raise TerminalError."""
+    """Return the volume, or raise MissingError."""
     volume = find_pool(world, pool, path).volumes.get(name)
     if volume is None:
-        raise TerminalError(f"{path}: no volume {name!r} in storage pool {pool!r}")
+        raise MissingError(f"{path}: no volume {name!r} in storage pool {pool!r}")
     return volume
 
 
