@@ -34,6 +34,9 @@ from reconciler.core.document.finding import Path
 # What YAML allows in a stream; PyYAML's own message names the character and not its place.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# A scanner reads up to 1024 characters ahead of what it hands over, to find out what is a key.
+_AHEAD = 2048
+_OPENING = re.compile(r"[\[{]")
 
 
 class _Rules:
@@ -154,11 +157,33 @@ def _explain(error: YAMLError, text: str) -> Blot:
     if not isinstance(error, MarkedYAMLError):
         return Blot(0, 0, f"not YAML: {error}")
     mark = error.problem_mark or error.context_mark
+    deep = _find_depth(text, mark.index if mark else len(text))
+    if deep is not None:
+        return deep
     line, column = position_of(mark) if mark else (0, 0)
     if _is_tab(text, line, column):
         return Blot(line, column, "a tab cannot indent or separate here; use spaces")
     context = f" ({error.context})" if error.context else ""
     return Blot(line, column, f"not YAML: {error.problem}{context}")
+
+
+def _find_depth(text: str, end: int) -> Optional[Blot]:
+    """Return our own refusal of depth, where a parser's limit for what it reads ahead came first.
+
+    Cut off before its limit, the text has the parser hand over the brackets, which are counted.
+    """
+    openings = [
+        found.start() for found in _OPENING.finditer(text, max(0, end - _AHEAD), end + _AHEAD)
+    ]
+    for opening in openings[MOST_DEPTH :: MOST_DEPTH // 2]:
+        try:
+            for _ in _compose(text[: opening + 1]):
+                pass
+        except TooMuchError as error:
+            return error.blot
+        except YAMLError:
+            continue
+    return None
 
 
 def _is_tab(text: str, line: int, column: int) -> bool:
