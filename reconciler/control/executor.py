@@ -18,7 +18,7 @@ from reconciler.core.domain import digest
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan
 from reconciler.core.planning.hosts import KIND as HOST
-from reconciler.core.world import DomainView, GuestState
+from reconciler.core.world import DomainView
 from reconciler.errors import ReconcilerError, RefusedError, StoppingError
 
 # From the first of these on an action is not undone: the object is as it was asked for.
@@ -70,7 +70,7 @@ def _refuse_moved(host: Host, action: Action) -> DomainView | None:
     if found != action.before.definition:
         happened = "is gone" if former is None else "was changed or made"
         raise RefusedError(f"the domain {happened} since the plan was made; plan again")
-    if former is not None and (former.state is GuestState.RUNNING) != action.before.running:
+    if former is not None and former.is_active != action.before.running:
         raise RefusedError(f"the guest is {former.state.value} now, not as planned; plan again")
     return former
 

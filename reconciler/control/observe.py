@@ -19,7 +19,7 @@ from reconciler.core.model import Machine, Power
 from reconciler.core.needs import Needs, Readings
 from reconciler.core.planning.hosts import find_served
 from reconciler.core.planning.images import template_image
-from reconciler.core.world import DomainView, GuestState, PoolView, Reading, Unknown, World
+from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
 
@@ -41,6 +41,7 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
     served = replace(desired, machines=find_served(desired, daemons))
     readings = _read_sizes(host, served, _understand(found, _named(desired)))
     needs = need.find_needs(served, readings)
+    readings = _read_jobs(host, readings, needs)
     world = World(
         host=host.domains.host,
         uri=host.domains.uri,
@@ -85,7 +86,7 @@ def read(view: DomainView) -> Reading:
 
 def _complete(machine: Machine, view: DomainView) -> Machine:
     """Add what libvirt keeps outside the XML."""
-    power = Power.RUNNING if view.state is GuestState.RUNNING else Power.STOPPED
+    power = Power(view.state.value) if view.is_active else Power.STOPPED
     sizes = view.disk_sizes
     disks = tuple(replace(one, size=sizes.get(need.size_key(one))) for one in machine.disks or ())
     return replace(machine, power=power, autostart=view.autostart, disks=disks)
@@ -118,6 +119,18 @@ def _read_sizes(host: Host, desired: Desired, readings: Readings) -> Readings:
         name: one if isinstance(one, Unknown) else _resize(one, sizes.get(name, {}))
         for name, one in readings.items()
     }
+
+
+def _read_jobs(host: Host, readings: Readings, needs: Needs) -> Readings:
+    """Ask what libvirt does to the guests that are to be changed."""
+    found = dict(readings)
+    for name in sorted(needs.jobs):
+        reading, job = readings[name], attempt(host.domains.find_job, name)
+        if isinstance(reading, Reading):
+            # Where the question fails, what fails next says more.
+            text = "" if isinstance(job, Unknown) else job
+            found[name] = replace(reading, view=replace(reading.view, job=text))
+    return found
 
 
 def _resize(reading: Reading, sizes: Mapping[str, int]) -> Reading:

@@ -6,6 +6,7 @@ volume and machine type, and of each image that no guest writes to which pools c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Dict, FrozenSet, Iterator, Mapping, Optional, Tuple, Union
 
 from reconciler.control.observe import attempt, read
@@ -24,7 +25,7 @@ Pools = Mapping[str, Union[PoolView, Unknown]]
 
 def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[str]) -> HostSnapshot:
     """Return the host as it is. Raises TransientError if its domains cannot be listed."""
-    views = host.domains.list_domains()
+    views = {name: _add_job(host, one) for name, one in host.domains.list_domains().items()}
     pools: Pools = {one: attempt(host.storage.read_pool, one) for one in host.storage.list_pools()}
     disks = {name: keys for name, view in views.items() for keys in [_find_disks(view)] if keys}
     types = host.domains.list_machines()
@@ -44,6 +45,13 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
         shared=_find_shared(host, pools, views),
         daemons=host.units.observe(),
     )
+
+
+def _add_job(host: Host, view: Union[DomainView, Unknown]) -> Union[DomainView, Unknown]:
+    if isinstance(view, Unknown) or not view.is_active:
+        return view
+    job = attempt(host.domains.find_job, view.name)
+    return view if isinstance(job, Unknown) else replace(view, job=job)
 
 
 def _find_disks(view: Union[DomainView, Unknown]) -> Tuple[str, ...]:

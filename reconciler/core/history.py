@@ -22,7 +22,7 @@ from reconciler.core.plan import (
     Value,
 )
 from reconciler.core.secrets import hide_sides, hide_text
-from reconciler.core.world import DomainView, GuestState
+from reconciler.core.world import DomainView
 from reconciler.errors import RefusedError
 
 UNFINISHED, DONE, FAILED = "unfinished", "done", "failed"
@@ -173,8 +173,7 @@ def _past(change: Change) -> PastChange:
 
 
 def _former(view: DomainView) -> Former:
-    running = view.state is GuestState.RUNNING
-    return Former(hide_secrets(view.persistent_xml), view.uuid, running, view.autostart)
+    return Former(hide_secrets(view.persistent_xml), view.uuid, view.is_active, view.autostart)
 
 
 def _is_size(value: Value) -> bool:

@@ -21,10 +21,15 @@ def hint() -> Any:  # dataclasses.field is typed as its default's type
 
 
 class Power(Enum):
-    """What a machine should be doing."""
+    """What a machine should be doing: RUNNING or STOPPED. The others are only ever observed."""
 
     RUNNING = "running"
     STOPPED = "stopped"
+    SAVED = "saved"
+    PAUSED = "paused"
+    SHUTTING_DOWN = "shutting down"
+    CRASHED = "crashed"
+    PMSUSPENDED = "pmsuspended"
 
 
 class Disruption(Enum):

@@ -27,7 +27,8 @@ _VOLUMES = frozenset({"disks[]", "disks[].size", "power"})
 class Needs:
     """What to read: `machines` are machine types, `claims` means the XML of every domain.
 
-    `pools` are names; `all_pools` asks for every active one.
+    `pools` are names; `all_pools` asks for every active one. `jobs` are the active domains of which
+    something is to be changed.
     """
 
     machines: FrozenSet[str] = frozenset()
@@ -35,6 +36,7 @@ class Needs:
     all_pools: bool = False
     networks: bool = False
     claims: bool = False
+    jobs: FrozenSet[str] = frozenset()
 
 
 def find_sizes(desired: Desired, readings: Readings) -> Mapping[str, Tuple[str, ...]]:
@@ -73,6 +75,7 @@ def find_needs(desired: Desired, readings: Readings) -> Needs:
         any(one.all_pools for one in parts),
         any(one.networks for one in parts),
         any(one.claims for one in parts),
+        frozenset().union(*(one.jobs for one in parts)),
     )
 
 
@@ -106,6 +109,7 @@ def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Ne
         all_pools=bool(fields & _VOLUMES) or unfinished,
         networks=any(one.startswith("interfaces[]") for one in fields),
         claims=bool(added) or unfinished,
+        jobs=frozenset({machine.name} if fields and reading.is_active else ()),
     )
 
 

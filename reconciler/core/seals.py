@@ -116,7 +116,14 @@ def _definition(reading: object) -> object:
     if not isinstance(reading, Reading):
         return None
     view = reading.view
-    return (view.uuid, view.persistent_xml, view.state, view.autostart, view.saved)
+    return (
+        view.uuid,
+        view.persistent_xml,
+        view.state,
+        view.state_reason,
+        view.autostart,
+        view.saved,
+    )
 
 
 def _templates(machine: Machine, desired: Desired, world: World) -> Iterator[object]:

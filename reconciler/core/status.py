@@ -11,7 +11,7 @@ from typing import Optional, Tuple, Union
 
 from reconciler.core.owner import Owner
 from reconciler.core.pending import pending_paths
-from reconciler.core.world import Reading, Unknown
+from reconciler.core.world import Reading, Unknown, describe_state
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,11 @@ def _ready(reading: Reading, owner: Owner) -> Condition:
     if owner.creating:
         return Condition("Ready", holds=False, reason="its disks are not complete")
     wanted = _wanted_power(owner)
+    state = describe_state(reading.view)
     if wanted == "running" and not reading.is_running:
-        return Condition("Ready", holds=False, reason="should be running and is off")
-    if wanted == "stopped" and reading.is_running:
-        return Condition("Ready", holds=False, reason="should be stopped and is running")
+        return Condition("Ready", holds=False, reason=f"should be running and is {state}")
+    if wanted == "stopped" and reading.is_active:
+        return Condition("Ready", holds=False, reason=f"should be stopped and is {state}")
     return Condition("Ready", holds=True)
 
 

@@ -23,10 +23,19 @@ class Unknown:
 
 
 class GuestState(Enum):
-    """The states that matter here; paused and suspended guests count as running."""
+    """What a guest does. In every state but OFF a QEMU process exists and has its images open."""
 
     OFF = "off"
     RUNNING = "running"
+    PAUSED = "paused"
+    SHUTTING_DOWN = "shutting down"
+    CRASHED = "crashed"
+    PMSUSPENDED = "pmsuspended"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a QEMU process exists, whatever the guest in it does."""
+        return self is not GuestState.OFF
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,10 @@ class DomainView:
     `persistent_xml` is the definition for the next start (with VIR_DOMAIN_XML_INACTIVE and
     SECURE), `live_xml` the running one, None when the guest is off. `disk_sizes` maps a disk's
     path (or target, where it has none) to its virtual size in bytes, as far as it was asked for.
+    `state_reason` is why the guest is in this state, in the words of `virsh domstate --reason`;
+    empty for a guest that runs or is off. `job` is what libvirt does to the guest, like `backup` or
+    `block copy of disk vda`, as far as it was asked for. `disk_errors` maps a disk's target to the
+    error that paused the guest, `no space` or `unspecified`.
     """
 
     name: str
@@ -47,6 +60,27 @@ class DomainView:
     persistent: bool = True
     saved: bool = False
     disk_sizes: Mapping[str, int] = field(default_factory=dict)
+    state_reason: str = ""
+    job: str = ""
+    disk_errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a QEMU process exists, whatever the guest in it does."""
+        return self.state.is_active
+
+
+def describe_state(view: DomainView) -> str:
+    """Return the state in words: `paused (user)`, `off, with a saved state`, `running, transient`.
+
+    What libvirt does to the guest at this moment is part of it.
+    """
+    words = view.state.value + (f" ({view.state_reason})" if view.state_reason else "")
+    if view.saved and not view.is_active:
+        words += ", with a saved state"
+    if not view.persistent:
+        words += ", transient"
+    return f"{words}, {view.job} under way" if view.job else words
 
 
 @dataclass(frozen=True)
@@ -63,8 +97,13 @@ class Reading:
 
     @property
     def is_running(self) -> bool:
-        """Whether a guest runs, and a change can disturb it."""
+        """Whether the guest executes: it is neither off nor paused, crashed or asleep."""
         return self.view.state is GuestState.RUNNING
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a QEMU process exists: its images are open, and a change can disturb it."""
+        return self.view.is_active
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_mach
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.adapters.libvirt.reading import NOT_RUNNING, list_views, read_sizes, read_view
+from reconciler.adapters.libvirt.states import find_job
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
 from reconciler.core.offers import refuse_machine
 from reconciler.core.world import DomainView, MachineCaps, Unknown
@@ -57,6 +58,11 @@ class LibvirtDomains:
     ) -> Mapping[str, Mapping[str, int]]:
         """Return domain → target → virtual size for the targets asked for; unreadable ones lack."""
         return read_sizes(self._connection, lambda: self._connections.get(STORAGE), targets)
+
+    def find_job(self, name: str) -> str:
+        """Return the job under way on an active domain or its disks; empty if there is none."""
+        with self._domain(name, "asking for its jobs") as domain:
+            return find_job(domain) if domain.ID() != NOT_RUNNING else ""
 
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types on offer, those without a version first."""
@@ -157,6 +163,16 @@ class LibvirtDomains:
         """Start a domain that is off."""
         with self._domain(name, "starting it") as domain:
             domain.create()
+
+    def resume(self, name: str) -> None:
+        """Let a paused guest go on; one that runs already is no error."""
+        with self._domain(name, "resuming it") as domain:
+            domain.resume()
+
+    def wake(self, name: str) -> None:
+        """Wake a guest that suspended itself to memory."""
+        with self._domain(name, "waking it up") as domain:
+            domain.pMWakeup()
 
     def shut_down(self, name: str) -> None:
         """Ask the guest to shut down, through its agent, else by ACPI; returns at once.

@@ -1,7 +1,8 @@
 """Read domains as values, many at a time. Writes nothing, interprets no XML.
 
-What libvirt keeps outside of the XML (autostart, transient, saved) is asked for with one filtered
-list for all domains instead of a call for each: a call takes about 0.15 ms, and there are four.
+What libvirt keeps outside of the XML (autostart, transient, saved, paused) is asked for with one
+filtered list for all domains instead of a call for each: a call takes about 0.15 ms, and there are
+five. Only a guest that neither runs nor is off costs calls of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Callable, Collection, Dict, FrozenSet, Mapping, Optional, Tup
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection, Domain
+from reconciler.adapters.libvirt.states import read_disk_errors, read_state
 from reconciler.adapters.libvirt.threads import FEW, map_in_threads
 from reconciler.core.world import DomainView, GuestState, Unknown
 from reconciler.errors import NotFoundError, ReconcilerError
@@ -26,6 +28,7 @@ class Marks:
     autostart: FrozenSet[str]
     transient: FrozenSet[str]
     saved: FrozenSet[str]
+    between: FrozenSet[str]
 
 
 def list_views(connection: Connection) -> Mapping[str, Union[DomainView, Unknown]]:
@@ -36,6 +39,7 @@ def list_views(connection: Connection) -> Mapping[str, Union[DomainView, Unknown
             _uuids(connection, binding.LIST_AUTOSTART),
             _uuids(connection, binding.LIST_TRANSIENT),
             _uuids(connection, binding.LIST_SAVED),
+            _uuids(connection, binding.LIST_BETWEEN),
         )
     views: Dict[str, Union[DomainView, Unknown]] = {}
     for domain, view in zip(domains, map_in_threads(lambda one: _try_read(one, marks), domains)):
@@ -53,6 +57,7 @@ def read_view(connection: Connection, name: str) -> DomainView:
             uuid if domain.autostart() else frozenset(),
             frozenset() if domain.isPersistent() else uuid,
             uuid if domain.hasManagedSaveImage() else frozenset(),
+            uuid,
         )
     return _read(domain, marks)
 
@@ -111,16 +116,34 @@ def _read(domain: Domain, marks: Marks) -> DomainView:
     with binding.calling(f"domain {name}: reading it", binding.NO_DOMAIN):
         live = None if domain.ID() == NOT_RUNNING else _read_live(domain)
         persistent = domain.XMLDesc(binding.XML_INACTIVE | binding.XML_SECURE)
+        state, reason, errors = _read_state(domain, live, is_plain=uuid not in marks.between)
     return DomainView(
         name,
         uuid,
-        GuestState.OFF if live is None else GuestState.RUNNING,
+        state,
         persistent,
         live,
         autostart=uuid in marks.autostart,
         persistent=uuid not in marks.transient,
         saved=uuid in marks.saved,
+        state_reason=reason,
+        disk_errors=errors,
     )
+
+
+def _read_state(
+    domain: Domain, live_xml: Optional[str], *, is_plain: bool
+) -> Tuple[GuestState, str, Mapping[str, str]]:
+    """Return state, reason and disk errors; a guest that went off just now still ran in its XML."""
+    if live_xml is None:
+        return GuestState.OFF, "", {}
+    if is_plain:
+        return GuestState.RUNNING, "", {}
+    state, reason = read_state(domain)
+    if state is GuestState.OFF:
+        return GuestState.RUNNING, "", {}
+    errors = read_disk_errors(domain) if reason == "I/O error" else {}
+    return state, reason, errors
 
 
 def _read_live(domain: Domain) -> Optional[str]:

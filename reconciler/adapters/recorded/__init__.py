@@ -63,6 +63,11 @@ class RecordedDomains(_Recorded):
             if name in sizes
         }
 
+    def find_job(self, name: str) -> str:
+        """Return the job that was under way."""
+        view = self._snapshot.domains.get(name)
+        return view.job if isinstance(view, DomainView) else ""
+
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types that were on offer."""
         return self._snapshot.machine_types

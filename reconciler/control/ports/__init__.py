@@ -42,6 +42,12 @@ class Domains(Protocol):
         What cannot be read lacks.
         """
 
+    def find_job(self, name: str) -> str:
+        """Return the job under way on an active domain or its disks; empty if there is none.
+
+        In words, like `backup` or `block copy of disk vda`.
+        """
+
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types on offer, those without a version first."""
 
@@ -89,6 +95,12 @@ class Domains(Protocol):
 
     def start(self, name: str) -> None:
         """Start a domain that is off."""
+
+    def resume(self, name: str) -> None:
+        """Let a paused guest go on; one that runs already is no error."""
+
+    def wake(self, name: str) -> None:
+        """Wake a guest that suspended itself to memory."""
 
     def shut_down(self, name: str) -> None:
         """Ask the guest to shut down, through its agent, else by ACPI; returns at once."""

@@ -16,7 +16,8 @@ def fingerprint(generation: str, view: Optional[DomainView]) -> str:
     """
     made = hashlib.blake2b(generation.encode(), digest_size=16)
     if view is not None:
-        flags = (view.uuid, view.state.value, view.autostart, view.persistent, view.saved)
+        state = (view.state.value, view.state_reason)
+        flags = (view.uuid, *state, view.autostart, view.persistent, view.saved)
         for part in (*map(str, flags), view.persistent_xml, view.live_xml or ""):
             made.update(part.encode())
             made.update(b"\0")

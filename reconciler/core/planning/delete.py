@@ -73,7 +73,7 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
             *(_disks(reading, applied, own) if deletes_disks else ()),
         ),
         steps=_steps(reading, applied, own),
-        before=Before(digest(view.persistent_xml), reading.is_running),
+        before=Before(digest(view.persistent_xml), reading.is_active),
         notes=() if deletes_disks else tuple(_kept_disks(reading)),
     )
 
@@ -98,7 +98,7 @@ def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> Non
 
 def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tuple[Step, ...]:
     steps: List[Step] = []
-    if reading.is_running:
+    if reading.is_active:
         steps.append(Shutdown(applied.shutdown_timeout, applied.force_off))
     steps.extend(
         DeleteVolume(one.disk, one.volume.pool, one.volume.name, one.volume.path)
@@ -110,7 +110,7 @@ def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tu
 
 def _power(reading: Reading, applied: Applied) -> Iterator[Change]:
     """Say how the guest ends: `deletion` is the permission to shut it down, never to cut it off."""
-    if reading.is_running:
+    if reading.is_active:
         hard = "then it is switched off hard" if applied.force_off else "else nothing is deleted"
         reason = f"the guest is asked, and has {applied.shutdown_timeout} s; {hard}"
         yield Change("power", "running", "stopped", DESTRUCTIVE, reason)

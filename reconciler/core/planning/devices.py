@@ -82,7 +82,7 @@ def complete_devices(update: Update) -> Tuple[NewDevice, ...]:
 
 def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
     """Return the disks whose volumes an interrupted run left unfinished, to be made anew."""
-    if update.creating and update.reading.is_running:
+    if update.creating and update.reading.is_active:
         raise TerminalError(
             "it was started while its volumes were unfinished; shut it down, so that they can be "
             f"made anew: {', '.join(update.creating)}"

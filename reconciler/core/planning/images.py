@@ -64,8 +64,10 @@ def _domain_image(template: TemplateManifest, name: str, world: World, path: str
         raise TerminalError(f"{where}: no domain {name!r} on this host")
     if isinstance(reading, Unknown):
         raise TerminalError(f"{where}: domain {name!r} cannot be read: {reading.reason}")
-    if reading.is_running:
-        raise TerminalError(f"{where}: domain {name!r} is running; shut it down to clone from it")
+    if reading.is_active:
+        raise TerminalError(
+            f"{where}: domain {name!r} is {reading.view.state.value}; shut it down to clone from it"
+        )
     disk = _template_disk(template, reading.persistent, where)
     return _volume_at(disk.source or "", world, where)
 

@@ -163,7 +163,7 @@ def _steps(target: Target, update: Update, new: Tuple[NewDevice, ...]) -> Tuple[
     reading = update.reading
     head: List[Step] = []
     if digest(reading.view.persistent_xml) != digest(target.xml):
-        if reading.is_running and target.owner is not None:
+        if reading.is_active and target.owner is not None:
             # Before the definition, which has the mark as it was written then, byte for byte.
             head.append(SetMetadata(owner_xml(target.owner), live=True))
         head.append(Define(target.xml))
@@ -195,7 +195,7 @@ def _targets(device: object) -> Tuple[Optional[str], ...]:
 
 def _mark(target: Target, reading: Reading, *, alone: bool) -> Tuple[Change, ...]:
     """Say whose it is afterwards, where that changes."""
-    effect = Effect.LIVE if reading.is_running else Effect.OFFLINE
+    effect = Effect.LIVE if reading.is_active else Effect.OFFLINE
     before = reading.owner.name if reading.owner else None
     after = target.owner.name if target.owner else None
     if before != after:
@@ -222,7 +222,7 @@ def _action(
         ActionKind.UPDATE if steps else kind,
         changes,
         steps,
-        Before(digest(view.persistent_xml), reading.is_running) if steps else Before(None),
+        Before(digest(view.persistent_xml), reading.is_active) if steps else Before(None),
         tuple(one.difference.path for one in decisions if one.change is None),
         notes=(*_notes(target, decisions), *_say_left(target, reading, decisions)),
     )
@@ -234,9 +234,9 @@ def _say_left(target: Target, reading: Reading, decisions: Tuple[Decision, ...])
         one.difference.field == REST for one in decisions
     ):
         yield "as not all of it can go back, what no field speaks of stays as it is now"
-    if target.was_running and not reading.is_running:
+    if target.was_running and not reading.is_active:
         yield "the guest ran then and is off now; it is left off"
-    if reading.is_running and not target.was_running:
+    if reading.is_active and not target.was_running:
         yield "the guest was off then and runs now; it is left running"
 
 

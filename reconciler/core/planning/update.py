@@ -201,7 +201,7 @@ def _action(
 ) -> Action:
     changes = tuple(one.change for one in decisions if one.change)
     changes += _mark(found, holding, alone=not changes) + _unfinished(found)
-    running, view = found.reading.is_running, found.reading.view
+    running, view = found.reading.is_active, found.reading.view
     return Action(
         "VirtualMachine",
         found.manifest.name,
@@ -219,7 +219,7 @@ def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
     """Show our mark where writing it is news: on adoption, or when nothing else changes."""
     owner = found.reading.owner
     wanted = found.manifest.generation
-    effect = Effect.LIVE if found.reading.is_running else Effect.OFFLINE
+    effect = Effect.LIVE if found.reading.is_active else Effect.OFFLINE
     if holding is Holding.ADOPTED:
         return (Change("metadata.owner", None, found.manifest.name, effect),)
     if holding is Holding.OURS and alone and owner and owner.generation != wanted:
