@@ -48,6 +48,13 @@ class Attempts:
             return None
         return last
 
+    def hurry(self, name: str) -> None:
+        """Let an object be tried again without its wait; what only a change mends stays held."""
+        with self._lock:
+            last = self._failed.get(name)
+            if last is not None and last.not_before is not None:
+                del self._failed[name]
+
     def succeed(self, name: str, seen: str) -> None:
         """Remember at which manifest and domain nothing was left to do."""
         with self._lock:

@@ -29,7 +29,7 @@ from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.record import SourceRecord
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.verdict import READY
+from reconciler.core.loop.verdict import READY, RECONCILING
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.world import DomainView, Unknown
 from reconciler.errors import ReconcilerError, RefusedError
@@ -98,11 +98,14 @@ class Loop:
         self._retry(self.shared.wanted.made_from(name) & self._unready())
 
     def surroundings_changed(self, kind: str, name: str) -> None:
-        """Look at the machines that use it, and try again those that wait for something."""
+        """Look at the machines that use it, and try again those that wait for something.
+
+        An image or a medium may lie in a pool that the manifest does not name.
+        """
         users = self.shared.wanted.users_of(kind, name)
         for one in users:
             self.shared.attempts.soil(one)
-        self._retry(users & self._unready())
+        self._retry((users & self._unready()) | self._find_waiting())
         self.look_at(users)
 
     def reached(self, driver: str) -> None:
@@ -166,6 +169,8 @@ class Loop:
         machines = self.shared.wanted.in_force.machines
         views: Views = self.shared.parts.host.domains.list_domains()
         unready = self._unready()  # as what said so may be over: a call that failed, a driver away
+        for name in unready:
+            self.shared.attempts.hurry(name)
         self.look_at(
             name
             for name, one in machines.items()
@@ -192,6 +197,15 @@ class Loop:
         for name in sorted(names):
             self.shared.attempts.release(name)
             self.queue.add((MACHINE, name))
+
+    def _find_waiting(self) -> FrozenSet[str]:
+        """Return the machines that are tried again by themselves, later."""
+        records = self.shared.ledger.all()
+        return frozenset(
+            name
+            for name in self.shared.wanted.in_force.machines
+            if name in records and records[name].condition(RECONCILING).holds
+        )
 
     def _unready(self) -> FrozenSet[str]:
         records = self.shared.ledger.all()

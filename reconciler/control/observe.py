@@ -161,7 +161,7 @@ def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
     try:
         return call(*arguments)
     except ReconcilerError as error:
-        return Unknown(str(error))
+        return Unknown(str(error), isinstance(error, TransientError))
 
 
 def _find_claims(views: Views, readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:

@@ -17,7 +17,7 @@ from reconciler.control.ports.service import Journal, Meter
 from reconciler.control.recording import Book
 from reconciler.control.telling import Telling
 from reconciler.core.loop import metrics
-from reconciler.core.loop.backoff import find_delay
+from reconciler.core.loop.backoff import MOST, MOST_MISSING, find_delay
 from reconciler.core.loop.failures import kind_of
 from reconciler.core.loop.fight import describe_fight
 from reconciler.core.loop.overview import LEFT_ALONE
@@ -29,6 +29,7 @@ from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan
 from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.world import DomainView, Unknown, World
 from reconciler.errors import (
+    MissingError,
     NotFoundError,
     ReconcilerError,
     RefusedError,
@@ -144,7 +145,7 @@ class Passes:
     def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
         verdict = planned(action)
         if action.action is ActionKind.FAILED and action.transient:
-            return Finding(self._again(task, TransientError(action.reason)), verdict, view)
+            return Finding(self._again(task, MissingError(action.reason)), verdict, view)
         if verdict.stalled:
             return Finding(Stalled(verdict.stalled), verdict, view)
         if action.action is ActionKind.NONE:
@@ -197,7 +198,8 @@ class Passes:
         return Finding(Done(), _after(action, outcome), view, done=_summary(action))
 
     def _fail(self, task: Task, cause: ReconcilerError, view: Optional[DomainView]) -> Finding:
-        passes = isinstance(cause, (TransientError, RefusedError))
+        # A domain that went meanwhile is planned anew, as one that was changed meanwhile is.
+        passes = isinstance(cause, (TransientError, RefusedError, NotFoundError))
         result = self._again(task, cause) if passes else Stalled(str(cause))
         self._count(cause)
         if not isinstance(cause, StoppingError):
@@ -213,7 +215,8 @@ class Passes:
             self.meter.count(metrics.ERRORS, kind=kind_of(error))
 
     def _again(self, task: Task, error: ReconcilerError) -> Again:
-        return Again(str(error), find_delay(task.failures + 1, self.chance()))
+        most = MOST_MISSING if isinstance(error, MissingError) else MOST
+        return Again(str(error), find_delay(task.failures + 1, self.chance(), most))
 
 
 def _held(result: Result) -> Verdict:

@@ -74,7 +74,7 @@ def _plan_served(
     reading = world.domains.get(manifest.name)
     if isinstance(reading, Unknown):
         reason = f"cannot be read, so nothing is done: {reading.reason}"
-        return Action(KIND, manifest.name, ActionKind.FAILED, reason=reason)
+        return Action(KIND, manifest.name, ActionKind.FAILED, reason=reason, transient=True)
     try:
         if reading is None:
             return plan_create(manifest, desired, world)

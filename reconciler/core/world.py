@@ -17,9 +17,10 @@ from reconciler.core.owner import Owner
 
 @dataclass(frozen=True)
 class Unknown:
-    """Something that could not be read, and why."""
+    """Something that could not be read, and why; `transient` if it may be readable later."""
 
     reason: str
+    transient: bool = False
 
 
 class GuestState(Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from reconciler.adapters.libvirt import connect
 from reconciler.core.loop import fight, metrics
 from reconciler.core.loop.record import Suspension
-from reconciler.core.loop.verdict import READY, STALLED
+from reconciler.core.loop.verdict import READY, RECONCILING, STALLED
 from reconciler.core.manifest import Lifecycle
-from reconciler.core.model import Disk, Disruption, Interface, Power
+from reconciler.core.model import Cdrom, Disk, Disruption, Interface, Power
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
 from tests.real.looping import Looping, libvirtd, manifest, stored
@@ -163,16 +164,12 @@ def test_a_suspended_machine_is_left_alone_until_it_is_resumed(looping: Looping)
     looping.wait(lambda: is_running(looping), "it is started")
 
 
-def test_a_failure_is_not_repeated_until_something_changes(looping: Looping) -> None:
+def test_a_network_that_comes_late_is_waited_for(looping: Looping) -> None:
     wanted = manifest(interfaces=(Interface("lan", network="missing"),))
     looping.publish(wanted)
-    looping.wait(lambda: looping.record("vm").condition(STALLED).holds, "it is stalled")
-    looping.wait_quiet()
-    tries = looping.meter.total(metrics.PASSES)
-    looping.loop.resync()
-    looping.wait_quiet()
-    assert looping.meter.total(metrics.PASSES) <= tries + 1
+    looping.wait(lambda: looping.record("vm").condition(RECONCILING).holds, "it waits")
     assert "missing" in looping.record("vm").last_error
+    assert not looping.record("vm").condition(STALLED).holds
     file = looping.lab.folder / "network.xml"
     file.write_text("<network><name>missing</name><bridge name='virbr9'/></network>")
     looping.virsh("net-create", str(file))
@@ -180,6 +177,47 @@ def test_a_failure_is_not_repeated_until_something_changes(looping: Looping) -> 
     looping.virsh("net-destroy", "missing")
     looping.wait(lambda: looping.record("vm").condition(READY).holds is False, "it is reported")
     assert "net-start missing" in looping.record("vm").condition(READY).reason
+
+
+def test_a_guest_starts_by_itself_when_its_bridge_and_its_medium_come_late(
+    looping: Looping,
+) -> None:
+    bridge, medium = LateBridge(looping.lab, "br9"), looping.lab.folder / "late.iso"
+    bridge.add()
+    medium.write_bytes(b"CD" * 1024)
+    drive = Cdrom("cd", bus="sata", media=str(medium))
+    looping.publish(manifest(cdroms=(drive,), interfaces=(Interface("lan", bridge="br9"),)))
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    bridge.remove()
+    medium.rename(f"{medium}.away")
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: looping.record("vm").last_error, "the failure is reported")
+    assert not looping.record("vm").condition(STALLED).holds
+    medium.with_name("late.iso.away").rename(medium)
+    bridge.add()
+    looping.wait_ready("vm")
+    assert is_running(looping)
+    looping.virsh("destroy", "vm", check=False)
+    bridge.remove()
+
+
+class LateBridge:
+    """A bridge of the host, which comes and goes."""
+
+    def __init__(self, lab: LabHost, name: str) -> None:
+        self._lab, self._name = lab, name
+
+    def add(self) -> None:
+        self._ip("link", "add", self._name, "type", "bridge")
+        self._ip("link", "set", self._name, "up")
+
+    def remove(self) -> None:
+        self._ip("link", "del", self._name)
+
+    def _ip(self, *words: str) -> None:
+        command = ["nsenter", "-t", str(self._lab.pid()), "-n", "ip", *words]
+        subprocess.run(command, check=True)
 
 
 def test_a_refused_start_is_not_tried_for_ever(looping: Looping) -> None:

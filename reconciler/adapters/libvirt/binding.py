@@ -14,6 +14,7 @@ import libvirt  # type: ignore[import-untyped,unused-ignore]  # the binding has 
 
 from reconciler.adapters.libvirt.objects import Connection
 from reconciler.errors import (
+    MissingError,
     NotFoundError,
     ReconcilerError,
     TerminalError,
@@ -78,21 +79,49 @@ POOL_EVENTS = _constants("VIR_STORAGE_POOL_EVENT_ID_", "LIFECYCLE")
 NETWORK_EVENTS = _constants("VIR_NETWORK_EVENT_ID_", "LIFECYCLE")
 _CLOSE_REASONS = ("error", "end of file", "keepalive timeout", "closed by us")
 
-# A connection that broke, or a call that may go through later. The pairs are those by which
-# Nova and vdsm know a broken connection (nova/virt/libvirt/host.py, vdsm libvirtconnection.py).
+# A connection that broke. The pairs are those by which Nova and vdsm know one
+# (nova/virt/libvirt/host.py, vdsm libvirtconnection.py).
 _BROKEN_DOMAINS = frozenset({_constant("VIR_FROM_RPC"), _constant("VIR_FROM_REMOTE")})
 _BROKEN_CODES = frozenset({_constant("VIR_ERR_SYSTEM_ERROR"), _constant("VIR_ERR_INTERNAL_ERROR")})
-_TRANSIENT_CODES = frozenset(
-    _constant(f"VIR_ERR_{name}")
-    for name in (
-        "NO_CONNECT",
-        "INVALID_CONN",
-        "OPERATION_TIMEOUT",
-        "RESOURCE_BUSY",
-        "AGENT_UNRESPONSIVE",
-        "AGENT_UNSYNCED",
-        "AGENT_COMMAND_TIMEOUT",  # since 11.2
-    )
+
+
+def _codes(names: str) -> FrozenSet[int]:
+    """Return the error codes of these names."""
+    return frozenset(_constant(f"VIR_ERR_{name}") for name in names.split())
+
+
+# What only the manifest or the domain itself can change: libvirt does not understand it, or this
+# libvirt, QEMU or processor cannot do it. Everything else may be mended by the world around.
+_TERMINAL_CODES = _codes(
+    "NO_SUPPORT INVALID_ARG OS_TYPE XML_ERROR XML_DETAIL XML_INVALID_SCHEMA CONF_SYNTAX "
+    "CONFIG_UNSUPPORTED ARGUMENT_UNSUPPORTED OPERATION_UNSUPPORTED CPU_INCOMPATIBLE INVALID_MAC "
+    "PARSE_FAILED OVERFLOW NO_DOMAIN_METADATA RPC"
+)
+# Something of the host that is not there, or is taken, now.
+_MISSING_CODES = _codes(
+    "NO_NETWORK NO_STORAGE_POOL NO_STORAGE_VOL NO_NODE_DEVICE NO_INTERFACE NO_SECRET NO_NWFILTER "
+    "NO_MEMORY RESOURCE_BUSY"
+)
+# libvirt reports most of it by a code that means anything (system or internal error), and by the
+# C library's words, or by QEMU's: a bridge, an ISO, memory, space, a lock that another QEMU holds.
+_MISSING_WORDS = (
+    "No such device",
+    "No such file or directory",
+    "Cannot allocate memory",
+    "cannot allocate memory",
+    "Device or resource busy",
+    "Resource temporarily unavailable",
+    "No space left on device",
+    "Failed to get ",  # "write" lock, shared "write" lock, "consistent read" lock
+)
+_STATE_CODE = _constant("VIR_ERR_OPERATION_INVALID")
+_MISSING_STATES = frozenset({_constant("VIR_FROM_NETWORK"), _constant("VIR_FROM_STORAGE")})
+# What QEMU says of a command line that it will never take, behind libvirt's internal error.
+_REFUSED_WORDS = (
+    ": invalid option",
+    "is not a valid device model name",
+    "unsupported machine type",
+    ": Property '",
 )
 
 
@@ -149,10 +178,25 @@ def translate(error: Any, doing: str, absent: FrozenSet[int] = frozenset()) -> R
 
 
 def _type_of(error: Any, absent: FrozenSet[int]) -> Type[ReconcilerError]:
-    code = error.get_error_code()
+    """Return what kind of error it is; what is not known to last is tried again."""
+    code, text = error.get_error_code(), message_of(error)
     if code in absent:
         return NotFoundError
-    return TransientError if code in _TRANSIENT_CODES or is_broken(error) else TerminalError
+    if code in _TERMINAL_CODES or any(words in text for words in _REFUSED_WORDS):
+        return TerminalError
+    if is_broken(error):
+        return TransientError
+    return MissingError if _is_missing(error) else TransientError
+
+
+def _is_missing(error: Any) -> bool:
+    """Whether something of the host is not there, not active or taken."""
+    code = error.get_error_code()
+    if code in _MISSING_CODES:
+        return True
+    if code == _STATE_CODE:  # "network 'x' is not active"
+        return error.get_error_domain() in _MISSING_STATES
+    return any(words in message_of(error) for words in _MISSING_WORDS)
 
 
 def is_broken(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from reconciler.adapters.libvirt.volumes import (
     read_volume_xml,
 )
 from reconciler.core.world import PoolView, VolumeView
-from reconciler.errors import TerminalError, TransientError
+from reconciler.errors import MissingError, TransientError
 
 # Where virStorageVolGetInfo has them.
 CAPACITY, ALLOCATION = 1, 2
@@ -49,11 +49,11 @@ def find_on_disk(pool: Pool, name: str) -> Optional[Volume]:
 
 
 def find_by_path(connection: Connection, path: str) -> Volume:
-    """Return the volume at that path. Raises TerminalError, with what to do, if no pool has it."""
+    """Return the volume at that path. Raises MissingError, with what to do, if no pool has it."""
     with binding.calling(f"volume {path}: looking for it"):
         volume = _find_at(connection, path) or _find_anew(connection, path)
     if volume is None:
-        raise TerminalError(
+        raise MissingError(
             f"{path} is in no active storage pool; define one over its folder "
             "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
         )

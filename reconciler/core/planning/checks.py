@@ -14,12 +14,16 @@ from reconciler.errors import MissingError, TerminalError
 
 
 def find_caps(world: World, machine: str) -> MachineCaps:
-    """Return what the host offers for that machine type, or raise TerminalError."""
+    """Return what the host offers for that machine type.
+
+    Raises TerminalError where it offers none, MissingError where it cannot be asked now.
+    """
     caps = world.machines.get(machine)
     if isinstance(caps, MachineCaps):
         return caps
     reason = caps.reason if isinstance(caps, Unknown) else "it was not asked for"
-    raise TerminalError(f"machine: {machine or 'default'!r}: {reason}")
+    kind = MissingError if isinstance(caps, Unknown) and caps.transient else TerminalError
+    raise kind(f"machine: {machine or 'default'!r}: {reason}")
 
 
 def refuse_unoffered(machine: Machine, caps: MachineCaps) -> None:

@@ -18,7 +18,7 @@ from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.record import Record, Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.verdict import READY, RECONCILING, Verdict
+from reconciler.core.loop.verdict import READY, RECONCILING, Verdict, failed
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.model import Disk, Machine
 from reconciler.core.world import DomainView, GuestState
@@ -294,3 +294,24 @@ def test_what_is_made_from_a_domain_is_tried_again_when_that_changes_and_nothing
     assert attempts.find("made", "g1", "seen") is None
     assert attempts.find("other", "g1", "seen") is not None
     assert attempts.find("gold", "g1", "seen") is not None
+
+
+def test_what_waits_for_the_host_is_tried_again_when_a_pool_or_network_comes(world: World) -> None:
+    loop = world.make_loop()
+    attempts = loop.shared.attempts
+    attempts.fail("web01", Attempt("g1", "seen", "no such bridge", 10.0))
+    conditions = failed("no such bridge", again=True).conditions()
+    loop.shared.ledger.put(Record("web01", conditions=conditions))
+    loop.surroundings_changed("pool", "a pool that no manifest names")
+    assert attempts.find("web01", "g1", "seen") is None
+
+
+def test_a_resync_does_not_wait_for_the_next_try_and_leaves_what_only_a_change_mends(
+    world: World,
+) -> None:
+    loop = world.make_loop()
+    attempts = loop.shared.attempts
+    for until in (10.0, None):
+        attempts.fail("web01", Attempt("g1", "seen", "in vain", until))
+        loop.resync()
+        assert (attempts.find("web01", "g1", "seen") is None) is (until is not None)

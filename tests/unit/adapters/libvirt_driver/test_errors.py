@@ -8,7 +8,13 @@ import libvirt
 import pytest
 
 from reconciler.adapters.libvirt import binding, connect
-from reconciler.errors import NotFoundError, ReconcilerError, TerminalError, TransientError
+from reconciler.errors import (
+    MissingError,
+    NotFoundError,
+    ReconcilerError,
+    TerminalError,
+    TransientError,
+)
 
 
 class Made(libvirt.libvirtError):  # type: ignore[misc,unused-ignore]
@@ -39,13 +45,17 @@ RPC, REMOTE, QEMU = libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE, libvirt.VIR_F
         (libvirt.VIR_ERR_INVALID_CONN, QEMU, TransientError),
         (libvirt.VIR_ERR_OPERATION_TIMEOUT, QEMU, TransientError),
         (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, QEMU, TransientError),
-        (libvirt.VIR_ERR_RESOURCE_BUSY, QEMU, TransientError),
-        (libvirt.VIR_ERR_INTERNAL_ERROR, QEMU, TerminalError),
-        (libvirt.VIR_ERR_SYSTEM_ERROR, QEMU, TerminalError),
+        (libvirt.VIR_ERR_RESOURCE_BUSY, QEMU, MissingError),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, QEMU, TransientError),
+        (libvirt.VIR_ERR_SYSTEM_ERROR, QEMU, TransientError),
+        (libvirt.VIR_ERR_HOOK_SCRIPT_FAILED, QEMU, TransientError),
+        (libvirt.VIR_ERR_OPERATION_INVALID, QEMU, TransientError),
+        (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_FROM_NETWORK, MissingError),
+        (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_FROM_STORAGE, MissingError),
         (libvirt.VIR_ERR_RPC, RPC, TerminalError),  # unknown procedure
         (libvirt.VIR_ERR_XML_ERROR, QEMU, TerminalError),
         (libvirt.VIR_ERR_CONFIG_UNSUPPORTED, QEMU, TerminalError),
-        (libvirt.VIR_ERR_NO_NETWORK, QEMU, TerminalError),
+        (libvirt.VIR_ERR_NO_NETWORK, QEMU, MissingError),
     ],
 )
 def test_whether_trying_again_can_help_is_the_type(
@@ -54,11 +64,38 @@ def test_whether_trying_again_can_help_is_the_type(
     assert type(translated(Made(code, domain), libvirt.VIR_ERR_NO_DOMAIN)) is kind
 
 
+SYSTEM, INTERNAL = libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INTERNAL_ERROR
+NONE, STORAGE = libvirt.VIR_FROM_NONE, libvirt.VIR_FROM_STORAGE
+CLOSED = "internal error: qemu unexpectedly closed the monitor: qemu-system-x86_64: "
+
+
+@pytest.mark.parametrize(
+    ("code", "domain", "message", "kind"),
+    [
+        (SYSTEM, NONE, "Cannot get interface MTU on 'br0': No such device", MissingError),
+        (SYSTEM, STORAGE, "Cannot access storage file '/a.iso': No such file or directory",
+         MissingError),
+        (INTERNAL, QEMU, f"{CLOSED}cannot set up guest memory 'pc.ram': Cannot allocate memory",
+         MissingError),
+        (INTERNAL, QEMU, f'{CLOSED}-blockdev ...: Failed to get "write" lock', MissingError),
+        (SYSTEM, QEMU, "Unable to open /dev/nvme0n1: Device or resource busy", MissingError),
+        (INTERNAL, QEMU, f"{CLOSED}-no-such-option: invalid option", TerminalError),
+        (INTERNAL, QEMU, f"{CLOSED}-device foo: 'foo' is not a valid device model name",
+         TerminalError),
+        (INTERNAL, QEMU, f"{CLOSED}something that nobody knows", TransientError),
+    ],
+)  # fmt: skip
+def test_what_the_host_lacks_now_is_tried_again_and_what_qemu_refuses_is_not(
+    code: int, domain: int, message: str, kind: Type[ReconcilerError]
+) -> None:
+    assert type(translated(Made(code, domain, message))) is kind
+
+
 def test_only_the_code_that_the_caller_named_means_not_found() -> None:
     gone = Made(libvirt.VIR_ERR_NO_DOMAIN, QEMU)
     assert type(translated(gone, libvirt.VIR_ERR_NO_DOMAIN)) is NotFoundError
-    assert type(translated(gone)) is TerminalError
-    assert type(translated(gone, libvirt.VIR_ERR_NO_STORAGE_POOL)) is TerminalError
+    assert type(translated(gone)) is TransientError
+    assert type(translated(gone, libvirt.VIR_ERR_NO_STORAGE_POOL)) is TransientError
 
 
 def test_the_message_is_one_line_that_names_object_and_deed() -> None:

@@ -11,7 +11,7 @@ from reconciler.adapters.libvirt import Host
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.core.plan import CreateVolume
 from reconciler.core.world import VolumeView
-from reconciler.errors import NotFoundError, RefusedError, TerminalError
+from reconciler.errors import MissingError, NotFoundError, RefusedError, TerminalError
 
 MIB = 2**20
 STEP = CreateVolume("root", "files", "vm.qcow2", "qcow2", 8 * MIB)
@@ -83,7 +83,7 @@ def test_an_image_that_is_not_as_planned_is_refused(host: Host, template: Volume
 
 def test_an_image_outside_of_all_pools_is_refused_with_what_to_do(host: Host) -> None:
     step = replace(STEP, clone="full", origin="/elsewhere/x.qcow2", origin_format="qcow2")
-    with pytest.raises(TerminalError, match=r"/elsewhere/x\.qcow2 is in no active.*pool-define-as"):
+    with pytest.raises(MissingError, match=r"/elsewhere/x\.qcow2 is in no active.*pool-define-as"):
         host.storage.create_volume(step, quiet)
 
 
