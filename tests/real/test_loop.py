@@ -287,6 +287,19 @@ def test_a_restarted_libvirt_does_not_stop_the_loop(looping: Looping) -> None:
     looping.wait(lambda: is_running(looping), "what is done by hand is undone")
 
 
+def test_a_lost_connection_leaves_no_file_open(looping: Looping) -> None:
+    looping.publish(manifest())
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        os.kill(libvirtd(looping.lab), signal.SIGKILL)
+        looping.wait(lambda: "qemu" in looping.loop.shared.unreached, "the loss is noticed")
+        looping.wait(lambda: not looping.loop.shared.unreached, "it is reached again")
+        looping.wait_ready("vm")
+    looping.wait(lambda: len(os.listdir("/proc/self/fd")) <= before, "nothing is left open")
+
+
 def test_what_happened_while_nobody_listened_is_found(looping: Looping) -> None:
     looping.publish(manifest())
     looping.wait_ready("vm")

@@ -1,7 +1,9 @@
 """The connections to one host: one per driver, each opened when it is first needed.
 
 A connection that died is opened anew at the next use; nothing is retried here. There is no event
-loop: a caller that wants events brings one, and is told of each connection (`on_open`).
+loop: a caller that wants events brings one, and is told of each connection (`on_open`). A dead
+connection is let go of and not closed: another thread may still be in a call of it, and the last
+one to leave closes it.
 """
 
 from __future__ import annotations
@@ -29,8 +31,10 @@ class Connections:
         """Open nothing yet; None is what libvirt's own tools would use."""
         self._uri = uri
         self._open: Dict[str, Connection] = {}
-        # Told of each connection that is opened and kept; a daemon asks it for events.
-        self.on_open: Callable[[str, Connection], None] = _ignore
+        # Told of each connection that is opened and kept; a daemon asks it for events. Returns what
+        # takes back all that was asked for: libvirt keeps a connection that somebody listens to.
+        self.on_open: Callable[[str, Connection], Callable[[], None]] = _ignore
+        self._let_go: Dict[str, Callable[[], None]] = {}
         # One for each: opening waits for a daemon, and one that hangs must not hold up the others.
         self._locks = {driver: threading.Lock() for driver in _DAEMONS}
 
@@ -73,8 +77,10 @@ class Connections:
         known = self._open.get(driver)
         if known is None or not known.isAlive():
             known = self._open_driver(driver)
+            self._let_go.pop(driver, _nothing)()
+            self._open.pop(driver, None)
             if known is not self._open.get(MAIN):
-                self.on_open(driver, known)
+                self._let_go[driver] = self.on_open(driver, known)
             self._open[driver] = known
         return known
 
@@ -86,8 +92,13 @@ class Connections:
         return main if uri == main.getURI() else _open_secondary(uri, driver, main)
 
 
-def _ignore(_driver: str, _connection: Connection) -> None:
+def _ignore(_driver: str, _connection: Connection) -> Callable[[], None]:
     """Do nothing with a new connection."""
+    return _nothing
+
+
+def _nothing() -> None:
+    """Take back nothing."""
 
 
 def _open_secondary(uri: str, driver: str, main: Connection) -> Connection:

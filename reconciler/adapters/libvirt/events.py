@@ -8,7 +8,9 @@ virtnetworkd and virtstoraged are restarted each by itself.
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Dict, List, Optional
+from contextlib import suppress
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import MAIN, NETWORK, STORAGE, Connections
@@ -95,12 +97,30 @@ class LibvirtEvents:
             wait, told = FIRST_WAIT, ""
             woken.wait()
 
-    def _register(self, driver: str, connection: Connection) -> None:
-        """Ask a new connection for its events; called by whoever opens it."""
-        with binding.calling(f"asking libvirt's {driver} driver for events"):
-            connection.registerCloseCallback(self._closed, driver)
-            binding.keep_alive(connection, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
-            _REGISTER[driver](connection, self._hear)
+    def _register(self, driver: str, connection: Connection) -> Callable[[], None]:
+        """Ask a new connection for its events, and return how to take that back.
+
+        Called by whoever opens it. libvirt holds on to a connection, and to its file descriptors,
+        for as long as anything is registered with it.
+        """
+        undo: List[Callable[[], object]] = []
+
+        def take_back() -> None:
+            for one in undo:
+                with suppress(binding.Error):  # it is dead, and forgets the callback all the same
+                    one()
+
+        try:
+            with binding.calling(f"asking libvirt's {driver} driver for events"):
+                connection.registerCloseCallback(self._closed, driver)
+                undo.append(connection.unregisterCloseCallback)
+                binding.keep_alive(connection, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
+                for one in _REGISTER[driver](connection, self._hear):
+                    undo.append(one)  # noqa: PERF402 - what was registered before a failure counts
+        except ReconcilerError:
+            take_back()
+            raise
+        return take_back
 
     def _closed(self, _connection: Connection, reason: int, driver: str) -> None:
         listener = self._listener
@@ -121,33 +141,37 @@ class LibvirtEvents:
 
 
 Hear = Callable[[str, str], None]
+Undo = Iterator[Callable[[], object]]
 
 
-def _register_domains(connection: Connection, hear: Hear) -> None:
+def _register_domains(connection: Connection, hear: Hear) -> Undo:
     def tell(_connection: Connection, domain: Any, *_rest: Any) -> None:
         hear("domain", domain.name())
 
     for event in binding.DOMAIN_EVENTS:
-        connection.domainEventRegisterAny(None, event, tell, None)
+        number = connection.domainEventRegisterAny(None, event, tell, None)
+        yield partial(connection.domainEventDeregisterAny, number)
 
 
-def _register_pools(connection: Connection, hear: Hear) -> None:
+def _register_pools(connection: Connection, hear: Hear) -> Undo:
     def tell(_connection: Connection, pool: Any, *_rest: Any) -> None:
         hear("pool", pool.name())
 
     for event in binding.POOL_EVENTS:
-        connection.storagePoolEventRegisterAny(None, event, tell, None)
+        number = connection.storagePoolEventRegisterAny(None, event, tell, None)
+        yield partial(connection.storagePoolEventDeregisterAny, number)
 
 
-def _register_networks(connection: Connection, hear: Hear) -> None:
+def _register_networks(connection: Connection, hear: Hear) -> Undo:
     def tell(_connection: Connection, network: Any, *_rest: Any) -> None:
         hear("network", network.name())
 
     for event in binding.NETWORK_EVENTS:
-        connection.networkEventRegisterAny(None, event, tell, None)
+        number = connection.networkEventRegisterAny(None, event, tell, None)
+        yield partial(connection.networkEventDeregisterAny, number)
 
 
-_REGISTER: Dict[str, Callable[[Connection, Hear], None]] = {
+_REGISTER: Dict[str, Callable[[Connection, Hear], Undo]] = {
     MAIN: _register_domains,
     STORAGE: _register_pools,
     NETWORK: _register_networks,
