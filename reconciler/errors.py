@@ -27,6 +27,10 @@ class MissingError(TransientError):
     """Something outside the manifest and the domain is missing now: a bridge, an ISO, memory."""
 
 
+class BusyError(TransientError):
+    """Another run of virt-reconciler works on the object now (exit status 4)."""
+
+
 class StoppingError(TransientError):
     """The daemon is told to stop while it waits; the next start goes on."""
 

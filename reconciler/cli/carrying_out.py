@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Sequence
 
 from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, list_names
 from reconciler.cli.progress import LineReporter
 from reconciler.control.recording import Chronicle
 from reconciler.core.plan import ActionKind, Outcome
+from reconciler.errors import BusyError
 
 
-def carry_out(prepared: Prepared, chronicle: Chronicle, console: Console, parts: Parts) -> int:
+@dataclass(frozen=True)
+class Carried:
+    """How many objects failed; `busy` of them because another run works on them."""
+
+    failed: int
+    busy: int
+
+    @property
+    def status(self) -> Exit:
+        """The exit status."""
+        if not self.failed:
+            return Exit.DONE
+        return Exit.REFUSED if self.failed == self.busy else Exit.FAILED
+
+
+def carry_out(prepared: Prepared, chronicle: Chronicle, console: Console, parts: Parts) -> Carried:
     """Execute the plan, write down what is done, and return how many of its objects failed."""
     reporter = LineReporter(console, parts.clock)
     recording = parts.record(prepared.host, reporter, chronicle)
@@ -22,7 +40,8 @@ def carry_out(prepared: Prepared, chronicle: Chronicle, console: Console, parts:
         reporter.interrupted()
         raise
     console.line(sum_up(outcomes))
-    return sum(one.error is not None for one in outcomes)
+    failed = [one for one in outcomes if one.error is not None]
+    return Carried(len(failed), sum(isinstance(one.cause, BusyError) for one in failed))
 
 
 def sum_up(outcomes: Sequence[Outcome]) -> str:

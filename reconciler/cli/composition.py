@@ -55,6 +55,14 @@ class Product:
 
     clock = SystemClock()
 
+    def __init__(self) -> None:
+        """Run no verb yet."""
+        self._verb = ""
+
+    def begin(self, verb: str) -> None:
+        """Remember the verb for who waits for it."""
+        self._verb = verb
+
     def now(self) -> float:
         """Ask the machine."""
         return time.time()
@@ -189,8 +197,10 @@ class Product:
     def connect(self, uri: Optional[str]) -> Host:
         """Connect through libvirt's own client library."""
         from reconciler.adapters.libvirt import connect  # noqa: PLC0415
+        from reconciler.adapters.state import FolderLocks, find_folder  # noqa: PLC0415
 
-        return connect(uri, self.units(uri))
+        locks = FolderLocks(find_folder(os.environ), self._verb)
+        return connect(uri, self.units(uri), locks)
 
     def units(self, uri: Optional[str]) -> Units:
         """Ask systemd."""

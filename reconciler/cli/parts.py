@@ -67,6 +67,9 @@ class Parts(Protocol):
     def clock(self) -> Clock:
         """Time."""
 
+    def begin(self, verb: str) -> None:
+        """Take note of the verb that is run: others who wait for it are told."""
+
     def now(self) -> float:
         """Seconds since the epoch."""
 

@@ -10,7 +10,6 @@ import argparse
 import os
 from dataclasses import replace
 from typing import Callable, Mapping, Optional, Tuple
-from urllib.parse import quote, urlsplit
 
 from reconciler.cli.caller import find_caller
 from reconciler.cli.console import Console
@@ -20,6 +19,7 @@ from reconciler.cli.settings import settings_of
 from reconciler.control.ports import Host
 from reconciler.control.recording import Chronicle
 from reconciler.core.history import FOLDER, Cause
+from reconciler.core.identity import name_place
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.render.details import show_suspension
@@ -77,7 +77,7 @@ def find_history(
     if is_daemons(options, console, parts) and _may_write(state):
         return os.path.join(state, FOLDER)
     home = console.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(home, "virt-reconciler", _name(*where()), FOLDER)
+    return os.path.join(home, "virt-reconciler", name_place(*where()), FOLDER)
 
 
 def is_daemons(options: argparse.Namespace, console: Console, parts: Parts) -> bool:
@@ -134,10 +134,3 @@ def _read_settings(options: argparse.Namespace, parts: Parts) -> Settings:
 
 def _may_write(folder: str) -> bool:
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
-
-
-def _name(host: str, uri: str) -> str:
-    """Return a folder's name for a host's driver: `qemu-system-kvm01`."""
-    parts = urlsplit(uri)
-    words = [parts.scheme.partition("+")[0], parts.path.strip("/"), host, parts.query]
-    return quote("-".join(one for one in words if one), safe=" _-").replace(".", "%2E")

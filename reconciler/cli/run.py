@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Mapping, Optional, Sequence
 
 from reconciler.cli.arguments import build_parser
 from reconciler.cli.exits import Exit
-from reconciler.errors import InvalidManifestError, ReconcilerError, RefusedError, UsageError
+from reconciler.errors import (
+    BusyError,
+    InvalidManifestError,
+    ReconcilerError,
+    RefusedError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from reconciler.cli.console import Console
@@ -70,6 +76,7 @@ def _report_fault(error: Exception, console: Console) -> int:
 
 
 def _call_verb(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    parts.begin(options.verb)
     verb = importlib.import_module(f"reconciler.cli.verbs.{options.verb}")
     return int(verb.run(options, console, parts))
 
@@ -87,7 +94,7 @@ def _report(error: ReconcilerError, console: Console, *, verbose: bool) -> int:
         console.complain(_without_secrets(cause))
     if isinstance(error, UsageError):
         return Exit.USAGE
-    return Exit.REFUSED if isinstance(error, RefusedError) else Exit.FAILED
+    return Exit.REFUSED if isinstance(error, (BusyError, RefusedError)) else Exit.FAILED
 
 
 def _without_secrets(lines: str) -> str:

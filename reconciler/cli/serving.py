@@ -15,7 +15,7 @@ from reconciler.adapters.libvirt import attend
 from reconciler.adapters.manifests.folder import FolderSource
 from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.metrics import Exposition
-from reconciler.adapters.state import FolderHistory, FolderStore
+from reconciler.adapters.state import FolderHistory, FolderLocks, FolderStore, find_folder
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
 from reconciler.adapters.units import SystemdUnits
 from reconciler.adapters.watch import FileWatcher
@@ -62,7 +62,9 @@ def _serve(
     settings: Settings, reread: Callable[[], Settings], process: Process, store: FolderStore
 ) -> int:
     journal = open_journal(process.errors, process.environ)
-    host, news = attend(settings.connect, SystemdUnits(settings.connect, process.environ))
+    locks = FolderLocks(find_folder(process.environ), "run")
+    units = SystemdUnits(settings.connect, process.environ)
+    host, news = attend(settings.connect, units, locks)
     meter, clock = Registry(), StoppableClock()
     history = FolderHistory(os.path.join(settings.state, FOLDER))
     parts = Parts(host, news, store, journal, meter, clock, time.time, random.random, history)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Callable, List, Sequence, Tuple
 
+from reconciler.control.object_lock import holding
 from reconciler.control.observe import read, read_pools
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.steps import Work, perform, read_former
@@ -19,7 +20,7 @@ from reconciler.core.needs import Needs
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Plan, Shutdown, Step
 from reconciler.core.planning.delete import plan_delete
 from reconciler.core.world import Reading, World
-from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TerminalError
+from reconciler.errors import BusyError, NotFoundError, ReconcilerError, RefusedError, TerminalError
 
 
 def _never() -> None:
@@ -64,6 +65,23 @@ def execute_delete(
     After a failure the machine is still there, and may be planned and deleted again. `refuse`
     raises if the machine is not to go any more; it is asked before each part that has no way back.
     """
+    try:
+        with holding(host, (action.kind, action.name), clock):
+            return _delete_alone(host, desired, action, report, clock, refuse)
+    except BusyError as error:
+        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        report.finished(outcome)
+        return outcome
+
+
+def _delete_alone(
+    host: Host,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+    refuse: Callable[[], None],
+) -> Outcome:
     report.started(action)
     try:
         _carry_out(host, desired, action, report, clock, refuse)

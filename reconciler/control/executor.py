@@ -10,6 +10,7 @@ from typing import List, Tuple
 
 from reconciler.control.deleting import execute_delete
 from reconciler.control.hosting import execute_host
+from reconciler.control.object_lock import holding
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.steps import LASTING, Undo, Work, perform, read_former
 from reconciler.control.verify import refuse_lost_edits, verify
@@ -19,7 +20,7 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan
 from reconciler.core.planning.hosts import KIND as HOST
 from reconciler.core.world import DomainView
-from reconciler.errors import ReconcilerError, RefusedError, StoppingError
+from reconciler.errors import BusyError, ReconcilerError, RefusedError, StoppingError
 
 # From the first of these on an action is not undone: the object is as it was asked for.
 COMMITTING = (plan.SetAutostart, plan.Shutdown, plan.Start)
@@ -43,6 +44,23 @@ def execute(
 
 
 def _execute_one(
+    host: Host,
+    manifest: MachineManifest,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+) -> Outcome:
+    try:
+        with holding(host, (action.kind, action.name), clock):
+            return _execute_alone(host, manifest, desired, action, report, clock)
+    except BusyError as error:
+        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        report.finished(outcome)
+        return outcome
+
+
+def _execute_alone(
     host: Host,
     manifest: MachineManifest,
     desired: Desired,

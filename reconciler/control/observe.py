@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from reconciler.control.hosting import read_daemons
+from reconciler.control.object_lock import find_busy
 from reconciler.control.ports import Host
 from reconciler.core import needs as need
 from reconciler.core.daemons.view import DaemonsView
@@ -52,6 +53,7 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         claims=_find_claims(_all(host, found, views), readings) if needs.claims else {},
         daemons=daemons,
     )
+    world = replace(world, busy=find_busy(host, world))
     return replace(world, reflinks=_try_reflinks(host, served, world))
 
 

@@ -29,6 +29,7 @@ from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan
 from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.world import DomainView, Unknown, World
 from reconciler.errors import (
+    BusyError,
     MissingError,
     NotFoundError,
     ReconcilerError,
@@ -144,8 +145,9 @@ class Passes:
 
     def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
         verdict = planned(action)
-        if action.action is ActionKind.FAILED and action.transient:
-            return Finding(self._again(task, MissingError(action.reason)), verdict, view)
+        if action.transient:
+            kind = MissingError if action.action is ActionKind.FAILED else BusyError
+            return Finding(self._again(task, kind(action.reason)), verdict, view)
         if verdict.stalled:
             return Finding(Stalled(verdict.stalled), verdict, view)
         if action.action is ActionKind.NONE:
@@ -215,7 +217,8 @@ class Passes:
             self.meter.count(metrics.ERRORS, kind=kind_of(error))
 
     def _again(self, task: Task, error: ReconcilerError) -> Again:
-        most = MOST_MISSING if isinstance(error, MissingError) else MOST
+        passing = isinstance(error, (BusyError, MissingError))
+        most = MOST_MISSING if passing else MOST
         return Again(str(error), find_delay(task.failures + 1, self.chance(), most))
 
 

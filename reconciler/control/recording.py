@@ -82,7 +82,7 @@ class Recording:
 
     def finished(self, outcome: Outcome) -> None:
         """Write down how it ended."""
-        past = self._past
+        past, self._past = self._past, None
         if past is not None:
             self._try(lambda: self._chronicle.history.end(conclude(past, outcome)))
         self._told.finished(outcome)

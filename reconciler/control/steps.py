@@ -6,13 +6,16 @@ where there is nothing to undo or it must not be undone (a grown disk, a started
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
 from reconciler.core.domain import read_machine
+from reconciler.core.domain.owner import sign_mark
 from reconciler.core.model import Machine
+from reconciler.core.worker import Worker
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
@@ -58,8 +61,13 @@ def _block_resize(work: Work, step: plan.BlockResize) -> None:
 
 
 def _define(work: Work, step: plan.Define) -> Undo:
-    work.host.domains.define(step.xml)
+    work.host.domains.define(sign_mark(step.xml, _sign(work)))
     return lambda: restore(work)
+
+
+def _sign(work: Work) -> Worker:
+    """Return who works here, for others who see that volumes are being made."""
+    return replace(work.host.locks.me, since=time.time())
 
 
 def restore(work: Work) -> None:
@@ -131,7 +139,7 @@ def _set_autostart(work: Work, step: plan.SetAutostart) -> None:
 
 
 def _set_metadata(work: Work, step: plan.SetMetadata) -> Undo:
-    work.host.domains.set_metadata(work.name, step.xml, step.live)
+    work.host.domains.set_metadata(work.name, sign_mark(step.xml, _sign(work)), step.live)
     return lambda: restore(work)
 
 

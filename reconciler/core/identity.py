@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import Optional
+from urllib.parse import parse_qs, quote, urlsplit
 
 from reconciler.errors import TerminalError
 
@@ -60,3 +61,17 @@ def name_of(alias: Optional[str]) -> Optional[str]:
     if alias is None or not alias.startswith(ALIAS_PREFIX):
         return None
     return alias[len(ALIAS_PREFIX) :]
+
+
+def name_place(host: str, uri: str) -> str:
+    """Return a name for a host's driver that is the same by every way there: `qemu-system-kvm01`.
+
+    `host` is the name that libvirt reports. Of what a URI may say besides, only a socket that is
+    not libvirt's usual one leads elsewhere.
+    """
+    parts = urlsplit(uri)
+    sockets = parse_qs(parts.query).get("socket", [])
+    other = [one for one in sockets if not one.startswith(("/run/libvirt/", "/var/run/libvirt/"))]
+    words = [parts.scheme.partition("+")[0], parts.path.strip("/"), host]
+    words += [f"socket={one}" for one in other]
+    return quote("-".join(one for one in words if one), safe=" _-").replace(".", "%2E")

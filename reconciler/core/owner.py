@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import FrozenSet, Optional, Tuple
 
+from reconciler.core.worker import Worker
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -16,6 +18,7 @@ class Owner:
     were being made; they are unfinished if the mark is still there in a later pass. `revision` is
     the Git commit that was applied then, None where it was not known. `made` are paths of volumes
     that were made for the machine, there being none before: only those are ever deleted with it.
+    `worker` is the run that makes or made the volumes in `creating`.
     """
 
     name: str
@@ -25,6 +28,7 @@ class Owner:
     creating: Tuple[str, ...] = ()
     revision: Optional[str] = None
     made: Tuple[str, ...] = ()
+    worker: Optional[Worker] = None
 
     @property
     def disks(self) -> FrozenSet[str]:

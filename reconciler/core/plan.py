@@ -234,7 +234,8 @@ class Action:
     `changes` are in reading order. `pending` are paths that already stand in the stored
     definition and wait for the guest's next cold start (condition RestartRequired).
     `reason` says why the action is withheld or failed; `notes` are facts worth a line each.
-    `transient` says that what failed may work later with the same manifest and the same domain.
+    `transient` says that what failed or is withheld may be done later, by the same manifest and for
+    the same domain.
     """
 
     kind: str

@@ -64,6 +64,9 @@ def plan_machine(
     if missing:
         return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=missing)
     action = _plan_served(manifest, desired, world, options)
+    busy = world.busy.get((KIND, manifest.name))
+    if busy and action.action is not ActionKind.NONE:
+        return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=busy, transient=True)
     notes = find_notes(manifest, world) if action.changes else ()
     return replace(action, notes=(*action.notes, *notes))
 

@@ -167,7 +167,8 @@ class World:
     (`uuid`, …) and (`source`, path), to the names of the domains that hold it, owned or not;
     (`open`, path) to the running ones that may write to it at this moment.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
-    are libvirt's, looked at only where a manifest asks for it.
+    are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an
+    object that another run of ours works on at this moment to a line that says so.
     """
 
     host: str
@@ -179,3 +180,4 @@ class World:
     claims: Mapping[Tuple[str, str], Tuple[str, ...]] = field(default_factory=dict)
     reflinks: FrozenSet[Tuple[str, str]] = frozenset()
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")
+    busy: Mapping[Tuple[str, str], str] = field(default_factory=dict)

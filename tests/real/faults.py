@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from reconciler.control.ports.locks import NoLocks
 from reconciler.errors import TerminalError
 
 READS = frozenset(
@@ -62,11 +63,13 @@ class FaultyHost:
     domains: Any
     storage: Any
     networks: Any
+    locks: Any = NoLocks()  # noqa: RUF009 - it holds nothing
 
     @classmethod
     def around(cls, host: Any, fault: Fault) -> FaultyHost:
         """Wrap a host."""
-        return cls(Faulty(host.domains, fault), Faulty(host.storage, fault), host.networks)
+        drivers = (Faulty(host.domains, fault), Faulty(host.storage, fault), host.networks)
+        return cls(*drivers, host.locks)
 
 
 def fail() -> None:

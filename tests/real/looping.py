@@ -18,6 +18,7 @@ from reconciler.adapters.libvirt.networks import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
 from reconciler.control.parts import Parts
+from reconciler.control.ports.locks import Locks, NoLocks
 from reconciler.control.ports.service import History
 from reconciler.control.ports.units import NoUnits, Units
 from reconciler.core.loop.record import Record
@@ -64,6 +65,7 @@ class RecordingHost:
     storage: Any
     networks: Any
     units: Units = NoUnits()  # noqa: RUF009 - it holds nothing
+    locks: Locks = NoLocks()  # noqa: RUF009
 
 
 @dataclass

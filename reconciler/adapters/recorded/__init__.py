@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Mapping, NoReturn, Tuple, Union
 
+from reconciler.control.ports.locks import NoLocks
 from reconciler.core.daemons.view import Answer, DaemonsView
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.offers import refuse_machine
@@ -150,3 +151,8 @@ class RecordedHost:
     def units(self) -> RecordedUnits:
         """The daemons of libvirt."""
         return RecordedUnits(self.snapshot)
+
+    @property
+    def locks(self) -> NoLocks:
+        """Nobody works on what is over."""
+        return NoLocks()

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
+from reconciler.adapters.state.object_locks import FolderLocks, find_folder
 
-__all__ = ["FolderHistory", "FolderStore"]
+__all__ = ["FolderHistory", "FolderLocks", "FolderStore", "find_folder"]

@@ -60,7 +60,7 @@ def write_json(
             file.write("\n")
             file.flush()
             os.fchmod(file.fileno(), FILE_MODE)
-            _give(file.fileno(), folder)
+            give(file.fileno(), folder)
             if durable:
                 os.fsync(file.fileno())
         if is_new:
@@ -84,12 +84,12 @@ def make_folder(path: str) -> None:
         os.makedirs(path, FOLDER_MODE, exist_ok=True)
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _give(handle, above)
+            give(handle, above)
         finally:
             os.close(handle)
 
 
-def _give(handle: int, folder: str) -> None:
+def give(handle: int, folder: str) -> None:
     """Give what root has made to the folder's owner: the daemon, which has a user of its own."""
     owner = os.stat(folder)
     made = os.fstat(handle)

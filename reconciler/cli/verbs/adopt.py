@@ -29,7 +29,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if not _has_work(chosen, console):
         return trouble(prepared.problems, 0)
     chronicle = find_chronicle(options, todo, console, parts)
-    return trouble(prepared.problems, carry_out(todo, chronicle, console, parts))
+    carried = carry_out(todo, chronicle, console, parts)
+    return carried.status if carried.failed else trouble(prepared.problems, 0)
 
 
 def _choose(plan: Plan, names: Sequence[str]) -> Plan:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.carrying_out import carry_out
+from reconciler.cli.carrying_out import Carried, carry_out
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
 from reconciler.cli.remembering import find_chronicle, mention_suspended
-from reconciler.core.render.summary import Summary, summarise
+from reconciler.core.render.summary import Summary, is_busy, summarise
 from reconciler.core.render.text import render_text
 from reconciler.errors import UsageError
 
@@ -33,8 +33,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         return Exit.FAILED
     console.line()
     chronicle = find_chronicle(options, prepared, console, parts)
-    failed = carry_out(prepared, chronicle, console, parts)
-    return _status(prepared, summary, failed)
+    carried = carry_out(prepared, chronicle, console, parts)
+    return _status(prepared, summary, carried)
 
 
 def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Prepared:
@@ -50,7 +50,7 @@ def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Pre
 def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:
     if summary.withheld:
         console.line("Nothing to apply: all that differs is withheld.")
-    return _status(prepared, summary, 0)
+    return _status(prepared, summary, Carried(0, 0))
 
 
 def _is_wanted(console: Console) -> bool:
@@ -59,6 +59,7 @@ def _is_wanted(console: Console) -> bool:
     return console.ask(QUESTION) in ("y", "yes")
 
 
-def _status(prepared: Prepared, summary: Summary, failed: int) -> int:
-    status = trouble(prepared.problems, failed + summary.failed)
-    return Exit.REFUSED if status is Exit.DONE and summary.foreign else status
+def _status(prepared: Prepared, summary: Summary, carried: Carried) -> int:
+    status = trouble(prepared.problems, carried.failed - carried.busy + summary.failed)
+    waits = carried.busy or any(map(is_busy, prepared.plan.actions))
+    return Exit.REFUSED if status is Exit.DONE and (summary.foreign or waits) else status

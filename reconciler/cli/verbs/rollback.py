@@ -106,10 +106,11 @@ def _go_back(going: Going, console: Console, parts: Parts) -> int:
     way, past = going.way, going.past
     prepared = Prepared(going.host, way.desired, way.world, way.plan, ())
     chronicle = find_chronicle(going.options, prepared, console, parts, past.number)
-    if carry_out(prepared, chronicle, console, parts):
+    carried = carry_out(prepared, chronicle, console, parts)
+    if carried.failed:
         if memory is not None and not was_suspended:
             memory.resume(past.name)
-        return Exit.FAILED
+        return carried.status
     return _say_end(going, memory, console, parts)
 
 

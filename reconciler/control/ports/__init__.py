@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Protocol, Tuple, Union
 
+from reconciler.control.ports.locks import Locks
 from reconciler.control.ports.units import Units
 from reconciler.core.plan import Action, CreateVolume, Outcome
 from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown, VolumeView
@@ -188,3 +189,7 @@ class Host(Protocol):
     @property
     def units(self) -> Units:
         """The daemons of libvirt, as the host's service manager has them."""
+
+    @property
+    def locks(self) -> Locks:
+        """Who else works on this host's objects."""

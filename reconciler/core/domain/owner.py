@@ -5,10 +5,12 @@ Only our own element is read or written; the metadata of other tools is none of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional, Tuple
 
 from reconciler.core.domain import layout
 from reconciler.core.owner import Owner
+from reconciler.core.worker import Worker
 from reconciler.core.xmltree import (
     Element,
     fragment,
@@ -38,11 +40,50 @@ def read_owner(root: Element) -> Optional[Owner]:
         _read_paths(element, "creating"),
         element.get("revision"),
         _read_paths(element, "made"),
+        _read_worker(element.find(f"{{{NAMESPACE}}}worker")),
     )
 
 
 def _read_paths(element: Element, tag: str) -> Tuple[str, ...]:
     return tuple(one.get("path", "") for one in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
+
+
+def _read_worker(element: Optional[Element]) -> Optional[Worker]:
+    if element is None:
+        return None
+    get = element.get
+    try:
+        return Worker(
+            get("machine", ""),
+            get("host", ""),
+            int(get("process", "")),
+            int(get("started", "")),
+            get("verb", ""),
+            float(get("since", "0")),
+        )
+    except ValueError:
+        return None  # somebody edited it
+
+
+def sign_mark(xml: str, worker: Worker) -> str:
+    """Say in a mark that names unfinished volumes who makes them; all else stays as it is.
+
+    `xml` is a domain's, or the mark alone as `owner_xml` returns it.
+    """
+    if "creating" not in xml:
+        return xml
+    root = parse(xml)
+    if root.tag == "manifest":
+        if root.find("creating") is None:
+            return xml
+        for former in root.findall("worker"):
+            root.remove(former)
+        root.append(_worker(worker))
+        return fragment(root)
+    owner = read_owner(root)
+    if owner is None or not owner.creating:
+        return xml
+    return set_owner(xml, replace(owner, worker=worker))
 
 
 def owner_xml(owner: Owner) -> str:
@@ -70,7 +111,23 @@ def _plain(owner: Owner) -> Element:
     head["revision"] = owner.revision
     volumes = [make("creating", {"path": path}) for path in owner.creating]
     volumes += [make("made", {"path": path}) for path in owner.made]
+    if owner.creating and owner.worker is not None:
+        volumes.append(_worker(owner.worker))
     return make("manifest", head, make_text("spec", owner.spec), *volumes)
+
+
+def _worker(worker: Worker) -> Element:
+    return make(
+        "worker",
+        {
+            "machine": worker.machine,
+            "host": worker.host,
+            "process": worker.process,
+            "started": worker.started,
+            "verb": worker.verb,
+            "since": round(worker.since),
+        },
+    )
 
 
 def _namespaced(element: Element) -> Element:

@@ -53,6 +53,8 @@ def planned(action: Action) -> Verdict:
     """Judge an object by its plan, all that the plan does being done."""
     if action.action is ActionKind.FAILED:
         return failed(action.reason, again=action.transient)
+    if action.transient:
+        return Verdict(ready=False, reason=f"withheld: {action.reason}", reconciling=action.reason)
     if action.action is ActionKind.ADOPT:
         return failed(action.reason or "not ours yet", again=False)
     held = [one for one in action.changes if one.effect is Effect.WITHHELD]

@@ -77,6 +77,11 @@ def is_foreign(action: Action) -> bool:
     return action.action is ActionKind.ADOPT and not action.steps
 
 
+def is_busy(action: Action) -> bool:
+    """Whether the object is left alone for now, because another run works on it."""
+    return action.action is ActionKind.WITHHELD and action.transient
+
+
 def is_idle(action: Action) -> bool:
     """Whether an apply leaves the object alone."""
     idle = (ActionKind.NONE, ActionKind.WITHHELD, ActionKind.FAILED)

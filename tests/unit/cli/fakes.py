@@ -183,6 +183,9 @@ class FakeParts:
     kept_otherwise: str = ""
     time: float = 1_000_000.0
 
+    def begin(self, verb: str) -> None:
+        """Take no note."""
+
     def now(self) -> float:
         """Return the time set."""
         return self.time

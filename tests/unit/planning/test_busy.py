@@ -1,0 +1,23 @@
+"""An object that another run works on is left alone, and tried again."""
+
+from __future__ import annotations
+
+from reconciler.core.loop.verdict import planned
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Cpus, Machine, Memory
+from reconciler.core.plan import ActionKind
+from reconciler.core.planner import PlanOptions, make_plan
+from reconciler.core.world import World
+
+LINE = "another virt-reconciler works on vm (pid 123, apply); try again when it has ended"
+VM = MachineManifest(
+    Machine("vm", cpus=Cpus(1), memory=Memory(2**26)), "g", "{}", Place("vm.yaml", 1, 1)
+)
+
+
+def test_it_is_withheld_and_tried_again() -> None:
+    world = World("kvm01", "qemu:///system", busy={("VirtualMachine", "vm"): LINE})
+    [action] = make_plan(Desired((VM,)), world, PlanOptions()).actions
+    assert (action.action, action.reason, action.steps) == (ActionKind.WITHHELD, LINE, ())
+    verdict = planned(action)
+    assert (verdict.ready, verdict.reconciling, verdict.stalled) == (False, LINE, "")
