@@ -1,44 +1,70 @@
 """Give each observed device the name that the manifest has for it.
 
-Identity is the user alias (`ua-NAME`) that the product writes, and where there is one, nothing
-else counts. A device from elsewhere has none, so it is recognised by what its owner sees: target,
-source, MAC, serial. Never by position, and never when two devices would fit.
+Identity is the user alias (`ua-NAME`) that the product writes: an alias that is a name of the
+manifest decides, and nothing else counts. Every other device is recognised by what its owner sees:
+image, serial, target and MAC, whatever alias another tool gave it. Where it has no alias at all,
+its name in the manifest may be its target or MAC, and the only card on a network is found by that.
+Never by position, and never when two devices would fit.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
+import posixpath
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from reconciler.core.model import Cdrom, Disk, Interface, Machine
 
 DeviceT = TypeVar("DeviceT", Disk, Cdrom, Interface)
-Key = Callable[[Any], Any]
+Value = Callable[[Any], Any]
 
-ALIAS: Tuple[Key, Key] = (lambda want: want.name, lambda have: have.alias)
-# Tried in this order; a device found by an earlier key is not looked for by a later one.
-DISK_KEYS: Tuple[Tuple[Key, Key], ...] = (
-    ALIAS,
-    (lambda want: want.target or want.name, lambda have: have.target),
-    (lambda want: want.source, lambda have: have.source),
-    (lambda want: want.serial, lambda have: have.serial),
+
+@dataclass(frozen=True)
+class Key:
+    """What tells a device of the manifest, and one of the domain, to be the same.
+
+    `any_alias` says that it holds for a device with an alias that the manifest does not name; what
+    it does not hold for may be another device of ours, whose place or network is free now.
+    """
+
+    desired: Value
+    observed: Value
+    any_alias: bool = True
+
+
+def _image(source: Optional[str]) -> Optional[str]:
+    return posixpath.normpath(source) if source and source.startswith("/") else source
+
+
+# The running configuration and the stored one give a device the same alias, whoever chose it.
+_ALIAS = Key(lambda device: device.alias, lambda device: device.alias)
+_TARGET = Key(lambda disk: disk.target, lambda disk: disk.target)
+_TARGET_AS_NAME = Key(
+    lambda disk: None if disk.target else disk.name, lambda disk: disk.target, any_alias=False
 )
-CDROM_KEYS: Tuple[Tuple[Key, Key], ...] = (
-    ALIAS,
-    (lambda want: want.target or want.name, lambda have: have.target),
-    (lambda want: want.media, lambda have: have.media),
-)
-INTERFACE_KEYS: Tuple[Tuple[Key, Key], ...] = (
-    ALIAS,
-    (lambda want: want.mac, lambda have: have.mac),
-    (lambda want: want.name, lambda have: have.mac),
-    (lambda want: want.network, lambda have: have.network),
-    (lambda want: want.bridge, lambda have: have.bridge),
-)
-KEYS: Mapping[str, Tuple[Tuple[Key, Key], ...]] = {
-    "disks": DISK_KEYS,
-    "cdroms": CDROM_KEYS,
-    "interfaces": INTERFACE_KEYS,
+# Tried in this order; a device found by an earlier key is not looked for by a later one. What a
+# disk holds tells more than where it is plugged in; a medium tells less, as it is changed often.
+KEYS: Mapping[str, Tuple[Key, ...]] = {
+    "disks": (
+        _ALIAS,
+        Key(lambda disk: _image(disk.source), lambda disk: _image(disk.source)),
+        Key(lambda disk: disk.serial, lambda disk: disk.serial),
+        _TARGET,
+        _TARGET_AS_NAME,
+    ),
+    "cdroms": (
+        _ALIAS,
+        _TARGET,
+        _TARGET_AS_NAME,
+        Key(lambda cdrom: _image(cdrom.media), lambda cdrom: _image(cdrom.media)),
+    ),
+    "interfaces": (
+        _ALIAS,
+        Key(lambda card: card.mac, lambda card: card.mac),
+        Key(lambda card: card.name, lambda card: card.mac, any_alias=False),
+        Key(lambda card: card.network, lambda card: card.network, any_alias=False),
+        Key(lambda card: card.bridge, lambda card: card.bridge, any_alias=False),
+    ),
 }
 
 
@@ -48,56 +74,70 @@ def align(desired: Machine, observed: Machine) -> Machine:
         kind: _rename(getattr(desired, kind) or (), getattr(observed, kind) or (), keys)
         for kind, keys in KEYS.items()
     }
-    if all(named[kind] is getattr(observed, kind) for kind in KEYS):
+    if all(named[kind] is (getattr(observed, kind) or ()) for kind in KEYS):
         return observed
     return replace(observed, **named)  # type: ignore[arg-type]  # the kinds are its own fields
 
 
-def align_live(desired: Machine, persistent: Machine, live: Machine) -> Machine:
-    """Name the devices of the running guest by way of the stored (already aligned) definition.
+def align_live(desired: Machine, stored: Machine, live: Machine) -> Machine:
+    """Name the devices of the running guest by way of the stored definition, aligned already.
 
     A device that was changed in the definition (another bus, so another target) is still found
     in the running guest by what the change left alone.
     """
-    return align(desired, align(persistent, live))
+    return align(desired, align(stored, live))
 
 
 def _rename(
-    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[Tuple[Key, Key]]
+    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[Key]
 ) -> Tuple[DeviceT, ...]:
-    if isinstance(observed, tuple) and all(one.alias == one.name for one in observed):
-        return observed  # ours: each says its name, and nothing else counts
-    names: Dict[int, str] = {}
-    for want_key, have_key in keys:
-        _match_by(want_key, have_key, desired, observed, names)
+    names = _find_names(desired, observed, keys)
     taken = set(names.values())
-    return tuple(
-        replace(one, name=names.get(index) or _free(one.name, taken))
-        for index, one in enumerate(observed)
+    renamed = tuple(
+        device if device.name == name else replace(device, name=name)
+        for index, device in enumerate(observed)
+        for name in [names.get(index) or _free(device.name, taken)]
     )
+    # The same value where nothing is renamed, so that who compares can see it at once.
+    return observed if renamed == observed and isinstance(observed, tuple) else renamed
+
+
+def _find_names(
+    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[Key]
+) -> Dict[int, str]:
+    """Return index of an observed device → its name in the manifest."""
+    wanted = {device.name: device for device in desired}
+    names: Dict[int, str] = {}
+    for index, device in enumerate(observed):
+        if device.alias is not None and wanted.pop(device.alias, None) is not None:
+            names[index] = device.alias
+    for key in keys:
+        if not wanted or len(names) == len(observed):
+            break
+        for index, name in _match_by(key, wanted, observed, names):
+            names[index] = name
+            del wanted[name]
+    return names
 
 
 def _match_by(
-    want_key: Key,
-    have_key: Key,
-    desired: Sequence[DeviceT],
-    observed: Sequence[DeviceT],
-    names: Dict[int, str],
-) -> None:
-    """Name what this key tells apart: one wanted and one observed device of the same value."""
-    found = set(names.values())
-    wanted = _group(want_key, [(one.name, one) for one in desired if one.name not in found])
-    unnamed = [(i, one) for i, one in enumerate(observed) if i not in names]
-    if have_key is not ALIAS[1]:
-        unnamed = [(i, one) for i, one in unnamed if not one.alias]
-    have = _group(have_key, unnamed)
-    for value, [name, *others] in wanted.items():
-        candidates = have.get(value, [])
-        if not others and len(candidates) == 1:
-            names[candidates[0]] = name
+    key: Key, wanted: Mapping[str, Any], observed: Sequence[Any], names: Mapping[int, str]
+) -> List[Tuple[int, str]]:
+    """Return what this key tells apart: one wanted and one observed device of the same value."""
+    want = _group(key.desired, wanted.items())
+    have = _group(
+        key.observed,
+        (
+            (index, device)
+            for index, device in enumerate(observed)
+            if index not in names and (key.any_alias or not device.alias)
+        ),
+    )
+    pairs = [(have.get(value, []), of_value) for value, of_value in want.items()]
+    return [(found[0], name[0]) for found, name in pairs if len(found) == len(name) == 1]
 
 
-def _group(key: Key, items: Sequence[Tuple[Any, Any]]) -> Dict[Any, List[Any]]:
+def _group(key: Value, items: Iterable[Tuple[Any, Any]]) -> Dict[Any, List[Any]]:
     groups: Dict[Any, List[Any]] = {}
     for tag, item in items:
         value = key(item)

@@ -51,10 +51,19 @@ def find_sizes(desired: Desired, readings: Readings) -> Mapping[str, Tuple[str, 
 
 def _sized(wanted: Machine, reading: Reading) -> Set[str]:
     managed = {one.name for one in wanted.disks or () if one.size is not None}
-    sides = [align(wanted, reading.persistent)]
-    if reading.live is not None:
-        sides.append(align_live(wanted, reading.persistent, reading.live))
-    return {size_key(one) for side in sides for one in side.disks or () if one.name in managed}
+    found = [one for side in _align(wanted, reading) for one in side.disks or ()]
+    if not managed.issubset(one.name for one in found):
+        # What is named by its volume is found once the pool is known, which it is not yet.
+        return {size_key(one) for one in found if managed}
+    return {size_key(one) for one in found if one.name in managed}
+
+
+def _align(wanted: Machine, reading: Reading) -> List[Machine]:
+    """Return the stored and, if there is one, the running configuration, devices named alike."""
+    stored = align(wanted, reading.persistent)
+    if reading.live is None:
+        return [stored]
+    return [stored, align_live(wanted, stored, reading.live)]
 
 
 def size_key(disk: Disk) -> str:
@@ -114,10 +123,7 @@ def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Ne
 
 
 def _differences(machine: Machine, reading: Reading) -> List[Difference]:
-    found = list(compare(machine, align(machine, reading.persistent)))
-    if reading.live is not None:
-        found += compare(machine, align_live(machine, reading.persistent, reading.live))
-    return found
+    return [one for side in _align(machine, reading) for one in compare(machine, side)]
 
 
 def _pools(machine: Machine, new: Iterable[Disk], desired: Desired) -> FrozenSet[str]:

@@ -7,12 +7,13 @@ from reconciler.core.domain.controllers import needed_controllers
 from reconciler.core.domain.create import create_domain
 from reconciler.core.domain.defaults import complete_machine
 from reconciler.core.domain.edit import edit_domain
-from reconciler.core.domain.live import device_xml, live_device
+from reconciler.core.domain.live import device_xml, live_device, plug
 from reconciler.core.domain.offer import check_offer
 from reconciler.core.domain.overlays import apply_overlays, compare_overlays, merge_overlays
 from reconciler.core.domain.owner import owner_xml, read_owner, set_owner
 from reconciler.core.domain.read import read_machine
 from reconciler.core.domain.slots import find_cramped
+from reconciler.core.domain.sound import refuse_doubles
 from reconciler.core.xmltree import digest
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "needed_controllers",
     "owner_xml",
     "place_devices",
+    "plug",
     "read_machine",
     "read_owner",
+    "refuse_doubles",
     "set_owner",
 ]

@@ -6,12 +6,14 @@ so these start from that; only an attached device is built anew.
 
 from __future__ import annotations
 
+from typing import Collection, Iterable
+
 from reconciler.core.diff import Device, Difference, Kind
 from reconciler.core.domain.build import build_device, place_device
 from reconciler.core.domain.devices import change_device
 from reconciler.core.domain.find import find_device
-from reconciler.core.domain.layout import remove_children
-from reconciler.core.xmltree import copy_of, fragment, indent, parse
+from reconciler.core.domain.layout import ensure, remove_children
+from reconciler.core.xmltree import copy_of, fragment, indent, parse, serialise
 
 
 def device_xml(item: Device, *configurations: str) -> str:
@@ -34,3 +36,13 @@ def live_device(xml: str, difference: Difference, *more: Difference) -> str:
         if one.kind is Kind.CHANGE:
             change_device(root, element, one)
     return fragment(copy_of(element))
+
+
+def plug(xml: str, plugged: Iterable[str], unplugged: Collection[str]) -> str:
+    """Return the running configuration with devices plugged in, and without those unplugged."""
+    root = parse(xml)
+    devices = ensure(root, "devices")
+    for one in [one for one in devices if fragment(copy_of(one)) in unplugged]:
+        devices.remove(one)
+    devices.extend(parse(one) for one in plugged)
+    return serialise(root)

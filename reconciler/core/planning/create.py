@@ -10,7 +10,12 @@ from dataclasses import replace
 from typing import List, Tuple
 
 from reconciler.core.diff import Difference, Kind, compare
-from reconciler.core.domain import complete_machine, create_domain, owner_xml
+from reconciler.core.domain import (
+    complete_machine,
+    create_domain,
+    owner_xml,
+    refuse_doubles,
+)
 from reconciler.core.domain.overlays import merge_overlays
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.model import Machine, Power
@@ -35,7 +40,7 @@ from reconciler.core.planning.checks import (
 )
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.marks import made_with, owner_of
-from reconciler.core.planning.sources import NewDisk, resolve_disk, settle_sources
+from reconciler.core.planning.sources import NewDisk, path_of, resolve_disk, settle_sources
 from reconciler.core.world import World
 
 
@@ -50,6 +55,7 @@ def plan_create(manifest: MachineManifest, desired: Desired, world: World) -> Ac
     made = made_with(None, manifest.name, _made(disks))
     owner = owner_of(manifest, made, made)
     xml = merge_overlays(create_domain(machine, caps, owner), wanted.overlays)
+    refuse_doubles(xml, "", lambda source: path_of(source, world) or source)
     return Action(
         "VirtualMachine",
         manifest.name,

@@ -66,15 +66,16 @@ def settle_found(machine: Machine, world: World) -> Machine:
     if not world.pools:
         return machine
     disks = machine.disks and tuple(
-        replace(one, source=_path_of(one.source, world)) for one in machine.disks
+        replace(one, source=path_of(one.source, world)) for one in machine.disks
     )
     cdroms = machine.cdroms and tuple(
-        replace(one, media=_path_of(one.media, world)) for one in machine.cdroms
+        replace(one, media=path_of(one.media, world)) for one in machine.cdroms
     )
     return replace(machine, disks=disks, cdroms=cdroms)
 
 
-def _path_of(source: Optional[str], world: World) -> Optional[str]:
+def path_of(source: Optional[str], world: World) -> Optional[str]:
+    """Return the path of what a domain names as POOL/VOLUME, where known; else what is given."""
     volume = named_volume(world, source)
     return volume.path if volume else source
 

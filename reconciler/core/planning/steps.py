@@ -18,6 +18,8 @@ from reconciler.core.domain import (
     live_device,
     needed_controllers,
     owner_xml,
+    plug,
+    refuse_doubles,
     set_owner,
 )
 from reconciler.core.domain.overlays import merge_overlays
@@ -49,6 +51,7 @@ from reconciler.core.planning.devices import (
 )
 from reconciler.core.planning.effects import Route
 from reconciler.core.planning.marks import made_with, owner_of
+from reconciler.core.planning.sources import path_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
 
@@ -104,11 +107,16 @@ def _definition(update: Update, items: Mapping[str, Device], made: Tuple[str, ..
     xml = merge_overlays(xml, overlays) if changed else xml
     if xml == former:
         return ()
+    _refuse_doubles(xml, former, update)
     owner = update.reading.owner
     if owner is None or (not update.creating and made == owner.made):
         return (Define(xml),)
     # One call adds a new disk and says that its volume is finished: no kill can come between.
     return (Define(set_owner(xml, replace(owner, creating=(), made=made))),)
+
+
+def _refuse_doubles(xml: str, former: str, update: Update) -> None:
+    refuse_doubles(xml, former, lambda source: path_of(source, update.world) or source)
 
 
 def _is_ours(difference: Difference) -> bool:
@@ -127,6 +135,11 @@ def _live(update: Update, items: Mapping[str, Device]) -> Steps:
         return ()
     done = [one for one in update.decisions if one.effect is Effect.LIVE and one.live]
     plain = [step for one in done for step in _route(one, update, items)]
+    plugged = [one.xml for one in plain if isinstance(one, AttachDevice)]
+    if plugged:
+        live = update.reading.view.live_xml
+        gone = {one.xml for one in plain if isinstance(one, DetachDevice)}
+        _refuse_doubles(plug(live, plugged, gone), live, update)
     return (*_once(plain), *_device_updates(update, done))
 
 

@@ -92,7 +92,7 @@ def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     persistent = settle_found(reading.persistent, world)
     stored = align(machine, persistent)
     running = settle_found(reading.live, world) if reading.live else None
-    live = align_live(machine, persistent, running) if running else None
+    live = align_live(machine, stored, running) if running else None
     live = _pin_cpu(live, stored) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
     return Found(manifest, machine, reading, stored, live)
