@@ -43,14 +43,16 @@ def verify(
     Raises TerminalError naming what is still different after a while.
     """
     live = frozenset(one.path for one in done.changes if one.effect is Effect.LIVE)
+    # What was not to be done is not missed; after an adoption it is the next plan's to do.
+    held = frozenset(one.path for one in done.changes if one.effect is Effect.WITHHELD)
     last = [_plan_again(work, manifest, desired)]
 
     def is_settled() -> bool:
         last[0] = _plan_again(work, manifest, desired)
-        return not _left(last[0], live)
+        return not _left(last[0], live, held)
 
-    if _left(last[0], live) and not wait_until(work.clock, SETTLE_LIMIT, is_settled):
-        raise TerminalError(f"not as planned after all: {'; '.join(_left(last[0], live))}")
+    if _left(last[0], live, held) and not wait_until(work.clock, SETTLE_LIMIT, is_settled):
+        raise TerminalError(f"not as planned after all: {'; '.join(_left(last[0], live, held))}")
     return last[0].pending
 
 
@@ -64,13 +66,17 @@ def _plan_again(work: Work, manifest: MachineManifest, desired: Desired) -> Acti
     return plan_machine(manifest, alone, world, PlanOptions())
 
 
-def _left(action: Action, live: FrozenSet[str]) -> Tuple[str, ...]:
+def _left(
+    action: Action, live: FrozenSet[str], held: FrozenSet[str] = frozenset()
+) -> Tuple[str, ...]:
     """Return what differs, and what was promised live and the guest has not followed in."""
     if action.action is ActionKind.FAILED:
         return (action.reason,)
     slow = sorted(live.intersection(action.pending))
     return tuple(f"the guest has not followed in {path}, which is stored" for path in slow) + tuple(
-        _describe(one) for one in action.changes if one.effect is not Effect.WITHHELD
+        _describe(one)
+        for one in action.changes
+        if one.effect is not Effect.WITHHELD and one.path not in held
     )
 
 

@@ -64,7 +64,7 @@ def find_status(name: str, reading: Union[Reading, Unknown]) -> Status:
         _reconciling(reading.owner),
         _restart_required(reading),
     )
-    return Status(name, reading.view.state.value, conditions, reading.owner.generation)
+    return Status(name, reading.view.state.value, conditions, reading.owner.generation or None)
 
 
 def _ready(reading: Reading, owner: Owner) -> Condition:

@@ -73,7 +73,9 @@ def _find_doubles(xml: str, resolve: Resolve) -> Iterator[Tuple[str, List[str]]]
 def _unique_parts(device: Element, resolve: Resolve) -> Iterator[Tuple[str, bool]]:
     """Yield what no other device may have, and whether this one alone is reason enough."""
     if device.tag == "interface":
-        yield from ((f"MAC address {one.get('address', '').lower()}", True) for one in _macs(device))
+        yield from (
+            (f"MAC address {one.get('address', '').lower()}", True) for one in _macs(device)
+        )
     if device.tag == "disk" and SOURCE.read is not None:
         source = SOURCE.read(device.find("source"))
         kind = device.get("device", "disk")

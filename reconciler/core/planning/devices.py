@@ -32,7 +32,7 @@ class Update:
 
     `machine` is what is wanted; `stored` and `live` what was found, devices named as in
     `machine`. `decisions` are only those that are carried out; `in_full` says that none is
-    withheld.
+    withheld, `adopts` that the domain is taken over by it.
     """
 
     manifest: MachineManifest
@@ -44,6 +44,7 @@ class Update:
     in_full: bool
     desired: Desired
     world: World
+    adopts: bool = False
 
     @property
     def creating(self) -> Tuple[str, ...]:

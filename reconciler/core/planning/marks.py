@@ -26,6 +26,17 @@ def owner_of(
     )
 
 
+def begin_owner(
+    manifest: MachineManifest, creating: Tuple[str, ...] = (), made: Tuple[str, ...] = ()
+) -> Owner:
+    """Return the mark of a domain that is taken over, of whose manifest not all is applied yet.
+
+    It says whose the domain is, and no spec: nothing is drift from what was never applied, and
+    nothing is deleted by it.
+    """
+    return Owner(manifest.name, "", os=manifest.machine.os, creating=creating, made=made)
+
+
 def made_with(former: Optional[Owner], name: str, new: Iterable[str]) -> Tuple[str, ...]:
     """Return the volumes made so far for the machine, and the new ones.
 

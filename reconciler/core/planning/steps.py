@@ -50,7 +50,7 @@ from reconciler.core.planning.devices import (
     remake_disks,
 )
 from reconciler.core.planning.effects import Route
-from reconciler.core.planning.marks import made_with, owner_of
+from reconciler.core.planning.marks import begin_owner, made_with, owner_of
 from reconciler.core.planning.sources import path_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
@@ -92,7 +92,9 @@ def _volumes(update: Update, new: Tuple[NewDevice, ...], paths: Tuple[str, ...])
     steps = tuple(step for one in new for step in one.steps)
     if not paths:
         return steps
-    former = update.reading.owner or owner_of(update.manifest)
+    former = update.reading.owner
+    if update.adopts or former is None:
+        former = begin_owner(update.manifest)
     return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
 
 
@@ -108,6 +110,9 @@ def _definition(update: Update, items: Mapping[str, Device], made: Tuple[str, ..
     if xml == former:
         return ()
     _refuse_doubles(xml, former, update)
+    if update.adopts:
+        # One call changes the domain and says whose it is: a domain that is not ours stays as it is.
+        return (Define(set_owner(xml, begin_owner(update.manifest, made=made))),)
     owner = update.reading.owner
     if owner is None or (not update.creating and made == owner.made):
         return (Define(xml),)
@@ -227,10 +232,14 @@ def _only(update: Update, difference: Difference) -> Machine:
 def _mark(update: Update, made: Tuple[str, ...]) -> Steps:
     """Write the new generation, unless it is there already or is not carried out in full.
 
-    A commit that does not change this machine is no reason to write.
+    A commit that does not change this machine is no reason to write. Who takes a domain over
+    writes whose it is, also where the rest has to wait.
     """
     owner = owner_of(update.manifest, made=made)
     former = update.reading.owner
+    if update.adopts:
+        owner = owner if update.in_full else begin_owner(update.manifest, made=made)
+        return (SetMetadata(owner_xml(owner), live=update.live is not None),)
     if not update.in_full or (former and replace(former, revision=owner.revision) == owner):
         return ()
     return (SetMetadata(owner_xml(owner), live=update.live is not None),)

@@ -33,7 +33,7 @@ SAVED = (
 )
 # libvirt shows these modes of a running guest as the CPU that they came to on this host.
 RESOLVED_AT_START = frozenset({"host-model", "maximum"})
-KEPT = "not done while a domain is taken over; adopt it as it is first, then remove it"
+KEPT = "not removed while the domain is adopted; the next apply removes it"
 
 
 class Holding(Enum):
@@ -74,6 +74,7 @@ def plan_update(
     if holding is not Holding.OURS:
         decisions = tuple(_keep(one) for one in decisions)
     update = to_update(found, decisions, desired, world)
+    update = replace(update, adopts=holding is Holding.ADOPTED)
     new = complete_devices(update)
     steps = plan_steps(update, new) if holding is not Holding.FOREIGN else ()
     return _action(found, describe_new(decisions, new), steps, holding)
