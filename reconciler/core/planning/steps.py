@@ -111,7 +111,7 @@ def _definition(update: Update, items: Mapping[str, Device], made: Tuple[str, ..
         return ()
     _refuse_doubles(xml, former, update)
     if update.adopts:
-        # One call changes the domain and says whose it is: a domain that is not ours stays as it is.
+        # One call changes the domain and says whose it is: nothing else may change a foreign one.
         return (Define(set_owner(xml, begin_owner(update.manifest, made=made))),)
     owner = update.reading.owner
     if owner is None or (not update.creating and made == owner.made):

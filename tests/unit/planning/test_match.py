@@ -55,6 +55,25 @@ DISK_CASES = {
         (Disk("vdb", serial="S2"), Disk("vda", serial="S1")),
         ("vdb", "root"),
     ),
+    "an alias that the manifest does not name hides nothing": (
+        (Disk("root", source="/i/a"), Disk("data", target="vdb"), Disk("log", serial="S1")),
+        (
+            Disk("x", alias="x", target="vdb", source="/i/b"),
+            Disk("y", alias="y", target="vdc", serial="S1"),
+            Disk("z", alias="z", target="vda", source="/i/./a"),
+        ),
+        ("data", "log", "root"),
+    ),
+    "the image tells more than the target": (
+        (Disk("vda", source="/i/a"), Disk("vdb", source="/i/b")),
+        (Disk("vda", target="vda", source="/i/b"), Disk("vdb", target="vdb", source="/i/a")),
+        ("vdb", "vda"),
+    ),
+    "never when two would fit": (
+        (Disk("root", serial="S1"),),
+        (Disk("x", alias="x", serial="S1"), Disk("vdb", target="vdb", serial="S1")),
+        ("x", "vdb"),
+    ),
     "never by position": ((Disk("root"),), (Disk("vda", target="vda"),), ("vda",)),
 }
 
@@ -84,6 +103,11 @@ INTERFACE_CASES = {
         (Interface("lan", network="default", mac="m2"),),
         (Interface("m1", network="default", mac="m1"), Interface("m2", network="other", mac="m2")),
         ("m1", "lan"),
+    ),
+    "the MAC tells, whatever the alias": (
+        (Interface("lan", network="default", mac="m1"),),
+        (Interface("mgmt", network="default", mac="m1", alias="mgmt"),),
+        ("lan",),
     ),
     "a device of ours is not taken for another on the same network": (
         (Interface("wan", network="default"),),

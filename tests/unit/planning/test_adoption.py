@@ -1,0 +1,259 @@
+"""Taking a domain over: which device is which, what is written, and what is refused. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Mapping, Optional, Tuple
+
+import pytest
+
+from reconciler.control.observe import read
+from reconciler.core.document import build_machine
+from reconciler.core.domain import read_machine, read_owner, set_owner
+from reconciler.core.manifest import Desired, Place
+from reconciler.core.owner import Owner
+from reconciler.core.plan import Action, ActionKind, Define, Effect, SetMetadata
+from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
+from reconciler.core.xmltree import parse
+from tests.unit.domain.samples import Q35
+
+A, B = "/images/a.qcow2", "/images/b.qcow2"
+VOLUMES = {
+    name: VolumeView("default", name, f"/images/{name}", "qcow2", 2**30)
+    for name in ("a.qcow2", "b.qcow2")
+}
+WORLD = World(
+    "kvm01",
+    "qemu:///system",
+    networks={"default": True},
+    pools={"default": PoolView("default", "dir", "/images", VOLUMES)},
+    machines={Q35.machine: Q35},
+)
+MAC = "52:54:00:00:00:01"
+CARD = (
+    f"<interface type='network'><mac address='{MAC}'/><source network='default'/>"
+    "<model type='virtio'/><alias name='ua-mgmt'/></interface>"
+)
+
+
+def disk(source: str, target: str, alias: str = "", more: str = "") -> str:
+    return (
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{source}'/>"
+        f"<target dev='{target}' bus='virtio'/>{more}"
+        + (f"<alias name='ua-{alias}'/></disk>" if alias else "</disk>")
+    )
+
+
+def domain(*devices: str, name: str = "vm", mark: Optional[Owner] = None) -> str:
+    xml = (
+        f"<domain type='kvm'><name>{name}</name><uuid>6b1ba3f4-5d4a-4f0e-9f5d-0c3a7e1f9a10</uuid>"
+        "<memory unit='MiB'>256</memory><vcpu>1</vcpu>"
+        f"<os><type arch='x86_64' machine='{Q35.machine}'>hvm</type></os>"
+        f"<devices>{''.join(devices)}<memballoon model='virtio'/></devices></domain>"
+    )
+    return set_owner(xml, mark) if mark else xml
+
+
+def plan(
+    xml: str,
+    spec: Mapping[str, Any],
+    *,
+    live: Optional[str] = None,
+    adopt: bool = True,
+    world: World = WORLD,
+) -> Action:
+    """Return what becomes of the domain `vm` by that spec."""
+    data = {"metadata": {"name": "vm"}, "spec": spec}
+    manifest = build_machine(data, Place("vm.yaml", 1, 1))
+    state = GuestState.RUNNING if live else GuestState.OFF
+    found = read(DomainView("vm", "6b1b", state, xml, live))
+    world = replace(world, domains={"vm": found})
+    return plan_machine(manifest, Desired((manifest,)), world, PlanOptions(adopt_all=adopt))
+
+
+def paths(action: Action) -> Tuple[str, ...]:
+    assert action.action is not ActionKind.FAILED, action.reason
+    return tuple(one.path for one in action.changes)
+
+
+def by_path(path: str, **more: Any) -> Mapping[str, Any]:
+    return {"source": {"path": path}, **more}
+
+
+FOREIGN = {
+    "a disk by its image": (
+        domain(disk(A, "vda", "system")),
+        {"disks": [{"name": "root", **by_path(A)}]},
+    ),
+    "a disk by its volume": (
+        domain(disk(A, "vda", "system")),
+        {"disks": [{"name": "root", "source": {"volume": "a.qcow2"}}]},
+    ),
+    "a disk by its target": (
+        domain(disk(A, "vda", "system")),
+        {"disks": [{"name": "root", "target": "vda"}]},
+    ),
+    "a disk by its serial number": (
+        domain(disk(A, "vda", "system", "<serial>S1</serial>")),
+        {"disks": [{"name": "root", "serial": "S1"}]},
+    ),
+    "two disks by their images, whatever their targets": (
+        domain(disk(B, "vda", "one"), disk(A, "vdb", "two")),
+        {
+            "disks": [
+                {"name": "root", **by_path(A, target="vda")},
+                {"name": "data", **by_path(B, target="vdb")},
+            ]
+        },
+    ),
+    "a disk whose alias no manifest can hold": (
+        domain(disk(A, "vda", "rootdisk-of-a-claim-with-a-rather-long-name-0123456789")),
+        {"disks": [{"name": "vda", **by_path(A)}]},
+    ),
+    "a card by its MAC": (
+        domain(CARD),
+        {"interfaces": [{"name": "lan", "network": "default", "mac": MAC.upper()}]},
+    ),
+    "a drive by its target": (
+        domain(disk(A, "sda", "cd").replace("device='disk'", "device='cdrom'")),
+        {"cdroms": [{"name": "tools", "target": "sda", "media": A}]},
+    ),
+    "a drive by its medium": (
+        domain(disk(A, "sda", "cd").replace("device='disk'", "device='cdrom'")),
+        {"cdroms": [{"name": "tools", "media": A}]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("xml", "spec"), FOREIGN.values(), ids=FOREIGN.keys())
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+def test_device_is_found_whatever_alias_it_has(
+    xml: str, spec: Mapping[str, Any], running: bool
+) -> None:
+    assert paths(plan(xml, spec, live=xml if running else None)) == ("metadata.owner",)
+
+
+def test_running_device_is_found_by_the_alias_that_another_tool_gave_it() -> None:
+    stored, live = domain(disk(B, "vda", "system")), domain(disk(A, "vda", "system"))
+    action = plan(stored, {"disks": [{"name": "root", **by_path(B)}]}, live=live)
+    assert paths(action) == ("metadata.owner",)
+    assert action.pending == ("disks[root].source",)
+
+
+DOUBLES = {
+    "one image": (
+        domain(disk(A, "vda", "root"), disk(B, "vdb")),
+        {"disks": [{"name": "root", **by_path(B)}, {"name": "data", "target": "vda"}]},
+        "image /images/b.qcow2 would be on two devices, disk vda (root) and disk vdb",
+    ),
+    "one MAC": (
+        domain(CARD, CARD.replace(MAC, "52:54:00:00:00:02").replace("ua-mgmt", "ua-lan")),
+        {"interfaces": [{"name": "lan", "network": "default", "mac": MAC}]},
+        f"MAC address {MAC} would be on two devices, interface {MAC} (mgmt) and "
+        f"interface {MAC} (lan)",
+    ),
+    "one image, by the field xml": (
+        domain(disk(A, "vda")),
+        {
+            "xml": [
+                {"xpath": "/domain/devices", "fragment": disk(A, "vdb").replace("virtio", "sata")}
+            ]
+        },
+        "image /images/a.qcow2 would be on two devices",
+    ),
+}
+
+
+@pytest.mark.parametrize(("xml", "spec", "reason"), DOUBLES.values(), ids=DOUBLES.keys())
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+def test_no_definition_has_an_image_or_a_mac_twice(
+    xml: str, spec: Mapping[str, Any], reason: str, running: bool
+) -> None:
+    action = plan(xml, spec, live=xml if running else None)
+    assert action.action is ActionKind.FAILED, action
+    assert reason in action.reason
+    assert action.steps == ()
+
+
+def test_what_is_there_twice_already_is_no_reason_to_change_nothing_else() -> None:
+    twice = domain(disk(A, "vda"), disk(A, "vdb"))
+    action = plan(twice, {"memory": "300MiB"})
+    assert paths(action) == ("memory.size", "metadata.owner")
+
+
+SHARED = {
+    "read by both": "<readonly/>",
+    "shared by both": "<shareable/>",
+}
+
+
+@pytest.mark.parametrize("element", SHARED.values(), ids=SHARED.keys())
+def test_image_may_be_on_two_disks_where_both_say_so(element: str) -> None:
+    both = domain(disk(A, "vda", more=element), disk(A, "vdb", more=element))
+    spec = {"xml": [{"xpath": "/domain/devices", "fragment": disk(A, "vdc", more=element)}]}
+    assert plan(both, {**spec, "memory": "300MiB"}).action is ActionKind.ADOPT
+
+
+def marks(action: Action) -> Tuple[Owner, ...]:
+    """Return the marks that the steps leave, in order."""
+    found = []
+    for step in action.steps:
+        if isinstance(step, Define):
+            found.append(read_owner(parse(step.xml)))
+        if isinstance(step, SetMetadata):
+            element = step.xml.replace(
+                "<manifest ", "<manifest xmlns='urn:virt-reconciler:domain:1' "
+            )
+            found.append(read_owner(parse(f"<domain><metadata>{element}</metadata></domain>")))
+    assert all(found)
+    return tuple(one for one in found if one)
+
+
+def test_mark_is_written_although_a_removal_has_to_wait() -> None:
+    xml = domain(disk(A, "vda"), disk(B, "vdb"))
+    spec = {"memory": "300MiB", "disks": [{"name": "root", **by_path(A)}]}
+    action = plan(xml, spec)
+    assert [(one.path, one.effect) for one in action.changes] == [
+        ("memory.size", Effect.OFFLINE),
+        ("disks[vdb]", Effect.WITHHELD),
+        ("metadata.owner", Effect.OFFLINE),
+    ]
+    written = marks(action)
+    assert {one.name for one in written} == {"vm"}
+    # Nothing was applied in full yet: what the spec says of an end of the machine does not hold.
+    assert {(one.generation, one.spec) for one in written} == {("", "{}")}
+    [define] = [one for one in action.steps if isinstance(one, Define)]
+    assert len(read_machine(parse(define.xml)).disks or ()) == 2
+
+    owned = plan(define.xml, spec, adopt=False)
+    assert [(one.path, one.effect) for one in owned.changes] == [("disks[vdb]", Effect.OFFLINE)]
+    assert marks(owned)[-1].generation
+
+
+def test_the_first_step_of_an_adoption_says_whose_the_domain_is() -> None:
+    action = plan(domain(disk(A, "vda")), {"memory": "300MiB"})
+    assert isinstance(action.steps[0], Define)
+    assert marks(action)[0].name == "vm"
+    assert marks(action)[-1].generation
+
+
+def test_domain_with_a_saved_state_is_adopted_and_left_as_it_is() -> None:
+    data = {"metadata": {"name": "vm"}, "spec": {"memory": "300MiB"}}
+    manifest = build_machine(data, Place("vm.yaml", 1, 1))
+    view = DomainView("vm", "6b1b", GuestState.OFF, domain(), saved=True)
+    world = replace(WORLD, domains={"vm": read(view)})
+    options = PlanOptions(adopt_all=True)
+    action = plan_machine(manifest, Desired((manifest,)), world, options)
+    assert [(one.path, one.effect) for one in action.changes] == [
+        ("memory.size", Effect.WITHHELD),
+        ("metadata.owner", Effect.OFFLINE),
+    ]
+    assert [type(one) for one in action.steps] == [SetMetadata]
+
+
+def test_nothing_of_a_foreign_domain_is_changed_unasked() -> None:
+    xml = domain(disk(A, "vda"), disk(B, "vdb"))
+    action = plan(xml, {"memory": "300MiB", "disks": []}, adopt=False)
+    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
+    assert action.steps == ()
