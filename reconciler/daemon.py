@@ -26,7 +26,8 @@ from reconciler.errors import ReconcilerError, StoppingError
 
 # Seconds that running work gets to end; longer work is gone on with at the next start.
 STOP_LIMIT = 45.0
-# Seconds between two looks at what has no event: suspensions, gauges.
+# Seconds between two looks at what a person has ordered, and between two at what is counted.
+ORDERS = 2.0
 TICK = 10.0
 # Seconds that a former look at the manifests may go on; a fetch that hangs is ended before.
 HANDOVER = 180.0
@@ -192,14 +193,16 @@ class Daemon:
 
     def _tick(self) -> None:
         """Resync when it is due, and look at what has no event."""
-        due = time.monotonic() + spread(self.resync, self.chance())
+        due, measured = time.monotonic() + spread(self.resync, self.chance()), 0.0
         while not self._stopping:
             self._ticked = time.monotonic()
-            if self.loop.resync_due.wait(min(TICK, max(due - time.monotonic(), 0))):
+            if self.loop.resync_due.wait(min(ORDERS, max(due - time.monotonic(), 0))):
                 due = 0
                 self.loop.resync_due.clear()
             self.loop.reread_orders()
-            self.measure()
+            if time.monotonic() >= measured + TICK:
+                measured = time.monotonic()
+                self.measure()
             if time.monotonic() >= due:
                 due = time.monotonic() + spread(self.resync, self.chance())
                 self._resync()

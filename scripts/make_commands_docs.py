@@ -36,6 +36,7 @@ GUIDES = {
     "status": "status.md",
     "suspend": "status.md#leaving-a-machine-alone",
     "resume": "status.md#leaving-a-machine-alone",
+    "retry": "status.md#trying-again",
     "history": "history.md",
     "rollback": "history.md#going-back",
     "export": "adoption.md",

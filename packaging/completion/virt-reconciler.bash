@@ -25,7 +25,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan snapshot apply run prune status suspend resume history rollback export adopt host schema' value='' many=''
+            rest='' verbs='validate plan snapshot apply run prune status suspend resume retry history rollback export adopt host schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -60,6 +60,10 @@ _virt_reconciler_verb() {
             rest='names' verbs='' value='' many=''
             ;;
         'resume')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'retry')
             options='-h --help -c --connect --config -v --verbose'
             rest='names' verbs='' value='' many=''
             ;;

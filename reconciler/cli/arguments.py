@@ -6,6 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from reconciler import __version__
+from reconciler.cli.daemon_arguments import add_daemon_verbs
 from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.errors import UsageError
 
@@ -40,10 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    daemon = (_run, _prune, _status, _suspend, _resume)
     past = (_history, _rollback)
     plans = (_validate, _plan, _snapshot, _apply)
-    for add in (*plans, *daemon, *past, _export, _adopt, _host, _schema):
+    for add in plans:
+        add(verbs)
+    add_daemon_verbs(verbs, _verb)
+    for add in (*past, _export, _adopt, _host, _schema):
         add(verbs)
     return parser
 
@@ -161,54 +164,6 @@ def _apply(verbs: Any) -> None:
     )
     _add_adopt(parser)
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
-
-
-def _run(verbs: Any) -> None:
-    _verb(
-        verbs,
-        "run",
-        "keep this host as its manifests say, until stopped",
-        "The daemon, for a service manager; its configuration says where the manifests are.",
-    )
-
-
-def _prune(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "prune",
-        "see and confirm what the daemon does not delete unasked",
-        "Deletes nothing itself: the daemon does, once it is confirmed.",
-    )
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
-
-
-def _status(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "status",
-        "show how the virtual machines are, and the manifests",
-        "From the daemon's memory; from libvirt itself where no daemon has run.",
-    )
-    parser.add_argument("names", metavar="NAME", nargs="*", help="default: all; named: in full")
-    parser.add_argument("--live", action="store_true", help="ask libvirt, whatever is remembered")
-    _add_format(parser)
-
-
-def _suspend(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "suspend",
-        "have the daemon leave virtual machines alone until they are resumed",
-        "Holds over restarts. They are not deleted either. plan and apply do not heed it, and "
-        "apply says so.",
-    )
-    parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
-    parser.add_argument("--reason", metavar="TEXT", default="", help="why, for others to read")
-
-
-def _resume(verbs: Any) -> None:
-    parser = _verb(verbs, "resume", "have the daemon take up suspended virtual machines again")
-    parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
 
 
 def _history(verbs: Any) -> None:

@@ -134,7 +134,7 @@ class Loop:
         )
 
     def reread_orders(self) -> None:
-        """Take up what a person has resumed, leave what was suspended, prune what is confirmed.
+        """Do what a person has ordered: resume, suspend, try again, prune what is confirmed.
 
         What was ordered before holds while the orders cannot be read.
         """
@@ -143,7 +143,7 @@ class Loop:
     def _reread_orders(self) -> None:
         former = self.shared.suspended
         self.shared.suspended = frozenset(self.shared.parts.store.suspended())
-        self._retry(former ^ self.shared.suspended)
+        self.retry((former ^ self.shared.suspended) | self.shared.parts.store.take_retries())
         confirmed = self.shared.parts.store.confirmed_prune()
         if confirmed != self._confirmed:
             self._confirmed = confirmed
@@ -158,7 +158,15 @@ class Loop:
 
     def retry_all(self) -> None:
         """Try everything as if for the first time: a person asked for it."""
-        self._retry(frozenset(self.shared.wanted.in_force.machines))
+        self.retry(self.shared.wanted.in_force.machines)
+
+    def retry(self, names: Iterable[str]) -> None:
+        """Try machines as if for the first time: a person asked for it."""
+        records = self.shared.ledger.all()
+        for name in names:
+            if name in records:
+                self.shared.ledger.put(replace(records[name], failures=0))
+        self._retry(names)
 
     def resync(self) -> None:
         """Read every domain, and look at those that are not as they were when all was well.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar
 
 from reconciler.adapters.state import files, lock
 from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
@@ -26,6 +26,7 @@ class FolderStore:
         self.folder = folder
         self._objects = os.path.join(folder, "objects")
         self._suspended = os.path.join(folder, "suspended")
+        self._retries = os.path.join(folder, "retry")
         self._source = os.path.join(folder, "source.json")
         self._prune = os.path.join(folder, "prune.json")
         self._lock = os.path.join(folder, "lock")
@@ -33,7 +34,7 @@ class FolderStore:
     def lock(self) -> AbstractContextManager[None]:
         """Be the only daemon on this state. Raises RefusedError if there is another."""
         self._make(self.folder)
-        for folder in (self.folder, self._objects, self._suspended):
+        for folder in (self.folder, self._objects, self._suspended, self._retries):
             files.sweep(folder)
         return lock.hold(self._lock)
 
@@ -118,6 +119,17 @@ class FolderStore:
         there = os.path.exists(path)
         self._remove(path)
         return there
+
+    def order_retry(self, name: str) -> None:
+        """Have an object tried again at once. Raises TransientError."""
+        self._write(self._retries, name, {"name": name})
+
+    def take_retries(self) -> FrozenSet[str]:
+        """Return what is to be tried again, and forget it. Raises TransientError."""
+        found = files.list_names(self._retries)
+        for path in found.values():
+            self._remove(path)
+        return frozenset(found)
 
     def confirmed_prune(self) -> str:
         """Return the identity of the manifests whose deletions a person has confirmed, or ''."""

@@ -1,31 +1,46 @@
-"""`resume`: have the daemon take up suspended virtual machines again. Touches none itself."""
+"""`resume`: lift a suspension, and have what is stalled tried again. Touches no machine itself."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Optional
 
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.known import find_entries, look_into, say_when
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import settings_of
+from reconciler.control.ports.service import Memory
+from reconciler.core.loop.overview import Entry
+from reconciler.core.loop.record import Record
+from reconciler.core.loop.verdict import READY
 from reconciler.core.render.values import escape
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
-    """Remove the suspension of each that is named, or of none if one is not known."""
+    """Order it for each that is named, or for none if one is not known."""
     memory = parts.reach_memory(settings_of(options, parts).state)
     overview = look_into(memory)
     entries = find_entries(options.names, overview, console)
     if entries is None:
         console.error("nothing was resumed")
         return Exit.FAILED
-    resumed = [name for name in entries if _resume(name, memory.resume(name), console)]
+    resumed = [name for name, entry in entries.items() if _resume(name, entry, memory, console)]
     if resumed:
-        console.line(say_when(overview.daemon, "takes up what is resumed"))
+        console.line(say_when(overview.daemon, "reconciles what is resumed"))
     return Exit.DONE
 
 
-def _resume(name: str, was_suspended: bool, console: Console) -> bool:  # noqa: FBT001 - told
-    console.line(f"{escape(name)}: {'resumed' if was_suspended else 'is not suspended'}")
-    return was_suspended
+def _resume(name: str, entry: Optional[Entry], memory: Memory, console: Console) -> bool:
+    """Return whether there was anything to resume: a suspension, or a state that is not Ready."""
+    was_suspended = memory.resume(name)
+    record = Record(name) if entry is None else entry.record
+    is_held = bool(record.conditions) and not record.condition(READY).holds
+    if is_held:
+        memory.order_retry(name)
+    if was_suspended:
+        console.line(f"{escape(name)}: resumed")
+    else:
+        what = "is tried again" if is_held else "nothing to do"
+        console.line(f"{escape(name)}: not suspended; {what}")
+    return was_suspended or is_held

@@ -5,7 +5,7 @@ Implementations are called from several threads unless a method says otherwise.
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple
 
 from reconciler.core.files import FileSet
 from reconciler.core.history import Past
@@ -126,6 +126,9 @@ class Store(Protocol):
     def suspended(self) -> Mapping[str, Suspension]:
         """Return the objects that a person told to leave alone."""
 
+    def take_retries(self) -> FrozenSet[str]:
+        """Return what a person told to try again, and forget it. Raises TransientError."""
+
     def confirmed_prune(self) -> str:
         """Return the identity of the snapshot whose deletions a person has confirmed, or ''."""
 
@@ -159,6 +162,9 @@ class Memory(Protocol):
 
     def resume(self, name: str) -> bool:
         """Have it taken up again; return whether it was suspended. Raises TransientError."""
+
+    def order_retry(self, name: str) -> None:
+        """Have an object tried again at once, whatever is known of it. Raises TransientError."""
 
     def read_source(self) -> SourceRecord:
         """Return what is in force. Raises TransientError if there is nothing that can be read."""

@@ -5,6 +5,7 @@ A suspended object is never Ready here, whatever was found out about it before.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from typing import Dict, Mapping, Optional, Tuple
 
@@ -57,6 +58,18 @@ class Entry:
         """When it is tried again, if it is."""
         return self.record.next_try if self.suspension is None else None
 
+    @property
+    def command(self) -> str:
+        """The command that helps in this state; empty if there is nothing to do, or none helps."""
+        word, name = self.word, shlex.quote(self.name)
+        if word == SUSPENDED:
+            return f"virt-reconciler resume {name}"
+        if word in (STALLED, RECONCILING):
+            return f"virt-reconciler retry {name}"
+        if word == NOT_READY and not _names_command(self.condition(READY).reason):
+            return f"virt-reconciler retry {name}"
+        return ""
+
     def condition(self, type_: str) -> Condition:
         """Return the condition of that type; Unknown if nothing is said about it."""
         unknown = Condition(type_, holds=None)
@@ -69,6 +82,10 @@ class Entry:
         if one.type == READY:
             return Condition(READY, holds=None, reason=LEFT_ALONE)
         return one if one.type == RESTART_REQUIRED else Condition(one.type, holds=False)
+
+
+def _names_command(text: str) -> bool:
+    return any(f"{one} " in text for one in ("virt-reconciler", "virsh", "systemctl"))
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List
+from typing import Iterator, List, Mapping
 
-from reconciler.core.loop.overview import SUSPENDED, Entry
+from reconciler.core.loop.overview import NOT_READY, SUSPENDED, Entry
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.verdict import READY, RECONCILING, RESTART_REQUIRED, STALLED
 from reconciler.core.render.layout import Line
@@ -32,6 +32,7 @@ def describe_fully(entry: Entry, now: float) -> List[Line]:
         *_find_suspension(entry, now),
         *(Line(one, _show_condition(entry.condition(one))) for one in _TYPES),
         *_find_rest(entry, now, error="" if record.last_error == ready.reason else "Last error"),
+        *_find_command(entry),
         Line("Guest", escape(record.state)),
         Line("Generation", _show_generation(entry)),
         Line("Revision", escape(record.revision or "unknown: not from Git")),
@@ -59,6 +60,7 @@ def _find_trouble(entry: Entry, now: float) -> Iterator[Line]:
     yield Line(RECONCILING, _reason(entry, RECONCILING))
     yield Line("Cold start", _reason(entry, RESTART_REQUIRED))
     yield from _find_rest(entry, now, error="Last error")
+    yield from _find_command(entry)
 
 
 def _find_suspension(entry: Entry, now: float) -> Iterator[Line]:
@@ -75,6 +77,19 @@ def _find_rest(entry: Entry, now: float, *, error: str) -> Iterator[Line]:
     if entry.next_try is not None:
         failures = count(record.failures, "failure")
         yield Line("Next try", f"{show_ahead(entry.next_try, now)}, after {failures}")
+
+
+_TO_DO: Mapping[str, str] = {
+    STALLED: "change its manifest or the domain; to try again at once: ",
+    RECONCILING: "to try again at once: ",
+    NOT_READY: "once the cause is gone: ",
+    SUSPENDED: "",
+}
+
+
+def _find_command(entry: Entry) -> Iterator[Line]:
+    if entry.command:
+        yield Line("To do", escape(f"{_TO_DO[entry.word]}{entry.command}"))
 
 
 def _reason(entry: Entry, type_: str) -> str:

@@ -90,6 +90,7 @@ def _entry(entry: Entry) -> Dict[str, Any]:
         "failures": record.failures,
         "nextTry": show_time(entry.next_try),
         "problem": record.problem,
+        "command": entry.command,
     }
 
 

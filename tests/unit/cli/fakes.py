@@ -108,6 +108,7 @@ class FakeMemory:
     broken: Tuple[str, ...] = ()
     confirmed: str = ""
     unreadable: Optional[Exception] = None
+    retries: List[str] = field(default_factory=list)
 
     def find_daemon(self) -> Optional[int]:
         """Return the daemon set."""
@@ -146,6 +147,10 @@ class FakeMemory:
     def resume(self, name: str) -> bool:
         """Forget it."""
         return self.suspensions.pop(name, None) is not None
+
+    def order_retry(self, name: str) -> None:
+        """Remember it."""
+        self.retries.append(name)
 
     def confirmed_prune(self) -> str:
         """Return what was confirmed."""

@@ -13,7 +13,7 @@ from reconciler.adapters.state import FolderStore
 from reconciler.cli.caller import find_caller
 from reconciler.control.ports.service import Memory
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.core.loop.verdict import Verdict
+from reconciler.core.loop.verdict import Verdict, failed
 from reconciler.errors import TransientError
 
 from .fakes import FakeMemory, FakeParts, call
@@ -73,7 +73,7 @@ def test_another_reason_does_not_make_it_younger(called_by_alice: Dict[str, str]
     )
 
 
-@pytest.mark.parametrize("verb", ["suspend", "resume"])
+@pytest.mark.parametrize("verb", ["suspend", "resume", "retry"])
 def test_a_name_that_is_not_known_lists_near_ones_and_nothing_is_done(verb: str) -> None:
     parts = FakeParts(memory=memory())
     done = call(parts, verb, "web02", "web1", "xyz", "web01")
@@ -84,7 +84,8 @@ def test_a_name_that_is_not_known_lists_near_ones_and_nothing_is_done(verb: str)
         "error: web1: the daemon knows no such virtual machine; did you mean web01 or web02?"
     )
     assert second.endswith("xyz: the daemon knows no such virtual machine")
-    assert third.endswith(f"nothing was {verb}{'d' if verb == 'resume' else 'ed'}")
+    past = {"suspend": "suspended", "resume": "resumed", "retry": "retried"}[verb]
+    assert third.endswith(f"nothing was {past}")
     assert parts.memory.suspensions == {"web02": FORMER}
 
 
@@ -104,10 +105,46 @@ def test_what_is_resumed_is_no_longer_suspended() -> None:
     parts = FakeParts(memory=memory())
     done = call(parts, "resume", "web02", "web01")
     assert (done.status, done.err) == (0, "")
-    assert done.out.splitlines()[:2] == ["web02: resumed", "web01: is not suspended"]
-    assert done.out.splitlines()[2].startswith("Within seconds the daemon takes up")
+    assert done.out.splitlines()[:2] == ["web02: resumed", "web01: not suspended; nothing to do"]
+    assert done.out.splitlines()[2].startswith("Within seconds the daemon reconciles")
     assert parts.memory.suspensions == {}
-    assert call(parts, "resume", "web01").out == "web01: is not suspended\n"
+    assert parts.memory.retries == []
+    assert call(parts, "resume", "web01").out == "web01: not suspended; nothing to do\n"
+
+
+def stall(parts: FakeParts, name: str) -> None:
+    conditions = failed("libvirt refuses it", again=False).conditions()
+    parts.memory.records[name] = Record(name, conditions=conditions)
+
+
+def test_resume_has_what_is_stalled_tried_again() -> None:
+    parts = FakeParts(memory=memory())
+    stall(parts, "web01")
+    stall(parts, "web02")
+    done = call(parts, "resume", "web01", "web02")
+    assert done.out.splitlines()[:2] == ["web01: not suspended; is tried again", "web02: resumed"]
+    assert parts.memory.retries == ["web01", "web02"]
+
+
+def test_retry_orders_it_and_leaves_a_suspension() -> None:
+    parts = FakeParts(memory=memory())
+    done = call(parts, "retry", "web01")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("web01: is tried again\nWithin seconds the daemon tries")
+    assert parts.memory.retries == ["web01"]
+    done = call(parts, "retry", "web02")
+    assert done.status == 1
+    assert "virt-reconciler resume web02" in done.err
+    assert parts.memory.retries == ["web01"]
+    assert "web02" in parts.memory.suspensions
+
+
+def test_retry_without_a_daemon_says_what_to_start() -> None:
+    parts = FakeParts(memory=memory(daemon=None))
+    done = call(parts, "retry", "web01")
+    assert done.status == 1
+    assert "systemctl start virt-reconciler" in done.err
+    assert parts.memory.retries == []
 
 
 def test_what_is_suspended_without_a_record_can_be_resumed() -> None:

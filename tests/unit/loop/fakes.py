@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import replace
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from reconciler.core.history import Past
 from reconciler.core.loop.events import Event
@@ -20,6 +20,7 @@ class MemoryStore:
         self.source = SourceRecord()
         self.writes: Counter[str] = Counter()
         self.suspensions: Dict[str, Suspension] = {}
+        self.retries: Set[str] = set()
         self.confirmed = ""
 
     def load_records(self) -> Mapping[str, Record]:
@@ -40,6 +41,11 @@ class MemoryStore:
 
     def suspended(self) -> Mapping[str, Suspension]:
         return dict(self.suspensions)
+
+    def take_retries(self) -> FrozenSet[str]:
+        found = frozenset(self.retries)
+        self.retries.clear()
+        return found
 
     def confirmed_prune(self) -> str:
         return self.confirmed

@@ -37,6 +37,22 @@ def test_the_word_says_what_matters_most(one: Entry, word: str) -> None:
     assert one.word == word
 
 
+@pytest.mark.parametrize(
+    ("one", "command"),
+    [
+        (entry(Verdict(ready=True)), ""),
+        (entry(Verdict(ready=False, reason="withheld")), "virt-reconciler retry vm"),
+        (entry(Verdict(ready=False, reason="network a is not active (virsh net-start a)")), ""),
+        (entry(failed("no", again=True)), "virt-reconciler retry vm"),
+        (entry(failed("no", again=False)), "virt-reconciler retry vm"),
+        (entry(failed("no", again=False), SUSPENSION), "virt-reconciler resume vm"),
+        (Entry(Record("my vm"), SUSPENSION), "virt-reconciler resume 'my vm'"),
+    ],
+)
+def test_each_state_that_is_not_ready_names_a_command(one: Entry, command: str) -> None:
+    assert one.command == command
+
+
 def test_what_was_found_before_a_suspension_holds_no_more() -> None:
     one = entry(Verdict(ready=True, reconciling="x", stalled="y", pending=("tpm",)), SUSPENSION)
     assert one.conditions == (

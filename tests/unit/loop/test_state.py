@@ -387,3 +387,11 @@ def test_the_last_sign_of_life_is_the_newest_file(store: FolderStore) -> None:
     ended = store.find_last_sign()
     assert ended is not None
     assert ended > 101.0
+
+
+def test_an_order_to_try_again_is_kept_until_it_is_taken(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    store.order_retry("my/vm")
+    store.order_retry("my/vm")
+    assert store.take_retries() == {"my/vm"}
+    assert store.take_retries() == frozenset()

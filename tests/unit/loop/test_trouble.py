@@ -306,6 +306,23 @@ def test_what_waits_for_the_host_is_tried_again_when_a_pool_or_network_comes(wor
     assert attempts.find("web01", "g1", "seen") is None
 
 
+def test_an_order_to_try_again_is_obeyed_once_whatever_is_known(world: World) -> None:
+    loop = world.make_loop()
+    attempts = loop.shared.attempts
+    attempts.fail("web01", Attempt("g1", "seen", "in vain", None))
+    loop.shared.ledger.put(Record("web01", failures=9))
+    while loop.queue.take(0) is not None:
+        loop.queue.done(KEY)
+    world.store.retries.add("web01")
+    loop.reread_orders()
+    assert attempts.find("web01", "g1", "seen") is None
+    assert loop.shared.ledger.get("web01").failures == 0, "the next wait begins short"
+    assert loop.queue.take(0) is not None
+    loop.queue.done(KEY)
+    loop.reread_orders()
+    assert loop.queue.take(0) is None
+
+
 def test_a_resync_does_not_wait_for_the_next_try_and_leaves_what_only_a_change_mends(
     world: World,
 ) -> None:

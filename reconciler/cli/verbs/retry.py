@@ -1,0 +1,40 @@
+"""`retry`: have the daemon try virtual machines again now. Touches no machine itself."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.cli.known import find_entries, look_into, say_when
+from reconciler.cli.parts import Parts
+from reconciler.cli.settings import settings_of
+from reconciler.core.render.values import escape
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Order it for each that is named, or for none if one is not known or the daemon is down."""
+    memory = parts.reach_memory(settings_of(options, parts).state)
+    overview = look_into(memory)
+    entries = find_entries(options.names, overview, console)
+    if entries is None:
+        console.error("nothing was retried")
+        return Exit.FAILED
+    if overview.daemon is None:
+        console.error(
+            "nothing was retried: the daemon does not run, and tries everything when it starts: "
+            "systemctl start virt-reconciler"
+        )
+        return Exit.FAILED
+    status = Exit.DONE
+    for name, entry in entries.items():
+        if entry is not None and entry.suspension is not None:
+            resume = f"virt-reconciler resume {shlex.quote(name)}"
+            console.error(f"{name}: suspended, so it is not tried again; resume it: {resume}")
+            status = Exit.FAILED
+            continue
+        memory.order_retry(name)
+        console.line(f"{escape(name)}: is tried again")
+    console.line(say_when(overview.daemon, "tries them again"))
+    return status
