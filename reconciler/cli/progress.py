@@ -12,7 +12,7 @@ from typing import Dict, List, Optional, Tuple
 from reconciler.cli.console import Console
 from reconciler.control.ports import Clock
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Start
-from reconciler.core.render.summary import restarts, shuts_down
+from reconciler.core.render.summary import shuts_down
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
 
@@ -116,7 +116,7 @@ def _deeds(action: Optional[Action], outcome: Outcome) -> List[str]:
     words = ["adopted"] if outcome.action is ActionKind.ADOPT else []
     words += _changes(action, len(words))
     if action and shuts_down(action):
-        words.append("restarted" if started or restarts(action) else "shut down")
+        words.append("restarted" if started else "shut down")
     elif started:
         words.append("started")
     return words

@@ -7,6 +7,7 @@ after the guest has shut down, and must come out the same. Nothing here decides 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Callable, List, Sequence, Tuple
 
 from reconciler.control.object_lock import holding
@@ -33,7 +34,9 @@ def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Ac
     `uuid` is that of the domain that is meant, where it is known. Raises NotFoundError when there
     is no such domain, or another has its name by now; TransientError when it cannot be read now.
     """
-    reading = read(host.domains.read_domain(name))
+    view = host.domains.read_domain(name)
+    job = host.domains.find_job(name) if view.is_active else ""
+    reading = read(replace(view, job=job))
     if uuid not in ("", reading.view.uuid):
         raise NotFoundError(f"domain {name}: it is another one now (UUID {reading.view.uuid})")
     world = _observe(host, reading)

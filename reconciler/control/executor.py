@@ -6,7 +6,7 @@ back, and undone as far as it can be when a step fails. One failed action never 
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Tuple, Type
 
 from reconciler.control.deleting import execute_delete
 from reconciler.control.hosting import execute_host
@@ -19,8 +19,15 @@ from reconciler.core.domain import digest
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan
 from reconciler.core.planning.hosts import KIND as HOST
-from reconciler.core.world import DomainView
-from reconciler.errors import BusyError, ReconcilerError, RefusedError, StoppingError
+from reconciler.core.planning.states import describe_job
+from reconciler.core.world import DomainView, describe_state
+from reconciler.errors import (
+    BusyError,
+    ReconcilerError,
+    RefusedError,
+    StoppingError,
+    TransientError,
+)
 
 # From the first of these on an action is not undone: the object is as it was asked for.
 COMMITTING = (plan.SetAutostart, plan.Shutdown, plan.Start)
@@ -88,8 +95,11 @@ def _refuse_moved(host: Host, action: Action) -> DomainView | None:
     if found != action.before.definition:
         happened = "is gone" if former is None else "was changed or made"
         raise RefusedError(f"the domain {happened} since the plan was made; plan again")
-    if former is not None and former.is_active != action.before.running:
-        raise RefusedError(f"the guest is {former.state.value} now, not as planned; plan again")
+    if former is not None and former.state is not action.before.state:
+        raise RefusedError(
+            f"the guest is {describe_state(former)} now, and was {action.before.state.value} when "
+            "the plan was made; plan again"
+        )
     return former
 
 
@@ -110,11 +120,29 @@ def _carry_out(work: Work, manifest: MachineManifest, action: Action) -> None:
     except StoppingError:
         raise  # what was begun is sound as it stands, and the next start goes on from there
     except ReconcilerError as error:
-        raise type(error)(f"{error}{_take_back(undo, lasting)}") from error
+        kind, words = _explain(work, error)
+        raise kind(f"{words}{_take_back(undo, lasting)}") from error
     except (Exception, KeyboardInterrupt):
         # Ctrl-C, or a fault of our own: the object is not left half done, and it is not hidden.
         _take_back(undo, lasting)
         raise
+
+
+def _explain(work: Work, error: ReconcilerError) -> Tuple[Type[ReconcilerError], str]:
+    """Return the kind of a failure and its words; a job of libvirt's that is in the way is named.
+
+    Such a failure passes by itself, whatever libvirt calls it.
+    """
+    if isinstance(error, RefusedError) or work.former is None or not work.former.is_active:
+        return type(error), str(error)
+    try:
+        job = work.host.domains.find_job(work.name)
+    except ReconcilerError:
+        job = ""
+    if not job:
+        return type(error), str(error)
+    kind = type(error) if isinstance(error, TransientError) else TransientError
+    return kind, f"{describe_job(job)} is under way; apply again when it is done ({error})"
 
 
 def _take_back(undo: List[Tuple[str, Undo]], lasting: List[str]) -> str:

@@ -53,7 +53,7 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         claims=_find_claims(_all(host, found, views), readings) if needs.claims else {},
         daemons=daemons,
     )
-    world = replace(world, busy=find_busy(host, world))
+    world = replace(world, busy=find_busy(host, world), free=_read_free(host, readings))
     return replace(world, reflinks=_try_reflinks(host, served, world))
 
 
@@ -133,6 +133,19 @@ def _read_jobs(host: Host, readings: Readings, needs: Needs) -> Readings:
             text = "" if isinstance(job, Unknown) else job
             found[name] = replace(reading, view=replace(reading.view, job=text))
     return found
+
+
+def _read_free(host: Host, readings: Readings) -> Mapping[str, int]:
+    """Return path → free bytes for the images whose lack of space paused a guest."""
+    paths = {
+        disk.source or ""
+        for one in readings.values()
+        if isinstance(one, Reading) and one.live is not None
+        for disk in one.live.disks or ()
+        if one.view.disk_errors.get(disk.target or "") == "no space"
+    }
+    found = {path: attempt(host.storage.read_free, path) for path in sorted(paths)}
+    return {path: one for path, one in found.items() if isinstance(one, int)}
 
 
 def _resize(reading: Reading, sizes: Mapping[str, int]) -> Reading:

@@ -25,7 +25,7 @@ from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.result import Again, Done, Result, Stalled
 from reconciler.core.loop.verdict import Verdict, failed, planned, unknown
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan
+from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan, Resume
 from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.world import DomainView, Unknown, World
 from reconciler.errors import (
@@ -132,7 +132,9 @@ class Passes:
         if found and found.owner and found.owner.generation == task.manifest.generation:
             task = replace(task, drift=True)
         now = datetime.now().astimezone().replace(tzinfo=None)
-        action = plan_machine(task.manifest, task.desired, world, PlanOptions(now=now))
+        action = plan_machine(
+            task.manifest, task.desired, world, PlanOptions(now=now, unattended=True)
+        )
         seen = fingerprint(task.manifest.generation, view)
         if not action.steps:
             return self._idle(task, action, view, seen)
@@ -146,8 +148,13 @@ class Passes:
     def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
         verdict = planned(action)
         if action.transient:
-            kind = MissingError if action.action is ActionKind.FAILED else BusyError
-            return Finding(self._again(task, kind(action.reason)), verdict, view)
+            kind = (
+                BusyError
+                if action.action is ActionKind.WITHHELD and action.reason
+                else MissingError
+            )
+            error = kind(action.reason or verdict.reason)
+            return Finding(self._again(task, error), verdict, view)
         if verdict.stalled:
             return Finding(Stalled(verdict.stalled), verdict, view)
         if action.action is ActionKind.NONE:
@@ -196,8 +203,11 @@ class Passes:
             return self._fail(task, outcome.cause, view)
         if task.drift:
             made = self.attempts.corrections(task.name)
-            self.attempts.correct(task.name, made.plus(self.clock.now(), _paths(action)))
-        return Finding(Done(), _after(action, outcome), view, done=_summary(action))
+            brought_back = _paths(action) - _resumed(action)
+            self.attempts.correct(task.name, made.plus(self.clock.now(), brought_back))
+        verdict = _after(action, outcome)
+        again = self._again(task, BusyError(verdict.reason)) if action.transient else None
+        return Finding(again or Done(), verdict, view, done=_summary(action))
 
     def _fail(self, task: Task, cause: ReconcilerError, view: Optional[DomainView]) -> Finding:
         # A domain that went meanwhile is planned anew, as one that was changed meanwhile is.
@@ -237,6 +247,12 @@ def _after(action: Action, outcome: Outcome) -> Verdict:
 
 def _paths(action: Action) -> FrozenSet[str]:
     return frozenset(one.path for one in action.changes if one.effect is not Effect.WITHHELD)
+
+
+def _resumed(action: Action) -> FrozenSet[str]:
+    """Return `power` of a guest that goes on after an I/O error: nobody fights about that."""
+    steps = (one for one in action.steps if isinstance(one, Resume))
+    return frozenset({"power"} if any(steps) else ())
 
 
 def _summary(action: Action) -> str:

@@ -15,6 +15,7 @@ from reconciler.core import plan
 from reconciler.core.domain import read_machine
 from reconciler.core.domain.owner import sign_mark
 from reconciler.core.model import Machine
+from reconciler.core.planning.states import is_deaf, refuse_to_ask
 from reconciler.core.worker import Worker
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import parse
@@ -145,6 +146,20 @@ def _set_metadata(work: Work, step: plan.SetMetadata) -> Undo:
 
 def _start(work: Work, step: plan.Start) -> None:  # noqa: ARG001 - the table's shape
     work.host.domains.start(work.name)
+    if work.former is not None and work.former.saved and _find_state(work) is GuestState.PAUSED:
+        work.host.domains.resume(work.name)  # it was saved while it was paused
+
+
+def _resume(work: Work, step: plan.Resume) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.resume(work.name)
+
+
+def _wake(work: Work, step: plan.Wake) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.wake(work.name)
+    if not wait_until(work.clock, DETACH_LIMIT, lambda: _find_state(work) is GuestState.RUNNING):
+        raise TransientError(
+            f"the guest did not wake up within {DETACH_LIMIT:.0f} s: virsh dompmwakeup {work.name}"
+        )
 
 
 def _delete_volume(work: Work, step: plan.DeleteVolume) -> None:
@@ -158,17 +173,28 @@ def _undefine(work: Work, step: plan.Undefine) -> None:  # noqa: ARG001 - the ta
 
 
 def _shut_down(work: Work, step: plan.Shutdown) -> None:
-    """Ask, ask again, wait; cut the power only where the manifest says so."""
+    """Ask, ask again, wait; cut the power only where the manifest says so.
+
+    A guest that is paused or has crashed cannot be asked; one that suspended itself is woken up.
+    """
+    if is_deaf(work.host.domains.read_domain(work.name)):
+        _give_up(work, step)
+        return
     deadline = work.clock.now() + step.timeout
     while not _is_off(work):
         if work.clock.now() >= deadline:
             _give_up(work, step)
             return
+        if _find_state(work) is GuestState.PMSUSPENDED:
+            _wake(work, plan.Wake())
         work.host.domains.shut_down(work.name)
         wait_until(work.clock, min(ASK_AGAIN, deadline - work.clock.now()), lambda: _is_off(work))
 
 
 def _give_up(work: Work, step: plan.Shutdown) -> None:
+    view = work.host.domains.read_domain(work.name)
+    if not step.force and is_deaf(view):
+        raise TransientError(refuse_to_ask(view))
     if not step.force:
         raise TransientError(
             f"the guest did not shut down within {step.timeout} s and goes on running; what needs "
@@ -178,7 +204,11 @@ def _give_up(work: Work, step: plan.Shutdown) -> None:
 
 
 def _is_off(work: Work) -> bool:
-    return work.host.domains.read_domain(work.name).state is GuestState.OFF
+    return _find_state(work) is GuestState.OFF
+
+
+def _find_state(work: Work) -> GuestState:
+    return work.host.domains.read_domain(work.name).state
 
 
 def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:
@@ -204,6 +234,8 @@ LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
     plan.UpdateDevice: lambda step: str(step.path),
     plan.SetVcpus: lambda _: "cpus.count",
     plan.SetMemory: lambda _: "memory.size",
+    plan.Resume: lambda _: "power",
+    plan.Wake: lambda _: "power",
     plan.BlockResize: lambda step: f"disks[{step.disk}].size",
     plan.ResizeVolume: lambda step: f"disks[{step.disk}].size",
 }
@@ -223,6 +255,8 @@ PERFORM: Mapping[Type[Any], Callable[[Work, Any], Optional[Undo]]] = {
     plan.SetMetadata: _set_metadata,
     plan.Start: _start,
     plan.Shutdown: _shut_down,
+    plan.Resume: _resume,
+    plan.Wake: _wake,
     plan.DeleteVolume: _delete_volume,
     plan.Undefine: _undefine,
 }

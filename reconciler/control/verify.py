@@ -15,7 +15,7 @@ from reconciler.core.plan import Action, ActionKind, Change, Effect
 from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.secrets import hide_sides
 from reconciler.core.xmltree import parse
-from reconciler.errors import NotFoundError, TerminalError
+from reconciler.errors import NotFoundError, TerminalError, TransientError
 
 SETTLE_LIMIT = 30.0  # seconds that a balloon or a device may take to follow
 
@@ -45,14 +45,17 @@ def verify(
     live = frozenset(one.path for one in done.changes if one.effect is Effect.LIVE)
     # What was not to be done is not missed; after an adoption it is the next plan's to do.
     held = frozenset(one.path for one in done.changes if one.effect is Effect.WITHHELD)
+    promised = _promised(done.changes)
     last = [_plan_again(work, manifest, desired)]
 
-    def is_settled() -> bool:
-        last[0] = _plan_again(work, manifest, desired)
-        return not _left(last[0], live, held)
+    def left(*, again: bool = False) -> Tuple[str, ...]:
+        if again:
+            last[0] = _plan_again(work, manifest, desired)
+        return _left(last[0], live, promised, held)
 
-    if _left(last[0], live, held) and not wait_until(work.clock, SETTLE_LIMIT, is_settled):
-        raise TerminalError(f"not as planned after all: {'; '.join(_left(last[0], live, held))}")
+    if left() and not wait_until(work.clock, SETTLE_LIMIT, lambda: not left(again=True)):
+        kind = TransientError if _passes(last[0]) else TerminalError
+        raise kind(f"not as planned after all: {'; '.join(left())}")
     return last[0].pending
 
 
@@ -63,23 +66,39 @@ def _plan_again(work: Work, manifest: MachineManifest, desired: Desired) -> Acti
     except NotFoundError as error:
         raise TerminalError("the domain vanished while it was worked on") from error
     world = observe(work.host, alone, views)
-    return plan_machine(manifest, alone, world, PlanOptions())
+    return plan_machine(manifest, alone, world, PlanOptions(unattended=True))
+
+
+def _passes(action: Action) -> bool:
+    """Whether what is left may pass by itself: a job came between, or the guest stopped again."""
+    return action.transient or any(one.path == "power" for one in action.changes)
 
 
 def _left(
-    action: Action, live: FrozenSet[str], held: FrozenSet[str] = frozenset()
+    action: Action,
+    live: FrozenSet[str],
+    promised: FrozenSet[str] = frozenset(),
+    held: FrozenSet[str] = frozenset(),
 ) -> Tuple[str, ...]:
-    """Return what differs, and what was promised live and the guest has not followed in."""
+    """Return what differs, and what was promised live and the guest has not followed in.
+
+    What was promised and is withheld now was not done.
+    """
     if action.action is ActionKind.FAILED:
         return (action.reason,)
     slow = sorted(live.intersection(action.pending))
     return tuple(f"the guest has not followed in {path}, which is stored" for path in slow) + tuple(
-        _describe(one)
-        for one in action.changes
-        if one.effect is not Effect.WITHHELD and one.path not in held
+        _describe(one) for one in action.changes if _is_left(one, promised, held)
     )
+
+
+def _is_left(change: Change, promised: FrozenSet[str], held: FrozenSet[str]) -> bool:
+    if change.path in promised:
+        return True
+    return change.effect is not Effect.WITHHELD and change.path not in held
 
 
 def _describe(change: Change) -> str:
     observed, desired = hide_sides(change.path, change.observed, change.desired)
-    return f"{change.path} is {observed}, not {desired}"
+    reason = f" ({change.reason})" if change.effect is Effect.WITHHELD else ""
+    return f"{change.path} is {observed}, not {desired}{reason}"

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Optional, Tuple, Union
 
 from reconciler.core.daemons.faults import Verb
+from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
 
 
@@ -170,6 +171,16 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """Let a paused guest go on."""
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Wake a guest that suspended itself, and wait until it runs."""
+
+
+@dataclass(frozen=True)
 class DeleteVolume:
     """Delete a volume that was made for the machine, whose guest is off; gone already is as good.
 
@@ -210,6 +221,8 @@ Step = Union[
     SetMetadata,
     Shutdown,
     Start,
+    Resume,
+    Wake,
     DeleteVolume,
     Undefine,
     ChangeUnits,
@@ -224,7 +237,7 @@ class Before:
     """
 
     definition: Optional[str]
-    running: bool = False
+    state: GuestState = GuestState.OFF
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
 from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
-from reconciler.core.planning.update import Holding, plan_update
+from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import ReconcilerError, TerminalError
 
@@ -28,12 +28,14 @@ class PlanOptions:
 
     `adopt` names domains that may be taken over, `adopt_all` all that the manifests name. `now`
     is the host's local time, for maintenance windows; `revision` the manifests' Git commit.
+    `unattended` says that no person sees the plan before it is carried out: the daemon's.
     """
 
     adopt: FrozenSet[str] = frozenset()
     adopt_all: bool = False
     now: Optional[datetime] = None
     revision: Optional[str] = None
+    unattended: bool = False
 
     def adopts(self, name: str) -> bool:
         """Whether that domain may be taken over."""
@@ -95,12 +97,13 @@ def _plan_found(
 ) -> Action:
     if not reading.view.persistent:
         raise TerminalError(
-            "the domain is transient (libvirt stores no definition of it); store one with "
-            f"`virsh define` of `virsh dumpxml {manifest.name}`"
+            "the domain is transient (libvirt stores no definition of it), so nothing of it is "
+            f"changed; store one: virsh dumpxml --inactive --security-info {manifest.name} > "
+            f"{manifest.name}.xml && virsh define {manifest.name}.xml"
         )
-    return plan_update(
-        manifest, reading, desired, world, options.now, _find_holding(reading, options)
-    )
+    planner = Planner(options.now, options.unattended)
+    holding = _find_holding(reading, options)
+    return plan_update(manifest, reading, desired, world, planner, holding)
 
 
 def _find_holding(reading: Reading, options: PlanOptions) -> Holding:

@@ -166,6 +166,7 @@ class World:
     what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`),
     (`uuid`, …) and (`source`, path), to the names of the domains that hold it, owned or not;
     (`open`, path) to the running ones that may write to it at this moment.
+    `free` maps the path of an image that had no space to the bytes that are free there now.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
     are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an
     object that another run of ours works on at this moment to a line that says so.
@@ -179,5 +180,6 @@ class World:
     machines: Mapping[str, Union[MachineCaps, Unknown]] = field(default_factory=dict)
     claims: Mapping[Tuple[str, str], Tuple[str, ...]] = field(default_factory=dict)
     reflinks: FrozenSet[Tuple[str, str]] = frozenset()
+    free: Mapping[str, int] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")
     busy: Mapping[Tuple[str, str], str] = field(default_factory=dict)

@@ -39,7 +39,7 @@ IMPORTER: Mapping[str, str] = {
 
 OURS = ("reconciler", "schemas")
 BANNED_NAMES = frozenset({"manager", "helper", "helpers", "util", "utils", "handler"})
-MAX_LINES = 300
+MAX_LINES = 400  # of one subject
 
 
 class Import(NamedTuple):

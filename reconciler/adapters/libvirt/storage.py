@@ -28,6 +28,8 @@ from reconciler.core.plan import CreateVolume
 from reconciler.core.world import PoolView, VolumeView
 from reconciler.errors import RefusedError, TransientError
 
+AVAILABLE = 3  # where virStoragePoolGetInfo has it
+
 
 class LibvirtStorage:
     """Pools and volumes through libvirt's storage driver."""
@@ -61,6 +63,18 @@ class LibvirtStorage:
         if pool.type not in FILE_POOLS or not self._connections.is_local:
             return False
         return can_share(pool.path, image) and find_obstacle(image, pool.path) is None
+
+    def read_free(self, path: str) -> Optional[int]:
+        """Return the bytes that an image at that path may still grow by; None if it is not known.
+
+        Read anew, from the image's pool.
+        """
+        try:
+            pool = self._connection.storageVolLookupByPath(path).storagePoolLookupByVolume()
+            pool.refresh()
+            return pool.info()[AVAILABLE]
+        except binding.Error:
+            return None
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""

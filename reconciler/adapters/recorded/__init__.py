@@ -6,7 +6,7 @@ Implements the reading half of `ports`; every other method refuses. Needs no lib
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, NoReturn, Tuple, Union
+from typing import Mapping, NoReturn, Optional, Tuple, Union
 
 from reconciler.control.ports.locks import NoLocks
 from reconciler.core.daemons.view import Answer, DaemonsView
@@ -100,6 +100,11 @@ class RecordedStorage(_Recorded):
         if isinstance(pool, Unknown):
             raise TerminalError(pool.reason)
         return pool
+
+    def read_free(self, path: str) -> Optional[int]:
+        """Return None: what is free was not written down."""
+        del path
+        return None
 
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         """Return what was found out then."""

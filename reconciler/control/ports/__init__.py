@@ -7,7 +7,7 @@ name says KiB; times are seconds.
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Protocol, Tuple, Union
+from typing import Callable, Mapping, Optional, Protocol, Tuple, Union
 
 from reconciler.control.ports.locks import Locks
 from reconciler.control.ports.units import Units
@@ -124,6 +124,12 @@ class Storage(Protocol):
 
     def list_pools(self) -> Tuple[str, ...]:
         """Names of the active pools."""
+
+    def read_free(self, path: str) -> Optional[int]:
+        """Return the bytes that an image at that path may still grow by; None if it is not known.
+
+        Read anew, from the image's pool.
+        """
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""

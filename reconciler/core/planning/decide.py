@@ -17,6 +17,7 @@ from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.effects import Route, Row, find_row
 from reconciler.core.planning.guards import HOTPLUG_BUSES, Guest
 from reconciler.core.planning.policy import settle_boot_effect
+from reconciler.core.planning.states import Standing, settle_boot, settle_live, settle_power
 
 ONLY_STORED = "the running guest is like that already; only the stored definition changes"
 PENDING = "stored already; waits for the guest's next cold start"
@@ -53,13 +54,23 @@ class Decision:
 
 @dataclass(frozen=True)
 class Weighing:
-    """What one machine's decisions depend on besides the differences."""
+    """What one machine's decisions depend on besides the differences.
+
+    `held` is why nothing may be done; `waits` says that it passes by itself.
+    """
 
     stored_guest: Guest
     live_guest: Optional[Guest]
     lifecycle: Lifecycle
     now: Optional[datetime]
     held: str = ""
+    waits: bool = False
+    standing: Optional[Standing] = None
+
+    @property
+    def between(self) -> Optional[Standing]:
+        """How the guest stands, if it is neither off nor running."""
+        return self.standing if self.standing and self.standing.is_between else None
 
 
 def decide(
@@ -106,17 +117,46 @@ def _settle(
     row: Row, stored: Optional[Difference], live: Optional[Difference], weighing: Weighing
 ) -> Tuple[Optional[Effect], str]:
     if weighing.held:
-        return Effect.WITHHELD, weighing.held
+        only_pending = weighing.waits and stored is None and row.running is Effect.NEXT_BOOT
+        return (None, PENDING) if only_pending else (Effect.WITHHELD, weighing.held)
     if weighing.live_guest is None:
-        return row.off, row.reason if row.off is Effect.WITHHELD else ""
+        return row.off, row.reason if _says_why(row) else ""
+    settled = _settle_between(row, live, weighing)
+    if settled is not None:
+        return settled
     if _needs_only_storing(row) and live is None:
         return Effect.LIVE, ONLY_STORED
+    return _settle_running(row, stored, weighing)
+
+
+def _settle_between(
+    row: Row, live: Optional[Difference], weighing: Weighing
+) -> Optional[Tuple[Effect, str]]:
+    """Return what a guest that is neither off nor running allows; None where it allows all."""
+    standing = weighing.between
+    if standing is None:
+        return None
+    if row.field == "power":
+        return settle_power(standing)
+    if row.running is not Effect.LIVE or live is None:
+        return None
+    return settle_live(standing, row.field, needs_guest=row.needs_guest)
+
+
+def _settle_running(
+    row: Row, stored: Optional[Difference], weighing: Weighing
+) -> Tuple[Optional[Effect], str]:
     if row.running is Effect.NEXT_BOOT:
         return _settle_boot(row, stored, weighing)
     held, reason = settle_boot_effect(weighing.lifecycle, weighing.now)
     if row.running is Effect.RESTART and held is Effect.WITHHELD:
         return held, reason
     return row.running, row.reason
+
+
+def _says_why(row: Row) -> bool:
+    """Whether the row's reason holds while the machine is off."""
+    return row.off is Effect.WITHHELD or row.route is Route.START
 
 
 def _needs_only_storing(row: Row) -> bool:
@@ -127,7 +167,10 @@ def _needs_only_storing(row: Row) -> bool:
 def _settle_boot(
     row: Row, stored: Optional[Difference], weighing: Weighing
 ) -> Tuple[Optional[Effect], str]:
-    effect, reason = settle_boot_effect(weighing.lifecycle, weighing.now)
+    if weighing.between is None:
+        effect, reason = settle_boot_effect(weighing.lifecycle, weighing.now)
+    else:
+        effect, reason = settle_boot(weighing.between)
     if effect is Effect.RESTART and not row.cured:
         effect, reason = Effect.NEXT_BOOT, ""
     if stored is not None:

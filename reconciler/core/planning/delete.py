@@ -25,12 +25,13 @@ from reconciler.core.plan import (
     Undefine,
     failed_action,
 )
+from reconciler.core.planning.states import find_wait, is_deaf, refuse_to_ask
 from reconciler.core.planning.volumes import OwnVolume, find_own_volumes
 from reconciler.core.status import is_owned
 from reconciler.core.units import format_size
-from reconciler.core.world import Reading, World
+from reconciler.core.world import GuestState, Reading, World
 from reconciler.core.xmltree import parse
-from reconciler.errors import ReconcilerError, RefusedError, TerminalError
+from reconciler.errors import ReconcilerError, RefusedError, TerminalError, TransientError
 
 KIND = "VirtualMachine"
 ORPHANED = "its manifest is gone; lifecycle.deletion is orphan, so it stays as it is"
@@ -73,7 +74,7 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
             *(_disks(reading, applied, own) if deletes_disks else ()),
         ),
         steps=_steps(reading, applied, own),
-        before=Before(digest(view.persistent_xml), reading.is_active),
+        before=Before(digest(view.persistent_xml), view.state),
         notes=() if deletes_disks else tuple(_kept_disks(reading)),
     )
 
@@ -88,12 +89,23 @@ def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> Non
             f"Template {', '.join(templates)} is taken from it; let the template go first, or "
             "bring the machine's manifest back"
         )
+    _refuse_busy(reading)
     if snapshots:
         raise RefusedError(
             f"it has {', '.join(snapshots)}, which would be lost; delete them (`virsh "
             f"snapshot-delete {name} NAME`, `virsh checkpoint-delete {name} NAME`), or bring the "
             "manifest back"
         )
+
+
+def _refuse_busy(reading: Reading) -> None:
+    """Refuse what libvirt works on at this moment, and what cannot be asked to shut down."""
+    view, owner = reading.view, reading.owner
+    wait = find_wait(view, ("definition",)) if view.state is not GuestState.SHUTTING_DOWN else ""
+    if wait:
+        raise TransientError(wait)
+    if is_deaf(view) and owner is not None and not read_applied(owner).force_off:
+        raise TransientError(refuse_to_ask(view))
 
 
 def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tuple[Step, ...]:
@@ -113,7 +125,9 @@ def _power(reading: Reading, applied: Applied) -> Iterator[Change]:
     if reading.is_active:
         hard = "then it is switched off hard" if applied.force_off else "else nothing is deleted"
         reason = f"the guest is asked, and has {applied.shutdown_timeout} s; {hard}"
-        yield Change("power", "running", "stopped", DESTRUCTIVE, reason)
+        if is_deaf(reading.view):
+            reason = "it cannot be asked to shut down, and is switched off hard (forceOff)"
+        yield Change("power", reading.view.state.value, "stopped", DESTRUCTIVE, reason)
 
 
 def _belongings(reading: Reading, applied: Applied) -> Iterator[Change]:

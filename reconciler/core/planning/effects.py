@@ -32,6 +32,8 @@ class Route(Enum):
     SET_AUTOSTART = "set autostart"
     SET_METADATA = "set metadata"
     START = "start"
+    RESUME = "resume"
+    WAKE = "wake up"
     SHUT_DOWN = "shut down"
 
 
@@ -40,7 +42,8 @@ class Row:
     """One row. `field` ending in `*` fits every field that begins so; `when` may narrow it.
 
     `cured` says that a cold start of its own is worth it for a NEXT_BOOT row; one that is not is
-    never a reason to restart a guest.
+    never a reason to restart a guest. `needs_guest` says that the guest has a part in it, so that
+    it is not tried while the guest is paused.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Row:
     when: Guard = guards.always
     reason: str = ""
     cured: bool = True
+    needs_guest: bool = False
 
     def fits(self, difference: Difference, guest: Guest) -> bool:
         """Whether this row speaks of that difference in that guest."""
@@ -73,6 +77,49 @@ _COLD = "QEMU cannot change this while the guest runs"
 
 TABLE: Tuple[Row, ...] = (
     Row("uuid", "uuid", _CHANGE, _NO, off=_NO, reason="a UUID is for life"),
+    Row(
+        "power-restore",
+        "power",
+        _CHANGE,
+        _LIVE,
+        Route.START,
+        when=guards.is_saved,
+        reason="the guest is resumed from its saved state",
+    ),
+    Row(
+        "power-resume",
+        "power",
+        _CHANGE,
+        _LIVE,
+        Route.RESUME,
+        when=guards.is_paused,
+        reason="a pause by a job is the job's; a person's pause is left alone by the daemon",
+    ),
+    Row(
+        "power-wake",
+        "power",
+        _CHANGE,
+        _LIVE,
+        Route.WAKE,
+        when=guards.is_asleep,
+        reason="the guest suspended itself; it is woken up",
+    ),
+    Row(
+        "power-crashed",
+        "power",
+        _CHANGE,
+        Effect.RESTART,
+        when=guards.has_crashed,
+        reason="switched off hard and started, if disruption and forceOff allow it",
+    ),
+    Row(
+        "power-leaving",
+        "power",
+        _CHANGE,
+        _NO,
+        when=guards.is_shutting_down,
+        reason="the guest is shutting down",
+    ),
     Row("power-on", "power", _CHANGE, _LIVE, Route.START, when=guards.wants_running),
     Row(
         "power-off",
@@ -102,7 +149,15 @@ TABLE: Tuple[Row, ...] = (
         reason="the installed system boots by the firmware that it was installed with",
     ),
     Row("cpus-plug", "cpus.count", _CHANGE, _LIVE, Route.SET_VCPUS, when=guards.can_plug_cpus),
-    Row("cpus-unplug", "cpus.count", _CHANGE, _LIVE, Route.SET_VCPUS, when=guards.can_unplug_cpus),
+    Row(
+        "cpus-unplug",
+        "cpus.count",
+        _CHANGE,
+        _LIVE,
+        Route.SET_VCPUS,
+        when=guards.can_unplug_cpus,
+        needs_guest=True,
+    ),
     Row(
         "cpus-above",
         "cpus.count",
@@ -128,7 +183,15 @@ TABLE: Tuple[Row, ...] = (
         reason="the balloon is set, and the guest (still booting, or no driver) has not followed",
         cured=False,
     ),
-    Row("memory-balloon", "memory.size", _CHANGE, _LIVE, Route.SET_MEMORY, when=guards.can_balloon),
+    Row(
+        "memory-balloon",
+        "memory.size",
+        _CHANGE,
+        _LIVE,
+        Route.SET_MEMORY,
+        when=guards.can_balloon,
+        needs_guest=True,
+    ),
     Row(
         "memory-above",
         "memory.size",
@@ -140,7 +203,15 @@ TABLE: Tuple[Row, ...] = (
     Row("disk-no-slot", "disks[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL),
     Row("disk-attach", "disks[]", _ADD, _LIVE, Route.ATTACH, when=guards.on_hotplug_bus),
     Row("disk-add", "disks[]", _ADD, _BOOT, reason="this bus cannot be plugged while running"),
-    Row("disk-detach", "disks[]", _REMOVE, _LIVE, Route.DETACH, when=guards.on_hotplug_bus),
+    Row(
+        "disk-detach",
+        "disks[]",
+        _REMOVE,
+        _LIVE,
+        Route.DETACH,
+        when=guards.on_hotplug_bus,
+        needs_guest=True,
+    ),
     Row(
         "disk-remove",
         "disks[]",
@@ -197,7 +268,15 @@ TABLE: Tuple[Row, ...] = (
         _BOOT,
         reason="neither this bus nor an empty drive can be plugged while running",
     ),
-    Row("cdrom-detach", "cdroms[]", _REMOVE, _LIVE, Route.DETACH, when=guards.on_hotplug_bus),
+    Row(
+        "cdrom-detach",
+        "cdroms[]",
+        _REMOVE,
+        _LIVE,
+        Route.DETACH,
+        when=guards.on_hotplug_bus,
+        needs_guest=True,
+    ),
     Row(
         "cdrom-remove",
         "cdroms[]",
@@ -205,12 +284,12 @@ TABLE: Tuple[Row, ...] = (
         _BOOT,
         reason="this bus cannot be unplugged while running",
     ),
-    Row("cdrom-media", "cdroms[].media", _CHANGE, _LIVE, Route.UPDATE),
+    Row("cdrom-media", "cdroms[].media", _CHANGE, _LIVE, Route.UPDATE, needs_guest=True),
     Row("cdrom-boot", "cdroms[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     Row("cdrom-shape", "cdroms[].*", _CHANGE, _BOOT, reason=_COLD),
     Row("interface-no-slot", "interfaces[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL),
     Row("interface-attach", "interfaces[]", _ADD, _LIVE, Route.ATTACH),
-    Row("interface-detach", "interfaces[]", _REMOVE, _LIVE, Route.DETACH),
+    Row("interface-detach", "interfaces[]", _REMOVE, _LIVE, Route.DETACH, needs_guest=True),
     Row("interface-link", "interfaces[].link", _CHANGE, _LIVE, Route.UPDATE),
     Row("interface-network", "interfaces[].network", _CHANGE, _LIVE, Route.UPDATE),
     Row("interface-bridge", "interfaces[].bridge", _CHANGE, _LIVE, Route.UPDATE),

@@ -76,6 +76,35 @@ def wants_running(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
     return difference.desired == Power.RUNNING.value
 
 
+def is_saved(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the machine has a saved state and should run."""
+    return _goes_on(difference, Power.SAVED)
+
+
+def is_paused(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest is paused and should run."""
+    return _goes_on(difference, Power.PAUSED)
+
+
+def is_asleep(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest suspended itself and should run."""
+    return _goes_on(difference, Power.PMSUSPENDED)
+
+
+def has_crashed(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest has crashed, is kept, and should run."""
+    return _goes_on(difference, Power.CRASHED)
+
+
+def is_shutting_down(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest is shutting down and should run."""
+    return _goes_on(difference, Power.SHUTTING_DOWN)
+
+
+def _goes_on(difference: Difference, observed: Power) -> bool:
+    return (difference.observed, difference.desired) == (observed.value, Power.RUNNING.value)
+
+
 def changes_chipset(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
     """Whether the machine type goes from one chipset family to another."""
     return chipset(str(difference.desired)) != chipset(str(difference.observed))

@@ -68,6 +68,11 @@ def _domain_image(template: TemplateManifest, name: str, world: World, path: str
         raise TerminalError(
             f"{where}: domain {name!r} is {reading.view.state.value}; shut it down to clone from it"
         )
+    if reading.view.saved:
+        raise TerminalError(
+            f"{where}: domain {name!r} has a saved state, and what is in its memory is not on its "
+            f"disk; start it (virsh start {name}) and shut it down to clone from it"
+        )
     disk = _template_disk(template, reading.persistent, where)
     return _volume_at(disk.source or "", world, where)
 

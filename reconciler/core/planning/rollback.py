@@ -35,11 +35,12 @@ from reconciler.core.planning.images import all_volumes
 from reconciler.core.planning.steps import NOT_IN_XML, plan_steps
 from reconciler.core.planning.update import (
     Found,
-    Holding,
+    Planner,
     describe_new,
     find,
     find_differences,
-    find_hold,
+    find_standing,
+    passes_by_itself,
     to_update,
     weigh,
 )
@@ -65,7 +66,8 @@ def plan_rollback(
         raise TerminalError("the domain is transient (libvirt stores no definition of it)")
     found = find(target.manifest, reading, world)
     stored, live = find_differences(found)
-    weighing = weigh(found, live, now, find_hold(reading, Holding.OURS))
+    standing = find_standing(found, Planner(now), world)
+    weighing = weigh(found, stored, live, standing, "")
     decisions = tuple(_keep_gone(one, world) for one in decide(stored, live, weighing))
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)
@@ -77,7 +79,8 @@ def plan_rollback(
     changes = tuple(one.change for one in describe_new(decisions, new) if one.change)
     if is_whole and steps:
         changes += _mark(target, reading, alone=not changes)
-    return _action(target, reading, decisions, changes, steps)
+    action = _action(target, reading, decisions, changes, steps)
+    return replace(action, transient=passes_by_itself(weighing, decisions))
 
 
 def _is_done(decision: Decision) -> bool:
@@ -222,7 +225,7 @@ def _action(
         ActionKind.UPDATE if steps else kind,
         changes,
         steps,
-        Before(digest(view.persistent_xml), reading.is_active) if steps else Before(None),
+        Before(digest(view.persistent_xml), view.state) if steps else Before(None),
         tuple(one.difference.path for one in decisions if one.change is None),
         notes=(*_notes(target, decisions), *_say_left(target, reading, decisions)),
     )

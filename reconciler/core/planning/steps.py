@@ -3,7 +3,7 @@
 The order is the safety. Our mark names unfinished volumes before they exist, until the definition
 has them; the definition is stored (and refused by libvirt, if it is wrong) before the running
 guest is touched; the mark of the new generation comes when all that can be undone is done; power
-comes last.
+comes last, but that a paused guest goes on first.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from reconciler.core.plan import (
     DetachDevice,
     Effect,
     ResizeVolume,
+    Resume,
     SetAutostart,
     SetMemory,
     SetMetadata,
@@ -40,6 +41,7 @@ from reconciler.core.plan import (
     Start,
     Step,
     UpdateDevice,
+    Wake,
 )
 from reconciler.core.planning.checks import refuse_template_writes
 from reconciler.core.planning.decide import Decision
@@ -68,6 +70,7 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     paths = _find_made(volumes)
     made = made_with(update.reading.owner, update.manifest.name, paths)
     return (
+        *_bring_back(update),
         *drop_leftovers(update, volumes),
         *_volumes(update, volumes, paths),
         *_definition(update, items, made),
@@ -77,6 +80,13 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
         *_autostart(update),
         *_power(update),
     )
+
+
+def _bring_back(update: Update) -> Steps:
+    """Let the guest go on before anything is asked of it."""
+    routes = {one.row.route for one in update.decisions if one.effect is Effect.LIVE}
+    steps: Mapping[Route, Step] = {Route.RESUME: Resume(), Route.WAKE: Wake()}
+    return tuple(step for route, step in steps.items() if route in routes)
 
 
 def _find_made(new: Tuple[NewDevice, ...]) -> Tuple[str, ...]:

@@ -16,24 +16,31 @@ from reconciler.core.domain import digest, find_cramped
 from reconciler.core.domain.overlays import compare_overlays
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live
-from reconciler.core.model import Machine
+from reconciler.core.model import Machine, Power
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
 from reconciler.core.planning.decide import Decision, Weighing, decide
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.guards import Guest, chipset
 from reconciler.core.planning.sources import settle_found, settle_sources
+from reconciler.core.planning.states import Standing, find_saved_hold, find_wait
 from reconciler.core.planning.steps import plan_steps
+from reconciler.core.units import format_size
 from reconciler.core.world import Reading, World
 
 NOT_OURS = "not ours yet: take it over with `adopt` or `apply --adopt`"
-SAVED = (
-    "it has a saved state, whose start would bring the former configuration back; start it, or "
-    "discard the state with `virsh managedsave-remove`"
-)
 # libvirt shows these modes of a running guest as the CPU that they came to on this host.
 RESOLVED_AT_START = frozenset({"host-model", "maximum"})
 KEPT = "not removed while the domain is adopted; the next apply removes it"
+NEEDED = 2**20  # bytes; a guest that an I/O error paused asks for less at once
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Who plans: at which local time (None: no window is open), and whether a person sees it."""
+
+    now: Optional[datetime] = None
+    unattended: bool = False
 
 
 class Holding(Enum):
@@ -60,7 +67,7 @@ def plan_update(
     reading: Reading,
     desired: Desired,
     world: World,
-    now: Optional[datetime],
+    planner: Planner,
     holding: Holding,
 ) -> Action:
     """Return the UPDATE, ADOPT, WITHHELD or NONE action.
@@ -69,7 +76,9 @@ def plan_update(
     """
     found = find(manifest, reading, world)
     stored, live = find_differences(found)
-    weighing = weigh(found, live, now, find_hold(reading, holding))
+    standing = find_standing(found, planner, world)
+    held = NOT_OURS if holding is Holding.FOREIGN else ""
+    weighing = weigh(found, stored, live, standing, held)
     decisions = decide(stored, live, weighing)
     if holding is not Holding.OURS:
         decisions = tuple(_keep(one) for one in decisions)
@@ -77,20 +86,48 @@ def plan_update(
     update = replace(update, adopts=holding is Holding.ADOPTED)
     new = complete_devices(update)
     steps = plan_steps(update, new) if holding is not Holding.FOREIGN else ()
-    return _action(found, describe_new(decisions, new), steps, holding)
+    action = _action(found, describe_new(decisions, new), steps, holding)
+    return replace(action, transient=passes_by_itself(weighing, decisions))
 
 
-def find_hold(reading: Reading, holding: Holding) -> str:
-    """Return why nothing at all may be changed, or an empty text."""
-    if holding is Holding.FOREIGN:
-        return NOT_OURS
-    return SAVED if reading.view.saved else ""
+def find_standing(found: Found, planner: Planner, world: World) -> Standing:
+    """Return how the guest stands, for what its state allows."""
+    view = found.reading.view
+    return Standing(
+        view,
+        found.manifest.lifecycle,
+        planner.now,
+        found.machine.power,
+        planner.unattended,
+        _find_full(found.reading, world),
+    )
+
+
+def _find_full(reading: Reading, world: World) -> str:
+    """Say which disk of a guest that an I/O error paused has no space still."""
+    targets = [key for key, one in reading.view.disk_errors.items() if one == "no space"]
+    for disk in (reading.live and reading.live.disks) or ():
+        free = world.free.get(disk.source or "")
+        if disk.target in targets and free is not None and free < NEEDED:
+            return (
+                f"paused by an I/O error: no space for {disk.target} ({disk.source}), "
+                f"{format_size(free)} free; make room, and the guest is resumed"
+            )
+    return ""
+
+
+def passes_by_itself(weighing: Weighing, decisions: Tuple[Decision, ...]) -> bool:
+    """Whether something is withheld that is to be tried again without anybody's doing."""
+    waits = weighing.waits or (weighing.standing is not None and weighing.standing.waits_for_space)
+    return waits and any(one.effect is Effect.WITHHELD for one in decisions)
 
 
 def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     """Set the manifest beside the reading: devices named alike, equal spellings made equal."""
     machine = settle_sources(manifest.machine, world)
     persistent = settle_found(reading.persistent, world)
+    if reading.view.saved and not reading.is_active and machine.power is Power.RUNNING:
+        persistent = replace(persistent, power=Power.SAVED)
     stored = align(machine, persistent)
     running = settle_found(reading.live, world) if reading.live else None
     live = align_live(machine, stored, running) if running else None
@@ -143,17 +180,29 @@ def find_differences(
 
 
 def weigh(
-    found: Found, live: Tuple[Difference, ...], now: Optional[datetime], held: str
+    found: Found,
+    stored: Tuple[Difference, ...],
+    live: Tuple[Difference, ...],
+    standing: Standing,
+    held: str,
 ) -> Weighing:
-    """Return what the decisions about this machine depend on; `live` is what differs there."""
+    """Return what the decisions about this machine depend on besides what differs.
+
+    `held` is why nothing at all may be changed, whatever the guest does; else empty.
+    """
+    fields = {one.field for one in (*stored, *live)}
+    wait = find_wait(standing.view, fields)
+    held = held or wait or find_saved_hold(standing.view, fields)
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
     cramped = find_cramped(live_xml, live) if live_xml else frozenset()
     return Weighing(
         Guest(found.stored, os),
         Guest(found.live, os, found.stored, cramped) if found.live else None,
         found.manifest.lifecycle,
-        now,
+        standing.now,
         held,
+        waits=bool(wait) and held == wait,
+        standing=standing,
     )
 
 
@@ -202,7 +251,7 @@ def _action(
 ) -> Action:
     changes = tuple(one.change for one in decisions if one.change)
     changes += _mark(found, holding, alone=not changes) + _unfinished(found)
-    running, view = found.reading.is_active, found.reading.view
+    view = found.reading.view
     return Action(
         "VirtualMachine",
         found.manifest.name,
@@ -210,7 +259,7 @@ def _action(
         changes=changes,
         steps=steps,
         # A digest costs more than the whole comparison, and what does nothing expects nothing.
-        before=Before(digest(view.persistent_xml), running) if steps else Before(None),
+        before=Before(digest(view.persistent_xml), view.state) if steps else Before(None),
         pending=tuple(one.difference.path for one in decisions if one.change is None),
         reason=NOT_OURS if holding is Holding.FOREIGN else "",
     )

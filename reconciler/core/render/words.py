@@ -9,7 +9,6 @@ from reconciler.core.render.summary import (
     Summary,
     count_volumes,
     is_foreign,
-    restarts,
     shuts_down,
 )
 from reconciler.core.render.values import escape, show_path
@@ -106,8 +105,8 @@ def _change_deeds(action: Action) -> Iterator[str]:
     if withheld:
         yield f"{withheld} withheld"
     if shuts_down(action):
-        restart = _starts(action) or restarts(action)
-        yield "the running guest is restarted" if restart else "the guest is shut down"
+        starts = _starts(action)
+        yield "the running guest is restarted" if starts else "the guest is shut down"
 
 
 def _starts(action: Action) -> bool:

@@ -166,7 +166,7 @@ ACTION = Action(
         Change("xml[/domain/devices/graphics/@passwd]", "hunter1", "hunter2", Effect.LIVE),
         Change("xml[/domain/x[@token='hunter3']]", "1", "2", Effect.LIVE, "no password=hunter4"),
     ),
-    before=Before(digest(XML), running=True),
+    before=Before(digest(XML), GuestState.RUNNING),
     notes=("https://me:hunter5@host/ cannot be opened",),
 )  # fmt: skip
 

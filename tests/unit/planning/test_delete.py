@@ -203,7 +203,7 @@ def test_undefine_keeps_the_disks_and_reads_no_pool() -> None:
 def test_a_running_guest_is_shut_down_first_as_its_last_spec_says(force: bool) -> None:
     action = plan(machine(running=True, shutdownTimeout="30s", forceOff=force))
     assert action.steps[0] == Shutdown(30, force)
-    assert action.before.running
+    assert action.before.state is GuestState.RUNNING
     assert ("switched off hard" in action.changes[0].reason) is force
     assert action.changes[0].effect is Effect.DESTRUCTIVE
 

@@ -1,0 +1,269 @@
+"""What a guest between on and off allows, and what brings it back. Pure.
+
+A guest that is paused, crashed, suspended by itself or shutting down has a QEMU process, and
+answers nobody. Why it is so decides: a person's pause is a person's, a job's pause is the job's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Callable, Collection, Mapping, Optional, Tuple
+
+from reconciler.core.manifest import Lifecycle
+from reconciler.core.model import Power
+from reconciler.core.plan import Effect
+from reconciler.core.planning.policy import settle_boot_effect
+from reconciler.core.world import DomainView, GuestState
+
+# What libvirt does while a guest is paused for this reason (`virsh domstate --reason`).
+JOBS: Mapping[str, str] = {
+    "migrating": "migrates it",
+    "post-copy": "migrates it",
+    "saving": "saves it",
+    "dumping": "dumps its memory",
+    "creating snapshot": "takes a snapshot of it",
+    "shutting down": "shuts it down",
+    "starting up": "starts it",
+}
+IO_ERROR = "I/O error"
+# These run by libvirt alone, whatever the guest does.
+HOST_ONLY = frozenset({"autostart"})
+KEPT_WITH_SAVED = frozenset({"power", "autostart"})
+
+
+def describe_job(job: str) -> str:
+    """Return a job as the subject of a sentence: `a backup of the guest`."""
+    if job == "long operation":
+        return "another operation of libvirt on the guest"
+    article = "an" if job[0] in "aeiou" else "a"
+    return f"{article} {job}" if " of disk " in job else f"{article} {job} of the guest"
+
+
+def find_wait(view: DomainView, fields: Collection[str]) -> str:
+    """Return why nothing is changed until libvirt has done something, or an empty text.
+
+    `fields` are those that differ; what passes by itself holds up nothing if nothing is to be done.
+    """
+    if not fields or not view.is_active:
+        return ""
+    if view.job:
+        return f"{describe_job(view.job)} is under way; apply again when it is done"
+    if view.state is GuestState.PAUSED and view.state_reason in JOBS:
+        what = JOBS[view.state_reason]
+        return f"the guest is paused while libvirt {what}; apply again when that is done"
+    if view.state is GuestState.PAUSED and view.state_reason == "post-copy failed":
+        return (
+            "its migration failed half way (post-copy), and only the two hosts together have the "
+            f"guest: virsh migrate {view.name} DESTINATION --live --postcopy --postcopy-resume, on "
+            "the host where the migration began"
+        )
+    if view.state is GuestState.SHUTTING_DOWN and set(fields) - {"power"}:
+        return "the guest is shutting down; apply again when it is off"
+    return ""
+
+
+def find_saved_hold(view: DomainView, fields: Collection[str]) -> str:
+    """Return why nothing can be stored beside a saved state, or an empty text."""
+    if not view.saved or view.is_active or not set(fields) - KEPT_WITH_SAVED:
+        return ""
+    return (
+        "the guest has a saved state, and a start resumes it as it was saved, without this change. "
+        f"Start it first (virsh start {view.name}), or discard the saved state and what was in the "
+        f"guest's memory (virsh managedsave-remove {view.name})"
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A guest as its plan finds it, and who plans.
+
+    `power` is what the manifest wants; `unattended` says that no person sees the plan before it is
+    carried out; `full` is what an I/O error still waits for, empty if it may be over.
+    """
+
+    view: DomainView
+    lifecycle: Lifecycle
+    now: Optional[datetime] = None
+    power: Optional[Power] = None
+    unattended: bool = False
+    full: str = ""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the guest is neither off nor does anything."""
+        return self.view.state not in (GuestState.OFF, GuestState.RUNNING)
+
+    @property
+    def waits_for_space(self) -> bool:
+        """Whether the guest is to run and cannot until there is space."""
+        return self.is_between and self.power is Power.RUNNING and bool(self.full)
+
+
+Settled = Tuple[Effect, str]
+
+
+def settle_power(standing: Standing) -> Settled:
+    """Return what becomes of `power` of a guest between on and off, and why."""
+    if standing.power is Power.STOPPED:
+        return _settle_stop(standing)
+    return _BACK[_find_state(standing.view)](standing)
+
+
+def is_brought_back(standing: Standing) -> bool:
+    """Whether this plan lets the guest go on before it does anything else."""
+    return standing.power is Power.RUNNING and settle_power(standing)[0] is Effect.LIVE
+
+
+def settle_live(standing: Standing, field: str, *, needs_guest: bool) -> Optional[Settled]:
+    """Return what becomes of a live change that this guest does not allow; None if it does.
+
+    `needs_guest` says that the guest must have a part in it.
+    """
+    if field in HOST_ONLY or is_brought_back(standing):
+        return None
+    if _find_state(standing.view) is GuestState.PAUSED and not needs_guest:
+        return None
+    if field != "disks[].size" and standing.power is not None:
+        effect, reason = settle_power(standing)
+        if effect is Effect.RESTART:  # what is stored now is in effect then
+            return (effect if standing.power is Power.RUNNING else Effect.NEXT_BOOT), reason
+    return (
+        Effect.WITHHELD,
+        f"the guest {_say(standing.view)} and has no part in it: {find_command(standing.view)}",
+    )
+
+
+def settle_boot(standing: Standing) -> Settled:
+    """Return what becomes of a change that needs a cold start, in such a guest."""
+    effect, reason = settle_boot_effect(standing.lifecycle, standing.now)
+    if effect is not Effect.RESTART or is_brought_back(standing):
+        return effect, reason
+    if standing.power is Power.RUNNING and settle_power(standing)[0] is Effect.RESTART:
+        return effect, reason
+    return Effect.NEXT_BOOT, f"the guest {_say(standing.view)}, and is not restarted meanwhile"
+
+
+def refuse_to_ask(view: DomainView) -> str:
+    """Say that a guest cannot be asked to shut down, and what to do."""
+    return (
+        f"the guest {_say(view)} and cannot be asked to shut down: {find_command(view)}, or set "
+        "lifecycle.forceOff: true"
+    )
+
+
+def is_deaf(view: DomainView) -> bool:
+    """Whether the guest cannot hear a power button until somebody does something."""
+    return view.state in (GuestState.PAUSED, GuestState.CRASHED)
+
+
+def _settle_stop(standing: Standing) -> Settled:
+    view, lifecycle = standing.view, standing.lifecycle
+    effect, reason = settle_boot_effect(lifecycle, standing.now)
+    if effect is Effect.WITHHELD:
+        return effect, reason
+    if view.state is GuestState.SHUTTING_DOWN:
+        return Effect.RESTART, "the guest is shutting down already; waited for"
+    if view.state is GuestState.PMSUSPENDED:
+        return Effect.RESTART, "the guest is woken up and asked to shut down"
+    if not lifecycle.force_off:
+        return Effect.WITHHELD, refuse_to_ask(view)
+    return Effect.RESTART, f"the guest {_say(view)}: switched off hard (lifecycle.forceOff)"
+
+
+def _resume(standing: Standing) -> Settled:
+    view = standing.view
+    if view.state_reason == IO_ERROR:
+        return _resume_after_error(standing)
+    if view.state_reason == "watchdog":
+        return Effect.WITHHELD, (
+            "the guest's watchdog paused it, so it hangs: look at its console, then virsh reset "
+            f"{view.name} and virsh resume {view.name}"
+        )
+    why = _PAUSED.get(view.state_reason, "paused, and libvirt does not know why")
+    if standing.unattended:
+        return Effect.WITHHELD, (
+            f"{why}; the daemon leaves it so: virsh resume {view.name}, or virt-reconciler apply"
+        )
+    return Effect.LIVE, f"{why}; the guest is resumed"
+
+
+_PAUSED: Mapping[str, str] = {
+    "user": "paused by a person",
+    "from snapshot": "paused since it went back to a snapshot",
+    "api error": "paused since a call to libvirt failed",
+}
+
+
+def _resume_after_error(standing: Standing) -> Settled:
+    if standing.full:
+        return Effect.WITHHELD, standing.full
+    disks = ", ".join(f"{key}: {one}" for key, one in sorted(standing.view.disk_errors.items()))
+    return Effect.LIVE, f"paused by an I/O error{f' ({disks})' if disks else ''}; tried again"
+
+
+def _wake(standing: Standing) -> Settled:  # noqa: ARG001 - the table's shape
+    return Effect.LIVE, "the guest suspended itself; it is woken up"
+
+
+def _restart_crashed(standing: Standing) -> Settled:
+    view, lifecycle = standing.view, standing.lifecycle
+    effect, reason = settle_boot_effect(lifecycle, standing.now)
+    if effect is Effect.RESTART and lifecycle.force_off:
+        return effect, "the guest has crashed: switched off hard and started again"
+    needed = [
+        text
+        for text, lacks in (
+            ("lifecycle.disruption: restart", effect is not Effect.RESTART),
+            ("lifecycle.forceOff: true", not lifecycle.force_off),
+        )
+        if lacks
+    ]
+    wait = f" ({reason})" if reason and effect is Effect.NEXT_BOOT else ""
+    return Effect.WITHHELD, (
+        f"the guest has crashed, and is kept as it is to be looked at{wait}: virsh destroy "
+        f"{view.name}, then apply starts it; or set {' and '.join(needed)}"
+    )
+
+
+def _wait(standing: Standing) -> Settled:  # noqa: ARG001 - the table's shape
+    return Effect.WITHHELD, "the guest is shutting down; apply again when it is off"
+
+
+_BACK: Mapping[GuestState, Callable[[Standing], Settled]] = {
+    GuestState.PAUSED: _resume,
+    GuestState.PMSUSPENDED: _wake,
+    GuestState.CRASHED: _restart_crashed,
+    GuestState.SHUTTING_DOWN: _wait,
+}
+
+
+def _find_state(view: DomainView) -> GuestState:
+    """Return the state; a guest that is paused because it crashed has crashed."""
+    crashed = view.state is GuestState.PAUSED and view.state_reason == "crashed"
+    return GuestState.CRASHED if crashed else view.state
+
+
+_SAID: Mapping[GuestState, str] = {
+    GuestState.PAUSED: "is paused",
+    GuestState.CRASHED: "has crashed",
+    GuestState.PMSUSPENDED: "is suspended by itself",
+    GuestState.SHUTTING_DOWN: "is shutting down",
+}
+
+
+def _say(view: DomainView) -> str:
+    return _SAID[_find_state(view)]
+
+
+_COMMANDS: Mapping[GuestState, str] = {
+    GuestState.PAUSED: "virsh resume {name}",
+    GuestState.CRASHED: "virsh destroy {name}",
+    GuestState.PMSUSPENDED: "virsh dompmwakeup {name}",
+    GuestState.SHUTTING_DOWN: "apply again when it is off",
+}
+
+
+def find_command(view: DomainView) -> str:
+    """Return what ends a state between on and off."""
+    return _COMMANDS[_find_state(view)].format(name=view.name)
