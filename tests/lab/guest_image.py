@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Iterator, List
 
-from tests.lab.guest_kernel import modules_of, unpacked
+from tests.lab.guest_kernel import FOLDERS, modules_of, unpacked
 from tests.lab.initramfs import Initramfs
 
 HERE = Path(__file__).resolve().parent
@@ -79,7 +79,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def _digest(parts: Path) -> str:
     files = [HERE / name for name in RECIPE] + sorted((parts / "programs").iterdir())
-    release = [one.name for one in parts.glob("lib/modules/*")]
+    release = [one.name for folder in FOLDERS for one in parts.glob(f"{folder}/*")]
     digest = hashlib.sha256(repr(release).encode())
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -121,8 +121,8 @@ def _run(*command: str) -> str:
 
 def _add_modules(root: Initramfs, kernel: Path) -> None:
     modules = modules_of(kernel)
-    for name, path in modules.files.items():
-        root.add(f"modules/{name}", path)
+    for name, content in modules.files.items():
+        root.add(f"modules/{name}", content)
     root.add("drivers", modules.script)
 
 

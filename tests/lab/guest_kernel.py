@@ -5,10 +5,11 @@ from __future__ import annotations
 import lzma
 import re
 import struct
+import subprocess
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Mapping
 
 # What is loaded, as the kernel's own aliases have it, for each device that the guest has or gets: a
 # module costs a tenth of a second without KVM, and no guest here has a device of every kind.
@@ -35,25 +36,27 @@ MODULES = {
 }
 # Without it the kernel waits a second before it looks at a USB disk.
 PARAMETERS = {"usb_storage": "delay_use=0"}
-Found = Dict[str, Path]
+# Where a kernel's package has them, packed or not.
+FOLDERS = ("lib/modules", "usr/lib/modules")
+ENDINGS = (".ko", ".ko.xz", ".ko.zst")
 
 
 @dataclass(frozen=True)
 class Modules:
-    """The modules by name, and `drive ALIAS` as the guest's shell has it, in words of `load`."""
+    """The modules by name, unpacked, and `drive ALIAS` as the guest's shell has it, in words of `load`."""
 
-    files: Found
+    files: Mapping[str, bytes]
     script: str
 
 
 def modules_of(kernel: Path) -> Modules:
     """Return the modules that a guest of this kernel may need, with all that they need."""
-    found = {_stem(path): path for path in kernel.glob("lib/modules/*/kernel/**/*.ko")}
+    found = _Found(kernel)
     needs = {
         alias: list(dict.fromkeys(one for name in names for one in _with_needs(name, found)))
         for alias, names in MODULES.items()
     }
-    files = {name: found[name] for names in needs.values() for name in names}
+    files = {name: found.content(name) for names in needs.values() for name in names}
     cases = "".join(f"{alias}) {_loads(names)} ;;\n" for alias, names in needs.items())
     return Modules(files, f'drive() {{\ncase "$1" in\n{cases}esac\n}}\n')
 
@@ -62,15 +65,42 @@ def _loads(names: List[str]) -> str:
     return "; ".join(f"load {name} {PARAMETERS.get(name, '')}".rstrip() for name in names) or ":"
 
 
-def _stem(path: Path) -> str:
-    return path.stem.replace("-", "_")
+class _Found:
+    """A kernel's modules by name, each read once."""
+
+    def __init__(self, kernel: Path) -> None:
+        self._paths = {
+            path.name[: -len(ending)].replace("-", "_"): path
+            for folder in FOLDERS
+            for ending in ENDINGS
+            for path in kernel.glob(f"{folder}/*/kernel/**/*{ending}")
+        }
+        if not self._paths:
+            raise FileNotFoundError(f"no modules of a kernel below {kernel}")
+        self._contents: Dict[str, bytes] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._paths
+
+    def content(self, name: str) -> bytes:
+        if name not in self._contents:
+            self._contents[name] = _read(self._paths[name])
+        return self._contents[name]
 
 
-def _with_needs(name: str, found: Found) -> Iterator[str]:
+def _read(module: Path) -> bytes:
+    if module.suffix == ".xz":
+        return lzma.decompress(module.read_bytes())
+    if module.suffix == ".zst":
+        return subprocess.run(["zstd", "-dcq", module], check=True, stdout=subprocess.PIPE).stdout
+    return module.read_bytes()
+
+
+def _with_needs(name: str, found: _Found) -> Iterator[str]:
     # A module's needs stand in its own text; so there is no need of kmod's programs.
     if name not in found:
-        return  # built into this kernel, or the machine's own busybox cannot unpack it
-    needs = re.search(rb"\0depends=([^\0]*)\0", found[name].read_bytes())
+        return  # built into this kernel
+    needs = re.search(rb"\0depends=([^\0]*)\0", found.content(name))
     for one in filter(None, needs.group(1).decode().split(",") if needs else ()):
         yield from _with_needs(one.replace("-", "_"), found)
     yield name
