@@ -8,6 +8,10 @@ from typing import Callable
 import pytest
 from hypothesis import settings
 
+from tests.lab import surroundings
+
+# Before any test or library is read: some look at the environment then.
+surroundings.begin()
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -20,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--regenerate", action="store_true", help="write golden files anew; then read `git diff`"
     )
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    surroundings.end()
 
 
 @pytest.fixture

@@ -104,9 +104,9 @@ def _play_on_a_host() -> None:
         # Not with KVM: where it is nested, it may be there and hang.
         with LabHost(folder, kvm=False) as host:
             _make_images(host)
-            _play(Stage(host.uri()))
+            _play(Stage(host.uri(), home=folder / "home"))
     finally:
-        _remove(folder)
+        shutil.rmtree(folder)
 
 
 def _make_images(host: LabHost) -> None:
@@ -116,16 +116,6 @@ def _make_images(host: LabHost) -> None:
         write = f"write -q -P 85 0 {data}"
         subprocess.run(["qemu-io", "-f", "qcow2", "-c", write, path], check=True)
     host.virsh("pool-refresh", "default")
-
-
-def _remove(folder: Path) -> None:
-    """Remove the host's files. Its processes may be ending yet, and change one in between."""
-    for _ in range(20):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.1)
-    shutil.rmtree(folder)
 
 
 def _play(stage: Stage) -> None:

@@ -12,8 +12,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Dict
+
+from tests.lab.surroundings import PLAIN
 
 ROOT = Path(__file__).resolve().parents[2]
+TERMINAL = ("TERM", "NO_COLOR", "PYTHONPATH")
 HEADING, COMMAND = "1;34", "1"  # blue, bold
 
 
@@ -23,9 +27,10 @@ class StageError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """The host at `uri`, and the terminal."""
+    """The host at `uri`, and the terminal. What commands remember goes below `home`."""
 
     uri: str
+    home: Path
 
     def say(self, text: str) -> None:
         """Tell what comes next."""
@@ -39,11 +44,8 @@ class Stage:
         """Run our command; its exit status is shown where a script would ask for it."""
         asked = "--detailed-exitcode" in words
         self.show(shlex.join(("virt-reconciler", *words)) + ("; echo $?" if asked else ""))
-        settings = {"LIBVIRT_DEFAULT_URI": self.uri, "PYTHONDONTWRITEBYTECODE": "1"}
         program = Path(sys.executable).parent / "virt-reconciler"
-        done = subprocess.run(
-            [program, *words], cwd=ROOT, env={**os.environ, **settings}, check=False
-        )
+        done = subprocess.run([program, *words], cwd=ROOT, env=self._environment(), check=False)
         if asked:
             print(done.returncode, flush=True)
         if done.returncode != status:
@@ -60,6 +62,7 @@ class Stage:
         """Return what libvirt's own command says, away from the terminal."""
         done = subprocess.run(
             ["virsh", "-c", self.uri, *shlex.split(words)],
+            env=self._environment(),
             check=False,
             capture_output=True,
             text=True,
@@ -68,6 +71,12 @@ class Stage:
         if done.returncode:
             raise StageError(f"virsh {words}: {done.stderr.strip()}")
         return done.stdout.strip("\n")
+
+    def _environment(self) -> Dict[str, str]:
+        """Return what every command is given: of the user's, how the terminal is and no more."""
+        given = {name: os.environ[name] for name in TERMINAL if name in os.environ}
+        settings = {"LIBVIRT_DEFAULT_URI": self.uri, "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**PLAIN, **given, **settings, "HOME": str(self.home)}
 
 
 def _paint(code: str, text: str) -> str:

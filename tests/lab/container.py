@@ -1,51 +1,73 @@
-"""A machine of its own with systemd as its first process, made of this one's files.
+"""A machine of its own with systemd as its first process, made of this one's programs.
 
-An overlay shows the container all that is installed here and keeps what it writes in memory; its
-processes, network and mounts are its own, and end with it. Its systemd is this distribution's (252
-on Debian 12, as on Rocky 9). Needs root. By hand: `python -m tests.lab.container DIR`.
+It begins as newly installed, whatever this machine is set up to do: with the programs of its
+packages, and nothing else of /etc than what those cannot run without. An overlay keeps what it
+writes in memory; its processes, network and mounts are its own, and end with it. Its systemd is this
+distribution's (252 on Debian 12, as on Rocky 9). Needs root. By hand: `python -m tests.lab.container DIR`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Callable, Iterator, List, Optional, Type
 
+from tests.lab.host import DEFAULT_NETWORK
+from tests.lab.namespaces import Namespaces, child_of
+from tests.lab.surroundings import SYSTEM_PATH, short_folder
+
 CHECKOUT = Path(__file__).parents[2]  # also where it lies in a folder that is not shown
 BOOT_LIMIT = 60.0  # seconds
-# Services of the machine that have no part in this one: it starts nothing but what a test enables.
-UNWANTED = ("multi-user", "timers", "sockets", "sysinit", "getty", "network-online")
+# Of the machine's /etc: what its programs cannot run without, and nothing that switches anything on
+# or says how anything of ours behaves.
+SETTINGS = (
+    *("passwd", "group", "shadow", "gshadow", "nsswitch.conf", "login.defs", "shells"),
+    *("pam.d", "pam.conf", "security", "authselect", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"),
+    *("alternatives", "os-release", "debian_version", "redhat-release", "rocky-release"),
+    *("protocols", "services", "rpc", "netconfig", "ethertypes", "libnl-3"),
+    *("ssl", "pki", "crypto-policies", "python3", "rpm", "profile", "bash.bashrc"),
+)
 # There are no cgroups to delegate, no security driver to ask, and images belong to root.
 QEMU_CONF = (
     'user = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
     "namespaces = []\ncgroup_controllers = []\n"
 )
-# The overlay lies in a tmpfs, as it must not lie in what it shows.
+# Its own /usr is this machine's, and what is written there lies in a tmpfs; all else is new. A node
+# 0:0 hides what lies below it: of /, all but the programs, and what this machine's people put there.
 SCRIPT = """
 set -e
 mount -t tmpfs -o mode=755 none {folder}
-mkdir {folder}/upper {folder}/work {folder}/root
-mount -t overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work none {folder}/root
-cd {folder}/root
-rm -rf var/log/journal usr/sbin/policy-rc.d etc/libvirt/qemu/*.xml
-rm -rf etc/libvirt/qemu/autostart var/lib/libvirt/qemu/* var/lib/libvirt/images/*
-for one in {unwanted}; do rm -rf etc/systemd/system/$one.target.wants; done
+cd {folder}
+mkdir upper work root upper/usr
+for one in $(ls -A /); do
+  case $one in bin|sbin|lib|lib32|lib64|libx32|usr) ;; *) mknod upper/$one c 0 0 ;; esac
+done
+mknod upper/usr/local c 0 0
+mount -t overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work none root
+cd root
+mkdir -p dev etc/libvirt/qemu/networks etc/systemd opt proc run root srv sys var/lib usr/local
+mkdir -m 1777 tmp
+for one in {settings}; do
+  if [ -e /etc/$one ]; then cp -a /etc/$one etc/$one; fi
+done
+cp {network} etc/libvirt/qemu/networks/default.xml
 printf '%s' '{qemu}' >etc/libvirt/qemu.conf
-printf 'kvm01\\n' >etc/hostname
 printf 'auth_unix_rw = "none"\\n' >etc/libvirt/libvirtd.conf
+printf 'kvm01\\n' >etc/hostname
+printf '127.0.0.1 localhost kvm01\\n' >etc/hosts
+printf '00000000000000000000000000006b01\\n' >etc/machine-id
 cd /
 # 133 asks to be started again: the machine reboots.
 while :; do
-  systemd-nspawn -q -D {folder}/root -M kvm01 --boot --register=no --keep-unit \
-    --bind-ro={checkout} --private-network --console=read-only && exit || [ $? = 133 ]
+  systemd-nspawn -q -D {folder}/root -M kvm01 --boot --register=no --keep-unit {binds} \\
+    --private-network --console=read-only && exit || [ $? = 133 ]
 done
 """
 
@@ -55,22 +77,19 @@ class Container:
     """One machine below `folder`, which must be an empty folder."""
 
     folder: Path
-    _process: Optional[subprocess.Popen[bytes]] = field(default=None, repr=False)
+    _namespaces: Optional[Namespaces] = field(default=None, repr=False)
 
     def start(self) -> Container:
         """Boot, and wait until systemd has started all that it was to start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         script = SCRIPT.format(
-            folder=self.folder, unwanted=" ".join(UNWANTED), qemu=QEMU_CONF, checkout=CHECKOUT
+            folder=self.folder,
+            settings=" ".join(SETTINGS),
+            network=DEFAULT_NETWORK,
+            qemu=QEMU_CONF,
+            binds=" ".join(f"--bind-ro={one}" for one in shown()),
         )
-        # Should the test be killed, the machine goes too: with the first process of a PID namespace
-        # all of it ends, which the end of systemd-nspawn alone does not bring about.
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p", "--fork"]
-        command += ["--kill-child", "--mount-proc", "bash", "-c", script]
-        with open(f"{self.folder}.log", "ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+        self._namespaces = Namespaces.start(script, self._log)
         self.wait_booted()
         return self
 
@@ -78,9 +97,13 @@ class Container:
         """Wait until all that is started at boot is."""
         self.wait(self._is_booted, "the machine boots", BOOT_LIMIT)
 
+    @property
+    def _log(self) -> Path:
+        return Path(f"{self.folder}.log")
+
     def _is_booted(self) -> bool:
-        if self._process is None or self._process.poll() is not None:
-            log = Path(f"{self.folder}.log").read_text(encoding="utf-8", errors="replace")
+        if self._namespaces is None or not self._namespaces.alive():
+            log = self._log.read_text(encoding="utf-8", errors="replace")
             raise RuntimeError(f"the container does not run:\n{log[-2000:]}")
         if self._init() is None:
             return False
@@ -89,11 +112,11 @@ class Container:
 
     def _init(self) -> Optional[int]:
         """Return the machine's first process as this one sees it."""
-        if self._process is None:
+        if self._namespaces is None:
             return None
-        pid: Optional[int] = self._process.pid
+        pid: Optional[int] = self._namespaces.pid
         for _ in ("bash", "systemd-nspawn", "its first process"):
-            pid = pid and _child(pid)
+            pid = pid and child_of(pid)
         return pid
 
     def run(
@@ -109,7 +132,7 @@ class Container:
 
     def inside(self, *words: str) -> List[str]:
         """Return the command that runs these words in the machine, with its root's environment."""
-        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root"]
+        clean = ["env", "-i", f"PATH={SYSTEM_PATH}", "LANG=C.UTF-8", "HOME=/root"]
         return ["nsenter", "-t", str(self._init() or 0), "-a", *clean, *words]
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
@@ -150,11 +173,9 @@ class Container:
 
     def stop(self) -> None:
         """End every process of the machine; its mounts go with them."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        if self._namespaces is not None:
+            self._namespaces.end()
+            self._namespaces = None
 
     def __enter__(self) -> Container:
         """Start."""
@@ -177,17 +198,19 @@ class Container:
 @contextlib.contextmanager
 def temporary_container() -> Iterator[Container]:
     """Return a booted machine in a new folder, which goes with it."""
-    folder = TemporaryDirectory(prefix="vr-", dir="/tmp")
-    with folder, Container(Path(folder.name) / "machine") as machine:
-        yield machine
+    folder = short_folder()
+    try:
+        with Container(folder / "machine") as machine:
+            yield machine
+    finally:
+        shutil.rmtree(folder)
 
 
-def _child(pid: int) -> Optional[int]:
-    """Return the last child of a process, None if it has none (any more)."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-        return int(children.split()[-1])
-    return None
+def shown() -> List[Path]:
+    """Return what the machine has of this one's beside the programs: the checkout and its Python."""
+    elsewhere = (CHECKOUT / ".cache", Path(sys.prefix), Path(sys.base_prefix))  # or in the checkout
+    wanted = dict.fromkeys((CHECKOUT, *(one.resolve() for one in elsewhere)))
+    return [one for one in wanted if one.is_dir() and one != Path("/usr")]
 
 
 def main() -> None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Iterator, List, Optional, Tuple, Type
 
 from tests.lab.guest_image import kvm_boots
+from tests.lab.namespaces import Namespaces
+from tests.lab.surroundings import short_folder
 
 START_LIMIT = 30.0  # seconds
 # What libvirt writes to, and where; each is bound to a folder of the host's own.
@@ -40,6 +42,7 @@ LIBVIRTD_CONF = 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n'
 SCRIPT = """
 set -e
 ip link set lo up
+if [ -d /etc/qemu ]; then mount -t tmpfs none /etc/qemu; fi
 if [ -d /run/dbus ]; then mount -t tmpfs none /run/dbus; fi
 if mountpoint -q /sys/fs/cgroup; then umount -l /sys/fs/cgroup; fi
 {binds}
@@ -56,7 +59,7 @@ class LabHost:
 
     folder: Path
     kvm: Optional[bool] = None
-    _process: Optional[subprocess.Popen[bytes]] = field(default=None, repr=False)
+    _namespaces: Optional[Namespaces] = field(default=None, repr=False)
     _mounts: List[Path] = field(default_factory=list, repr=False)
 
     @property
@@ -98,13 +101,7 @@ class LabHost:
         )
         node, access = self._kvm_node()
         script = SCRIPT.format(binds=binds, kvm=node, access=access, folder=self.folder)
-        # Should the test be killed, the host goes too.
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-n", "-p"]
-        command += ["--fork", "--kill-child", "--mount-proc"]
-        with (self.folder / "daemon.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "bash", "-c", script], stdout=log, stderr=log, start_new_session=True
-            )
+        self._namespaces = Namespaces.start(script, self.folder / "daemon.log", network=True)
         self._wait_until_it_answers()
 
     def _kvm_node(self) -> Tuple[Path, str]:
@@ -125,7 +122,7 @@ class LabHost:
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_LIMIT
         while self.virsh("uri", check=False).returncode != 0:
-            if time.monotonic() > deadline or (self._process and self._process.poll() is not None):
+            if time.monotonic() > deadline or (self._namespaces and not self._namespaces.alive()):
                 text = (self.folder / "daemon.log").read_text(encoding="utf-8", errors="replace")
                 self.stop()
                 raise RuntimeError(f"the private libvirtd does not answer:\n{text[-2000:]}")
@@ -149,17 +146,15 @@ class LabHost:
 
     def pid(self) -> int:
         """Return the first process of the namespaces; all others end with it."""
-        if self._process is None:
+        if self._namespaces is None:
             raise RuntimeError("the host is not running")
-        return self._process.pid
+        return self._namespaces.pid
 
     def stop(self) -> None:
         """End every process of the host, and unmount what was mounted for it."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        if self._namespaces is not None:
+            self._namespaces.end()
+            self._namespaces = None
         self.socket.unlink(missing_ok=True)
         while self._mounts:
             subprocess.run(["umount", "-l", str(self._mounts.pop())], check=True)
@@ -185,9 +180,12 @@ class LabHost:
 @contextlib.contextmanager
 def temporary_host(kvm: Optional[bool] = None) -> Iterator[LabHost]:
     """Return a started host in a new folder, which goes with it."""
-    # A socket's path holds 107 characters, so not below pytest's own long folders.
-    with TemporaryDirectory(prefix="vr-", dir="/tmp") as folder, LabHost(Path(folder), kvm) as host:
-        yield host
+    folder = short_folder()
+    try:
+        with LabHost(folder, kvm) as host:
+            yield host
+    finally:
+        shutil.rmtree(folder)
 
 
 def main() -> None:

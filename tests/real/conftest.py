@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from reconciler.adapters.libvirt import Host, connect
 from tests.lab.guest import boot_overlays
 from tests.lab.host import LabHost, temporary_host
+from tests.lab.surroundings import hide_machine, remains, short_folder
 from tests.real.booting import Bench
 from tests.real.looping import Looping
 from tests.real.worlds import Product
@@ -20,11 +19,18 @@ from tests.real.worlds import Product
 OTHER = "<network><name>other</name><bridge name='virbr7'/></network>"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def surroundings() -> Iterator[None]:
+    """Show the tests nothing of the machine's own, and see that they leave nothing on it."""
+    hide_machine()
+    yield
+    assert not remains()
+
+
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
+def lab() -> Iterator[LabHost]:
     """Return the host, started once, with a second pool `xfs` that shares blocks."""
-    # A socket's path holds 107 characters, so not below pytest's own long folders.
-    host = LabHost(Path(f"/tmp/vr-lab-{os.getpid()}"))
+    host = LabHost(short_folder())
     host.add_xfs_pool("xfs")
     with host:
         host.virsh("pool-define-as", "xfs", "dir", "--target", str(host.folder / "xfs"))
@@ -33,11 +39,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabHost]:
         network.write_text(OTHER, encoding="ascii")
         host.virsh("net-create", str(network))
         yield host
-    _remove(host.folder)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder)
+    shutil.rmtree(host.folder)
 
 
 @pytest.fixture(scope="session")
