@@ -48,8 +48,21 @@ repos:
     return subprocess.run(
         [sys.executable, "-m", "pre_commit", "run", "--all-files", "--verbose"],
         cwd=repository.folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PRE_COMMIT_HOME": str(home)},
+        env={
+            **os.environ, "PRE_COMMIT_HOME": str(home),
+            "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(locked_packages(home)),
+        },
     )  # fmt: skip
+
+
+def locked_packages(home: Path) -> Path:
+    """Return a folder with what the package needs, as it is locked: pre-commit asks for ranges."""
+    folder = home.parent / "packages"
+    if not folder.exists():
+        locks = [f"--requirement={ROOT}/requirements/{name}.txt" for name in ("build", "package")]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
+        subprocess.run([*command, "--only-binary=:all:", f"--dest={folder}", *locks], check=True)
+    return folder
 
 
 def test_the_hook_installs_and_tells_what_is_wrong(hooks: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers.inotify import InotifyObserver
-from watchdog.observers.inotify_buffer import InotifyBuffer
+from watchdog.utils import BaseThread
 
 from reconciler.adapters.watch.places import Folder, Names
 
@@ -78,7 +78,7 @@ class Observation:
         try:
             self._observer.start()
         except OSError:
-            self._observer.unschedule_all()
+            self._observer.stop()  # it has a thread and descriptors already, by its version
             raise
         self._threads = [self._observer, *self._observer.emitters, *(_readers() - before)]
 
@@ -93,4 +93,4 @@ class Observation:
 
 
 def _readers() -> FrozenSet[threading.Thread]:
-    return frozenset(one for one in threading.enumerate() if isinstance(one, InotifyBuffer))
+    return frozenset(one for one in threading.enumerate() if isinstance(one, BaseThread))

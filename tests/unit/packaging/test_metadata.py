@@ -96,7 +96,7 @@ def test_the_rpm_is_of_the_same_version_and_needs_the_same() -> None:
     assert sorted(required) == sorted(PACKAGES[one] for one in needed)
 
     (bundled,) = re.findall(r"^%global watchdog ([\d.]+)$", text, re.MULTILINE)
-    assert watchdog == ">=6,<7"
+    assert watchdog == ">=6,<8"
     assert bundled.startswith("6.")
     pinned = (ROOT / "packaging" / "rpm" / "bundled.txt").read_text()
     assert re.fullmatch(rf"watchdog=={bundled} --hash=sha256:[0-9a-f]{{64}}\n", pinned)

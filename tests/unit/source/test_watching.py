@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Callable, Iterator, List
 
 import pytest
+from watchdog.observers import inotify_c
 
 from reconciler.adapters.git.work_tree import WorkTreeSource
 from reconciler.adapters.manifests import load_files
@@ -335,6 +336,14 @@ def test_what_is_not_announced_is_found_counted_and_told(folder: Path, start: St
     assert following.missed() == 1
 
 
+# What the thread that reads from inotify calls with what it read, in watchdog 7 and in watchdog 6.
+READER = (
+    "watchdog.observers.inotify_c.InotifyFD.handle_event"
+    if hasattr(inotify_c, "InotifyFD")
+    else "watchdog.observers.inotify_buffer.InotifyBuffer._group_events"
+)
+
+
 def test_a_watchdog_thread_that_died_is_noticed(
     folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,7 +355,7 @@ def test_a_watchdog_thread_that_died_is_noticed(
     following = start(folder)
     with monkeypatch.context() as patch:
         patch.setattr(threading, "excepthook", lambda _: None)
-        patch.setattr("watchdog.observers.inotify_buffer.InotifyBuffer._group_events", die)
+        patch.setattr(READER, die)
         put(folder / "a.yaml", 2)
         wait_until(lambda: not following.watcher.is_armed())
     assert following.sizes() == ["a=1"]
