@@ -40,7 +40,7 @@ class Needs:
 
 
 def find_sizes(desired: Desired, readings: Readings) -> Mapping[str, Tuple[str, ...]]:
-    """Return domain → keys (see `size_key`) of the disks whose size the manifest manages."""
+    """Return domain → keys (see `size_key`) of the disks whose size the plan needs or shows."""
     sizes: Dict[str, Tuple[str, ...]] = {}
     for manifest in desired.machines:
         reading = readings.get(manifest.name)
@@ -50,12 +50,15 @@ def find_sizes(desired: Desired, readings: Readings) -> Mapping[str, Tuple[str, 
 
 
 def _sized(wanted: Machine, reading: Reading) -> Set[str]:
+    named = {one.name for one in wanted.disks or ()}
     managed = {one.name for one in wanted.disks or () if one.size is not None}
     found = [one for side in _align(wanted, reading) for one in side.disks or ()]
     if not managed.issubset(one.name for one in found):
         # What is named by its volume is found once the pool is known, which it is not yet.
         return {size_key(one) for one in found if managed}
-    return {size_key(one) for one in found if one.name in managed}
+    # What is to be removed is shown with what it is.
+    removed = {one.name for one in found} - named if wanted.disks is not None else set()
+    return {size_key(one) for one in found if one.name in managed | removed}
 
 
 def _align(wanted: Machine, reading: Reading) -> List[Machine]:

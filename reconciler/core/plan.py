@@ -249,6 +249,7 @@ class Action:
     `reason` says why the action is withheld or failed; `notes` are facts worth a line each.
     `transient` says that what failed or is withheld may be done later, by the same manifest and for
     the same domain.
+    `awaits_window` says that the guest is restarted in the next maintenance window.
     """
 
     kind: str
@@ -261,6 +262,7 @@ class Action:
     reason: str = ""
     notes: Tuple[str, ...] = ()
     transient: bool = False
+    awaits_window: bool = False
 
 
 def failed_action(kind: str, name: str, error: ReconcilerError) -> Action:

@@ -1,14 +1,15 @@
 """Keep the boot order of a domain sound. libvirt refuses two kinds of order beside each other.
 
 Either the domain names kinds of device (`<os><boot dev='hd'/>`), or each device has its number.
+Where the first becomes the second, the devices that the kinds meant are numbered in their order.
 """
 
 from __future__ import annotations
 
-from typing import List, Mapping, Sequence, Set
+from typing import List, Mapping, Optional, Sequence, Set
 
 from reconciler.core.domain import layout
-from reconciler.core.xmltree import Element
+from reconciler.core.xmltree import Element, make
 from reconciler.errors import TerminalError
 
 # The kinds that the domain may name, each with the devices that it stands for.
@@ -17,6 +18,9 @@ _KINDS: Mapping[str, str] = {
     "network": "devices/interface",
     "fd": "devices/disk[@device='floppy']",
 }
+# QEMU boots from the first device of a kind only (qemuBuildDisksCommandLine, bootNet).
+_FIRST: Mapping[str, str] = {**_KINDS, "hd": "devices/disk"}
+_DISKS = ("disk", "lun")
 
 
 def settle_boot(root: Element, chosen: Sequence[Element]) -> None:
@@ -25,9 +29,10 @@ def settle_boot(root: Element, chosen: Sequence[Element]) -> None:
     A device whose number was taken gives way to the next free one; nobody else is touched, for
     their numbers may be the manifest's too.
     """
-    numbered = [one for one in root.iterfind("devices/*/boot") if one.get("order")]
+    numbered = _numbered(root)
     if chosen and numbered:
-        layout.remove_children(layout.ensure(root, "os"), "boot")
+        _number_kinds(root)
+        numbered = _numbered(root)
     _refuse_twins(numbered, chosen)
     taken = {_order(one) for one in numbered}
     fixed = {_order(one) for one in numbered if one.getparent() in chosen}
@@ -36,6 +41,29 @@ def settle_boot(root: Element, chosen: Sequence[Element]) -> None:
             order = _next_free(_order(one), taken)
             taken.add(order)
             one.set("order", str(order))
+
+
+def _numbered(root: Element) -> List[Element]:
+    return [one for one in root.iterfind("devices/*/boot") if one.get("order")]
+
+
+def _number_kinds(root: Element) -> None:
+    """Turn the kinds of device into numbers, behind those that are given, and drop the kinds."""
+    os = layout.ensure(root, "os")
+    kinds = [one.get("dev", "") for one in os.findall("boot")]
+    layout.remove_children(os, "boot")
+    for kind in kinds:
+        device = _find_first(root, kind)
+        if device is not None and device.find("boot") is None:
+            taken = {_order(one) for one in _numbered(root)}
+            layout.append(device, make("boot", {"order": _next_free(1, taken)}))
+
+
+def _find_first(root: Element, kind: str) -> Optional[Element]:
+    found = root.findall(_FIRST[kind]) if kind in _FIRST else []
+    if kind == "hd":
+        found = [one for one in found if one.get("device", "disk") in _DISKS]
+    return found[0] if found else None
 
 
 def drop_empty_kinds(root: Element, had: Sequence[str]) -> None:

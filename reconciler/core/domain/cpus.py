@@ -1,12 +1,13 @@
 """Edit the processors of a domain: count, maximum, topology, and the kind of CPU.
 
 libvirt refuses a definition whose topology does not multiply to the maximum, whose online count
-is above it, or whose NUMA cells name processors that are not there. All of that is kept true here.
+is above it, or whose NUMA cells or scheduling name processors that are not there; a pinning of such
+a processor it drops without a word. All of that is kept true here.
 """
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, Mapping, Optional
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set
 
 from reconciler.core.diff import Difference
 from reconciler.core.domain import layout
@@ -15,6 +16,14 @@ from reconciler.errors import TerminalError
 
 _TOPOLOGY = ("sockets", "cores", "threads")
 _FACTORS = ("sockets", "dies", "clusters", "cores", "threads")
+
+# What names single processors by number, below <cputune>.
+_LISTS = (
+    ("vcpupin", "vcpu"),
+    ("vcpusched", "vcpus"),
+    ("cachetune", "vcpus"),
+    ("memorytune", "vcpus"),
+)
 
 # Attributes of <cpu> that a mode understands; others are dropped when the mode changes.
 _MODE_ATTRIBUTES: Mapping[str, FrozenSet[str]] = {
@@ -26,12 +35,21 @@ _MODE_ATTRIBUTES: Mapping[str, FrozenSet[str]] = {
 
 
 def edit_cpus(root: Element, differences: Mapping[str, Difference]) -> None:
-    """Apply the differences of `cpus`, by leaf."""
+    """Apply the differences of `cpus`, by leaf.
+
+    A factor of the topology that is given counts as given, whether it differs or not.
+    """
     wanted = {leaf: one.desired for leaf, one in differences.items()}
-    if {"count", "maximum"} & set(wanted):
-        _set_counts(root, _number(wanted.get("count")), _number(wanted.get("maximum")))
-    _settle_topology(root, {one: _number(wanted[one]) or 1 for one in _TOPOLOGY if one in wanted})
-    if "mode" in wanted:
+    factors = {one: _number(wanted[one]) or 1 for one in _TOPOLOGY if one in wanted}
+    maximum = _number(wanted.get("maximum"))
+    if maximum is None and "count" in wanted and len(factors) == len(_TOPOLOGY):
+        # A whole topology says how many there can be.
+        maximum = _multiply({**_factors(root.find("cpu/topology")), **factors}.values())
+    _refuse_numa(root, differences, maximum)
+    if maximum is not None or "count" in wanted:
+        _set_counts(root, _number(wanted.get("count")), maximum)
+    _settle_topology(root, factors)
+    if "mode" in wanted and wanted["mode"] != differences["mode"].observed:
         _set_mode(root, str(wanted["mode"]))
     if "model" in wanted:
         model = layout.ensure(root, "cpu/model")
@@ -44,18 +62,65 @@ def _set_counts(root: Element, count: Optional[int], maximum: Optional[int]) -> 
     online = count or min(int(vcpu.get("current", before)), maximum or before)
     most = max(maximum or before, online)
     if most != before:
-        _refuse_numa(root)
-    vcpu.text = str(most)
+        _refuse_numa_growth(root)
+        vcpu.text = str(most)
     layout.set_attribute(vcpu, "current", None if online == most else online)
     _settle_list(root, online, most)
+    _settle_tuning(root, most)
 
 
-def _refuse_numa(root: Element) -> None:
+def _refuse_numa(
+    root: Element, differences: Mapping[str, Difference], maximum: Optional[int]
+) -> None:
+    """Refuse another topology or maximum where NUMA cells say which processor is where."""
+    topology = [differences[one] for one in _TOPOLOGY if one in differences]
+    is_changed = any(one.observed != one.desired for one in topology)
+    if is_changed or maximum not in (None, _maximum(root)):
+        _refuse_numa_growth(root)
+
+
+def _refuse_numa_growth(root: Element) -> None:
     if root.find("cpu/numa") is not None:
         raise TerminalError(
-            "cpus: the domain has NUMA cells (cpu/numa), which say which processor is where; "
-            "change the number of processors and the cells together with `virsh edit`"
+            "cpus: the domain has NUMA cells (cpu/numa), which define which processor is where; "
+            f"change both together: virsh edit {root.findtext('name')}"
         )
+
+
+def _settle_tuning(root: Element, most: int) -> None:
+    """Take processors that there are no more out of what pins or schedules them."""
+    for tag, name in _LISTS:
+        for one in root.findall(f"cputune/{tag}"):
+            listed = _parse_list(one.get(name, ""))
+            left = [index for index in listed if index < most]
+            if len(left) == len(listed):
+                continue
+            if left:
+                one.set(name, _format_list(left))
+            else:
+                layout.remove(one)
+
+
+def _parse_list(text: str) -> List[int]:
+    """Return the numbers of libvirt's `0-3,^2,7`; nothing for what is not one."""
+    found: Set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.lstrip("^").partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            return []
+        numbers = set(range(int(first), int(last or first) + 1))
+        found = found - numbers if part.startswith("^") else found | numbers
+    return sorted(found)
+
+
+def _format_list(numbers: Sequence[int]) -> str:
+    runs: List[List[int]] = []
+    for one in numbers:
+        if runs and one == runs[-1][-1] + 1:
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    return ",".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in runs)
 
 
 def _settle_list(root: Element, online: int, most: int) -> None:
@@ -97,15 +162,20 @@ def _settle_topology(root: Element, wanted: Mapping[str, int]) -> None:
 def _fit(factors: Dict[str, int], wanted: Mapping[str, int], most: int) -> bool:
     """Adjust one factor that is free, sockets first, until the product is `most`."""
     for free in ("", *_TOPOLOGY):
-        rest = 1
-        for name, value in factors.items():
-            rest *= 1 if name == free else value
+        rest = _multiply(value for name, value in factors.items() if name != free)
         if not free and rest == most:
             return True
         if free and free not in wanted and most % rest == 0:
             factors[free] = most // rest
             return True
     return False
+
+
+def _multiply(factors: Iterable[int]) -> int:
+    product = 1
+    for one in factors:
+        product *= one
+    return product
 
 
 def _factors(topology: Optional[Element]) -> Dict[str, int]:

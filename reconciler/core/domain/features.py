@@ -72,12 +72,11 @@ FEATURES: Mapping[str, Feature] = {
     "tpm": Feature(("tpm",), make_tpm),
 }
 
-# libvirt refuses these without a SPICE display.
-_SPICE_ONLY = (
-    "channel[@type='spicevmc']",
-    "smartcard[@type='spicevmc']",
-    "redirdev[@type='spicevmc']",
-)
+# libvirt refuses these without a SPICE display: agent, folder sharing, smart card, USB redirection.
+_SPICE_TYPES = ("spicevmc", "spiceport")
+_SPICE_TAGS = ("channel", "serial", "console", "parallel", "smartcard", "redirdev")
+# Displays that bring OpenGL, without which a video card with 3D acceleration does not start.
+_GL_DISPLAYS = ("egl-headless", "sdl", "dbus")
 
 
 def set_feature(root: Element, field: str, value: Value) -> None:
@@ -85,12 +84,14 @@ def set_feature(root: Element, field: str, value: Value) -> None:
     feature = FEATURES[field]
     devices = layout.ensure(root, "devices")
     former = [one for path in feature.paths for one in devices.findall(path) if is_display(one)]
+    kept = [one for one in former if field == "graphics" and one.get("type") == value][:1]
     place = _place_before(former)
     for one in former:
-        layout.remove(one)
-    if field == "graphics" and value != "spice":
-        _drop_spice(devices)
-    if is_wanted(field, value):
+        if one not in kept:
+            layout.remove(one)
+    if field == "graphics":
+        _drop_unserved(devices, value)
+    if is_wanted(field, value) and not kept:
         _put(devices, place, feature.make(value))
 
 
@@ -121,9 +122,26 @@ def _place_before(elements: Sequence[Element]) -> Optional[Element]:
     return elements[0].getprevious() if elements else None
 
 
+def _drop_unserved(devices: Element, display: Value) -> None:
+    """Take away what only the former display could serve: SPICE's devices, OpenGL."""
+    if display != "spice":
+        _drop_spice(devices)
+    has_gl = any(_has_gl(one) for one in devices.findall("graphics"))
+    for acceleration in devices.findall("video/model/acceleration[@accel3d='yes']"):
+        if not has_gl:
+            acceleration.set("accel3d", "no")
+
+
 def _drop_spice(devices: Element) -> None:
-    for path in _SPICE_ONLY:
-        for one in devices.findall(path):
+    for one in list(devices.iterchildren(*_SPICE_TAGS)):
+        if one.get("type") in _SPICE_TYPES:
             layout.remove(one)
+    if devices.find("redirdev") is None:
+        layout.remove_children(devices, "redirfilter")
     for audio in devices.findall("audio[@type='spice']"):
         audio.set("type", NONE)
+
+
+def _has_gl(display: Element) -> bool:
+    gl = display.find("gl")
+    return display.get("type") in _GL_DISPLAYS or (gl is not None and gl.get("enable") == "yes")

@@ -85,6 +85,9 @@ def _source_of(value: Optional[str]) -> Tuple[str, Dict[str, str]]:
     return "volume", {"pool": pool, "volume": volume}
 
 
+_OTHER = {"network": "bridge", "bridge": "network"}
+
+
 def _uplink(kind: str) -> Callable[[Element, Any], None]:
     """Return the writer that plugs an interface into a network or a bridge."""
 
@@ -92,7 +95,8 @@ def _uplink(kind: str) -> Callable[[Element, Any], None]:
         if interface.get("type") != kind:
             _unplug(interface, kind)
         source = layout.ensure(interface, "source")
-        layout.drop_attributes(source, "portid", "bridge" if kind == "network" else "network")
+        # A port group belongs to the network that is left.
+        layout.drop_attributes(source, "portid", "portgroup", _OTHER[kind])
         source.set(kind, value)
 
     return write

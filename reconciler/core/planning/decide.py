@@ -11,7 +11,7 @@ from typing import Dict, Iterable, List, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind
 from reconciler.core.manifest import Lifecycle
-from reconciler.core.model import Cdrom
+from reconciler.core.model import Cdrom, Disk, Disruption
 from reconciler.core.plan import Change, Effect, Value
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.effects import Route, Row, find_row
@@ -71,6 +71,19 @@ class Weighing:
     def between(self) -> Optional[Standing]:
         """How the guest stands, if it is neither off nor running."""
         return self.standing if self.standing and self.standing.is_between else None
+
+
+def awaits_window(decisions: Iterable[Decision], weighing: Weighing) -> bool:
+    """Whether the running guest is going to be restarted in the next maintenance window."""
+    if weighing.lifecycle.disruption is not Disruption.WINDOW or weighing.held:
+        return False
+    return weighing.live_guest is not None and any(
+        one.row.running is Effect.NEXT_BOOT
+        and one.row.cured
+        and one.live is not None
+        and one.effect in (None, Effect.NEXT_BOOT)
+        for one in decisions
+    )
 
 
 def decide(
@@ -171,8 +184,8 @@ def _settle_boot(
         effect, reason = settle_boot_effect(weighing.lifecycle, weighing.now)
     else:
         effect, reason = settle_boot(weighing.between)
-    if effect is Effect.RESTART and not row.cured:
-        effect, reason = Effect.NEXT_BOOT, ""
+    if effect is not Effect.WITHHELD and not row.cured:
+        effect, reason = Effect.NEXT_BOOT, ""  # now or in the next window, nobody restarts for it
     if stored is not None:
         return effect, "; ".join(one for one in (row.reason, reason) if one)
     return (effect if effect is Effect.RESTART else None), PENDING
@@ -182,7 +195,8 @@ def _values(difference: Difference) -> Tuple[str, Value, Value]:
     """Return path, observed and desired as a reader wants them; devices in a few words."""
     if difference.item is None or difference.kind is Kind.CHANGE:
         return difference.path, difference.observed, difference.desired
-    words = describe_device(difference.item)
+    item = difference.item
     if difference.kind is Kind.ADD:
-        return difference.path, None, words
-    return difference.path, words, None
+        return difference.path, None, describe_device(item)
+    image = item.source if isinstance(item, Disk) else None
+    return difference.path, describe_device(item, image or ""), None

@@ -8,8 +8,8 @@ comes last, but that a paused guest goes on first.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Callable, Dict, List, Mapping, Tuple
+from dataclasses import fields, replace
+from typing import Callable, Dict, Iterator, List, Mapping, Set, Tuple
 
 from reconciler.core.diff import Device, Difference, Kind
 from reconciler.core.domain import (
@@ -57,6 +57,9 @@ from reconciler.core.planning.sources import path_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
 
+# Fields that are only right together, so that an edit must know all of them that are managed.
+_GROUPS = ("cpus", "memory")
+
 Steps = Tuple[Step, ...]
 
 
@@ -73,7 +76,7 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
         *_bring_back(update),
         *drop_leftovers(update, volumes),
         *_volumes(update, volumes, paths),
-        *_definition(update, items, made),
+        *_definition(update, new, made),
         *_live(update, items),
         *_resizes(update),
         *_mark(update, made),
@@ -108,14 +111,37 @@ def _volumes(update: Update, new: Tuple[NewDevice, ...], paths: Tuple[str, ...])
     return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
 
 
-def _definition(update: Update, items: Mapping[str, Device], made: Tuple[str, ...]) -> Steps:
-    """Edit what is stored; everything that no decision names stays as it is."""
-    former = update.reading.view.persistent_xml
+def find_edits(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Difference, ...]:
+    """Return what is to be edited in the stored definition, overlays left out.
+
+    With what is managed and as it should be already, where fields depend on each other.
+    """
+    items = {one.item.name: one.item for one in new}
     stored = [_with_item(one.stored, items) for one in update.decisions if one.stored]
     edits = [one for one in stored if one.field not in NOT_IN_XML and not _is_ours(one)]
+    edits = [one for one in edits if not one.field.startswith("xml[")]
+    return (*edits, *_find_settled(update, {one.field for one in edits}))
+
+
+def _find_settled(update: Update, edited: Set[str]) -> Iterator[Difference]:
+    """Yield the managed fields of an edited group that are stored as the manifest gives them."""
+    for group in _GROUPS:
+        wanted, found = getattr(update.machine, group), getattr(update.stored, group)
+        if not any(one.startswith(f"{group}.") for one in edited) or not (wanted and found):
+            continue
+        for one in fields(wanted):
+            field, value = f"{group}.{one.name}", getattr(wanted, one.name)
+            if value is not None and value == getattr(found, one.name):
+                yield Difference(field, Kind.CHANGE, value, value)
+
+
+def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...]) -> Steps:
+    """Edit what is stored; everything that no decision names stays as it is."""
+    former = update.reading.view.persistent_xml
     overlays = update.manifest.machine.overlays
-    changed = any(one.field.startswith("xml[") for one in edits)
-    xml = edit_domain(former, [one for one in edits if not one.field.startswith("xml[")])
+    stored = [one.stored for one in update.decisions if one.stored]
+    changed = any(one.field.startswith("xml[") for one in stored)
+    xml = edit_domain(former, find_edits(update, new))
     xml = merge_overlays(xml, overlays) if changed else xml
     if xml == former:
         return ()

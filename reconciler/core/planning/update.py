@@ -18,7 +18,8 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live
 from reconciler.core.model import Machine, Power
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
-from reconciler.core.planning.decide import Decision, Weighing, decide
+from reconciler.core.planning.consequences import find_neighbours, find_remarks
+from reconciler.core.planning.decide import Decision, Weighing, awaits_window, decide
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.guards import Guest, chipset
@@ -85,9 +86,14 @@ def plan_update(
     update = to_update(found, decisions, desired, world)
     update = replace(update, adopts=holding is Holding.ADOPTED)
     new = complete_devices(update)
-    steps = plan_steps(update, new) if holding is not Holding.FOREIGN else ()
-    action = _action(found, describe_new(decisions, new), steps, holding)
-    return replace(action, transient=passes_by_itself(weighing, decisions))
+    passes = passes_by_itself(weighing, decisions)
+    if holding is Holding.FOREIGN:
+        return replace(_action(found, describe_new(decisions, new), (), holding), transient=passes)
+    steps = plan_steps(update, new)
+    neighbours, notes = find_neighbours(update, new), find_remarks(update)
+    action = _action(found, describe_new(decisions, new), steps, holding, neighbours)
+    window = awaits_window(decisions, weighing)
+    return replace(action, notes=notes, transient=passes, awaits_window=window)
 
 
 def find_standing(found: Found, planner: Planner, world: World) -> Standing:
@@ -248,8 +254,9 @@ def _action(
     decisions: Tuple[Decision, ...],
     steps: Tuple[Step, ...],
     holding: Holding,
+    neighbours: Tuple[Change, ...] = (),
 ) -> Action:
-    changes = tuple(one.change for one in decisions if one.change)
+    changes = tuple(one.change for one in decisions if one.change) + neighbours
     changes += _mark(found, holding, alone=not changes) + _unfinished(found)
     view = found.reading.view
     return Action(

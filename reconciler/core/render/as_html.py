@@ -140,7 +140,7 @@ def _below(action: Action) -> Iterator[Markup]:
         body = lines(*map(_row, rows))
         yield tag("table", lines(tag("thead", head), tag("tbody", body)))
     if action.pending and action.action is not ActionKind.NONE:
-        yield tag("p", waiting(action.pending), class_="note")
+        yield tag("p", waiting(action), class_="note")
     for note in action.notes:
         yield tag("p", f"note: {escape(note)}", class_="note")
     if is_foreign(action) and not rows:

@@ -107,7 +107,7 @@ def _lines(action: Action) -> Iterator[str]:
         yield _line(row, width)
         yield from map(_inset, row.lines)
     if action.pending:
-        yield f"# {waiting(action.pending)}"
+        yield f"# {waiting(action)}"
     yield from (f"# note: {escape(one)}" for one in action.notes)
 
 

@@ -42,8 +42,10 @@ def _is_held(action: Action) -> bool:
 
 
 def disturbing_rows(action: Action) -> Tuple[Row, ...]:
-    """Return the changes that disturb the running guest."""
-    return tuple(one for one in find_rows(action) if one.effect in DISTURBING or one.path == _POWER)
+    """Return the changes that disturb the running guest, now or in its maintenance window."""
+    later = {Effect.NEXT_BOOT} if action.awaits_window else set()
+    effects = DISTURBING | later
+    return tuple(one for one in find_rows(action) if one.effect in effects or one.path == _POWER)
 
 
 def held_rows(action: Action) -> Tuple[Row, ...]:

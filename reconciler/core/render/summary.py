@@ -65,7 +65,7 @@ def summarise(plan: Plan) -> Summary:
         failed=kinds[ActionKind.FAILED],
         foreign=foreign,
         next_boot=_count_with(acting, Effect.NEXT_BOOT),
-        restart=sum(map(restarts, acting)),
+        restart=sum(restarts(one) or one.awaits_window for one in acting),
         volumes=_count_volumes(actions),
         withheld_changes=sum(_count(one, Effect.WITHHELD) for one in acting),
         disturbing=sum(map(disturbs, acting)),
@@ -104,8 +104,9 @@ def count_volumes(action: Action) -> int:
 
 
 def disturbs(action: Action) -> bool:
-    """Whether a running guest would notice more than a device coming or going."""
-    return shuts_down(action) or any(one.effect in DISTURBING for one in action.changes)
+    """Whether a running guest notices more than a device coming or going, now or in its window."""
+    later = action.awaits_window and not is_idle(action)
+    return later or shuts_down(action) or any(one.effect in DISTURBING for one in action.changes)
 
 
 def _count(action: Action, effect: Effect) -> int:

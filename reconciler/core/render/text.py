@@ -51,7 +51,7 @@ def _block(action: Action, width: int, style: Style) -> Iterator[str]:
         yield f"    {_line(row, width, style)}"
         yield from (f"        {_paint(line, style)}" for line in row.lines)
     if action.pending and action.action is not ActionKind.NONE:
-        yield f"    {style.paint(waiting(action.pending), 'yellow')}"
+        yield f"    {style.paint(waiting(action), 'yellow')}"
     for note in action.notes:
         yield f"    {style.paint(f'note: {escape(note)}', 'dim')}"
 

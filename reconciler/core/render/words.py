@@ -53,11 +53,12 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def waiting(pending: Tuple[str, ...]) -> str:
-    """Say what waits for the guest's next cold start."""
-    verb = "waits" if len(pending) == 1 else "wait"
-    paths = ", ".join(show_path(one) for one in pending)
-    return f"restart required: {paths} {verb} for the next cold start"
+def waiting(action: Action) -> str:
+    """Say what waits for the guest's next cold start, and whether that is planned already."""
+    verb = "waits" if len(action.pending) == 1 else "wait"
+    paths = ", ".join(show_path(one) for one in action.pending)
+    until = "restart in the maintenance window" if action.awaits_window else "cold start"
+    return f"restart required: {paths} {verb} for the next {until}"
 
 
 def headline(action: Action) -> str:
@@ -74,7 +75,7 @@ def deeds(action: Action) -> Tuple[str, ...]:
 
 def _deeds(action: Action) -> Iterator[str]:
     if action.action is ActionKind.NONE:
-        yield waiting(action.pending) if action.pending else "unchanged"
+        yield waiting(action) if action.pending else "unchanged"
     elif action.action is ActionKind.FAILED:
         yield "cannot be planned"
     elif action.action is ActionKind.CREATE:
@@ -107,6 +108,8 @@ def _change_deeds(action: Action) -> Iterator[str]:
     if shuts_down(action):
         starts = _starts(action)
         yield "the running guest is restarted" if starts else "the guest is shut down"
+    elif action.awaits_window:
+        yield "the running guest is restarted in the next maintenance window"
 
 
 def _starts(action: Action) -> bool:

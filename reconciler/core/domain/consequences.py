@@ -1,0 +1,262 @@
+"""What an edit changes in a domain besides what it was asked for. Pure.
+
+Every element is numbered before the edit, so that each is known afterwards by what it was. What
+the model has a field for is compared field by field, everything else element by element; only where
+devices sit (addresses, controllers, targets) is left out, because it comes with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+from reconciler.core.diff import Difference, Kind, compare
+from reconciler.core.domain.bindings import TABLES
+from reconciler.core.domain.edit import edit_domain
+from reconciler.core.domain.features import FEATURES
+from reconciler.core.domain.find import find_device
+from reconciler.core.domain.read import read_machine
+from reconciler.core.match import align
+from reconciler.core.model import Cpus, Machine, Memory
+from reconciler.core.plan import Value
+from reconciler.core.secrets.names import is_secret_name
+from reconciler.core.xmltree import Element, attributes_of, children_of, parse, serialise
+
+HIDDEN = "(hidden)"
+PER_DEVICE = "per-device order"
+_NUMBER = "virReconcilerNumber"  # an attribute that no domain has
+
+# Where things sit, what libvirt derives from the rest, and what is ours.
+_PLACES = frozenset({"address", "alias", "controller", "backingStore", "metadata", "vcpus"})
+# Per device, what is no news when it changes: patterns of places below it. The device's own fields
+# come from the table; these are what only goes with them, or what libvirt fills in.
+_OWN: Mapping[str, Tuple[str, ...]] = {
+    "disk": ("@type", "@device", "target/@dev", "source", "source/@*"),
+    "interface": ("@type", "source/@portid", "target/@dev"),
+    "graphics": (
+        "@type", "@tlsPort", "@autoport", "@websocket", "@listen", "image*", "jpeg*", "zlib*",
+        "playback*", "streaming*", "clipboard*", "mouse*", "filetransfer*", "channel*", "gl*",
+    ),
+    "video": ("model/@type", "model/@vram*", "model/@ram", "model/@vgamem", "model/@heads",
+              "model/@primary"),
+    "serial": ("*",),
+    "console": ("*",),
+}  # fmt: skip
+_TABLES: Mapping[str, str] = {
+    "disk": "disks[].",
+    "cdrom": "cdroms[].",
+    "interface": "interfaces[].",
+}
+_ROOT = "0"  # the number of the domain itself
+_DEFAULTS = (("@port", "-1"),)
+_GROUPS = ("", "cpus.", "memory.")
+_SIZES = ("memory/*", "currentMemory", "currentMemory/*")  # read whole, with their units
+
+# What a serial port, an agent's channel and the like are when we make them.
+_USUAL = (None, "pty", "unix")
+_NAMES = ("type", "model", "id")  # attributes by which other devices are told apart
+
+_SPICE = "it works with SPICE only"
+# Why, by the beginning of the path.
+_REASONS: Sequence[Tuple[str, str]] = (
+    ("os/boot", "libvirt allows only one kind of boot order"),
+    ("devices/redirfilter", "no USB redirection is left"),
+    ("devices/video", "the new display has no OpenGL"),
+    ("cputune/", "that processor is no longer there"),
+    *((f"devices/{one}", _SPICE) for one in ("channel", "smartcard", "redirdev", "audio")),
+)
+
+
+@dataclass(frozen=True)
+class Consequence:
+    """One thing that changes beside what was asked for; `path` is as people read it."""
+
+    path: str
+    observed: Value
+    desired: Value
+    reason: str = ""
+
+
+def find_consequences(
+    xml: str, edits: Sequence[Difference], desired: Machine, stored: Machine
+) -> Tuple[Consequence, ...]:
+    """Return what the edits change in the definition besides themselves.
+
+    `stored` is the definition with its devices named as in `desired`.
+    """
+    if not edits:
+        return ()
+    before = parse(xml)
+    for number, element in enumerate(before.iter("*")):
+        element.set(_NUMBER, str(number))
+    after = parse(edit_domain(serialise(before), edits))
+    fields = _compare_fields(desired, stored, after, frozenset(one.path for one in edits))
+    return (*fields, *_Comparison(before, after, edits, stored).find())
+
+
+def _compare_fields(
+    desired: Machine, stored: Machine, after: Element, named: FrozenSet[str]
+) -> Iterator[Consequence]:
+    edited = align(desired, read_machine(after))
+    # What stands outside the XML is in neither of the two.
+    disks = tuple(replace(one, size=None) for one in stored.disks or ())
+    former = replace(stored, power=None, autostart=None, disks=disks)
+    found: Dict[str, Consequence] = {}
+    for one in compare(edited, former):
+        if one.kind is Kind.CHANGE:
+            found[one.path] = Consequence(one.path, one.observed, one.desired)
+    for one in compare(former, edited):  # also what is not there any more
+        if one.kind is Kind.CHANGE:
+            found.setdefault(one.path, Consequence(one.path, one.desired, one.observed))
+    for group, size in (("cpus", "count"), ("memory", "size")):
+        if _has_no_reserve(getattr(former, group), size) and _has_no_reserve(
+            getattr(edited, group), size
+        ):
+            found.pop(f"{group}.maximum", None)
+    yield from (one for path, one in found.items() if path not in named)
+
+
+def _has_no_reserve(group: Union[Cpus, Memory, None], size: str) -> bool:
+    """Whether the maximum is nothing but what the guest has."""
+    return group is not None and getattr(group, size) == group.maximum
+
+
+class _Comparison:
+    """A definition before and after an edit, element by element."""
+
+    def __init__(
+        self, before: Element, after: Element, edits: Sequence[Difference], stored: Machine
+    ) -> None:
+        """Pair the elements, and note what is asked for."""
+        self._before = before
+        self._stored = stored
+        self._replaced = {
+            path.split("/")[0]
+            for field in {one.field for one in edits} & set(FEATURES)
+            for path in FEATURES[field].paths
+        }
+        removed = (one for one in edits if one.kind is Kind.REMOVE and "[]" in one.field)
+        self._removed = {find_device(before, one).get(_NUMBER) for one in removed}
+        left = {one.get(_NUMBER): one for one in after.iter("*") if one.get(_NUMBER)}
+        self._twins: Dict[Optional[str], Element] = {before.get(_NUMBER): after}
+        self._pair(before, after, left)
+
+    def find(self) -> Iterator[Consequence]:
+        """Yield each thing that changed and has no field."""
+        for child in children_of(self._before):
+            if child.tag == "devices":
+                yield from self._find_in_devices(child)
+            elif child.tag == "os":
+                yield from self._find_boot(child)
+            elif child.tag not in _PLACES:
+                own = tuple(one.path for group in _GROUPS for one in TABLES[group])
+                yield from self._compare(child, child.tag, child.tag, (*own, *_SIZES))
+
+    def _pair(self, before: Element, after: Element, left: Mapping[Optional[str], Element]) -> None:
+        """Find what has become of each child: itself, or the new one of its kind in its place."""
+        new = [one for one in children_of(after) if one.get(_NUMBER) is None]
+        for child in children_of(before):
+            twin = left.get(child.get(_NUMBER))
+            if twin is None and (before.tag != "devices" or child.tag in self._replaced):
+                twin = next((one for one in new if one.tag == child.tag), None)
+                new = [one for one in new if one is not twin]
+            if twin is not None:
+                self._twins[child.get(_NUMBER)] = twin
+                self._pair(child, twin, left)
+
+    def _find_boot(self, os: Element) -> Iterator[Consequence]:
+        kinds = [one.get("dev", "") for one in os.findall("boot")]
+        twin = self._twins.get(os.get(_NUMBER))
+        left = [] if twin is None else [one.get("dev", "") for one in twin.findall("boot")]
+        if kinds != left:
+            yield _explain("os/boot", ", ".join(kinds), ", ".join(left) or PER_DEVICE)
+        elif not kinds and _has_order(self._before) and not _has_order(self._twins[_ROOT]):
+            yield Consequence("os/boot", PER_DEVICE, "hd", "no device with a boot order is left")
+
+    def _find_in_devices(self, devices: Element) -> Iterator[Consequence]:
+        gone = set()
+        for device in children_of(devices):
+            tag, number = device.tag, device.get(_NUMBER)
+            if tag in _PLACES or number in self._removed:
+                continue
+            if number not in self._twins and tag in self._replaced and tag not in gone:
+                gone.add(tag)
+                if device.get("type") in _USUAL:
+                    continue  # the change itself says that it is gone
+            kind = "cdrom" if device.get("device") == "cdrom" else tag
+            table = TABLES.get(_TABLES.get(kind, "-"), ())
+            own = (*_OWN.get(tag, ()), *(one.path for one in table))
+            yield from self._compare(device, self._name(device), "", own)
+
+    def _compare(
+        self, former: Element, path: str, place: str, own: Sequence[str]
+    ) -> Iterator[Consequence]:
+        """Compare an element with what has become of it; `place` is its path below its device."""
+        if place and former.tag in _PLACES:
+            return
+        twin = self._twins.get(former.get(_NUMBER))
+        if twin is None:
+            if not (place and _is_own(place, own)):
+                yield _explain(path, describe_element(former), None)
+            return
+        now = dict(_leaves(twin))
+        for leaf, value in _leaves(former):
+            is_own = _is_own(f"{place}/{leaf}".lstrip("/"), own) or (leaf, value) in _DEFAULTS
+            if now.get(leaf) != value and not is_own:
+                yield _explain(f"{path}/{leaf}", value, now.get(leaf))
+        for child in children_of(former):
+            below = f"{place}/{child.tag}".lstrip("/")
+            yield from self._compare(child, f"{path}/{child.tag}", below, own)
+
+    def _name(self, device: Element) -> str:
+        """Return the device's path as the manifest names it, or by what tells it apart."""
+        target, mac = (device.find(one) for one in ("target", "mac"))
+        if device.tag == "interface" and mac is not None:
+            for card in self._stored.interfaces or ():
+                if card.mac == mac.get("address"):
+                    return f"interfaces[{card.name}]"
+        if device.tag == "disk" and target is not None:
+            drives = [("disks", one.target, one.name) for one in self._stored.disks or ()]
+            drives += [("cdroms", one.target, one.name) for one in self._stored.cdroms or ()]
+            for listing, place, name in drives:
+                if place == target.get("dev"):
+                    return f"{listing}[{name}]"
+        names = (None if target is None else target.get("name"), *map(device.get, _NAMES))
+        known = next((one for one in names if one), None)
+        return f"devices/{device.tag}[{known}]" if known else f"devices/{device.tag}"
+
+
+def _has_order(root: Element) -> bool:
+    return root.find("devices/*/boot") is not None
+
+
+def describe_element(element: Element) -> str:
+    """Return its attributes and those below it in one line, without addresses and secrets."""
+    words: List[str] = []
+    for one in element.iter("*"):
+        if one.tag in _PLACES:
+            continue
+        for leaf, value in _leaves(one):
+            name = leaf.lstrip("@")
+            shown = HIDDEN if is_secret_name(name) else value
+            words.append(shown if leaf in ("@type", "text()") else f"{name}={shown}")
+    return " ".join(dict.fromkeys(words)) or element.tag
+
+
+def _leaves(element: Element) -> List[Tuple[str, str]]:
+    """Return the attributes as `@name`, and the text as `text()`."""
+    pairs = [(f"@{name}", value) for name, value in attributes_of(element) if name != _NUMBER]
+    text = (element.text or "").strip()
+    return [*pairs, ("text()", text)] if text else pairs
+
+
+def _is_own(place: str, own: Sequence[str]) -> bool:
+    return any(fnmatchcase(place, one) for one in own)
+
+
+def _explain(path: str, observed: Optional[str], desired: Optional[str]) -> Consequence:
+    reason = next((why for start, why in _REASONS if path.startswith(start)), "")
+    if is_secret_name(path.rpartition("@")[2]):
+        observed, desired = observed and HIDDEN, desired and HIDDEN
+    return Consequence(path, observed, desired, reason)

@@ -1,0 +1,133 @@
+"""What a plan changes besides what its manifest asks for: lines with an effect, and notes. Pure."""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator, List, Tuple
+
+from reconciler.core.diff import Difference, Kind
+from reconciler.core.domain.consequences import Consequence, describe_element, find_consequences
+from reconciler.core.domain.features import FEATURES
+from reconciler.core.domain.find import find_device
+from reconciler.core.domain.forms import BYTES
+from reconciler.core.model import Disk
+from reconciler.core.plan import Change, Effect
+from reconciler.core.planning.decide import Decision
+from reconciler.core.planning.devices import NewDevice, Update
+from reconciler.core.planning.steps import find_edits
+from reconciler.core.units import format_size
+from reconciler.core.xmltree import Element, parse
+
+# The worst first: a change of several causes comes with the one that disturbs most.
+_ORDER = (Effect.RESTART, Effect.NEXT_BOOT, Effect.LIVE, Effect.OFFLINE)
+# What belongs to a network card and stays with it where it moves.
+_CARD = ("virtualport", "vlan", "bandwidth", "filterref", "port", "mtu", "tune")
+_UPLINKS = ("interfaces[].network", "interfaces[].bridge")
+
+
+def find_neighbours(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Change, ...]:
+    """Return a change for everything that editing the definition changes besides itself."""
+    xml, edits = update.reading.view.persistent_xml, find_edits(update, new)
+    found = find_consequences(xml, edits, update.machine, update.stored)
+    return tuple(_change(one, update.decisions) for one in found)
+
+
+def _change(consequence: Consequence, decisions: Iterable[Decision]) -> Change:
+    stored = [one for one in decisions if one.stored is not None]
+    causes = [one for one in stored if _may_cause(one.difference, consequence.path)] or stored
+    effects = {one.effect for one in causes}
+    effect = next((one for one in _ORDER if one in effects), Effect.OFFLINE)
+    names = ", ".join(one.difference.path for one in causes[:3])
+    reason = f"follows from {names}" + (f": {consequence.reason}" if consequence.reason else "")
+    return Change(consequence.path, consequence.observed, consequence.desired, effect, reason)
+
+
+def _may_cause(difference: Difference, path: str) -> bool:
+    """Whether the change of a field may be why what the path names changes too."""
+    if path == "os/boot" or path.endswith((".boot", "boot/@order")):
+        return difference.leaf == "boot" or difference.kind is not Kind.CHANGE
+    if difference.device is not None:
+        own = difference.path.split("].", 1)[0].rstrip("]") + "]"
+        return path.startswith((f"{own}.", f"{own}/"))
+    if path.startswith("devices/"):
+        tag = path.split("/")[1].split("[")[0]
+        feature = FEATURES.get(difference.field)
+        is_its_own = feature is not None and tag in {one.split("/")[0] for one in feature.paths}
+        return is_its_own or difference.field == "graphics"  # what hangs on the display
+    group = difference.field.split(".")[0]
+    return path.startswith(_PLACES_OF.get(group, (group,)))
+
+
+_PLACES_OF = {"cpus": ("cpus.", "cpu", "vcpu"), "memory": ("memory.",)}
+
+
+def find_remarks(update: Update) -> Tuple[str, ...]:
+    """Return what stays although it may be expected to go, and what the change meets with."""
+    if not update.decisions:
+        return ()
+    root = parse(update.reading.view.persistent_xml)
+    fields = {one.difference.field for one in update.decisions}
+    notes: List[str] = []
+    for one in update.decisions:
+        item = one.difference.item
+        if one.difference.kind is Kind.REMOVE and isinstance(item, Disk):
+            notes.append(f"disks[{item.name}]: its image stays: {describe_image(item)}")
+    notes += _find_kept(update, root)
+    if "graphics" in fields and update.machine.graphics != "spice" and "video" not in fields:
+        notes += [
+            "video: qxl stays, a card made for SPICE; set video: virtio to replace it"
+            for one in root.findall("devices/video/model[@type='qxl']")[:1]
+        ]
+    if fields & {"cpus.count", "cpus.maximum"}:
+        notes += _find_unpinned(update, root)
+    if fields & {"memory.size", "memory.maximum"}:
+        notes += _find_limit(update, root)
+    return tuple(notes)
+
+
+def describe_image(disk: Disk) -> str:
+    """Return like `/images/a.qcow2 (60GiB)`."""
+    size = f" ({format_size(disk.size)})" if disk.size else ""
+    return f"{disk.source or 'no image'}{size}"
+
+
+def _find_kept(update: Update, root: Element) -> Iterator[str]:
+    """Say what a card that is moved brings along."""
+    moved = [one.stored for one in update.decisions if one.difference.field in _UPLINKS]
+    seen = set()
+    for one in moved:
+        if one is None or one.device in seen:
+            continue
+        seen.add(one.device)
+        card = find_device(root, one)
+        is_moved_over = f"{card.get('type')}" != one.leaf
+        kept = [
+            f"{child.tag} ({describe_element(child)})"
+            for child in card.iterchildren(*_CARD)
+            if not (is_moved_over and child.tag == "virtualport")
+        ]
+        if kept:
+            yield f"interfaces[{one.device}]: keeps its {', '.join(kept)}"
+
+
+def _find_unpinned(update: Update, root: Element) -> Iterator[str]:
+    """Say which processors are pinned to nothing although others are."""
+    pinned = {one.get("vcpu") for one in root.findall("cputune/vcpupin")}
+    cpus = update.machine.cpus
+    most = max((cpus and cpus.maximum) or 0, (cpus and cpus.count) or 0)
+    loose = [str(one) for one in range(most) if str(one) not in pinned]
+    if pinned and loose:
+        yield (
+            f"cpus: processors {', '.join(loose)} are not pinned, others are; to pin them: "
+            f"virsh vcpupin {update.manifest.name} N CPUS --config"
+        )
+
+
+def _find_limit(update: Update, root: Element) -> Iterator[str]:
+    limit = root.find("memtune/hard_limit")
+    size = (update.machine.memory and update.machine.memory.size) or 0
+    most = BYTES.read(limit) if limit is not None and BYTES.read else None
+    if most is not None and most < size:
+        yield (
+            f"memory: memtune/hard_limit is {format_size(most)}, below {format_size(size)}; the "
+            f"host may kill the guest: virsh memtune {update.manifest.name} --hard-limit SIZE"
+        )
