@@ -15,6 +15,7 @@ _virt_reconciler_value() {
         'snapshot':--out) wants='files' many='' ;;
         'status':--format | 'history':--format | 'rollback':--format | 'host check':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
+        'export':--output-dir) wants='files' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
         *) wants='' many='' ;;
     esac
@@ -76,7 +77,7 @@ _virt_reconciler_verb() {
             rest='names' verbs='' value='' many=''
             ;;
         'export')
-            options='-h --help -c --connect --config -v --verbose --all'
+            options='-h --help -c --connect --config -v --verbose --all --power --output-dir --force'
             rest='names' verbs='' value='' many=''
             ;;
         'adopt')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
+from typing import Mapping, Tuple
 
 from reconciler.core.files import show_name
 from reconciler.errors import TerminalError, UsageError
@@ -32,6 +33,29 @@ def write_text(path: str, text: str) -> None:
             _exchange(os.path.realpath(path), text)
     except OSError as error:
         raise TerminalError(f"{show_name(path)}: cannot be written: {error.strerror}") from error
+
+
+def write_folder(folder: str, texts: Mapping[str, str], *, replace: bool) -> Tuple[str, ...]:
+    """Write files into a folder, which is made if it is not there; return their paths.
+
+    Raises UsageError, before any is written, if one is there and is not to be replaced;
+    TerminalError if writing fails.
+    """
+    paths = {os.path.join(folder, name): text for name, text in texts.items()}
+    there = [show_name(path) for path in sorted(paths) if os.path.lexists(path)]
+    if there and not replace:
+        more = f" and {len(there) - 1} more" if there[1:] else ""
+        raise UsageError(
+            f"nothing was written: {there[0]}{more} exists already; give --force to replace, or "
+            "another --output-dir"
+        )
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise TerminalError(f"{show_name(folder)}: cannot be made: {error.strerror}") from error
+    for path, text in paths.items():
+        write_text(path, text)
+    return tuple(sorted(paths))
 
 
 def _exchange(path: str, text: str) -> None:

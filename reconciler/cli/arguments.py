@@ -196,9 +196,24 @@ def _rollback(verbs: Any) -> None:
 
 
 def _export(verbs: Any) -> None:
-    parser = _verb(verbs, "export", "write manifests of existing domains to standard output")
+    parser = _verb(
+        verbs,
+        "export",
+        "write manifests of existing domains",
+        "To standard output, or with --output-dir to a file for each domain. Whether a domain runs "
+        "is left out, so that nobody's guest is started or stopped by being adopted.",
+    )
     parser.add_argument("names", metavar="NAME", nargs="*", help="domain")
     parser.add_argument("--all", action="store_true", help="every domain of the host")
+    parser.add_argument(
+        "--power", action="store_true", help="write `power` as well, as each domain is now"
+    )
+    parser.add_argument(
+        "--output-dir", metavar="DIR", help="write DIR/NAME.yaml for each domain; DIR is made"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="with --output-dir: replace files that exist"
+    )
 
 
 def _adopt(verbs: Any) -> None:

@@ -174,6 +174,14 @@ class Product:
 
         write_text(path, text)
 
+    def write_folder(
+        self, folder: str, texts: Mapping[str, str], *, replace: bool
+    ) -> Sequence[str]:
+        """Write files into a folder."""
+        from reconciler.adapters.text_files import write_folder  # noqa: PLC0415
+
+        return write_folder(folder, texts, replace=replace)
+
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Ask git."""
         from reconciler.adapters.git.revision import read_revision  # noqa: PLC0415

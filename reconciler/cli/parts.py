@@ -131,6 +131,14 @@ class Parts(Protocol):
     def write_text(self, path: str, text: str) -> None:
         """Write a file as a whole. Raises TerminalError if that fails."""
 
+    def write_folder(
+        self, folder: str, texts: Mapping[str, str], *, replace: bool
+    ) -> Sequence[str]:
+        """Write files into a folder, which is made; return their paths.
+
+        Raises UsageError, before any is written, if one is there and is not to be replaced.
+        """
+
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Return the Git commit that the manifests are at, None outside of Git."""
 

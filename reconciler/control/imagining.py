@@ -77,7 +77,11 @@ def _complete(manifest: MachineManifest) -> MachineManifest:
     """Say what a machine must have to be created, and a manifest need not manage."""
     machine = manifest.machine
     cpus, memory = machine.cpus or Cpus(count=1), machine.memory or _SIZE
-    return replace(manifest, machine=replace(machine, cpus=cpus, memory=memory))
+    cards = machine.interfaces and tuple(
+        one if one.network or one.bridge else replace(one, bridge=ELSEWHERE)
+        for one in machine.interfaces
+    )
+    return replace(manifest, machine=replace(machine, cpus=cpus, memory=memory, interfaces=cards))
 
 
 def _sizes(manifest: MachineManifest, action: Action, world: World) -> Iterator[Tuple[str, int]]:

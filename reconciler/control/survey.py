@@ -29,11 +29,13 @@ def look_around(host: Host, readings: Iterable[Reading]) -> World:
     found = tuple(readings)
     machines = sorted({"", *(one.persistent.machine or "" for one in found)})
     networks = attempt(host.networks.list_networks)
+    named = frozenset().union(*map(find_pools, found))
+    pools = attempt(read_pools, host, Needs(pools=named, all_pools=True))
     return World(
         host=host.domains.host,
         uri=host.domains.uri,
         networks={} if isinstance(networks, Unknown) else networks,
-        pools=read_pools(host, Needs(pools=frozenset().union(*map(find_pools, found)))),
+        pools={} if isinstance(pools, Unknown) else pools,
         machines={one: attempt(host.domains.read_caps, one) for one in machines},
     )
 

@@ -30,11 +30,13 @@ _LIBVIRTS_CPU = {"mode": "custom", "match": "exact", "check": "none"}
 _LIBVIRTS_MODEL = "qemu64"
 
 
-def export_machine(reading: Reading, sizes: Mapping[str, int], around: World) -> Spec:
-    """Return the manifest of a domain.
+def export_machine(
+    reading: Reading, sizes: Mapping[str, int], around: World, *, power: bool = False
+) -> Spec:
+    """Return the manifest of a domain; `power` asks for whether it runs.
 
     `sizes` maps a `size_key` to bytes, where known; `around` is the host as far as what is a
-    default there depends on it: machine types, networks, pools.
+    default there depends on it, and what there is: machine types, networks, pools.
     """
     machine, root = reading.persistent, parse(reading.view.persistent_xml)
     manifest: Spec = {
@@ -44,13 +46,15 @@ def export_machine(reading: Reading, sizes: Mapping[str, int], around: World) ->
         "spec": given(
             {
                 "os": _os(reading, root),
-                "power": "running" if reading.is_running else None,
+                "power": reading.persistent.power.value
+                if power and reading.persistent.power
+                else None,
                 "autostart": True if reading.view.autostart else None,
                 "machine": machine.machine,
                 "firmware": machine.firmware,
                 "cpus": _cpus(machine.cpus or Cpus(), chosen=not is_libvirts_cpu(root)),
                 "memory": _memory(machine.memory or Memory()),
-                "disks": export_disks(machine, sizes, around),
+                "disks": export_disks(reading, sizes, around),
                 "cdroms": export_cdroms(machine, around),
                 "interfaces": export_interfaces(machine),
                 **_extras(machine),
@@ -62,11 +66,16 @@ def export_machine(reading: Reading, sizes: Mapping[str, int], around: World) ->
 
 def _os(reading: Reading, root: Element) -> Optional[str]:
     """Return the system by our mark, else by what other tools wrote down, if that is certain."""
-    if reading.owner:
+    if reading.owner and reading.owner.os:
         return reading.owner.os
+    return short_id(find_osinfo(root) or "")
+
+
+def find_osinfo(root: Element) -> Optional[str]:
+    """Return libosinfo's full id of the system, as virt-install and Cockpit write it down."""
     uri = NAMESPACES["libosinfo"]
     found = root.find(f"metadata/{{{uri}}}libosinfo/{{{uri}}}os")
-    return None if found is None else short_id(found.get("id", ""))
+    return None if found is None else found.get("id")
 
 
 def _extras(machine: Machine) -> Spec:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Union,
+)
 
 from reconciler.core.model import Cdrom, Disk, Interface, Machine
 from reconciler.core.needs import size_key
-from reconciler.core.planning.images import named_volume
+from reconciler.core.planning.images import DEFAULT_POOL, named_volume
 from reconciler.core.units import format_size
-from reconciler.core.world import World
+from reconciler.core.world import PoolView, Reading, VolumeView, World
 
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,39}")
+_VOLUME = re.compile(r"[^./<>&'\"\x00-\x1f\x7f][^/<>&'\"\x00-\x1f\x7f]{0,254}")
+# Others name their volumes by what the host finds at a start (`unit:0:0:1`).
+_LASTING_POOLS = frozenset({"dir", "fs", "netfs", "logical"})
 _KIB = 1024  # sizes that are no whole number of these have no spelling
 
 Spec = Dict[str, Any]
@@ -23,23 +38,41 @@ def given(values: Spec) -> Spec:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def export_disks(machine: Machine, sizes: Mapping[str, int], around: World) -> Optional[List[Spec]]:
+def export_disks(reading: Reading, sizes: Mapping[str, int], around: World) -> Optional[List[Spec]]:
     """Return the entries of `disks`; None if there is no disk."""
+    machine = reading.persistent
     names = _drive_names(machine, machine.disks or ())
-    found = zip(names, machine.disks or ())
-    return [_export_disk(name, one, sizes, around) for name, one in found] or None
+    own = _find_own(reading)
+    return [
+        _export_disk(name, disk, sizes, around, own)
+        for name, disk in zip(names, machine.disks or ())
+    ] or None
 
 
-def _export_disk(name: str, disk: Disk, sizes: Mapping[str, int], around: World) -> Spec:
+def _find_own(reading: Reading) -> FrozenSet[str]:
+    """Return the images that were made for the machine, which need no source."""
+    owner = reading.owner
+    is_ours = owner is not None and owner.name == reading.view.name
+    return frozenset(owner.made if owner and is_ours else ())
+
+
+def _export_disk(
+    name: str, disk: Disk, sizes: Mapping[str, int], around: World, own: FrozenSet[str]
+) -> Spec:
     size, source = sizes.get(size_key(disk)), _source(disk.source, around)
+    is_own = disk.source in own and disk.alias == name and size is not None and not size % _KIB
+    pool = (source or {}).get("pool") if is_own else None
+    if is_own and pool is not None:
+        source = None
     return given(
         {
             "name": name,
             "bus": disk.bus,
             "size": None if size is None or size % _KIB else format_size(size),
             "format": disk.format,
+            "pool": pool if pool != DEFAULT_POOL else None,
             "source": source,
-            "target": disk.target if source is None or name not in _own_names(disk) else None,
+            "target": disk.target if not (pool or source) or name != own_name(disk) else None,
             "cache": disk.cache,
             "io": disk.io,
             "discard": disk.discard,
@@ -51,13 +84,29 @@ def _export_disk(name: str, disk: Disk, sizes: Mapping[str, int], around: World)
 
 
 def _source(source: Optional[str], around: World) -> Optional[Spec]:
-    """Return what a manifest can say of a source: a path, or a volume that is there."""
-    if is_path(source):
-        return {"path": source}
-    if named_volume(around, source) is None:
-        return None
-    pool, _, volume = str(source).partition("/")
-    return {"volume": volume, "pool": pool}
+    """Return what a manifest can say of a source: a volume of a pool, else a path."""
+    volume = find_volume_of(source, around)
+    if volume is not None:
+        return {"volume": volume.name, "pool": volume.pool}
+    return {"path": source} if is_path(source) else None
+
+
+def find_volume_of(source: Optional[str], around: World) -> Optional[VolumeView]:
+    """Return the volume that a domain names by its path or its pool; of two, the default pool's.
+
+    A volume stays right when its pool moves. Not in pools that name volumes as the host finds them.
+    """
+    if not is_path(source):
+        return named_volume(around, source)
+    path = posixpath.normpath(str(source))
+    found = [
+        volume
+        for pool in around.pools.values()
+        if isinstance(pool, PoolView) and pool.type in _LASTING_POOLS
+        for volume in pool.volumes.values()
+        if volume.path == path and _VOLUME.fullmatch(volume.name)
+    ]
+    return min(found, key=lambda one: (one.pool != DEFAULT_POOL, one.pool), default=None)
 
 
 def is_path(source: Optional[str]) -> bool:
@@ -72,7 +121,9 @@ def export_cdroms(machine: Machine, around: World) -> Optional[List[Spec]]:
 
 
 def _export_cdrom(name: str, cdrom: Cdrom, around: World) -> Spec:
-    medium: Any = cdrom.media if is_path(cdrom.media) else _source(cdrom.media, around)
+    volume = None if is_path(cdrom.media) else named_volume(around, cdrom.media)
+    medium: Any = {"volume": volume.name, "pool": volume.pool} if volume else cdrom.media or None
+    medium = medium if volume or is_path(cdrom.media) else None
     unsaid = medium is None and cdrom.media != ""
     return given(
         {
@@ -80,39 +131,41 @@ def _export_cdrom(name: str, cdrom: Cdrom, around: World) -> Spec:
             "bus": cdrom.bus,
             "media": "none" if cdrom.media == "" else medium,
             "boot": cdrom.boot,
-            "target": cdrom.target if unsaid or name not in _own_names(cdrom) else None,
+            "target": cdrom.target if unsaid or name != own_name(cdrom) else None,
         }
     )
 
 
-def export_interfaces(machine: Machine) -> Optional[List[Spec]]:
-    """Return all interfaces, or None if one is of a kind that a manifest cannot say."""
+def export_interfaces(machine: Machine) -> List[Spec]:
+    """Return the entries of `interfaces`: all of them, so that the list is complete."""
     found = machine.interfaces or ()
-    if any(is_foreign_interface(one) for one in found):
-        return None
-    return [
-        given(
-            {
-                "name": name,
-                "network": one.network,
-                "bridge": None if one.network else one.bridge,
-                "model": one.model,
-                "mac": one.mac,
-                "link": one.link if one.link != "up" else None,
-                "boot": one.boot,
-            }
-        )
-        for name, one in zip(_interface_names(machine), found)
-    ]
+    return [_export_interface(*one) for one in zip(_interface_names(machine), found)]
+
+
+def _export_interface(name: str, interface: Interface) -> Spec:
+    if is_foreign_interface(interface):
+        return given({"name": name, "mac": interface.mac})
+    return given(
+        {
+            "name": name,
+            "network": interface.network,
+            "bridge": None if interface.network else interface.bridge,
+            "model": interface.model,
+            "mac": interface.mac,
+            "link": interface.link if interface.link != "up" else None,
+            "boot": interface.boot,
+        }
+    )
 
 
 def is_foreign_interface(interface: Interface) -> bool:
-    """Whether the interface hangs on neither a libvirt network nor a bridge."""
+    """Whether the interface is on neither a libvirt network nor a bridge."""
     return not (interface.network or interface.bridge)
 
 
-def _own_names(drive: Union[Disk, Cdrom]) -> Sequence[Optional[str]]:
-    return (drive.alias or drive.target,)
+def own_name(drive: Union[Disk, Cdrom]) -> Optional[str]:
+    """Return the name by which the drive is found again without any further word."""
+    return drive.alias or drive.target
 
 
 def _aliases(machine: Machine) -> Iterable[str]:
@@ -121,11 +174,16 @@ def _aliases(machine: Machine) -> Iterable[str]:
         yield from (one.alias for one in kind or () if one.alias)
 
 
+def _fit_alias(device: Union[Disk, Cdrom, Interface]) -> Optional[str]:
+    """Return the alias, if a manifest can hold it; other tools write any length."""
+    return device.alias if device.alias and _NAME.fullmatch(device.alias) else None
+
+
 def _drive_names(machine: Machine, drives: Sequence[Union[Disk, Cdrom]]) -> List[str]:
     """Return the alias, else the target, by which the drive is found again."""
     taken = set(_aliases(machine))
     return [
-        one.alias or (f"drive-{one.target}" if one.target in taken else one.target or "")
+        _fit_alias(one) or (f"drive-{one.target}" if one.target in taken else one.target or "")
         for one in drives
     ]
 
@@ -138,6 +196,12 @@ def _interface_names(machine: Machine) -> List[str]:
     wanted = [one.network or one.bridge or "" for one in interfaces]
     seen = Counter([*wanted, *taken])
     return [
-        one.alias or (name if seen[name] == 1 and _NAME.fullmatch(name) else f"nic{index}")
+        _fit_alias(one)
+        or (name if seen[name] == 1 and _NAME.fullmatch(name) else _number(index, taken))
         for index, (name, one) in enumerate(zip(wanted, interfaces))
     ]
+
+
+def _number(index: int, taken: Collection[str]) -> str:
+    name = f"nic{index}"
+    return name if name not in taken else f"nic-{index}"

@@ -124,7 +124,11 @@ class Cdrom:
 
 @dataclass(frozen=True)
 class Interface:
-    """One network interface, on a libvirt network or on a host bridge. `link` is up or down."""
+    """One network interface, on a libvirt network or on a host bridge. `link` is up or down.
+
+    Without either it is one of another kind, which a manifest names by its MAC and leaves alone;
+    `uplink` (observed only) says what it is on then, like `macvtap on eno1`.
+    """
 
     name: str
     network: Optional[str] = None
@@ -134,6 +138,7 @@ class Interface:
     link: Optional[str] = None
     boot: Optional[int] = None
     alias: Optional[str] = hint()
+    uplink: Optional[str] = hint()
 
 
 @dataclass(frozen=True)

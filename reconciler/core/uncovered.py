@@ -11,8 +11,9 @@ from typing import FrozenSet, Iterator, Mapping, Optional, Tuple
 
 from reconciler.core.domain.owner import NAMESPACE
 from reconciler.core.domain.places import NAMESPACES
-from reconciler.core.export import has_plain_topology
+from reconciler.core.export import find_osinfo, has_plain_topology
 from reconciler.core.export_devices import is_foreign_interface, is_path
+from reconciler.core.guests import short_id
 from reconciler.core.identity import name_of
 from reconciler.core.model import Cpus
 from reconciler.core.planning.images import named_volume
@@ -75,18 +76,40 @@ def _remarks(reading: Reading, around: World, root: Element) -> Iterator[str]:
             yield f"CD-ROM drive {cdrom.name}: its medium {cdrom.media} is kept as it is"
     if not has_plain_topology(reading.persistent.cpus or Cpus()):
         yield "cpus: the topology has more than sockets, cores and threads, and is kept as it is"
-    if any(map(is_foreign_interface, reading.persistent.interfaces or ())):
-        yield "interfaces are left out: one is on neither a libvirt network nor a bridge"
+    yield from _say_system(reading, root)
+    yield from _say_boot_order(reading, root)
+    for card in filter(is_foreign_interface, reading.persistent.interfaces or ()):
+        yield f"interface {card.alias or card.mac}: {card.uplink}; named only, and kept as it is"
     yield from _devices(root)
     names = ", ".join(_elements(root))
     if names:
         yield f"not in the manifest, and kept as it is: {names}"
 
 
+def _say_system(reading: Reading, root: Element) -> Iterator[str]:
+    """Say why there is no `os`, which guards what must not be done to a Windows."""
+    if (reading.owner and reading.owner.os) or short_id(find_osinfo(root) or ""):
+        return
+    full = find_osinfo(root)
+    why = f"{full} has no short id known for certain" if full else "the domain does not say it"
+    yield f"os is left out: {why}; set it if you know it, like os: rocky9 or os: win2k22"
+
+
+def _say_boot_order(reading: Reading, root: Element) -> Iterator[str]:
+    """Name a boot order of the whole domain, which goes when devices get numbers of their own."""
+    kinds = [one.get("dev", "") for one in root.iterfind("os/boot")]
+    plain = ["hd", "cdrom"] if reading.persistent.cdroms else ["hd"]
+    if kinds not in ([], ["hd"], plain):
+        order = ", ".join(kinds)
+        yield f"not in the manifest, and kept as it is: the boot order of os/boot: {order}"
+
+
 def _devices(root: Element) -> Iterator[str]:
     """Tell of each disk and interface what no field of its entry says."""
     for kind in _USUAL_PARTS:
         for element in root.iterfind(f"devices/{kind}"):
+            if kind == "interface" and element.get("type") not in ("network", "bridge"):
+                continue  # kept as a whole
             parts = list(_parts(element, _USUAL_PARTS[kind]))
             if parts and element.get("device") != "floppy":
                 what = ", ".join(dict.fromkeys(parts))

@@ -11,6 +11,7 @@ from reconciler.cli.exits import Exit
 from reconciler.cli.exporting import Exported, make_valid
 from reconciler.cli.parts import Parts
 from reconciler.core.export import export_machine
+from reconciler.core.files import show_name
 from reconciler.core.render.values import escape
 from reconciler.core.uncovered import find_remarks
 from reconciler.core.world import Reading, Unknown
@@ -21,7 +22,9 @@ from reconciler.errors import UsageError
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Write one document for each domain; what cannot be read is told on standard error."""
     if bool(options.names) is options.all:
-        raise UsageError("name the domains to export, or say --all")
+        raise UsageError("name the domains to export, or give --all")
+    if options.force and not options.output_dir:
+        raise UsageError("--force requires --output-dir")
     host = parts.connect(options.connect)
     found = parts.read_domains(host)
     chosen, missing = choose(options.names or sorted(found), found, console)
@@ -30,15 +33,29 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     around = parts.look_around(host, readings)
     exported = [
         Exported(
-            one, export_machine(one, parts.read_sizes(host, one), around), find_remarks(one, around)
+            one,
+            export_machine(one, parts.read_sizes(host, one), around, power=options.power),
+            find_remarks(one, around),
         )
         for one in readings
     ]
     valid, refused = make_valid(exported, parts)
     _complain(unread, "cannot be read", console)
     _complain(refused, "no manifest can say this", console)
-    console.write(write_documents([(one.manifest, one.remarks) for one in valid]))
+    if options.output_dir:
+        _write_files(valid, options, console, parts)
+    else:
+        console.write(write_documents([(one.manifest, one.remarks) for one in valid]))
     return Exit.FAILED if missing or unread or refused else Exit.DONE
+
+
+def _write_files(
+    exported: Sequence[Exported], options: argparse.Namespace, console: Console, parts: Parts
+) -> None:
+    """Write a file for each domain; none at all if one of them is there already."""
+    texts = {f"{one.name}.yaml": write_documents([(one.manifest, one.remarks)]) for one in exported}
+    for path in parts.write_folder(options.output_dir, texts, replace=options.force):
+        console.line(show_name(path))
 
 
 def _complain(reasons: Sequence[Tuple[str, str]], what: str, console: Console) -> None:

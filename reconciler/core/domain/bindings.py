@@ -134,6 +134,7 @@ UNBOUND: Mapping[str, str] = {
     "cdroms[].pool": "hint: how the medium is found",
     "cdroms[].volume": "hint: how the medium is found",
     "interfaces[].name": "is alias or MAC",
+    "interfaces[].uplink": "said in other words by each type of interface (read.py)",
 }
 
 

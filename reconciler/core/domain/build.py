@@ -101,7 +101,10 @@ def _write_presence(element: Element, tag: str, *, there: bool) -> None:
 def _empty(item: Device) -> Element:
     if isinstance(item, Interface):
         if item.network is None and item.bridge is None:
-            raise TerminalError(f"interfaces[{item.name}]: neither network nor bridge is said")
+            raise TerminalError(
+                f"interfaces[{item.name}]: there is no interface with MAC {item.mac}; correct mac, "
+                "or give network or bridge to have a new one"
+            )
         return make("interface")
     driver = make("driver", {"name": "qemu", "type": "raw"})
     if isinstance(item, Cdrom):

@@ -52,7 +52,42 @@ def _read_interface(element: Element) -> Interface:
     interface: Interface = _INTERFACE.read(element)
     if interface.network and interface.bridge:
         return replace(interface, bridge=None)
-    return interface
+    if interface.network or interface.bridge:
+        return interface
+    return replace(interface, uplink=_read_uplink(element))
+
+
+# How people call the types of interfaces that a manifest cannot make, where not by libvirt's word.
+_UPLINKS = {
+    "direct": "macvtap",
+    "hostdev": "SR-IOV function",
+    "user": "user networking",
+    "vhostuser": "vhost-user",
+    "vdpa": "vDPA device",
+    "ethernet": "tap device",
+    "internal": "internal network",
+}
+
+
+def _read_uplink(element: Element) -> str:
+    """Return what an interface of another kind is, and on what: `macvtap on eno1`."""
+    kind = element.get("type", "unknown type")
+    words = _UPLINKS.get(kind, f"type {kind}")
+    source, target = element.find("source"), element.find("target")
+    if kind == "ethernet":
+        place = None if target is None else target.get("dev")
+    else:
+        place = None if source is None else _read_place(source)
+    return f"{words} on {place}" if place else words
+
+
+def _read_place(source: Element) -> Optional[str]:
+    address = source.find("address")
+    if address is not None and address.get("bus") is not None:
+        numbers = [int(address.get(one, "0"), 0) for one in ("domain", "bus", "slot", "function")]
+        return "{:04x}:{:02x}:{:02x}.{:x}".format(*numbers)
+    names = [source.get(one) for one in ("dev", "path", "name", "address")]
+    return next((one for one in names if one), None)
 
 
 class _DeviceReader:

@@ -31,4 +31,4 @@ def _words(device: Device) -> Iterable[Optional[str]]:
 def _source(device: Interface) -> Tuple[Optional[str], ...]:
     if device.bridge:
         return ("bridge", device.bridge)
-    return ("network", device.network) if device.network else ()
+    return ("network", device.network) if device.network else (device.uplink,)

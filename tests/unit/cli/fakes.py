@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
 from reconciler.adapters.manifests import load_files
+from reconciler.adapters.text_files import write_folder
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Loaded, Parts, Versions
 from reconciler.cli.run import run
@@ -276,6 +277,11 @@ class FakeParts:
     def write_text(self, path: str, text: str) -> None:
         """Write to a folder of the test."""
         Path(path).write_text(text, encoding="utf-8")
+
+    def write_folder(
+        self, folder: str, texts: Mapping[str, str], *, replace: bool
+    ) -> Sequence[str]:
+        return write_folder(folder, texts, replace=replace)
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Be at a commit."""

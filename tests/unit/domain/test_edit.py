@@ -297,7 +297,7 @@ REFUSED = {
     ),
     "a new disk without an image": (domain(""), Machine("vm", disks=(Disk("new"),)), "must be known"),
     "a new interface on nothing": (
-        domain(""), Machine("vm", interfaces=(Interface("new"),)), "neither network nor bridge",
+        domain(""), Machine("vm", interfaces=(Interface("new", mac="m1"),)), "no interface with MAC m1",
     ),
     "a name that no alias can hold": (
         domain(""), Machine("vm", cdroms=(Cdrom("my disk"),)), "survive in libvirt's alias",

@@ -61,7 +61,13 @@ def test_an_exotic_domain_reads_completely() -> None:
             boot=3,
         ),
         Interface("52:54:00:aa:00:06", "lab", model="e1000", mac="52:54:00:aa:00:06", link="up"),
-        Interface("52:54:00:aa:00:07", model="virtio", mac="52:54:00:aa:00:07", link="up"),
+        Interface(
+            "52:54:00:aa:00:07",
+            model="virtio",
+            mac="52:54:00:aa:00:07",
+            link="up",
+            uplink="macvtap on eth0",
+        ),
     )
     assert (machine.guest_agent, machine.console, machine.rng, machine.tpm) == (False,) * 4
     assert (machine.graphics, machine.video) == ("none", "none")

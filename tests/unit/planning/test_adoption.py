@@ -257,3 +257,31 @@ def test_nothing_of_a_foreign_domain_is_changed_unasked() -> None:
     action = plan(xml, {"memory": "300MiB", "disks": []}, adopt=False)
     assert {one.effect for one in action.changes} == {Effect.WITHHELD}
     assert action.steps == ()
+
+
+MACVTAP = (
+    "<interface type='direct'><mac address='52:54:00:00:00:09'/><source dev='eno1' mode='bridge'/>"
+    "<model type='virtio'/></interface>"
+)
+NAMED = {"name": "wan", "mac": "52:54:00:00:00:09"}
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+def test_card_that_a_manifest_cannot_make_is_named_and_left_alone(running: bool) -> None:
+    xml = domain(CARD, MACVTAP)
+    lan = {"name": "lan", "network": "default", "mac": MAC}
+    live = xml if running else None
+    assert paths(plan(xml, {"interfaces": [lan, NAMED]}, live=live)) == ("metadata.owner",)
+    owned = domain(CARD, MACVTAP, mark=Owner("vm", "g"))
+    [removal, *_] = plan(owned, {"interfaces": [lan]}, adopt=False).changes
+    assert removal.path == "interfaces[52:54:00:00:00:09]"
+    assert removal.observed == "macvtap on eno1 virtio 52:54:00:00:00:09"
+
+
+def test_card_that_is_named_and_not_there_is_refused_with_what_to_write() -> None:
+    action = plan(domain(CARD, mark=Owner("vm", "g")), {"interfaces": [NAMED]}, adopt=False)
+    assert action.action is ActionKind.FAILED
+    assert action.reason == (
+        "interfaces[wan]: there is no interface with MAC 52:54:00:00:00:09; correct mac, or give "
+        "network or bridge to have a new one"
+    )
