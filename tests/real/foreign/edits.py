@@ -43,6 +43,12 @@ def _disk(root: Element) -> Element:
     )
 
 
+def _card(spec: Spec) -> Optional[Dict[str, Any]]:
+    """Return the first interface, unless it is of a kind that is only named."""
+    card = _first(spec, "interfaces")
+    return card if card and ("network" in card or "bridge" in card) else None
+
+
 def _first(spec: Spec, kind: str) -> Optional[Dict[str, Any]]:
     found: List[Dict[str, Any]] = spec.get(kind) or []
     return found[0] if found else None
@@ -125,7 +131,7 @@ def _has_serial(root: Element) -> None:
 
 
 def _boot(spec: Spec, root: Element) -> bool:
-    device = _first(spec, "disks") or _first(spec, "interfaces")
+    device = _first(spec, "disks") or _card(spec)
     if device is None:
         return False
     device["boot"] = 77
@@ -141,7 +147,7 @@ def _has_boot(root: Element) -> None:
 
 
 def _link(spec: Spec, root: Element) -> bool:
-    interface = _first(spec, "interfaces")
+    interface = _card(spec)
     if interface is None:
         return False
     interface["link"] = "up" if interface.get("link") == "down" else "down"
@@ -156,7 +162,7 @@ def _has_link(root: Element) -> None:
 
 
 def _network(spec: Spec, root: Element) -> bool:
-    interface = _first(spec, "interfaces")
+    interface = _card(spec)
     if interface is None or interface.get("network") != "default":
         return False
     interface["network"] = "other"
