@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Set, Tuple, Union
 
 from reconciler.control.observe import read
+from reconciler.core.images import Images, ImageView
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.model import Cdrom, Cpus, Disk, Memory, Power
 from reconciler.core.plan import Action, CreateVolume, Define
@@ -46,6 +47,7 @@ def imagine(base: Desired, head: Desired) -> World:
         networks=dict.fromkeys(_networks(versions), True),
         pools=_pools(versions),
         machines={one: _offer(one) for one in _types(versions)},
+        images=_images(versions),
     )
     machines = {one.name: _create(one, base, world) for one in base.machines}
     return replace(world, domains={**world.domains, **machines})
@@ -153,6 +155,13 @@ def _paths(versions: Tuple[Desired, ...]) -> Iterator[str]:
     for each in versions:
         for manifest in each.machines:
             yield from (one.source for one in manifest.machine.disks or () if one.source)
+
+
+def _images(versions: Tuple[Desired, ...]) -> Images:
+    """Return the images: each is one of its own, and nothing lies below it."""
+    pools = _pools(versions).values()
+    paths = {volume.path for pool in pools for volume in pool.volumes.values()}
+    return Images({path: ImageView(path, path) for path in paths.union(_paths(versions))})
 
 
 def _networks(versions: Tuple[Desired, ...]) -> FrozenSet[str]:

@@ -15,11 +15,17 @@ from reconciler.control.ports import Host
 from reconciler.core import needs as need
 from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.domain import read_machine, read_owner
+from reconciler.core.images import Images, SnapshotView
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Machine, Power
 from reconciler.core.needs import Needs, Readings
 from reconciler.core.planning.hosts import find_served
-from reconciler.core.planning.images import template_image
+from reconciler.core.planning.images import (
+    all_volumes,
+    find_named_images,
+    read_uses,
+    template_image,
+)
 from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
@@ -43,17 +49,20 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
     readings = _read_sizes(host, served, _understand(found, _named(desired)))
     needs = need.find_needs(served, readings)
     readings = _read_jobs(host, readings, needs)
+    everyone = _read_all(host, found, views, readings) if needs.claims else readings
     world = World(
         host=host.domains.host,
         uri=host.domains.uri,
         domains=readings,
         networks=host.networks.list_networks() if needs.networks else {},
-        pools=read_pools(host, needs),
+        pools=read_pools(host, need.with_pools_of(needs, everyone)),
         machines={one: attempt(host.domains.read_caps, one) for one in sorted(needs.machines)},
-        claims=_find_claims(_all(host, found, views), readings) if needs.claims else {},
+        claims=_find_claims(everyone) if needs.claims else {},
         daemons=daemons,
     )
     world = replace(world, busy=find_busy(host, world), free=_read_free(host, readings))
+    if needs.claims or needs.images:
+        world = replace(world, images=_read_images(host, served, world, everyone, needs))
     return replace(world, reflinks=_try_reflinks(host, served, world))
 
 
@@ -69,9 +78,13 @@ def _observe_unreached(
     return World(daemons.host, daemons.uri, domains, daemons=daemons)
 
 
-def _all(host: Host, found: Views, views: Optional[Views]) -> Views:
+def _read_all(host: Host, found: Views, views: Optional[Views], known: Readings) -> Readings:
     """Return every domain: who else may have taken an address or an image."""
-    return found if views is None else host.domains.list_domains()
+    every = found if views is None else host.domains.list_domains()
+    return {
+        name: known.get(name) or (view if isinstance(view, Unknown) else _understand_one(view))
+        for name, view in every.items()
+    }
 
 
 def read(view: DomainView) -> Reading:
@@ -179,13 +192,10 @@ def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
         return Unknown(str(error), isinstance(error, TransientError))
 
 
-def _find_claims(views: Views, readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
-    """Return who holds each UUID, MAC and writable image, and who has it open; ours or not."""
+def _find_claims(readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
+    """Return who holds each UUID and MAC; ours or not."""
     claims: Dict[Tuple[str, str], List[str]] = {}
-    for name, view in sorted(views.items()):
-        reading = readings.get(name) or (
-            view if isinstance(view, Unknown) else _understand_one(view)
-        )
+    for name, reading in sorted(readings.items()):
         if isinstance(reading, Reading):
             for key in sorted(_claims_of(reading)):
                 claims.setdefault(key, []).append(name)
@@ -197,13 +207,38 @@ def _claims_of(reading: Reading) -> set[Tuple[str, str]]:
     for machine in (reading.persistent, reading.live):
         if machine is not None:
             claims |= {("mac", one.mac) for one in machine.interfaces or () if one.mac}
-            claims |= {
-                ("source", one.source)
-                for one in machine.disks or ()
-                if one.source and not one.readonly
-            }
-    open_disks = (reading.live and reading.live.disks) or ()
-    return claims | {("open", one.source) for one in open_disks if one.source and not one.readonly}
+    return claims
+
+
+def _read_images(
+    host: Host, desired: Desired, world: World, everyone: Readings, needs: Needs
+) -> Images:
+    """Read the images that the plan concerns: of one domain, or of all where one may be taken."""
+    readings = {
+        name: one
+        for name, one in everyone.items()
+        if isinstance(one, Reading) and (needs.claims or name in needs.images)
+    }
+    uses = tuple(use for one in readings.values() for use in read_uses(one, world))
+    paths = dict.fromkeys(find_named_images(desired, world), "")
+    if needs.claims:
+        paths.update((one.path, one.format) for one in all_volumes(world))
+    paths.update((one.path, one.format) for one in uses)
+    images = Images(host.storage.read_images(paths), uses)
+    return replace(images, snapshots=_read_snapshots(host, images, needs))
+
+
+def _read_snapshots(
+    host: Host, images: Images, needs: Needs
+) -> Mapping[str, Tuple[SnapshotView, ...]]:
+    """Read the snapshots of the domains in question that are on an image over another."""
+    names = {
+        one.domain
+        for one in images.uses
+        if one.domain in needs.images and len(images.find_chain(one.path, one.format)) > 1
+    }
+    found = {name: attempt(host.domains.read_snapshots, name) for name in sorted(names)}
+    return {name: one for name, one in found.items() if not isinstance(one, Unknown)}
 
 
 def _try_reflinks(host: Host, desired: Desired, world: World) -> FrozenSet[Tuple[str, str]]:

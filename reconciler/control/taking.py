@@ -12,6 +12,7 @@ from typing import Dict, FrozenSet, Iterator, Mapping, Optional, Tuple, Union
 from reconciler.control.observe import attempt, read
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, hide_view
+from reconciler.core.images import SnapshotView
 from reconciler.core.model import Disk
 from reconciler.core.needs import size_key
 from reconciler.core.secrets import hide_text
@@ -28,7 +29,7 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
     views = {name: _add_job(host, one) for name, one in host.domains.list_domains().items()}
     pools: Pools = {one: attempt(host.storage.read_pool, one) for one in host.storage.list_pools()}
     disks = {name: keys for name, view in views.items() for keys in [_find_disks(view)] if keys}
-    types = host.domains.list_machines()
+    types, obstacles = host.domains.list_machines(), _find_obstacles(host, views)
     return HostSnapshot(
         taken_at=taken_at,
         version=version,
@@ -37,12 +38,14 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
         revision=revision,
         domains={name: hide_view(view) for name, view in views.items()},
         sizes=host.domains.read_disk_sizes(disks) if disks else {},
-        obstacles=_find_obstacles(host, views),
+        obstacles=obstacles,
         networks=host.networks.list_networks(),
         pools=pools,
         machine_types=types,
         machines={one: attempt(host.domains.read_caps, one) for one in (DEFAULT_MACHINE, *types)},
         shared=_find_shared(host, pools, views),
+        images=host.storage.read_images(_find_images(pools, views)),
+        snapshots=_find_snapshots(host, obstacles),
         daemons=host.units.observe(),
     )
 
@@ -83,6 +86,26 @@ def _find_obstacles(host: Host, views: Views) -> Mapping[str, Tuple[str, ...]]:
         elif names:
             found[name] = names
     return found
+
+
+def _find_images(pools: Pools, views: Views) -> Mapping[str, str]:
+    """Return the path and format of every volume and of every domain's disk."""
+    there = [one for one in pools.values() if isinstance(one, PoolView)]
+    found = {one.path: one.format for pool in there for one in pool.volumes.values()}
+    for view in views.values():
+        found.update((one.source, one.format or "") for one in _disks(view) if one.source)
+    return found
+
+
+def _find_snapshots(
+    host: Host, obstacles: Mapping[str, Tuple[str, ...]]
+) -> Mapping[str, Tuple[SnapshotView, ...]]:
+    found = {
+        name: attempt(host.domains.read_snapshots, name)
+        for name, some in obstacles.items()
+        if any(one.startswith("snapshot ") for one in some)
+    }
+    return {name: one for name, one in found.items() if not isinstance(one, Unknown)}
 
 
 def _find_shared(host: Host, pools: Pools, views: Views) -> FrozenSet[Tuple[str, str]]:

@@ -79,6 +79,7 @@ def _export_disk(
             "serial": disk.serial,
             "boot": disk.boot,
             "readonly": disk.readonly or None,
+            "shareable": disk.shareable or None,
         }
     )
 

@@ -12,6 +12,7 @@ from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.domain.secrets import hide_fragment, hide_secrets, hide_spec
+from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plain_data import from_plain, to_plain
 from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
@@ -30,7 +31,7 @@ class HostSnapshot:
     `revision` is that of the manifests that the daemon had in force, if that is known. `sizes` maps
     a domain to its disks' virtual sizes, `obstacles` to its snapshots and checkpoints. `machines`
     maps each of `machine_types`, and the host's choice under an empty name, to what is offered for
-    it. `shared` holds the (pool, image path) pairs that can share blocks.
+    it. `shared` holds the (pool, image path) pairs that can share blocks. `images` is by path.
     """
 
     taken_at: str
@@ -46,6 +47,8 @@ class HostSnapshot:
     machine_types: Tuple[str, ...] = ()
     machines: Mapping[str, Union[MachineCaps, Unknown]] = field(default_factory=dict)
     shared: FrozenSet[Tuple[str, str]] = frozenset()
+    images: Mapping[str, ImageView] = field(default_factory=dict)
+    snapshots: Mapping[str, Tuple[SnapshotView, ...]] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = NOT_SEEN
 
 

@@ -100,6 +100,7 @@ class Disk:
     serial: Optional[str] = None
     boot: Optional[int] = None
     readonly: Optional[bool] = None
+    shareable: Optional[bool] = None
     alias: Optional[str] = hint()
     target: Optional[str] = hint()
     pool: Optional[str] = hint()

@@ -6,10 +6,13 @@ To ask for too much costs time; to ask for too little is a wrong plan, so doubt 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import posixpath
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
 from reconciler.core.diff import Difference, Kind, compare
+from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live, by_name
 from reconciler.core.model import Cdrom, Disk, Machine
@@ -20,7 +23,7 @@ Readings = Mapping[str, Union[Reading, Unknown]]
 
 _DEVICES = ("disks[]", "cdroms[]", "interfaces[]")
 _OFFERS = frozenset({*_DEVICES, "disks[].bus", "graphics", "video", "tpm", "rng"})
-_VOLUMES = frozenset({"disks[]", "disks[].size", "power"})
+_VOLUMES = frozenset({"disks[]", "disks[].size", "disks[].source", "power"})
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Needs:
     """What to read: `machines` are machine types, `claims` means the XML of every domain.
 
     `pools` are names; `all_pools` asks for every active one. `jobs` are the active domains of which
-    something is to be changed.
+    something is to be changed, `images` those whose disks' images are to be inspected.
     """
 
     machines: FrozenSet[str] = frozenset()
@@ -37,6 +40,7 @@ class Needs:
     networks: bool = False
     claims: bool = False
     jobs: FrozenSet[str] = frozenset()
+    images: FrozenSet[str] = frozenset()
 
 
 def find_sizes(desired: Desired, readings: Readings) -> Mapping[str, Tuple[str, ...]]:
@@ -54,7 +58,7 @@ def _sized(wanted: Machine, reading: Reading) -> Set[str]:
     managed = {one.name for one in wanted.disks or () if one.size is not None}
     found = [one for side in _align(wanted, reading) for one in side.disks or ()]
     if not managed.issubset(one.name for one in found):
-        # What is named by its volume is found once the pool is known, which it is not yet.
+        # What is named by its volume or image is found once that is known, which it is not yet.
         return {size_key(one) for one in found if managed}
     # What is to be removed is shown with what it is.
     removed = {one.name for one in found} - named if wanted.disks is not None else set()
@@ -88,6 +92,7 @@ def find_needs(desired: Desired, readings: Readings) -> Needs:
         any(one.networks for one in parts),
         any(one.claims for one in parts),
         frozenset().union(*(one.jobs for one in parts)),
+        frozenset().union(*(one.images for one in parts)),
     )
 
 
@@ -114,15 +119,57 @@ def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Ne
     added = [one.item for one in differences if one.kind is Kind.ADD]
     disks = [one for one in added if isinstance(one, Disk)]
     unfinished = bool(reading.owner and reading.owner.creating)
+    strayed = find_strayed(machine.disks or (), reading)
+    changes_images = any(one.startswith("disks[") or one == "power" for one in fields)
     return Needs(
         frozenset({reading.persistent.machine or ""} if fields & _OFFERS else ()),
         _pools(machine, machine.disks or () if unfinished else disks, desired)
         | _pools_found(machine, reading),
-        all_pools=bool(fields & _VOLUMES) or unfinished,
+        all_pools=bool(fields & _VOLUMES) or unfinished or Stray.MOVED in strayed,
         networks=any(one.startswith("interfaces[]") for one in fields),
-        claims=bool(added) or unfinished,
+        claims=bool(added or fields & _VOLUMES) or unfinished,
         jobs=frozenset({machine.name} if fields and reading.is_active else ()),
+        images=frozenset({machine.name} if strayed or changes_images or unfinished else ()),
     )
+
+
+class Stray(Enum):
+    """Why a disk's image is to be inspected: it was moved, or nobody knows where it came from."""
+
+    MOVED = "moved"
+    UNKNOWN = "unknown"
+
+
+def find_strayed(disks: Iterable[Disk], reading: Reading) -> FrozenSet[Stray]:
+    """Return why images of the domain have to be inspected; empty where each is as it was named.
+
+    `disks` are the manifest's. Names are compared as text, which costs nothing.
+    """
+    wanted = Machine(reading.view.name, disks=tuple(disks))
+    sides = _align(wanted, reading)
+    made = reading.owner.made if reading.owner else ()
+    found = (
+        _find_stray(wanted.name, disk, by_name(side.disks, disk.name), made)
+        for side in sides
+        for disk in wanted.disks or ()
+    )
+    return frozenset(one for one in found if one is not None)
+
+
+def _find_stray(
+    machine: str, disk: Disk, observed: Optional[Disk], made: Tuple[str, ...]
+) -> Optional[Stray]:
+    source = (observed.source if observed else None) or ""
+    if not source:
+        return None
+    if disk.source is not None:
+        return Stray.MOVED if source != disk.source else None
+    if disk.volume is not None:
+        return Stray.MOVED if posixpath.basename(source) != disk.volume else None
+    if source in made or not source.startswith("/"):
+        return None
+    names = {volume_name(machine, disk.name, image) for image in IMAGES}
+    return Stray.MOVED if any(posixpath.basename(one) in names for one in made) else Stray.UNKNOWN
 
 
 def _differences(machine: Machine, reading: Reading) -> List[Difference]:
@@ -149,6 +196,14 @@ def _pools_found(machine: Machine, reading: Reading) -> FrozenSet[str]:
     wanted = any(one.source or one.volume for one in machine.disks or ())
     wanted = wanted or any(one.media or one.volume for one in machine.cdroms or ())
     return find_pools(reading) if wanted else frozenset()
+
+
+def with_pools_of(needs: Needs, readings: Readings) -> Needs:
+    """Return the needs, and the pools that every domain names where who uses an image matters."""
+    if not needs.claims:
+        return needs
+    pools = (find_pools(one) for one in readings.values() if isinstance(one, Reading))
+    return replace(needs, pools=needs.pools.union(*pools))
 
 
 def find_pools(reading: Reading) -> FrozenSet[str]:

@@ -43,8 +43,8 @@ _USUAL_PARTS: Mapping[str, FrozenSet[str]] = {
             "driver", "driver/@name", "driver/@type", "driver/@cache", "driver/@io",
             "driver/@discard", "source", "source/@file", "source/@dev", "source/@dir",
             "source/@pool", "source/@volume", "source/@protocol", "source/@name", "source/@index",
-            "target", "target/@dev", "target/@bus", "readonly", "serial", "boot", "boot/@order",
-            "alias", "address", "backingStore",
+            "target", "target/@dev", "target/@bus", "readonly", "shareable", "serial", "boot",
+            "boot/@order", "alias", "address", "backingStore",
         }
     ),
     "interface": frozenset(

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.daemons.view import DaemonsView
+from reconciler.core.images import Images
 from reconciler.core.model import Machine
 from reconciler.core.owner import Owner
 
@@ -163,9 +164,9 @@ class World:
 
     `domains` holds those that the manifests name (as machine or template); a name that is missing
     is absent for certain. `machines` maps the machine type asked for (`q35`, or "" for none) to
-    what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`),
-    (`uuid`, …) and (`source`, path), to the names of the domains that hold it, owned or not;
-    (`open`, path) to the running ones that may write to it at this moment.
+    what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`)
+    and (`uuid`, …), to the names of the domains that hold it, owned or not. `images` answers the
+    same for images, and what lies below them.
     `free` maps the path of an image that had no space to the bytes that are free there now.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
     are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an
@@ -179,6 +180,7 @@ class World:
     pools: Mapping[str, Union[PoolView, Unknown]] = field(default_factory=dict)
     machines: Mapping[str, Union[MachineCaps, Unknown]] = field(default_factory=dict)
     claims: Mapping[Tuple[str, str], Tuple[str, ...]] = field(default_factory=dict)
+    images: Images = field(default_factory=Images)
     reflinks: FrozenSet[Tuple[str, str]] = frozenset()
     free: Mapping[str, int] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")

@@ -16,7 +16,9 @@ from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.adapters.libvirt.reading import NOT_RUNNING, list_views, read_sizes, read_view
 from reconciler.adapters.libvirt.states import find_job
+from reconciler.core.domain.mentions import read_snapshot
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
+from reconciler.core.images import SnapshotView
 from reconciler.core.offers import refuse_machine
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
@@ -111,6 +113,12 @@ class LibvirtDomains:
             snapshots = domain.snapshotListNames()
         found = [f"snapshot {one}" for one in snapshots]
         return tuple(sorted([*found, *(f"checkpoint {one}" for one in checkpoints)]))
+
+    def read_snapshots(self, name: str) -> Tuple[SnapshotView, ...]:
+        """Return the domain's snapshots, the oldest first."""
+        with self._domain(name, "reading its snapshots") as domain:
+            found = [read_snapshot(one.getXMLDesc()) for one in domain.listAllSnapshots()]
+        return tuple(sorted(found, key=lambda one: one.created_at))
 
     def attach(self, name: str, xml: str) -> None:
         """Plug a device into the running guest."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
-from typing import Optional
+from typing import Iterator, Optional
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
@@ -48,16 +49,40 @@ def find_on_disk(pool: Pool, name: str) -> Optional[Volume]:
     return volume
 
 
-def find_by_path(connection: Connection, path: str) -> Volume:
-    """Return the volume at that path. Raises MissingError, with what to do, if no pool has it."""
+def find_by_path(connection: Connection, path: str, *, is_local: bool = False) -> Volume:
+    """Return the volume at that path. Raises MissingError, with what to do, if no pool has it.
+
+    On this host (`is_local`) links and bind mounts are followed: libvirt knows each volume by one
+    path only.
+    """
     with binding.calling(f"volume {path}: looking for it"):
-        volume = _find_at(connection, path) or _find_anew(connection, path)
-    if volume is None:
-        raise MissingError(
-            f"{path} is in no active storage pool; define one over its folder "
-            "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
-        )
-    return volume
+        for name in _names_of(connection, path, is_local=is_local):
+            volume = _find_at(connection, name) or _find_anew(connection, name)
+            if volume is not None:
+                return volume
+    raise MissingError(
+        f"{path} is in no active storage pool; define one over its folder "
+        "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
+    )
+
+
+def _names_of(connection: Connection, path: str, *, is_local: bool) -> Iterator[str]:
+    """Yield the path, and then what else the same file may be called in a pool."""
+    yield path
+    if not is_local:
+        return
+    yield os.path.realpath(path)
+    for pool in connection.listAllStoragePools(binding.LIST_ACTIVE_POOLS):
+        name = posixpath.join(view_pool(pool).path, posixpath.basename(os.path.realpath(path)))
+        if _is_same_file(name, path):
+            yield name
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
 
 
 def view_volume(volume: Volume, pool: str) -> VolumeView:

@@ -76,7 +76,7 @@ def prepare(connections: Connections, step: CreateVolume, progress: Progress) ->
     pool = find_pool(connection, step.pool)
     source = None
     if step.origin is not None:
-        volume = find_by_path(connection, step.origin)
+        volume = find_by_path(connection, step.origin, is_local=connections.is_local)
         source = Origin(volume, view_volume(volume, ""))
     making = Making(connections, step, progress, pool, view_pool(pool), source)
     _refuse_other_pools(making)

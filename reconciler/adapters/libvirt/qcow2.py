@@ -1,21 +1,103 @@
-"""Look into a qcow2 header for what makes a copy of the file alone unsafe. Reads one block."""
+"""Look into qcow2 headers: what lies below an image, and what makes a copy of its file unsafe.
+
+Reads one block at most, and believes nothing that does not lie within it.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional, Tuple
 
 MAGIC = b"QFI\xfb"
+# Formats that may have an image below them, and whose headers we do not read.
+_OTHERS = (b"QED\0", b"KDMV", b"COWD", b"# Disk DescriptorFile", b"vhdxfile", b"conectix")
 # Offsets and bits are those of QEMU's docs/interop/qcow2.txt.
 _HEADER = struct.Struct(">4sIQI")  # magic, version, backing file's offset and length
 _INCOMPATIBLE = struct.Struct(">Q")
 _INCOMPATIBLE_AT = 72
+_HEADER_LENGTH = struct.Struct(">I")
+_HEADER_LENGTH_AT = 100
+_SHORT_HEADER = 72  # of version 2
+_EXTENSION = struct.Struct(">II")  # type, length; the data is padded to a multiple of 8
+_BACKING_FORMAT, _DATA_FILE = 0xE2792ACA, 0x44415441
 _CORRUPT = 1 << 1
 _EXTERNAL_DATA = 1 << 2
 _WITH_FEATURES = 3  # the version of the header that has them
+_LONGEST_NAME = 1023
 _ENOUGH = 65536
+_FIRST = 4096
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image's own header says of the image below it. Names are as they are written.
+
+    `format` is `qcow2`, or empty for what is not one. `is_known` is False for other formats that
+    may have an image below them.
+    """
+
+    format: str = ""
+    backing: str = ""
+    backing_format: str = ""
+    data: str = ""
+    is_known: bool = True
+
+
+def read_header(image: str) -> Header:
+    """Return what the image's header says. Raises OSError, also for what is not a file or disk."""
+    descriptor = os.open(image, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        mode = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            raise OSError(f"{image} is neither a file nor a block device")
+        block = file.read(_FIRST) or b""
+        if block.startswith(MAGIC) and len(block) == _FIRST and _end(block) > _FIRST:
+            block += file.read(_ENOUGH - _FIRST) or b""
+    return parse_header(block)
+
+
+def parse_header(block: bytes) -> Header:
+    """Return what the beginning of an image says."""
+    if not block.startswith(MAGIC) or len(block) < _HEADER.size:
+        return Header(is_known=not block.startswith(_OTHERS))
+    known = dict(_extensions(block))
+    return Header(
+        "qcow2",
+        _backing_name(block),
+        os.fsdecode(known.get(_BACKING_FORMAT, b"")),
+        os.fsdecode(known.get(_DATA_FILE, b"")),
+    )
+
+
+def _end(block: bytes) -> int:
+    _, _, offset, length = _HEADER.unpack_from(block)
+    return int(min(offset + length, _ENOUGH))
+
+
+def _backing_name(block: bytes) -> str:
+    _, _, offset, length = _HEADER.unpack_from(block)
+    if not offset or length > _LONGEST_NAME:
+        return ""
+    return os.fsdecode(block[offset : offset + length])
+
+
+def _extensions(block: bytes) -> Iterator[Tuple[int, bytes]]:
+    """Yield the header's extensions; they end with one of type 0."""
+    version = _HEADER.unpack_from(block)[1]
+    at = _SHORT_HEADER
+    if version >= _WITH_FEATURES and len(block) >= _HEADER_LENGTH_AT + _HEADER_LENGTH.size:
+        at = max(_HEADER_LENGTH.unpack_from(block, _HEADER_LENGTH_AT)[0], _SHORT_HEADER)
+    while at + _EXTENSION.size <= len(block):
+        kind, length = _EXTENSION.unpack_from(block, at)
+        if kind == 0:
+            return
+        start = at + _EXTENSION.size
+        yield kind, block[start : start + length]
+        at = start + (length + 7) // 8 * 8
 
 
 def find_obstacle(image: str, folder: str) -> Optional[str]:
@@ -43,8 +125,7 @@ def _find_feature(block: bytes) -> Optional[str]:
 
 def _find_relative(block: bytes, image: str, folder: str) -> Optional[str]:
     """Return a reason if the image below is named relative to a folder other than ours."""
-    _, _, offset, length = _HEADER.unpack_from(block)
-    below = os.fsdecode(block[offset : offset + length]) if offset else ""
+    below = _backing_name(block)
     if not below or below.startswith("/") or ":" in below:
         return None
     if Path(image).parent.resolve() == Path(folder).resolve():

@@ -7,10 +7,11 @@ told to, by name; how a volume is made is in `clones`.
 from __future__ import annotations
 
 import os
-from typing import Optional, Tuple
+from typing import Mapping, Optional, Tuple
 
 from reconciler.adapters.libvirt import binding, clones
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
+from reconciler.adapters.libvirt.images import read_images
 from reconciler.adapters.libvirt.lookup import (
     CAPACITY,
     find_by_path,
@@ -24,6 +25,7 @@ from reconciler.adapters.libvirt.sharing import can_share
 from reconciler.adapters.libvirt.threads import map_in_threads
 from reconciler.adapters.libvirt.volumes import FILE_POOLS, read_pool_xml
 from reconciler.control.ports import Progress
+from reconciler.core.images import ImageView
 from reconciler.core.plan import CreateVolume
 from reconciler.core.world import PoolView, VolumeView
 from reconciler.errors import RefusedError, TransientError
@@ -76,13 +78,18 @@ class LibvirtStorage:
         except binding.Error:
             return None
 
+    def read_images(self, images: Mapping[str, str]) -> Mapping[str, ImageView]:
+        """Read images by path (→ format, empty if not known), and all that is below them."""
+        is_local = self._connections.is_local
+        return read_images(lambda: self._connections.get(STORAGE), images, is_local=is_local)
+
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
         return clones.create_volume(self._connections, step, progress)
 
     def resize_volume(self, path: str, capacity: int) -> None:
         """Grow the volume at `path`; never shrinks."""
-        volume = find_by_path(self._connection, path)
+        volume = find_by_path(self._connection, path, is_local=self._connections.is_local)
         with binding.calling(f"volume {path}: growing it to {capacity} bytes"):
             now = volume.info()[CAPACITY]
             if now > capacity:

@@ -11,6 +11,7 @@ from typing import Mapping, NoReturn, Optional, Tuple, Union
 from reconciler.control.ports.locks import NoLocks
 from reconciler.core.daemons.view import Answer, DaemonsView
 from reconciler.core.host_snapshot import HostSnapshot
+from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.offers import refuse_machine
 from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
@@ -86,6 +87,10 @@ class RecordedDomains(_Recorded):
         """Return the domain's snapshots and checkpoints."""
         return self._snapshot.obstacles.get(name, ())
 
+    def read_snapshots(self, name: str) -> Tuple[SnapshotView, ...]:
+        """Return the domain's snapshots."""
+        return self._snapshot.snapshots.get(name, ())
+
 
 class RecordedStorage(_Recorded):
     """Implements `ports.Storage`."""
@@ -105,6 +110,11 @@ class RecordedStorage(_Recorded):
         """Return None: what is free was not written down."""
         del path
         return None
+
+    def read_images(self, images: Mapping[str, str]) -> Mapping[str, ImageView]:
+        """Return every image: what was not asked for then is not known now."""
+        del images
+        return self._snapshot.images
 
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         """Return what was found out then."""

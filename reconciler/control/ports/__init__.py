@@ -11,6 +11,7 @@ from typing import Callable, Mapping, Optional, Protocol, Tuple, Union
 
 from reconciler.control.ports.locks import Locks
 from reconciler.control.ports.units import Units
+from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.plan import Action, CreateVolume, Outcome
 from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown, VolumeView
 
@@ -69,6 +70,9 @@ class Domains(Protocol):
 
     def list_snapshots(self, name: str) -> Tuple[str, ...]:
         """Return what would be lost unseen, or forbids undefining: `snapshot X`, `checkpoint Y`."""
+
+    def read_snapshots(self, name: str) -> Tuple[SnapshotView, ...]:
+        """Return the domain's snapshots, the oldest first."""
 
     def attach(self, name: str, xml: str) -> None:
         """Plug a device into the running guest."""
@@ -129,6 +133,12 @@ class Storage(Protocol):
         """Return the bytes that an image at that path may still grow by; None if it is not known.
 
         Read anew, from the image's pool.
+        """
+
+    def read_images(self, images: Mapping[str, str]) -> Mapping[str, ImageView]:
+        """Read images by path (→ format, empty if not known), and all that is below them.
+
+        Raises nothing; what could not be read says so.
         """
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:

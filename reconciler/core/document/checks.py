@@ -95,8 +95,19 @@ def _check_disk(path: Path, disk: Disk) -> Iterator[Finding]:
         )
     if disk.source is not None and disk.pool is not None:
         yield Finding((*path, "pool"), "has no meaning beside source.path")
+    if disk.shareable and disk.format not in (None, "raw"):
+        yield Finding(
+            (*path, "shareable"),
+            f"only a raw image can be written to by several guests, not {disk.format}",
+        )
+    if disk.shareable and (disk.template is not None or _is_blank(disk)) and disk.format != "raw":
+        yield Finding((*path, "shareable"), "a new volume that is shared needs format: raw")
     if disk.io == "native" and disk.cache not in (None, "none", "directsync"):
         yield Finding((*path, "io"), f"native needs cache none or directsync, not {disk.cache}")
+
+
+def _is_blank(disk: Disk) -> bool:
+    return disk.source is None and disk.volume is None and disk.size is not None
 
 
 def _check_cdroms(machine: Machine) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ def build_disk(data: Data) -> Disk:
         serial=get("serial"),
         boot=build_number(get("boot")),
         readonly=get("readonly"),
+        shareable=get("shareable"),
         target=get("target"),
         pool=source.get("pool", get("pool")),
         volume=source.get("volume"),

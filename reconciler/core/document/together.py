@@ -25,6 +25,7 @@ from reconciler.core.document.finding import Clash, Finding, Path
 from reconciler.core.document.hosts import check_hosts
 from reconciler.core.guests import is_windows
 from reconciler.core.identity import volume_name
+from reconciler.core.images import normalise
 from reconciler.core.manifest import HostManifest, MachineManifest, TemplateManifest
 from reconciler.core.model import Disk
 
@@ -32,22 +33,26 @@ Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
 _NAME: Path = ("metadata", "name")
 _DEFAULT_POOL = "default"
+READING, WRITING = "reading", "writing"
 _Key = Tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that only one may have. Two meet if they can be on one host (None is any)."""
+    """Something that only one may have. Two meet if they can be on one host (None is any).
+
+    `shared` says how several may have it: all of them reading, or all of them writing knowingly.
+    """
 
     number: int
     path: Path
     key: _Key
     host: Optional[str] = None
-    shared: bool = False
+    shared: str = ""
 
     def meets(self, other: Claim) -> bool:
         """Whether not both can be granted."""
-        if self.shared and other.shared:
+        if self.shared and self.shared == other.shared:
             return False
         return self.host == other.host or self.host is None or other.host is None
 
@@ -113,10 +118,10 @@ def _all_claims(documents: Together) -> Iterator[Claim]:
 def _claims_of_template(number: int, template: TemplateManifest) -> Iterator[Claim]:
     """Yield the image, which is only read: so may other templates and read-only disks."""
     if template.image is not None:
-        yield Claim(number, ("spec", "image"), ("path", template.image), shared=True)
+        yield Claim(number, ("spec", "image"), ("path", normalise(template.image)), shared=READING)
     if template.volume is not None:
         key = ("volume", template.pool or _DEFAULT_POOL, template.volume)
-        yield Claim(number, ("spec", "volume"), key, shared=True)
+        yield Claim(number, ("spec", "volume"), key, shared=READING)
 
 
 def _claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]:
@@ -130,13 +135,19 @@ def _claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim
     for path, disk in disks.values():  # once by name: two of one name are told elsewhere
         where, key = _image_of(path, disk, machine.name)
         if key is not None:
-            yield Claim(number, where, key, manifest.host, bool(disk.readonly))
+            yield Claim(number, where, key, manifest.host, _find_sharing(disk))
+
+
+def _find_sharing(disk: Disk) -> str:
+    if disk.readonly:
+        return READING
+    return WRITING if disk.shareable else ""
 
 
 def _image_of(path: Path, disk: Disk, machine: str) -> Tuple[Path, Optional[_Key]]:
     """Return what the disk writes to, also where the volume is still to be made."""
     if disk.source is not None:
-        return (*path, "source", "path"), ("path", disk.source)
+        return (*path, "source", "path"), ("path", normalise(disk.source))
     pool = disk.pool or _DEFAULT_POOL
     if disk.volume is not None:
         return (*path, "source", "volume"), ("volume", pool, disk.volume)

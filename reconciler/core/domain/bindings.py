@@ -51,6 +51,7 @@ DISK: Tuple[Binding, ...] = (
     Binding("target", "target/@dev"),
     Binding("bus", "target/@bus"),
     Binding("readonly", "readonly", forms.PRESENCE),
+    Binding("shareable", "shareable", forms.PRESENCE),
     Binding("serial", "serial/text()"),
     Binding("boot", "boot/@order", forms.INTEGER),
     Binding("alias", "alias/@name", forms.ALIAS),

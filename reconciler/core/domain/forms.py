@@ -38,7 +38,7 @@ class Form:
     write: Optional[Callable[[Element, Any], None]] = None
 
 
-def _read_source(source: Optional[Element]) -> Optional[str]:
+def read_source(source: Optional[Element]) -> Optional[str]:
     """Return a path, `pool/volume`, or `protocol:name` of an image on the network."""
     if source is None:
         return None
@@ -155,8 +155,8 @@ PRESENCE = Form(read=_is_there)
 LINK = Form(default="up")
 OR_NONE = Form(default="none")
 ALIAS = Form(decode=name_of, encode=alias_of)
-SOURCE = Form(read=_read_source, write=_write_source)
-MEDIA = Form(read=lambda source: _read_source(source) or "", write=_write_source)
+SOURCE = Form(read=read_source, write=_write_source)
+MEDIA = Form(read=lambda source: read_source(source) or "", write=_write_source)
 NETWORK = Form(write=_uplink("network"))
 BRIDGE = Form(write=_uplink("bridge"))
 BYTES = Form(read=_read_bytes)

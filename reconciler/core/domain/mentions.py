@@ -1,9 +1,11 @@
-"""Whether a domain's XML names an image, wherever in it and whatever for. Doubt says yes."""
+"""What images a domain's XML names, and whether it names one wherever in it. Doubt says yes."""
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Optional, Tuple
 
+from reconciler.core.domain.forms import read_source
+from reconciler.core.images import ImageUse, SnapshotView
 from reconciler.core.xmltree import Element, is_element, parse
 
 
@@ -29,3 +31,55 @@ def _names(element: Element, pool: str, name: str, path: str) -> bool:
     values = [str(one) for one in element.attrib.values()]
     values.append((element.text or "").strip())
     return any(one == path or one.endswith(f"/{name}") for one in values)
+
+
+def read_image_uses(root: Element, domain: str, *, is_live: bool) -> Tuple[ImageUse, ...]:
+    """Return what images a domain's disks and drives have, with what the XML lists below them."""
+    disks = root.iterfind("devices/disk")
+    uses = (_read_use(one, domain, is_live=is_live) for one in disks)
+    return tuple(one for one in uses if one.path)
+
+
+def _read_use(disk: Element, domain: str, *, is_live: bool) -> ImageUse:
+    driver, target = disk.find("driver"), disk.find("target")
+    return ImageUse(
+        domain,
+        "" if target is None else target.get("dev", ""),
+        read_source(disk.find("source")) or "",
+        "" if driver is None else driver.get("type", ""),
+        writes=disk.find("readonly") is None and disk.get("device") != "cdrom",
+        shareable=disk.find("shareable") is not None,
+        is_live=is_live,
+        below=tuple(_read_below(disk)),
+        mirror=_read_mirror(disk.find("mirror")),
+    )
+
+
+def _read_below(disk: Element) -> Iterator[Tuple[str, str]]:
+    below = disk.find("backingStore")
+    while below is not None:
+        name = read_source(below.find("source"))
+        if name is None:
+            return  # an empty element ends the chain
+        kind = below.find("format")
+        yield name, "" if kind is None else kind.get("type", "")
+        below = below.find("backingStore")
+
+
+def _read_mirror(mirror: Optional[Element]) -> Optional[str]:
+    if mirror is None:
+        return None
+    return read_source(mirror.find("source")) or mirror.get("file")
+
+
+def read_snapshot(xml: str) -> SnapshotView:
+    """Return a snapshot as libvirt describes it."""
+    root = parse(xml)
+    created = root.findtext("creationTime") or ""
+    overlays = {
+        one.get("name", ""): read_source(one.find("source")) or ""
+        for one in root.iterfind("disks/disk[@snapshot='external']")
+    }
+    return SnapshotView(
+        root.findtext("name") or "", int(created) if created.isdigit() else 0, overlays
+    )

@@ -27,6 +27,11 @@ _RULES: Tuple[Rule, ...] = (
         "readonly: a disk on bus sata or ide cannot be read-only",
     ),
     (
+        lambda disk: bool(disk.shareable) and disk.format not in (None, "raw"),
+        "shareable: only a raw image can be written to by several guests; convert it (qemu-img "
+        "convert -O raw) or leave shareable out",
+    ),
+    (
         lambda disk: disk.io == "native" and disk.cache not in _DIRECT,
         "io: native needs cache none or directsync",
     ),

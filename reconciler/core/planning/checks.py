@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from reconciler.core.diff import Device
 from reconciler.core.domain import check_offer
-from reconciler.core.manifest import MachineManifest
+from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.model import Disk, Interface, Machine
-from reconciler.core.planning.images import find_overlays
+from reconciler.core.planning.images import DEFAULT_POOL, find_overlays, named_volume
 from reconciler.core.world import MachineCaps, Unknown, World
 from reconciler.errors import MissingError, TerminalError
 
@@ -33,11 +33,24 @@ def refuse_unoffered(machine: Machine, caps: MachineCaps) -> None:
         raise TerminalError("; ".join(refusals))
 
 
-def refuse_taken(manifest: MachineManifest, devices: Iterable[Device], world: World) -> None:
-    """Raise TerminalError if a UUID, MAC or image is held by another domain."""
+def refuse_taken(
+    manifest: MachineManifest,
+    devices: Iterable[Device],
+    desired: Desired,
+    world: World,
+    staying: Tuple[Disk, ...] = (),
+) -> None:
+    """Raise TerminalError if a UUID, MAC or image is held by another domain, manifest or disk.
+
+    `staying` are the disks that the machine has and keeps.
+    """
+    items = tuple(devices)
     wanted = [("uuid", manifest.machine.uuid, "uuid")]
-    for device in devices:
-        wanted.extend(_claims(device))
+    wanted += [
+        ("mac", one.mac, f"interfaces[{one.name}].mac")
+        for one in items
+        if isinstance(one, Interface)
+    ]
     taken = [
         f"{path}: {value} is already used by domain {', '.join(holders)}"
         for kind, value, path in wanted
@@ -45,19 +58,92 @@ def refuse_taken(manifest: MachineManifest, devices: Iterable[Device], world: Wo
         for holders in [_others(world, kind, value, manifest.name)]
         if holders
     ]
+    disks = [one for one in items if isinstance(one, Disk)]
+    for index, disk in enumerate(disks):
+        if disk.source and not disk.readonly:
+            beside = (*staying, *disks[:index])
+            users = _find_users(manifest, disk, desired, world, beside)
+            taken += [f"disks[{disk.name}].source: {one}" for one in users]
     if taken:
         raise TerminalError("; ".join(taken))
 
 
-def _claims(device: Device) -> Iterable[Tuple[str, Optional[str], str]]:
-    if isinstance(device, Interface):
-        yield "mac", device.mac, f"interfaces[{device.name}].mac"
-    if isinstance(device, Disk) and not device.readonly:
-        yield "source", device.source, f"disks[{device.name}].source"
-
-
 def _others(world: World, kind: str, value: str, name: str) -> Tuple[str, ...]:
     return tuple(one for one in world.claims.get((kind, value), ()) if one != name)
+
+
+def _find_users(
+    manifest: MachineManifest,
+    disk: Disk,
+    desired: Desired,
+    world: World,
+    beside: Tuple[Disk, ...],
+) -> List[str]:
+    """Return who else writes to the disk's image, or to one that it depends on."""
+    found = _find_domains(manifest.name, disk, world)
+    image = disk.source or ""
+    for other in desired.machines:
+        named = _find_same(other, disk, world) if other.name != manifest.name else None
+        if named is not None and _can_meet(manifest, other):
+            text = f"{image} is named by the manifest of {other.name} too{_name_as(named, image)}"
+            found.setdefault(other.name, text + _advise_sharing(disk))
+    for mine in beside:
+        if mine.name != disk.name and world.images.is_same(mine.source, image):
+            text = f"{image} is the image of disks[{mine.name}] too"
+            found.setdefault("", text + _name_as(mine.source or "", image))
+    return list(found.values())
+
+
+def _find_domains(name: str, disk: Disk, world: World) -> Dict[str, str]:
+    """Return the domains other than `name` that hold the image, and how."""
+    images, image = world.images, disk.source or ""
+    found: Dict[str, str] = {}
+    for use in images.find_users(image):
+        if use.domain == name or not use.writes:
+            continue
+        is_top = images.is_same(use.path, image)
+        if is_top and is_shared(disk, use.shareable, use.format):
+            continue
+        where = _name_as(use.path, image) if is_top else f", below {use.path}"
+        text = f"{image} is already used by domain {use.domain}{where}"
+        found.setdefault(use.domain, text + (_advise_sharing(disk) if is_top else ""))
+    for below in images.find_chain(image, disk.format or "")[1:]:
+        for use in images.find_users(below):
+            if use.is_live and use.writes and images.is_same(use.path, below):
+                text = f"{image} lies over {below}, which the running domain {use.domain} writes to"
+                found.setdefault(use.domain, text)
+    return found
+
+
+def is_shared(disk: Disk, shareable: bool, image_format: str) -> bool:  # noqa: FBT001
+    """Whether two disks may write to one image: both say so, and it is raw."""
+    return bool(disk.shareable) and shareable and disk.format == image_format == "raw"
+
+
+def _name_as(name: str, image: str) -> str:
+    return "" if name == image else f" (as {name})"
+
+
+def _advise_sharing(disk: Disk) -> str:
+    if disk.format != "raw":
+        return ""
+    return "; if both guests may write to it at once, set shareable: true on both disks"
+
+
+def _can_meet(one: MachineManifest, other: MachineManifest) -> bool:
+    return one.host is None or other.host is None or one.host == other.host
+
+
+def _find_same(manifest: MachineManifest, disk: Disk, world: World) -> Optional[str]:
+    """Return by what name a manifest gives another machine the same image to write to."""
+    for other in manifest.machine.disks or ():
+        volume = named_volume(world, f"{other.pool or DEFAULT_POOL}/{other.volume}")
+        name = other.source or (volume.path if volume else None)
+        if other.readonly or not world.images.is_same(name, disk.source):
+            continue
+        if not is_shared(disk, bool(other.shareable), other.format or disk.format or ""):
+            return name
+    return None
 
 
 def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:

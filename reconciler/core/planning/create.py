@@ -50,7 +50,7 @@ def plan_create(manifest: MachineManifest, desired: Desired, world: World) -> Ac
     caps = find_caps(world, wanted.machine or "")
     disks = tuple(resolve_disk(one, manifest, desired, world, None) for one in wanted.disks or ())
     machine = complete_machine(_with_disks(wanted, disks), caps, world.networks)
-    _check(manifest, machine, wanted, world)
+    _check(manifest, machine, wanted, desired, world)
     refuse_unoffered(machine, caps)
     made = made_with(None, manifest.name, _made(disks))
     owner = owner_of(manifest, made, made)
@@ -78,8 +78,10 @@ def _volumes(disks: Tuple[NewDisk, ...]) -> Tuple[Step, ...]:
     return tuple(step for one in disks for step in one.steps)
 
 
-def _check(manifest: MachineManifest, machine: Machine, wanted: Machine, world: World) -> None:
-    refuse_taken(manifest, (*(machine.disks or ()), *(machine.interfaces or ())), world)
+def _check(
+    manifest: MachineManifest, machine: Machine, wanted: Machine, desired: Desired, world: World
+) -> None:
+    refuse_taken(manifest, (*(machine.disks or ()), *(machine.interfaces or ())), desired, world)
     refuse_absent_networks(wanted.interfaces or (), world)
     refuse_template_writes(machine, world, "disks")
 

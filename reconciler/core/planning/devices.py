@@ -109,7 +109,7 @@ def drop_leftovers(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Step, ..
         for volume in all_volumes(update.world)
         if volume.path in update.creating
         and volume.path not in kept
-        and not update.world.claims.get(("source", volume.path))
+        and not update.world.images.find_users(volume.path)
     )
 
 
@@ -144,13 +144,38 @@ def _elsewhere(decision: Decision, update: Update) -> Optional[Device]:
 
 
 def _refuse(update: Update, items: Tuple[Device, ...]) -> None:
-    refuse_taken(update.manifest, items, update.world)
+    moved = _moved_disks(update)
+    names = {one.name for one in (*items, *moved)}
+    staying = tuple(one for one in update.machine.disks or () if one.name not in names)
+    refuse_taken(update.manifest, (*items, *moved), update.desired, update.world, staying)
     refuse_absent_networks(_touched_interfaces(update), update.world)
     disks = tuple(one for one in items if isinstance(one, Disk))
     refuse_template_writes(Machine(update.manifest.name, disks=disks), update.world, "disks")
     offered = _to_be_offered(update, items)
     if offered != Machine(update.manifest.name):
         refuse_unoffered(offered, find_caps(update.world, update.stored.machine or ""))
+
+
+# What makes another image of a disk's, or another writer of its guest.
+_USES = frozenset({"disks[].source", "disks[].readonly", "disks[].shareable"})
+
+
+def _moved_disks(update: Update) -> Tuple[Disk, ...]:
+    """Return the disks that are to have another image, or to use theirs in another way."""
+    found = [one.difference for one in update.decisions]
+    moved = {one.device for one in found if one.field in _USES}
+    stored = {one.name: one for one in update.stored.disks or ()}
+    return tuple(
+        replace(
+            one,
+            source=one.source or stored[one.name].source,
+            format=one.format or stored[one.name].format,
+            shareable=stored[one.name].shareable if one.shareable is None else one.shareable,
+            readonly=stored[one.name].readonly if one.readonly is None else one.readonly,
+        )
+        for one in update.machine.disks or ()
+        if one.name in moved and one.name in stored
+    )
 
 
 def _touched_interfaces(update: Update) -> Iterable[Interface]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Optional, Tuple
+from dataclasses import replace
+from typing import FrozenSet, Iterator, Optional, Set, Tuple
 
-from reconciler.core.manifest import TemplateManifest
+from reconciler.core.domain.mentions import read_image_uses
+from reconciler.core.images import ImageUse, is_path, resolve_backing
+from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.match import by_name
 from reconciler.core.model import Disk, Machine
-from reconciler.core.world import PoolView, Unknown, VolumeView, World
+from reconciler.core.world import PoolView, Reading, Unknown, VolumeView, World
+from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, TerminalError
 
 DEFAULT_POOL = "default"
@@ -43,9 +47,60 @@ def all_volumes(world: World) -> Iterator[VolumeView]:
             yield from pool.volumes.values()
 
 
+def read_uses(reading: Reading, world: World) -> Tuple[ImageUse, ...]:
+    """Return what images a domain has, in both configurations; volumes of pools by their path."""
+    view = reading.view
+    texts = [(view.persistent_xml, False)]
+    if view.live_xml is not None:
+        texts.append((view.live_xml, True))
+    uses = (
+        use
+        for xml, is_live in texts
+        for use in read_image_uses(parse(xml), view.name, is_live=is_live)
+    )
+    return tuple(_settle_use(one, world) for one in uses)
+
+
+def _settle_use(use: ImageUse, world: World) -> ImageUse:
+    volume = None if is_path(use.path) else named_volume(world, use.path)
+    return replace(use, path=volume.path) if volume else use
+
+
+def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
+    """Return the paths of the images that manifests and the marks of their domains name."""
+    found: Set[Optional[str]] = {one.image for one in desired.templates}
+    for manifest in desired.machines:
+        for disk in manifest.machine.disks or ():
+            found.add(disk.source)
+            volume = named_volume(world, f"{disk.pool or DEFAULT_POOL}/{disk.volume}")
+            found.add(volume.path if volume else None)
+        reading = world.domains.get(manifest.name)
+        if isinstance(reading, Reading) and reading.owner is not None:
+            found.update(reading.owner.made)
+    return frozenset(one for one in found if one)
+
+
+def volume_at(world: World, path: Optional[str]) -> Optional[VolumeView]:
+    """Return the volume that a path leads to, also by a link or another name of it."""
+    if not path:
+        return None
+    exact = next((one for one in all_volumes(world) if one.path == path), None)
+    if exact is not None:
+        return exact
+    return next((one for one in all_volumes(world) if world.images.is_same(one.path, path)), None)
+
+
 def find_overlays(world: World, source: str) -> Tuple[str, ...]:
-    """Return the paths of images that depend on the image at `source`."""
-    return tuple(sorted(one.path for one in all_volumes(world) if one.backing == source))
+    """Return the paths of images that depend on the image at `source`, by whatever name."""
+    images = world.images
+    found = {
+        images.identify(one.path): one.path
+        for one in all_volumes(world)
+        if one.backing and images.is_same(resolve_backing(one.backing, one.path), source)
+    }
+    found.update((images.identify(one), one) for one in images.find_overlays(source))
+    found.pop(images.identify(source), None)
+    return tuple(sorted(found.values()))
 
 
 def template_image(template: TemplateManifest, world: World, path: str) -> VolumeView:
@@ -90,7 +145,7 @@ def _template_disk(template: TemplateManifest, machine: Machine, where: str) -> 
 
 
 def _volume_at(source: str, world: World, where: str) -> VolumeView:
-    volume = next((one for one in all_volumes(world) if one.path == source), None)
+    volume = volume_at(world, source)
     if volume is None:
         raise TerminalError(
             f"{where}: {source} is in no active storage pool; define one over its folder "

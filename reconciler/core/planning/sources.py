@@ -15,11 +15,11 @@ from reconciler.core.owner import Owner
 from reconciler.core.plan import CreateVolume, DeletePartial, ResizeVolume, Step
 from reconciler.core.planning.images import (
     DEFAULT_POOL,
-    all_volumes,
     find_pool,
     find_volume,
     named_volume,
     template_image,
+    volume_at,
 )
 from reconciler.core.world import PoolView, VolumeView, World
 from reconciler.errors import RefusedError, TerminalError
@@ -133,7 +133,8 @@ def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:
 
 
 def _with_format(disk: Disk, world: World) -> Disk:
-    known = next((one.format for one in all_volumes(world) if one.path == disk.source), None)
+    volume = volume_at(world, disk.source)
+    known = volume.format if volume else None
     if disk.format is None and known is None:
         raise TerminalError(
             f"disks[{disk.name}].format: say qcow2 or raw; {disk.source} is in no active storage "
@@ -221,7 +222,14 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
     if template is None:
         raise TerminalError(f"{path}: no Template {disk.template!r} among the manifests")
     volume = template_image(template, world, path)
-    writers = world.claims.get(("open", volume.path))
+    images = world.images
+    writers = sorted(
+        {
+            one.domain
+            for one in images.find_users(volume.path)
+            if one.is_live and one.writes and images.is_same(one.path, volume.path)
+        }
+    )
     if writers:
         raise TerminalError(
             f"{path}: template {template.name!r}: {volume.path} is being written by the running "

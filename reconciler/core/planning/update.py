@@ -18,10 +18,17 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live
 from reconciler.core.model import Machine, Power
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
+from reconciler.core.planning.chains import (
+    find_chain_notes,
+    hold_chains,
+    name_images,
+    settle_chains,
+)
 from reconciler.core.planning.consequences import find_neighbours, find_remarks
 from reconciler.core.planning.decide import Decision, Weighing, awaits_window, decide
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
+from reconciler.core.planning.disk_chains import DiskChain
 from reconciler.core.planning.guards import Guest, chipset
 from reconciler.core.planning.sources import settle_found, settle_sources
 from reconciler.core.planning.states import Standing, find_saved_hold, find_wait
@@ -61,6 +68,7 @@ class Found:
     reading: Reading
     stored: Machine
     live: Optional[Machine]
+    chains: Tuple[DiskChain, ...] = ()
 
 
 def plan_update(
@@ -81,6 +89,7 @@ def plan_update(
     held = NOT_OURS if holding is Holding.FOREIGN else ""
     weighing = weigh(found, stored, live, standing, held)
     decisions = decide(stored, live, weighing)
+    decisions = hold_chains(decisions, found.chains, reading, world)
     if holding is not Holding.OURS:
         decisions = tuple(_keep(one) for one in decisions)
     update = to_update(found, decisions, desired, world)
@@ -93,6 +102,7 @@ def plan_update(
     neighbours, notes = find_neighbours(update, new), find_remarks(update)
     action = _action(found, describe_new(decisions, new), steps, holding, neighbours)
     window = awaits_window(decisions, weighing)
+    notes = (*find_chain_notes(found.chains, decisions), *notes)
     return replace(action, notes=notes, transient=passes, awaits_window=window)
 
 
@@ -134,12 +144,14 @@ def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     persistent = settle_found(reading.persistent, world)
     if reading.view.saved and not reading.is_active and machine.power is Power.RUNNING:
         persistent = replace(persistent, power=Power.SAVED)
-    stored = align(machine, persistent)
+    known = name_images(machine, persistent, world)
+    stored = align(known, persistent)
     running = settle_found(reading.live, world) if reading.live else None
-    live = align_live(machine, stored, running) if running else None
+    live = align_live(known, stored, running) if running else None
     live = _pin_cpu(live, stored) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
-    return Found(manifest, machine, reading, stored, live)
+    machine, live, chains = settle_chains(manifest, machine, stored, live, reading, world)
+    return Found(manifest, machine, reading, stored, live, chains)
 
 
 def _pin_cpu(live: Machine, stored: Machine) -> Machine:

@@ -35,7 +35,7 @@ def render_text(plan: Plan, style: Style, *, verbose: bool = False) -> str:
     blocks = [
         "\n".join(_block(one, width, style))
         for one in plan.actions
-        if verbose or one.pending or one.action is not ActionKind.NONE
+        if verbose or one.pending or one.notes or one.action is not ActionKind.NONE
     ]
     summary = summarise(plan)
     title = style.paint(f"{place(plan)}{made_of(plan)}", "bold")

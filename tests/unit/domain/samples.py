@@ -78,7 +78,7 @@ CREATED: Mapping[str, Tuple[Machine, MachineCaps]] = {
             disks=(
                 replace(ROOT, boot=2, io="native", discard="unmap", serial="root-1"),
                 replace(DATA, readonly=True),
-                Disk("block", source="/dev/vg/lv", format="raw", bus="sata"),
+                Disk("block", source="/dev/vg/lv", format="raw", bus="sata", shareable=True),
                 Disk("pooled", source="default/x.qcow2", format="qcow2", bus="usb"),
             ),
             cdroms=(Cdrom("install", bus="sata", media=f"{IMAGES}/i.iso", boot=1), Cdrom("empty")),

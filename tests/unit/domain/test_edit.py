@@ -320,7 +320,17 @@ def test_a_read_only_disk_made_writable_may_move_to_sata() -> None:
     xml = domain(drive("vda", "virtio", "<readonly/>"))
     root = edit(xml, Machine("vm", disks=(Disk("vda", "sata", readonly=False),)))
     assert read_machine(root).disks == (
-        Disk("vda", "sata", None, "raw", "/i/vda.img", readonly=False, alias="vda", target="sda"),
+        Disk(
+            "vda",
+            "sata",
+            None,
+            "raw",
+            "/i/vda.img",
+            readonly=False,
+            shareable=False,
+            alias="vda",
+            target="sda",
+        ),
     )
 
 

@@ -41,7 +41,16 @@ def the(kind: str, number: int, name: str = "exotic") -> Device:
 def test_an_attached_device_reads_as_wanted_and_fits_in() -> None:
     built = read_back(device_xml(NEW, foreign("exotic")))
     assert built == Disk(
-        "new", "scsi", None, "raw", "/i/n.img", "none", readonly=False, alias="new", target="sde"
+        "new",
+        "scsi",
+        None,
+        "raw",
+        "/i/n.img",
+        "none",
+        readonly=False,
+        shareable=False,
+        alias="new",
+        target="sde",
     )
 
 

@@ -62,6 +62,7 @@ ALONE = [
     pytest.param(xml(xpath="/domain", fragment="<metadata><m xmlns='urn:virt-reconciler:domain:1'/></metadata>"), "spec.xml[0].fragment", "kept by virt-reconciler", id="our mark"),
     pytest.param(xml(xpath="/domain/devices", absent=True), "spec.xml[0].xpath", "cannot be absent", id="all devices"),
     pytest.param(xml(xpath="/domain/x", absent=False), "spec.xml[0].absent", "only true", id="absent: false"),
+    pytest.param(disk(shareable=True, format="qcow2", source={"path": "/x"}), "spec.disks[0].shareable", "only a raw image", id="a shared qcow2"),
     pytest.param(disk(source={"template": "nope"}), "spec.disks[0].source.template", "no Template 'nope' among the given manifests; they have: none", id="an unknown template"),
 ]  # fmt: skip
 
@@ -82,6 +83,8 @@ TOGETHER = [
     pytest.param([machine("a"), machine("a", cpus=1)], "VirtualMachine name a is already used", id="one name"),
     pytest.param([machine("a", **SHARED), machine("b", **SHARED)], "image /dev/sdb is already used", id="one disk"),
     pytest.param([machine("a", disks=[{"name": "x", "source": {"path": "/x"}}, {"name": "y", "source": {"path": "/x"}}])], "image /x is already used", id="one disk twice in a machine"),
+    pytest.param([machine("a", **disk(source={"path": "/i/x"})), machine("b", **disk(source={"path": "/i//y/../x"}))], "image /i/x is already used", id="one disk by two spellings"),
+    pytest.param([machine("a", **disk(shareable=True, source={"path": "/x"})), machine("b", **disk(source={"path": "/x"}))], "image /x is already used", id="one disk that only one shares"),
     pytest.param([machine("a", **disk(source={"volume": "v"})), machine("b", **disk(pool="default", source={"volume": "v"}))], "volume 'v' of pool 'default'", id="one volume, the pool named once"),
     pytest.param([machine("a", disks=[{**DISK, "name": "b-c"}]), machine("a-b", disks=[{**DISK, "name": "c"}])], "volume 'a-b-c.qcow2'", id="two blank disks of one volume name"),
     pytest.param([machine("a", **disk(size="1GiB")), machine("b", **disk(source={"volume": "a-root.qcow2"}))], "volume 'a-root.qcow2'", id="a volume that is another's to be made"),
@@ -104,6 +107,7 @@ def test_refused_between_manifests(texts: Sequence[str], message: str, tmp_path:
 ALLOWED = [
     pytest.param([machine("a", placement={"host": "x"}, **SHARED), machine("b", placement={"host": "y"}, **SHARED)], id="one path on two hosts"),
     pytest.param([machine("a", **disk(readonly=True, source={"path": "/x"})), machine("b", **disk(readonly=True, source={"path": "/x"}))], id="one disk that all only read"),
+    pytest.param([machine("a", **disk(shareable=True, source={"path": "/x"})), machine("b", **disk(shareable=True, format="raw", source={"path": "/x"}))], id="one raw disk that all share"),
     pytest.param([template("t", image="/x"), machine("b", **disk(readonly=True, source={"path": "/x"}))], id="a template's image to read"),
     pytest.param([template("a", image="/x"), template("b", image="/x", linkedClones=True)], id="two templates of one image"),
     pytest.param([template("a"), machine("a")], id="a template and a machine of one name"),

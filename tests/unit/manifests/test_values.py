@@ -103,9 +103,9 @@ DISKS = [
     ),
     pytest.param(
         {"size": "1GiB", "format": "raw", "cache": "none", "io": "native", "discard": "unmap",
-         "serial": "s", "boot": 1, "readonly": True},
+         "serial": "s", "boot": 1, "readonly": True, "shareable": True},
         Disk("d", size=GIB, format="raw", cache="none", io="native", discard="unmap", serial="s",
-             boot=1, readonly=True),
+             boot=1, readonly=True, shareable=True),
         id="everything else",
     ),
 ]  # fmt: skip

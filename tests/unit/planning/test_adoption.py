@@ -142,11 +142,6 @@ def test_running_device_is_found_by_the_alias_that_another_tool_gave_it() -> Non
 
 
 DOUBLES = {
-    "one image": (
-        domain(disk(A, "vda", "root"), disk(B, "vdb")),
-        {"disks": [{"name": "root", **by_path(B)}, {"name": "data", "target": "vda"}]},
-        "image /images/b.qcow2 would be on two devices, disk vda (root) and disk vdb",
-    ),
     "one MAC": (
         domain(CARD, CARD.replace(MAC, "52:54:00:00:00:02").replace("ua-mgmt", "ua-lan")),
         {"interfaces": [{"name": "lan", "network": "default", "mac": MAC}]},
@@ -174,6 +169,16 @@ def test_no_definition_has_an_image_or_a_mac_twice(
     assert action.action is ActionKind.FAILED, action
     assert reason in action.reason
     assert action.steps == ()
+
+
+def test_no_disk_is_moved_to_another_image_while_its_domain_is_taken_over() -> None:
+    both = domain(disk(A, "vda", "root"), disk(B, "vdb"))
+    spec = {"disks": [{"name": "root", **by_path(B)}, {"name": "data", "target": "vda"}]}
+    action = plan(both, spec)
+    [moved] = [one for one in action.changes if one.path == "disks[root].source"]
+    assert moved.effect is Effect.WITHHELD
+    assert "set disks[root].source to {volume: a.qcow2, pool: default}" in moved.reason
+    assert not any(isinstance(one, Define) for one in action.steps)
 
 
 def test_what_is_there_twice_already_is_no_reason_to_change_nothing_else() -> None:

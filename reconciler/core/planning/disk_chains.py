@@ -1,0 +1,189 @@
+"""The image of one disk beside the one that its manifest names: what came between them. Pure.
+
+Snapshots, block commits, pulls and copies by other tools move a disk rightly; how that is known,
+and why a disk is then left where it is, is said here.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, Mapping, Optional
+
+from reconciler.core.identity import IMAGES, volume_name
+from reconciler.core.images import is_path
+from reconciler.core.manifest import MachineManifest
+from reconciler.core.model import Disk
+from reconciler.core.owner import Owner
+from reconciler.core.planning.images import DEFAULT_POOL, named_volume, volume_at
+from reconciler.core.world import Reading, World
+
+
+@dataclass(frozen=True)
+class DiskChain:
+    """One disk of the manifest beside its image.
+
+    `named` is the image that the manifest, or the machine's own volume, names; `present` the one
+    that the domain is on. `snapshot` names the external snapshot that is between them, since
+    `since` (Unix time, 0 if not known). `reason` says why a change of the image is withheld.
+    """
+
+    disk: str
+    target: str
+    named: str
+    present: str
+    snapshot: str = ""
+    since: int = 0
+    reason: str = ""
+
+    @property
+    def note(self) -> str:
+        """What a person should know of the disk, or an empty text."""
+        if not self.snapshot:
+            return ""
+        return f"disks[{self.disk}] is on {self.about} ({self.present} over {self.named})"
+
+    @property
+    def about(self) -> str:
+        """The snapshot in words."""
+        since = f" since {_show_time(self.since)}" if self.since else ""
+        return f"external snapshot {self.snapshot!r}{since}"
+
+
+def with_snapshot(chain: DiskChain, domain: str, world: World) -> DiskChain:
+    """Return the chain with the snapshot that its image belongs to, by libvirt or by its name."""
+    known = world.images.find_snapshot(domain, chain.target, chain.present)
+    if known is not None:
+        return replace(chain, snapshot=known.name, since=known.created_at)
+    # Nobody writes to an image any more once another lies over it.
+    base = world.images.views.get(chain.named)
+    since = base.changed_at if base is not None else 0
+    return replace(chain, snapshot=_guess_snapshot(chain), since=since)
+
+
+def _guess_snapshot(chain: DiskChain) -> str:
+    """Return NAME of `disk.NAME` over `disk.qcow2`, as libvirt calls the files of snapshots."""
+    name = posixpath.basename(chain.present)
+    stem = posixpath.splitext(posixpath.basename(chain.named))[0]
+    return name[len(stem) + 1 :] if name.startswith(f"{stem}.") and name != stem else name
+
+
+def is_snapshot_file(overlay: str, below: str) -> bool:
+    """Whether the overlay is called as libvirt calls the file of a snapshot of the one below."""
+    folder, name = posixpath.split(overlay)
+    stem, _ = posixpath.splitext(posixpath.basename(below))
+    ending = name[len(stem) :]
+    return (
+        folder == posixpath.dirname(below)
+        and name.startswith(f"{stem}.")
+        and ending not in (".qcow2", ".img", ".raw")
+    )
+
+
+def find_own_image(disk: str, owner: Optional[Owner]) -> Optional[str]:
+    """Return the path of the volume that was made for this disk, as our mark has it."""
+    if owner is None:
+        return None
+    names = {volume_name(owner.name, disk, image) for image in IMAGES}
+    found = [one for one in owner.made if posixpath.basename(one) in names]
+    return found[0] if len(found) == 1 else None
+
+
+def find_reason(
+    manifest: MachineManifest,
+    disk: Disk,
+    chain: DiskChain,
+    stored: Disk,
+    reading: Reading,
+    world: World,
+) -> str:
+    """Return why the disk is not moved to the image that the manifest names; empty if it is."""
+    images = world.images
+    if not _is_asked(manifest, disk, reading.owner, world):
+        return (
+            f"the disk is on {chain.present} now: a block commit, pull or copy moved it, or "
+            f"somebody; going back to {chain.named} would lose what was written since. "
+            f"{_advise(manifest, disk, stored, reading, world)}"
+        )
+    if images.is_in_chain(chain.present, chain.named):
+        present, named = images.views.get(chain.present), images.views.get(chain.named)
+        if present is None or named is None or named.changed_at <= present.changed_at:
+            return (
+                f"{chain.named} lies over {chain.present}, which was written after it: it is older "
+                f"than what the guest uses. {_advise(manifest, disk, stored, reading, world)}"
+            )
+    snapshots = images.snapshots.get(reading.view.name, ())
+    if any(images.is_same(one.overlays.get(chain.target), chain.named) for one in snapshots):
+        return (
+            f"{chain.named} is an older snapshot of this disk than what the guest uses. "
+            f"{_advise(manifest, disk, stored, reading, world)}"
+        )
+    if not images.is_chain_known(chain.present, stored.format or ""):
+        return (
+            f"it cannot be seen from here what lies below {chain.present}, so not whether it is "
+            f"{chain.named} itself; refresh its storage pool (virsh pool-refresh POOL) or plan as "
+            "root on the host"
+        )
+    return ""
+
+
+def _is_asked(manifest: MachineManifest, disk: Disk, owner: Optional[Owner], world: World) -> bool:
+    """Whether the manifest names another image than it did when it was applied last."""
+    if owner is None:
+        return False
+    former = _read_disk(owner.spec, disk.name)
+    if former is None or former == _read_disk(manifest.spec, disk.name):
+        return False
+    named = _find_applied(former, disk.name, owner, world)
+    return named is None or not world.images.is_same(named, disk.source)
+
+
+def _read_disk(spec: str, name: str) -> Optional[Mapping[str, Any]]:
+    """Return what a spec says of where a disk's image is; None if it does not have the disk."""
+    try:
+        disks = json.loads(spec).get("disks") or ()
+        found = next((one for one in disks if one.get("name") == name), None)
+        return found and {"source": found.get("source", {}), "pool": found.get("pool")}
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _find_applied(
+    former: Mapping[str, Any], disk: str, owner: Owner, world: World
+) -> Optional[str]:
+    source = former["source"]
+    if "path" in source:
+        return str(source["path"])
+    if "volume" in source:
+        pool = source.get("pool") or former["pool"] or DEFAULT_POOL
+        volume = named_volume(world, f"{pool}/{source['volume']}")
+        return volume.path if volume else None
+    return find_own_image(disk, owner)
+
+
+def _advise(
+    manifest: MachineManifest, disk: Disk, stored: Disk, reading: Reading, world: World
+) -> str:
+    image = find_lasting(reading.view.name, stored, world)
+    volume = volume_at(world, image)
+    source = f"{{path: {image}}}"
+    if volume is not None:
+        source = f"{{volume: {volume.name}, pool: {volume.pool}}}"
+    place = f"{manifest.place.file}, line {manifest.place.line}"
+    return f"To keep the disk, set disks[{disk.name}].source to {source} ({place})"
+
+
+def find_lasting(domain: str, disk: Disk, world: World) -> str:
+    """Return the image of a disk that a manifest should name: the one below its snapshots."""
+    chain = world.images.find_chain(disk.source or "", disk.format or "")
+    for image, below in zip(chain, chain[1:]):
+        known = world.images.find_snapshot(domain, disk.target or "", image)
+        if (known is None and not is_snapshot_file(image, below)) or not is_path(below):
+            return image
+    return chain[-1]
+
+
+def _show_time(at: int) -> str:
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
