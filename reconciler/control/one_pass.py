@@ -136,6 +136,7 @@ class Passes:
             task.manifest, task.desired, world, PlanOptions(now=now, unattended=True)
         )
         seen = fingerprint(task.manifest.generation, view)
+        view = found.view if found else view  # with the job that is under way
         if not action.steps:
             return self._idle(task, action, view, seen)
         held = self._find_hold(task, action, seen)
@@ -242,7 +243,8 @@ def _after(action: Action, outcome: Outcome) -> Verdict:
     """Judge by what is left: what the plan withheld, and what waits for the next cold start."""
     held = tuple(one for one in action.changes if one.effect is Effect.WITHHELD)
     kind = ActionKind.WITHHELD if held else ActionKind.NONE
-    return planned(Action(action.kind, action.name, kind, held, pending=outcome.pending))
+    left = Action(action.kind, action.name, kind, held, pending=outcome.pending)
+    return planned(replace(left, transient=action.transient))
 
 
 def _paths(action: Action) -> FrozenSet[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Dict, Iterable, Mapping, Tuple, Union
 
 from reconciler.control.observe import attempt, read, read_pools
 from reconciler.control.ports import Host
 from reconciler.core.needs import Needs, find_pools, size_key
+from reconciler.core.status import is_owned
 from reconciler.core.world import DomainView, Reading, Unknown, World
 from reconciler.errors import ReconcilerError
 
@@ -14,6 +16,22 @@ from reconciler.errors import ReconcilerError
 def survey(host: Host) -> Mapping[str, Union[Reading, Unknown]]:
     """Return every domain by name; what cannot be read or understood is Unknown."""
     return {name: understand(view) for name, view in host.domains.list_domains().items()}
+
+
+def add_jobs(
+    host: Host, readings: Mapping[str, Union[Reading, Unknown]]
+) -> Mapping[str, Union[Reading, Unknown]]:
+    """Return the domains with what libvirt does at this moment to the guests that are ours."""
+    return {name: _add_job(host, one) for name, one in readings.items()}
+
+
+def _add_job(host: Host, reading: Union[Reading, Unknown]) -> Union[Reading, Unknown]:
+    if isinstance(reading, Unknown) or not (reading.is_active and is_owned(reading)):
+        return reading
+    job = attempt(host.domains.find_job, reading.view.name)
+    if isinstance(job, Unknown) or not job:
+        return reading
+    return replace(reading, view=replace(reading.view, job=job))
 
 
 def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:

@@ -21,6 +21,7 @@ from reconciler.core.loop.record import LastChange, Record
 from reconciler.core.loop.result import Again, Done, Result
 from reconciler.core.loop.verdict import unknown
 from reconciler.core.manifest import MachineManifest
+from reconciler.core.world import describe_state
 from reconciler.errors import ReconcilerError
 
 Key = Tuple[str, str]
@@ -94,7 +95,12 @@ class Work:
             self.shared.forget(name)
         else:
             conditions = found.verdict.conditions()
-            ledger.put(replace(former, state=_state(found), conditions=conditions, next_try=None))
+            guest = describe_state(found.view)
+            ledger.put(
+                replace(
+                    former, state=_state(found), guest=guest, conditions=conditions, next_try=None
+                )
+            )
         return Done()
 
     def _put(
@@ -108,6 +114,7 @@ class Work:
         record = replace(
             former,
             state=_state(found),
+            guest=describe_state(found.view) if found.view else "",
             generation=manifest.generation,
             observed_generation=former.observed_generation if again else manifest.generation,
             revision=manifest.revision,

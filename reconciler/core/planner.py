@@ -16,7 +16,7 @@ from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
 from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
 from reconciler.core.planning.update import Holding, Planner, plan_update
-from reconciler.core.world import Reading, Unknown, World
+from reconciler.core.world import Reading, Unknown, World, store_command
 from reconciler.errors import ReconcilerError, TerminalError
 
 KIND = "VirtualMachine"
@@ -98,8 +98,7 @@ def _plan_found(
     if not reading.view.persistent:
         raise TerminalError(
             "the domain is transient (libvirt stores no definition of it), so nothing of it is "
-            f"changed; store one: virsh dumpxml --inactive --security-info {manifest.name} > "
-            f"{manifest.name}.xml && virsh define {manifest.name}.xml"
+            f"changed; store one: {store_command(manifest.name)}"
         )
     planner = Planner(options.now, options.unattended)
     holding = _find_holding(reading, options)

@@ -11,7 +11,7 @@ from typing import Optional, Tuple, Union
 
 from reconciler.core.owner import Owner
 from reconciler.core.pending import pending_paths
-from reconciler.core.world import Reading, Unknown, describe_state
+from reconciler.core.world import Reading, Unknown, describe_state, find_command, store_command
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,16 @@ class Condition:
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of one machine. `generation` is that last applied in full."""
+    """What is known of one machine. `generation` is that last applied in full.
+
+    `state` is the guest's state in one word, `guest` the same with what else is known of it.
+    """
 
     name: str
     state: str
     conditions: Tuple[Condition, ...]
     generation: Optional[str] = None
+    guest: str = ""
 
     def condition(self, type_: str) -> Condition:
         """Return the condition of that type; Unknown if nothing is said about it."""
@@ -55,27 +59,32 @@ def find_status(name: str, reading: Union[Reading, Unknown]) -> Status:
     """Return the machine's conditions."""
     if isinstance(reading, Unknown):
         return Status(name, "unknown", (Condition("Ready", holds=None, reason=reading.reason),))
+    state, guest = reading.view.state.value, describe_state(reading.view)
     if reading.owner is None or not is_owned(reading):
-        return Status(
-            name, reading.view.state.value, (Condition("Ready", holds=None, reason="not owned"),)
-        )
+        not_owned = Condition("Ready", holds=None, reason="not owned")
+        return Status(name, state, (not_owned,), guest=guest)
     conditions = (
         _ready(reading, reading.owner),
         _reconciling(reading.owner),
         _restart_required(reading),
     )
-    return Status(name, reading.view.state.value, conditions, reading.owner.generation or None)
+    return Status(name, state, conditions, reading.owner.generation or None, guest)
 
 
 def _ready(reading: Reading, owner: Owner) -> Condition:
     if owner.creating:
         return Condition("Ready", holds=False, reason="its disks are not complete")
-    wanted = _wanted_power(owner)
-    state = describe_state(reading.view)
+    view, wanted = reading.view, _wanted_power(owner)
+    if not view.persistent:
+        why = f"the domain is transient; store it: {store_command(view.name)}"
+        return Condition("Ready", holds=False, reason=why)
     if wanted == "running" and not reading.is_running:
-        return Condition("Ready", holds=False, reason=f"should be running and is {state}")
+        help_ = f": {find_command(view)}" if view.is_active else ""
+        why = f"should be running and is {describe_state(view)}{help_}"
+        return Condition("Ready", holds=False, reason=why)
     if wanted == "stopped" and reading.is_active:
-        return Condition("Ready", holds=False, reason=f"should be stopped and is {state}")
+        why = f"should be stopped and is {describe_state(view)}"
+        return Condition("Ready", holds=False, reason=why)
     return Condition("Ready", holds=True)
 
 

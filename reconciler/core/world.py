@@ -85,6 +85,32 @@ def describe_state(view: DomainView) -> str:
     return f"{words}, {view.job} under way" if view.job else words
 
 
+def find_state(view: DomainView) -> GuestState:
+    """Return the state; a guest that is paused because it crashed has crashed."""
+    crashed = view.state is GuestState.PAUSED and view.state_reason == "crashed"
+    return GuestState.CRASHED if crashed else view.state
+
+
+_COMMANDS: Mapping[GuestState, str] = {
+    GuestState.PAUSED: "virsh resume {name}",
+    GuestState.CRASHED: "virsh destroy {name}",
+    GuestState.PMSUSPENDED: "virsh dompmwakeup {name}",
+    GuestState.SHUTTING_DOWN: "apply again when it is off",
+}
+
+
+def find_command(view: DomainView) -> str:
+    """Return what ends a state between on and off; empty for every other."""
+    return _COMMANDS.get(find_state(view), "").format(name=view.name)
+
+
+def store_command(name: str) -> str:
+    """Return the command that stores the definition of a transient domain."""
+    return (
+        f"virsh dumpxml --inactive --security-info {name} > {name}.xml && virsh define {name}.xml"
+    )
+
+
 @dataclass(frozen=True)
 class Reading:
     """A domain with its XML understood: machines for both configurations, and our mark.

@@ -72,7 +72,7 @@ RESIZE_BYTES = _constant("VIR_DOMAIN_BLOCK_RESIZE_BYTES")
 DOMAIN_EVENTS = _constants(
     "VIR_DOMAIN_EVENT_ID_",
     "LIFECYCLE DEVICE_ADDED DEVICE_REMOVED DEVICE_REMOVAL_FAILED DISK_CHANGE TRAY_CHANGE "
-    "AGENT_LIFECYCLE METADATA_CHANGE",
+    "AGENT_LIFECYCLE METADATA_CHANGE PMWAKEUP JOB_COMPLETED BLOCK_JOB_2",
 )
 # Not a pool's refresh: we cause it ourselves, and to answer our own doing would never end.
 POOL_EVENTS = _constants("VIR_STORAGE_POOL_EVENT_ID_", "LIFECYCLE")
@@ -114,6 +114,8 @@ _MISSING_WORDS = (
     "No space left on device",
     "Failed to get ",  # "write" lock, shared "write" lock, "consistent read" lock
 )
+# What libvirt does at the moment, by whatever code.
+_BUSY_WORDS = ("active block job", "state change lock", "active backup job")
 _STATE_CODE = _constant("VIR_ERR_OPERATION_INVALID")
 _MISSING_STATES = frozenset({_constant("VIR_FROM_NETWORK"), _constant("VIR_FROM_STORAGE")})
 # What QEMU says of a command line that it will never take, behind libvirt's internal error.
@@ -182,6 +184,8 @@ def _type_of(error: Any, absent: FrozenSet[int]) -> Type[ReconcilerError]:
     code, text = error.get_error_code(), message_of(error)
     if code in absent:
         return NotFoundError
+    if any(words in text for words in _BUSY_WORDS):
+        return TransientError
     if code in _TERMINAL_CODES or any(words in text for words in _REFUSED_WORDS):
         return TerminalError
     if is_broken(error):

@@ -29,6 +29,7 @@ class Record:
     `generation` is the manifest's now, `observed_generation` the last one that a pass came to an
     end with (Ready or Stalled).
 
+    `state` is the guest's state in one word, `guest` the same with what else is known of it.
     `seen_at` is the revision (or content identity) at which its manifest was last there, and
     `uuid` the domain's then: what a prune is held against. `failures` counts failed tries in a row.
     """
@@ -46,6 +47,7 @@ class Record:
     uuid: Optional[str] = None
     seen_at: Optional[str] = None
     problem: str = ""
+    guest: str = ""
 
     def condition(self, type_: str) -> Condition:
         """Return the condition of that type; Unknown if nothing is said about it."""

@@ -61,6 +61,6 @@ def planned(action: Action) -> Verdict:
     if action.action is ActionKind.WITHHELD and not held:
         return Verdict(ready=False, reason=f"withheld: {action.reason}", pending=action.pending)
     reasons = "; ".join(f"{one.path}: {one.reason}" for one in held)
-    return Verdict(
-        ready=not held, reason=f"withheld: {reasons}" if held else "", pending=action.pending
-    )
+    reason = f"withheld: {reasons}" if held else ""
+    again = reason if action.transient else ""
+    return Verdict(not held, reason, reconciling=again, pending=action.pending)

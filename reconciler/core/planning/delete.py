@@ -29,7 +29,7 @@ from reconciler.core.planning.states import find_wait, is_deaf, refuse_to_ask
 from reconciler.core.planning.volumes import OwnVolume, find_own_volumes
 from reconciler.core.status import is_owned
 from reconciler.core.units import format_size
-from reconciler.core.world import GuestState, Reading, World
+from reconciler.core.world import GuestState, Reading, World, store_command
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError, TransientError
 
@@ -82,7 +82,10 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
 def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> None:
     name = reading.view.name
     if not reading.view.persistent:
-        raise TerminalError("the domain is transient (libvirt stores no definition of it)")
+        raise TerminalError(
+            "the domain is transient (libvirt stores no definition of it); store one: "
+            f"{store_command(reading.view.name)}"
+        )
     templates = [one.name for one in desired.templates if one.domain == name]
     if templates:
         raise RefusedError(

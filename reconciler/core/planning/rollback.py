@@ -44,7 +44,7 @@ from reconciler.core.planning.update import (
     to_update,
     weigh,
 )
-from reconciler.core.world import PoolView, Reading, World
+from reconciler.core.world import PoolView, Reading, World, store_command
 from reconciler.core.xmltree import copy_of, fragment, parse
 from reconciler.errors import TerminalError
 
@@ -63,7 +63,10 @@ def plan_rollback(
     Raises TerminalError where a change is impossible.
     """
     if not reading.view.persistent:
-        raise TerminalError("the domain is transient (libvirt stores no definition of it)")
+        raise TerminalError(
+            "the domain is transient (libvirt stores no definition of it); store one: "
+            f"{store_command(reading.view.name)}"
+        )
     found = find(target.manifest, reading, world)
     stored, live = find_differences(found)
     standing = find_standing(found, Planner(now), world)

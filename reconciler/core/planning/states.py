@@ -14,7 +14,7 @@ from reconciler.core.manifest import Lifecycle
 from reconciler.core.model import Power
 from reconciler.core.plan import Effect
 from reconciler.core.planning.policy import settle_boot_effect
-from reconciler.core.world import DomainView, GuestState
+from reconciler.core.world import DomainView, GuestState, find_command, find_state
 
 # What libvirt does while a guest is paused for this reason (`virsh domstate --reason`).
 JOBS: Mapping[str, str] = {
@@ -107,7 +107,7 @@ def settle_power(standing: Standing) -> Settled:
     """Return what becomes of `power` of a guest between on and off, and why."""
     if standing.power is Power.STOPPED:
         return _settle_stop(standing)
-    return _BACK[_find_state(standing.view)](standing)
+    return _BACK[find_state(standing.view)](standing)
 
 
 def is_brought_back(standing: Standing) -> bool:
@@ -122,7 +122,7 @@ def settle_live(standing: Standing, field: str, *, needs_guest: bool) -> Optiona
     """
     if field in HOST_ONLY or is_brought_back(standing):
         return None
-    if _find_state(standing.view) is GuestState.PAUSED and not needs_guest:
+    if find_state(standing.view) is GuestState.PAUSED and not needs_guest:
         return None
     if field != "disks[].size" and standing.power is not None:
         effect, reason = settle_power(standing)
@@ -238,12 +238,6 @@ _BACK: Mapping[GuestState, Callable[[Standing], Settled]] = {
 }
 
 
-def _find_state(view: DomainView) -> GuestState:
-    """Return the state; a guest that is paused because it crashed has crashed."""
-    crashed = view.state is GuestState.PAUSED and view.state_reason == "crashed"
-    return GuestState.CRASHED if crashed else view.state
-
-
 _SAID: Mapping[GuestState, str] = {
     GuestState.PAUSED: "is paused",
     GuestState.CRASHED: "has crashed",
@@ -253,17 +247,4 @@ _SAID: Mapping[GuestState, str] = {
 
 
 def _say(view: DomainView) -> str:
-    return _SAID[_find_state(view)]
-
-
-_COMMANDS: Mapping[GuestState, str] = {
-    GuestState.PAUSED: "virsh resume {name}",
-    GuestState.CRASHED: "virsh destroy {name}",
-    GuestState.PMSUSPENDED: "virsh dompmwakeup {name}",
-    GuestState.SHUTTING_DOWN: "apply again when it is off",
-}
-
-
-def find_command(view: DomainView) -> str:
-    """Return what ends a state between on and off."""
-    return _COMMANDS[_find_state(view)].format(name=view.name)
+    return _SAID[find_state(view)]

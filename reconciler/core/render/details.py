@@ -33,7 +33,7 @@ def describe_fully(entry: Entry, now: float) -> List[Line]:
         *(Line(one, _show_condition(entry.condition(one))) for one in _TYPES),
         *_find_rest(entry, now, error="" if record.last_error == ready.reason else "Last error"),
         *_find_command(entry),
-        Line("Guest", escape(record.state)),
+        Line("Guest", escape(record.guest or record.state)),
         Line("Generation", _show_generation(entry)),
         Line("Revision", escape(record.revision or "unknown: not from Git")),
         Line("Last change", _show_change(entry, now)),

@@ -131,7 +131,7 @@ def _row(entry: Entry, now: float) -> Tuple[str, ...]:
     return (
         escape(entry.name),
         entry.word,
-        escape(record.state),
+        escape(record.guest or record.state),
         restart,
         show_ago(change.at, now) if change else "-",
         escape((record.observed_generation or "-")[:SHORT]),

@@ -25,6 +25,7 @@ def render_statuses_json(statuses: Sequence[Status]) -> str:
             "kind": KIND,
             "name": one.name,
             "state": one.state,
+            "guest": one.guest or one.state,
             "observedGeneration": one.generation,
             "conditions": [_condition(each) for each in one.conditions],
         }
@@ -80,6 +81,7 @@ def _entry(entry: Entry) -> Dict[str, Any]:
         "name": entry.name,
         "status": entry.word,
         "state": record.state,
+        "guest": record.guest or record.state,
         "generation": record.generation,
         "observedGeneration": record.observed_generation,
         "revision": record.revision,

@@ -25,7 +25,7 @@ def _row(status: Status) -> Tuple[str, ...]:
     reasons = (_reason(one) for one in status.conditions)
     return (
         escape(status.name),
-        status.state,
+        status.guest or status.state,
         SUSPENDED if status.condition(SUSPENDED).holds else status.condition(READY).word,
         status.condition("RestartRequired").word,
         (status.generation or "")[:_GENERATION] or "-",
