@@ -71,10 +71,13 @@ class Attempts:
         with self._lock:
             self._clean.pop(name, None)
 
-    def corrections(self, name: str) -> Corrections:
-        """Return what was brought back lately."""
+    def corrections(self, name: str, generation: str) -> Corrections:
+        """Return what was brought back lately, to what this manifest says."""
         with self._lock:
-            return self._corrections.get(name, Corrections())
+            known = self._corrections.get(name)
+        if known is None or known.generation != generation:
+            return Corrections(generation)
+        return known
 
     def correct(self, name: str, corrections: Corrections) -> None:
         """Remember what was brought back."""

@@ -19,13 +19,22 @@ from reconciler.control.telling import Telling
 from reconciler.core.loop import metrics
 from reconciler.core.loop.backoff import MOST, MOST_MISSING, find_delay
 from reconciler.core.loop.failures import kind_of
-from reconciler.core.loop.fight import describe_fight
+from reconciler.core.loop.fight import describe_left
 from reconciler.core.loop.overview import LEFT_ALONE
 from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.result import Again, Done, Result, Stalled
 from reconciler.core.loop.verdict import Verdict, failed, planned, unknown
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan, Resume
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    Define,
+    Effect,
+    Outcome,
+    Plan,
+    Resume,
+    SetMetadata,
+)
 from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.world import DomainView, Unknown, World
 from reconciler.errors import (
@@ -131,20 +140,31 @@ class Passes:
             return Finding(self._again(task, error), unknown(str(error)), view)
         if found and found.owner and found.owner.generation == task.manifest.generation:
             task = replace(task, drift=True)
-        now = datetime.now().astimezone().replace(tzinfo=None)
-        action = plan_machine(
-            task.manifest, task.desired, world, PlanOptions(now=now, unattended=True)
-        )
+        action = self._plan(task, world)
         seen = fingerprint(task.manifest.generation, view)
         view = found.view if found else view  # with the job that is under way
         if not action.steps:
             return self._idle(task, action, view, seen)
-        held = self._find_hold(task, action, seen)
+        held = self._find_hold(task, seen)
         if held is not None:
             return Finding(held, _held(held), view, tried=False)
         if self.is_suspended(task.name):
             return Finding(Done(), unknown(LEFT_ALONE), view)
-        return self._carry_out(task, action, world)
+        return self._carry_out(task, action, world, seen)
+
+    def _plan(self, task: Task, world: World) -> Action:
+        """Plan the machine; a field that someone else keeps changing back is left alone."""
+        now = datetime.now().astimezone().replace(tzinfo=None)
+        corrections = self.attempts.corrections(task.name, task.manifest.generation)
+        while True:
+            left = describe_left(task.name, corrections)
+            options = PlanOptions(now=now, unattended=True, left=left)
+            action = plan_machine(task.manifest, task.desired, world, options)
+            again = corrections.leave(self.clock.now(), _paths(action) - _resumed(action))
+            if not task.drift or again == corrections:
+                return action
+            corrections = again
+            self.attempts.correct(task.name, corrections)
 
     def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
         verdict = planned(action)
@@ -176,7 +196,7 @@ class Passes:
         missing = sorted(one for one in wanted if not networks.get(one))
         return "; ".join(f"network {one} is not active (virsh net-start {one})" for one in missing)
 
-    def _find_hold(self, task: Task, action: Action, seen: str) -> Optional[Result]:
+    def _find_hold(self, task: Task, seen: str) -> Optional[Result]:
         """Return why a plan that would change something is not carried out now."""
         last = self.attempts.find(task.name, task.manifest.generation, seen)
         if last is not None and last.not_before is None:
@@ -184,13 +204,9 @@ class Passes:
         if last is not None and last.not_before is not None:
             wait = last.not_before - self.clock.now()
             return Again(last.reason, wait) if wait > 0 else None
-        if task.drift:
-            corrections = self.attempts.corrections(task.name)
-            path = corrections.find_fight(self.clock.now(), _paths(action))
-            return Stalled(describe_fight(path)) if path else None
         return None
 
-    def _carry_out(self, task: Task, action: Action, world: World) -> Finding:
+    def _carry_out(self, task: Task, action: Action, world: World, seen: str) -> Finding:
         revision = task.manifest.revision
         telling = Telling(
             self.journal, self.meter, revision, task.drift, self.moved, task.last_error
@@ -201,23 +217,27 @@ class Passes:
         [outcome] = execute(self.host, task.desired, todo, recording, self.clock)
         view = self._read_view(task.name)
         if outcome.cause is not None:
-            return self._fail(task, outcome.cause, view)
+            if _stores(action):
+                seen = fingerprint(task.manifest.generation, view)
+            return self._fail(task, outcome.cause, view, seen)
         if task.drift:
-            made = self.attempts.corrections(task.name)
+            made = self.attempts.corrections(task.name, task.manifest.generation)
             brought_back = _paths(action) - _resumed(action)
             self.attempts.correct(task.name, made.plus(self.clock.now(), brought_back))
         verdict = _after(action, outcome)
         again = self._again(task, BusyError(verdict.reason)) if action.transient else None
         return Finding(again or Done(), verdict, view, done=_summary(action))
 
-    def _fail(self, task: Task, cause: ReconcilerError, view: Optional[DomainView]) -> Finding:
+    def _fail(
+        self, task: Task, cause: ReconcilerError, view: Optional[DomainView], seen: str
+    ) -> Finding:
+        """Say how it failed; it is not tried again in vain at the domain that was `seen`."""
         # A domain that went meanwhile is planned anew, as one that was changed meanwhile is.
         passes = isinstance(cause, (TransientError, RefusedError, NotFoundError))
         result = self._again(task, cause) if passes else Stalled(str(cause))
         self._count(cause)
         if not isinstance(cause, StoppingError):
             until = self.clock.now() + result.after if isinstance(result, Again) else None
-            seen = fingerprint(task.manifest.generation, view)
             self.attempts.fail(
                 task.name, Attempt(task.manifest.generation, seen, str(cause), until)
             )
@@ -231,6 +251,14 @@ class Passes:
         passing = isinstance(error, (BusyError, MissingError))
         most = MOST_MISSING if passing else MOST
         return Again(str(error), find_delay(task.failures + 1, self.chance(), most))
+
+
+def _stores(action: Action) -> bool:
+    """Whether it changes the definition itself, so that another one afterwards may be its own.
+
+    Else somebody has changed it meanwhile, and at that it has not been tried.
+    """
+    return any(isinstance(one, (Define, SetMetadata)) for one in action.steps)
 
 
 def _held(result: Result) -> Verdict:

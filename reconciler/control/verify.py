@@ -40,7 +40,8 @@ def verify(
 ) -> Tuple[str, ...]:
     """Plan the machine anew and return what waits for its next cold start.
 
-    Raises TerminalError naming what is still different after a while.
+    Raises TransientError naming what is still different after a while: someone else may have
+    changed it meanwhile, and the next plan says.
     """
     live = frozenset(one.path for one in done.changes if one.effect is Effect.LIVE)
     # What was not to be done is not missed; after an adoption it is the next plan's to do.
@@ -54,8 +55,7 @@ def verify(
         return _left(last[0], live, promised, held)
 
     if left() and not wait_until(work.clock, SETTLE_LIMIT, lambda: not left(again=True)):
-        kind = TransientError if _passes(last[0]) else TerminalError
-        raise kind(f"not as planned after all: {'; '.join(left())}")
+        raise TransientError(f"not as planned after all: {'; '.join(left())}")
     return last[0].pending
 
 
@@ -64,14 +64,9 @@ def _plan_again(work: Work, manifest: MachineManifest, desired: Desired) -> Acti
     try:
         views = {work.name: work.host.domains.read_domain(work.name)}
     except NotFoundError as error:
-        raise TerminalError("the domain vanished while it was worked on") from error
+        raise TransientError("the domain vanished while it was worked on") from error
     world = observe(work.host, alone, views)
     return plan_machine(manifest, alone, world, PlanOptions(unattended=True))
-
-
-def _passes(action: Action) -> bool:
-    """Whether what is left may pass by itself: a job came between, or the guest stopped again."""
-    return action.transient or any(one.path == "power" for one in action.changes)
 
 
 def _left(

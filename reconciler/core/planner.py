@@ -6,9 +6,9 @@ is a FAILED action with its reason, and never keeps the others from being planne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import FrozenSet, Optional
+from typing import FrozenSet, Mapping, Optional
 
 from reconciler.core.daemons.needs import find_host, is_named
 from reconciler.core.manifest import Desired, MachineManifest
@@ -28,7 +28,8 @@ class PlanOptions:
 
     `adopt` names domains that may be taken over, `adopt_all` all that the manifests name. `now`
     is the host's local time, for maintenance windows; `revision` the manifests' Git commit.
-    `unattended` says that no person sees the plan before it is carried out: the daemon's.
+    `unattended` says that no person sees the plan before it is carried out: the daemon's. `left`
+    says of paths why they are left alone as they are.
     """
 
     adopt: FrozenSet[str] = frozenset()
@@ -36,6 +37,7 @@ class PlanOptions:
     now: Optional[datetime] = None
     revision: Optional[str] = None
     unattended: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
 
     def adopts(self, name: str) -> bool:
         """Whether that domain may be taken over."""
@@ -100,7 +102,7 @@ def _plan_found(
             "the domain is transient (libvirt stores no definition of it), so nothing of it is "
             f"changed; store one: {store_command(manifest.name)}"
         )
-    planner = Planner(options.now, options.unattended)
+    planner = Planner(options.now, options.unattended, options.left)
     holding = _find_holding(reading, options)
     return plan_update(manifest, reading, desired, world, planner, holding)
 

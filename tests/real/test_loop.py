@@ -246,7 +246,7 @@ def test_a_refused_start_is_not_tried_for_ever(looping: Looping) -> None:
     looping.wait(lambda: is_running(looping), "it is started once its definition is sound")
 
 
-def test_one_that_keeps_being_changed_is_given_up(
+def test_a_field_that_someone_keeps_changing_back_is_left_alone_until_resumed(
     looping: Looping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fight, "MOST", 2)
@@ -257,9 +257,35 @@ def test_one_that_keeps_being_changed_is_given_up(
         looping.wait(lambda: is_running(looping), "it is started again")
         looping.wait_quiet()
     looping.virsh("destroy", "vm")
-    looping.wait(lambda: looping.record("vm").condition(STALLED).holds, "it is given up")
-    assert "power" in looping.record("vm").last_error
+    looping.wait(lambda: looping.record("vm").condition(READY).holds is False, "it is left alone")
+    reason = looping.record("vm").condition(READY).reason
+    assert "power was changed back by someone 2 times in 10 min; left alone" in reason
+    assert reason.endswith("virt-reconciler resume vm")
+    looping.loop.resync()
+    looping.wait_quiet()
     assert not is_running(looping)
+    looping.store.retries.add("vm")  # what `resume vm` orders
+    looping.loop.reread_orders()
+    looping.wait(lambda: is_running(looping), "it is started again")
+
+
+def test_the_rest_of_a_machine_goes_on_while_one_field_is_left_alone(
+    looping: Looping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fight, "MOST", 2)
+    looping.publish(manifest(autostart=True))
+    looping.wait_ready("vm")
+    looping.wait_quiet()
+    for _ in range(3):
+        looping.virsh("autostart", "--disable", "vm")
+        looping.loop.resync()  # libvirt has no event for it
+        looping.wait_quiet()
+    assert "autostart was changed back" in looping.record("vm").condition(READY).reason
+    looping.virsh("destroy", "vm")
+    looping.wait(lambda: is_running(looping), "it is started again")
+    looping.wait_quiet()
+    assert "disable" in looping.virsh("dominfo", "vm").stdout.split("Autostart:")[1]
+    assert "autostart was changed back" in looping.record("vm").condition(READY).reason
 
 
 def test_a_guest_that_does_not_shut_down_holds_up_nobody(looping: Looping) -> None:

@@ -60,7 +60,10 @@ def planned(action: Action) -> Verdict:
     held = [one for one in action.changes if one.effect is Effect.WITHHELD]
     if action.action is ActionKind.WITHHELD and not held:
         return Verdict(ready=False, reason=f"withheld: {action.reason}", pending=action.pending)
-    reasons = "; ".join(f"{one.path}: {one.reason}" for one in held)
+    reasons = "; ".join(
+        one.reason if one.reason.startswith(one.path) else f"{one.path}: {one.reason}"
+        for one in held
+    )
     reason = f"withheld: {reasons}" if held else ""
     again = reason if action.transient else ""
     return Verdict(not held, reason, reconciling=again, pending=action.pending)

@@ -5,9 +5,9 @@ For each differing field: one row of the effect table, one decision. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind
 from reconciler.core.manifest import Lifecycle
@@ -56,7 +56,8 @@ class Decision:
 class Weighing:
     """What one machine's decisions depend on besides the differences.
 
-    `held` is why nothing may be done; `waits` says that it passes by itself.
+    `held` is why nothing may be done; `waits` says that it passes by itself. `left` is why single
+    paths are left alone.
     """
 
     stored_guest: Guest
@@ -66,6 +67,7 @@ class Weighing:
     held: str = ""
     waits: bool = False
     standing: Optional[Standing] = None
+    left: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def between(self) -> Optional[Standing]:
@@ -122,6 +124,8 @@ def _decide(
     assert difference is not None  # noqa: S101 - a pair holds at least one
     row = find_row(difference, guest)
     effect, reason = _settle(row, stored, live, weighing)
+    if effect is not None and difference.path in weighing.left and not weighing.held:
+        effect, reason = Effect.WITHHELD, weighing.left[difference.path]
     change = effect and Change(*_values(difference), effect, reason)
     return Decision(row, stored, live, change or None)
 

@@ -6,10 +6,10 @@ the decisions become an action: its lines and its steps. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Optional, Tuple
+from typing import Mapping, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind, compare
 from reconciler.core.domain import digest, find_cramped
@@ -45,10 +45,14 @@ NEEDED = 2**20  # bytes; a guest that an I/O error paused asks for less at once
 
 @dataclass(frozen=True)
 class Planner:
-    """Who plans: at which local time (None: no window is open), and whether a person sees it."""
+    """Who plans: at which local time (None: no window is open), and whether a person sees it.
+
+    `left` is why single paths are left alone.
+    """
 
     now: Optional[datetime] = None
     unattended: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 class Holding(Enum):
@@ -88,6 +92,7 @@ def plan_update(
     standing = find_standing(found, planner, world)
     held = NOT_OURS if holding is Holding.FOREIGN else ""
     weighing = weigh(found, stored, live, standing, held)
+    weighing = replace(weighing, left=planner.left)
     decisions = decide(stored, live, weighing)
     decisions = hold_chains(decisions, found.chains, reading, world)
     if holding is not Holding.OURS:
