@@ -45,19 +45,24 @@ def carry_out(prepared: Prepared, chronicle: Chronicle, console: Console, parts:
 
 
 def sum_up(outcomes: Sequence[Outcome]) -> str:
-    """Return the last line of an apply."""
-    done = [one for one in outcomes if one.error is None]
+    """Return the last line of an apply; what failed and was not all put back counts twice."""
     failed = [one.name for one in outcomes if one.error is not None]
-    counts = [
-        f"{_count(done, ActionKind.CREATE)} created",
-        f"{_count(done, ActionKind.UPDATE)} changed",
-        f"{_count(done, ActionKind.ADOPT)} adopted",
-        f"{_count(done, ActionKind.DELETE)} deleted",
-        f"{len(failed)} failed",
-    ]
+    counts = ", ".join(_count(outcomes, *row) for row in _ROWS)
     names = f" ({list_names(failed)})" if failed else ""
-    return f"Applied: {', '.join(counts)}{names}."
+    return f"Applied: {counts}, {len(failed)} failed{names}."
 
 
-def _count(outcomes: Sequence[Outcome], kind: ActionKind) -> int:
-    return sum(one.action is kind for one in outcomes)
+# Kind, the word for it, and the word for one that failed and of which something stays.
+_ROWS = (
+    (ActionKind.CREATE, "created", "not started"),
+    (ActionKind.UPDATE, "changed", "in part"),
+    (ActionKind.ADOPT, "adopted", "in part"),
+    (ActionKind.DELETE, "deleted", "in part"),
+)
+
+
+def _count(outcomes: Sequence[Outcome], kind: ActionKind, word: str, partly: str) -> str:
+    """Return like `2 created`, or `2 created (1 not started)` where the start of one failed."""
+    alike = [one for one in outcomes if one.action is kind and (one.error is None or one.kept)]
+    parts = sum(one.error is not None for one in alike)
+    return f"{len(alike)} {word}" + (f" ({parts} {partly})" if parts else "")

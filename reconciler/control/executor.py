@@ -6,18 +6,19 @@ back, and undone as far as it can be when a step fails. One failed action never 
 
 from __future__ import annotations
 
-from typing import List, Tuple, Type
+from typing import Optional, Tuple, Type
 
 from reconciler.control.deleting import execute_delete
 from reconciler.control.hosting import execute_host
 from reconciler.control.object_lock import holding
 from reconciler.control.ports import Clock, Host, Reporter
-from reconciler.control.steps import LASTING, Undo, Work, perform, read_former
+from reconciler.control.steps import Work, perform, read_former
+from reconciler.control.trail import Trail
 from reconciler.control.verify import refuse_lost_edits, verify
 from reconciler.core import plan
 from reconciler.core.domain import digest
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, Outcome, Plan
+from reconciler.core.plan import Action, ActionKind, Outcome, Plan, Step
 from reconciler.core.planning.hosts import KIND as HOST
 from reconciler.core.planning.states import describe_job
 from reconciler.core.world import DomainView, describe_state
@@ -28,9 +29,6 @@ from reconciler.errors import (
     StoppingError,
     TransientError,
 )
-
-# From the first of these on an action is not undone: the object is as it was asked for.
-COMMITTING = (plan.SetAutostart, plan.Shutdown, plan.Start)
 
 
 def execute(
@@ -76,14 +74,19 @@ def _execute_alone(
     clock: Clock,
 ) -> Outcome:
     report.started(action)
+    kept: Tuple[str, ...] = ()
     try:
         former = _refuse_moved(host, action)
         work = Work(host, clock, action.name, former, report.progress)
-        _carry_out(work, manifest, action)
-        pending = verify(work, manifest, desired, action)
+        trail = Trail(work, action)
+        try:
+            _carry_out(work, manifest, action, trail)
+            pending = _verify(work, manifest, desired, action, trail)
+        finally:
+            kept = trail.kept
         outcome = Outcome(action.name, action.action, None, pending)
     except ReconcilerError as error:
-        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        outcome = Outcome(action.name, action.action, str(error), cause=error, kept=kept)
     report.finished(outcome)
     return outcome
 
@@ -103,29 +106,34 @@ def _refuse_moved(host: Host, action: Action) -> DomainView | None:
     return former
 
 
-def _carry_out(work: Work, manifest: MachineManifest, action: Action) -> None:
-    undo: List[Tuple[str, Undo]] = []
-    lasting: List[str] = []
+def _carry_out(work: Work, manifest: MachineManifest, action: Action, trail: Trail) -> None:
+    step: Optional[Step] = None
     try:
         for step in action.steps:
-            if isinstance(step, COMMITTING):
-                undo.clear()
-            taken_back = perform(work, step)
-            if taken_back is not None:
-                undo.append((type(step).__name__, taken_back))
-            elif type(step) in LASTING:
-                lasting.append(LASTING[type(step)](step))
+            trail.add(step, perform(work, step))
             if isinstance(step, plan.Define):
                 refuse_lost_edits(work, manifest, action, step.xml)
+        trail.remember_definition()
     except StoppingError:
         raise  # what was begun is sound as it stands, and the next start goes on from there
     except ReconcilerError as error:
         kind, words = _explain(work, error)
-        raise kind(f"{words}{_take_back(undo, lasting)}") from error
+        raise kind(trail.explain(words, step) if step else words) from error
     except (Exception, KeyboardInterrupt):
         # Ctrl-C, or a fault of our own: the object is not left half done, and it is not hidden.
-        _take_back(undo, lasting)
+        trail.give_up(step)
         raise
+
+
+def _verify(
+    work: Work, manifest: MachineManifest, desired: Desired, action: Action, trail: Trail
+) -> Tuple[str, ...]:
+    try:
+        return verify(work, manifest, desired, action)
+    except StoppingError:
+        raise
+    except ReconcilerError as error:
+        raise type(error)(trail.explain_difference(str(error))) from error
 
 
 def _explain(work: Work, error: ReconcilerError) -> Tuple[Type[ReconcilerError], str]:
@@ -143,17 +151,3 @@ def _explain(work: Work, error: ReconcilerError) -> Tuple[Type[ReconcilerError],
         return type(error), str(error)
     kind = type(error) if isinstance(error, TransientError) else TransientError
     return kind, f"{describe_job(job)} is under way; apply again when it is done ({error})"
-
-
-def _take_back(undo: List[Tuple[str, Undo]], lasting: List[str]) -> str:
-    """Undo in reverse order; stop at the first that fails, and say what is left."""
-    if not undo:
-        return ""
-    for name, one in reversed(undo):
-        try:
-            one()
-        except ReconcilerError as error:
-            return f"; undoing {name} failed too, and what came before it was left: {error}"
-    if lasting:
-        return f"; put back as it was, but for what was done already: {', '.join(lasting)}"
-    return "; everything was put back as it was"

@@ -135,8 +135,12 @@ def _set_memory(work: Work, step: plan.SetMemory) -> None:
     work.host.domains.set_memory(work.name, step.kib)
 
 
-def _set_autostart(work: Work, step: plan.SetAutostart) -> None:
+def _set_autostart(work: Work, step: plan.SetAutostart) -> Optional[Undo]:
     work.host.domains.set_autostart(work.name, step.enabled)
+    former = work.former
+    if former is None:
+        return None  # it goes with the definition
+    return lambda: work.host.domains.set_autostart(work.name, former.autostart)
 
 
 def _set_metadata(work: Work, step: plan.SetMetadata) -> Undo:

@@ -6,22 +6,27 @@ from typing import FrozenSet, Tuple
 
 from reconciler.control.observe import observe
 from reconciler.control.steps import Work, wait_until
-from reconciler.core.diff import compare
+from reconciler.core.diff import Difference, compare
 from reconciler.core.domain import read_machine
 from reconciler.core.domain.overlays import compare_overlays
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align
-from reconciler.core.plan import Action, ActionKind, Change, Effect
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Value
 from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.render.values import say_value, show_path
 from reconciler.core.secrets import hide_sides
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, TerminalError, TransientError
 
+_MEANWHILE = "the guest did not follow, or another program changed it meanwhile; apply again"
 SETTLE_LIMIT = 30.0  # seconds that a balloon or a device may take to follow
 
 
 def refuse_lost_edits(work: Work, manifest: MachineManifest, action: Action, xml: str) -> None:
-    """Raise TerminalError if libvirt's stored definition lacks what `xml` was to put there."""
+    """Raise TerminalError if libvirt's stored definition is not as `xml` was to make it.
+
+    It lacks something that was asked for, or something else that the manifest gives has changed.
+    """
     kept = work.host.domains.read_domain(work.name).persistent_xml
     wanted = align(manifest.machine, read_machine(parse(xml)))
     found = align(wanted, read_machine(parse(kept)))
@@ -29,6 +34,28 @@ def refuse_lost_edits(work: Work, manifest: MachineManifest, action: Action, xml
     paths = {one.path for one in lost} & _promised(action.changes)
     if paths:
         raise TerminalError(f"libvirt did not keep {', '.join(sorted(paths))} as it was stored")
+    _refuse_damage(work, manifest, action, kept)
+
+
+def _refuse_damage(work: Work, manifest: MachineManifest, action: Action, kept: str) -> None:
+    """Raise TerminalError if a managed field was as the manifest has it, and is not any more."""
+    if work.former is None:
+        return
+    before = {one.path for one in _compare(manifest, work.former.persistent_xml)}
+    before |= {one.path for one in action.changes}
+    spoiled = [one for one in _compare(manifest, kept) if one.path not in before]
+    if spoiled:
+        words = "; ".join(_describe(one.path, one.observed, one.desired) for one in spoiled)
+        raise TerminalError(f"the change would alter more than it should: {words}")
+
+
+def _compare(manifest: MachineManifest, xml: str) -> Tuple[Difference, ...]:
+    found = compare(manifest.machine, align(manifest.machine, read_machine(parse(xml))))
+    return tuple(one for one in found if one.field.startswith(_TOGETHER))
+
+
+# Fields that depend on each other, so that changing one may spoil another.
+_TOGETHER = ("cpus.", "memory.", "disks[].boot", "cdroms[].boot", "interfaces[].boot")
 
 
 def _promised(changes: Tuple[Change, ...]) -> FrozenSet[str]:
@@ -55,7 +82,8 @@ def verify(
         return _left(last[0], live, promised, held)
 
     if left() and not wait_until(work.clock, SETTLE_LIMIT, lambda: not left(again=True)):
-        raise TransientError(f"not as planned after all: {'; '.join(left())}")
+        why = "" if last[0].action is ActionKind.FAILED else f": {_MEANWHILE}"
+        raise TransientError(f"{'; '.join(left())}{why}")
     return last[0].pending
 
 
@@ -83,7 +111,7 @@ def _left(
         return (action.reason,)
     slow = sorted(live.intersection(action.pending))
     return tuple(f"the guest has not followed in {path}, which is stored" for path in slow) + tuple(
-        _describe(one) for one in action.changes if _is_left(one, promised, held)
+        _describe_change(one) for one in action.changes if _is_left(one, promised, held)
     )
 
 
@@ -93,7 +121,11 @@ def _is_left(change: Change, promised: FrozenSet[str], held: FrozenSet[str]) -> 
     return change.effect is not Effect.WITHHELD and change.path not in held
 
 
-def _describe(change: Change) -> str:
-    observed, desired = hide_sides(change.path, change.observed, change.desired)
+def _describe_change(change: Change) -> str:
     reason = f" ({change.reason})" if change.effect is Effect.WITHHELD else ""
-    return f"{change.path} is {observed}, not {desired}{reason}"
+    return _describe(change.path, change.observed, change.desired) + reason
+
+
+def _describe(path: str, observed: Value, desired: Value) -> str:
+    old, new = hide_sides(path, observed, desired)
+    return f"{show_path(path)} is {say_value(path, old)}, should be {say_value(path, new)}"

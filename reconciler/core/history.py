@@ -69,6 +69,7 @@ class Past:
     """One change of one machine. `number` counts from 1 and is never given twice.
 
     `former` is None for a creation. `outcome` is `unfinished` until the end was written down.
+    `kept` are the paths of what stays of a change that failed.
     """
 
     name: str
@@ -82,11 +83,12 @@ class Past:
     number: int = 0
     outcome: str = UNFINISHED
     error: str = ""
+    kept: Tuple[str, ...] = ()
 
     @property
     def counts(self) -> bool:
-        """Whether something was done, as far as is known; what failed was put back."""
-        return self.outcome != FAILED
+        """Whether something was done, as far as is known, and not put back."""
+        return self.outcome != FAILED or bool(self.kept)
 
 
 def remember(action: Action, former: Optional[DomainView], cause: Cause, now: float) -> Past:
@@ -106,12 +108,13 @@ def remember(action: Action, former: Optional[DomainView], cause: Cause, now: fl
 def conclude(past: Past, outcome: Outcome) -> Past:
     """Return the entry with how the action ended."""
     ended = DONE if outcome.error is None else FAILED
-    return replace(past, outcome=ended, error=hide_text(outcome.error or ""))
+    kept = tuple(map(hide_text, outcome.kept))
+    return replace(past, outcome=ended, error=hide_text(outcome.error or ""), kept=kept)
 
 
 def is_same_try(one: Past, other: Past) -> bool:
     """Whether the other is one more try of what failed: it takes its place, and pushes none out."""
-    if one.outcome != FAILED:
+    if one.counts:
         return False
     return (one.cause, one.action, one.changes) == (other.cause, other.action, other.changes)
 

@@ -275,7 +275,8 @@ def failed_action(kind: str, name: str, error: ReconcilerError) -> Action:
 class Outcome:
     """How an action ended. `error` is None on success; `pending` waits for the next cold start.
 
-    `cause` is the exception behind `error`: its type says whether trying again may help.
+    `cause` is the exception behind `error`: its type says whether trying again may help. `kept` are
+    the paths of what was done all the same and not put back; `definition` is a new machine's.
     """
 
     name: str
@@ -283,6 +284,7 @@ class Outcome:
     error: Optional[str] = None
     pending: Tuple[str, ...] = ()
     cause: Optional[ReconcilerError] = field(default=None, compare=False)
+    kept: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def to_past(data: Mapping[str, Any]) -> Past:
     plain["former"] = None if former is None else _build(Former, former)
     plain["cause"] = _build(Cause, plain.get("cause"))
     plain["changes"] = tuple(_build(PastChange, one) for one in _list(plain, "changes"))
-    for name in ("steps", "notes"):
+    for name in ("steps", "notes", "kept"):
         plain[name] = tuple(_list(plain, name))
     return _build(Past, plain)
 

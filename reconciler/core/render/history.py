@@ -113,6 +113,7 @@ def _entry(past: Past) -> Dict[str, Any]:
         "action": past.action,
         "outcome": past.outcome,
         "error": past.error,
+        "kept": list(past.kept),
         "notes": list(past.notes),
         "changes": [
             {

@@ -28,6 +28,13 @@ def show_value(path: str, value: Value) -> str:
     return escape(hide_value(path, value)) or "(empty)"
 
 
+def say_value(path: str, value: Value) -> str:
+    """Return the value for the middle of a sentence: `80MiB`, `empty`, `not set`."""
+    if value is None:
+        return "not set"
+    return "empty" if value == "" else show_value(path, value)
+
+
 def show_path(path: str) -> str:
     """Return the path in the manifest's spelling: `guestAgent`, not `guest_agent`."""
     head, *rest = re.split(r"(?=[.\[])", path, maxsplit=1)

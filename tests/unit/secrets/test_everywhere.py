@@ -32,7 +32,9 @@ def test_a_change_that_is_told_or_not_kept() -> None:
     shown = "xml[/domain/devices/graphics/@passwd]"
     assert describe_change(CHANGE) == f"{shown}: (hidden) -> (hidden, other)"
     action = Action("VirtualMachine", "a", ActionKind.UPDATE, changes=(CHANGE,))
-    assert _left(action, frozenset(), frozenset()) == (f"{shown} is (hidden), not (hidden, other)",)
+    assert _left(action, frozenset(), frozenset()) == (
+        f"{shown} is (hidden), should be (hidden, other)",
+    )
 
 
 def test_an_event_in_the_journal() -> None:
