@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reconciler.cli.parts import Loaded, Versions
+    from reconciler.control.background import Background
     from reconciler.control.ports import Host, Reporter
     from reconciler.control.ports.service import History, Memory
     from reconciler.control.ports.units import Units
@@ -234,11 +235,11 @@ class Product:
 
         return look_around(host, readings)
 
-    def observe(self, host: Host, desired: Desired) -> World:
+    def observe(self, host: Host, desired: Desired, background: Background) -> World:
         """Read the host."""
         from reconciler.control.observe import observe  # noqa: PLC0415
 
-        return observe(host, desired)
+        return observe(host, desired, background=background)
 
     def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
         """Plan; reads nothing."""

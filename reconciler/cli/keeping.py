@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from dataclasses import replace
@@ -11,6 +12,7 @@ from reconciler import __version__
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare
+from reconciler.cli.remembering import recall_with
 from reconciler.core.files import is_manifest
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
 from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
@@ -54,14 +56,21 @@ def find_plan_file(paths: Sequence[str]) -> Optional[str]:
     return found[0] if found else None
 
 
-def prepare_kept(path: str, uri: Optional[str], console: Console, parts: Parts) -> Prepared:
+def prepare_kept(
+    path: str, options: argparse.Namespace, console: Console, parts: Parts
+) -> Prepared:
     """Plan anew what a file holds; return it with what the file says is to be done, and no more.
 
     Raises RefusedError if anything that it depends on has moved on.
     """
     kept = read_plan_file(parts.read_text(path), escape(path))
     wish = Wish(
-        kept.paths, uri or kept.connect, frozenset(kept.adopt), kept.adopt_all, revision=True
+        kept.paths,
+        options.connect or kept.connect,
+        frozenset(kept.adopt),
+        kept.adopt_all,
+        revision=True,
+        recall=recall_with(options, console, parts),
     )
     prepared = prepare(wish, console, parts)
     if prepared.plan.host != kept.host:

@@ -17,6 +17,7 @@ from typing import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from reconciler.control.background import Background
     from reconciler.control.ports import Clock, Host, Reporter
     from reconciler.control.ports.service import History, Memory
     from reconciler.control.ports.units import Units
@@ -163,7 +164,7 @@ class Parts(Protocol):
     def look_around(self, host: Host, readings: Sequence[Reading]) -> World:
         """Read what the defaults of new machines like these depend on."""
 
-    def observe(self, host: Host, desired: Desired) -> World:
+    def observe(self, host: Host, desired: Desired, background: Background) -> World:
         """Read what a plan of these manifests depends on."""
 
     def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import FrozenSet, Optional, Sequence, Tuple
+from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
+from reconciler.control.background import Background
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, hide_desired, read_snapshot
 from reconciler.core.manifest import Desired
@@ -36,11 +37,16 @@ class Prepared:
     problems: Tuple[Problem, ...]
 
 
+def _recall_nothing(_host: Host) -> Background:
+    return Background()
+
+
 @dataclass(frozen=True)
 class Wish:
     """What the command line asks for; `revision`: the Git commit shall be in the plan.
 
-    `against` is the file of a snapshot that stands for the host.
+    `against` is the file of a snapshot that stands for the host. `recall` returns what is known of
+    machines that a host has no more; nothing is known where a snapshot stands for it.
     """
 
     paths: Sequence[str]
@@ -49,6 +55,7 @@ class Wish:
     adopt_all: bool = False
     revision: bool = False
     against: Optional[str] = None
+    recall: Callable[[Host], Background] = _recall_nothing
 
 
 def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
@@ -62,7 +69,7 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
     if loaded.problems:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
     host, desired, taken_at = reach(wish, desired, console, parts)
-    world = parts.observe(host, desired)
+    world = parts.observe(host, desired, wish.recall(host) if taken_at is None else Background())
     plan = replace(parts.plan(desired, world, plan_options(wish, parts)), taken_at=taken_at)
     _tell_failed(plan, console)
     return Prepared(host, desired, world, plan, loaded.problems)

@@ -7,18 +7,21 @@ write there. Else it lies below the user's own state, one folder for each host.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
+from contextlib import suppress
 from dataclasses import replace
-from typing import Callable, Mapping, Optional, Tuple
+from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 from reconciler.cli.caller import find_caller
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared
 from reconciler.cli.settings import settings_of
+from reconciler.control.background import Background
 from reconciler.control.ports import Host
 from reconciler.control.recording import Chronicle
-from reconciler.core.history import FOLDER, Cause
+from reconciler.core.history import FOLDER, Cause, LastKnown
 from reconciler.core.identity import name_place
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.settings import Settings
@@ -76,8 +79,45 @@ def find_history(
     state = _read_settings(options, parts).state
     if is_daemons(options, console, parts) and _may_write(state):
         return os.path.join(state, FOLDER)
+    return os.path.join(_own_state(console, where), FOLDER)
+
+
+def recall_with(
+    options: argparse.Namespace, console: Console, parts: Parts
+) -> Callable[[Host], Background]:
+    """Return how to find out what is known of machines that a host has no more."""
+
+    def recall(host: Host) -> Background:
+        folders = functools.cache(
+            lambda: find_histories(options, console, parts, whereabouts_of(host))
+        )
+        return Background(lambda name: find_last(name, folders(), parts))
+
+    return recall
+
+
+def find_last(name: str, folders: Sequence[str], parts: Parts) -> Optional[LastKnown]:
+    """Return the newest definition of a machine in these histories; what cannot be read is not."""
+    found = []
+    for folder in folders:
+        with suppress(ReconcilerError):
+            found.append(parts.reach_history(folder).find_last(name))
+    return max((one for one in found if one is not None), key=lambda one: one.at, default=None)
+
+
+def find_histories(
+    options: argparse.Namespace, console: Console, parts: Parts, where: Whereabouts
+) -> Sequence[str]:
+    """Return the folders of the histories that are looked through: one's own, the daemon's."""
+    found = [os.path.join(_own_state(console, where), FOLDER)]
+    if is_daemons(options, console, parts):
+        found.append(os.path.join(_read_settings(options, parts).state, FOLDER))
+    return found
+
+
+def _own_state(console: Console, where: Whereabouts) -> str:
     home = console.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(home, "virt-reconciler", name_place(*where()), FOLDER)
+    return os.path.join(home, "virt-reconciler", name_place(*where()))
 
 
 def is_daemons(options: argparse.Namespace, console: Console, parts: Parts) -> bool:

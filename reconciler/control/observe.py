@@ -7,8 +7,20 @@ of domains itself must succeed, except where libvirt's daemons say why it cannot
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar, Union
+from typing import (
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
+from reconciler.control.background import Background, find_lost
 from reconciler.control.hosting import read_daemons
 from reconciler.control.object_lock import find_busy
 from reconciler.control.ports import Host
@@ -19,6 +31,7 @@ from reconciler.core.images import Images, SnapshotView
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Machine, Power
 from reconciler.core.needs import Needs, Readings
+from reconciler.core.planner import is_placed_here
 from reconciler.core.planning.hosts import find_served
 from reconciler.core.planning.images import (
     all_volumes,
@@ -32,13 +45,19 @@ from reconciler.errors import ReconcilerError, TransientError
 
 Views = Mapping[str, Union[DomainView, Unknown]]
 T = TypeVar("T")
+NO_BACKGROUND = Background()
 
 
-def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> World:
+def observe(
+    host: Host,
+    desired: Desired,
+    views: Optional[Views] = None,
+    background: Background = NO_BACKGROUND,
+) -> World:
     """Return the world as the plan needs it.
 
     `views` are the domains that the manifests name, where they were read already; without it every
-    domain is read at once.
+    domain is read at once. `background` knows of machines that are gone.
     """
     daemons = read_daemons(host.units, desired)
     try:
@@ -47,11 +66,13 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         return _observe_unreached(desired, daemons, error)
     served = replace(desired, machines=find_served(desired, daemons))
     readings = _read_sizes(host, served, _understand(found, _named(desired)))
-    needs = need.find_needs(served, readings)
+    name = host.domains.host
+    lost = find_lost(_find_gone(served, readings, name), background)
+    needs = need.find_needs(served, readings, lost)
     readings = _read_jobs(host, readings, needs)
     everyone = _read_all(host, found, views, readings) if needs.claims else readings
     world = World(
-        host=host.domains.host,
+        host=name,
         uri=host.domains.uri,
         domains=readings,
         networks=host.networks.list_networks() if needs.networks else {},
@@ -59,11 +80,21 @@ def observe(host: Host, desired: Desired, views: Optional[Views] = None) -> Worl
         machines={one: attempt(host.domains.read_caps, one) for one in sorted(needs.machines)},
         claims=_find_claims(everyone) if needs.claims else {},
         daemons=daemons,
+        lost=lost,
     )
     world = replace(world, busy=find_busy(host, world), free=_read_free(host, readings))
     if needs.claims or needs.images:
         world = replace(world, images=_read_images(host, served, world, everyone, needs))
     return replace(world, reflinks=_try_reflinks(host, served, world))
+
+
+def _find_gone(desired: Desired, readings: Readings, host: str) -> Iterator[str]:
+    """Yield the machines of this host of which libvirt stores no definition."""
+    for one in desired.machines:
+        reading = readings.get(one.name)
+        stored = isinstance(reading, Unknown) or (reading and reading.view.persistent)
+        if not stored and is_placed_here(one, host):
+            yield one.name
 
 
 def _observe_unreached(

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Callable, Dict, FrozenSet, Optional
 
 from reconciler.control.attempts import Attempt, Attempts
+from reconciler.control.background import Background
 from reconciler.control.executor import execute
 from reconciler.control.observe import observe
 from reconciler.control.ports import Clock, Host
@@ -132,7 +133,9 @@ class Passes:
     def _look(
         self, task: Task, views: Dict[str, DomainView], view: Optional[DomainView]
     ) -> Finding:
-        world = observe(self.host, task.desired, views)
+        if view is not None:
+            self.book.keep(view)
+        world = observe(self.host, task.desired, views, Background(self.book.find_last))
         found = world.domains.get(task.name)
         if isinstance(found, Unknown):
             error = TransientError(f"cannot be read, so nothing is done: {found.reason}")

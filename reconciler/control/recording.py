@@ -7,17 +7,27 @@ keeps a change from being made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Dict, Optional
 
 from reconciler.control.parts import Parts
 from reconciler.control.ports import Host, Reporter
 from reconciler.control.ports.service import History
 from reconciler.control.steps import read_former
-from reconciler.core.domain import digest
-from reconciler.core.history import DAEMON, Cause, Past, conclude, remember
+from reconciler.core.domain import digest, read_owner
+from reconciler.core.history import (
+    DAEMON,
+    Cause,
+    LastKnown,
+    Past,
+    conclude,
+    keep_last,
+    remember,
+)
 from reconciler.core.loop import events
 from reconciler.core.loop.events import Event
 from reconciler.core.plan import Action, Outcome
+from reconciler.core.world import DomainView
+from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError
 
 MACHINE = "VirtualMachine"
@@ -40,6 +50,11 @@ class Chronicle:
         return Recording(self, host, told)
 
 
+def find_last(view: DomainView, now: float) -> Optional[LastKnown]:
+    """Return what is to be kept of a domain, None if nothing is."""
+    return keep_last(view, read_owner(parse(view.persistent_xml)), now)
+
+
 class Book:
     """The daemon's own entries; a trouble with them is told when it comes, not at each change."""
 
@@ -47,6 +62,29 @@ class Book:
         """Begin with nothing told."""
         self._parts = parts
         self._told = ""
+        self._kept: Dict[str, int] = {}  # hashes of the definitions that were kept
+
+    def keep(self, view: DomainView) -> None:
+        """Keep the definition of a machine, unless it was kept like that before."""
+        seen = hash((view.uuid, view.persistent_xml, view.autostart))
+        if self._kept.get(view.name) == seen:
+            return
+        last = find_last(view, self._parts.wall())
+        try:
+            if last is not None:
+                self._parts.history.keep(last)
+        except ReconcilerError as error:
+            self._tell(f"the last known definition of {view.name} is not kept: {error}")
+            return
+        self._kept[view.name] = seen
+
+    def find_last(self, name: str) -> Optional[LastKnown]:
+        """Return a machine's last known definition; None also if it cannot be read."""
+        try:
+            return self._parts.history.find_last(name)
+        except ReconcilerError as error:
+            self._tell(f"the last known definition of {name} cannot be read: {error}")
+            return None
 
     def on(self, told: Reporter, revision: Optional[str]) -> Recording:
         """Return the reporter of one action that manifests of this revision cause."""
@@ -85,6 +123,7 @@ class Recording:
         past, self._past = self._past, None
         if past is not None:
             self._try(lambda: self._chronicle.history.end(conclude(past, outcome)))
+            self._try(lambda: self._keep(past.name))
         self._told.finished(outcome)
 
     def _begin(self, action: Action) -> None:
@@ -94,6 +133,13 @@ class Recording:
             return  # it has moved on since the plan was made, and nothing will be done
         entry = remember(action, former, self._chronicle.cause, self._chronicle.wall())
         self._past = self._chronicle.history.begin(entry)
+
+    def _keep(self, name: str) -> None:
+        """Keep the definition as it is now; of a domain that is gone, what was known stays."""
+        view = read_former(self._host, name)
+        last = None if view is None else find_last(view, self._chronicle.wall())
+        if last is not None:
+            self._chronicle.history.keep(last)
 
     def _try(self, write: Callable[[], None]) -> None:
         try:

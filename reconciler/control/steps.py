@@ -7,6 +7,7 @@ where there is nothing to undo or it must not be undone (a grown disk, a started
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Mapping, Optional, Set, Type
 
@@ -74,7 +75,8 @@ def _sign(work: Work) -> Worker:
 def restore(work: Work) -> None:
     """Put the former definition back, or take the new one away where there was none."""
     if work.former is None:
-        work.host.domains.undefine_new(work.name)
+        with suppress(NotFoundError):  # a machine that comes back is defined twice
+            work.host.domains.undefine_new(work.name)
     else:
         work.host.domains.define(work.former.persistent_xml)
 

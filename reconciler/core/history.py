@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.domain.secrets import hide_secrets
+from reconciler.core.owner import Owner
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -89,6 +90,43 @@ class Past:
     def counts(self) -> bool:
         """Whether something was done, as far as is known, and not put back."""
         return self.outcome != FAILED or bool(self.kept)
+
+
+@dataclass(frozen=True)
+class LastKnown:
+    """A machine's definition as it was last seen, to bring it back when libvirt has it no more.
+
+    `at` is since when it was like that. Holds no secret.
+    """
+
+    name: str
+    at: float
+    uuid: str
+    xml: str
+    autostart: bool = False
+
+    def says_same(self, other: LastKnown) -> bool:
+        """Whether both describe the machine alike, whenever they were written."""
+        return replace(self, at=other.at) == other
+
+
+def keep_last(view: DomainView, owner: Optional[Owner], now: float) -> Optional[LastKnown]:
+    """Return what is to be kept of a domain; None of one that is not ours, or not finished.
+
+    The stored definition, which a transient domain has not.
+    """
+    if owner is None or owner.name != view.name or owner.creating or not view.persistent:
+        return None
+    return LastKnown(view.name, now, view.uuid, hide_secrets(view.persistent_xml), view.autostart)
+
+
+def find_newest(last: Optional[LastKnown], entries: Sequence[Past]) -> Optional[LastKnown]:
+    """Return the newest definition that is known: the one that was kept, or one before a change."""
+    former = next((one for one in entries if one.former is not None and one.counts), None)
+    if former is None or former.former is None or (last is not None and last.at >= former.at):
+        return last
+    found = former.former
+    return LastKnown(former.name, former.at, found.uuid, found.xml, found.autostart)
 
 
 def remember(action: Action, former: Optional[DomainView], cause: Cause, now: float) -> Past:

@@ -17,10 +17,11 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live, by_name
 from reconciler.core.model import Cdrom, Disk, Machine
 from reconciler.core.planning.images import DEFAULT_POOL
-from reconciler.core.world import Reading, Unknown
+from reconciler.core.world import LostMachine, Reading, Unknown
 
 Readings = Mapping[str, Union[Reading, Unknown]]
 
+NONE_LOST: Mapping[str, LostMachine] = {}
 _DEVICES = ("disks[]", "cdroms[]", "interfaces[]")
 _OFFERS = frozenset({*_DEVICES, "disks[].bus", "graphics", "video", "tpm", "rng"})
 _VOLUMES = frozenset({"disks[]", "disks[].size", "disks[].source", "power"})
@@ -82,9 +83,14 @@ def size_key(disk: Disk) -> str:
     return (disk.source if is_path else disk.target) or ""
 
 
-def find_needs(desired: Desired, readings: Readings) -> Needs:
+def find_needs(
+    desired: Desired, readings: Readings, lost: Mapping[str, LostMachine] = NONE_LOST
+) -> Needs:
     """Return what the plan depends on, given the domains with their disk sizes."""
-    parts = [_needs_of(one, desired, readings.get(one.name)) for one in desired.machines]
+    parts = [
+        _needs_of(one, desired, readings.get(one.name), lost.get(one.name))
+        for one in desired.machines
+    ]
     return Needs(
         frozenset().union(*(one.machines for one in parts)),
         frozenset().union(*(one.pools for one in parts)),
@@ -97,16 +103,22 @@ def find_needs(desired: Desired, readings: Readings) -> Needs:
 
 
 def _needs_of(
-    manifest: MachineManifest, desired: Desired, reading: Union[Reading, Unknown, None]
+    manifest: MachineManifest,
+    desired: Desired,
+    reading: Union[Reading, Unknown, None],
+    lost: Optional[LostMachine] = None,
 ) -> Needs:
     machine = manifest.machine
     if isinstance(reading, Unknown):
         return Needs()
     if reading is None:
+        former = lost.reading if lost else None
+        types = {machine.machine or "", (former and former.persistent.machine) or ""}
         return Needs(
-            frozenset({machine.machine or ""}),
-            _pools(machine, machine.disks or (), desired),
-            all_pools=_needs_all_pools(machine.disks or (), desired),
+            frozenset(types if former else {machine.machine or ""}),
+            _pools(machine, machine.disks or (), desired)
+            | (find_pools(former) if former else frozenset()),
+            all_pools=former is not None or _needs_all_pools(machine.disks or (), desired),
             networks=True,
             claims=True,
         )

@@ -15,6 +15,7 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
 from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
+from reconciler.core.planning.recreate import plan_recreate, store_again
 from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.world import Reading, Unknown, World, store_command
 from reconciler.errors import ReconcilerError, TerminalError
@@ -84,10 +85,21 @@ def _plan_served(
         return Action(KIND, manifest.name, ActionKind.FAILED, reason=reason, transient=True)
     try:
         if reading is None:
-            return plan_create(manifest, desired, world)
+            return _plan_absent(manifest, desired, world, options)
         return _plan_found(manifest, reading, desired, world, options)
     except ReconcilerError as error:
         return failed_action(KIND, manifest.name, error)
+
+
+def _plan_absent(
+    manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
+) -> Action:
+    """Plan a machine that is not there: as it was, if that is known, else a new one."""
+    lost = world.lost.get(manifest.name)
+    action = lost and plan_recreate(
+        manifest, lost, desired, world, Planner(options.now, options.unattended, options.left)
+    )
+    return action or plan_create(manifest, desired, world)
 
 
 def _plan_found(
@@ -97,14 +109,17 @@ def _plan_found(
     world: World,
     options: PlanOptions,
 ) -> Action:
-    if not reading.view.persistent:
+    planner = Planner(options.now, options.unattended, options.left)
+    holding = _find_holding(reading, options)
+    if reading.view.persistent:
+        return plan_update(manifest, reading, desired, world, planner, holding)
+    lost = world.lost.get(manifest.name)
+    if lost is None or lost.reading.view.uuid != reading.view.uuid or holding is not Holding.OURS:
         raise TerminalError(
             "the domain is transient (libvirt stores no definition of it), so nothing of it is "
             f"changed; store one: {store_command(manifest.name)}"
         )
-    planner = Planner(options.now, options.unattended, options.left)
-    holding = _find_holding(reading, options)
-    return plan_update(manifest, reading, desired, world, planner, holding)
+    return store_again(plan_update(manifest, reading, desired, world, planner, holding), reading)
 
 
 def _find_holding(reading: Reading, options: PlanOptions) -> Holding:

@@ -135,6 +135,20 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class LostMachine:
+    """A machine as it was last known, of which libvirt stores no definition any more.
+
+    `at` is since when it was like that, in seconds since the epoch; `autostart` whether it started
+    with the host; `missing` are places in its definition whose secrets are not known any more.
+    """
+
+    reading: Reading
+    at: float
+    autostart: bool = False
+    missing: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class VolumeView:
     """One storage volume. Sizes are bytes; `backing` is the path of the image it overlays.
 
@@ -196,7 +210,8 @@ class World:
     `free` maps the path of an image that had no space to the bytes that are free there now.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
     are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an
-    object that another run of ours works on at this moment to a line that says so.
+    object that another run of ours works on at this moment to a line that says so. `lost` has the
+    machines that are gone and known from before.
     """
 
     host: str
@@ -211,3 +226,4 @@ class World:
     free: Mapping[str, int] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")
     busy: Mapping[Tuple[str, str], str] = field(default_factory=dict)
+    lost: Mapping[str, LostMachine] = field(default_factory=dict)

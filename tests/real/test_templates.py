@@ -128,7 +128,7 @@ def test_a_volume_that_is_there_is_an_error_and_no_target(
 ) -> None:
     lab.virsh("vol-create-as", "default", "vm-root.qcow2", "1G", "--format", "qcow2")
     reason = refusal(with_template(hosted, FULL), manifest_of(machine("vm")))
-    assert "'vm-root.qcow2' exists already in pool 'default' and is not this VM's" in reason
+    assert "'vm-root.qcow2' exists already in pool 'default', and no record" in reason
     assert "source: {volume: vm-root.qcow2}" in reason
     assert lab_host.storage.read_pool("default").volumes["vm-root.qcow2"].capacity == GIB
 
@@ -172,7 +172,7 @@ def test_a_disk_that_the_last_manifest_had_not_is_no_find(product: Product, lab:
     product.host.domains.set_metadata(
         "vm", owner_xml(Owner("vm", wanted.generation, wanted.spec)), live=False
     )
-    assert "exists already in pool 'default' and is not this VM's" in refusal(product, wanted)
+    assert "exists already in pool 'default', and no record" in refusal(product, wanted)
 
 
 @pytest.mark.parametrize("step", range(2))

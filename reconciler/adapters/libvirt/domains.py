@@ -92,9 +92,12 @@ class LibvirtDomains:
             self._connection.defineXMLFlags(xml, binding.DEFINE_VALIDATE)
 
     def undefine_new(self, name: str) -> None:
-        """Take back a definition that this very action created; NVRAM and TPM state with it."""
+        """Take back a definition that this very action created.
+
+        It was never started, so NVRAM and TPM state that are there are older than it, and stay.
+        """
         with self._domain(name, "taking back its new definition") as domain:
-            domain.undefineFlags(_undefine_flags(domain))
+            domain.undefineFlags(_undefine_flags(domain, keeps=True))
 
     def undefine(self, name: str) -> None:
         """Remove the definition of a domain that is off, with NVRAM, TPM state and saved state.
@@ -223,10 +226,12 @@ def _ask_caps(connection: Connection, machine: Optional[str]) -> MachineCaps:
     return read_machine_caps(connection.getDomainCapabilities(None, None, machine, None))
 
 
-def _undefine_flags(domain: Domain) -> int:
-    """Return what undefine must be told to take along; not every driver knows every flag."""
+def _undefine_flags(domain: Domain, *, keeps: bool = False) -> int:
+    """Return what undefine must be told to take along, or to keep; not every driver knows all."""
     xml = domain.XMLDesc(binding.XML_INACTIVE)
     flags = binding.UNDEFINE_SAVED if domain.hasManagedSaveImage() else 0
     if "<nvram" in xml or "firmware='efi'" in xml:
-        flags |= binding.UNDEFINE_NVRAM
-    return flags | (binding.UNDEFINE_TPM if "<tpm" in xml else 0)
+        flags |= binding.UNDEFINE_KEEP_NVRAM if keeps else binding.UNDEFINE_NVRAM
+    if "<tpm" in xml:
+        flags |= binding.UNDEFINE_KEEP_TPM if keeps else binding.UNDEFINE_TPM
+    return flags

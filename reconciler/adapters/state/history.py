@@ -1,7 +1,7 @@
-"""What was done to each machine, in files `NAME/NUMBER.json`. Implements `History`.
+"""What was done to each machine, in files `NAME/NUMBER.json`, and how it was last.
 
-Bounded for each machine, read by people, and safe to delete. Several processes may write side by
-side: a number is taken by making its file.
+Implements `History`. Bounded for each machine, read by people, and safe to delete. Several
+processes may write side by side: a number is taken by making its file.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import replace
 from typing import List, Optional, Tuple
 
 from reconciler.adapters.state import files
-from reconciler.adapters.state.values import to_data, to_past
-from reconciler.core.history import Past, is_same_try
+from reconciler.adapters.state.values import to_data, to_last, to_past
+from reconciler.core.history import LastKnown, Past, find_newest, is_same_try
 from reconciler.errors import TransientError
 
 KEPT = 20  # changes of each machine
+LAST = f"last{files.SUFFIX}"
 TRIES = 100  # numbers that somebody else may take before ours
 
 
@@ -52,6 +53,31 @@ class FolderHistory:
         folder = self._of(name)
         read = [_read(self._path(folder, one), name) for one in reversed(_numbers(folder))]
         return tuple(one for one in read if one is not None)
+
+    def keep(self, last: LastKnown) -> None:
+        """Keep a machine's definition; one that says the same stays as it is."""
+        folder = self._of(last.name)
+        path = os.path.join(folder, LAST)
+        former = self._read_last(last.name)
+        if former is not None and former.says_same(last):
+            return
+        try:
+            self._make(folder)
+            files.write_json(path, to_data(last), durable=True)
+        except OSError as error:
+            raise _failed(path, error) from error
+
+    def find_last(self, name: str) -> Optional[LastKnown]:
+        """Return a machine's newest definition, the one kept or one before a change."""
+        return find_newest(self._read_last(name), self.list(name))
+
+    def _read_last(self, name: str) -> Optional[LastKnown]:
+        try:
+            data = files.read_json(os.path.join(self._of(name), LAST))
+            found = None if data is None else to_last(data)
+        except (TransientError, ValueError):
+            return None
+        return found if found is not None and found.name == name else None
 
     def _write_new(self, folder: str, past: Past) -> Past:
         numbers = _numbers(folder)

@@ -16,7 +16,7 @@ from typing import (
     get_type_hints,
 )
 
-from reconciler.core.history import Cause, Former, Past, PastChange
+from reconciler.core.history import Cause, Former, LastKnown, Past, PastChange
 from reconciler.core.loop.record import LastChange, Record, SourceRecord, Suspension
 from reconciler.core.status import Condition
 
@@ -31,6 +31,7 @@ _TYPES: Tuple[Any, ...] = (
     Suspension,
     LastChange,
     Condition,
+    LastKnown,
     Past,
     PastChange,
     Former,
@@ -76,6 +77,11 @@ def to_past(data: Mapping[str, Any]) -> Past:
     for name in ("steps", "notes", "kept"):
         plain[name] = tuple(_list(plain, name))
     return _build(Past, plain)
+
+
+def to_last(data: Mapping[str, Any]) -> LastKnown:
+    """Return a machine's last known definition."""
+    return _build(LastKnown, data)
 
 
 def _list(data: Mapping[str, Any], name: str) -> List[Any]:

@@ -13,7 +13,7 @@ from reconciler.cli.exits import Exit
 from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
-from reconciler.cli.remembering import find_chronicle, mention_suspended
+from reconciler.cli.remembering import find_chronicle, mention_suspended, recall_with
 from reconciler.core.render.summary import Summary, is_busy, summarise
 from reconciler.core.render.text import render_text
 from reconciler.errors import UsageError
@@ -41,10 +41,11 @@ def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Pre
     kept = find_plan_file(options.paths)
     if kept is None:
         adopt = frozenset(options.adopt_only)
-        wish = Wish(options.paths, options.connect, adopt, options.adopt_all)
+        recall = recall_with(options, console, parts)
+        wish = Wish(options.paths, options.connect, adopt, options.adopt_all, recall=recall)
         return prepare(wish, console, parts)
     refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
-    return prepare_kept(kept, options.connect, console, parts)
+    return prepare_kept(kept, options, console, parts)
 
 
 def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:

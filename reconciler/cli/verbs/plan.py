@@ -12,6 +12,7 @@ from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.cli.keeping import keep_plan
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Wish, detailed, prepare, trouble
+from reconciler.cli.remembering import recall_with
 from reconciler.core.plan import Plan
 from reconciler.core.render.summary import summarise
 from reconciler.errors import Problem, UsageError
@@ -23,7 +24,15 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     adopt = frozenset(options.adopt_only)
     revision = form.with_revision or options.out is not None
     _refuse_both(options)
-    wish = Wish(options.paths, options.connect, adopt, options.adopt_all, revision, options.against)
+    wish = Wish(
+        options.paths,
+        options.connect,
+        adopt,
+        options.adopt_all,
+        revision,
+        options.against,
+        recall_with(options, console, parts),
+    )
     if options.base is not None or options.head is not None:
         plan, problems = _compare(options, wish, console, parts)
         console.write(form.write(plan, console.style(), options.verbose))

@@ -60,7 +60,7 @@ class Domains(Protocol):
         """Store a definition (validated against libvirt's schema)."""
 
     def undefine_new(self, name: str) -> None:
-        """Take back a definition that this very action created; NVRAM and TPM state with it."""
+        """Take back a definition that this very action created; NVRAM and TPM state stay."""
 
     def undefine(self, name: str) -> None:
         """Remove the definition of a domain that is off, with NVRAM, TPM state and saved state.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple
 
 from reconciler.core.files import FileSet
-from reconciler.core.history import Past
+from reconciler.core.history import LastKnown, Past
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.snapshot import Snapshot
@@ -217,3 +217,9 @@ class History(Protocol):
 
     def list(self, name: str) -> Sequence[Past]:
         """Return a machine's entries, newest first. Raises TransientError."""
+
+    def keep(self, last: LastKnown) -> None:
+        """Keep a machine's definition in place of a former one. Raises TransientError."""
+
+    def find_last(self, name: str) -> Optional[LastKnown]:
+        """Return a machine's newest definition, None if none is known. Raises TransientError."""

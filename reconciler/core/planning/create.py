@@ -40,6 +40,7 @@ from reconciler.core.planning.checks import (
 )
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.marks import made_with, owner_of
+from reconciler.core.planning.recreate import refuse_there
 from reconciler.core.planning.sources import NewDisk, path_of, resolve_disk, settle_sources
 from reconciler.core.world import World
 
@@ -47,6 +48,7 @@ from reconciler.core.world import World
 def plan_create(manifest: MachineManifest, desired: Desired, world: World) -> Action:
     """Return the CREATE action, or raise TerminalError with what stands in the way."""
     wanted = settle_sources(manifest.machine, world)
+    refuse_there(manifest, world)
     caps = find_caps(world, wanted.machine or "")
     disks = tuple(resolve_disk(one, manifest, desired, world, None) for one in wanted.disks or ())
     machine = complete_machine(_with_disks(wanted, disks), caps, world.networks)

@@ -193,8 +193,10 @@ def _leftover(
     if source in creating:
         return (DeletePartial(disk.name, pool.name, name),)
     raise RefusedError(
-        f"disks[{disk.name}]: volume {name!r} exists already in pool {pool.name!r} and is not "
-        f"this VM's; to use it say `source: {{volume: {name}}}`, else rename or delete it"
+        f"disks[{disk.name}]: volume {name!r} exists already in pool {pool.name!r}, and no record "
+        f"says that it belongs to this machine. If it does, write in the manifest of this disk: "
+        f"source: {{volume: {name}}} (and no other source). If it does not, give the disk another "
+        "name"
     )
 
 

@@ -13,6 +13,7 @@ from reconciler.adapters.text_files import write_folder
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Loaded, Parts, Versions
 from reconciler.cli.run import run
+from reconciler.control.background import Background
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.ports.service import History, Memory
 from reconciler.control.ports.units import NoUnits, Units
@@ -318,7 +319,7 @@ class FakeParts:
         """Return the surroundings set."""
         return self.around
 
-    def observe(self, host: Host, desired: Desired) -> World:
+    def observe(self, host: Host, desired: Desired, background: Background) -> World:
         """See nothing."""
         return World(self.planned.host, self.planned.uri)
 

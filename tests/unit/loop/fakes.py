@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
-from reconciler.core.history import Past
+from reconciler.core.history import LastKnown, Past, find_newest
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 
@@ -56,6 +56,7 @@ class MemoryHistory:
 
     def __init__(self) -> None:
         self.entries: List[Past] = []
+        self.last: Dict[str, LastKnown] = {}
         self.broken: Optional[Exception] = None
 
     def begin(self, past: Past) -> Past:
@@ -67,6 +68,14 @@ class MemoryHistory:
 
     def end(self, past: Past) -> None:
         self.entries[past.number - 1] = past
+
+    def keep(self, last: LastKnown) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.last[last.name] = last
+
+    def find_last(self, name: str) -> Optional[LastKnown]:
+        return find_newest(self.last.get(name), self.list(name))
 
     def list(self, name: str) -> Sequence[Past]:
         return [one for one in reversed(self.entries) if one.name == name]
