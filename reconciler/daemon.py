@@ -112,7 +112,7 @@ class Daemon:
         self._start(self._tick, "timers")
         self._follow(self.follower)
         self.supervisor.ready()
-        self._tell(events.STARTED, "the loop runs")
+        self._tell(events.STARTED, "started")
         status = self._wait()
         self._stop()
         return status
@@ -170,11 +170,11 @@ class Daemon:
         try:
             follower = self.reload()
         except ReconcilerError as error:
-            self._tell(events.FAILED, f"settings are left as they were: {error}")
+            self._tell(events.FAILED, f"configuration not reloaded, the former one stays: {error}")
         else:
             self.follower.stop()
             self._follow(follower)
-            self._tell(events.RELOADED, "settings were read anew")
+            self._tell(events.RELOADED, "configuration reloaded")
         self.loop.retry_all()
         self.supervisor.ready()
 
@@ -218,7 +218,7 @@ class Daemon:
         self.loop.queue.close()
         self.clock.stop()
         if not self.loop.queue.wait_idle(STOP_LIMIT):
-            self._tell(events.STOPPING, "what still runs is gone on with at the next start")
+            self._tell(events.STOPPING, "unfinished work resumes at the next start")
         self.loop.shared.parts.news.stop()
 
     def _start(self, target: Callable[[], None], name: str) -> None:

@@ -181,7 +181,7 @@ ALERTS = (
         INFO,
         "{{ $labels.field }} was brought back more than ten times in a day.",
         "Another program or a person changes the same field: the journal says when and on which "
-        "machine (`journalctl -u virt-reconciler VIRT_RECONCILER_KIND=changed`).",
+        "machine (`journalctl -u virt-reconciler VIRT_RECONCILER_KIND=drift`).",
     ),
     Alert(
         "VirtReconcilerErrors",

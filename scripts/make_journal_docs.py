@@ -50,6 +50,9 @@ A kind may have more fields of its own; they begin with `{PREFIX}` too.
 
 ## Kinds
 
+A change because of a commit is `changed`; one because someone had changed the machine is `drift`.
+Values are in the manifest's units.
+
 The ids are for ever; a kind may be told at another level some day.
 
 | kind | level | MESSAGE_ID | means |
@@ -74,6 +77,9 @@ ADVICE = {
     events.WATCH: "Changes are found by looking now and then, which is slower and just as right.",
     events.FAILED: "It is tried again if it may pass by itself; else the manifest or the domain "
     "has to change first. `virt-reconciler status` shows the next try.",
+    events.DRIFT: "Someone changed the machine beside its manifest. If it has to stay changed, "
+    "change the manifest, or `virt-reconciler suspend` the machine.",
+    events.NOT_READY: "`virt-reconciler status` says why, and which command helps.",
     events.PRUNE_BLOCKED: "More manifests are gone than may be pruned without a person's word, or "
     "it is not certain that they are gone. `virt-reconciler status` says why.",
 }

@@ -5,6 +5,7 @@ Knows nothing of libvirt. A record is written when it differs from the last one,
 
 from __future__ import annotations
 
+import shlex
 import threading
 from typing import Callable, Dict, Mapping
 
@@ -92,9 +93,12 @@ class Ledger:
             return
         if not former.holds and not now.holds and now.type != READY:
             return
-        if former.holds is None and not former.reason and now.holds:
+        if now.type == READY and former.holds is None and not former.reason and now.holds:
             return  # seen for the first time, and all is well
         text = f"{now.type} is {now.word}" + (f": {now.reason}" if now.reason else "")
-        self._journal.tell(
-            Event(events.CONDITION, text, object=record.name, revision=record.revision)
-        )
+        if now.type == STALLED and now.holds:
+            text += f"; once that is changed: virt-reconciler retry {shlex.quote(record.name)}"
+        # What failed was told as an error already.
+        is_news = now.type == READY and now.holds is False and not record.last_error
+        kind = events.NOT_READY if is_news else events.CONDITION
+        self._journal.tell(Event(kind, text, object=record.name, revision=record.revision))

@@ -63,7 +63,7 @@ class Loop:
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
         self.resync_due = threading.Event()
         self._confirmed = parts.store.confirmed_prune()
-        self._orders = Once(parts.journal, "suspensions are left as they were")
+        self._orders = Once(parts.journal, "suspensions and orders stay as they were")
 
     def publish(self, snapshot: Snapshot) -> None:
         """Take new manifests, and look at what they change."""
@@ -114,7 +114,7 @@ class Loop:
         self.shared.host = None
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 1, driver=driver)
         self.shared.parts.meter.count(metrics.RECONNECTS, driver=driver)
-        self._tell(events.CONNECTED, f"libvirt's {driver} driver is reached")
+        self._tell(events.CONNECTED, f"connected to libvirt ({driver})")
         self._record_reach()
         self._retry(self._unready())
         self.resync_due.set()
@@ -251,8 +251,12 @@ class Loop:
             if line not in former.problems:
                 self._tell(events.INVALID, line)
         if not same:
-            self._tell(events.REVISION, f"in force: {snapshot.revision or snapshot.identity}")
+            self._tell(events.REVISION, f"now applying {_describe(snapshot)}")
 
     def _tell(self, kind: events.Kind, text: str) -> None:
         revision = self.shared.ledger.source.revision
         self.shared.parts.journal.tell(Event(kind, text, revision=revision))
+
+
+def _describe(snapshot: Snapshot) -> str:
+    return f"commit {snapshot.revision}" if snapshot.revision else f"files {snapshot.identity}"

@@ -17,8 +17,9 @@ from reconciler.control.ports import Clock, Host
 from reconciler.control.ports.service import Journal, Meter
 from reconciler.control.recording import Book
 from reconciler.control.telling import Telling
-from reconciler.core.loop import metrics
+from reconciler.core.loop import events, metrics
 from reconciler.core.loop.backoff import MOST, MOST_MISSING, find_delay
+from reconciler.core.loop.events import Event
 from reconciler.core.loop.failures import kind_of
 from reconciler.core.loop.fight import describe_left
 from reconciler.core.loop.overview import LEFT_ALONE
@@ -109,9 +110,11 @@ class Passes:
             return self._look(task, views, view)
         except TransientError as error:
             self._count(error)
+            self._tell(task, str(error))
             return Finding(self._again(task, error), unknown(str(error), again=str(error)))
         except ReconcilerError as error:
             self._count(error)
+            self._tell(task, str(error))
             return Finding(Stalled(str(error)), unknown(str(error)))
 
     def look_only(self, name: str, why: str) -> Finding:
@@ -140,6 +143,7 @@ class Passes:
         if isinstance(found, Unknown):
             error = TransientError(f"cannot be read, so nothing is done: {found.reason}")
             self._count(error)
+            self._tell(task, str(error))
             return Finding(self._again(task, error), unknown(str(error)), view)
         if found and found.owner and found.owner.generation == task.manifest.generation:
             task = replace(task, drift=True)
@@ -171,6 +175,8 @@ class Passes:
 
     def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
         verdict = planned(action)
+        if action.action is ActionKind.FAILED or verdict.stalled:
+            self._tell(task, action.reason or verdict.stalled)
         if action.transient:
             kind = (
                 BusyError
@@ -245,6 +251,13 @@ class Passes:
                 task.name, Attempt(task.manifest.generation, seen, str(cause), until)
             )
         return Finding(result, failed(str(cause), again=passes), view)
+
+    def _tell(self, task: Task, text: str) -> None:
+        """Tell what was found before anything was carried out; a failed try tells by itself."""
+        if text != task.last_error:
+            revision = task.manifest.revision
+            event = Event(events.FAILED, text, object=task.name, revision=revision)
+            self.journal.tell(event)
 
     def _count(self, error: ReconcilerError) -> None:
         if not isinstance(error, StoppingError):

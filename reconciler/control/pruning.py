@@ -85,6 +85,9 @@ class Prune:
         except NotFoundError:
             return self._forget(name)
         if action.action is ActionKind.FAILED:
+            if action.reason != record.last_error:
+                event = Event(events.FAILED, f"to be deleted: {action.reason}", name, "delete")
+                self.shared.parts.journal.tell(event)
             return self._put(record, Stalled(action.reason))
         if action.action is not ActionKind.DELETE:
             return Done()

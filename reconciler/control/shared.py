@@ -12,6 +12,9 @@ from reconciler.control.parts import Parts
 from reconciler.control.wanted import Wanted
 
 QEMU = "qemu"
+# Each has a daemon of its own on a modular host, and a connection of its own here.
+DRIVERS = (QEMU, "network", "storage")
+_NOT_YET = "libvirt is not reached yet"
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Shared:
     wanted: Wanted = field(default_factory=Wanted)
     attempts: Attempts = field(default_factory=Attempts)
     suspended: FrozenSet[str] = frozenset()
-    unreached: Dict[str, str] = field(default_factory=lambda: {QEMU: "libvirt is not reached yet"})
+    unreached: Dict[str, str] = field(default_factory=lambda: {QEMU: _NOT_YET})
     host: Optional[str] = None
     moved: float = 0.0
 

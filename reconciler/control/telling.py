@@ -9,7 +9,8 @@ from typing import Callable, Optional
 from reconciler.control.ports.service import Journal, Meter
 from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
-from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, Value
+from reconciler.core.render.values import show_path, show_value
 from reconciler.core.secrets import hide_sides
 
 _NAMES = re.compile(r"\[[^]]*\]")
@@ -54,12 +55,13 @@ class Telling:
             return
         for change in action.changes:
             if change.effect is not Effect.WITHHELD:
-                self._tell(action, describe(change), change.effect.value)
+                drift = "; someone had changed it" if self.drift else ""
+                self._tell(action, f"{describe(change)}{drift}", change.effect.value)
 
     def _tell(self, action: Action, text: str, effect: str) -> None:
         self.journal.tell(
             Event(
-                events.CHANGED,
+                events.DRIFT if self.drift else events.CHANGED,
                 text,
                 object=action.name,
                 action=action.action.value,
@@ -92,10 +94,11 @@ def field_of(path: str) -> str:
 
 
 def describe(change: Change) -> str:
-    """Return a change as one line, without secrets."""
+    """Return a change as one line, without secrets, in the manifest's units."""
     old, new = hide_sides(change.path, change.observed, change.desired)
-    return f"{change.path}: {_show(old)} -> {_show(new)}"
+    path = change.path
+    return f"{show_path(path)}: {_show(path, old)} -> {_show(path, new)}"
 
 
-def _show(value: object) -> str:
-    return "none" if value is None else str(value)
+def _show(path: str, value: Value) -> str:
+    return "none" if value is None else show_value(path, value)

@@ -247,7 +247,7 @@ def test_the_loop_brings_a_daemon_back_and_goes_on(modular: Container) -> None:
     config = ("--config", "/srv/config.yaml")
     modular.run("systemd-run", "-q", *where, *command, "run", *config)
     modular.wait(lambda: state(modular, "virtqemud.socket") == "active", "virtqemud is back")
-    modular.wait(lambda: "network driver is reached" in looped(modular), "libvirt is reached")
+    modular.wait(lambda: "connected to libvirt (network)" in looped(modular), "libvirt is reached")
     modular.systemctl("stop", *sockets("virtnetworkd"), "virtnetworkd.service")
     modular.wait(lambda: state(modular, "virtnetworkd.socket") == "active", "virtnetworkd is back")
     assert "daemons[virtqemud].socket: disabled, stopped" in looped(modular)

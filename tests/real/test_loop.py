@@ -57,7 +57,9 @@ def test_what_was_stopped_by_hand_is_started_again(looping: Looping) -> None:
     looping.wait(
         lambda: looping.meter.values.get((metrics.DRIFT_REPAIRED, repaired)) == 1, "it is counted"
     )
-    assert looping.journal.lines("changed") == ["vm: created", "vm: power: stopped -> running"]
+    assert looping.journal.lines("changed") == ["vm: created"]
+    told = "vm: power: stopped -> running; someone had changed it"
+    assert looping.journal.lines("drift") == [told]
 
 
 def test_a_disk_taken_from_the_definition_comes_back(looping: Looping) -> None:
@@ -93,7 +95,7 @@ def test_an_edited_definition_is_brought_back(looping: Looping) -> None:
     file.write_text(xml.replace("<vcpu placement='static'>1<", "<vcpu placement='static'>2<"))
     looping.virsh("define", str(file))
     told = looping.journal.lines
-    looping.wait(lambda: any("cpus.count: 2" in one for one in told("changed")), "it is told")
+    looping.wait(lambda: any("cpus.count: 2" in one for one in told("drift")), "it is told")
     looping.wait_quiet()
     assert looping.virsh("vcpucount", "vm", "--active", "--config").stdout.strip() == "1"
 

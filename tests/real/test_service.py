@@ -294,12 +294,12 @@ def test_settings_are_read_anew_and_wrong_ones_change_nothing(site: Site) -> Non
     site.wait_running("web")
     site.machine.write("/etc/virt-reconciler/config.yaml", CONFIG.replace("2s", "often"))
     site.machine.systemctl("reload", SERVICE)
-    site.machine.wait(lambda: "settings are left as they were" in site.told(), "it is reported")
+    site.machine.wait(lambda: "configuration not reloaded" in site.told(), "it is reported")
     site.machine.virsh("destroy", "web")
     site.wait_running("web")
     site.machine.write("/etc/virt-reconciler/config.yaml", CONFIG)
     site.machine.systemctl("reload", SERVICE)
-    site.machine.wait(lambda: "settings were read anew" in site.told(), "it is told")
+    site.machine.wait(lambda: "configuration reloaded" in site.told(), "it is told")
 
 
 def test_a_lost_folder_is_no_order_to_do_anything(site: Site) -> None:

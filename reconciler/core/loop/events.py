@@ -30,11 +30,13 @@ class Kind:
     meaning: str
 
 
-STARTED = Kind("started", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a01", Level.NOTICE, "the loop runs")
+STARTED = Kind("started", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a01", Level.NOTICE, "the daemon started")
 STOPPING = Kind("stopping", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a02", Level.NOTICE, "asked to stop")
-RELOADED = Kind("reloaded", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a03", Level.NOTICE, "settings read anew")
+RELOADED = Kind(
+    "reloaded", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a03", Level.NOTICE, "configuration reloaded"
+)
 CONNECTED = Kind(
-    "connected", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a04", Level.NOTICE, "a libvirt driver is reached"
+    "connected", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a04", Level.NOTICE, "connected to a libvirt driver"
 )
 DISCONNECTED = Kind(
     "disconnected",
@@ -70,9 +72,24 @@ WATCH = Kind(
     "files are watched in another way, or a change was missed",
 )
 CHANGED = Kind(
-    "changed", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0b", Level.NOTICE, "a field was changed as planned"
+    "changed",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0b",
+    Level.NOTICE,
+    "the manifest changed a field",
 )
 FAILED = Kind("failed", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0c", Level.ERROR, "an object's pass failed")
+DRIFT = Kind(
+    "drift",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a10",
+    Level.WARNING,
+    "someone had changed a field, and it was brought back to the manifest",
+)
+NOT_READY = Kind(
+    "not-ready",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a11",
+    Level.WARNING,
+    "an object is not as its manifest says, and nothing failed: something is withheld or missing",
+)
 CONDITION = Kind(
     "condition",
     "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0d",
@@ -101,7 +118,9 @@ KINDS = (
     INVALID,
     WATCH,
     CHANGED,
+    DRIFT,
     FAILED,
+    NOT_READY,
     CONDITION,
     PRUNED,
     PRUNE_BLOCKED,

@@ -113,7 +113,7 @@ TABLE = (
         LAST_SUCCESS,
         "gauge",
         (),
-        "When a pass or a resync last ended without a failure, Unix time.",
+        "When a pass or a resync last ended without a failure, or the daemon started, Unix time.",
     ),
     Metric(LIBVIRT_CONNECTED, "gauge", ("driver",), "1 while that driver of libvirt is reached."),
     Metric(RECONNECTS, "counter", ("driver",), "How often that driver was reached (again)."),

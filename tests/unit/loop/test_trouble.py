@@ -78,8 +78,8 @@ class World:
     meter: CountingMeter = field(default_factory=CountingMeter)
     manifest: MachineManifest = MANIFEST
 
-    def make_loop(self) -> Loop:
-        """Return a loop that has a manifest."""
+    def make_loop(self, *, publish: bool = True) -> Loop:
+        """Return a loop that has a manifest, or none yet."""
         loop = Loop(
             Parts(
                 cast("Any", self.host),
@@ -94,7 +94,8 @@ class World:
             ),
             Settings(),
         )
-        loop.publish(Snapshot("one", Desired((self.manifest,)), revision="one"))
+        if publish:
+            loop.publish(Snapshot("one", Desired((self.manifest,)), revision="one"))
         return loop
 
     def succeeded(self) -> bool:

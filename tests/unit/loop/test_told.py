@@ -1,0 +1,113 @@
+"""What the journal is told: everything that went wrong, as a warning or worse, and once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import List
+
+import pytest
+
+from reconciler.control import one_pass
+from reconciler.control.measuring import Measuring
+from reconciler.control.telling import Telling
+from reconciler.core.loop import metrics
+from reconciler.core.loop.events import Level
+from reconciler.core.loop.record import Record, SourceRecord
+from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.loop.verdict import Verdict, failed
+from reconciler.core.manifest import Desired
+from reconciler.core.model import Cpus, Machine, Memory
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, failed_action
+from reconciler.core.world import World as Seen
+from reconciler.errors import TerminalError
+
+from .fakes import CountingMeter, ListJournal
+from .test_trouble import KEY, MANIFEST, World
+
+
+def warnings(journal: ListJournal) -> List[str]:
+    """Return what `journalctl -p warning` shows."""
+    return [one.message for one in journal.events if one.kind.level.value <= Level.WARNING.value]
+
+
+def test_what_is_stalled_by_its_plan_is_told_as_an_error_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalled = failed_action("VirtualMachine", "web01", TerminalError("cpus: no such CPU model"))
+    monkeypatch.setattr(one_pass, "observe", lambda *_: Seen("kvm01", "qemu:///system"))
+    monkeypatch.setattr(one_pass, "plan_machine", lambda *_: stalled)
+    loop = world.make_loop()
+    loop.reached("qemu")
+    for _ in range(2):
+        loop.work(KEY, 0.0)
+    assert warnings(world.journal) == ["cpus: no such CPU model"]
+
+
+def test_a_machine_that_is_not_as_wanted_without_a_failure_is_a_warning(world: World) -> None:
+    loop = world.make_loop()
+    verdict = Verdict(ready=False, reason="withheld: lifecycle.disruption is never")
+    loop.shared.ledger.put(Record("web01", conditions=verdict.conditions()))
+    assert warnings(world.journal) == ["Ready is False: withheld: lifecycle.disruption is never"]
+
+
+def test_what_failed_is_not_a_warning_once_more(world: World) -> None:
+    loop = world.make_loop()
+    conditions = failed("refused", again=False).conditions()
+    loop.shared.ledger.put(Record("web01", conditions=conditions, last_error="refused"))
+    assert warnings(world.journal) == []
+    told = world.journal.lines("condition")
+    assert told[-1].endswith("once that is changed: virt-reconciler retry web01")
+
+
+@pytest.mark.parametrize("drift", [True, False])
+def test_drift_is_told_apart_and_values_are_in_the_manifests_units(drift: bool) -> None:
+    journal = ListJournal()
+    telling = Telling(journal, CountingMeter(), "r", drift, lambda: None)
+    change = Change("memory.size", 2**30, 2**31, Effect.NEXT_BOOT)
+    telling.started(Action("VirtualMachine", "web01", ActionKind.UPDATE, (change,)))
+    telling.finished(Outcome("web01", ActionKind.UPDATE))
+    [event] = journal.events
+    assert event.message.startswith("memory.size: 1GiB -> 2GiB")
+    assert (event.kind.name == "drift") is drift
+    assert ("someone had changed it" in event.message) is drift
+    assert bool(warnings(journal)) is drift
+
+
+def gauge(world: World, name: str, **labels: str) -> float:
+    return world.meter.values[name, tuple(sorted(labels.items()))]
+
+
+def test_gauges_are_right_from_the_first_scrape_after_a_restart(world: World) -> None:
+    conditions = failed("refused", again=False).conditions()
+    world.store.records["web01"] = Record("web01", generation="g1", conditions=conditions)
+    world.store.source = SourceRecord("one", "one", 900.0, prune_blocked="too many")
+    loop = world.make_loop(publish=False)
+    measuring = Measuring(loop, world.meter)
+    measuring.measure()
+    assert gauge(world, metrics.STALLED) == 1
+    assert gauge(world, metrics.MACHINES) == 1
+    assert gauge(world, metrics.PRUNE_BLOCKED) == 1
+    assert gauge(world, metrics.SOURCE_CHANGED) == 900
+    assert gauge(world, metrics.LAST_SUCCESS) == 1000
+    assert gauge(world, metrics.SOURCE_INFO, revision="one") == 1
+    assert gauge(world, metrics.LIBVIRT_CONNECTED, driver="storage") == 0
+    loop.publish(Snapshot("one", Desired((MANIFEST,)), revision="one"))
+    measuring.measure()
+    assert gauge(world, metrics.STALLED) == 1
+
+
+def test_gauges_follow_manifests_that_change_no_record(world: World) -> None:
+    conditions = Verdict(ready=True).conditions()
+    world.store.records["web01"] = Record("web01", generation="g1", conditions=conditions)
+    loop = world.make_loop(publish=False)
+    measuring = Measuring(loop, world.meter)
+    measuring.measure()
+    other = replace(MANIFEST, machine=Machine("web02", cpus=Cpus(count=1), memory=Memory(2**30)))
+    loop.shared.wanted.replace(Snapshot("two", Desired((other,))))
+    measuring.measure()
+    assert gauge(world, metrics.READY_MACHINES) == 0
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
