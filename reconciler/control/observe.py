@@ -39,6 +39,7 @@ from reconciler.core.planning.images import (
     read_uses,
     template_image,
 )
+from reconciler.core.status import find_former_name
 from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
@@ -224,8 +225,8 @@ def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
 
 
 def _find_claims(readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
-    """Return who holds each UUID and MAC; ours or not."""
-    claims: Dict[Tuple[str, str], List[str]] = {}
+    """Return who holds each UUID, MAC and former mark, and which domains there are."""
+    claims: Dict[Tuple[str, str], List[str]] = {("domain", name): [name] for name in readings}
     for name, reading in sorted(readings.items()):
         if isinstance(reading, Reading):
             for key in sorted(_claims_of(reading)):
@@ -235,6 +236,9 @@ def _find_claims(readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]
 
 def _claims_of(reading: Reading) -> set[Tuple[str, str]]:
     claims = {("uuid", reading.view.uuid)}
+    former_name = find_former_name(reading)
+    if former_name is not None:
+        claims.add(("mark", former_name))
     for machine in (reading.persistent, reading.live):
         if machine is not None:
             claims |= {("mac", one.mac) for one in machine.interfaces or () if one.mac}

@@ -139,7 +139,7 @@ def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Ne
         | _pools_found(machine, reading),
         all_pools=bool(fields & _VOLUMES) or unfinished or Stray.MOVED in strayed,
         networks=any(one.startswith("interfaces[]") for one in fields),
-        claims=bool(added or fields & _VOLUMES) or unfinished,
+        claims=bool(added or fields & _VOLUMES) or unfinished or _is_marked_otherwise(reading),
         jobs=frozenset({machine.name} if fields and reading.is_active else ()),
         images=frozenset({machine.name} if strayed or changes_images or unfinished else ()),
     )
@@ -182,6 +182,11 @@ def _find_stray(
         return None
     names = {volume_name(machine, disk.name, image) for image in IMAGES}
     return Stray.MOVED if any(posixpath.basename(one) in names for one in made) else Stray.UNKNOWN
+
+
+def _is_marked_otherwise(reading: Reading) -> bool:
+    """Whether the domain bears another's mark: of a copy or of its former name, the others tell."""
+    return reading.owner is not None and reading.owner.name != reading.view.name
 
 
 def _differences(machine: Machine, reading: Reading) -> List[Difference]:

@@ -18,7 +18,8 @@ class Owner:
     were being made; they are unfinished if the mark is still there in a later pass. `revision` is
     the Git commit that was applied then, None where it was not known. `made` are paths of volumes
     that were made for the machine, there being none before: only those are ever deleted with it.
-    `worker` is the run that makes or made the volumes in `creating`.
+    `worker` is the run that makes or made the volumes in `creating`. `formerly` are the names that
+    the machine had before it was renamed: its volumes may be called by them.
     """
 
     name: str
@@ -29,6 +30,12 @@ class Owner:
     revision: Optional[str] = None
     made: Tuple[str, ...] = ()
     worker: Optional[Worker] = None
+    formerly: Tuple[str, ...] = ()
+
+    @property
+    def names(self) -> Tuple[str, ...]:
+        """The machine's names, the present one first."""
+        return (self.name, *self.formerly)
 
     @property
     def disks(self) -> FrozenSet[str]:

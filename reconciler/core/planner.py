@@ -15,6 +15,7 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
 from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
+from reconciler.core.planning.marks import refuse_renamed
 from reconciler.core.planning.recreate import plan_recreate, store_again
 from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.world import Reading, Unknown, World, store_command
@@ -85,6 +86,7 @@ def _plan_served(
         return Action(KIND, manifest.name, ActionKind.FAILED, reason=reason, transient=True)
     try:
         if reading is None:
+            refuse_renamed(manifest.name, world)
             return _plan_absent(manifest, desired, world, options)
         return _plan_found(manifest, reading, desired, world, options)
     except ReconcilerError as error:

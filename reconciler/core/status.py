@@ -6,8 +6,9 @@ What needs a memory of earlier passes (Stalled, next retry) is not known here an
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
-from typing import Optional, Tuple, Union
+from typing import Mapping, Optional, Tuple, Union
 
 from reconciler.core.owner import Owner
 from reconciler.core.pending import pending_paths
@@ -55,14 +56,40 @@ def is_owned(reading: Union[Reading, Unknown]) -> bool:
     return reading.owner.name == reading.view.name
 
 
-def find_status(name: str, reading: Union[Reading, Unknown]) -> Status:
-    """Return the machine's conditions."""
+def find_former_name(reading: Union[Reading, Unknown]) -> Optional[str]:
+    """Return whose mark a domain of another name bears; None of what is certainly a copy.
+
+    It was renamed if that machine is not there any more. A copy has other disks.
+    """
+    if isinstance(reading, Unknown) or reading.owner is None or is_owned(reading):
+        return None
+    made, disks = reading.owner.made, reading.persistent.disks or ()
+    is_copy = made and all(one.source not in made for one in disks)
+    return None if is_copy else reading.owner.name
+
+
+def find_renamed(readings: Mapping[str, Union[Reading, Unknown]]) -> Mapping[str, str]:
+    """Return name → former name of the machines that were renamed, given all domains."""
+    former = {name: find_former_name(one) for name, one in readings.items()}
+    return {name: one for name, one in former.items() if one and one not in readings}
+
+
+def find_status(
+    name: str, reading: Union[Reading, Unknown], former_name: Optional[str] = None
+) -> Status:
+    """Return the machine's conditions; `former_name` is set of one that was renamed."""
     if isinstance(reading, Unknown):
         return Status(name, "unknown", (Condition("Ready", holds=None, reason=reading.reason),))
     state, guest = reading.view.state.value, describe_state(reading.view)
     if reading.owner is None or not is_owned(reading):
-        not_owned = Condition("Ready", holds=None, reason="not owned")
-        return Status(name, state, (not_owned,), guest=guest)
+        why = "not owned"
+        if former_name is not None:
+            new, old = shlex.quote(name), shlex.quote(former_name)
+            why = (
+                f"bears the mark of {former_name}, so it was renamed: virsh domrename {new} {old}, "
+                f"or rename the manifest and run: virt-reconciler adopt {new} -f MANIFESTS"
+            )
+        return Status(name, state, (Condition("Ready", holds=None, reason=why),), guest=guest)
     conditions = (
         _ready(reading, reading.owner),
         _reconciling(reading.owner),

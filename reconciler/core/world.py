@@ -205,8 +205,9 @@ class World:
     `domains` holds those that the manifests name (as machine or template); a name that is missing
     is absent for certain. `machines` maps the machine type asked for (`q35`, or "" for none) to
     what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`)
-    and (`uuid`, …), to the names of the domains that hold it, owned or not. `images` answers the
-    same for images, and what lies below them.
+    and (`uuid`, …), to the names of the domains that hold it, owned or not; (`domain`, name) to
+    itself, and (`mark`, name) to the domains that are the machine of that mark, renamed. `images`
+    answers the same for images, and what lies below them.
     `free` maps the path of an image that had no space to the bytes that are free there now.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
     are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an

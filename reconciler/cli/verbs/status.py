@@ -20,7 +20,7 @@ from reconciler.core.render.layout import Page
 from reconciler.core.render.overview import render_overview
 from reconciler.core.render.status_json import render_overview_json, render_statuses_json
 from reconciler.core.render.table import render_statuses
-from reconciler.core.status import find_status, is_owned
+from reconciler.core.status import find_renamed, find_status, is_owned
 from reconciler.errors import TransientError
 
 NOT_KNOWN = "the daemon knows no such virtual machine (--live asks libvirt itself)"
@@ -71,9 +71,15 @@ def _show_live(
     suspended: Mapping[str, Optional[Suspension]],
 ) -> int:
     readings = parts.read_domains(parts.connect(uri_of(options, parts)))
-    names = options.names or sorted(name for name, one in readings.items() if is_owned(one))
+    renamed = find_renamed(readings)
+    names = options.names or sorted(
+        name for name, one in readings.items() if is_owned(one) or name in renamed
+    )
     chosen, missing = choose(names, readings, console)
-    statuses = [mark_suspended(find_status(name, one), suspended.get(name)) for name, one in chosen]
+    statuses = [
+        mark_suspended(find_status(name, one, renamed.get(name)), suspended.get(name))
+        for name, one in chosen
+    ]
     if options.format == "json":
         console.write(render_statuses_json(statuses))
     elif statuses:

@@ -37,15 +37,16 @@ def read_owner(root: Element) -> Optional[Owner]:
         element.get("generation", ""),
         element.findtext(f"{{{NAMESPACE}}}spec") or "{}",
         element.get("os"),
-        _read_paths(element, "creating"),
+        _read_all(element, "creating", "path"),
         element.get("revision"),
-        _read_paths(element, "made"),
+        _read_all(element, "made", "path"),
         _read_worker(element.find(f"{{{NAMESPACE}}}worker")),
+        _read_all(element, "formerly", "name"),
     )
 
 
-def _read_paths(element: Element, tag: str) -> Tuple[str, ...]:
-    return tuple(one.get("path", "") for one in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
+def _read_all(element: Element, tag: str, attribute: str) -> Tuple[str, ...]:
+    return tuple(one.get(attribute, "") for one in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
 
 
 def _read_worker(element: Optional[Element]) -> Optional[Worker]:
@@ -111,6 +112,7 @@ def _plain(owner: Owner) -> Element:
     head["revision"] = owner.revision
     volumes = [make("creating", {"path": path}) for path in owner.creating]
     volumes += [make("made", {"path": path}) for path in owner.made]
+    volumes += [make("formerly", {"name": name}) for name in owner.formerly]
     if owner.creating and owner.worker is not None:
         volumes.append(_worker(owner.worker))
     return make("manifest", head, make_text("spec", owner.spec), *volumes)

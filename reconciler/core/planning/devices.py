@@ -51,6 +51,16 @@ class Update:
         """Paths of volumes that an interrupted run left unfinished."""
         return self.reading.owner.creating if self.reading.owner else ()
 
+    @property
+    def made(self) -> Tuple[str, ...]:
+        """Paths of volumes that were made for the machine before."""
+        return self.reading.owner.made if self.reading.owner else ()
+
+    @property
+    def formerly(self) -> Tuple[str, ...]:
+        """Names that the machine had before."""
+        return self.reading.owner.formerly if self.reading.owner else ()
+
 
 @dataclass(frozen=True)
 class NewDevice:

@@ -91,7 +91,7 @@ def resolve_disk(
         return NewDisk(_with_format(disk, world), (), disk.source)
     path = f"disks[{disk.name}]"
     pool = find_pool(world, disk.pool or DEFAULT_POOL, f"{path}.pool")
-    former = _former_volume(disk, manifest, pool, owner)
+    former = _former_volume(disk, pool, owner)
     if former is not None:
         return _former_disk(disk, former)
     creating = owner.creating if owner else ()
@@ -100,9 +100,7 @@ def resolve_disk(
     return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
 
 
-def _former_volume(
-    disk: Disk, manifest: MachineManifest, pool: PoolView, owner: Optional[Owner]
-) -> Optional[VolumeView]:
+def _former_volume(disk: Disk, pool: PoolView, owner: Optional[Owner]) -> Optional[VolumeView]:
     """Return the volume that we made for this disk, if it was unplugged by hand or a rollback.
 
     Our mark says that the machine had this disk, finished, or that its volume was made for the
@@ -110,7 +108,7 @@ def _former_volume(
     """
     if owner is None:
         return None
-    names = {volume_name(manifest.name, disk.name, image) for image in IMAGES}
+    names = {volume_name(one, disk.name, image) for one in owner.names for image in IMAGES}
     found = [one for name, one in pool.volumes.items() if name in names]
     if disk.name not in owner.disks:
         found = [one for one in found if one.path in owner.made]

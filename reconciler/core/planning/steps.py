@@ -107,7 +107,7 @@ def _volumes(update: Update, new: Tuple[NewDevice, ...], paths: Tuple[str, ...])
         return steps
     former = update.reading.owner
     if update.adopts or former is None:
-        former = begin_owner(update.manifest)
+        former = begin_owner(update.manifest, update.made, update.formerly)
     return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
 
 
@@ -148,7 +148,7 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
     _refuse_doubles(xml, former, update)
     if update.adopts:
         # One call changes the domain and says whose it is: nothing else may change a foreign one.
-        return (Define(set_owner(xml, begin_owner(update.manifest, made=made))),)
+        return (Define(set_owner(xml, begin_owner(update.manifest, made, update.formerly))),)
     owner = update.reading.owner
     if owner is None or (not update.creating and made == owner.made):
         return (Define(xml),)
@@ -271,10 +271,10 @@ def _mark(update: Update, made: Tuple[str, ...]) -> Steps:
     A commit that does not change this machine is no reason to write. Who takes a domain over
     writes whose it is, also where the rest has to wait.
     """
-    owner = owner_of(update.manifest, made=made)
+    owner = owner_of(update.manifest, made=made, formerly=update.formerly)
     former = update.reading.owner
     if update.adopts:
-        owner = owner if update.in_full else begin_owner(update.manifest, made=made)
+        owner = owner if update.in_full else begin_owner(update.manifest, made, update.formerly)
         return (SetMetadata(owner_xml(owner), live=update.live is not None),)
     if not update.in_full or (former and replace(former, revision=owner.revision) == owner):
         return ()

@@ -30,6 +30,7 @@ from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.disk_chains import DiskChain
 from reconciler.core.planning.guards import Guest, chipset
+from reconciler.core.planning.marks import inherit_mark
 from reconciler.core.planning.sources import settle_found, settle_sources
 from reconciler.core.planning.states import Standing, find_saved_hold, find_wait
 from reconciler.core.planning.steps import plan_steps
@@ -87,6 +88,8 @@ def plan_update(
 
     Raises TerminalError where a change is impossible.
     """
+    if holding is not Holding.OURS:
+        reading = replace(reading, owner=inherit_mark(reading, world))
     found = find(manifest, reading, world)
     stored, live = find_differences(found)
     standing = find_standing(found, planner, world)
@@ -295,7 +298,8 @@ def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
     wanted = found.manifest.generation
     effect = Effect.LIVE if found.reading.is_active else Effect.OFFLINE
     if holding is Holding.ADOPTED:
-        return (Change("metadata.owner", None, found.manifest.name, effect),)
+        former = owner.formerly[0] if owner and owner.formerly else None
+        return (Change("metadata.owner", former, found.manifest.name, effect),)
     if holding is Holding.OURS and alone and owner and owner.generation != wanted:
         reason = "the manifest changed, no field of the domain does"
         return (Change("metadata.generation", owner.generation, wanted, effect, reason),)

@@ -48,7 +48,8 @@ def find_own_volumes(
 
 def _volumes_of(disk: AppliedDisk, owner: Owner, world: World) -> Iterator[VolumeView]:
     pool = find_pool(world, disk.pool, f"disks[{disk.name}].pool")
-    for name in sorted({volume_name(owner.name, disk.name, image) for image in IMAGES}):
+    names = {volume_name(one, disk.name, image) for one in owner.names for image in IMAGES}
+    for name in sorted(names):
         volume = pool.volumes.get(name)
         if volume is not None and volume.path in owner.made:
             yield volume

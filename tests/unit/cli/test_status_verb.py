@@ -56,6 +56,16 @@ def test_only_owned_machines_are_listed_unless_named() -> None:
     assert named[2].endswith("not owned")
 
 
+def test_machine_that_was_renamed_is_listed_with_what_to_do() -> None:
+    domains: Dict[str, Union[Reading, Unknown]] = {"new": reading("new", owner=owned("old"))}
+    [line] = call(FakeParts(domains=domains), "status").out.splitlines()[1:]
+    assert line.startswith("new ")
+    assert "bears the mark of old, so it was renamed: virsh domrename new old, or" in line
+    copy = Owner("old", "g1", made=("/images/old-root.qcow2",))  # its disks are others
+    parts = FakeParts(domains={"new": reading("new", owner=copy)})
+    assert "No virtual machine of this host" in call(parts, "status").out
+
+
 def test_name_that_is_not_there_is_an_error_and_the_others_are_shown() -> None:
     result = call(FakeParts(domains={"web01": reading(owner=owned())}), "status", "web01", "gone")
     assert result.status == 1

@@ -22,6 +22,7 @@ OWNERS = st.builds(
     st.lists(TEXT, max_size=3).map(tuple),
     st.none() | TEXT,
     st.lists(TEXT, max_size=3).map(tuple),
+    formerly=st.lists(TEXT, max_size=3).map(tuple),
 )
 
 

@@ -290,3 +290,54 @@ def test_card_that_is_named_and_not_there_is_refused_with_what_to_write() -> Non
         "interfaces[wan]: there is no interface with MAC 52:54:00:00:00:09; correct mac, or give "
         "network or bridge to have a new one"
     )
+
+
+MADE = "/images/old-root.qcow2"
+OLD = Owner("old", "g", '{"disks": [{"name": "root"}]}', made=(MADE,))
+RENAMED = {("domain", "vm"): ("vm",), ("mark", "old"): ("vm",)}
+COPIES = {
+    "the original exists": {**RENAMED, ("domain", "old"): ("old",)},
+    "its disks are others": {("domain", "vm"): ("vm",)},
+}
+
+
+def test_renamed_machine_that_is_adopted_keeps_the_volumes_that_were_made_for_it() -> None:
+    xml = domain(disk(MADE, "vda", "root"), mark=OLD)
+    world = replace(WORLD, claims=RENAMED)
+    action = plan(xml, {"disks": [{"name": "root", "size": "1GiB"}]}, world=world)
+    assert [(one.path, one.observed, one.desired) for one in action.changes][-1] == (
+        "metadata.owner", "old", "vm"
+    )  # fmt: skip
+    [mark] = marks(action)
+    assert (mark.name, mark.made, mark.formerly) == ("vm", (MADE,), ("old",))
+    again = plan(domain(disk(MADE, "vda", "root"), mark=mark), {"memory": "300MiB"}, adopt=False)
+    assert marks(again)[-1].formerly == ("old",)
+
+
+@pytest.mark.parametrize("claims", COPIES.values(), ids=COPIES.keys())
+def test_copy_that_is_adopted_inherits_nothing(claims: Any) -> None:
+    unfinished = replace(OLD, creating=(MADE,))
+    xml = domain(disk(A, "vda", "root"), mark=unfinished)
+    action = plan(xml, {"memory": "300MiB"}, world=replace(WORLD, claims=claims))
+    assert paths(action) == ("memory.size", "metadata.owner")
+    assert {(one.made, one.formerly, one.creating) for one in marks(action)} == {((), (), ())}
+
+
+def test_machine_that_was_renamed_before_it_was_complete_is_not_adopted() -> None:
+    xml = domain(disk(MADE, "vda", "root"), mark=replace(OLD, creating=(MADE,)))
+    action = plan(xml, {"memory": "300MiB"}, world=replace(WORLD, claims=RENAMED))
+    assert action.action is ActionKind.FAILED
+    assert "rename it back (virsh domrename vm old) and apply old first" in action.reason
+
+
+def test_machine_that_exists_by_another_name_is_not_made_a_second_time() -> None:
+    manifest = build_machine({"metadata": {"name": "old"}, "spec": {}}, Place("vm.yaml", 1, 1))
+    world = replace(WORLD, claims=RENAMED)
+    action = plan_machine(manifest, Desired((manifest,)), world, PlanOptions())
+    assert action.action is ActionKind.FAILED
+    assert action.reason == (
+        "domain vm bears the mark of old: it was renamed, so no second one is made. Rename it "
+        "back: virsh domrename vm old. Or rename the manifest to vm and run: virt-reconciler adopt "
+        "vm -f MANIFESTS. If it is a copy, remove the mark: virsh metadata vm --uri "
+        "urn:virt-reconciler:domain:1 --config --remove"
+    )

@@ -109,6 +109,19 @@ def test_its_own_volume_goes_before_the_definition() -> None:
     )  # fmt: skip
 
 
+def test_volume_that_is_called_by_a_former_name_goes_as_well() -> None:
+    spec = json.dumps({"disks": [{"name": "root"}], "lifecycle": {"deletion": "deleteDisks"}})
+    renamed = XML.replace("<name>vm</name>", "<name>new</name>")
+
+    def plan_end(owner: Owner) -> Action:
+        found = read(DomainView("new", "6b1b", GuestState.OFF, set_owner(renamed, owner)))
+        return plan_delete(found, world(new=found), Desired(()), ())
+
+    owner = Owner("new", "g1", spec, made=(PATH,), formerly=("vm",))
+    assert deleted(plan_end(owner)) == (PATH,)
+    assert deleted(plan_end(replace(owner, formerly=()))) == ()
+
+
 USERS: Dict[str, World] = {
     "another domain's disk": world(other=other(OTHER.replace("/images/other.qcow2", PATH))),
     "another domain's drive": world(
