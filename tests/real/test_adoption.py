@@ -1,0 +1,280 @@
+"""Taking a domain over is whole or nothing: what another tool named, doubled, renamed or copied.
+
+By the command line, on real libvirt; what is looked at is libvirt's definition, and that the guest
+starts afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+import yaml
+
+from reconciler.adapters.libvirt import Host
+from tests.lab.host import LabHost
+from tests.real.foreign.commanding import Commanding
+from tests.real.worlds import Product
+
+MARK = re.compile(r"\n *<vr:manifest .*?</vr:manifest>", re.DOTALL)
+METADATA = re.compile(r"\n *<metadata>\s*</metadata>")
+MAC, OTHER = "52:54:00:00:07:01", "52:54:00:00:07:02"
+ROOT = (
+    "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+    "<source file='@IMAGES@/a.qcow2'/><target dev='vda' bus='virtio'/>{}</disk>"
+)
+DATA = ROOT.replace("a.qcow2", "b.qcow2").replace("vda", "vdb")
+DRIVE = (
+    "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/>"
+    "<source file='@IMAGES@/tools.iso'/><target dev='sda' bus='sata'/><readonly/>{}</disk>"
+)
+CARD = (
+    f"<interface type='network'><mac address='{MAC}'/><source network='other'/>"
+    "<model type='virtio'/>{}</interface>"
+)
+
+
+def alias(name: str) -> str:
+    return f"<alias name='ua-{name}'/>"
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Domains made by hand, and manifests for them."""
+
+    lab: LabHost
+    product: Product
+    command: Commanding
+    folder: Path
+
+    def define(self, *devices: str, name: str = "vm", **more: str) -> str:
+        """Define a domain with these devices; return its definition as libvirt has it."""
+        body = "".join(devices).replace("@IMAGES@", str(self.lab.images))
+        path = self.folder / f"{name}.xml"
+        path.write_text(
+            f"<domain type='qemu'><name>{name}</name>{more.get('head', '')}"
+            "<memory unit='MiB'>64</memory><vcpu>1</vcpu>"
+            "<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>"
+            f"<devices>{body}</devices></domain>",
+            encoding="utf-8",
+        )
+        self.lab.virsh("define", str(path))
+        return self.product.xml(name)
+
+    def write(self, spec: Dict[str, Any], name: str = "vm") -> str:
+        """Write a manifest and return its path."""
+        text = json.dumps(spec).replace("@IMAGES@", str(self.lab.images))
+        path = self.folder / f"{name}.yaml"
+        document = {
+            "apiVersion": "virt-reconciler/v1",
+            "kind": "VirtualMachine",
+            "metadata": {"name": name},
+            "spec": json.loads(text),
+        }
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return str(path)
+
+    def is_settled(self, path: str) -> bool:
+        """Whether nothing is left to do, which a plan says by its exit status."""
+        return "No changes" in self.command("plan", "--detailed-exitcode", path)
+
+    def volumes(self) -> List[str]:
+        """Return the names of the files in the pool."""
+        return sorted(one.name for one in self.lab.images.iterdir())
+
+
+@pytest.fixture
+def hand(product: Product, lab: LabHost, lab_host: Host, tmp_path: Path) -> Hand:
+    """Return a host with two images and a medium."""
+    for name in ("a.qcow2", "b.qcow2"):
+        lab.virsh("vol-create-as", "default", name, "16M", "--format", "qcow2")
+    (lab.images / "tools.iso").write_bytes(b"CD" * 4096)
+    lab.virsh("pool-refresh", "default")
+    return Hand(lab, product, Commanding(lab_host, tmp_path / "state"), tmp_path)
+
+
+def unmarked(xml: str) -> str:
+    """Return the definition without what an adoption writes."""
+    return METADATA.sub("", MARK.sub("", xml))
+
+
+def test_domain_is_marked_although_a_removal_has_to_wait_for_the_next_apply(hand: Hand) -> None:
+    hand.define(ROOT.format(""), DATA.format(""))
+    spec = {
+        "memory": "65MiB",
+        "disks": [{"name": "root", "source": {"path": "@IMAGES@/a.qcow2"}}],
+    }
+    path = hand.write(spec)
+    said = hand.command("apply", "--adopt", "--yes", path)
+    assert "vm: adopted, 1 change applied, 1 withheld" in said
+    assert "1 adopted, 0 deleted, 0 failed." in said
+    adopted = hand.product.xml("vm")
+    assert MARK.search(adopted)
+    assert "b.qcow2" in adopted
+    assert "vm: 1 change applied" in hand.command("apply", "--yes", path)
+    assert "b.qcow2" not in hand.product.xml("vm")
+    assert hand.is_settled(path)
+
+
+FOREIGN = {
+    "by image, medium and MAC": {
+        "disks": [{"name": "root", "source": {"path": "@IMAGES@/a.qcow2"}}],
+        "cdroms": [{"name": "tools", "media": "@IMAGES@/tools.iso"}],
+        "interfaces": [{"name": "lan", "network": "other", "mac": MAC}],
+    },
+    "by volume, target and MAC": {
+        "disks": [{"name": "root", "source": {"volume": "a.qcow2"}, "size": "16MiB"}],
+        "cdroms": [{"name": "tools", "target": "sda"}],
+        "interfaces": [{"name": "lan", "network": "other", "mac": MAC.upper()}],
+    },
+    "by target alone": {
+        "disks": [{"name": "root", "target": "vda", "size": "16MiB"}],
+        "cdroms": [{"name": "tools", "target": "sda", "media": "@IMAGES@/tools.iso"}],
+    },
+}
+ALIASES = {
+    "none": ("", "", ""),
+    "short": tuple(map(alias, ("system", "cd", "mgmt"))),
+    "long": tuple(alias(f"{one}-of-a-claim-with-a-rather-long-name-0123456789") for one in "abc"),
+}
+
+
+@pytest.mark.parametrize("spec", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("aliases", ALIASES.values(), ids=ALIASES)
+def test_device_is_found_whatever_alias_it_has_and_nothing_but_the_mark_is_written(
+    hand: Hand, spec: Dict[str, Any], aliases: Any
+) -> None:
+    shapes = zip((ROOT, DRIVE, CARD), aliases)
+    before = hand.define(*(shape.format(one) for shape, one in shapes))
+    path = hand.write(spec)
+    hand.command("apply", "--adopt", "--yes", path)
+    assert unmarked(hand.product.xml("vm")) == unmarked(before)
+    assert hand.is_settled(path)
+    hand.lab.virsh("start", "vm")
+    assert hand.is_settled(path)
+    exported = yaml.safe_load(hand.command("export", "vm"))
+    said = hand.command("plan", hand.write(exported["spec"]))
+    assert "vm: 1 change\n" in said
+    assert "the manifest changed, no field of the domain does" in said
+
+
+DOUBLES = {
+    "an image": {
+        "disks": [
+            {"name": "system", "source": {"path": "@IMAGES@/b.qcow2"}},
+            {"name": "other", "target": "vdb"},
+        ]
+    },
+    "a MAC": {
+        "interfaces": [
+            {"name": "mgmt", "network": "other", "mac": OTHER},
+            {"name": "second", "bridge": "br0", "mac": OTHER.replace("02", "03")},
+        ]
+    },
+    "an image, by the field xml": {
+        "xml": [
+            {
+                "xpath": "/domain/devices/disk[@device='disk']",
+                "fragment": "<source file='@IMAGES@/b.qcow2'/>",
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+@pytest.mark.parametrize("what", DOUBLES)
+def test_no_definition_gets_an_image_or_a_mac_twice_and_nothing_is_changed(
+    hand: Hand, what: str, running: bool
+) -> None:
+    second = CARD.replace(MAC, OTHER).format("")
+    hand.define(ROOT.format(alias("system")), DATA.format(""), CARD.format(alias("mgmt")), second)
+    if running:
+        hand.lab.virsh("start", "vm")
+    before = hand.product.xml("vm")
+    said = hand.command("apply", "--adopt", "--yes", hand.write(DOUBLES[what]), status=1)
+    assert "would be on two devices" in said or "withheld" in said
+    assert hand.product.xml("vm") == before
+
+
+OTHERS = (
+    "<interface type='direct'><mac address='52:54:00:00:01:01'/><source dev='eno1' mode='bridge'/>"
+    "<model type='virtio'/></interface>",
+    "<interface type='user'><mac address='52:54:00:00:01:02'/><model type='virtio'/></interface>",
+    "<interface type='hostdev' managed='yes'><mac address='52:54:00:00:01:03'/><source><address "
+    "type='pci' domain='0' bus='0x3e' slot='0x10' function='0'/></source></interface>",
+    "<interface type='vhostuser'><mac address='52:54:00:00:01:04'/><source type='unix' "
+    "path='/run/ovs.sock' mode='client'/><model type='virtio'/></interface>",
+    "<interface type='ethernet'><mac address='52:54:00:00:01:05'/><target dev='tap9'/></interface>",
+)
+
+
+def test_cards_that_a_manifest_cannot_make_are_exported_adopted_and_left_alone(hand: Hand) -> None:
+    before = hand.define(CARD.format(""), *OTHERS)
+    text = hand.command("export", "vm")
+    exported = yaml.safe_load(text)["spec"]
+    assert [set(one) for one in exported["interfaces"][1:]] == [{"name", "mac"}] * len(OTHERS)
+    assert "# interface 52:54:00:00:01:01: macvtap on eno1; named only" in text
+    path = hand.write(exported)
+    hand.command("adopt", "vm", "-f", path)
+    assert hand.is_settled(path)
+    assert unmarked(hand.product.xml("vm")) == unmarked(before)
+
+    less = {**exported, "interfaces": exported["interfaces"][:-1], "memory": "65MiB"}
+    less["interfaces"][2:] = []
+    said = hand.command("plan", hand.write(less))
+    assert "SR-IOV function on 0000:3e:10.0 52:54:00:00:01:03 → (none)" in said
+    hand.command("apply", "--yes", hand.write(less))
+    assert re.findall(r"<mac address='([^']*)'", hand.product.xml("vm")) == [
+        MAC,
+        "52:54:00:00:01:01",
+    ]
+
+
+MACHINE = {"cpus": 1, "memory": "64MiB", "power": "stopped", "interfaces": []}
+OWN = {**MACHINE, "disks": [{"name": "root", "size": "16MiB"}]}
+
+
+def test_renamed_machine_is_not_made_again_and_is_adopted_with_its_own_disks(hand: Hand) -> None:
+    hand.command("apply", "--yes", hand.write(OWN, "old"))
+    hand.lab.virsh("domrename", "old", "new")
+    there = hand.volumes()
+    said = hand.command("plan", "--detailed-exitcode", hand.write(OWN, "old"), status=1)
+    assert "domain new bears the mark of old: it was renamed" in said
+    assert "virsh domrename new old" in said
+    hand.command("apply", "--yes", hand.write(OWN, "old"), status=1)
+    assert "bears the mark of old" in hand.command("status")
+
+    hand.lab.virsh("domrename", "new", "old")
+    assert hand.is_settled(hand.write(OWN, "old"))
+
+    hand.lab.virsh("domrename", "old", "new")
+    path = hand.write(OWN, "new")
+    hand.command("adopt", "new", "-f", path)
+    assert hand.is_settled(path)
+    assert hand.volumes() == there
+    assert "<vr:made path=" in hand.product.xml("new")
+
+
+def test_copy_of_a_machine_is_nobodys_and_inherits_nothing(hand: Hand) -> None:
+    hand.command("apply", "--yes", hand.write(OWN, "old"))
+    text = hand.product.xml("old").replace("<name>old<", "<name>copy<")
+    text = re.sub(r"\n *<uuid>.*?</uuid>", "", text)
+    copy = hand.folder / "copy.xml"
+    copy.write_text(text.replace("old-root.qcow2'", "b.qcow2'"), encoding="utf-8")
+    hand.lab.virsh("define", str(copy))
+    assert hand.is_settled(hand.write(OWN, "old"))
+    assert "copy" not in hand.command("status")
+
+    hand.lab.virsh("undefine", "old")
+    hand.lab.virsh("vol-delete", "old-root.qcow2", "default")
+    said = hand.command("plan", hand.write({**OWN, "memory": "65MiB"}, "old"))
+    assert "bears the mark" not in said
+    path = hand.write({**MACHINE, "disks": [{"name": "root", "target": "vda"}]}, "copy")
+    hand.command("adopt", "copy", "-f", path)
+    assert "<vr:made" not in hand.product.xml("copy")
+    assert hand.is_settled(path)
