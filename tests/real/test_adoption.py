@@ -162,7 +162,7 @@ def test_device_is_found_whatever_alias_it_has_and_nothing_but_the_mark_is_writt
     assert "the manifest changed, no field of the domain does" in said
 
 
-DOUBLES = {
+DOUBLES: Dict[str, Dict[str, Any]] = {
     "an image": {
         "disks": [
             {"name": "system", "source": {"path": "@IMAGES@/b.qcow2"}},
