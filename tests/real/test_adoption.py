@@ -163,12 +163,6 @@ def test_device_is_found_whatever_alias_it_has_and_nothing_but_the_mark_is_writt
 
 
 DOUBLES: Dict[str, Dict[str, Any]] = {
-    "an image": {
-        "disks": [
-            {"name": "system", "source": {"path": "@IMAGES@/b.qcow2"}},
-            {"name": "other", "target": "vdb"},
-        ]
-    },
     "a MAC": {
         "interfaces": [
             {"name": "mgmt", "network": "other", "mac": OTHER},
