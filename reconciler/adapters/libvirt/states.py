@@ -73,7 +73,7 @@ def read_state(domain: Domain) -> Tuple[GuestState, str]:
     state = _STATES.get(number, GuestState.RUNNING)
     if state in (GuestState.RUNNING, GuestState.OFF):
         return state, ""
-    return state, _REASONS.get((state, reason), "unknown")
+    return state, _REASONS.get((state, reason), "unknown" if state is GuestState.PAUSED else "")
 
 
 def read_disk_errors(domain: Domain) -> Mapping[str, str]:

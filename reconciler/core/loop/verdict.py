@@ -53,7 +53,7 @@ def planned(action: Action) -> Verdict:
     """Judge an object by its plan, all that the plan does being done."""
     if action.action is ActionKind.FAILED:
         return failed(action.reason, again=action.transient)
-    if action.transient:
+    if action.transient and action.reason:
         return Verdict(ready=False, reason=f"withheld: {action.reason}", reconciling=action.reason)
     if action.action is ActionKind.ADOPT:
         return failed(action.reason or "not ours yet", again=False)

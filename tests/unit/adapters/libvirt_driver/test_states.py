@@ -65,8 +65,8 @@ def domain(**what: Any) -> Domain:
         (("PAUSED", "PAUSED_MIGRATION"), GuestState.PAUSED, "migrating"),
         (("PAUSED", "PAUSED_UNKNOWN"), GuestState.PAUSED, "unknown"),
         (("CRASHED", "CRASHED_PANICKED"), GuestState.CRASHED, "panicked"),
-        (("PMSUSPENDED", None), GuestState.PMSUSPENDED, "unknown"),
-        (("SHUTDOWN", None), GuestState.SHUTTING_DOWN, "unknown"),
+        (("PMSUSPENDED", None), GuestState.PMSUSPENDED, ""),
+        (("SHUTDOWN", None), GuestState.SHUTTING_DOWN, ""),
     ],
 )
 def test_each_state_is_told_from_the_others(
