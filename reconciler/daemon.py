@@ -13,7 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Callable, List, Optional, Protocol
+from typing import Callable, List, Optional, Protocol, Tuple
 
 from reconciler.control.loop import Loop
 from reconciler.control.once import Once
@@ -75,8 +75,10 @@ class StoppableClock:
 
 @dataclass
 class Daemon:
-    """One run of the daemon. `reload` returns a new follower, or raises if settings are wrong.
+    """One run of the daemon.
 
+    `reload` returns a new follower and the settings that wait for a restart, or raises if the
+    settings are wrong.
     `resync` is seconds between two looks at every domain; `measure` updates what is counted.
     """
 
@@ -87,7 +89,7 @@ class Daemon:
     clock: StoppableClock
     chance: Callable[[], float]
     resync: float
-    reload: Callable[[], Follower]
+    reload: Callable[[], Tuple[Follower, Tuple[str, ...]]]
     measure: Callable[[], None]
     _threads: List[threading.Thread] = field(default_factory=list)
     # Not an Event: a signal may come while its lock is held, and would wait for it for ever.
@@ -168,13 +170,14 @@ class Daemon:
         self._reloading = False
         self.supervisor.reloading()
         try:
-            follower = self.reload()
+            follower, restart_needed = self.reload()
         except ReconcilerError as error:
-            self._tell(events.FAILED, f"configuration not reloaded, the former one stays: {error}")
+            waiting = self.loop.shared.ledger.source.restart_needed
+            self.loop.configured(_shorten(error), waiting)
         else:
             self.follower.stop()
             self._follow(follower)
-            self._tell(events.RELOADED, "configuration reloaded")
+            self.loop.configured("", restart_needed)
         self.loop.retry_all()
         self.supervisor.ready()
 
@@ -228,3 +231,9 @@ class Daemon:
 
     def _tell(self, kind: events.Kind, text: str) -> None:
         self.journal.tell(Event(kind, text))
+
+
+def _shorten(error: ReconcilerError) -> str:
+    """Return the first problem, and how many more there are."""
+    first, *more = str(error).splitlines()
+    return f"{first} (and {len(more)} more)" if more else first

@@ -32,6 +32,7 @@ GUIDES = {
     "snapshot": "snapshot.md",
     "apply": "plan-files.md",
     "run": "daemon.md",
+    "config check": "configuration.md",
     "prune": "prune.md",
     "status": "status.md",
     "suspend": "status.md#leaving-a-machine-alone",

@@ -51,8 +51,18 @@ CONFIGURATION = """\
 `virt-reconciler run` reads `/etc/virt-reconciler/config.yaml`, or the file that `--config` names.
 It is one YAML document, read as strictly as a [manifest](manifest.md) is: every problem is told at
 once, as `file:line:column: path: message`, and the daemon does not start.
-`systemctl reload virt-reconciler` reads it anew; if something is wrong then, that is told and the
-former settings stay.
+
+```
+virt-reconciler config check                 # every problem; exits with 65 if there is one
+virt-reconciler config check new-config.yaml
+systemctl reload virt-reconciler             # checks it first, then has the daemon read it
+```
+
+If something is wrong, the reload fails, and the daemon goes on with the former configuration; a
+`kill -HUP` that it refuses is shown by `status` and in the journal. A reload puts `source` and
+`rescan` in force; if anything else has changed, `status` and the journal say `restart needed for`.
+`status`, `suspend`, `resume`, `retry` and `prune` work while the file is wrong: they find the
+daemon by `state` in it, or where that is by default, and say so.
 
 Only `spec.source` must be given:
 

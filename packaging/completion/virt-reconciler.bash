@@ -26,7 +26,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan snapshot apply run prune status suspend resume retry history rollback export adopt host schema' value='' many=''
+            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -47,6 +47,14 @@ _virt_reconciler_verb() {
         'run')
             options='-h --help -c --connect --config -v --verbose'
             rest='' verbs='' value='' many=''
+            ;;
+        'config')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='' verbs='check' value='' many=''
+            ;;
+        'config check')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='files' verbs='' value='' many=''
             ;;
         'prune')
             options='-h --help -c --connect --config -v --verbose -y --yes'

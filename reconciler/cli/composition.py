@@ -114,6 +114,12 @@ class Product:
 
         return read_settings(path)
 
+    def salvage_settings(self, path: str) -> Settings:
+        """Read what can be read of a configuration file."""
+        from reconciler.adapters.manifests.configuration import salvage_settings  # noqa: PLC0415
+
+        return salvage_settings(path)
+
     def serve(
         self,
         settings: Settings,

@@ -10,7 +10,7 @@ Verb = Callable[..., argparse.ArgumentParser]
 
 def add_daemon_verbs(verbs: Any, verb: Verb) -> None:
     """Add them; `verb` adds one, given its name, a few words and what more there is to say."""
-    for add in (_run, _prune, _status, _suspend, _resume, _retry):
+    for add in (_run, _config, _prune, _status, _suspend, _resume, _retry):
         add(verbs, verb)
 
 
@@ -20,6 +20,23 @@ def _run(verbs: Any, verb: Verb) -> None:
         "run",
         "keep this host as its manifests say, until stopped",
         "The daemon, for a service manager; its configuration says where the manifests are.",
+    )
+
+
+def _config(verbs: Any, verb: Verb) -> None:
+    parser = verb(verbs, "config", "check the daemon's configuration")
+    below = parser.add_subparsers(
+        dest="config_verb", metavar="VERB", required=True, help="what of it"
+    )
+    check = verb(
+        below,
+        "check",
+        "report every problem of the daemon's configuration",
+        "As file:line:column: path: message, and exits with 65 if there is one. A reload of the "
+        "service runs it first.",
+    )
+    check.add_argument(
+        "file", metavar="FILE", nargs="?", help="default: --config, or the usual file"
     )
 
 

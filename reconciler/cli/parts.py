@@ -97,6 +97,9 @@ class Parts(Protocol):
     def read_settings(self, path: str) -> Settings:
         """Read the daemon's configuration. Raises UsageError if the file is not there."""
 
+    def salvage_settings(self, path: str) -> Settings:
+        """Return where the daemon's memory is, as far as a wrong configuration tells."""
+
     def serve(
         self,
         settings: Settings,

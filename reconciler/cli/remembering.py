@@ -17,7 +17,7 @@ from reconciler.cli.caller import find_caller
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared
-from reconciler.cli.settings import settings_of
+from reconciler.cli.settings import settings_of, settings_to_order
 from reconciler.control.background import Background
 from reconciler.control.ports import Host
 from reconciler.control.recording import Chronicle
@@ -26,7 +26,7 @@ from reconciler.core.identity import name_place
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.render.details import show_suspension
-from reconciler.errors import ReconcilerError
+from reconciler.errors import InvalidManifestError, ReconcilerError
 
 # Who is there, by name and URI; asked for only where it matters.
 Whereabouts = Callable[[], Tuple[str, str]]
@@ -166,6 +166,8 @@ def _read_settings(options: argparse.Namespace, parts: Parts) -> Settings:
     """Return the settings; the defaults where the usual file is of no use to this user."""
     try:
         return settings_of(options, parts)
+    except InvalidManifestError:
+        return settings_to_order(options, parts)
     except ReconcilerError:
         if options.config is not None:
             raise

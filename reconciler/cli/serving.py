@@ -6,8 +6,8 @@ import gc
 import os
 import random
 import time
-from dataclasses import dataclass
-from typing import Callable, Mapping, TextIO
+from dataclasses import dataclass, replace
+from typing import Callable, Mapping, TextIO, Tuple
 
 from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
@@ -36,6 +36,8 @@ from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import UsageError
 
 REPOSITORY = "repository.git"
+# Settings that a reload does not put in force.
+AT_RESTART = ("connect", "state", "resync", "lanes", "prune", "metrics")
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def _serve(
     def follow(now: Settings) -> Follower:
         return _make_follower(now, loop, journal, meter, process)
 
-    def reload() -> Follower:
+    def reload() -> Tuple[Follower, Tuple[str, ...]]:
         again = reread()
-        _refuse_other(settings, again)
-        return follow(again)
+        waiting = tuple(one for one in AT_RESTART if _get(again, one) != _get(settings, one))
+        return follow(replace(again, state=settings.state, connect=settings.connect)), waiting
 
     showing = Once(journal, "metrics are not shown")
 
@@ -128,7 +130,5 @@ def _make_files(settings: Settings, process: Process) -> FileSource:
     return LocalFiles(WorkTreeSource(path), FolderSource(path, StoppableClock()))
 
 
-def _refuse_other(running: Settings, again: Settings) -> None:
-    """Refuse on a reload what only a restart can change."""
-    if (running.connect, running.state) != (again.connect, again.state):
-        raise UsageError("`connect` and `state` take hold at a restart only")
+def _get(settings: Settings, name: str) -> object:
+    return getattr(settings, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import FrozenSet, Iterable, Mapping, Union
+from typing import FrozenSet, Iterable, Mapping, Tuple, Union
 
 from reconciler.control.host_pass import HostPass
 from reconciler.control.lanes import Lanes
@@ -43,6 +43,7 @@ class Loop:
     def __init__(self, parts: Parts, settings: Settings) -> None:
         """Begin with nothing known: nothing is done before there are manifests."""
         ledger = Ledger(parts.store, parts.journal)
+        ledger.change_source(lambda one: replace(one, configuration="", restart_needed=()))
         self.shared = Shared(parts, ledger, suspended=frozenset(parts.store.suspended()))
         self.queue: WorkQueue[Key] = WorkQueue()
         attempts = self.shared.attempts
@@ -90,6 +91,19 @@ class Loop:
     def watching(self, how: str) -> None:
         """Remember how files are watched."""
         self.shared.ledger.change_source(lambda source: replace(source, watching=how))
+
+    def configured(self, refused: str, restart_needed: Tuple[str, ...]) -> None:
+        """Remember why a reload was refused, or what of it waits for a restart; and say it."""
+        self.shared.ledger.change_source(
+            lambda source: replace(source, configuration=refused, restart_needed=restart_needed)
+        )
+        if refused:
+            text = f"configuration not reloaded, the former one stays: {refused}"
+            self._tell(events.FAILED, f"{text}; see: virt-reconciler config check")
+            return
+        waiting = ", ".join(restart_needed)
+        how = f"; restart needed for: {waiting} (systemctl restart virt-reconciler)"
+        self._tell(events.RELOADED, f"configuration reloaded{how if waiting else ''}")
 
     def domain_changed(self, name: str) -> None:
         """Look at the domain, and at whom it may have kept from being made."""
@@ -243,6 +257,8 @@ class Loop:
                 problems=lines,
                 watching=source.watching,
                 libvirt=source.libvirt,
+                configuration=source.configuration,
+                restart_needed=source.restart_needed,
                 prune_blocked=source.prune_blocked if same else "",
                 prune_held=source.prune_held if same else (),
             )

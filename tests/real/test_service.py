@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
@@ -24,6 +25,7 @@ StartLimitIntervalSec=0
 Type=notify
 ExecStart={sys.executable} -m reconciler run
 WorkingDirectory={CHECKOUT}
+ExecReload={sys.executable} -m reconciler config check
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=1
@@ -289,17 +291,38 @@ def test_libvirt_that_is_not_there_is_a_status_and_no_failed_start(site: Site) -
     site.wait_running("web")
 
 
-def test_settings_are_read_anew_and_wrong_ones_change_nothing(site: Site) -> None:
+def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(site: Site) -> None:
+    machine, file = site.machine, "/etc/virt-reconciler/config.yaml"
     site.commit("one machine", web=render("web"))
     site.wait_running("web")
-    site.machine.write("/etc/virt-reconciler/config.yaml", CONFIG.replace("2s", "often"))
-    site.machine.systemctl("reload", SERVICE)
-    site.machine.wait(lambda: "configuration not reloaded" in site.told(), "it is reported")
-    site.machine.virsh("destroy", "web")
+    machine.write(file, CONFIG.replace("2s", "often"))
+    refused = machine.run("systemctl", "reload", SERVICE, check=False)
+    assert refused.returncode != 0
+    assert f"{file}:5:11: spec.rescan" in site.told()
+    assert is_active(site)
+    assert reconciler(machine, "suspend", "web").returncode == 0, "the brake works"
+    assert reconciler(machine, "resume", "web").returncode == 0
+
+    machine.run("kill", "-HUP", main_pid(site))  # by hand, past the check
+    machine.wait(lambda: "configuration not reloaded" in site.told(), "it is told")
+    assert "not reloaded" in reconciler(machine, "status").stdout
+    machine.virsh("destroy", "web")
     site.wait_running("web")
-    site.machine.write("/etc/virt-reconciler/config.yaml", CONFIG)
-    site.machine.systemctl("reload", SERVICE)
-    site.machine.wait(lambda: "configuration reloaded" in site.told(), "it is told")
+
+    machine.write(file, CONFIG + "  lanes: 2\n")
+    machine.systemctl("reload", SERVICE)
+    machine.wait(lambda: "configuration reloaded; restart needed for: lanes" in site.told(), "told")
+    assert "restart needed for: lanes" in reconciler(machine, "status").stdout
+    machine.write(file, CONFIG)
+    machine.systemctl("restart", SERVICE)
+    assert "needed for" not in reconciler(machine, "status").stdout
+
+
+def reconciler(machine: Container, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in the machine."""
+    return machine.run(
+        "env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", "reconciler", *words, check=False
+    )
 
 
 def test_a_lost_folder_is_no_order_to_do_anything(site: Site) -> None:

@@ -7,7 +7,9 @@ of the running daemon, and no reason not to start.
 from __future__ import annotations
 
 import os
+import re
 import stat
+from dataclasses import replace
 from typing import Iterator, List
 
 from reconciler.adapters.manifests.documents import Document, read_documents
@@ -25,6 +27,9 @@ from reconciler.core.files import show_name
 from reconciler.core.loop.settings import Settings
 from reconciler.errors import InvalidManifestError, Problem, UsageError
 
+# A setting on a line of its own, in a file that is not YAML as a whole.
+_LINE = rb"""^[ ]+%s:[ ]+["']?([^\s"'#]+)["']?[ ]*(?:#.*)?$"""
+
 
 def read_settings(path: str) -> Settings:
     """Return the settings in that file.
@@ -38,6 +43,34 @@ def read_settings(path: str) -> Settings:
     if problems:
         raise InvalidManifestError(tuple(problems))
     return build_settings(documents[0].data)
+
+
+def salvage_settings(path: str) -> Settings:
+    """Return what can be told of a configuration that is wrong: where the daemon's memory is.
+
+    For the verbs that hold a daemon back, which must work before anybody has mended the file. The
+    folder and libvirt's URI are taken from it where they can be found; the rest is as left out.
+    """
+    plain = Settings()
+    return replace(
+        plain,
+        state=_salvage(path, "state") or plain.state,
+        connect=_salvage(path, "connect") or plain.connect,
+    )
+
+
+def _salvage(path: str, name: str) -> str:
+    for file in read_files([path]).files:
+        documents, _ = read_documents(file.content)
+        for one in documents:
+            spec = one.data.get("spec") if isinstance(one.data, dict) else None
+            text = spec.get(name) if isinstance(spec, dict) else None
+            if isinstance(text, str):
+                return text
+        found = re.search(_LINE % name.encode(), file.content, re.MULTILINE)
+        if found is not None:
+            return found.group(1).decode(errors="replace")
+    return ""
 
 
 def _read(path: str) -> List[Document]:

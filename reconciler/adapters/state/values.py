@@ -57,7 +57,7 @@ def to_record(data: Mapping[str, Any]) -> Record:
 def to_source(data: Mapping[str, Any]) -> SourceRecord:
     """Return the record of the manifests."""
     plain = dict(data)
-    for name in ("problems", "pruneHeld"):
+    for name in ("problems", "pruneHeld", "restartNeeded"):
         plain[name] = tuple(_list(plain, name))
     return _build(SourceRecord, plain)
 

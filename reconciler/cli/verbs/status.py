@@ -13,7 +13,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.known import look_into
 from reconciler.cli.parts import Parts
-from reconciler.cli.settings import names_another_host, settings_of, uri_of
+from reconciler.cli.settings import names_another_host, settings_to_order, uri_of
 from reconciler.core.loop.overview import Overview, mark_suspended
 from reconciler.core.loop.record import Suspension
 from reconciler.core.render.layout import Page
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
 def _look(options: argparse.Namespace, console: Console, parts: Parts) -> Overview:
     """Return what is remembered; nothing, which is told, if this user may not read it."""
     try:
-        return look_into(parts.reach_memory(settings_of(options, parts).state))
+        return look_into(parts.reach_memory(settings_to_order(options, parts, console).state))
     except TransientError as error:
         console.note(f"{error}; so this is what libvirt says, and not the daemon")
         return Overview({})

@@ -76,6 +76,8 @@ class SourceRecord:
     that are left out, `prune_blocked` why nothing is pruned although manifests are gone,
     `prune_held` the machines that would be, `watching` how files are watched (`inotify`, or
     `polling: why`). `libvirt` is what keeps a driver from being reached, empty if all are.
+    `configuration` is why the last reload was refused, `restart_needed` are the settings that a
+    reload has found changed and that only a restart puts in force.
     """
 
     revision: Optional[str] = None
@@ -88,6 +90,8 @@ class SourceRecord:
     watching: str = ""
     prune_held: Tuple[str, ...] = ()
     libvirt: str = ""
+    configuration: str = ""
+    restart_needed: Tuple[str, ...] = ()
 
 
 def source_without_secrets(source: SourceRecord) -> SourceRecord:
@@ -98,6 +102,7 @@ def source_without_secrets(source: SourceRecord) -> SourceRecord:
         refused=hide_text(source.refused),
         problems=tuple(map(hide_text, source.problems)),
         libvirt=hide_text(source.libvirt),
+        configuration=hide_text(source.configuration),
     )
 
 

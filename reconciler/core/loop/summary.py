@@ -25,4 +25,8 @@ def summarise(records: Mapping[str, Record], source: SourceRecord) -> str:
     if source.revision:
         words.append(f"at {source.revision[:_SHORT]}")
     trouble = source.error or source.refused
-    return ", ".join(words) + (f"; manifests: {trouble}" if trouble else "")
+    said = [f"manifests: {trouble}"] if trouble else []
+    said += [f"configuration not reloaded: {source.configuration}"] if source.configuration else []
+    if source.restart_needed:
+        said.append(f"restart needed for: {', '.join(source.restart_needed)}")
+    return "; ".join([", ".join(words), *said])

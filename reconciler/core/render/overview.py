@@ -98,6 +98,13 @@ def _describe_trouble(source: SourceRecord, *, verbose: bool) -> Iterator[Line]:
         yield from (Line("", escape(one), "red") for one in shown)
     yield from _line("Prune", source.prune_blocked)
     yield from _line("libvirt", source.libvirt)
+    if source.configuration:
+        text = f"not reloaded: {source.configuration}; see: virt-reconciler config check"
+        yield from _line("Settings", text)
+    if source.restart_needed:
+        names = ", ".join(source.restart_needed)
+        text = f"restart needed for: {names} (systemctl restart virt-reconciler)"
+        yield Line("Settings", escape(text), "yellow")
 
 
 def _line(label: str, text: str) -> Iterator[Line]:

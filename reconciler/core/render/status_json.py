@@ -71,6 +71,8 @@ def _source(source: SourceRecord) -> Dict[str, Any]:
         "pruneHeld": list(source.prune_held),
         "watching": source.watching,
         "libvirt": source.libvirt,
+        "configuration": source.configuration,
+        "restartNeeded": list(source.restart_needed),
     }
 
 

@@ -230,6 +230,10 @@ class FakeParts:
         self.configs.append(path)
         return self.settings
 
+    def salvage_settings(self, path: str) -> Settings:
+        """Return the defaults."""
+        return Settings()
+
     def serve(
         self,
         settings: Settings,

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Any, List, cast
+from typing import Any, List, Tuple, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from reconciler.control import lanes
 from reconciler.control.loop import Loop
 from reconciler.control.ports.events import Listener
 from reconciler.control.telling import Telling
+from reconciler.core.loop.summary import summarise
 from reconciler.daemon import Daemon, Follower, StoppableClock
 from reconciler.errors import UsageError
 
@@ -37,7 +38,7 @@ class Supervisor:
         return lambda *_: self.told.append(name)
 
 
-def refuse() -> Follower:
+def refuse() -> Tuple[Follower, Tuple[str, ...]]:
     raise UsageError("the settings are wrong")
 
 
@@ -107,13 +108,31 @@ def test_a_reload_during_a_fetch_lets_it_end_first() -> None:
     former, new = Fetching(), Fetching()
     daemon._follow(former)
     assert former.begun.wait(LIMIT)
-    daemon.reload = lambda: new
+    daemon.reload = lambda: (new, ("state",))
     daemon._reload()
     assert daemon.follower is new
+    source = daemon.loop.shared.ledger.source
+    assert source.restart_needed == ("state",)
+    assert source.configuration == ""
     assert not new.begun.wait(0.2)  # for nothing would tell that it is never to come
     former.fetched.set()
     assert new.begun.wait(LIMIT)
     new.fetched.set()
+
+
+def test_a_reload_that_is_refused_is_shown_until_one_is_not() -> None:
+    daemon = make_daemon(World().make_loop())
+    daemon._reload()
+    ledger, journal = daemon.loop.shared.ledger, daemon.loop.shared.parts.journal
+    assert ledger.source.configuration == "the settings are wrong"
+    [told] = cast("ListJournal", journal).lines("failed")
+    assert told.startswith("configuration not reloaded, the former one stays: the settings are")
+    assert told.endswith("virt-reconciler config check")
+    assert "configuration not reloaded" in summarise({}, ledger.source)
+    daemon.reload = lambda: (Fetching(), ())
+    daemon.follower = Fetching()
+    daemon._reload()
+    assert ledger.source.configuration == ""
 
 
 def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(

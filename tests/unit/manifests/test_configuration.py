@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from reconciler.adapters.manifests import load_manifests, read_schema
-from reconciler.adapters.manifests.configuration import read_settings
+from reconciler.adapters.manifests.configuration import read_settings, salvage_settings
 from reconciler.adapters.manifests.schemas import is_valid, load_schema
 from reconciler.core.loop.settings import (
     DirectorySource,
@@ -278,3 +278,27 @@ def test_every_field_is_described_and_its_examples_fit() -> None:
         assert field["description"].endswith("."), name
         validator = Draft7Validator({**field, "definitions": schema["definitions"]})
         assert all(validator.is_valid(one) for one in field.get("examples", ())), name
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "connect"),
+    [
+        (text_of(state="/srv/s", lanes="many"), "/srv/s", Settings.connect),
+        (text_of(state="/srv/s", connect="test:///default", what="is this"), "/srv/s",
+         "test:///default"),
+        ("spec:\n  state: /srv/s  # ours\n  source: {\n", "/srv/s", Settings.connect),
+        ("spec:\n  state: '/srv/s'\n\tconnect: x\n", "/srv/s", Settings.connect),
+        ("- a list", Settings.state, Settings.connect),
+        ("\x00", Settings.state, Settings.connect),
+        (text_of(state=["no", "text"]), Settings.state, Settings.connect),
+    ],
+)  # fmt: skip
+def test_where_the_memory_is_can_be_told_of_a_wrong_configuration(
+    tmp_path: Path, text: str, state: str, connect: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidManifestError):
+        read_settings(str(path))
+    found = salvage_settings(str(path))
+    assert (found.state, found.connect) == (state, connect)

@@ -54,7 +54,8 @@ def test_the_service_is_supervised() -> None:
     assert unit["Type"] == ["notify"]  # notify-reload is younger than Rocky 9's systemd
     assert unit["NotifyAccess"] == ["main"]
     assert unit["ExecStart"] == ["/usr/bin/virt-reconciler run"]
-    assert unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    check = "/usr/bin/virt-reconciler config check"
+    assert unit["ExecReload"] == [check, "/bin/kill -HUP $MAINPID"]
     assert unit["WatchdogSec"] == ["60"]
     assert unit["Restart"] == ["on-failure"]
     assert unit["StartLimitIntervalSec"] == ["0"]

@@ -73,6 +73,8 @@ TROUBLED_SOURCE = SourceRecord(
     prune_held=("a", "b"),
     watching="polling: fs.inotify.max_user_watches is used up",
     libvirt="network: the connection was lost",
+    configuration="config.yaml:7:11: spec.lanes: many is not a number (and 1 more)",
+    restart_needed=("state", "connect"),
 )
 
 ENTRIES = make_entries({one.name: one for one in RECORDS}, {"mail": SUSPENDED})

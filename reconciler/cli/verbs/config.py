@@ -1,0 +1,19 @@
+"""`config check`: what is wrong in the daemon's configuration, every problem at once."""
+
+from __future__ import annotations
+
+import argparse
+
+from reconciler.cli.arguments import CONFIG_FILE
+from reconciler.cli.console import Console
+from reconciler.cli.exits import Exit
+from reconciler.cli.parts import Parts
+from reconciler.core.render.values import escape
+
+
+def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Read the file as the daemon does; problems go to standard error, with status 65."""
+    path = options.file or options.config or CONFIG_FILE
+    parts.read_settings(path)
+    console.line(f"{escape(path)}: valid")
+    return Exit.DONE
