@@ -158,7 +158,10 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Machine:
-    """A virtual machine, wanted or found."""
+    """A virtual machine, wanted or found.
+
+    `firmware_open` (observed only) says that whether UEFI is with Secure Boot is not decided.
+    """
 
     name: str
     uuid: Optional[str] = None
@@ -178,4 +181,5 @@ class Machine:
     video: Optional[str] = None
     rng: Optional[bool] = None
     tpm: Optional[bool] = None
+    firmware_open: Optional[bool] = hint()
     overlays: Tuple[Overlay, ...] = field(default=(), metadata={"compared": False})

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
 from reconciler.core.diff import Difference, Kind, compare
+from reconciler.core.domain.firmware import settle_firmware
 from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live, by_name
@@ -190,7 +191,8 @@ def _is_marked_otherwise(reading: Reading) -> bool:
 
 
 def _differences(machine: Machine, reading: Reading) -> List[Difference]:
-    return [one for side in _align(machine, reading) for one in compare(machine, side)]
+    sides = (settle_firmware(machine.firmware, side) for side in _align(machine, reading))
+    return [one for side in sides for one in compare(machine, side)]
 
 
 def _pools(machine: Machine, new: Iterable[Disk], desired: Desired) -> FrozenSet[str]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Tuple
 
 from reconciler.core.diff import compare
+from reconciler.core.domain.firmware import settle_firmware
 from reconciler.core.match import align
 from reconciler.core.model import Machine
 from reconciler.core.planning.update import RESOLVED_AT_START
@@ -20,7 +21,8 @@ def pending_paths(reading: Reading) -> Tuple[str, ...]:
     if reading.live is None:
         return ()
     stored = _comparable(reading.persistent)
-    return tuple(one.path for one in compare(stored, align(stored, reading.live)))
+    live = settle_firmware(stored.firmware, align(stored, reading.live))
+    return tuple(one.path for one in compare(stored, live))
 
 
 def _comparable(stored: Machine) -> Machine:

@@ -58,7 +58,8 @@ class Hand:
         path.write_text(
             f"<domain type='qemu'><name>{name}</name>{more.get('head', '')}"
             "<memory unit='MiB'>64</memory><vcpu>1</vcpu>"
-            "<os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>"
+            f"<os{more.get('firmware', '')}><type arch='x86_64' machine='q35'>hvm</type>"
+            f"{more.get('loader', '')}</os><features><acpi/><smm state='on'/></features>"
             f"<devices>{body}</devices></domain>",
             encoding="utf-8",
         )
@@ -272,3 +273,48 @@ def test_copy_of_a_machine_is_nobodys_and_inherits_nothing(hand: Hand) -> None:
     hand.command("adopt", "copy", "-f", path)
     assert "<vr:made" not in hand.product.xml("copy")
     assert hand.is_settled(path)
+
+
+FLASH = (
+    "<loader readonly='yes'{} type='pflash'>/usr/share/OVMF/OVMF_CODE_4M{}.fd</loader>"
+    "<nvram template='/usr/share/OVMF/OVMF_VARS_4M{}.fd'/>"
+)
+FIRMWARE = {
+    "left to libvirt": (" firmware='efi'", "", "uefi"),
+    "without Secure Boot": (
+        " firmware='efi'",
+        "<firmware><feature enabled='no' name='secure-boot'/></firmware>",
+        "uefi",
+    ),
+    "with Secure Boot": (
+        " firmware='efi'",
+        "<firmware><feature enabled='yes' name='enrolled-keys'/>"
+        "<feature enabled='yes' name='secure-boot'/></firmware>",
+        "uefi-secure",
+    ),
+    "by path": ("", FLASH.format("", "", ""), "uefi"),
+    "by path with Secure Boot": ("", FLASH.format(" secure='yes'", ".ms", ".ms"), "uefi-secure"),
+}
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+@pytest.mark.parametrize("what", FIRMWARE)
+def test_guest_with_uefi_is_exported_and_adopted_as_it_is(
+    hand: Hand, what: str, running: bool
+) -> None:
+    firmware, loader, wanted = FIRMWARE[what]
+    before = hand.define(ROOT.format(""), firmware=firmware, loader=loader)
+    if running:
+        hand.lab.virsh("start", "vm")
+        before = hand.product.xml("vm")
+    exported = yaml.safe_load(hand.command("export", "vm"))["spec"]
+    # A newer libvirt decides when it is defined what an older one leaves to each start.
+    assert exported["firmware"] in {wanted, "uefi-secure" if not loader else wanted}
+    path = hand.write(exported)
+    hand.command("adopt", "vm", "-f", path)
+    assert hand.is_settled(path)
+    assert unmarked(hand.product.xml("vm")) == unmarked(before)
+    assert "restart required" not in hand.command("plan", path)
+    if not running:
+        hand.lab.virsh("start", "vm")
+        assert hand.is_settled(path)

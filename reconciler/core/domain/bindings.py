@@ -119,6 +119,7 @@ UNBOUND: Mapping[str, str] = {
     "os": "hint: stands in our mark",
     "power": "libvirt keeps the state outside the XML",
     "autostart": "libvirt keeps it outside the XML",
+    "firmware_open": "hint: read beside the firmware (read.py)",
     "overlays": "compared on the tree itself (overlays.py)",
     "disks": "a table of its own",
     "cdroms": "a table of its own",

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.domain.bindings import TABLES, Binding
 from reconciler.core.domain.features import is_display
+from reconciler.core.domain.firmware import leaves_secure_boot_open
 from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element
 
@@ -37,6 +38,7 @@ def read_machine(root: Element) -> Machine:
         disks=tuple(_DISK.read(one) for one in devices["disks"]),
         cdroms=tuple(_CDROM.read(one) for one in devices["cdroms"]),
         interfaces=tuple(_read_interface(one) for one in devices["interfaces"]),
+        firmware_open=leaves_secure_boot_open(kids.get("os")),
     )
     return Machine(**values)
 

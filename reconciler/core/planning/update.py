@@ -13,6 +13,7 @@ from typing import Mapping, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind, compare
 from reconciler.core.domain import digest, find_cramped
+from reconciler.core.domain.firmware import settle_firmware
 from reconciler.core.domain.overlays import compare_overlays
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live
@@ -153,10 +154,10 @@ def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     if reading.view.saved and not reading.is_active and machine.power is Power.RUNNING:
         persistent = replace(persistent, power=Power.SAVED)
     known = name_images(machine, persistent, world)
-    stored = align(known, persistent)
+    stored = settle_firmware(machine.firmware, align(known, persistent))
     running = settle_found(reading.live, world) if reading.live else None
     live = align_live(known, stored, running) if running else None
-    live = _pin_cpu(live, stored) if live else None
+    live = settle_firmware(machine.firmware, _pin_cpu(live, stored)) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
     machine, live, chains = settle_chains(manifest, machine, stored, live, reading, world)
     return Found(manifest, machine, reading, stored, live, chains)

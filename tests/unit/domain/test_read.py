@@ -141,6 +141,20 @@ FIRMWARE_CASES = {
         "<loader readonly='yes' secure='yes' type='pflash'>/usr/share/edk2/ovmf/x.fd</loader></os>",
         "uefi",
     ),
+    "keys enrolled and nothing else, as libvirt 8.6": (
+        "<os firmware='efi'><firmware><feature enabled='yes' name='enrolled-keys'/></firmware></os>",
+        "uefi-secure",
+    ),
+    "resolved without a name, as libvirt 9.2": (
+        "<os><loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
+        "<nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>/n/vm_VARS.fd</nvram></os>",
+        "uefi",
+    ),
+    "another flash for another processor": (
+        "<os><loader readonly='yes' type='pflash'>/usr/share/AAVMF/AAVMF_CODE.fd</loader></os>",
+        "uefi",
+    ),
+    "in one file": ("<os><loader>/usr/share/qemu-efi-aarch64/QEMU_EFI.fd</loader></os>", "uefi"),
     "a loader by path": (
         "<os><loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE.fd</loader></os>",
         "uefi",

@@ -10,8 +10,10 @@ import pytest
 from reconciler.control.observe import read
 from reconciler.core.document import build_machine
 from reconciler.core.domain import read_machine, read_owner, set_owner
+from reconciler.core.export import export_machine
 from reconciler.core.manifest import Desired, Place
 from reconciler.core.owner import Owner
+from reconciler.core.pending import pending_paths
 from reconciler.core.plan import Action, ActionKind, Define, Effect, SetMetadata
 from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
@@ -341,3 +343,92 @@ def test_machine_that_exists_by_another_name_is_not_made_a_second_time() -> None
         "vm -f MANIFESTS. If it is a copy, remove the mark: virsh metadata vm --uri "
         "urn:virt-reconciler:domain:1 --config --remove"
     )
+
+
+FILES = "/usr/share/OVMF/OVMF_{}.fd"
+
+
+def flash(code: str, secure: str = "") -> str:
+    return (
+        f"<loader readonly='yes'{secure} type='pflash'>{FILES.format(f'CODE_4M{code}')}</loader>"
+        f"<nvram template='{FILES.format(f'VARS_4M{code}')}'>/nvram/vm_VARS.fd</nvram>"
+    )
+
+
+def features(*names: str, secure: str = "yes") -> str:
+    rows = "".join(f"<feature enabled='{secure}' name='{one}'/>" for one in names)
+    return f"<firmware>{rows}</firmware>"
+
+
+EFI, BOTH = " firmware='efi'", ("enrolled-keys", "secure-boot")
+SECURE = flash(".ms", " secure='yes'")
+# How libvirt writes down a guest with UEFI: attribute and content of <os>, then the same of the
+# running guest, None where it is the same.
+FIRMWARE = {
+    "9.0, stored as it was asked for, with Secure Boot as it runs": ((EFI, ""), (EFI, SECURE)),
+    "9.0, without Secure Boot as it runs": ((EFI, ""), (EFI, flash(""))),
+    "9.0, Secure Boot refused": (
+        (EFI, features("secure-boot", secure="no")),
+        (EFI, features("secure-boot", secure="no") + flash("")),
+    ),
+    "9.0, Secure Boot asked for": (
+        (EFI, features(*BOTH) + "<loader secure='yes'/>"),
+        (EFI, features(*BOTH) + SECURE),
+    ),
+    "9.2, resolved and its name forgotten": (("", SECURE), None),
+    "9.2, resolved without Secure Boot": (("", flash("")), None),
+    "10.10, resolved with its features": ((EFI, features(*BOTH) + SECURE), None),
+    "10.10, without": ((EFI, features(*BOTH, secure="no") + flash("")), None),
+    "by path, in flash": (("", flash("").replace("_4M", "")), None),
+    "by path, with Secure Boot": (("", SECURE.replace(".ms", ".secboot")), None),
+    "by path, built for Secure Boot and not said": (("", flash(".secboot")), None),
+    "by path, in one file": (("", "<loader type='rom'>/usr/share/ovmf/OVMF.fd</loader>"), None),
+    "BIOS": (("", ""), None),
+}
+
+
+def with_os(part: Tuple[str, str]) -> str:
+    attributes, content = part
+    return domain().replace("<os>", f"<os{attributes}>").replace("</os>", f"{content}</os>")
+
+
+@pytest.mark.parametrize(("stored", "live"), FIRMWARE.values(), ids=FIRMWARE.keys())
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+def test_exported_firmware_is_adopted_with_any_libvirt(
+    stored: Tuple[str, str], live: Optional[Tuple[str, str]], running: bool
+) -> None:
+    xml, run = with_os(stored), with_os(live or stored) if running else None
+    state = GuestState.RUNNING if running else GuestState.OFF
+    found = read(DomainView("vm", "6b1b", state, xml, run))
+    spec = export_machine(found, {}, WORLD)["spec"]
+    assert paths(plan(xml, spec, live=run)) == ("metadata.owner",)
+    assert pending_paths(found) == ()
+
+
+def test_manifest_of_an_older_libvirt_holds_after_its_update() -> None:
+    before, after = with_os((EFI, "")), with_os((EFI, features(*BOTH) + SECURE))
+    spec = export_machine(read(DomainView("vm", "6b1b", GuestState.OFF, before)), {}, WORLD)["spec"]
+    assert spec["firmware"] == "uefi"
+    assert paths(plan(after, spec)) == ("metadata.owner",)
+
+
+WRONG = {
+    "BIOS where UEFI is wanted": ("uefi", ("", "")),
+    "UEFI where BIOS is wanted": ("bios", (EFI, "")),
+    "Secure Boot is wanted and refused": ("uefi-secure", (EFI, features(*BOTH, secure="no"))),
+    "Secure Boot is wanted and another file named": ("uefi-secure", ("", flash(""))),
+}
+
+
+@pytest.mark.parametrize(("wanted", "found"), WRONG.values(), ids=WRONG.keys())
+def test_another_firmware_is_withheld(wanted: str, found: Tuple[str, str]) -> None:
+    [change, _] = plan(with_os(found), {"firmware": wanted}).changes
+    assert (change.path, change.effect) == ("firmware", Effect.WITHHELD)
+
+
+def test_secure_boot_that_each_start_decides_fits_a_wish_for_it_unless_it_runs_without() -> None:
+    spec, stored = {"firmware": "uefi-secure"}, with_os((EFI, ""))
+    assert paths(plan(stored, spec)) == ("metadata.owner",)
+    assert paths(plan(stored, spec, live=with_os((EFI, SECURE)))) == ("metadata.owner",)
+    [change, _] = plan(stored, spec, live=with_os((EFI, flash("")))).changes
+    assert (change.path, change.effect) == ("firmware", Effect.WITHHELD)
