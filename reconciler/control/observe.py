@@ -40,7 +40,7 @@ from reconciler.core.planning.images import (
     template_image,
 )
 from reconciler.core.status import find_former_name
-from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World
+from reconciler.core.world import DomainView, Facilities, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
 
@@ -82,6 +82,7 @@ def observe(
         claims=_find_claims(everyone) if needs.claims else {},
         daemons=daemons,
         lost=lost,
+        facilities=_read_facilities(host, needs),
     )
     world = replace(world, busy=find_busy(host, world), free=_read_free(host, readings))
     if needs.claims or needs.images:
@@ -203,17 +204,34 @@ def _resize(reading: Reading, sizes: Mapping[str, int]) -> Reading:
     )
 
 
+def _read_facilities(host: Host, needs: Needs) -> Facilities:
+    return Facilities(
+        host.domains.read_memory() if needs.memory else None,
+        host.networks.list_devices() if needs.devices else None,
+        host.storage.read_files(sorted(needs.files)) if needs.files else {},
+    )
+
+
 def read_pools(host: Host, needs: Needs) -> Mapping[str, Union[PoolView, Unknown]]:
     """Read the pools that are asked for, and say of each that is not active what there is."""
     if not (needs.pools or needs.all_pools):
         return {}
     active = host.storage.list_pools()
-    absent = Unknown(f"no active pool of that name; active here: {', '.join(active) or 'none'}")
     wanted = needs.pools.union(active if needs.all_pools else ())
+    inactive = () if wanted.issubset(active) else host.storage.list_inactive_pools()
     return {
-        name: attempt(host.storage.read_pool, name) if name in active else absent
+        name: attempt(host.storage.read_pool, name)
+        if name in active
+        else _explain_absent(name, active, inactive)
         for name in sorted(wanted)
     }
+
+
+def _explain_absent(name: str, active: Tuple[str, ...], inactive: Tuple[str, ...]) -> Unknown:
+    if name in inactive:
+        return Unknown(f"it is inactive: virsh pool-start {name}", transient=True)
+    there = ", ".join(sorted({*active, *inactive})) or "none"
+    return Unknown(f"there is no such pool; there are: {there}", transient=True)
 
 
 def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:

@@ -27,7 +27,9 @@ Pools = Mapping[str, Union[PoolView, Unknown]]
 def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[str]) -> HostSnapshot:
     """Return the host as it is. Raises TransientError if its domains cannot be listed."""
     views = {name: _add_job(host, one) for name, one in host.domains.list_domains().items()}
-    pools: Pools = {one: attempt(host.storage.read_pool, one) for one in host.storage.list_pools()}
+    pools: Pools = {
+        one: _still(attempt(host.storage.read_pool, one)) for one in host.storage.list_pools()
+    }
     disks = {name: keys for name, view in views.items() for keys in [_find_disks(view)] if keys}
     types, obstacles = host.domains.list_machines(), _find_obstacles(host, views)
     return HostSnapshot(
@@ -47,6 +49,8 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
         images=host.storage.read_images(_find_images(pools, views)),
         snapshots=_find_snapshots(host, obstacles),
         daemons=host.units.observe(),
+        memory=host.domains.read_memory(),
+        devices=host.networks.list_devices(),
     )
 
 
@@ -55,6 +59,14 @@ def _add_job(host: Host, view: Union[DomainView, Unknown]) -> Union[DomainView, 
         return view
     job = attempt(host.domains.find_job, view.name)
     return view if isinstance(job, Unknown) else replace(view, job=job)
+
+
+def _still(pool: Union[PoolView, Unknown]) -> Union[PoolView, Unknown]:
+    """Leave out what is never the same twice: how full the pool and its images are."""
+    if isinstance(pool, Unknown):
+        return pool
+    volumes = {name: replace(one, allocation=None) for name, one in pool.volumes.items()}
+    return replace(pool, volumes=volumes, available=None)
 
 
 def _find_disks(view: Union[DomainView, Unknown]) -> Tuple[str, ...]:

@@ -32,6 +32,7 @@ class HostSnapshot:
     a domain to its disks' virtual sizes, `obstacles` to its snapshots and checkpoints. `machines`
     maps each of `machine_types`, and the host's choice under an empty name, to what is offered for
     it. `shared` holds the (pool, image path) pairs that can share blocks. `images` is by path.
+    `memory` are the host's bytes, `devices` its network devices; None where that is not known.
     """
 
     taken_at: str
@@ -50,6 +51,8 @@ class HostSnapshot:
     images: Mapping[str, ImageView] = field(default_factory=dict)
     snapshots: Mapping[str, Tuple[SnapshotView, ...]] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = NOT_SEEN
+    memory: Optional[int] = None
+    devices: Optional[FrozenSet[str]] = None
 
 
 def write_snapshot(snapshot: HostSnapshot) -> str:

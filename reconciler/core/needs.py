@@ -16,8 +16,9 @@ from reconciler.core.domain.firmware import settle_firmware
 from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live, by_name
-from reconciler.core.model import Cdrom, Disk, Machine
+from reconciler.core.model import Cdrom, Disk, Disruption, Machine, Power
 from reconciler.core.planning.images import DEFAULT_POOL
+from reconciler.core.planning.requirements import find_boot_files
 from reconciler.core.world import LostMachine, Reading, Unknown
 
 Readings = Mapping[str, Union[Reading, Unknown]]
@@ -34,6 +35,7 @@ class Needs:
 
     `pools` are names; `all_pools` asks for every active one. `jobs` are the active domains of which
     something is to be changed, `images` those whose disks' images are to be inspected.
+    `memory`, `devices` and `files` (paths) are what else of the host a guest needs.
     """
 
     machines: FrozenSet[str] = frozenset()
@@ -43,6 +45,9 @@ class Needs:
     claims: bool = False
     jobs: FrozenSet[str] = frozenset()
     images: FrozenSet[str] = frozenset()
+    memory: bool = False
+    devices: bool = False
+    files: FrozenSet[str] = frozenset()
 
 
 def find_sizes(desired: Desired, readings: Readings) -> Mapping[str, Tuple[str, ...]]:
@@ -100,6 +105,9 @@ def find_needs(
         any(one.claims for one in parts),
         frozenset().union(*(one.jobs for one in parts)),
         frozenset().union(*(one.images for one in parts)),
+        any(one.memory for one in parts),
+        any(one.devices for one in parts),
+        frozenset().union(*(one.files for one in parts)),
     )
 
 
@@ -122,12 +130,17 @@ def _needs_of(
             all_pools=former is not None or _needs_all_pools(machine.disks or (), desired),
             networks=True,
             claims=True,
+            memory=True,
+            devices=_has_bridge(machine),
+            files=_files_of(machine),
         )
-    return _needs_of_change(machine, desired, reading)
+    return _needs_of_change(manifest, desired, reading)
 
 
-def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Needs:
+def _needs_of_change(manifest: MachineManifest, desired: Desired, reading: Reading) -> Needs:
+    machine = manifest.machine
     differences = _differences(machine, reading)
+    starts = _may_start(manifest, differences, reading)
     fields = {one.field for one in differences}
     added = [one.item for one in differences if one.kind is Kind.ADD]
     disks = [one for one in added if isinstance(one, Disk)]
@@ -135,15 +148,77 @@ def _needs_of_change(machine: Machine, desired: Desired, reading: Reading) -> Ne
     strayed = find_strayed(machine.disks or (), reading)
     changes_images = any(one.startswith("disks[") or one == "power" for one in fields)
     return Needs(
-        frozenset({reading.persistent.machine or ""} if fields & _OFFERS else ()),
+        _find_types(machine, fields, reading, starts=starts),
         _pools(machine, machine.disks or () if unfinished else disks, desired)
-        | _pools_found(machine, reading),
+        | (find_pools(reading) if starts else _pools_found(machine, reading)),
         all_pools=bool(fields & _VOLUMES) or unfinished or Stray.MOVED in strayed,
-        networks=any(one.startswith("interfaces[]") for one in fields),
+        networks=starts or any(one.startswith("interfaces[]") for one in fields),
         claims=bool(added or fields & _VOLUMES) or unfinished or _is_marked_otherwise(reading),
         jobs=frozenset({machine.name} if fields and reading.is_active else ()),
         images=frozenset({machine.name} if strayed or changes_images or unfinished else ()),
+        memory=starts or any(one.startswith("memory.") for one in fields),
+        devices=_needs_devices(machine, reading, fields, starts=starts),
+        files=_find_files(machine, differences, reading, starts=starts),
     )
+
+
+def _may_start(manifest: MachineManifest, differences: List[Difference], reading: Reading) -> bool:
+    """Whether the plan may start the guest, now or after it was shut down."""
+    may_restart = manifest.lifecycle.disruption in (Disruption.RESTART, Disruption.WINDOW)
+    return (may_restart and reading.is_active and bool(differences)) or any(
+        one.field == "power" and one.desired == Power.RUNNING.value for one in differences
+    )
+
+
+def _find_types(
+    machine: Machine, fields: Set[str], reading: Reading, *, starts: bool
+) -> FrozenSet[str]:
+    """Return the machine types of which is asked what the host offers for them."""
+    found = reading.persistent.machine or ""
+    types = {found} if starts or fields & _OFFERS or _changes_cpus(fields) else set()
+    if "machine" in fields and machine.machine:
+        types.add(machine.machine)
+    return frozenset(types)
+
+
+def _changes_cpus(fields: Set[str]) -> bool:
+    return any(one.startswith("cpus.") for one in fields)
+
+
+def _has_bridge(*machines: Machine) -> bool:
+    return any(one.bridge for machine in machines for one in machine.interfaces or ())
+
+
+def _needs_devices(machine: Machine, reading: Reading, fields: Set[str], *, starts: bool) -> bool:
+    if starts:
+        return _has_bridge(machine, reading.persistent)
+    return _has_bridge(machine) and bool(fields & {"interfaces[]", "interfaces[].bridge"})
+
+
+def _files_of(machine: Machine) -> FrozenSet[str]:
+    """Return the paths of images and media that a machine names."""
+    named = [one.source for one in machine.disks or ()]
+    named += [one.media for one in machine.cdroms or ()]
+    return frozenset(one for one in named if one and one.startswith("/"))
+
+
+def _find_files(
+    machine: Machine, differences: List[Difference], reading: Reading, *, starts: bool
+) -> FrozenSet[str]:
+    if starts:
+        images = _files_of(machine) | _files_of(reading.persistent)
+        return images | find_boot_files(reading.view.persistent_xml)
+    names = {one.device for one in differences if one.field in _FILES}
+    items = [one.item for one in differences if one.field == "disks[].size"]
+    grown = {one.source for one in items if isinstance(one, Disk) and one.source}
+    disks = tuple(one for one in machine.disks or () if one.name in names)
+    cdroms = tuple(one for one in machine.cdroms or () if one.name in names)
+    touched = _files_of(Machine(machine.name, disks=disks, cdroms=cdroms))
+    return touched | {one for one in grown if one.startswith("/")}
+
+
+# What of a drive asks for a file that the host must have.
+_FILES = frozenset({"disks[]", "disks[].source", "cdroms[]", "cdroms[].media"})
 
 
 class Stray(Enum):

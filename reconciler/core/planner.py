@@ -17,6 +17,7 @@ from reconciler.core.planning.create import plan_create
 from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
 from reconciler.core.planning.marks import refuse_renamed
 from reconciler.core.planning.recreate import plan_recreate, store_again
+from reconciler.core.planning.requirements import settle_requirements
 from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.world import Reading, Unknown, World, store_command
 from reconciler.errors import ReconcilerError, TerminalError
@@ -87,8 +88,10 @@ def _plan_served(
     try:
         if reading is None:
             refuse_renamed(manifest.name, world)
-            return _plan_absent(manifest, desired, world, options)
-        return _plan_found(manifest, reading, desired, world, options)
+            action = _plan_absent(manifest, desired, world, options)
+        else:
+            action = _plan_found(manifest, reading, desired, world, options)
+        return settle_requirements(action, manifest, world)
     except ReconcilerError as error:
         return failed_action(KIND, manifest.name, error)
 

@@ -144,7 +144,7 @@ def _image(template: Optional[TemplateManifest], world: World) -> object:
 def _volumes(machine: Machine, reading: object, world: World) -> Iterator[VolumeView]:
     """Yield the volumes of the machine's drives, and those that have the names of new ones.
 
-    A guest writes to its disks all the time, so when is left out.
+    A guest writes to its disks all the time, so when and how much is left out.
     """
     sides = [machine, reading.persistent] if isinstance(reading, Reading) else [machine]
     paths = {one.source for side in sides for one in side.disks or ()}
@@ -159,7 +159,7 @@ def _volumes(machine: Machine, reading: object, world: World) -> Iterator[Volume
     for one in sorted(all_volumes(world), key=lambda one: one.path):
         named = f"{one.pool}/{one.name}"  # as a domain says it that has a volume of a pool
         if {one.path, named} & paths or (one.pool, one.name) in names:
-            yield replace(one, changed_at="")
+            yield replace(one, changed_at="", allocation=None)
 
 
 def _digest(value: object) -> str:

@@ -153,6 +153,7 @@ class VolumeView:
     """One storage volume. Sizes are bytes; `backing` is the path of the image it overlays.
 
     `changed_at` is when its data was written last, as libvirt has it; empty where it cannot say.
+    `allocation` is what it takes of its pool now.
     """
 
     pool: str
@@ -162,19 +163,22 @@ class VolumeView:
     capacity: int
     backing: Optional[str] = None
     changed_at: str = ""
+    allocation: Optional[int] = None
 
 
 @dataclass(frozen=True)
 class PoolView:
     """One active storage pool.
 
-    `path` is the target folder or device folder.
+    `path` is the target folder or device folder. `available` are the bytes that are free in it,
+    None where that is not known.
     """
 
     name: str
     type: str
     path: str
     volumes: Mapping[str, VolumeView] = field(default_factory=dict)
+    available: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,43 @@ class MachineCaps:
     video: FrozenSet[str]
     tpm: bool
     rng: bool = True
+    cpu_models: FrozenSet[str] = frozenset()
+    emulator: str = ""
+
+
+class FileKind(Enum):
+    """What lies at a path of the host."""
+
+    FILE = "file"
+    BLOCK = "block device"
+    OTHER = "neither a file nor a block device"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class FileView:
+    """What lies at a path of the host, as libvirt's daemon sees it. `size` is bytes.
+
+    `qcow2_version` is 0 for what is not a qcow2; `snapshots` counts those inside of it.
+    """
+
+    kind: FileKind
+    size: int = 0
+    qcow2_version: int = 0
+    snapshots: int = 0
+
+
+@dataclass(frozen=True)
+class Facilities:
+    """What of the host a guest needs besides networks and pools, as far as the plan asks for it.
+
+    `memory` are the bytes that the host has. `devices` are the names of its network devices, the
+    bridges among them. `files` maps a path to what lies there; a path that cannot be seen lacks.
+    """
+
+    memory: Optional[int] = None
+    devices: Optional[FrozenSet[str]] = None
+    files: Mapping[str, FileView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -208,6 +249,7 @@ class World:
     and (`uuid`, …), to the names of the domains that hold it, owned or not; (`domain`, name) to
     itself, and (`mark`, name) to the domains that are the machine of that mark, renamed. `images`
     answers the same for images, and what lies below them.
+    `facilities` is what else the host has of what is needed.
     `free` maps the path of an image that had no space to the bytes that are free there now.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
     are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an
@@ -226,5 +268,6 @@ class World:
     reflinks: FrozenSet[Tuple[str, str]] = frozenset()
     free: Mapping[str, int] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")
+    facilities: Facilities = Facilities()
     busy: Mapping[Tuple[str, str], str] = field(default_factory=dict)
     lost: Mapping[str, LostMachine] = field(default_factory=dict)

@@ -34,6 +34,8 @@ def read_machine_caps(xml: str) -> MachineCaps:
         video=_device(root, "video", "modelType"),
         tpm=_offers(root, "tpm", "backendModel", "emulator"),
         rng=_has_rng(root),
+        cpu_models=_values(root, "cpu/mode[@name='custom']/model"),
+        emulator=root.findtext("path") or "",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Iterator, Mapping, Optional, Tuple, Union
 
-from reconciler.adapters.libvirt import binding, devices
+from reconciler.adapters.libvirt import binding, devices, own_view
 from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_machine_caps
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection, Domain
@@ -71,6 +71,17 @@ class LibvirtDomains:
         with binding.calling("asking for the host's machine types"):
             capabilities = self._connection.getCapabilities()
         return tuple(list_machines(capabilities, host_arch(capabilities)))
+
+    def read_memory(self) -> Optional[int]:
+        """Return the bytes of memory that the host has, swap included; None if not known.
+
+        The swap of a remote host cannot be asked for.
+        """
+        try:
+            kib = self._connection.getMemoryStats(binding.ALL_CELLS)["total"]
+        except (binding.Error, KeyError):
+            return None
+        return kib * 1024 + (own_view.read_swap() if self._connections.is_local else 0)
 
     def read_caps(self, machine: str) -> MachineCaps:
         """Ask what the host offers for a machine type (`""`: its default)."""

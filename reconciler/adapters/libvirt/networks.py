@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from typing import FrozenSet, Mapping, Optional
 
-from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.connections import NETWORK, Connections
+from reconciler.errors import ReconcilerError
 
 
 class LibvirtNetworks:
@@ -23,3 +24,15 @@ class LibvirtNetworks:
             flag = binding.LIST_ACTIVE_NETWORKS
             active = {one.name() for one in connection.listAllNetworks(flag)}
         return {name: name in active for name in names}
+
+    def list_devices(self) -> Optional[FrozenSet[str]]:
+        """Names of the host's network devices, the bridges among them; None if not known.
+
+        Over a remote URI libvirt's interface driver is asked, where there is one.
+        """
+        if self._connections.is_local:
+            return own_view.list_devices(own_view.find_daemon(self._connections.uri))
+        try:
+            return frozenset(one.name() for one in self._connections.get().listAllInterfaces())
+        except (binding.Error, ReconcilerError):
+            return None

@@ -17,6 +17,8 @@ MAGIC = b"QFI\xfb"
 _OTHERS = (b"QED\0", b"KDMV", b"COWD", b"# Disk DescriptorFile", b"vhdxfile", b"conectix")
 # Offsets and bits are those of QEMU's docs/interop/qcow2.txt.
 _HEADER = struct.Struct(">4sIQI")  # magic, version, backing file's offset and length
+_SNAPSHOTS = struct.Struct(">I")
+_SNAPSHOTS_AT = 60
 _INCOMPATIBLE = struct.Struct(">Q")
 _INCOMPATIBLE_AT = 72
 _HEADER_LENGTH = struct.Struct(">I")
@@ -58,6 +60,19 @@ def read_header(image: str) -> Header:
         if block.startswith(MAGIC) and len(block) == _FIRST and _end(block) > _FIRST:
             block += file.read(_ENOUGH - _FIRST) or b""
     return parse_header(block)
+
+
+def read_version(image: str) -> Tuple[int, int]:
+    """Return a qcow2's version and how many snapshots are inside; zeros for other formats.
+
+    Raises OSError.
+    """
+    descriptor = os.open(image, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        block = file.read(_SHORT_HEADER) or b""
+    if not block.startswith(MAGIC) or len(block) < _SHORT_HEADER:
+        return 0, 0
+    return _HEADER.unpack_from(block)[1], _SNAPSHOTS.unpack_from(block, _SNAPSHOTS_AT)[0]
 
 
 def parse_header(block: bytes) -> Header:

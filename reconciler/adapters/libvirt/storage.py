@@ -7,9 +7,10 @@ told to, by name; how a volume is made is in `clones`.
 from __future__ import annotations
 
 import os
-from typing import Mapping, Optional, Tuple
+from dataclasses import replace
+from typing import Mapping, Optional, Sequence, Tuple
 
-from reconciler.adapters.libvirt import binding, clones
+from reconciler.adapters.libvirt import binding, clones, own_view
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.images import read_images
 from reconciler.adapters.libvirt.lookup import (
@@ -27,7 +28,7 @@ from reconciler.adapters.libvirt.volumes import FILE_POOLS, read_pool_xml
 from reconciler.control.ports import Progress
 from reconciler.core.images import ImageView
 from reconciler.core.plan import CreateVolume
-from reconciler.core.world import PoolView, VolumeView
+from reconciler.core.world import FileView, PoolView, VolumeView
 from reconciler.errors import RefusedError, TransientError
 
 AVAILABLE = 3  # where virStoragePoolGetInfo has it
@@ -46,6 +47,12 @@ class LibvirtStorage:
             pools = self._connection.listAllStoragePools(binding.LIST_ACTIVE_POOLS)
             return tuple(sorted(one.name() for one in pools))
 
+    def list_inactive_pools(self) -> Tuple[str, ...]:
+        """Names of the pools that are defined and not active."""
+        with binding.calling("listing the storage pools"):
+            pools = self._connection.listAllStoragePools(binding.LIST_INACTIVE_POOLS)
+            return tuple(sorted(one.name() for one in pools))
+
     def read_pool(self, name: str) -> PoolView:
         """Read a pool and its volumes; looked through anew if files came or went by hand."""
         with binding.calling(f"storage pool {name}: reading it", binding.NO_POOL):
@@ -54,8 +61,15 @@ class LibvirtStorage:
             if view is None:
                 refresh(pool)
             elif not (self._connections.is_local and _is_stale(view) and try_refresh(pool)):
-                return view
-            return _read(pool)
+                return self._measure(view)
+            return self._measure(_read(pool))
+
+    def _measure(self, pool: PoolView) -> PoolView:
+        """Return the pool with what is free in it now; libvirt knows it of its last refresh."""
+        if pool.type not in FILE_POOLS or not self._connections.is_local:
+            return pool
+        free = own_view.find_free(pool.path, own_view.find_daemon(self._connections.uri))
+        return pool if free is None else replace(pool, available=free)
 
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         """Try whether the image at that path can be cloned into the pool by block sharing.
@@ -82,6 +96,14 @@ class LibvirtStorage:
         """Read images by path (→ format, empty if not known), and all that is below them."""
         is_local = self._connections.is_local
         return read_images(lambda: self._connections.get(STORAGE), images, is_local=is_local)
+
+    def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:
+        """Return what lies at these paths of the host; what cannot be seen from here lacks."""
+        if not self._connections.is_local:
+            return {}
+        daemon = own_view.find_daemon(self._connections.uri)
+        found = {path: own_view.read_file(path, daemon) for path in paths}
+        return {path: one for path, one in found.items() if one is not None}
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""

@@ -27,6 +27,7 @@ def read_pool_xml(xml: str, volumes: Iterable[str]) -> PoolView:
         root.get("type", ""),
         root.findtext("target/path") or "",
         {one.name: one for one in views},
+        _number(root, "available"),
     )
 
 
@@ -42,7 +43,13 @@ def read_volume_xml(pool: str, xml: str) -> VolumeView:
         int(root.findtext("capacity") or 0),
         root.findtext("backingStore/path") or None,
         root.findtext("target/timestamps/mtime") or "",
+        _number(root, "allocation"),
     )
+
+
+def _number(root: Element, tag: str) -> Optional[int]:
+    text = root.findtext(tag)
+    return int(text) if text else None
 
 
 def write_volume_xml(

@@ -6,14 +6,14 @@ Implements the reading half of `ports`; every other method refuses. Needs no lib
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, NoReturn, Optional, Tuple, Union
+from typing import FrozenSet, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 from reconciler.control.ports.locks import NoLocks
 from reconciler.core.daemons.view import Answer, DaemonsView
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.offers import refuse_machine
-from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
+from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 
 
@@ -74,6 +74,10 @@ class RecordedDomains(_Recorded):
         """Return the machine types that were on offer."""
         return self._snapshot.machine_types
 
+    def read_memory(self) -> Optional[int]:
+        """Return the memory that the host had."""
+        return self._snapshot.memory
+
     def read_caps(self, machine: str) -> MachineCaps:
         """Return what was on offer for a machine type."""
         caps = self._snapshot.machines.get(machine)
@@ -99,6 +103,10 @@ class RecordedStorage(_Recorded):
         """Return the names of the active pools."""
         return tuple(self._snapshot.pools)
 
+    def list_inactive_pools(self) -> Tuple[str, ...]:
+        """Nobody knows which there were."""
+        return ()
+
     def read_pool(self, name: str) -> PoolView:
         """Return a pool."""
         pool = self._snapshot.pools[name]
@@ -116,6 +124,10 @@ class RecordedStorage(_Recorded):
         del images
         return self._snapshot.images
 
+    def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:  # noqa: ARG002
+        """Nobody knows which files there were."""
+        return {}
+
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         """Return what was found out then."""
         return (pool.name, image) in self._snapshot.shared
@@ -127,6 +139,10 @@ class RecordedNetworks(_Recorded):
     def list_networks(self) -> Mapping[str, bool]:
         """Return all networks, and whether each was active."""
         return self._snapshot.networks
+
+    def list_devices(self) -> Optional[FrozenSet[str]]:
+        """Return the names of the network devices."""
+        return self._snapshot.devices
 
 
 class RecordedUnits(_Recorded):

@@ -7,13 +7,13 @@ name says KiB; times are seconds.
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Optional, Protocol, Tuple, Union
+from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 from reconciler.control.ports.locks import Locks
 from reconciler.control.ports.units import Units
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.plan import Action, CreateVolume, Outcome
-from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown, VolumeView
+from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
 
 Progress = Callable[[str, int, int], None]
 """Told (what, bytes done, bytes in all) a few times a second while something long runs."""
@@ -52,6 +52,9 @@ class Domains(Protocol):
 
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types on offer, those without a version first."""
+
+    def read_memory(self) -> Optional[int]:
+        """Return the bytes of memory that the host has, swap included; None if not known."""
 
     def read_caps(self, machine: str) -> MachineCaps:
         """Ask what the host offers for a machine type (`""`: its default)."""
@@ -129,6 +132,9 @@ class Storage(Protocol):
     def list_pools(self) -> Tuple[str, ...]:
         """Names of the active pools."""
 
+    def list_inactive_pools(self) -> Tuple[str, ...]:
+        """Names of the pools that are defined and not active."""
+
     def read_free(self, path: str) -> Optional[int]:
         """Return the bytes that an image at that path may still grow by; None if it is not known.
 
@@ -140,6 +146,9 @@ class Storage(Protocol):
 
         Raises nothing; what could not be read says so.
         """
+
+    def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:
+        """Return what lies at these paths of the host; what cannot be seen from here lacks."""
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
@@ -162,6 +171,9 @@ class Networks(Protocol):
 
     def list_networks(self) -> Mapping[str, bool]:
         """Names of all networks, and whether each is active."""
+
+    def list_devices(self) -> Optional[FrozenSet[str]]:
+        """Names of the host's network devices, the bridges among them; None if not known."""
 
 
 class Reporter(Protocol):

@@ -51,7 +51,8 @@ _TABLES: Mapping[str, str] = {
 _ROOT = "0"  # the number of the domain itself
 _DEFAULTS = (("@port", "-1"),)
 _GROUPS = ("", "cpus.", "memory.")
-_SIZES = ("memory/*", "currentMemory", "currentMemory/*")  # read whole, with their units
+# Read whole, with their attributes.
+_WHOLE = ("vcpu/@current", "memory/*", "currentMemory", "currentMemory/*")
 
 # What a serial port, an agent's channel and the like are when we make them.
 _USUAL = (None, "pty", "unix")
@@ -151,7 +152,7 @@ class _Comparison:
                 yield from self._find_boot(child)
             elif child.tag not in _PLACES:
                 own = tuple(one.path for group in _GROUPS for one in TABLES[group])
-                yield from self._compare(child, child.tag, child.tag, (*own, *_SIZES))
+                yield from self._compare(child, child.tag, child.tag, (*own, *_WHOLE))
 
     def _pair(self, before: Element, after: Element, left: Mapping[Optional[str], Element]) -> None:
         """Find what has become of each child: itself, or the new one of its kind in its place."""

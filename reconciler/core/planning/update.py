@@ -30,6 +30,7 @@ from reconciler.core.planning.decide import Decision, Weighing, awaits_window, d
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.disk_chains import DiskChain
+from reconciler.core.planning.growth import hold_growth
 from reconciler.core.planning.guards import Guest, chipset
 from reconciler.core.planning.marks import inherit_mark
 from reconciler.core.planning.sources import settle_found, settle_sources
@@ -99,6 +100,7 @@ def plan_update(
     weighing = replace(weighing, left=planner.left)
     decisions = decide(stored, live, weighing)
     decisions = hold_chains(decisions, found.chains, reading, world)
+    decisions = hold_growth(decisions, world)
     if holding is not Holding.OURS:
         decisions = tuple(_keep(one) for one in decisions)
     update = to_update(found, decisions, desired, world)

@@ -159,6 +159,12 @@ def test_fewer_processors_online_are_no_other_topology() -> None:
     assert lines(action) == (("cpus.count", 8, 4, "offline"),)
 
 
+def test_fewer_processors_online_are_one_line_where_more_can_be_plugged() -> None:
+    xml = domain(vcpu="<vcpu placement='static' current='3'>4</vcpu>")
+    found = lines(plan(xml, Machine("vm", cpus=Cpus(2, maximum=4))))
+    assert found == (("cpus.count", 3, 2, "offline"),)
+
+
 def test_a_whole_topology_says_how_many_processors_there_can_be() -> None:
     more = "<cpu><topology sockets='1' dies='1' cores='4' threads='2'/></cpu>"
     wanted = Machine("vm", cpus=Cpus(4, sockets=1, cores=2, threads=2))

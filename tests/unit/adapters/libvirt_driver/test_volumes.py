@@ -19,7 +19,13 @@ POOL = """<pool type='dir'><name>default</name><available unit='bytes'>77</avail
 
 def test_a_volume_with_all_that_is_known_of_it() -> None:
     assert read_volume_xml("default", OVERLAY) == VolumeView(
-        "default", "a.qcow2", "/p/a.qcow2", "qcow2", 2147483648, "/p/base.qcow2"
+        "default",
+        "a.qcow2",
+        "/p/a.qcow2",
+        "qcow2",
+        2147483648,
+        "/p/base.qcow2",
+        allocation=200704,
     )
 
 

@@ -1,0 +1,107 @@
+"""See files and network devices of this host as libvirt's daemon sees them, which may be confined.
+
+Only for a daemon on this host. Where its namespaces are other than ours, what it sees is below
+/proc/PID; its process is known by the socket that the URI names.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from typing import FrozenSet, Optional
+from urllib.parse import parse_qs, urlsplit
+
+from reconciler.adapters.libvirt.qcow2 import read_version
+from reconciler.core.world import FileKind, FileView
+
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+_SECTOR = 512
+_TIMEOUT = 2.0  # seconds to connect to a socket of this host
+
+
+def find_daemon(uri: str) -> Optional[int]:
+    """Return the process behind the socket that a URI names; None where it names none."""
+    path = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
+    if not path:
+        return None
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+            peer.settimeout(_TIMEOUT)
+            peer.connect(path)
+            data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return None
+    pid = int(_CREDENTIALS.unpack(data)[0])
+    return pid or None
+
+
+def list_devices(daemon: Optional[int]) -> Optional[FrozenSet[str]]:
+    """Return the names of the network devices; None if they cannot be read."""
+    try:
+        with open(f"/proc/{daemon or 'self'}/net/dev", encoding="utf-8") as file:
+            lines = file.read().splitlines()[2:]  # two lines of headings
+    except OSError:
+        return None
+    return frozenset(one.partition(":")[0].strip() for one in lines)
+
+
+def read_file(path: str, daemon: Optional[int]) -> Optional[FileView]:
+    """Return what lies at a path; None if it cannot be seen from here."""
+    place = _find_root(daemon) + path
+    try:
+        found = os.stat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return FileView(FileKind.MISSING)
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISBLK(found.st_mode):
+        return FileView(FileKind.BLOCK, _read_device_size(found.st_rdev))
+    if not stat.S_ISREG(found.st_mode):
+        return FileView(FileKind.OTHER)
+    try:
+        version, snapshots = read_version(place)
+    except OSError:
+        version, snapshots = 0, 0
+    return FileView(FileKind.FILE, found.st_size, version, snapshots)
+
+
+def find_free(folder: str, daemon: Optional[int]) -> Optional[int]:
+    """Return the bytes that are free in the file system of a folder; None if not known."""
+    try:
+        found = os.statvfs(_find_root(daemon) + folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def read_swap() -> int:
+    """Return the bytes of swap of this host; 0 if they cannot be read."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            pairs = dict(line.split(":", 1) for line in file)
+        return int(pairs["SwapTotal"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 0
+
+
+def _find_root(daemon: Optional[int]) -> str:
+    """Return what to put before a path to see it as the daemon does."""
+    if daemon is None:
+        return ""
+    root = f"/proc/{daemon}/root"
+    try:
+        same = os.stat(f"/proc/{daemon}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    except OSError:
+        return ""
+    return "" if same else root
+
+
+def _read_device_size(device: int) -> int:
+    try:
+        path = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/size"
+        with open(path, encoding="ascii") as file:
+            return int(file.read()) * _SECTOR
+    except (OSError, ValueError):
+        return 0

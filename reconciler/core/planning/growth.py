@@ -1,0 +1,71 @@
+"""Which disks cannot be grown as they are, and what helps. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+from typing import Tuple
+
+from reconciler.core.images import RAW
+from reconciler.core.model import Disk
+from reconciler.core.plan import Effect
+from reconciler.core.planning.decide import Decision
+from reconciler.core.planning.images import volume_at
+from reconciler.core.units import format_size
+from reconciler.core.world import FileKind, FileView, World
+
+_OLD = 2  # the version of qcow2 whose snapshots do not know the size that the image had
+
+
+def hold_growth(decisions: Tuple[Decision, ...], world: World) -> Tuple[Decision, ...]:
+    """Withhold the growth of disks that neither libvirt nor QEMU can grow as they are."""
+    return tuple(_hold(one, world) for one in decisions)
+
+
+def _hold(decision: Decision, world: World) -> Decision:
+    item = decision.difference.item
+    if decision.difference.field != "disks[].size" or not isinstance(item, Disk):
+        return decision
+    if decision.change is None or not decision.is_done:
+        return decision
+    reason = _find_obstacle(decision, item, world)
+    if not reason:
+        return decision
+    return replace(decision, change=replace(decision.change, effect=Effect.WITHHELD, reason=reason))
+
+
+def _find_obstacle(decision: Decision, disk: Disk, world: World) -> str:
+    path, size = disk.source or "", int(decision.difference.desired or 0)
+    found = world.facilities.files.get(path)
+    if _is_device(path, found):
+        return _check_device(path, found, size, is_raw=disk.format in (None, RAW))
+    if found is not None and found.snapshots and found.qcow2_version == _OLD:
+        return (
+            f"{path} is a qcow2 of version 2 with {found.snapshots} internal snapshot(s), which "
+            f"QEMU does not grow; with the guest off: qemu-img amend -o compat=1.1 {path}"
+        )
+    if decision.live is None and path.startswith("/") and volume_at(world, path) is None:
+        folder = posixpath.dirname(path)
+        return (
+            "the image is in no active storage pool, and only a running guest's can be grown "
+            "then: start it, or define a pool over its folder: virsh pool-define-as NAME dir "
+            f"--target {folder} && virsh pool-start NAME"
+        )
+    return ""
+
+
+def _is_device(path: str, found: object) -> bool:
+    if isinstance(found, FileView) and found.kind is not FileKind.MISSING:
+        return found.kind is FileKind.BLOCK
+    return path.startswith("/dev/")
+
+
+def _check_device(path: str, found: object, size: int, *, is_raw: bool) -> str:
+    there = found.size if isinstance(found, FileView) else 0
+    if not is_raw or there >= size:
+        return ""
+    has = f"has {format_size(there)}" if there else "is not known to be large enough"
+    return (
+        f"the block device {path} {has}: grow the device first (lvextend -L "
+        f"{format_size(size)[:-2]} {path}), then apply"
+    )

@@ -1,0 +1,268 @@
+"""What a plan needs of the host is asked for before anything is done, with the command that helps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Optional, Tuple
+
+import pytest
+
+from reconciler.control.observe import read
+from reconciler.core.manifest import Desired, TemplateManifest
+from reconciler.core.model import Cdrom, CloneMode, Cpus, Disk, Interface, Machine, Memory, Power
+from reconciler.core.needs import Needs, find_needs
+from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.world import (
+    DomainView,
+    Facilities,
+    FileKind,
+    FileView,
+    GuestState,
+    PoolView,
+    Unknown,
+    VolumeView,
+    World,
+)
+from tests.unit.domain.samples import Q35
+from tests.unit.planning.worlds import GIB, domain, manifest_of, plan
+
+MISSING, FILE = FileView(FileKind.MISSING), FileView(FileKind.FILE, 1)
+ON = Machine("vm", power=Power.RUNNING)
+DISK = (
+    "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+    "<source file='/i/a.qcow2'/><target dev='vda' bus='virtio'/></disk>"
+)
+BRIDGED = (
+    "<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br9'/></interface>"
+)
+BASE = VolumeView("default", "base.qcow2", "/p/base.qcow2", "qcow2", 4 * GIB, allocation=2 * GIB)
+POOL = PoolView("default", "dir", "/p", {BASE.name: BASE}, available=GIB)
+
+
+NOTHING = Facilities()
+
+
+def create(machine: Machine, facilities: Facilities = NOTHING, pool: PoolView = POOL) -> Action:
+    """Plan a machine that is not there yet."""
+    manifest = manifest_of(replace(machine, cpus=Cpus(1), memory=machine.memory or Memory(GIB)))
+    template = TemplateManifest("base", manifest.place, pool="default", volume="base.qcow2")
+    world = World(
+        "kvm01", "qemu:///system", networks={"default": True}, pools={"default": pool},
+        machines={"": Q35}, facilities=facilities,
+    )  # fmt: skip
+    desired = Desired((manifest,), (template,))
+    return plan_machine(manifest, desired, world, PlanOptions())
+
+
+def refused(action: Action) -> Tuple[str, bool]:
+    """Return why nothing is done, and whether it may be later."""
+    assert action.action is ActionKind.FAILED
+    assert action.steps == ()
+    return action.reason, action.transient
+
+
+def test_a_guest_larger_than_the_host_is_not_started() -> None:
+    there = Facilities(memory=23 * GIB)
+    why = "memory: not enough memory for 512GiB: the host has 23GiB"
+    assert refused(create(replace(ON, memory=Memory(512 * GIB)), there)) == (why, True)
+    big = domain(memory=str(512 * GIB // 1024))
+    assert refused(plan(big, ON, facilities=there)) == (why, True)
+
+
+def test_one_that_is_not_started_now_is_a_note() -> None:
+    wanted = Machine("vm", memory=Memory(512 * GIB))
+    action = plan(domain(), wanted, facilities=Facilities(memory=23 * GIB))
+    assert action.action is ActionKind.UPDATE
+    assert action.notes == (
+        "it cannot start as it is: memory: not enough memory for 512GiB: the host has 23GiB",
+    )
+
+
+def test_a_bridge_that_is_not_there_keeps_a_guest_from_being_started() -> None:
+    there = Facilities(devices=frozenset({"lo", "br0", "eth0"}))
+    reason, transient = refused(plan(domain(BRIDGED), ON, facilities=there))
+    assert "no bridge 'br9' on this host (near it: br0)" in reason
+    assert "ip link add br9 type bridge" in reason
+    assert transient
+
+
+def test_where_the_devices_are_not_known_nothing_is_said_of_bridges() -> None:
+    action = plan(domain(BRIDGED), ON, facilities=Facilities(devices=None))
+    assert (action.action, action.notes) == (ActionKind.UPDATE, ())
+
+
+def test_a_running_guest_is_not_plugged_into_a_bridge_that_is_not_there() -> None:
+    xml = domain(BRIDGED.replace("br9", "br0"))
+    card = Interface("lan", bridge="br9", mac="52:54:00:00:00:01")
+    wanted = Machine("vm", interfaces=(card,))
+    there = Facilities(devices=frozenset({"br0"}))
+    reason, _ = refused(plan(xml, wanted, live=xml, facilities=there))
+    assert reason.startswith("interfaces[lan].bridge: no bridge 'br9'")
+    [note] = plan(xml, wanted, facilities=there).notes
+    assert note.startswith("it cannot start as it is: interfaces[lan].bridge: no bridge 'br9'")
+
+
+@pytest.mark.parametrize(
+    ("networks", "words"),
+    [
+        ({"default": False}, "network 'default' is not active: virsh net-start default"),
+        ({"lab": True}, "no network 'default' on this host; it has: lab"),
+    ],
+)
+def test_a_network_must_be_there_and_active(networks: dict[str, bool], words: str) -> None:
+    card = BRIDGED.replace("bridge='br9'", "network='default'").replace("'bridge'", "'network'")
+    reason, transient = refused(plan(domain(card), ON, networks=networks))
+    assert words in reason
+    assert transient
+
+
+def test_an_image_or_medium_that_is_not_there_is_named() -> None:
+    cdrom = (
+        "<disk type='file' device='cdrom'><source file='/x.iso'/>"
+        "<target dev='sda' bus='sata'/></disk>"
+    )
+    files = {"/i/a.qcow2": MISSING, "/x.iso": MISSING}
+    reason, _ = refused(plan(domain(DISK + cdrom), ON, facilities=Facilities(files=files)))
+    assert "disks[vda].source: /i/a.qcow2 does not exist on this host" in reason
+    assert "cdroms[sda].media: /x.iso does not exist on this host" in reason
+
+
+def test_a_medium_that_may_be_absent_keeps_nobody_from_starting() -> None:
+    cdrom = (
+        "<disk type='file' device='cdrom'><source file='/x.iso' startupPolicy='optional'/>"
+        "<target dev='sda' bus='sata'/></disk>"
+    )
+    action = plan(domain(cdrom), ON, facilities=Facilities(files={"/x.iso": MISSING}))
+    assert action.action is ActionKind.UPDATE
+
+
+def test_a_medium_is_looked_for_before_it_is_put_in() -> None:
+    xml = domain("<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>")
+    wanted = Machine("vm", cdroms=(Cdrom("sda", media="/x.iso"),))
+    there = Facilities(files={"/x.iso": MISSING})
+    reason, transient = refused(plan(xml, wanted, live=xml, facilities=there))
+    assert (reason.split(";")[0], transient) == (
+        "cdroms[sda].media: /x.iso does not exist on this host", True,
+    )  # fmt: skip
+
+
+def test_what_else_qemu_opens_at_the_start_must_be_there() -> None:
+    xml = domain("<emulator>/usr/bin/qemu-old</emulator>", os="<kernel>/boot/gone</kernel>")
+    files = {"/usr/bin/qemu-old": MISSING, "/boot/gone": MISSING}
+    reason, _ = refused(plan(xml, ON, facilities=Facilities(files=files)))
+    assert "devices/emulator: /usr/bin/qemu-old does not exist on this host" in reason
+    assert "os/kernel: /boot/gone does not exist on this host" in reason
+
+
+def test_a_machine_type_that_the_host_has_no_more_is_for_good() -> None:
+    gone = Unknown("machine type 'pc-q35-7.2' is not on offer on this host; on offer: pc-q35-9.0")
+    reason, transient = refused(plan(domain(), ON, machines={"pc-q35-7.2": gone}))
+    assert "on offer: pc-q35-9.0" in reason
+    assert not transient
+
+
+def test_a_cpu_model_that_the_host_has_no_more_is_named_with_the_nearest() -> None:
+    caps = replace(Q35, cpu_models=frozenset({"EPYC-Milan", "EPYC", "Skylake-Server"}))
+    xml = domain(more="<cpu mode='custom'><model>EPYC-Milano</model></cpu>")
+    reason, _ = refused(plan(xml, ON, machines={"pc-q35-7.2": caps}))
+    assert "cpus.model: this host has no CPU EPYC-Milano; near it: EPYC-Milan" in reason
+
+
+def test_more_processors_than_the_machine_type_has_are_refused_also_while_off() -> None:
+    reason, _ = refused(plan(domain(), Machine("vm", cpus=Cpus(500))))
+    assert reason == "cpus.maximum: 500 is more than the 288 of pc-q35-7.2"
+
+
+def cloned(clone: CloneMode, size: Optional[int] = None) -> Machine:
+    """Return a machine whose disk is a clone."""
+    return Machine("vm", disks=(Disk("root", size=size, template="base", clone=clone),))
+
+
+def test_a_copy_that_does_not_fit_into_the_pool_is_not_begun() -> None:
+    reason, transient = refused(create(cloned(CloneMode.FULL)))
+    assert reason == (
+        "storage pool 'default': the new volumes take 2GiB at once, and 1GiB are free: "
+        "virsh vol-list default --details"
+    )
+    assert transient
+    roomy = replace(POOL, available=100 * GIB)
+    assert create(cloned(CloneMode.FULL), pool=roomy).action is ActionKind.CREATE
+
+
+def test_a_disk_that_may_grow_beyond_the_pool_is_a_note() -> None:
+    action = create(Machine("vm", disks=(Disk("root", size=60 * GIB),)))
+    assert action.notes == (
+        "disks[root]: can grow to 60GiB, and storage pool 'default' has 1GiB free",
+    )
+
+
+def grown(source: str = "/i/a.qcow2", **world: object) -> Action:
+    """Grow a disk from 1 to 2 GiB; it is on a pool's volume unless another pool is given."""
+    xml = domain(DISK.replace("/i/a.qcow2", source))
+    wanted = Machine("vm", disks=(Disk("vda", size=2 * GIB),))
+    volume = VolumeView("i", "a.qcow2", "/i/a.qcow2", "qcow2", GIB)
+    pools = {"i": PoolView("i", "dir", "/i", {"a.qcow2": volume})}
+    return plan(xml, wanted, sizes={source: GIB}, **{"pools": pools, **world})  # type: ignore[arg-type]
+
+
+def why(action: Action) -> str:
+    """Return why the one change is withheld."""
+    [change] = (one for one in action.changes if one.path == "disks[vda].size")
+    assert change.effect is Effect.WITHHELD
+    return change.reason
+
+
+def test_an_image_outside_of_pools_grows_only_while_its_guest_runs() -> None:
+    assert [one.effect for one in grown().changes] == [Effect.OFFLINE]
+    reason = why(grown(pools={}))
+    assert "only a running guest's can be grown then: start it, or define a pool" in reason
+    assert "virsh pool-define-as NAME dir --target /i" in reason
+    live = domain(DISK)
+    wanted = Machine("vm", disks=(Disk("vda", size=2 * GIB),))
+    [change] = plan(live, wanted, live=live, sizes={"/i/a.qcow2": GIB}).changes
+    assert change.effect is Effect.LIVE
+
+
+def test_a_block_device_is_to_be_grown_first() -> None:
+    raw = DISK.replace("type='qcow2'", "type='raw'").replace("/i/a.qcow2", "/dev/vg/lv")
+    wanted = Machine("vm", disks=(Disk("vda", size=2 * GIB),))
+
+    def grow(there: int, live: bool) -> Action:
+        xml = domain(raw)
+        files = {"/dev/vg/lv": FileView(FileKind.BLOCK, there)}
+        return plan(
+            xml, wanted, live=xml if live else None, sizes={"/dev/vg/lv": GIB},
+            facilities=Facilities(files=files),
+        )  # fmt: skip
+
+    for live in (True, False):
+        reason = why(grow(GIB, live))
+        assert reason.startswith("the block device /dev/vg/lv has 1GiB: grow the device first")
+        assert "lvextend -L 2G /dev/vg/lv" in reason
+        assert "pool-define-as" not in reason
+    assert [one.effect for one in grow(2 * GIB, live=True).changes] == [Effect.LIVE]
+
+
+def test_an_old_qcow2_with_snapshots_inside_is_not_grown() -> None:
+    old = FileView(FileKind.FILE, 1, qcow2_version=2, snapshots=1)
+    reason = why(grown(facilities=Facilities(files={"/i/a.qcow2": old})))
+    assert "qemu-img amend -o compat=1.1 /i/a.qcow2" in reason
+    new = replace(old, qcow2_version=3)
+    there = Facilities(files={"/i/a.qcow2": new})
+    assert [one.effect for one in grown(facilities=there).changes] == [Effect.OFFLINE]
+
+
+def ask(xml: str, machine: Machine) -> Needs:
+    """Return what is asked of the host for this domain."""
+    reading = read(DomainView("vm", "", GuestState.OFF, xml))
+    return find_needs(Desired((manifest_of(machine),)), {"vm": reading})
+
+
+def test_a_plan_without_a_change_asks_for_nothing_more() -> None:
+    wanted = Machine("vm", disks=(Disk("vda", source="/i/a.qcow2"),), cpus=Cpus(2))
+    needs = ask(domain(DISK + BRIDGED), wanted)
+    assert (needs.memory, needs.devices, needs.files) == (False, False, frozenset())
+    started = ask(domain(DISK + BRIDGED), replace(wanted, power=Power.RUNNING))
+    assert (started.memory, started.devices) == (True, True)
+    assert started.files == {"/i/a.qcow2"}
