@@ -31,6 +31,10 @@ class BusyError(TransientError):
     """Another run of virt-reconciler works on the object now (exit status 4)."""
 
 
+class FaultError(TransientError):
+    """A bug of ours, met while one object was read or planned; the others are not concerned."""
+
+
 class StoppingError(TransientError):
     """The daemon is told to stop while it waits; the next start goes on."""
 

@@ -27,6 +27,7 @@ from reconciler.control.ports import Host
 from reconciler.core import needs as need
 from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.domain import read_machine, read_owner
+from reconciler.core.faults import isolate
 from reconciler.core.images import Images, SnapshotView
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Machine, Power
@@ -237,7 +238,7 @@ def _explain_absent(name: str, active: Tuple[str, ...], inactive: Tuple[str, ...
 def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
     """Call, and keep a failure as a value: it concerns one object, not the pass."""
     try:
-        return call(*arguments)
+        return isolate(call, *arguments)
     except ReconcilerError as error:
         return Unknown(str(error), isinstance(error, TransientError))
 

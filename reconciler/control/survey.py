@@ -7,6 +7,7 @@ from typing import Dict, Iterable, Mapping, Tuple, Union
 
 from reconciler.control.observe import attempt, read, read_pools
 from reconciler.control.ports import Host
+from reconciler.core.faults import isolate
 from reconciler.core.needs import Needs, find_pools, size_key
 from reconciler.core.status import is_owned
 from reconciler.core.world import DomainView, Reading, Unknown, World
@@ -63,6 +64,6 @@ def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
     if isinstance(view, Unknown):
         return view
     try:
-        return read(view)
+        return isolate(read, view)
     except ReconcilerError as error:
         return Unknown(str(error))

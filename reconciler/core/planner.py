@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import FrozenSet, Mapping, Optional
 
 from reconciler.core.daemons.needs import find_host, is_named
+from reconciler.core.faults import isolate
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
@@ -20,7 +21,7 @@ from reconciler.core.planning.recreate import plan_recreate, store_again
 from reconciler.core.planning.requirements import settle_requirements
 from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.world import Reading, Unknown, World, store_command
-from reconciler.errors import ReconcilerError, TerminalError
+from reconciler.errors import FaultError, ReconcilerError, TerminalError
 
 KIND = "VirtualMachine"
 
@@ -70,7 +71,10 @@ def plan_machine(
     missing = find_missing(manifest, world.daemons)
     if missing:
         return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=missing)
-    action = _plan_served(manifest, desired, world, options)
+    try:
+        action = isolate(_plan_served, manifest, desired, world, options)
+    except FaultError as error:
+        return failed_action(KIND, manifest.name, error)
     busy = world.busy.get((KIND, manifest.name))
     if busy and action.action is not ActionKind.NONE:
         return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=busy, transient=True)

@@ -6,9 +6,11 @@ import re
 from typing import Optional
 
 KIB = 2**10
-_SIZE = re.compile(r"([0-9]+)(KiB|MiB|GiB|TiB)")
-_DURATION = re.compile(r"([0-9]+)([smh])")
-_ALMOST = re.compile(r"\s*([0-9]+)\s*([kmgt])(?:i?b)?\s*", re.IGNORECASE)
+# A number of more digits is nobody's size, and int() of a long one is slow or refused.
+_DIGITS = "[0-9]{1,18}"
+_SIZE = re.compile(rf"({_DIGITS})(KiB|MiB|GiB|TiB)")
+_DURATION = re.compile(rf"({_DIGITS})([smh])")
+_ALMOST = re.compile(rf"\s*({_DIGITS})\s*([kmgt])(?:i?b)?\s*", re.IGNORECASE)
 _BYTES = {"KiB": KIB, "MiB": KIB**2, "GiB": KIB**3, "TiB": KIB**4}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 

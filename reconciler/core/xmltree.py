@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from lxml import etree
@@ -16,32 +17,85 @@ from reconciler.errors import TerminalError
 
 Element = etree._Element  # noqa: SLF001 - lxml's public factory returns it, under no public name
 
-_PARSER = etree.XMLParser(
-    resolve_entities=False,
-    no_network=True,
-    load_dtd=False,
-    huge_tree=False,
-    collect_ids=False,
-    strip_cdata=False,
-)
+
+def _make_parser(*, recover: bool) -> etree.XMLParser:
+    return etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        collect_ids=False,
+        strip_cdata=False,
+        recover=recover,
+    )
+
+
+_PARSER = _make_parser(recover=False)
 _LIBVIRT_QUOTES = {"'": "&apos;", '"': "&quot;"}
 _LIBXML_QUOTES = {'"': "&quot;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}
 _MARKUP = {"&": "&amp;", ">": "&gt;", "<": "&lt;"}
 _DOCTYPE = "<!DOCTYPE"
+# libxml2 stops at 256 levels or 2048, by its version; libvirt's own are fewer than 20.
+MOST_NESTED = 200
+_PIECE = re.compile(
+    r"""<!--.*?(?:-->|\Z) | <!\[CDATA\[.*?(?:\]\]>|\Z) | <\?.*?(?:\?>|\Z) | (?P<doctype><!DOCTYPE)
+    | (?P<close></) | <(?P<open>[^<>"'!?/](?:[^<>"']|"[^"]*"|'[^']*')*)>""",
+    re.VERBOSE | re.DOTALL,
+)
 _INDENT = "  "
 
 
-def parse(text: str) -> Element:
-    """Parse one XML document. Raises TerminalError that names the line."""
-    if _DOCTYPE in text:  # before the parser sees it: some versions open what it names
-        line = text.count("\n", 0, text.index(_DOCTYPE)) + 1
+def parse(text: str, *, is_ours: bool = False) -> Element:
+    """Parse one XML document. Raises TerminalError that names the line.
+
+    libvirt keeps a namespace that is not a URI, or a prefix of none; one of `is_ours` has neither.
+    """
+    place = _find_document_type(text)
+    if place is not None:  # before the parser sees it: some versions open what it names
+        line = text.count("\n", 0, place) + 1
         raise TerminalError(f"XML with a document type (<!DOCTYPE) is refused, line {line}")
     try:
         return etree.fromstring(text, _PARSER)
     except (etree.XMLSyntaxError, ValueError) as error:
+        root = None if is_ours else _parse_namespaces(text)
+        if root is not None:
+            return root
+        if measure_depth(text) > MOST_NESTED:  # the parser's limit and words are its version's
+            raise TerminalError(f"XML nested more than {MOST_NESTED} deep is refused") from error
         line = getattr(error, "lineno", None) or 1
         message = str(error).split(", line ")[0]
         raise TerminalError(f"not well-formed XML, line {line}: {message}") from error
+
+
+def _parse_namespaces(text: str) -> Optional[Element]:
+    """Return the document if nothing is wrong with it but namespaces."""
+    parser = _make_parser(recover=True)  # with a log of its own
+    try:
+        root: Optional[Element] = etree.fromstring(text, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return None
+    domains = {one.domain for one in parser.error_log}
+    return root if domains == {etree.ErrorDomains.NAMESPACE} else None
+
+
+def _find_document_type(text: str) -> Optional[int]:
+    """Return where a document type begins; one in a comment or the like is none."""
+    if _DOCTYPE not in text:
+        return None
+    found = (one for one in _PIECE.finditer(text) if one["doctype"] is not None)
+    return next((one.start() for one in found), None)
+
+
+def measure_depth(text: str) -> int:
+    """Return how deep the elements of a text are nested, well-formed or not."""
+    depth = deepest = 0
+    for piece in _PIECE.finditer(text):
+        if piece["close"] is not None:
+            depth -= 1
+        elif piece["open"] is not None and not piece["open"].endswith("/"):
+            depth += 1
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def make(tag: str, attributes: Optional[Mapping[str, Any]] = None, *children: Element) -> Element:
@@ -94,8 +148,28 @@ def indent(element: Element, depth: int) -> None:
 
 
 def digest(xml: str) -> str:
-    """Return the sha256, in hex, of the canonical form (C14N) of a document."""
-    return hashlib.sha256(etree.tostring(parse(xml), method="c14n")).hexdigest()
+    """Return the sha256, in hex, of the canonical form of a document: equal for an equal meaning.
+
+    The form is C14N, as in every digest that was ever kept. It does not exist for a namespace that
+    is not an absolute URI, which libvirt keeps in a domain's metadata: such a document has ours.
+    """
+    root = parse(xml)
+    try:
+        form = etree.tostring(root, method="c14n")
+    except etree.LxmlError:
+        form = "\n".join(_canonical(root)).encode()
+    return hashlib.sha256(form).hexdigest()
+
+
+def _canonical(root: Element) -> Iterator[str]:
+    """Yield a line for each beginning and end in the document, of all that has a meaning."""
+    for event, node in etree.iterwalk(root, events=("start", "end", "comment", "pi")):
+        if event == "start":
+            yield repr((node.tag, sorted(attributes_of(node)), node.text or ""))
+        elif event == "end":
+            yield repr(node.tail or "")
+        else:
+            yield repr((event, etree.tostring(node, encoding="unicode")))
 
 
 def serialise(root: Element) -> str:

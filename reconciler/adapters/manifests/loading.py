@@ -28,6 +28,7 @@ from reconciler.core.document import (
 )
 from reconciler.core.document.prune import drop_near, prune
 from reconciler.core.document.together import Together
+from reconciler.core.faults import isolate
 from reconciler.core.files import ManifestFile, show_name
 from reconciler.core.manifest import (
     Desired,
@@ -36,7 +37,7 @@ from reconciler.core.manifest import (
     Place,
     TemplateManifest,
 )
-from reconciler.errors import InvalidManifestError, Problem
+from reconciler.errors import FaultError, InvalidManifestError, Problem
 
 Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
@@ -105,11 +106,19 @@ def _read_items(reading: Reading) -> Tuple[List[Item], List[Problem]]:
     for file in reading.files:
         documents, blots = read_documents(file.content)
         problems.extend(_blotted(file.name, one) for one in blots)
-        items.extend(_understand(file, one) for one in documents)
+        items.extend(_isolate(file, one) for one in documents)
     for item in items:
         problems.extend(_blotted(item.file, one) for one in item.document.blots)
         problems.extend(_problem(item, one) for one in item.findings)
     return items, problems
+
+
+def _isolate(file: SourceFile, document: Document) -> Item:
+    """Understand one document; a bug of ours there leaves out that document, and no other."""
+    try:
+        return isolate(_understand, file, document)
+    except FaultError as error:
+        return Item(file.name, document, findings=(Finding((), str(error)),))
 
 
 def _understand(file: SourceFile, document: Document) -> Item:

@@ -12,7 +12,14 @@ from reconciler.core.document.finding import Finding, Path
 from reconciler.core.domain.owner import NAMESPACE
 from reconciler.core.domain.places import find_place
 from reconciler.core.model import Overlay
-from reconciler.core.xmltree import Element, children_of, make, parse
+from reconciler.core.xmltree import (
+    MOST_NESTED,
+    Element,
+    children_of,
+    make,
+    measure_depth,
+    parse,
+)
 from reconciler.errors import TerminalError
 
 _OWNED = ("name", "uuid")
@@ -60,10 +67,12 @@ def _owned(what: str) -> str:
 
 def _check_fragment(path: Path, overlay: Overlay) -> Iterator[Finding]:
     try:
-        root = parse(overlay.fragment.strip())
+        root = parse(overlay.fragment.strip(), is_ours=True)
     except TerminalError as error:
         yield Finding(path, _explain(overlay.fragment, error))
         return
+    if measure_depth(overlay.fragment) > MOST_NESTED:
+        yield Finding(path, f"XML nested more than {MOST_NESTED} deep is refused")
     if overlay.xpath == "/domain" and root.tag in (*_OWNED, "domain"):
         yield Finding(path, _owned(f"<{root.tag}>"))
     if any(_is_ours(one) for one in root.iter("*")):

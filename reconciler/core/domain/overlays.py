@@ -147,6 +147,6 @@ def _insert(parent: Element, wanted: Element) -> None:
 
 def _wanted(overlay: Overlay) -> Element:
     try:
-        return parse(overlay.fragment)
+        return parse(overlay.fragment, is_ours=True)
     except TerminalError as error:
         raise TerminalError(f"xml[{overlay.xpath}]: the fragment is {error}") from error

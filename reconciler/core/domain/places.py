@@ -19,11 +19,16 @@ NAMESPACES = {
     "qemu": "http://libvirt.org/schemas/domain/qemu/1.0",
     "libosinfo": "http://libosinfo.org/xmlns/libvirt/domain/1.0",
 }
-_STEP = re.compile(r"(?:(?P<prefix>[\w-]+):)?(?P<name>[\w.-]+)(?P<conditions>(?:\[[^\[\]]*\])*)")
+_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
+_STEP = re.compile(rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})(?P<conditions>(?:\[[^\[\]]*\])*)")
 _CONDITION = re.compile(
-    r"\[(?P<path>(?:[\w:.-]+/)*)@(?P<name>[\w.-]+)=(?P<mark>['\"])(?P<value>.*?)(?P=mark)\]"
+    rf"\[(?P<path>(?:(?:{_NAME}:)?{_NAME}/)*)@(?P<name>{_NAME})=(?P<mark>['\"])"
+    r"(?P<value>(?:(?!(?P=mark))[^\[\]])*)(?P=mark)\]"
 )
-_SPLIT = re.compile(r"/(?![^\[]*\])")
+# A slash within a condition is part of it.
+_PART = re.compile(r"(?:[^/\[]|\[[^\]]*(?:\]|\Z))*")
+MOST_CHARACTERS = 1000  # of a path
+MOST_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,15 @@ class Place:
 
 @dataclass(frozen=True)
 class _Condition:
-    path: str
+    path: Tuple[str, ...]
     name: str
     value: str
 
     def holds(self, element: Element) -> bool:
         """Whether the element has the attribute, perhaps on an element below it."""
-        where = element.findall(self.path) if self.path else [element]
+        where = [element]
+        for tag in self.path:
+            where = [child for one in where for child in children_of(one) if child.tag == tag]
         return any(one.get(self.name) == self.value for one in where)
 
 
@@ -97,11 +104,29 @@ def _make(parent: Element, step: _Step, xpath: str) -> Element:
 def _parse(xpath: str) -> Tuple[List[_Step], Optional[str]]:
     if not xpath.startswith("/"):
         raise TerminalError(f"xml[{xpath}]: the path must start with /domain")
-    parts = _SPLIT.split(xpath[1:])
+    if len(xpath) > MOST_CHARACTERS:
+        shown = f"xml[{xpath[:40]}…]"
+        raise TerminalError(f"{shown}: the path has more than {MOST_CHARACTERS} characters")
+    parts = _split(xpath[1:])
+    if len(parts) > MOST_STEPS:
+        raise TerminalError(f"xml[{xpath}]: the path has more than {MOST_STEPS} steps")
     attribute = parts.pop()[1:] if parts[-1].startswith("@") else None
+    if attribute is not None and re.fullmatch(_NAME, attribute) is None:
+        raise TerminalError(f"xml[{xpath}]: {attribute!r} is not the plain name of an attribute")
     if not parts:
         raise TerminalError(f"xml[{xpath}]: the path must start with /domain")
     return [_parse_step(one, xpath) for one in parts], attribute
+
+
+def _split(path: str) -> List[str]:
+    parts, start = [], 0
+    while True:
+        found = _PART.match(path, start)
+        end = len(path) if found is None else found.end()
+        parts.append(path[start:end])
+        if end >= len(path):
+            return parts
+        start = end + 1
 
 
 def _parse_step(text: str, xpath: str) -> _Step:
@@ -109,12 +134,17 @@ def _parse_step(text: str, xpath: str) -> _Step:
     if found is None:
         raise TerminalError(f"xml[{xpath}]: {text!r} is not a plain step like disk[@device='disk']")
     conditions = tuple(
-        _Condition(one["path"].rstrip("/"), one["name"], one["value"])
+        _Condition(_parse_path(one["path"], xpath), one["name"], one["value"])
         for one in _CONDITION.finditer(found["conditions"])
     )
     if len(conditions) != found["conditions"].count("["):
         raise TerminalError(f"xml[{xpath}]: only [@attribute='value'] is understood in {text!r}")
     return _Step(_tag(found["prefix"], found["name"], xpath), conditions)
+
+
+def _parse_path(path: str, xpath: str) -> Tuple[str, ...]:
+    steps = (one.rpartition(":") for one in path.split("/")[:-1])
+    return tuple(_tag(prefix or None, name, xpath) for prefix, _, name in steps)
 
 
 def _tag(prefix: Optional[str], name: str, xpath: str) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from html import unescape
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
 from reconciler.core.secrets import HIDDEN, hide_value
+from reconciler.core.secrets.markup import unescape
 from reconciler.core.secrets.names import is_secret_name
 from reconciler.core.xmltree import (
     Element,

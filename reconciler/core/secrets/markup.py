@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from typing import List, Match, Sequence, Tuple
 
 from reconciler.core.secrets.mask import Mask
@@ -27,15 +28,19 @@ _TEXTS = frozenset(
 _ATTRIBUTES = frozenset({("env", "value")})
 # libvirt's <secret> and secret='…' name a secret that libvirt keeps itself.
 _REFERENCE = "secret"
+_LONG_NUMBER = re.compile(r"&#([0-9]{8,})")
 _CREDENTIAL = re.compile(r"io\.systemd\.credential(?:\.binary)?:[^=\s]+=")
 _TOKEN = re.compile(
     r"""(?P<comment><!--.*?(?:-->|\Z))
     | <!\[CDATA\[(?P<data>.*?)(?:\]\]>|\Z)
-    | <(?P<close>/?)(?P<name>[A-Za-z_][\w.:-]*)(?P<rest>(?:[^<>"']|"[^"]*"|'[^']*')*)>
+    | <(?P<close>/?)(?P<name>[A-Za-z_][\w.:-]*)(?![\w.:-])(?P<rest>(?:[^<>"']|"[^"]*"|'[^']*')*)>
     """,
     re.VERBOSE | re.DOTALL,
 )
-_ATTRIBUTE = re.compile(r"""(?P<name>[\w.:-]+)(?P<equals>\s*=\s*)(?P<value>"[^"]*"|'[^']*')""")
+# From the beginning of a word only, so that a long one is read once.
+_ATTRIBUTE = re.compile(
+    r"""(?<![\w.:-])(?P<name>[\w.:-]+)(?P<equals>\s*=\s*)(?P<value>"[^"]*"|'[^']*')"""
+)
 
 
 class Scanner:
@@ -44,6 +49,7 @@ class Scanner:
     def __init__(self, ancestors: Sequence[str], hide: Hide, mask: Mask) -> None:
         """Hide running text with `hide`, and what is a secret as a whole with `mask`."""
         self._stack: List[Tuple[str, bool]] = [("", False)]
+        self._open_names: Counter[str] = Counter()
         self._hide, self._mask = hide, mask
         for name in ancestors:
             self._open(name, is_named=False)
@@ -88,7 +94,7 @@ class Scanner:
         return f"<{name}{shown}>"
 
     def _pair(self, element: str, found: Match[str], *, is_named: bool) -> str:
-        raw = html.unescape(found["value"][1:-1])
+        raw = unescape(found["value"][1:-1])
         shown = self.attribute(element, found["name"], raw, is_named=is_named)
         if shown == raw:
             return found[0]
@@ -110,7 +116,7 @@ class Scanner:
         return raw.replace(text, head + cover(text[len(head) :], self._mask), 1)
 
     def _text(self, text: str) -> str:
-        raw = html.unescape(text)
+        raw = unescape(text)
         shown = self.cover(raw) if self.is_secret else self._hide(raw, self._mask)
         return text if shown == raw else html.escape(shown, quote=False)
 
@@ -120,13 +126,19 @@ class Scanner:
         is_secret = is_secret_name(here) and here != _REFERENCE
         secret = was_secret or is_named or is_secret or (parent, here) in _TEXTS
         self._stack.append((here, secret))
+        self._open_names[here] += 1
 
     def _close(self, name: str) -> None:
         """Leave the element, and those in it that were never closed."""
-        for depth in range(len(self._stack) - 1, 0, -1):
-            if self._stack[depth][0] == local(name):
-                del self._stack[depth:]
-                return
+        closed, found = local(name), ""
+        while self._open_names[closed] and found != closed:
+            found, _ = self._stack.pop()
+            self._open_names[found] -= 1
+
+
+def unescape(text: str) -> str:
+    """Return the text without entities; a number that is no character's may have any length."""
+    return html.unescape(_LONG_NUMBER.sub(lambda one: f"&#{one[1].lstrip('0')[:8]}", text))
 
 
 def local(name: str) -> str:

@@ -24,13 +24,18 @@ _PAIRS = frozenset(
 )  # fmt: skip
 # Whether a password may be used at all, and what names a secret that is kept elsewhere.
 _HARMLESS = frozenset({"lock passwd", "password secret", "key secret", "passphrase secret"})
+_JUDGED = 128  # characters at the end of a name: its last words are there
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _BETWEEN = re.compile(r"[^a-z0-9]+")
 
 
-@lru_cache(maxsize=4096)  # a host's definitions have the same few hundred names, again and again
 def is_secret_name(name: str) -> bool:
     """Whether the value of a key, attribute, element or variable of this name is a secret."""
+    return _is_secret(name[-_JUDGED:])
+
+
+@lru_cache(maxsize=4096)  # a host's definitions have the same few hundred names, again and again
+def _is_secret(name: str) -> bool:
     words = [one for one in _BETWEEN.split(_CAMEL.sub("_", name).lower()) if one]
     pair = " ".join(words[-2:])
     if pair in _HARMLESS:

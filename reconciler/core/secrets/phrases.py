@@ -1,7 +1,8 @@
 """Secrets in running text, wherever it comes from: a message, an argument, a line of a file.
 
 A row of the table is a pattern whose group `secret` is hidden and, where it has a group `key`,
-only if that is the name of a secret.
+only if that is the name of a secret. Whoever wrote the text may have made it to keep us busy, so
+each pattern reads a character a bounded number of times; what none can do so is a function.
 """
 
 from __future__ import annotations
@@ -35,19 +36,26 @@ _TABLE: Tuple[Pattern[str], ...] = (
     _row(r"\bhttps?://(?P<secret>[^/\s'\"<>]+)@"),
     _row(r"://[^/\s:@'\"<>]*:(?P<secret>[^/\s'\"<>]+)@"),
     # smbios-type-11(7): what systemd takes from an OEM string
-    _row(rf"io\.systemd\.credential(?:\.binary)?:[^=\s]+={_REST}"),
-    # qemu(1): -fw_cfg, -smbios type=11, -object secret, and the key of a Ceph image
-    _row(rf"\bname=opt/[^,\s]*,string={_REST}"),
-    _row(r"(?<![\w-])string=(?P<secret>(?:[^,\n]|,,)*),name=opt/"),
-    _row(rf"\btype=11,(?:[^\s]*,)?value={_REST}"),
-    _row(rf"\bsecret(?:_keyring)?,(?:[^\s]*,)?data={_VALUE}"),
-    _row(r"\"data\"\s*:\s*(?P<secret>\"(?:[^\"\\]|\\.)*\")(?=.*\"qom-type\"\s*:\s*\"secret)"),
-    _row(r"\"qom-type\"\s*:\s*\"secret.*?\"data\"\s*:\s*(?P<secret>\"(?:[^\"\\]|\\.)*\")"),
+    _row(rf"io\.systemd\.credential(?:\.binary)?:[^=\s]{{1,256}}={_REST}"),
+    # qemu(1): -fw_cfg (whose names have 55 characters at most), and the key of a Ceph image
+    _row(rf"\bname=opt/[^,\s]{{0,256}},string={_REST}"),
     _row(r"(?<=:key=)(?P<secret>[^:\s,'\"]+)"),
     _row(
         rf"(?P<quote>[\"'])(?P<key>[\w.-]{{1,64}})(?P=quote)\s*:\s*(?P<secret>{_QUOTED}|[^\s,}}\]]+)"
     ),
 )
+# qemu(1): -fw_cfg with its value first. The tail is the end of what may be a value. An argument has
+# no space; the value of -smbios type=11 is the rest of the line, that of -object secret its `data`.
+_UP_TO_NAME = _row(r"(?P<body>(?:[^,\n]|,,)+)(?P<tail>,name=opt/)?")
+_STRING = _row(r"(?<![\w-])string=(?P<secret>.*)")
+_ARGUMENT = _row(r"[^\s]+")
+_ARGUMENTS = (
+    (_row(r"\btype=11,"), _row(r"(?<=,)value="), _row(_REST)),
+    (_row(r"\bsecret(?:_keyring)?,"), _row(r"(?<=,)data="), _row(_VALUE)),
+)
+# The same as JSON, in any order.
+_QOM = _row(r"\"qom-type\"\s*:\s*\"secret")
+_QOM_DATA = _row(r"\"data\"\s*:\s*(?P<secret>\"(?:[^\"\\]|\\.)*\")")
 # In two parts, as what has a harmless key is looked into: `https://host/?user=me&token=...`.
 _ASSIGNED, _ASSIGNED_VALUE = _row(rf"{_KEY}\s?=\s?"), _row(_VALUE)
 # Only where the text is known to be no sentence: there `token: unknown field` may be one.
@@ -58,7 +66,9 @@ def hide_phrases(text: str, mask: Mask) -> str:
     """Hide the secrets of a text of any kind."""
     for pattern in _TABLE:
         text = _apply(pattern, text, mask)
-    return _hide_assigned(text, mask)
+    for hide in (_hide_strings, _hide_objects, _hide_assigned):
+        text = hide(text, mask)
+    return text
 
 
 def hide_flow(text: str, mask: Mask) -> str:
@@ -75,6 +85,46 @@ def _apply(pattern: Pattern[str], text: str, mask: Mask) -> str:
         return found[0][:start] + cover(found["secret"], mask) + found[0][end:]
 
     return pattern.sub(replace, text)
+
+
+def _hide_strings(text: str, mask: Mask) -> str:
+    if ",name=opt/" not in text:
+        return text
+
+    def replace(found: Match[str]) -> str:
+        if found["tail"] is None:
+            return found[0]
+        return _apply(_STRING, found["body"], mask) + found["tail"]
+
+    return _UP_TO_NAME.sub(replace, text)
+
+
+def _hide_objects(text: str, mask: Mask) -> str:
+    if _QOM.search(text):
+        text = _apply(_QOM_DATA, text, mask)
+    for head, start, value in _ARGUMENTS:
+        text = _hide_arguments(head, start, value, text, mask)
+    return text
+
+
+def _hide_arguments(
+    head: Pattern[str], start: Pattern[str], value: Pattern[str], text: str, mask: Mask
+) -> str:
+    """Hide each value that starts in an argument with such a head; it may end beyond that."""
+    if head.search(text) is None:
+        return text
+    parts: List[str] = []
+    end = 0
+    for argument in _ARGUMENT.finditer(text):
+        first = head.search(text, max(end, argument.start()), argument.end())
+        if first is None:
+            continue
+        for found in start.finditer(text, first.end(), argument.end()):
+            secret = value.match(text, found.end()) if found.start() >= end else None
+            if secret is not None:
+                parts += text[end : found.end()], cover(secret["secret"], mask)
+                end = secret.end()
+    return "".join([*parts, text[end:]])
 
 
 def _hide_assigned(text: str, mask: Mask) -> str:

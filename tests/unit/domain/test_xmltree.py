@@ -55,7 +55,37 @@ def test_a_digest_is_of_the_meaning() -> None:
     one = digest("<a b='1' c='2'><d/></a>")
     assert one == digest('<a c="2" b="1"><d></d></a>\n')
     assert one != digest("<a b='1' c='3'><d/></a>")
-    assert len(one) == 64
+
+
+def test_a_digest_that_was_kept_is_still_equal() -> None:
+    """Histories and plan files have digests of earlier versions."""
+    known = "d6c1f23c3d7905615e698222c84fe1602ec2f75041c33ff4662a4fcbbe969537"
+    assert digest("<a c='2' b='1'><x:d xmlns:x='http://x/1'>t</x:d><!-- c --></a>") == known
+
+
+@pytest.mark.parametrize("name", ["inventory", "", "un raid", "../x", "a:b:c"])
+def test_a_digest_is_made_whatever_namespace_a_note_has(name: str) -> None:
+    def note(attributes: str, text: str) -> str:
+        return f"<domain><metadata><inv:rack xmlns:inv='{name or 'u'}' {attributes}>{text}</inv:rack></metadata></domain>"
+
+    one = digest(note("a='1' b='2'", "a1"))
+    assert one == digest(note("b='2' a='1'", "a1"))
+    assert one != digest(note("a='1' b='3'", "a1"))
+    assert one != digest(note("a='1' b='2'", "a2"))
+    assert one != digest(note("a='1' b='2'", "<a1/>"))
+
+
+def test_a_document_type_in_a_comment_is_none() -> None:
+    text = "<a><!-- <!DOCTYPE a> --><![CDATA[<!DOCTYPE a>]]></a>"
+    assert parse(text).tag == "a"
+    with pytest.raises(TerminalError, match="document type"):
+        parse("<?x <!-- ?><!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a><!-- -->")
+
+
+@pytest.mark.parametrize("depth", [3000, 100_000])
+def test_nesting_is_refused_in_our_words(depth: int) -> None:
+    with pytest.raises(TerminalError, match="nested more than 200 deep"):
+        parse("<a>" * depth + "</a>" * depth)
 
 
 def test_an_attribute_that_is_none_is_left_out() -> None:
