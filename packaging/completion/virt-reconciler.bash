@@ -77,7 +77,7 @@ _virt_reconciler_verb() {
             rest='names' verbs='' value='' many=''
             ;;
         'history')
-            options='-h --help -c --connect --config -v --verbose --format'
+            options='-h --help -c --connect --config -v --verbose --definition --format'
             rest='names' verbs='' value='' many=''
             ;;
         'rollback')

@@ -175,6 +175,12 @@ def _history(verbs: Any) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="virtual machine")
     parser.add_argument("number", metavar="N", nargs="?", type=int, help="one change")
+    parser.add_argument(
+        "--definition",
+        action="store_true",
+        help="print the last known definition as XML, or that before change N, for `virsh define`; "
+        "also of a machine that is gone",
+    )
     _add_format(parser)
 
 

@@ -16,13 +16,13 @@ from reconciler.core.needs import Needs
 from reconciler.core.plan import Action, Define, Plan
 from reconciler.core.planning.former import find_target
 from reconciler.core.planning.rollback import GONE as GONE_VOLUME
-from reconciler.core.planning.rollback import plan_rollback
+from reconciler.core.planning.rollback import KIND, plan_rollback
 from reconciler.core.world import Reading, World
-from reconciler.errors import NotFoundError, RefusedError, TerminalError
+from reconciler.errors import BusyError, NotFoundError, RefusedError, TerminalError
 
 GONE = (
     "the domain is not there any more; `history {name} {number}` shows its former definition, "
-    "which `virsh define` takes, and its manifest makes it anew"
+    "which `virsh define` takes, and its manifest brings it back with its own disks"
 )
 
 
@@ -48,6 +48,9 @@ def plan_way_back(
     desired = Desired((target.manifest,))
     world = observe(host, desired, {past.name: present.view})
     world = replace(world, pools={**world.pools, **read_pools(host, Needs(all_pools=True))})
+    busy = world.busy.get((KIND, past.name))
+    if busy:
+        raise BusyError(busy)
     found = world.domains[past.name]
     if not isinstance(found, Reading):
         raise TerminalError(f"{past.name}: cannot be read: {found.reason}")

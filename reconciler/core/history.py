@@ -158,12 +158,17 @@ def is_same_try(one: Past, other: Past) -> bool:
 
 
 def choose(entries: Sequence[Past], number: Optional[int], name: str) -> Past:
-    """Return the change that is to be taken back, the last one if no number is said.
+    """Return the change that is to be taken back, the last one if no number is given.
 
-    `entries` are newest first. Raises RefusedError if there is none such.
+    A rollback that was interrupted goes on to where it was going. A change that was finished by a
+    second try only is taken back from before the first. `entries` are newest first. Raises
+    RefusedError if there is none such.
     """
+    unfinished = find_interrupted(entries)
+    if number is None and unfinished is not None:
+        number = unfinished.cause.back_to
     if number is None:
-        found = next((one for one in entries if one.counts), None)
+        found = _find_begun(entries)
         why = f"{name}: no change is known that could be taken back"
     else:
         found = next((one for one in entries if one.number == number), None)
@@ -172,6 +177,32 @@ def choose(entries: Sequence[Past], number: Optional[int], name: str) -> Past:
     if found is None:
         raise RefusedError(why)
     return found
+
+
+def find_interrupted(entries: Sequence[Past]) -> Optional[Past]:
+    """Return the newest change if it is a rollback whose end was not written down."""
+    newest = next((one for one in entries if one.counts), None)
+    if newest is None or newest.outcome != UNFINISHED or newest.cause.back_to is None:
+        return None
+    return newest
+
+
+def _find_begun(entries: Sequence[Past]) -> Optional[Past]:
+    """Return the newest change, or the first of the unfinished tries that it completes."""
+    found: Optional[Past] = None
+    for one in entries:
+        if not one.counts:
+            continue
+        if found is not None and not _completes(found, one):
+            break
+        found = one
+    return found
+
+
+def _completes(later: Past, earlier: Past) -> bool:
+    """Whether the later change is one more try of the earlier, which was interrupted."""
+    same = [(one.cause.verb, one.cause.revision, one.cause.back_to) for one in (later, earlier)]
+    return earlier.outcome == UNFINISHED and same[0] == same[1]
 
 
 def find_former_sizes(entries: Sequence[Past], since: int) -> Mapping[str, int]:

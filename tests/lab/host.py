@@ -102,7 +102,7 @@ class LabHost:
         node, access = self._kvm_node()
         script = SCRIPT.format(binds=binds, kvm=node, access=access, folder=self.folder)
         self._namespaces = Namespaces.start(script, self.folder / "daemon.log", network=True)
-        self._wait_until_it_answers()
+        self.wait_until_it_answers()
 
     def _kvm_node(self) -> Tuple[Path, str]:
         """Return what stands for /dev/kvm: one that QEMU may open, or a file nobody may write.
@@ -119,7 +119,7 @@ class LabHost:
         node.touch()
         return node, "ro"
 
-    def _wait_until_it_answers(self) -> None:
+    def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_LIMIT
         while self.virsh("uri", check=False).returncode != 0:
             if time.monotonic() > deadline or (self._namespaces and not self._namespaces.alive()):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from reconciler.control.ports.locks import NoLocks
+from reconciler.control.ports.units import NoUnits
 from reconciler.errors import TerminalError
 
 READS = frozenset(
@@ -52,7 +53,7 @@ class Faulty:
     def __getattr__(self, name: str) -> Any:
         """Hand through; writing calls count."""
         found = getattr(self._driver, name)
-        if name in READS:
+        if name in READS or name.startswith(("find_", "list_", "read_")):
             return found
         return lambda *arguments: self._fault.run(found, *arguments)
 
@@ -65,6 +66,7 @@ class FaultyHost:
     storage: Any
     networks: Any
     locks: Any = NoLocks()  # noqa: RUF009 - it holds nothing
+    units: Any = NoUnits()  # noqa: RUF009
 
     @classmethod
     def around(cls, host: Any, fault: Fault) -> FaultyHost:

@@ -21,7 +21,7 @@ from reconciler.control.recording import Chronicle
 from reconciler.control.rolling_back import WayBack, find_kept_otherwise, plan_way_back
 from reconciler.core.domain import read_owner
 from reconciler.core.domain.owner import set_owner
-from reconciler.core.history import Cause, Past, choose
+from reconciler.core.history import DONE, Cause, Past, choose
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.model import Disk, Interface
 from reconciler.core.plan import Action, ActionKind, Effect
@@ -31,6 +31,7 @@ from reconciler.errors import RefusedError
 from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.real.booting import LIMIT, Bench
+from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.hostable import specs
 from tests.real.scenarios import BASE
 from tests.real.test_convergence import CHIPSETS, manifest
@@ -52,8 +53,9 @@ class Recorded:
     history: FolderHistory
     told: List[str] = field(default_factory=list)
 
-    def chronicle(self, verb: str) -> Chronicle:
-        return Chronicle(self.history, Cause("alice", verb, "f00"), time.time, self.told.append)
+    def chronicle(self, verb: str, back_to: Optional[int] = None) -> Chronicle:
+        cause = Cause("alice", verb, "f00", back_to)
+        return Chronicle(self.history, cause, time.time, self.told.append)
 
     def apply(self, wanted: MachineManifest) -> Action:
         """Apply without a failure; return what the plan had said."""
@@ -65,8 +67,8 @@ class Recorded:
         self.carry(WayBack(desired, world, plan), "apply")
         return action
 
-    def carry(self, way: WayBack, verb: str) -> None:
-        report = self.chronicle(verb).on(self.product.host, Silent())
+    def carry(self, way: WayBack, verb: str, back_to: Optional[int] = None) -> None:
+        report = self.chronicle(verb, back_to).on(self.product.host, Silent())
         for outcome in execute(self.product.host, way.desired, way.plan, report, Clock()):
             assert outcome.error is None, outcome.error
         assert self.told == []
@@ -76,10 +78,10 @@ class Recorded:
         past = choose(entries, number, "vm")
         return plan_way_back(self.product.host, past, entries, now)
 
-    def roll_back(self, number: Optional[int] = None) -> Action:
+    def roll_back(self, number: Optional[int] = None, back_to: Optional[int] = None) -> Action:
         """Take a change back; return what the plan had said."""
         way = self.plan_back(number)
-        self.carry(way, "rollback")
+        self.carry(way, "rollback", back_to)
         assert find_kept_otherwise(self.product.host, way) == ""
         return way.plan.actions[0]
 
@@ -178,6 +180,64 @@ def test_a_rollback_can_be_taken_back_and_the_manifest_brings_all_of_it_again(
     recorded.apply(wanted)  # what `resume` does: its own disk is plugged in again
     assert differ(canonical(after), canonical(product.xml("vm"))) == ""
     assert [one.number for one in recorded.entries()] == [6, 5, 4, 3, 2, 1]
+
+
+DISKS: Document = {
+    **SMALL, "disks": [{"name": "root", "size": "8MiB"}, {"name": "data", "size": "8MiB"}],
+}  # fmt: skip
+CHANGED: Document = {
+    **DISKS, "disks": [{"name": "root", "size": "8MiB", "bus": "scsi"}], "autostart": True,
+    "memory": "128MiB",
+}  # fmt: skip
+
+
+def killed(recorded: Recorded, way: WayBack, verb: str, back_to: Optional[int], step: int) -> bool:
+    """Carry out a plan that is killed after so many calls; return whether it came to that."""
+    host = FaultyHost.around(recorded.product.host, Fault(step, kill, after=True))
+    cause = Cause("alice", verb, "f00", back_to)
+    chronicle = Chronicle(recorded.history, cause, time.time, recorded.told.append)
+    try:
+        execute(host, way.desired, way.plan, chronicle.on(recorded.product.host, Silent()), Clock())
+    except Killed:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("step", range(2))
+def test_an_interrupted_rollback_that_is_repeated_finishes(
+    recorded: Recorded, product: Product, step: int
+) -> None:
+    recorded.apply(wanted_of(DISKS))
+    before = product.xml("vm")
+    recorded.apply(wanted_of(CHANGED))
+    after = product.xml("vm")
+    if not killed(recorded, recorded.plan_back(), "rollback", 2, step):
+        pytest.fail("the rollback has fewer steps by now")
+    if not recorded.roll_back(back_to=2).steps:  # all was done, and the verb writes that down
+        recorded.history.end(replace(recorded.entries()[0], outcome=DONE))
+    assert differ(canonical(before), canonical(product.xml("vm"))) == ""
+    assert not product.host.domains.read_domain("vm").autostart
+    assert product.plan(wanted_of(DISKS)).is_empty
+    recorded.roll_back()  # of both tries
+    assert differ(canonical(after), canonical(product.xml("vm"))) == ""
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_an_interrupted_apply_is_taken_back(
+    recorded: Recorded, product: Product, step: int
+) -> None:
+    recorded.apply(wanted_of(DISKS))
+    before, volumes = product.xml("vm"), product.volumes()
+    more = [*DISKS["disks"], {"name": "logs", "size": "8MiB"}]
+    desired = product.desired([wanted_of({**DISKS, "disks": more, "memory": "128MiB"})])
+    world = observe(product.host, desired)
+    way = WayBack(desired, world, make_plan(desired, world, PlanOptions()))
+    assert killed(recorded, way, "apply", None, step)
+    recorded.roll_back()
+    expected = with_volumes_of(before, product.xml("vm"))
+    assert differ(canonical(expected), canonical(product.xml("vm"))) == ""
+    assert product.plan(wanted_of(DISKS)).is_empty
+    assert product.volumes() - {"vm-logs.qcow2"} == volumes
 
 
 def volume_path(product: Product) -> str:

@@ -67,6 +67,7 @@ class Reader:
             "HOME": str(home),
             "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # another work tree's than installed
         }
         inside = ["nsenter", "-t", str(host.pid()), "-m", "-n", "unshare", "-m"]
         self._shell = subprocess.Popen(

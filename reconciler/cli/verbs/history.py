@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from typing import Optional
 
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
-from reconciler.cli.remembering import find_history
+from reconciler.cli.remembering import Whereabouts, find_histories, find_history, find_last
+from reconciler.core.domain.secrets import fill_secrets
 from reconciler.core.history import choose
 from reconciler.core.render.history import render_history, render_history_json, render_past
 from reconciler.core.render.values import escape
+from reconciler.errors import UsageError
+
+NOTHING = "<domain/>"  # where no secret is
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -20,6 +25,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         host = parts.connect(options.connect)
         return host.domains.host, host.domains.uri
 
+    if options.definition:
+        return _print_definition(options, console, parts, ask)
     folder = find_history(options, console, parts, ask)
     entries = parts.reach_history(folder).list(options.name)
     if options.number is not None:
@@ -33,4 +40,32 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     else:
         console.error(f"{options.name}: nothing is known of it in {escape(folder)}")
         return Exit.FAILED
+    return Exit.DONE
+
+
+def _print_definition(
+    options: argparse.Namespace, console: Console, parts: Parts, ask: Whereabouts
+) -> int:
+    """Print a former definition, or the last one that is known, as `virsh define` takes it."""
+    if options.format == "json":
+        raise UsageError("--definition prints XML; drop --format json")
+    found: Optional[str] = None
+    folders = find_histories(options, console, parts, ask)
+    if options.number is None:
+        last = find_last(options.name, folders, parts)
+        found = last.xml if last is not None else None
+    else:
+        folder = find_history(options, console, parts, ask)
+        entries = parts.reach_history(folder).list(options.name)
+        former = choose(entries, options.number, options.name).former
+        found = former.xml if former is not None else None
+    if found is None:
+        what = f" before change {options.number}" if options.number is not None else ""
+        where = ", ".join(map(escape, folders))
+        console.error(f"{escape(options.name)}: no definition{what} is known in {where}")
+        return Exit.FAILED
+    xml, missing = fill_secrets(found, NOTHING)
+    for place in missing:
+        console.error(f"{place}: the secret that was here is not known any more; set it anew")
+    console.write(xml if xml.endswith("\n") else f"{xml}\n")
     return Exit.DONE

@@ -17,7 +17,7 @@ from reconciler.cli.remembering import find_chronicle, find_history, read_state,
 from reconciler.control.ports import Host
 from reconciler.control.ports.service import Memory
 from reconciler.control.rolling_back import WayBack
-from reconciler.core.history import Past, choose
+from reconciler.core.history import DONE, Past, choose, find_interrupted
 from reconciler.core.loop.record import Suspension
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.render.as_json import render_json
@@ -35,13 +35,18 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if options.format == "json" and not options.dry_run:
         raise UsageError("--format json only looks: say --dry-run too")
     host = parts.connect(options.connect)
-    past, way = _plan(options, host, console, parts)
+    history = parts.reach_history(find_history(options, console, parts, whereabouts_of(host)))
+    entries = history.list(options.name)
+    past, way = _plan(options, host, entries, parts)
     [action] = way.plan.actions
     if options.format == "json":
         console.write(render_json(way.plan))
         return Exit.DONE
     console.write(render_text(way.plan, console.style(), verbose=True))
     if action.action is not ActionKind.UPDATE:
+        unfinished = None if options.number is not None else find_interrupted(entries)
+        if unfinished is not None and action.action is ActionKind.NONE and not options.dry_run:
+            history.end(replace(unfinished, outcome=DONE))  # only its end was not written down
         return _do_nothing(action, console)
     if options.dry_run:
         return Exit.DONE
@@ -63,14 +68,16 @@ class Going:
 
 
 def _plan(
-    options: argparse.Namespace, host: Host, console: Console, parts: Parts
+    options: argparse.Namespace, host: Host, entries: Sequence[Past], parts: Parts
 ) -> Tuple[Past, WayBack]:
-    folder = find_history(options, console, parts, whereabouts_of(host))
-    entries = parts.reach_history(folder).list(options.name)
     past = choose(entries, options.number, options.name)
     now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
     way = parts.plan_way_back(host, past, entries, now)
     notes = _say_where(past, entries)
+    unfinished = None if options.number is not None else find_interrupted(entries)
+    if unfinished is not None:
+        begun = f"goes on with the rollback that was interrupted (change {unfinished.number})"
+        notes = (begun, *notes)
     actions = tuple(replace(one, notes=(*notes, *one.notes)) for one in way.plan.actions)
     return past, replace(way, plan=replace(way.plan, actions=actions))
 

@@ -52,8 +52,6 @@ def find_target(past: Past, present: Reading, sizes: Mapping[str, int]) -> Targe
             f"{past.name} is another domain now (UUID {view.uuid}, then {former.uuid}); `history "
             f"{past.name} {past.number}` shows the former definition"
         )
-    if present.owner is not None and present.owner.creating:
-        raise RefusedError(f"{past.name} is being made, or that was interrupted; apply goes on")
     filled, missing = fill_secrets(former.xml, view.persistent_xml)
     owner = _keep_volumes(read_owner(parse(filled)), present.owner)
     xml = (

@@ -10,7 +10,16 @@ from typing import Any, Dict, List, Tuple, cast
 import pytest
 
 from reconciler.control.ports import Host, Reporter
-from reconciler.core.history import DONE, FAILED, Cause, Former, Past, PastChange
+from reconciler.core.history import (
+    DONE,
+    FAILED,
+    UNFINISHED,
+    Cause,
+    Former,
+    LastKnown,
+    Past,
+    PastChange,
+)
 from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.plan import ActionKind, Change, Define, Effect, Outcome, Plan
@@ -196,6 +205,31 @@ def test_without_work_nobody_is_suspended(
     done = call(parts, *config("rollback", "web01", "--yes"))
     assert (done.status, parts.executed, parts.memory.suspensions) == (status, [], {})
     assert words in done.out
+
+
+def test_an_interrupted_rollback_that_had_done_all_is_written_down_as_done(tmp_path: Path) -> None:
+    parts = parts_in(tmp_path)
+    parts.history.entries[2] = replace(PASTS[2], outcome=UNFINISHED, error="")
+    parts.planned = plan_of(action("web01", ActionKind.NONE))
+    done = call(parts, *config("rollback", "web01", "--yes"))
+    assert "goes on with the rollback that was interrupted (change 3)" in done.out
+    assert done.status == 0
+    assert parts.history.entries[2].outcome == DONE
+
+
+def test_the_last_known_definition_is_printed_as_virsh_takes_it(tmp_path: Path) -> None:
+    parts = parts_in(tmp_path)
+    kept = XML.replace("<name>", "<!-- kept --><graphics passwd='(hidden)'/><name>")
+    parts.history.keep(LastKnown("web01", 2_000_000.0, "uuid", kept))
+    done = call(parts, *config("history", "web01", "--definition"))
+    assert done.status == 0
+    assert "(hidden)" not in done.out
+    assert "<name>web01</name>" in done.out
+    assert "graphics/@passwd: the secret that was here is not known any more" in done.err
+    before = call(parts, *config("history", "web01", "2", "--definition"))
+    assert before.out.strip() == XML.strip()
+    assert call(parts, *config("history", "web02", "--definition")).status == 1
+    assert call(parts, *config("history", "web01", "1", "--definition")).status == 1
 
 
 def test_after_a_failure_the_daemon_goes_on_unless_it_was_told_not_to_before(

@@ -255,6 +255,24 @@ def test_the_last_change_is_the_last_that_was_carried_out() -> None:
         choose([entry(1, FAILED)], None, "vm")
 
 
+def rolled(number: int, outcome: str, back_to: int) -> Past:
+    return replace(entry(number, outcome), cause=Cause("root", "rollback", back_to=back_to))
+
+
+def test_an_interrupted_rollback_goes_on_to_where_it_was_going() -> None:
+    entries = [rolled(5, UNFINISHED, 2), rolled(4, UNFINISHED, 2), entry(3), entry(2), entry(1)]
+    assert choose(entries, None, "vm").number == 2
+    assert choose(entries, 5, "vm").number == 5, "a number is obeyed"
+    with pytest.raises(RefusedError, match="no change 2"):
+        choose(entries[:3], None, "vm")
+
+
+def test_what_was_finished_by_a_second_try_is_taken_back_from_before_the_first() -> None:
+    assert choose([rolled(5, DONE, 2), rolled(4, UNFINISHED, 2), entry(3)], None, "vm").number == 4
+    assert choose([entry(3), entry(2, UNFINISHED), entry(1)], None, "vm").number == 2
+    assert choose([entry(3), rolled(2, UNFINISHED, 1), entry(1)], None, "vm").number == 3
+
+
 def test_a_disk_had_the_size_from_before_the_first_growth_that_is_taken_back() -> None:
     entries = [entry(4, root=40), entry(3, FAILED, root=1), entry(2, root=20, data=5), entry(1, root=10)]  # fmt: skip
     assert find_former_sizes(entries, 2) == {"root": 20, "data": 5}
