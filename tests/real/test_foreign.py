@@ -24,6 +24,7 @@ from tests.lab.host import LabHost
 from tests.real.foreign import SHAPES
 from tests.real.foreign.commanding import Commanding
 from tests.real.foreign.edits import EDITS
+from tests.real.offering import Offering
 from tests.real.worlds import Product
 
 MARK = re.compile(r"\n    <vr:manifest .*?</vr:manifest>", re.DOTALL)
@@ -50,10 +51,11 @@ class Herd:
     def define(self, shapes: List[str]) -> None:
         """Define them, and keep what libvirt makes of them."""
         self._make_images([SHAPES[one] for one in shapes])
+        offering = Offering.of(self.lab)
         define = self.product.host.domains._connection.defineXML  # type: ignore[attr-defined]
         for shape in shapes:
             text = SHAPES[shape].replace("@IMAGES@", str(self.lab.images))
-            domain = define(text)
+            domain = define(offering.fit(text))
             define(domain.XMLDesc(3))  # libvirt moves some by itself, the first time
             self.before[domain.name()] = self.product.xml(domain.name())
 

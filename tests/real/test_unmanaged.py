@@ -19,6 +19,7 @@ from reconciler.core.plan import Action
 from reconciler.core.xmltree import Element, children_of, parse, serialise
 from tests.lab.host import LabHost
 from tests.real.hand_made.cases import AS_IT_IS, CASES
+from tests.real.offering import Offering
 from tests.real.worlds import Product
 from tests.unit.manifests.documents import load, machine
 
@@ -42,7 +43,8 @@ class ByHand:
             self.lab.virsh("vol-create-as", "default", name, "64M", "--format", kind)
         text = (HAND_MADE / f"{self.name}.xml").read_text(encoding="utf-8")
         path = self.folder / "domain.xml"
-        path.write_text(text.replace("@IMAGES@", str(self.lab.images)), encoding="utf-8")
+        text = Offering.of(self.lab).fit(text.replace("@IMAGES@", str(self.lab.images)))
+        path.write_text(text, encoding="utf-8")
         self.lab.virsh("define", str(path))
         path.write_text(self.xml(), encoding="utf-8")
         self.lab.virsh("define", str(path))  # libvirt moves some by itself, the first time
@@ -88,7 +90,7 @@ def changed_lines(before: str, after: str) -> Tuple[List[str], List[str]]:
 def here(value: Any, lab: LabHost) -> Any:
     """Return the value with the host's folder in it."""
     if isinstance(value, str):
-        return value.replace("@IMAGES@", str(lab.images))
+        return Offering.of(lab).word(value.replace("@IMAGES@", str(lab.images)))
     if isinstance(value, dict):
         return {key: here(one, lab) for key, one in value.items()}
     return [here(one, lab) for one in value] if isinstance(value, list) else value

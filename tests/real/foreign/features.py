@@ -209,7 +209,10 @@ FEATURES: Dict[str, Feature] = {
         root=SHARED,
         devices="<filesystem type='mount' accessmode='passthrough'><driver type='virtiofs' queue='1024'/><binary path='/usr/libexec/virtiofsd' xattr='on'><cache mode='always'/></binary><source dir='/srv'/><target dir='srv'/></filesystem>",
     ),
-    "watchdog": Feature(devices="<watchdog model='ib700' action='poweroff'/>"),
+    "watchdog": Feature(
+        devices="<watchdog model='ib700' action='poweroff'/>",
+        machine="pc",  # libvirt 11 knows that q35 has no ISA for it
+    ),
     "panic": Feature(
         devices="<panic model='isa'><address type='isa' iobase='0x505'/></panic>", machine="pc"
     ),
@@ -397,7 +400,7 @@ FEATURES: Dict[str, Feature] = {
         "<disk type='volume' device='cdrom'><driver name='qemu' type='raw'/><source pool='default' volume='@NAME@.qcow2'/><target dev='sda' bus='sata'/><readonly/></disk>"
     ),
     "cdroms": second(
-        "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk><disk type='file' device='cdrom'><target dev='sdb' bus='usb'/><readonly/></disk><disk type='file' device='floppy'><source file='/srv/floppy.img'/><target dev='fda' bus='fdc'/></disk>"
+        "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk><disk type='file' device='cdrom'><source file='/srv/one.iso'/><target dev='sdb' bus='usb'/><readonly/></disk><disk type='file' device='floppy'><source file='/srv/floppy.img'/><target dev='fda' bus='fdc'/></disk>"
     ),
     "many-disks": second(
         "".join(

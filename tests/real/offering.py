@@ -1,0 +1,78 @@
+"""Definitions made for a QEMU with SPICE, qxl and OpenGL, as one without them takes them.
+
+Debian 12's QEMU has both, Rocky 9's and a plain Debian 13's have neither, nor what draws in three
+dimensions; and libvirt refuses to define what QEMU does not have. What else stands in a definition
+stays.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from lxml import etree
+
+from tests.lab.host import LabHost
+
+# Devices that are nothing without SPICE.
+ITS_OWN = (
+    "devices/*[@type='spicevmc']",
+    "devices/*[@type='spiceport']",
+    "devices/audio[@type='spice']",
+)
+# In `graphics` the other kinds know `listen` alone.
+ITS_SETTINGS = "devices/graphics[@type='spice']/*[not(self::listen)]"
+ONLY_QXL = ("ram", "vram", "vgamem", "heads")
+
+
+@dataclass(frozen=True)
+class Offering:
+    """What a host's QEMU has."""
+
+    spice: bool
+    qxl: bool
+    gl: bool
+
+    @classmethod
+    def of(cls, lab: LabHost) -> Offering:
+        """Ask the host's libvirt, and QEMU for what libvirt does not tell."""
+        root: Any = etree.fromstring(lab.virsh("domcapabilities").stdout)
+        found = [one.text for one in root.iterfind("devices/*/enum/value")]
+        asked = [root.findtext("path"), "-device", "help"]
+        devices = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+        return cls(spice="spice" in found, qxl="qxl" in found, gl='"virtio-gpu-gl' in devices)
+
+    def fit(self, definition: str) -> str:
+        """Return the definition without what the host does not have."""
+        root: Any = etree.fromstring(definition)
+        if not self.spice:
+            self._take_spice(root)
+        if not self.qxl:
+            for model in root.iterfind("devices/video/model[@type='qxl']"):
+                model.set("type", "vga" if model.get("primary") == "yes" else "virtio")
+                for name in ONLY_QXL:
+                    model.attrib.pop(name, None)
+        if not self.gl:
+            _remove(root, "devices/video/model/acceleration")
+        return str(etree.tostring(root, encoding="unicode"))
+
+    def _take_spice(self, root: Any) -> None:
+        for path in ITS_OWN:
+            _remove(root, path)
+        if root.find("devices/graphics[@type='vnc']") is not None:  # QEMU has one of each kind
+            _remove(root, "devices/graphics[@type='spice']")
+        _remove(root, ITS_SETTINGS)
+        for graphics in root.iterfind("devices/graphics[@type='spice']"):
+            graphics.set("type", "vnc")
+            graphics.attrib.pop("tlsPort", None)
+
+    def word(self, word: str) -> str:
+        """Return a word of a manifest as it is for such a definition."""
+        stand_ins = {} if self.spice else {"spice": "vnc"}
+        return {**stand_ins, **({} if self.qxl else {"qxl": "vga"})}.get(word, word)
+
+
+def _remove(root: Any, path: str) -> None:
+    for one in root.xpath(path):
+        one.getparent().remove(one)
