@@ -27,6 +27,7 @@ for d in *; do
   [ -e $d/serial ] && read -r serial <$d/serial
   echo "$d|$size|$ro|$serial|$(readlink $d)"
 done"""
+NO_ROOM = "dmesg | grep -c 'Unable to map lapic to logical cpu number'"
 INTERFACES = """cd /sys/class/net
 for n in *; do
   driver=$(readlink $n/device/driver)
@@ -125,8 +126,15 @@ class Guest:
 
     def online_cpus(self) -> int:
         """Count the processors that the guest uses."""
-        text = self.exec("grep", "-c", "^processor", "/proc/cpuinfo")
-        return int(text)
+        return int(self.exec("grep", "-c", "^processor", "/proc/cpuinfo"))
+
+    def processors(self) -> int:
+        """Count the processors that the guest uses or was given and has no room for.
+
+        Without KVM a Linux of 2026 takes itself to be on bare metal, and there leaves no room for
+        processors that are not present at boot. It says so of each that comes.
+        """
+        return self.online_cpus() + int(self.exec("sh", "-c", NO_ROOM))
 
     def memory_kib(self) -> int:
         """Return the memory that the guest has."""

@@ -52,8 +52,8 @@ def link_seen(mac: str) -> Look:
 
 
 def processors(guest: Guest) -> int:
-    """Count the processors that the guest uses."""
-    return guest.online_cpus()
+    """Count the processors that the guest has."""
+    return guest.processors()
 
 
 def media_bytes(guest: Guest) -> int:
