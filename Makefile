@@ -1,10 +1,10 @@
 # What a developer types. `make` alone lists it.
 PYTHON := .venv/bin/python
 
-.PHONY: help install lock newest test fast lint format golden docs site rpm bench demo clean
+.PHONY: help install lock newest newer-host test fast lint format golden docs site rpm bench demo clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 install:  ## install what is missing: packages and virtual environments
 	sh scripts/install --floor
@@ -14,6 +14,9 @@ lock:  ## renew the locks in requirements/ and the package in the RPM; then read
 
 newest:  ## the unit tests with the newest release of everything, whatever the locks say
 	sh scripts/newest
+
+newer-host:  ## the tests on real libvirt on a Debian 13, in .cache/newer-host
+	scripts/newer-host
 
 test:  ## everything, as continuous integration runs it
 	./test

@@ -99,7 +99,7 @@ def root() -> Iterator[Path]:
         one.mkdir()
     layers = f"lowerdir=/,upperdir={upper},workdir={work}"
     mounts = [["mount", "-t", "overlay", "-o", layers, "none", str(root)]]
-    mounts += [["mount", "--bind", str(one), f"{root}{one}"] for one in shown()]
+    mounts += [["mount", "--rbind", str(one), f"{root}{one}"] for one in shown()]
     subprocess.run(mounts[0], check=True)
     for path, text in FOUND.items():
         _put(root / path, text)
