@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Callable, List, Sequence, Tuple
 
 from reconciler.control.object_lock import holding
-from reconciler.control.observe import read, read_pools
+from reconciler.control.observe import read, read_every_image, read_pools
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.control.steps import Work, perform, read_former
 from reconciler.control.survey import survey
@@ -103,7 +103,8 @@ def _observe(host: Host, reading: Reading) -> World:
         named = frozenset(one.pool for one in applied.disks if one.is_made)
         pools = dict(read_pools(host, Needs(pools=named, all_pools=True)))
     domains = {**survey(host), reading.view.name: reading}
-    return World(host.domains.host, host.domains.uri, domains, pools=pools)
+    world = World(host.domains.host, host.domains.uri, domains, pools=pools)
+    return replace(world, images=read_every_image(host, world)) if pools else world
 
 
 def _carry_out(

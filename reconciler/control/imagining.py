@@ -59,7 +59,7 @@ def _create(manifest: MachineManifest, base: Desired, world: World) -> Union[Rea
         action = plan_create(_complete(manifest), base, world)
     except ReconcilerError as error:
         return Unknown(f"how it is cannot be imagined: {error}")
-    [xml] = (one.xml for one in action.steps if isinstance(one, Define))
+    *_, xml = (one.xml for one in action.steps if isinstance(one, Define))
     is_on = manifest.machine.power is not Power.STOPPED
     view = DomainView(
         manifest.name,

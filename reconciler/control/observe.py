@@ -282,6 +282,22 @@ def _read_images(
     return replace(images, snapshots=_read_snapshots(host, images, needs))
 
 
+def read_every_image(host: Host, world: World) -> Images:
+    """Read the images of all domains and pools of the world, and every snapshot."""
+    readings = {name: one for name, one in world.domains.items() if isinstance(one, Reading)}
+    uses = tuple(use for one in readings.values() for use in read_uses(one, world))
+    found = {
+        name: attempt(host.domains.read_snapshots, name) for name, one in sorted(readings.items())
+    }
+    snapshots = {name: one for name, one in found.items() if not isinstance(one, Unknown)}
+    paths = dict.fromkeys(
+        (path for some in snapshots.values() for one in some for path in one.images), ""
+    )
+    paths.update((one.path, one.format) for one in all_volumes(world))
+    paths.update((one.path, one.format) for one in uses)
+    return Images(host.storage.read_images(paths), uses, snapshots)
+
+
 def _read_snapshots(
     host: Host, images: Images, needs: Needs
 ) -> Mapping[str, Tuple[SnapshotView, ...]]:

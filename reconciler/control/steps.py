@@ -13,7 +13,8 @@ from typing import Any, Callable, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
-from reconciler.core.domain import read_machine
+from reconciler.core.domain import read_machine, set_uuid
+from reconciler.core.domain.mentions import mentions_image
 from reconciler.core.domain.owner import sign_mark
 from reconciler.core.model import Machine
 from reconciler.core.planning.states import is_deaf, refuse_to_ask
@@ -46,8 +47,17 @@ def perform(work: Work, step: plan.Step) -> Optional[Undo]:
 
 
 def _create_volume(work: Work, step: plan.CreateVolume) -> Undo:
-    work.host.storage.create_volume(step, work.progress)
-    return lambda: work.host.storage.delete_partial(step.pool, step.name)
+    path = work.host.storage.create_volume(step, work.progress).path
+    return lambda: _take_back_volume(work, step, path)
+
+
+def _take_back_volume(work: Work, step: plan.CreateVolume, path: str) -> None:
+    """Delete a volume that was made for nothing; never one that a guest has got meanwhile."""
+    found = read_former(work.host, work.name)
+    live = found.live_xml if found is not None else None
+    if live is not None and mentions_image(live, step.pool, step.name, path):
+        raise RefusedError(f"volume {step.pool}/{step.name} is in use by the running guest")
+    work.host.storage.delete_partial(step.pool, step.name)
 
 
 def _delete_partial(work: Work, step: plan.DeletePartial) -> None:
@@ -63,8 +73,14 @@ def _block_resize(work: Work, step: plan.BlockResize) -> None:
 
 
 def _define(work: Work, step: plan.Define) -> Undo:
-    work.host.domains.define(sign_mark(step.xml, _sign(work)))
-    return lambda: restore(work)
+    """Store a definition. That of a new machine comes twice: without its new disks, then whole."""
+    begun = read_former(work.host, work.name) if work.former is None else None
+    xml = step.xml if begun is None else set_uuid(step.xml, begun.uuid)
+    work.host.domains.define(sign_mark(xml, _sign(work)))
+    if begun is None:
+        return lambda: restore(work)
+    stub = begun.persistent_xml
+    return lambda: work.host.domains.define(stub)
 
 
 def _sign(work: Work) -> Worker:

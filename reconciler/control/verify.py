@@ -7,7 +7,7 @@ from typing import FrozenSet, Tuple
 from reconciler.control.observe import observe
 from reconciler.control.steps import Work, wait_until
 from reconciler.core.diff import Difference, compare
-from reconciler.core.domain import read_machine
+from reconciler.core.domain import read_machine, read_owner
 from reconciler.core.domain.overlays import compare_overlays
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align
@@ -27,6 +27,9 @@ def refuse_lost_edits(work: Work, manifest: MachineManifest, action: Action, xml
 
     It lacks something that was asked for, or something else that the manifest gives has changed.
     """
+    mark = read_owner(parse(xml))
+    if mark is not None and mark.is_unfinished:
+        return  # the whole definition is still to come
     kept = work.host.domains.read_domain(work.name).persistent_xml
     wanted = align(manifest.machine, read_machine(parse(xml)))
     found = align(wanted, read_machine(parse(kept)))

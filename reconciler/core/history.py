@@ -139,7 +139,8 @@ def remember(action: Action, former: Optional[DomainView], cause: Cause, now: fl
         tuple(_past(one) for one in action.changes),
         tuple(type(one).__name__ for one in action.steps),
         tuple(map(hide_text, action.notes)),
-        None if former is None else _former(former),
+        # What an interrupted creation left is nothing to go back to.
+        None if former is None or action.action is ActionKind.CREATE else _former(former),
     )
 
 

@@ -61,12 +61,13 @@ class ImageUse:
 class SnapshotView:
     """One of a domain's snapshots. `overlays` maps disk targets to what external ones wrote to.
 
-    `created_at` is Unix time.
+    `created_at` is Unix time; `images` are those that the domain had then.
     """
 
     name: str
     created_at: int = 0
     overlays: Mapping[str, str] = field(default_factory=dict)
+    images: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,19 @@ class Images:
     def find_users(self, image: str) -> Tuple[ImageUse, ...]:
         """Return the uses of the image, at the top of a chain or below."""
         return self._users.get(self.identify(image), ())
+
+    def find_snapshot_users(self, image: str) -> Tuple[str, ...]:
+        """Return the domains that have a snapshot for which the image is needed."""
+        wanted = self.identify(image)
+        return tuple(
+            sorted(
+                name
+                for name, some in self.snapshots.items()
+                for snapshot in some
+                for one in (*snapshot.images, *snapshot.overlays.values())
+                if wanted in self._chains_of(one)
+            )
+        )
 
     def find_overlays(self, image: str) -> Tuple[str, ...]:
         """Return the images that lie directly or indirectly over it, by one name each."""

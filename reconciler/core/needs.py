@@ -17,8 +17,10 @@ from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live, by_name
 from reconciler.core.model import Cdrom, Disk, Disruption, Machine, Power
+from reconciler.core.owner import Owner
 from reconciler.core.planning.images import DEFAULT_POOL
 from reconciler.core.planning.requirements import find_boot_files
+from reconciler.core.status import is_unfinished
 from reconciler.core.world import LostMachine, Reading, Unknown
 
 Readings = Mapping[str, Union[Reading, Unknown]]
@@ -120,7 +122,7 @@ def _needs_of(
     machine = manifest.machine
     if isinstance(reading, Unknown):
         return Needs()
-    if reading is None:
+    if reading is None or is_unfinished(reading):
         former = lost.reading if lost else None
         types = {machine.machine or "", (former and former.persistent.machine) or ""}
         return Needs(
@@ -235,18 +237,15 @@ def find_strayed(disks: Iterable[Disk], reading: Reading) -> FrozenSet[Stray]:
     """
     wanted = Machine(reading.view.name, disks=tuple(disks))
     sides = _align(wanted, reading)
-    made = reading.owner.made if reading.owner else ()
     found = (
-        _find_stray(wanted.name, disk, by_name(side.disks, disk.name), made)
+        _find_stray(reading.owner, disk, by_name(side.disks, disk.name))
         for side in sides
         for disk in wanted.disks or ()
     )
     return frozenset(one for one in found if one is not None)
 
 
-def _find_stray(
-    machine: str, disk: Disk, observed: Optional[Disk], made: Tuple[str, ...]
-) -> Optional[Stray]:
+def _find_stray(owner: Optional[Owner], disk: Disk, observed: Optional[Disk]) -> Optional[Stray]:
     source = (observed.source if observed else None) or ""
     if not source:
         return None
@@ -254,9 +253,11 @@ def _find_stray(
         return Stray.MOVED if source != disk.source else None
     if disk.volume is not None:
         return Stray.MOVED if posixpath.basename(source) != disk.volume else None
+    made = owner.made if owner else ()
     if source in made or not source.startswith("/"):
         return None
-    names = {volume_name(machine, disk.name, image) for image in IMAGES}
+    known = owner.names if owner else ()
+    names = {volume_name(one, disk.name, image) for one in known for image in IMAGES}
     return Stray.MOVED if any(posixpath.basename(one) in names for one in made) else Stray.UNKNOWN
 
 
@@ -335,6 +336,6 @@ def clones_by_sharing(desired: Desired, readings: Readings) -> Tuple[Tuple[str, 
 def _is_new(disk: Disk, reading: Optional[Union[Reading, Unknown]]) -> bool:
     if not isinstance(reading, Reading):
         return reading is None
-    unfinished = bool(reading.owner and reading.owner.creating)
+    unfinished = bool(reading.owner and (reading.owner.creating or reading.owner.is_unfinished))
     there = by_name(align(Machine("", disks=(disk,)), reading.persistent).disks, disk.name)
     return unfinished or there is None

@@ -19,7 +19,9 @@ class Owner:
     the Git commit that was applied then, None where it was not known. `made` are paths of volumes
     that were made for the machine, there being none before: only those are ever deleted with it.
     `worker` is the run that makes or made the volumes in `creating`. `formerly` are the names that
-    the machine had before it was renamed: its volumes may be called by them.
+    the machine had before it was renamed: its volumes may be called by them. `is_unfinished` says
+    that the machine itself is being created: its definition lacks the disks whose volumes are not
+    complete.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Owner:
     made: Tuple[str, ...] = ()
     worker: Optional[Worker] = None
     formerly: Tuple[str, ...] = ()
+    is_unfinished: bool = False
 
     @property
     def names(self) -> Tuple[str, ...]:

@@ -20,6 +20,7 @@ from reconciler.core.planning.marks import refuse_renamed
 from reconciler.core.planning.recreate import plan_recreate, store_again
 from reconciler.core.planning.requirements import settle_requirements
 from reconciler.core.planning.update import Holding, Planner, plan_update
+from reconciler.core.status import is_unfinished
 from reconciler.core.world import Reading, Unknown, World, store_command
 from reconciler.errors import FaultError, ReconcilerError, TerminalError
 
@@ -120,6 +121,8 @@ def _plan_found(
 ) -> Action:
     planner = Planner(options.now, options.unattended, options.left)
     holding = _find_holding(reading, options)
+    if is_unfinished(reading):
+        return plan_create(manifest, desired, world, reading)
     if reading.view.persistent:
         return plan_update(manifest, reading, desired, world, planner, holding)
     lost = world.lost.get(manifest.name)

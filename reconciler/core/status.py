@@ -56,6 +56,13 @@ def is_owned(reading: Union[Reading, Unknown]) -> bool:
     return reading.owner.name == reading.view.name
 
 
+def is_unfinished(reading: Union[Reading, Unknown]) -> bool:
+    """Whether the domain is what an interrupted creation left, and nobody has started it."""
+    if isinstance(reading, Unknown) or reading.owner is None or reading.is_active:
+        return False
+    return is_owned(reading) and reading.owner.is_unfinished and not reading.view.saved
+
+
 def find_former_name(reading: Union[Reading, Unknown]) -> Optional[str]:
     """Return whose mark a domain of another name bears; None of what is certainly a copy.
 
@@ -99,7 +106,7 @@ def find_status(
 
 
 def _ready(reading: Reading, owner: Owner) -> Condition:
-    if owner.creating:
+    if owner.creating or owner.is_unfinished:
         return Condition("Ready", holds=False, reason="its disks are not complete")
     view, wanted = reading.view, _wanted_power(owner)
     if not view.persistent:
@@ -124,9 +131,9 @@ def _wanted_power(owner: Owner) -> Optional[str]:
 
 
 def _reconciling(owner: Owner) -> Condition:
-    if not owner.creating:
+    if not owner.creating and not owner.is_unfinished:
         return Condition("Reconciling", holds=False)
-    what = ", ".join(owner.creating)
+    what = ", ".join(owner.creating) or "its definition"
     return Condition(
         "Reconciling", holds=True, reason=f"being made, or interrupted: {what}; apply goes on"
     )

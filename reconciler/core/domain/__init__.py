@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.core.domain.build import place_devices
 from reconciler.core.domain.controllers import needed_controllers
-from reconciler.core.domain.create import create_domain
+from reconciler.core.domain.create import create_domain, set_uuid, without_disks
 from reconciler.core.domain.defaults import complete_machine
 from reconciler.core.domain.edit import edit_domain
 from reconciler.core.domain.live import device_xml, live_device, plug
@@ -36,4 +36,6 @@ __all__ = [
     "read_owner",
     "refuse_doubles",
     "set_owner",
+    "set_uuid",
+    "without_disks",
 ]

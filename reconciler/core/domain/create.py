@@ -6,9 +6,10 @@ choose. Devices come from the same builders as those added later.
 
 from __future__ import annotations
 
-from typing import Iterator, List, Mapping, Optional, Tuple
+from typing import Collection, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.diff import Device
+from reconciler.core.domain import layout
 from reconciler.core.domain.build import build_device
 from reconciler.core.domain.controllers import add_missing, chipset_of
 from reconciler.core.domain.features import FEATURES, is_wanted
@@ -17,10 +18,19 @@ from reconciler.core.domain.memory import KIB
 from reconciler.core.domain.owner import set_owner
 from reconciler.core.domain.places import NAMESPACES
 from reconciler.core.guests import full_id, is_windows
+from reconciler.core.identity import name_of
 from reconciler.core.model import Cpus, Machine, Memory
 from reconciler.core.owner import Owner
 from reconciler.core.world import MachineCaps
-from reconciler.core.xmltree import Element, indent, make, make_namespaced, make_text, serialise
+from reconciler.core.xmltree import (
+    Element,
+    indent,
+    make,
+    make_namespaced,
+    make_text,
+    parse,
+    serialise,
+)
 
 # q35 has no free slot of its own for a device that is plugged in later; virt-install leaves 14.
 SPARE_ROOT_PORTS = 14
@@ -61,6 +71,26 @@ def create_domain(machine: Machine, caps: MachineCaps, owner: Owner) -> str:
     write_firmware(root, machine.firmware or "bios")
     add_missing(root)
     return set_owner(serialise(root), owner)
+
+
+def without_disks(xml: str, names: Collection[str]) -> str:
+    """Return a definition without the disks of these names."""
+    root = parse(xml)
+    for disk in root.findall("devices/disk"):
+        alias = disk.find("alias")
+        if alias is not None and name_of(alias.get("name")) in names:
+            layout.remove(disk)
+    return serialise(root)
+
+
+def set_uuid(xml: str, uuid: str) -> str:
+    """Return a definition with that UUID, if it has none of its own."""
+    root = parse(xml)
+    name = root.find("name")
+    if name is None or root.find("uuid") is not None:
+        return xml
+    layout.insert_after(name, make_text("uuid", uuid))
+    return serialise(root)
 
 
 def _head(machine: Machine) -> Iterator[Element]:

@@ -80,6 +80,13 @@ def read_snapshot(xml: str) -> SnapshotView:
         one.get("name", ""): read_source(one.find("source")) or ""
         for one in root.iterfind("disks/disk[@snapshot='external']")
     }
+    disks = [
+        one for tag in ("domain", "inactiveDomain") for one in root.iterfind(f"{tag}/devices/disk")
+    ]
+    images = {read_source(one.find("source")) for one in disks}
     return SnapshotView(
-        root.findtext("name") or "", int(created) if created.isdigit() else 0, overlays
+        root.findtext("name") or "",
+        int(created) if created.isdigit() else 0,
+        overlays,
+        tuple(sorted(one for one in images if one)),
     )

@@ -42,6 +42,7 @@ def read_owner(root: Element) -> Optional[Owner]:
         _read_all(element, "made", "path"),
         _read_worker(element.find(f"{{{NAMESPACE}}}worker")),
         _read_all(element, "formerly", "name"),
+        element.get("unfinished") == "yes",
     )
 
 
@@ -110,6 +111,7 @@ def _find(root: Element) -> Optional[Element]:
 def _plain(owner: Owner) -> Element:
     head = {"name": owner.name, "generation": owner.generation, "os": owner.os}
     head["revision"] = owner.revision
+    head["unfinished"] = "yes" if owner.is_unfinished else None
     volumes = [make("creating", {"path": path}) for path in owner.creating]
     volumes += [make("made", {"path": path}) for path in owner.made]
     volumes += [make("formerly", {"name": name}) for name in owner.formerly]

@@ -20,10 +20,9 @@ from reconciler.core.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.core.planning.decide import Decision
-from reconciler.core.planning.images import all_volumes
+from reconciler.core.planning.images import all_volumes, volume_at
 from reconciler.core.planning.sources import resolve_disk
 from reconciler.core.world import Reading, World
-from reconciler.errors import TerminalError
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,12 @@ def complete_devices(update: Update) -> Tuple[NewDevice, ...]:
 
 
 def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
-    """Return the disks whose volumes an interrupted run left unfinished, to be made anew."""
-    if update.creating and update.reading.is_active:
-        raise TerminalError(
-            "it was started while its volumes were unfinished; shut it down, so that they can be "
-            f"made anew: {', '.join(update.creating)}"
-        )
+    """Return the disks that the definition has, whose volumes were never made.
+
+    A volume that is there is not made anew: a guest may have had it open since.
+    """
+    if update.reading.is_active:
+        return ()
     wanted = {one.name: one for one in update.manifest.machine.disks or ()}
     unfinished = [one for one in update.stored.disks or () if one.source in update.creating]
     made = [
@@ -105,7 +104,7 @@ def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
             wanted[one.name], update.manifest, update.desired, update.world, update.reading.owner
         )
         for one in unfinished
-        if one.name in wanted
+        if one.name in wanted and volume_at(update.world, one.source) is None
     ]
     return tuple(NewDevice(one.disk, "", one.steps) for one in made)
 

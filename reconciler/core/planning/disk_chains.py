@@ -86,7 +86,7 @@ def find_own_image(disk: str, owner: Optional[Owner]) -> Optional[str]:
     """Return the path of the volume that was made for this disk, as our mark has it."""
     if owner is None:
         return None
-    names = {volume_name(owner.name, disk, image) for image in IMAGES}
+    names = {volume_name(one, disk, image) for one in owner.names for image in IMAGES}
     found = [one for one in owner.made if posixpath.basename(one) in names]
     return found[0] if len(found) == 1 else None
 

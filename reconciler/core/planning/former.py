@@ -42,7 +42,8 @@ def find_target(past: Past, present: Reading, sizes: Mapping[str, int]) -> Targe
     Raises RefusedError where there is no way back.
     """
     view, former = present.view, past.former
-    if former is None:
+    begun = None if former is None else read_owner(parse(former.xml))
+    if former is None or (begun is not None and begun.is_unfinished):
         raise RefusedError(
             f"change {past.number} is the creation of {past.name}; before it there was nothing to "
             "go back to, and a rollback deletes nothing: take its manifest away, see `prune`"

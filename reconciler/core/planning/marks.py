@@ -47,6 +47,19 @@ def begin_owner(
     return Owner(manifest.name, "", os=manifest.machine.os, made=made, formerly=formerly)
 
 
+def unfinished_owner(
+    manifest: MachineManifest, creating: Iterable[str], made: Tuple[str, ...]
+) -> Owner:
+    """Return the mark of a machine that is being created, whose disks are not complete yet."""
+    mark = begin_owner(manifest, made)
+    return replace(mark, creating=tuple(creating), is_unfinished=True)
+
+
+def finish_owner(former: Owner, made: Tuple[str, ...]) -> Owner:
+    """Return the mark when no volume is left to be made, whatever else is still to be applied."""
+    return replace(former, creating=(), made=made, worker=None, is_unfinished=False)
+
+
 def made_with(former: Optional[Owner], name: str, new: Iterable[str]) -> Tuple[str, ...]:
     """Return the volumes made so far for the machine, and the new ones.
 
@@ -64,7 +77,7 @@ def inherit_mark(reading: Reading, world: World) -> Optional[Owner]:
     name, owner = reading.view.name, reading.owner
     if owner is None or not _is_renamed(owner, name, world):
         return None
-    if owner.creating:
+    if owner.creating or owner.is_unfinished:
         raise TerminalError(
             f"it bears the mark of {owner.name} and was renamed before its volumes were complete; "
             f"rename it back (virsh domrename {shlex.quote(name)} {shlex.quote(owner.name)}) and "

@@ -91,16 +91,18 @@ def resolve_disk(
         return NewDisk(_with_format(disk, world), (), disk.source)
     path = f"disks[{disk.name}]"
     pool = find_pool(world, disk.pool or DEFAULT_POOL, f"{path}.pool")
-    former = _former_volume(disk, pool, owner)
+    former = _former_volume(disk, pool, owner, world)
     if former is not None:
         return _former_disk(disk, former)
-    creating = owner.creating if owner else ()
+    creating = find_unfinished(owner, world)
     if disk.template is None:
         return _new_volume(disk, manifest, pool, creating, None)
     return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
 
 
-def _former_volume(disk: Disk, pool: PoolView, owner: Optional[Owner]) -> Optional[VolumeView]:
+def _former_volume(
+    disk: Disk, pool: PoolView, owner: Optional[Owner], world: World
+) -> Optional[VolumeView]:
     """Return the volume that we made for this disk, if it was unplugged by hand or a rollback.
 
     Our mark says that the machine had this disk, finished, or that its volume was made for the
@@ -112,7 +114,17 @@ def _former_volume(disk: Disk, pool: PoolView, owner: Optional[Owner]) -> Option
     found = [one for name, one in pool.volumes.items() if name in names]
     if disk.name not in owner.disks:
         found = [one for one in found if one.path in owner.made]
-    return found[0] if len(found) == 1 and found[0].path not in owner.creating else None
+    unfinished = find_unfinished(owner, world)
+    return found[0] if len(found) == 1 and found[0].path not in unfinished else None
+
+
+def find_unfinished(owner: Optional[Owner], world: World) -> Tuple[str, ...]:
+    """Return the volumes that an interrupted run did not complete.
+
+    One that a domain names is none of them: a guest may have had it open.
+    """
+    creating = owner.creating if owner else ()
+    return tuple(one for one in creating if not world.images.find_users(one))
 
 
 def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:

@@ -24,6 +24,7 @@ from reconciler.core.domain import (
 )
 from reconciler.core.domain.overlays import merge_overlays
 from reconciler.core.model import Disk, Machine
+from reconciler.core.owner import Owner
 from reconciler.core.plan import (
     AttachDevice,
     BlockResize,
@@ -52,7 +53,7 @@ from reconciler.core.planning.devices import (
     remake_disks,
 )
 from reconciler.core.planning.effects import Route
-from reconciler.core.planning.marks import begin_owner, made_with, owner_of
+from reconciler.core.planning.marks import begin_owner, finish_owner, made_with, owner_of
 from reconciler.core.planning.sources import path_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
@@ -75,7 +76,7 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     return (
         *_bring_back(update),
         *drop_leftovers(update, volumes),
-        *_volumes(update, volumes, paths),
+        *_volumes(update, volumes, paths, made),
         *_definition(update, new, made),
         *_live(update, items),
         *_resizes(update),
@@ -101,14 +102,34 @@ def _find_made(new: Tuple[NewDevice, ...]) -> Tuple[str, ...]:
     )
 
 
-def _volumes(update: Update, new: Tuple[NewDevice, ...], paths: Tuple[str, ...]) -> Steps:
-    steps = tuple(step for one in new for step in one.steps)
+def _volumes(
+    update: Update, new: Tuple[NewDevice, ...], paths: Tuple[str, ...], made: Tuple[str, ...]
+) -> Steps:
+    """Make the volumes; our mark names those that are not complete yet, and loses each in turn."""
     if not paths:
-        return steps
+        return tuple(step for one in new for step in one.steps)
     former = update.reading.owner
     if update.adopts or former is None:
         former = begin_owner(update.manifest, update.made, update.formerly)
-    return (SetMetadata(owner_xml(replace(former, creating=paths)), live=False), *steps)
+    left = list(paths)
+    steps: List[Step] = [_mark_creating(former, left, made)]
+    for one in new:
+        steps.extend(one.steps)
+        source = one.item.source if isinstance(one.item, Disk) else None
+        if source in left:
+            left.remove(source)
+            if left:  # the last is marked by the definition that has the disks
+                steps.append(_mark_creating(former, left, made))
+    return tuple(steps)
+
+
+def _is_complete(owner: Owner) -> bool:
+    return not (owner.creating or owner.is_unfinished)
+
+
+def _mark_creating(former: Owner, creating: List[str], made: Tuple[str, ...]) -> SetMetadata:
+    mark = replace(former, creating=tuple(creating), made=made, worker=None)
+    return SetMetadata(owner_xml(mark), live=False)
 
 
 def find_edits(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Difference, ...]:
@@ -150,10 +171,10 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
         # One call changes the domain and says whose it is: nothing else may change a foreign one.
         return (Define(set_owner(xml, begin_owner(update.manifest, made, update.formerly))),)
     owner = update.reading.owner
-    if owner is None or (not update.creating and made == owner.made):
+    if owner is None or (_is_complete(owner) and made == owner.made):
         return (Define(xml),)
     # One call adds a new disk and says that its volume is finished: no kill can come between.
-    return (Define(set_owner(xml, replace(owner, creating=(), made=made))),)
+    return (Define(set_owner(xml, finish_owner(owner, made))),)
 
 
 def _refuse_doubles(xml: str, former: str, update: Update) -> None:
@@ -276,7 +297,12 @@ def _mark(update: Update, made: Tuple[str, ...]) -> Steps:
     if update.adopts:
         owner = owner if update.in_full else begin_owner(update.manifest, made, update.formerly)
         return (SetMetadata(owner_xml(owner), live=update.live is not None),)
-    if not update.in_full or (former and replace(former, revision=owner.revision) == owner):
+    if not update.in_full:
+        # What was begun is completed or dropped by now, whatever else is withheld.
+        if former is None or _is_complete(former):
+            return ()
+        return (SetMetadata(owner_xml(finish_owner(former, made)), live=False),)
+    if former and replace(former, revision=owner.revision) == owner:
         return ()
     return (SetMetadata(owner_xml(owner), live=update.live is not None),)
 

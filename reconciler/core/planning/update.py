@@ -32,6 +32,7 @@ from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.disk_chains import DiskChain
 from reconciler.core.planning.growth import hold_growth
 from reconciler.core.planning.guards import Guest, chipset
+from reconciler.core.planning.images import volume_at
 from reconciler.core.planning.marks import inherit_mark
 from reconciler.core.planning.sources import settle_found, settle_sources
 from reconciler.core.planning.states import Standing, find_saved_hold, find_wait
@@ -111,7 +112,8 @@ def plan_update(
         return replace(_action(found, describe_new(decisions, new), (), holding), transient=passes)
     steps = plan_steps(update, new)
     neighbours, notes = find_neighbours(update, new), find_remarks(update)
-    action = _action(found, describe_new(decisions, new), steps, holding, neighbours)
+    beside = (*neighbours, *_unfinished(found, world))
+    action = _action(found, describe_new(decisions, new), steps, holding, beside)
     window = awaits_window(decisions, weighing)
     notes = (*find_chain_notes(found.chains, decisions), *notes)
     return replace(action, notes=notes, transient=passes, awaits_window=window)
@@ -277,10 +279,10 @@ def _action(
     decisions: Tuple[Decision, ...],
     steps: Tuple[Step, ...],
     holding: Holding,
-    neighbours: Tuple[Change, ...] = (),
+    beside: Tuple[Change, ...] = (),
 ) -> Action:
-    changes = tuple(one.change for one in decisions if one.change) + neighbours
-    changes += _mark(found, holding, alone=not changes) + _unfinished(found)
+    changes = tuple(one.change for one in decisions if one.change) + beside
+    changes += _mark(found, holding, alone=not changes)
     view = found.reading.view
     return Action(
         "VirtualMachine",
@@ -309,11 +311,19 @@ def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
     return ()
 
 
-def _unfinished(found: Found) -> Tuple[Change, ...]:
-    reason = "an earlier run was stopped while it made this volume; it is made anew"
+def _unfinished(found: Found, world: World) -> Tuple[Change, ...]:
+    """Say what becomes of the volumes that an interrupted run did not complete."""
     return tuple(
-        Change("volume", path, path, Effect.OFFLINE, reason) for path in creating(found.reading)
+        Change("volume", path, path, Effect.OFFLINE, _explain_volume(path, world))
+        for path in creating(found.reading)
     )
+
+
+def _explain_volume(path: str, world: World) -> str:
+    stopped = "an earlier run was stopped while it made this volume"
+    if volume_at(world, path) is not None and world.images.find_users(path):
+        return f"{stopped}; a domain uses it, so it is kept as it is"
+    return f"{stopped}; it is made anew, or deleted if no disk needs it"
 
 
 def _kind(changes: Tuple[Change, ...], steps: Tuple[Step, ...], holding: Holding) -> ActionKind:

@@ -16,7 +16,7 @@ from reconciler.core.domain.mentions import mentions_image
 from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.manifest import Desired
 from reconciler.core.owner import Owner
-from reconciler.core.planning.images import DEFAULT_POOL, all_volumes, find_pool
+from reconciler.core.planning.images import DEFAULT_POOL, all_volumes, find_overlays, find_pool
 from reconciler.core.world import Unknown, VolumeView, World
 from reconciler.errors import TerminalError
 
@@ -55,18 +55,29 @@ def _volumes_of(disk: AppliedDisk, owner: Owner, world: World) -> Iterator[Volum
             yield volume
 
 
-def _find_user(name: str, volume: VolumeView, world: World, desired: Desired) -> Optional[str]:
+def _find_user(owner: str, volume: VolumeView, world: World, desired: Desired) -> Optional[str]:
     """Return what else depends on the volume, or None."""
-    overlays = [one.path for one in all_volumes(world) if _is_below(volume, one)]
+    images = world.images
+    holders = {one.domain: one.path for one in images.find_users(volume.path)}
+    for other in sorted(name for name in holders if name != owner):
+        if not images.is_same(holders[other], volume.path):
+            return f"it is below {holders[other]}, which domain {other} uses"
+    overlays = find_overlays(world, volume.path)
+    named = {one.path for one in all_volumes(world) if _is_below(volume, one)}
+    overlays = tuple(sorted(named.union(overlays)))
     if overlays:
-        return f"it carries {len(overlays)} linked clone(s): {', '.join(sorted(overlays)[:3])}"
-    users = [one for one in sorted(world.domains) if one != name and _uses(one, volume, world)]
+        return f"it carries {len(overlays)} linked clone(s): {', '.join(overlays[:3])}"
+    users = [one for one in sorted(world.domains) if one != owner and _uses(one, volume, world)]
     if users:
         return f"domain {', '.join(users[:3])} names it too"
+    snapshots = [one for one in images.find_snapshot_users(volume.path) if one != owner]
+    if snapshots:
+        return f"a snapshot of domain {', '.join(snapshots[:3])} needs it"
     templates = [
         one.name
         for one in desired.templates
-        if posixpath.basename(one.image or "") == volume.name
+        if world.images.is_same(one.image, volume.path)
+        or posixpath.basename(one.image or "") == volume.name
         or (one.pool or DEFAULT_POOL, one.volume) == (volume.pool, volume.name)
     ]
     return f"it is the image of Template {', '.join(templates)}" if templates else None
@@ -85,6 +96,8 @@ def _uses(name: str, volume: VolumeView, world: World) -> bool:
             f"domain {name!r} cannot be read, so it is not known whether it uses "
             f"{volume.path}: {reading.reason}"
         )
+    if any(one.domain == name for one in world.images.find_users(volume.path)):
+        return True
     both = (reading.view.persistent_xml, reading.view.live_xml)
     return any(
         mentions_image(xml, volume.pool, volume.name, volume.path)

@@ -16,7 +16,7 @@ from reconciler.core.history import Cause, conclude, remember
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Cpus, Machine
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Outcome, Plan
-from reconciler.core.world import DomainView, GuestState
+from reconciler.core.world import DomainView, GuestState, VolumeView
 from reconciler.errors import NotFoundError, ReconcilerError, TerminalError, TransientError
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.planning.worlds import UUID, domain, manifest_of
@@ -95,10 +95,11 @@ class Fake:
         """Be at no job."""
         return ""
 
-    def create_volume(self, step: plan.CreateVolume, progress: object) -> None:
+    def create_volume(self, step: plan.CreateVolume, progress: object) -> VolumeView:
         """Make it."""
         self._try("volume", TransientError("pool full"))
         self.volumes.append(step.name)
+        return VolumeView(step.pool, step.name, f"/images/{step.name}", step.format, 2**30)
 
     def delete_partial(self, pool: str, name: str) -> None:
         """Delete it."""
