@@ -17,6 +17,7 @@ from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.failures import kind_of
 from reconciler.core.loop.inforce import InForce
+from reconciler.core.loop.prune import ELSEWHERE
 from reconciler.core.loop.record import LastChange, Record
 from reconciler.core.loop.result import Again, Done, Result
 from reconciler.core.loop.verdict import unknown
@@ -29,7 +30,6 @@ MACHINE = "VirtualMachine"
 HOST: Key = ("Host", "")  # this one
 PROBE: Key = ("Probe", "")
 AFTER_FAULT = 60.0  # seconds
-ELSEWHERE = "its manifest is for another host; what is here is left alone"
 
 
 @dataclass

@@ -318,6 +318,27 @@ def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(site: Sit
     assert "needed for" not in reconciler(machine, "status").stdout
 
 
+def test_an_apply_that_the_daemon_would_undo_is_refused_until_it_is_suspended(site: Site) -> None:
+    machine = site.machine
+    revision = site.commit("one machine", web=render("web"))
+    site.machine.wait(lambda: site.is_ready("web"), "it is ready", 60)
+    machine.write("/root/web.yaml", render("web", autostart="true"))
+    refused = reconciler(machine, "apply", "-y", "/root/web.yaml")
+    assert refused.returncode == 4
+    said = " ".join(refused.stdout.split())
+    assert f"follows commit {revision[:12]} and would undo this" in said
+    assert "Autostart:      disable" in machine.virsh("dominfo", "web").stdout
+
+    assert reconciler(machine, "suspend", "web").returncode == 0
+    assert reconciler(machine, "apply", "-y", "/root/web.yaml").returncode == 0
+    machine.systemctl("reload", SERVICE)  # has everything looked at
+    assert "Autostart:      enable" in machine.virsh("dominfo", "web").stdout
+    assert reconciler(machine, "resume", "web").returncode == 0
+    disabled = "Autostart:      disable"
+    machine.wait(lambda: disabled in machine.virsh("dominfo", "web").stdout, "it is as committed")
+    assert reconciler(machine, "apply", "-y", f"{MANIFESTS}/web.yaml").returncode == 0
+
+
 def reconciler(machine: Container, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in the machine."""
     return machine.run(

@@ -8,6 +8,7 @@ from typing import Mapping, Sequence
 
 from reconciler.cli.carrying_out import carry_out
 from reconciler.cli.console import Console
+from reconciler.cli.daemon_conflicts import withhold_conflicts
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Wish, list_names, prepare, trouble
 from reconciler.cli.remembering import find_chronicle
@@ -25,7 +26,9 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     prepared = prepare(Wish(options.paths, options.connect, frozenset(names)), console, parts)
     chosen = _choose(prepared.plan, names)
     _refuse_changes(chosen, console)
-    todo = replace(prepared, plan=chosen)
+    todo, conflicts = withhold_conflicts(replace(prepared, plan=chosen), options, console, parts)
+    if conflicts:
+        raise RefusedError(f"nothing was adopted: {_explain(todo.plan, conflicts[0])}")
     if not _has_work(chosen, console):
         return trouble(prepared.problems, 0)
     chronicle = find_chronicle(options, todo, console, parts)
@@ -57,6 +60,10 @@ def _is_fit(action: Action) -> bool:
     if action.action is ActionKind.ADOPT:
         return all(one.path == MARK for one in action.changes)
     return action.action is ActionKind.NONE
+
+
+def _explain(plan: Plan, name: str) -> str:
+    return next(f"{name}: {one.reason}" for one in plan.actions if one.name == name)
 
 
 def _has_work(plan: Plan, console: Console) -> bool:

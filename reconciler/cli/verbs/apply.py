@@ -9,6 +9,7 @@ import argparse
 
 from reconciler.cli.carrying_out import Carried, carry_out
 from reconciler.cli.console import Console
+from reconciler.cli.daemon_conflicts import withhold_conflicts
 from reconciler.cli.exits import Exit
 from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.parts import Parts
@@ -24,6 +25,13 @@ QUESTION = "Apply these changes? [y/N] "
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Apply the manifests, or a kept plan, asking first unless `--yes`."""
     prepared = mention_suspended(_prepare(options, console, parts), options, console, parts)
+    prepared, conflicts = withhold_conflicts(prepared, options, console, parts)
+    status = _apply(prepared, options, console, parts)
+    return Exit.REFUSED if status is Exit.DONE and conflicts else status
+
+
+def _apply(prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts) -> int:
+    """Show what there is to do, ask, and do it."""
     summary = summarise(prepared.plan)
     console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
     if not summary.todo:

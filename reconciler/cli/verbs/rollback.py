@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Optional, Sequence, Tuple
@@ -38,6 +39,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     history = parts.reach_history(find_history(options, console, parts, whereabouts_of(host)))
     entries = history.list(options.name)
     past, way = _plan(options, host, entries, parts)
+    if read_state(options, console, parts) is not None:
+        way = _say_suspended(way, past.name)
     [action] = way.plan.actions
     if options.format == "json":
         console.write(render_json(way.plan))
@@ -80,6 +83,14 @@ def _plan(
         notes = (begun, *notes)
     actions = tuple(replace(one, notes=(*notes, *one.notes)) for one in way.plan.actions)
     return past, replace(way, plan=replace(way.plan, actions=actions))
+
+
+def _say_suspended(way: WayBack, name: str) -> WayBack:
+    """Say before anybody is asked that the machine is suspended, so that it stays as it will be."""
+    resume = f"virt-reconciler resume {shlex.quote(name)}"
+    note = f"the daemon leaves it alone from now on, until: {resume}"
+    actions = tuple(replace(one, notes=(*one.notes, note)) for one in way.plan.actions)
+    return replace(way, plan=replace(way.plan, actions=actions))
 
 
 def _say_where(past: Past, entries: Sequence[Past]) -> Tuple[str, ...]:

@@ -23,6 +23,7 @@ from reconciler.core.applied import ORPHAN, read_applied
 from reconciler.core.loop.record import Record
 from reconciler.core.loop.settings import PruneRails
 from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.loop.verdict import READY
 from reconciler.core.owner import Owner
 from reconciler.core.status import is_owned
 from reconciler.core.world import Reading, Unknown
@@ -80,6 +81,16 @@ class Pruning:
     left: Tuple[Left, ...] = ()
     absent: Tuple[str, ...] = ()
     blocked: str = ""
+
+
+# What a record of a machine says for which the daemon has no manifest, or one of another host.
+ELSEWHERE = "its manifest is for another host; what is here is left alone"
+_NOT_FOLLOWED = ("no manifest", "orphaned:", ELSEWHERE)
+
+
+def is_followed(record: Record) -> bool:
+    """Whether the daemon keeps the machine as a manifest says."""
+    return not record.condition(READY).reason.startswith(_NOT_FOLLOWED)
 
 
 def decide(known: Known, rails: PruneRails) -> Pruning:

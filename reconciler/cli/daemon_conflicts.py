@@ -1,0 +1,89 @@
+"""What a running daemon would undo, because it follows other manifests than a command is given.
+
+Such a change is withheld before anybody is asked: a success that is undone in the same second is
+none. A person who means it suspends the machine first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import replace
+from typing import Dict, Mapping, Optional, Tuple
+
+from reconciler.cli.console import Console
+from reconciler.cli.parts import Parts
+from reconciler.cli.preparing import Prepared
+from reconciler.cli.remembering import read_state
+from reconciler.control.ports.service import Memory
+from reconciler.core.loop.prune import is_followed
+from reconciler.core.loop.record import SourceRecord
+from reconciler.core.manifest import MachineManifest
+from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.errors import TransientError
+
+KIND = "VirtualMachine"
+SHORT = 12  # characters of a commit
+
+
+def withhold_conflicts(
+    prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
+) -> Tuple[Prepared, Tuple[str, ...]]:
+    """Return the plan without what the daemon here would undo, and the machines concerned."""
+    if not any(one.steps for one in prepared.plan.actions):
+        return prepared, ()
+    reasons = _find_reasons(prepared, options, console, parts)
+    actions = tuple(
+        _withhold(one, reasons[one.name])
+        if one.steps and one.kind == KIND and one.name in reasons
+        else one
+        for one in prepared.plan.actions
+    )
+    names = tuple(one.name for one, now in zip(prepared.plan.actions, actions) if one != now)
+    return replace(prepared, plan=replace(prepared.plan, actions=actions)), names
+
+
+def _find_reasons(
+    prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
+) -> Mapping[str, str]:
+    """Return why machines are left to the daemon; none where it does not run."""
+    state = read_state(options, console, parts)
+    if state is None:
+        return {}
+    memory = parts.reach_memory(state)
+    try:
+        daemon = memory.find_daemon()
+        return {} if daemon is None else _compare(prepared, memory, daemon)
+    except TransientError as error:
+        console.note(f"whether a daemon would undo this cannot be seen: {error}")
+        return {}
+
+
+def _compare(prepared: Prepared, memory: Memory, daemon: int) -> Mapping[str, str]:
+    records, suspended = memory.load_records(), memory.suspended()
+    who = f"the daemon{f' (process {daemon})' if daemon else ''}"
+    follows = f"{who} follows {_describe(memory.load_source())}"
+    found: Dict[str, str] = {}
+    for manifest in prepared.desired.machines:
+        record = records.get(manifest.name)
+        if record is None or manifest.name in suspended or not is_followed(record):
+            continue
+        if _differs(manifest, record.generation):
+            suspend = f"virt-reconciler suspend {shlex.quote(manifest.name)}"
+            found[manifest.name] = (
+                f"{follows} and would undo this: change the manifest there, or first: {suspend}"
+            )
+    return found
+
+
+def _differs(manifest: MachineManifest, generation: Optional[str]) -> bool:
+    return generation is not None and generation != manifest.generation
+
+
+def _describe(source: SourceRecord) -> str:
+    return f"commit {source.revision[:SHORT]}" if source.revision else "other manifests"
+
+
+def _withhold(action: Action, reason: str) -> Action:
+    changes = tuple(replace(one, effect=Effect.WITHHELD, reason="") for one in action.changes)
+    return replace(action, action=ActionKind.WITHHELD, changes=changes, steps=(), reason=reason)
