@@ -171,14 +171,18 @@ def _read_sizes(host: Host, desired: Desired, readings: Readings) -> Readings:
 
 
 def _read_jobs(host: Host, readings: Readings, needs: Needs) -> Readings:
-    """Ask what libvirt does to the guests that are to be changed."""
+    """Ask what libvirt does to the guests that are to be changed, and why those are off."""
     found = dict(readings)
     for name in sorted(needs.jobs):
-        reading, job = readings[name], attempt(host.domains.find_job, name)
-        if isinstance(reading, Reading):
-            # Where the question fails, what fails next says more.
-            text = "" if isinstance(job, Unknown) else job
-            found[name] = replace(reading, view=replace(reading.view, job=text))
+        reading = readings[name]
+        if not isinstance(reading, Reading):
+            continue
+        domains, view = host.domains, reading.view
+        text = attempt(domains.find_job if view.is_active else domains.read_off_reason, name)
+        if isinstance(text, Unknown):
+            continue  # what fails next says more
+        view = replace(view, job=text) if view.is_active else replace(view, state_reason=text)
+        found[name] = replace(reading, view=view)
     return found
 
 

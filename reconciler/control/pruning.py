@@ -88,7 +88,8 @@ class Prune:
             if action.reason != record.last_error:
                 event = Event(events.FAILED, f"to be deleted: {action.reason}", name, "delete")
                 self.shared.parts.journal.tell(event)
-            return self._put(record, Stalled(action.reason))
+            again = self._judge(TransientError(action.reason), record)
+            return self._put(record, again if action.transient else Stalled(action.reason))
         if action.action is not ActionKind.DELETE:
             return Done()
         return self._carry_out(name, record, desired, action)

@@ -36,7 +36,8 @@ class Needs:
     """What to read: `machines` are machine types, `claims` means the XML of every domain.
 
     `pools` are names; `all_pools` asks for every active one. `jobs` are the active domains of which
-    something is to be changed, `images` those whose disks' images are to be inspected.
+    something is to be changed, and those that are off and are to be started: what was last done to
+    them matters. `images` are those whose disks' images are to be inspected.
     `memory`, `devices` and `files` (paths) are what else of the host a guest needs.
     """
 
@@ -156,7 +157,7 @@ def _needs_of_change(manifest: MachineManifest, desired: Desired, reading: Readi
         all_pools=bool(fields & _VOLUMES) or unfinished or Stray.MOVED in strayed,
         networks=starts or any(one.startswith("interfaces[]") for one in fields),
         claims=bool(added or fields & _VOLUMES) or unfinished or _is_marked_otherwise(reading),
-        jobs=frozenset({machine.name} if fields and reading.is_active else ()),
+        jobs=frozenset({machine.name} if _asks_job(fields, reading) else ()),
         images=frozenset({machine.name} if strayed or changes_images or unfinished else ()),
         memory=starts or any(one.startswith("memory.") for one in fields),
         devices=_needs_devices(machine, reading, fields, starts=starts),
@@ -264,6 +265,10 @@ def _find_stray(owner: Optional[Owner], disk: Disk, observed: Optional[Disk]) ->
 def _is_marked_otherwise(reading: Reading) -> bool:
     """Whether the domain bears another's mark: of a copy or of its former name, the others tell."""
     return reading.owner is not None and reading.owner.name != reading.view.name
+
+
+def _asks_job(fields: Set[str], reading: Reading) -> bool:
+    return bool(fields) if reading.is_active else "power" in fields
 
 
 def _differences(machine: Machine, reading: Reading) -> List[Difference]:

@@ -19,10 +19,11 @@ from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
 from reconciler.core.planning.marks import refuse_renamed
 from reconciler.core.planning.recreate import plan_recreate, store_again
 from reconciler.core.planning.requirements import settle_requirements
+from reconciler.core.planning.states import find_wait
 from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.status import is_unfinished
 from reconciler.core.world import Reading, Unknown, World, store_command
-from reconciler.errors import FaultError, ReconcilerError, TerminalError
+from reconciler.errors import FaultError, ReconcilerError, TerminalError, TransientError
 
 KIND = "VirtualMachine"
 
@@ -125,6 +126,9 @@ def _plan_found(
         return plan_create(manifest, desired, world, reading)
     if reading.view.persistent:
         return plan_update(manifest, reading, desired, world, planner, holding)
+    wait = find_wait(reading.view, ("definition",))
+    if wait:  # a guest that comes by migration has no definition until it is here
+        raise TransientError(wait)
     lost = world.lost.get(manifest.name)
     if lost is None or lost.reading.view.uuid != reading.view.uuid or holding is not Holding.OURS:
         raise TerminalError(

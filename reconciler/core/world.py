@@ -48,9 +48,9 @@ class DomainView:
     SECURE), `live_xml` the running one, None when the guest is off. `disk_sizes` maps a disk's
     path (or target, where it has none) to its virtual size in bytes, as far as it was asked for.
     `state_reason` is why the guest is in this state, in the words of `virsh domstate --reason`;
-    empty for a guest that runs or is off. `job` is what libvirt does to the guest, like `backup` or
-    `block copy of disk vda`, as far as it was asked for. `disk_errors` maps a disk's target to the
-    error that paused the guest, `no space` or `unspecified`.
+    empty for a guest that runs, or is off and is not to be started. `job` is what libvirt does to
+    the guest, like `backup` or `block copy of disk vda`, as far as it was asked for. `disk_errors`
+    maps a disk's target to the error that paused the guest, `no space` or `unspecified`.
     """
 
     name: str

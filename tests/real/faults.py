@@ -13,7 +13,7 @@ READS = frozenset(
     {
         "uri", "host", "list_domains", "read_domain", "read_disk_sizes", "read_caps",
         "list_pools", "read_pool", "can_reflink", "list_networks", "list_snapshots",
-        "read_snapshots", "read_images", "find_job", "read_free",
+        "read_snapshots", "read_images", "find_job", "read_free", "read_off_reason",
     }
 )  # fmt: skip
 

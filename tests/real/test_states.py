@@ -338,3 +338,16 @@ def test_a_guest_whose_pool_is_full_goes_on_when_there_is_space(
     [image] = small_pool.glob("vm-root*")
     found = image.read_bytes()[:WRITTEN]
     assert found == (PATTERN * (WRITTEN // len(PATTERN) + 1))[:WRITTEN]
+
+
+def test_memory_that_was_saved_to_a_file_keeps_its_disks(
+    product: Product, lab: LabHost, tmp_path: Path
+) -> None:
+    apply(product, manifest_of(DEAF))
+    saved = tmp_path / "memory"
+    lab.virsh("save", "vm", str(saved))
+    found = change(product, manifest_of(DEAF), unattended=True)
+    assert found.effect is Effect.WITHHELD
+    assert "virsh restore FILE" in found.reason
+    lab.virsh("restore", str(saved))
+    assert plan(product, manifest_of(DEAF)).action is ActionKind.NONE

@@ -15,7 +15,7 @@ from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_mach
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.adapters.libvirt.reading import NOT_RUNNING, list_views, read_sizes, read_view
-from reconciler.adapters.libvirt.states import find_job
+from reconciler.adapters.libvirt.states import find_job, read_off_reason
 from reconciler.core.domain.mentions import read_snapshot
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
 from reconciler.core.images import SnapshotView
@@ -65,6 +65,14 @@ class LibvirtDomains:
         """Return the job under way on an active domain or its disks; empty if there is none."""
         with self._domain(name, "asking for its jobs") as domain:
             return find_job(domain) if domain.ID() != NOT_RUNNING else ""
+
+    def read_off_reason(self, name: str) -> str:
+        """Return why a domain is off, in the words of `virsh domstate --reason`; else empty.
+
+        libvirt forgets it when its daemon is restarted: `unknown`.
+        """
+        with self._domain(name, "asking why it is off") as domain:
+            return read_off_reason(domain)
 
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types on offer, those without a version first."""

@@ -39,6 +39,11 @@ _REASONS: Mapping[Tuple[GuestState, int], str] = {
     (GuestState.PAUSED, 14): "api error",
     (GuestState.CRASHED, 1): "panicked",
 }
+# virDomainShutoffReason, likewise.
+_OFF_REASONS = (
+    *("unknown", "shutdown", "destroyed", "crashed", "migrated", "saved", "failed"),
+    *("from snapshot", "daemon"),
+)
 # virDomainJobOperation, and virDomainBlockJobType.
 _JOBS: Mapping[int, str] = {
     1: "start",
@@ -74,6 +79,14 @@ def read_state(domain: Domain) -> Tuple[GuestState, str]:
     if state in (GuestState.RUNNING, GuestState.OFF):
         return state, ""
     return state, _REASONS.get((state, reason), "unknown" if state is GuestState.PAUSED else "")
+
+
+def read_off_reason(domain: Domain) -> str:
+    """Return why a domain is off; empty if it is not."""
+    number, reason = domain.state()[:2]
+    if _STATES.get(number) is not GuestState.OFF:
+        return ""
+    return _OFF_REASONS[reason] if 0 <= reason < len(_OFF_REASONS) else "unknown"
 
 
 def read_disk_errors(domain: Domain) -> Mapping[str, str]:

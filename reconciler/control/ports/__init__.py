@@ -50,6 +50,12 @@ class Domains(Protocol):
         In words, like `backup` or `block copy of disk vda`.
         """
 
+    def read_off_reason(self, name: str) -> str:
+        """Return why a domain is off, in the words of `virsh domstate --reason`; else empty.
+
+        libvirt forgets it when its daemon is restarted: `unknown`.
+        """
+
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types on offer, those without a version first."""
 

@@ -17,7 +17,13 @@ from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.effects import Route, Row, find_row
 from reconciler.core.planning.guards import HOTPLUG_BUSES, Guest
 from reconciler.core.planning.policy import settle_boot_effect
-from reconciler.core.planning.states import Standing, settle_boot, settle_live, settle_power
+from reconciler.core.planning.states import (
+    Standing,
+    settle_boot,
+    settle_live,
+    settle_power,
+    settle_start,
+)
 
 ONLY_STORED = "the running guest is like that already; only the stored definition changes"
 PENDING = "stored already; waits for the guest's next cold start"
@@ -137,7 +143,7 @@ def _settle(
         only_pending = weighing.waits and stored is None and row.running is Effect.NEXT_BOOT
         return (None, PENDING) if only_pending else (Effect.WITHHELD, weighing.held)
     if weighing.live_guest is None:
-        return row.off, row.reason if _says_why(row) else ""
+        return _settle_off(row, weighing)
     settled = _settle_between(row, live, weighing)
     if settled is not None:
         return settled
@@ -169,6 +175,14 @@ def _settle_running(
     if row.running is Effect.RESTART and held is Effect.WITHHELD:
         return held, reason
     return row.running, row.reason
+
+
+def _settle_off(row: Row, weighing: Weighing) -> Tuple[Effect, str]:
+    if row.route is Route.START and weighing.standing is not None:
+        settled = settle_start(weighing.standing)
+        if settled is not None:
+            return settled
+    return row.off, row.reason if _says_why(row) else ""
 
 
 def _says_why(row: Row) -> bool:

@@ -25,11 +25,11 @@ from reconciler.core.plan import (
     Undefine,
     failed_action,
 )
-from reconciler.core.planning.states import find_wait, is_deaf, refuse_to_ask
+from reconciler.core.planning.states import find_wait, is_deaf, say_deaf
 from reconciler.core.planning.volumes import OwnVolume, find_own_volumes
 from reconciler.core.status import is_owned
 from reconciler.core.units import format_size
-from reconciler.core.world import GuestState, Reading, World, store_command
+from reconciler.core.world import GuestState, Reading, World, find_command, store_command
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError, TransientError
 
@@ -108,7 +108,7 @@ def _refuse_busy(reading: Reading) -> None:
     if wait:
         raise TransientError(wait)
     if is_deaf(view) and owner is not None and not read_applied(owner).force_off:
-        raise TransientError(refuse_to_ask(view))
+        raise TransientError(f"{say_deaf(view)}: {find_command(view)}")
 
 
 def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tuple[Step, ...]:

@@ -110,6 +110,27 @@ def settle_power(standing: Standing) -> Settled:
     return _BACK[find_state(standing.view)](standing)
 
 
+def settle_start(standing: Standing) -> Optional[Settled]:
+    """Return what becomes of the start of a guest whose memory is elsewhere; None if it is not."""
+    view, name = standing.view, standing.view.name
+    if view.state_reason == "migrated":
+        return Effect.WITHHELD, (
+            "the guest was migrated to another host and may run there with the same disks: if it "
+            "stays there, set placement.host in its manifest; if it runs nowhere, virsh start "
+            f"{name}"
+        )
+    if view.state_reason != "saved" or view.saved:
+        return None
+    if standing.unattended:
+        return Effect.WITHHELD, (
+            "the guest's memory was saved to a file (virsh save), which fits its disks only until "
+            f"it starts: virsh restore FILE, or virsh start {name}"
+        )
+    return Effect.OFFLINE, (
+        "the guest boots; its memory that was saved to a file (virsh save) is of no use then"
+    )
+
+
 def is_brought_back(standing: Standing) -> bool:
     """Whether this plan lets the guest go on before it does anything else."""
     return standing.power is Power.RUNNING and settle_power(standing)[0] is Effect.LIVE
@@ -146,10 +167,12 @@ def settle_boot(standing: Standing) -> Settled:
 
 def refuse_to_ask(view: DomainView) -> str:
     """Say that a guest cannot be asked to shut down, and what to do."""
-    return (
-        f"the guest {_say(view)} and cannot be asked to shut down: {find_command(view)}, or set "
-        "lifecycle.forceOff: true"
-    )
+    return f"{say_deaf(view)}: {find_command(view)}, or set lifecycle.forceOff: true"
+
+
+def say_deaf(view: DomainView) -> str:
+    """Say that a guest cannot be asked to shut down."""
+    return f"the guest {_say(view)} and cannot be asked to shut down"
 
 
 def is_deaf(view: DomainView) -> bool:

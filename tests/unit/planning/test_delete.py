@@ -212,6 +212,30 @@ def test_undefine_keeps_the_disks_and_reads_no_pool() -> None:
     assert [one.path for one in action.changes] == ["definition"]
 
 
+def test_a_paused_guest_is_deleted_only_where_it_may_be_switched_off_hard() -> None:
+    paused = in_state(machine(running=True), state=GuestState.PAUSED, state_reason="user")
+    held = plan(paused)
+    assert (held.action, held.transient) == (ActionKind.FAILED, True)
+    assert "cannot be asked to shut down: virsh resume vm" in held.reason
+
+    hard = machine(running=True, forceOff=True)
+    action = plan(in_state(hard, state=GuestState.PAUSED, state_reason="user"))
+    assert action.action is ActionKind.DELETE
+    power = next(one for one in action.changes if one.path == "power")
+    assert (power.observed, "switched off hard" in power.reason) == ("paused", True)
+
+
+def test_a_guest_is_not_deleted_while_libvirt_backs_it_up() -> None:
+    action = plan(in_state(machine(running=True, forceOff=True), job="backup"))
+    assert (action.action, action.transient) == (ActionKind.FAILED, True)
+    assert "a backup of the guest is under way" in action.reason
+
+
+def in_state(reading: Reading, **what: Any) -> Reading:
+    """Return the machine in another state."""
+    return replace(reading, view=replace(reading.view, **what))
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_running_guest_is_shut_down_first_as_its_last_spec_says(force: bool) -> None:
     action = plan(machine(running=True, shutdownTimeout="30s", forceOff=force))

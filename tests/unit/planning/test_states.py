@@ -251,6 +251,33 @@ def test_a_guest_with_a_saved_state_is_stopped() -> None:
     assert plan(STOPPED, GuestState.OFF, "", saved=True).action is ActionKind.NONE
 
 
+@pytest.mark.parametrize("unattended", [False, True])
+def test_a_guest_that_was_migrated_away_is_not_started_a_second_time(unattended: bool) -> None:
+    action = plan(RUNNING, GuestState.OFF, "migrated", unattended=unattended)
+    assert (words(action)[3], action.steps) == (Effect.WITHHELD, ())
+    assert "placement.host" in action.changes[0].reason
+    assert "virsh start vm" in action.changes[0].reason
+
+
+def test_a_guest_that_was_saved_to_a_file_is_left_off_by_the_daemon() -> None:
+    held = plan(RUNNING, GuestState.OFF, "saved", unattended=True)
+    assert (words(held)[3], held.steps) == (Effect.WITHHELD, ())
+    assert "virsh restore FILE, or virsh start vm" in held.changes[0].reason
+    started = plan(RUNNING, GuestState.OFF, "saved")
+    assert started.steps == (Start(),)
+    assert "saved to a file" in started.changes[0].reason
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "destroyed", "crashed", "failed", "unknown"])
+def test_a_guest_that_is_off_for_any_other_reason_is_started(reason: str) -> None:
+    assert plan(RUNNING, GuestState.OFF, reason, unattended=True).steps == (Start(),)
+
+
+def test_a_domain_that_comes_by_migration_is_waited_for() -> None:
+    action = plan(RUNNING, GuestState.PAUSED, "migrating", persistent=False)
+    assert (action.action, action.transient) == (ActionKind.FAILED, True)
+
+
 def test_a_transient_domain_is_refused_with_a_command() -> None:
     action = plan(RUNNING, GuestState.RUNNING, "", persistent=False)
     assert action.action is ActionKind.FAILED
