@@ -11,7 +11,7 @@ from typing import List, Optional, Tuple
 from reconciler.control.steps import LASTING, Undo, Work, perform
 from reconciler.core import plan
 from reconciler.core.domain import digest
-from reconciler.core.plan import Action, Effect, Step
+from reconciler.core.plan import Action, ActionKind, Effect, Step
 from reconciler.errors import ReconcilerError
 
 PUT_BACK = "everything was put back as it was"
@@ -101,10 +101,12 @@ class Trail:
 
     def _keep(self) -> str:
         """Leave what was done, and say it."""
+        adopts = self._action.action is ActionKind.ADOPT
         done = [
             one.path
             for one in self._action.changes
-            if one.effect is not Effect.WITHHELD and one.path not in _NOT_STORED
+            if one.effect is not Effect.WITHHELD
+            and (one.path not in _NOT_STORED or (adopts and one.path == "metadata.owner"))
         ]
         if not (done and (self._undo or self._lasting)):
             return ""
@@ -122,12 +124,25 @@ class Trail:
             except ReconcilerError as error:
                 self.kept = tuple(one.path for one in self._action.changes)
                 name = type(step).__name__
-                return f"; undoing {name} failed too, and what came before it was left: {error}"
+                left = f"; undoing {name} failed too, and what came before it was left: {error}"
+                return left + self._mark_again()
         self.kept = tuple(self._lasting)
         if self._lasting:
             done = ", ".join(self._lasting)
-            return f"; put back as it was, but for what was done already: {done}"
+            text = f"; put back as it was, but for what was done already: {done}"
+            return text + self._mark_again()
         return f"; {PUT_BACK}"
+
+    def _mark_again(self) -> str:
+        """Leave the mark on a domain that was to be adopted and is changed: it is ours now."""
+        first = self._action.steps[0]
+        if self._action.action is not ActionKind.ADOPT or not isinstance(first, plan.SetMetadata):
+            return ""
+        try:
+            perform(self._work, first)
+        except ReconcilerError as error:
+            return f"; writing the mark of its adoption failed too: {error}"
+        return "; the domain is adopted, and the next apply tries the rest again"
 
     def _is_off(self) -> bool:
         """Whether the guest is certainly off."""

@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 from reconciler.adapters.libvirt import Host
+from reconciler.adapters.manifests import load_manifests
 from tests.lab.host import LabHost
+from tests.real.faults import Fault, FaultyHost, fail
 from tests.real.foreign.commanding import Commanding
 from tests.real.worlds import Product
 
@@ -50,6 +52,13 @@ class Hand:
     product: Product
     command: Commanding
     folder: Path
+
+    def make_images(self) -> None:
+        """Make two images and a medium."""
+        for name in ("a.qcow2", "b.qcow2"):
+            self.lab.virsh("vol-create-as", "default", name, "16M", "--format", "qcow2")
+        (self.lab.images / "tools.iso").write_bytes(b"CD" * 4096)
+        self.lab.virsh("pool-refresh", "default")
 
     def define(self, *devices: str, name: str = "vm", **more: str) -> str:
         """Define a domain with these devices; return its definition as libvirt has it."""
@@ -91,11 +100,9 @@ class Hand:
 @pytest.fixture
 def hand(product: Product, lab: LabHost, lab_host: Host, tmp_path: Path) -> Hand:
     """Return a host with two images and a medium."""
-    for name in ("a.qcow2", "b.qcow2"):
-        lab.virsh("vol-create-as", "default", name, "16M", "--format", "qcow2")
-    (lab.images / "tools.iso").write_bytes(b"CD" * 4096)
-    lab.virsh("pool-refresh", "default")
-    return Hand(lab, product, Commanding(lab_host, tmp_path / "state"), tmp_path)
+    hand = Hand(lab, product, Commanding(lab_host, tmp_path / "state"), tmp_path)
+    hand.make_images()
+    return hand
 
 
 def unmarked(xml: str) -> str:
@@ -318,3 +325,41 @@ def test_guest_with_uefi_is_exported_and_adopted_as_it_is(
     if not running:
         hand.lab.virsh("start", "vm")
         assert hand.is_settled(path)
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+def test_domain_that_is_not_ours_in_the_end_is_as_it_was_wherever_the_adoption_failed(
+    hand: Hand, running: bool
+) -> None:
+    # A guest without a system does not let a new disk go again.
+    logs = [] if running else [{"name": "logs", "size": "16MiB"}]
+    path = hand.write(
+        {
+            "memory": "65MiB",
+            "disks": [{"name": "root", "target": "vda", "size": "20MiB"}, *logs],
+            "cdroms": [{"name": "tools", "target": "sda", "media": "none"}],
+        }
+    )
+    manifest = load_manifests([path]).desired.machines[0]
+    at, ends = 0, []
+    while True:
+        before = hand.define(ROOT.format(alias("system")), DRIVE.format(""))
+        if running:
+            hand.lab.virsh("start", "vm")
+        run = hand.product.live_xml("vm") if running else ""
+        faulty = FaultyHost.around(hand.product.host, Fault(at, fail))
+        [outcome] = hand.product.apply(manifest, host=faulty, adopt_all=True)
+        if outcome.error is None:
+            break
+        is_ours = MARK.search(hand.product.xml("vm")) is not None
+        ends.append(is_ours)
+        assert is_ours or hand.product.xml("vm") == before, outcome.error
+        assert is_ours or not running or hand.product.live_xml("vm") == run, outcome.error
+        assert is_ours == bool(outcome.kept), outcome
+        assert is_ours == ("the domain is adopted" in outcome.error)
+        assert "logs" not in hand.product.xml("vm")
+        hand.product.clear()
+        hand.make_images()
+        at += 1
+    assert not ends[0]
+    assert ends[-1]  # the image was grown, and does not shrink

@@ -73,7 +73,7 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     items = {one.item.name: one.item for one in new}
     paths = _find_made(volumes)
     made = made_with(update.reading.owner, update.manifest.name, paths)
-    return (
+    steps = (
         *_bring_back(update),
         *drop_leftovers(update, volumes),
         *_volumes(update, volumes, paths, made),
@@ -84,6 +84,15 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
         *_autostart(update),
         *_power(update),
     )
+    return (*_begin(update, steps), *steps)
+
+
+def _begin(update: Update, steps: Steps) -> Steps:
+    """Say whose the domain is before anything is done to it: not all of it has a way back."""
+    if not update.adopts or all(isinstance(one, SetMetadata) for one in steps):
+        return ()
+    owner = begin_owner(update.manifest, update.made, update.formerly)
+    return (SetMetadata(owner_xml(owner), live=False),)
 
 
 def _bring_back(update: Update) -> Steps:

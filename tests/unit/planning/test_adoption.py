@@ -240,7 +240,7 @@ def test_mark_is_written_although_a_removal_has_to_wait() -> None:
 
 def test_the_first_step_of_an_adoption_says_whose_the_domain_is() -> None:
     action = plan(domain(disk(A, "vda")), {"memory": "300MiB"})
-    assert isinstance(action.steps[0], Define)
+    assert [type(one) for one in action.steps] == [SetMetadata, Define, SetMetadata]
     assert marks(action)[0].name == "vm"
     assert marks(action)[-1].generation
 
