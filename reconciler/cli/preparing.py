@@ -70,7 +70,8 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
     host, desired, taken_at = reach(wish, desired, console, parts)
     world = parts.observe(host, desired, wish.recall(host) if taken_at is None else Background())
-    plan = replace(parts.plan(desired, world, plan_options(wish, parts)), taken_at=taken_at)
+    plan = parts.plan(desired, world, plan_options(wish, parts))
+    plan = replace(plan, taken_at=taken_at, left_out=len(loaded.problems))
     _tell_failed(plan, console)
     return Prepared(host, desired, world, plan, loaded.problems)
 

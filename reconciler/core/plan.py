@@ -294,6 +294,7 @@ class Plan:
     `base` is the version of the manifests that these are compared with, like `main (0123456789ab)`;
     then what both want alike is left out. `host` is empty where no host was looked at. `taken_at`
     is when the snapshot was taken that stood for the host, None where the host itself was asked.
+    `left_out` is the number of problems of manifests that are therefore not in it.
     """
 
     host: str
@@ -302,6 +303,7 @@ class Plan:
     revision: Optional[str] = None
     base: Optional[str] = None
     taken_at: Optional[str] = None
+    left_out: int = 0
 
     @property
     def is_empty(self) -> bool:

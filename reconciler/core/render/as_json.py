@@ -18,6 +18,7 @@ FORMAT_VERSION = 1
 
 def render_json(plan: Plan) -> str:
     """Return the plan as an indented JSON document."""
+    summary = summarise(plan)
     ordered = sorted(plan.actions, key=lambda one: (one.kind, one.name))
     document = {
         "formatVersion": FORMAT_VERSION,
@@ -26,7 +27,8 @@ def render_json(plan: Plan) -> str:
         "revision": plan.revision,
         "base": plan.base,
         "snapshot": plan.taken_at and {"takenAt": plan.taken_at},
-        "summary": _summary(summarise(plan)),
+        "summary": _summary(summary),
+        "withheldChanges": summary.withheld_changes,
         "resources": [_resource(one) for one in ordered],
     }
     return json.dumps(document, indent=2) + "\n"
@@ -44,7 +46,7 @@ def _summary(summary: Summary) -> Dict[str, int]:
         "delete": summary.delete,
         "volumes": summary.volumes,
         "none": summary.none,
-        "withheld": summary.withheld - summary.foreign,
+        "withheld": summary.withheld - summary.withheld_changes - summary.foreign,
         "failed": summary.failed,
     }
 

@@ -16,12 +16,13 @@ DISTURBING = frozenset({Effect.RESTART, Effect.DESTRUCTIVE})
 
 @dataclass(frozen=True)
 class Summary:
-    """Objects by what becomes of them; each is counted once among the first six.
+    """Objects by what becomes of them; each is counted once among the first five.
 
-    `withheld` are the objects that nothing is done to although they are not known to be as
-    wanted; those that could not be planned (`failed`) and those that nobody allowed to be taken
-    over (`foreign`) are among them. `next_boot` and `restart` are objects with such a change,
-    `volumes` is the number of volumes deleted, `withheld_changes` those inside other changes.
+    `withheld` is everything that is not done: the objects that nothing is done to although they are
+    not known to be as the manifests say, and the changes that are withheld in the others
+    (`withheld_changes`). Those that could not be planned (`failed`) and those that nobody allowed
+    to be taken over (`foreign`) are among the objects. `next_boot` and `restart` are objects with
+    such a change, `volumes` is the number of volumes deleted.
     """
 
     create: int = 0
@@ -55,19 +56,20 @@ def summarise(plan: Plan) -> Summary:
     kinds = Counter(one.action for one in actions)
     foreign = sum(map(is_foreign, actions))
     acting = [one for one in actions if not is_idle(one)]
+    held = sum(_count(one, Effect.WITHHELD) for one in acting)
     return Summary(
         create=kinds[ActionKind.CREATE],
         update=kinds[ActionKind.UPDATE],
         adopt=kinds[ActionKind.ADOPT] - foreign,
         delete=kinds[ActionKind.DELETE],
         none=kinds[ActionKind.NONE],
-        withheld=kinds[ActionKind.WITHHELD] + kinds[ActionKind.FAILED] + foreign,
+        withheld=kinds[ActionKind.WITHHELD] + kinds[ActionKind.FAILED] + foreign + held,
         failed=kinds[ActionKind.FAILED],
         foreign=foreign,
         next_boot=_count_with(acting, Effect.NEXT_BOOT),
         restart=sum(restarts(one) or one.awaits_window for one in acting),
         volumes=_count_volumes(actions),
-        withheld_changes=sum(_count(one, Effect.WITHHELD) for one in acting),
+        withheld_changes=held,
         disturbing=sum(map(disturbs, acting)),
     )
 

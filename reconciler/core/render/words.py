@@ -120,7 +120,7 @@ def remarks(plan: Plan, summary: Summary) -> List[str]:
     """Return what the frozen line has no place for."""
     lines = []
     if not plan.actions and plan.base:
-        lines.append("No changes: no machine is wanted otherwise.")
+        lines.append("No changes: both revisions describe the same machines.")
     elif not plan.actions:
         lines.append("None of the manifests is for this host.")
     elif summary.is_empty:
@@ -130,13 +130,18 @@ def remarks(plan: Plan, summary: Summary) -> List[str]:
     if summary.foreign:
         lines.append(f"{summary.foreign} of the withheld would have to be adopted first.")
     if summary.withheld_changes:
-        changes = count(summary.withheld_changes, "change")
-        lines.append(f"{changes} withheld in objects that change otherwise.")
+        verb = "is a change" if summary.withheld_changes == 1 else "are changes"
+        lines.append(
+            f"{summary.withheld_changes} of the withheld {verb} in objects that will be changed."
+        )
     return lines
 
 
 def _no_changes(plan: Plan) -> str:
     waits = sum(bool(one.pending) for one in plan.actions)
+    if plan.left_out:
+        problems = count(plan.left_out, "problem")
+        return f"No changes planned, but {problems} of manifests left out: mend them, plan again."
     if not waits:
         return "No changes: the host is as the manifests say."
     guests = count(waits, "guest")

@@ -89,7 +89,7 @@ def test_a_plan_names_both_revisions(repository: Repository) -> None:
 
 def test_a_branch_without_changes_has_an_empty_plan(repository: Repository) -> None:
     done = plan("--base", "main", "--detailed-exitcode", "vm")
-    assert "No changes: no machine is wanted otherwise." in done.out
+    assert "No changes: both revisions describe the same machines." in done.out
     assert (done.status, last(done)[:19]) == (0, "Plan: 0 to create, ")
 
 
