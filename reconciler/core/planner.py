@@ -12,6 +12,7 @@ from typing import FrozenSet, Mapping, Optional
 
 from reconciler.core.daemons.needs import find_host, is_named
 from reconciler.core.faults import isolate
+from reconciler.core.guests import describe_unknown
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
@@ -80,7 +81,10 @@ def plan_machine(
     busy = world.busy.get((KIND, manifest.name))
     if busy and action.action is not ActionKind.NONE:
         return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=busy, transient=True)
-    notes = find_notes(manifest, world) if action.changes else ()
+    if not action.changes:
+        return action
+    warning = describe_unknown(manifest.machine.os)
+    notes = (*find_notes(manifest, world), *((warning,) if warning else ()))
     return replace(action, notes=(*action.notes, *notes))
 
 

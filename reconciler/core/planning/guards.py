@@ -37,8 +37,8 @@ def always(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Gu
 
 
 def is_windows(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
-    """Whether the guest's OS is a Windows."""
-    return guests.is_windows(guest.os)
+    """Whether the guest's OS is a Windows, or one whose name nobody knows."""
+    return guests.may_be_windows(guest.os)
 
 
 def on_hotplug_bus(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
