@@ -12,6 +12,8 @@ from reconciler.errors import Problem, RefusedError
 
 SUFFIXES = (".yaml", ".yml")
 MOST_BYTES = 2**20
+MOST_TOTAL = 32 * 2**20  # bytes of all manifests together: some 10,000 machines
+TOO_MUCH = f"all manifests together are larger than {MOST_TOTAL // 2**20} MiB"
 TOO_LARGE = "is larger than 1 MiB; a manifest file never is: split it up"
 
 
@@ -58,6 +60,15 @@ def check_not_empty(found: FileSet) -> FileSet:
     if not found.files and not found.problems:
         raise refuse_empty(found.where)
     return found
+
+
+def check_total(size: int, where: str) -> None:
+    """Raise RefusedError if so many bytes of manifests are not read."""
+    if size > MOST_TOTAL:
+        raise RefusedError(
+            f"{where}: {TOO_MUCH}, so none is read and what was in force stays; "
+            "have each host follow a folder of its own (spec.source.git.path)"
+        )
 
 
 def refuse_empty(where: str) -> RefusedError:

@@ -8,14 +8,19 @@ command has a time limit, its children included.
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import IO, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.errors import TransientError
 
 LIMIT = 30.0  # seconds for what only reads what is here
+MOST_OUTPUT = 2**20  # bytes, where nothing else is said
+_READ = 2**16
+_WRITE = 4096  # PIPE_BUF: so many are taken at once by a pipe that takes any
 
 _ALWAYS = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.autoDetach=0")
 _ENVIRONMENT = {
@@ -27,6 +32,10 @@ _ENVIRONMENT = {
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
 }
+
+
+class TooMuchOutputError(TransientError):
+    """git writes more than is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,12 @@ def run_git(
     environment: Optional[Mapping[str, str]] = None,
     given: bytes = b"",
     limit: float = LIMIT,
+    most: int = MOST_OUTPUT,
 ) -> Answer:
-    """Run git; how it ended is the answer. Raises TransientError if it did not start or not end."""
+    """Run git; how it ended is the answer. Raises TransientError if it did not start or not end.
+
+    No more than `most` bytes of its output are ever held: TooMuchOutputError.
+    """
     try:
         process = subprocess.Popen(
             ["git", *arguments],
@@ -70,12 +83,62 @@ def run_git(
         raise TransientError(f"git cannot be run: {error.strerror or error}") from error
     with process:
         try:
-            output, errors = process.communicate(given, limit)
+            output, errors = _talk(process, given, limit, most)
         except subprocess.TimeoutExpired as error:
             raise TransientError(f"git did not end within {limit:.0f} s") from error
         finally:
             _end(process)
     return Answer(process.returncode, output, errors.decode("utf-8", "backslashreplace"))
+
+
+def _talk(
+    process: subprocess.Popen[bytes], given: bytes, limit: float, most: int
+) -> Tuple[bytes, bytes]:
+    """Do what `communicate` does, and hold only so much of what is written."""
+    assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - all are pipes
+    deadline = time.monotonic() + limit
+    out, err = process.stdout.fileno(), process.stderr.fileno()
+    parts: Dict[int, List[bytes]] = {out: [], err: []}
+    rest, size = memoryview(given), {out: 0, err: 0}
+    with selectors.DefaultSelector() as selector:
+        for pipe in (process.stdout, process.stderr):
+            selector.register(pipe, selectors.EVENT_READ)
+        if given:
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+        else:
+            process.stdin.close()
+        while selector.get_map():
+            for key, _ in selector.select(_left(process, deadline)):
+                if key.fileobj is process.stdin:
+                    rest = _write(process.stdin, rest)
+                    if not rest:
+                        selector.unregister(process.stdin)
+                        process.stdin.close()
+                    continue
+                read = os.read(key.fd, _READ)
+                size[key.fd] += len(read)
+                if not read:
+                    selector.unregister(key.fileobj)
+                elif size[key.fd] <= most:
+                    parts[key.fd].append(read)
+                elif key.fd == out:
+                    raise TooMuchOutputError(f"git wrote more than {most // 2**20} MiB")
+    process.wait(_left(process, deadline))
+    return b"".join(parts[out]), b"".join(parts[err])
+
+
+def _left(process: subprocess.Popen[bytes], deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise subprocess.TimeoutExpired(process.args, 0)
+    return left
+
+
+def _write(pipe: IO[bytes], rest: memoryview) -> memoryview:
+    try:
+        return rest[os.write(pipe.fileno(), rest[:_WRITE]) :]
+    except BrokenPipeError:  # it has ended, and says why
+        return memoryview(b"")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -92,18 +155,25 @@ class Repository:
     is_ours: bool = False
     extra: Tuple[Tuple[str, str], ...] = ()
 
-    def run(self, *arguments: str, given: bytes = b"", limit: float = LIMIT) -> Answer:
+    def run(
+        self,
+        *arguments: str,
+        given: bytes = b"",
+        limit: float = LIMIT,
+        most: int = MOST_OUTPUT,
+    ) -> Answer:
         """Run a command in it; how it ended is the answer."""
         return run_git(
             (f"--git-dir={self.folder}", *_ALWAYS, *arguments),
             environment=make_environment(is_ours=self.is_ours, extra=dict(self.extra)),
             given=given,
             limit=limit,
+            most=most,
         )
 
-    def ask(self, *arguments: str, given: bytes = b"", limit: float = LIMIT) -> Answer:
+    def ask(self, *arguments: str, given: bytes = b"", most: int = MOST_OUTPUT) -> Answer:
         """Run a command that is to succeed. Raises TransientError with git's words."""
-        answer = self.run(*arguments, given=given, limit=limit)
+        answer = self.run(*arguments, given=given, most=most)
         if answer.status != 0:
             raise TransientError(f"{self.folder}: git {arguments[0]} failed: {answer.words}")
         return answer

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import Optional, Tuple
 
 from reconciler.adapters.git.access import hide_password, local_folder, ssh_environment
 from reconciler.adapters.git.command import (
     LIMIT,
+    Answer,
     Repository,
     explain_foreign,
     is_foreign,
@@ -21,7 +23,7 @@ from reconciler.adapters.git.command import (
 )
 from reconciler.adapters.git.commit import clean_folder, read_commit
 from reconciler.adapters.git.signature import Signers
-from reconciler.core.files import FileSet
+from reconciler.core.files import MOST_BYTES, FileSet
 from reconciler.core.loop.settings import GitSource
 from reconciler.errors import RefusedError, TransientError
 
@@ -29,6 +31,9 @@ FETCHED = "refs/virt-reconciler/fetched"
 TAKEN = "refs/virt-reconciler/taken"
 FETCH_LIMIT = 120.0  # seconds
 _SLOW = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=30")
+# No manifest is larger, and Git holds no larger file whole in memory then.
+_STREAM = ("-c", f"core.bigFileThreshold={MOST_BYTES}")
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
 
 
 class RemoteSource:
@@ -136,15 +141,41 @@ class RemoteSource:
     def _fetch(self) -> str:
         """Fetch into `FETCHED`, and return what git says: it can succeed and do nothing."""
         self._repository.ask("update-ref", "-d", FETCHED)
+        ref = self._find_ref()
         options = ("--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
-        refspec = f"+{self._settings.ref}:{FETCHED}"
-        arguments = (*_SLOW, "fetch", *options, "--", self._settings.url, refspec)
+        refspec = f"+{ref}:{FETCHED}"
+        return hide_password(
+            self._reach("fetch", *options, "--", self._settings.url, refspec).words
+        )
+
+    def _find_ref(self) -> str:
+        """Return the full name of the ref. Raises RefusedError if it is a branch and a tag.
+
+        Git would take the tag: whoever may push tags would decide what a protected branch holds.
+        """
+        given = self._settings.ref
+        if given == "HEAD" or given.startswith("refs/") or _COMMIT.fullmatch(given):
+            return given
+        names = [f"{kind}{given}" for kind in ("refs/heads/", "refs/tags/", "refs/")]
+        answer = self._reach("ls-remote", "--", self._settings.url, *names)
+        there = {line.partition("\t")[2] for line in answer.text.split("\n")}
+        found = [one for one in names if one in there]
+        if len(found) > 1:
+            raise RefusedError(
+                f"{self._name}: {given} is ambiguous: there are {' and '.join(found)}; nothing is "
+                f"taken. Set spec.source.git.ref to the one you mean, like {found[0]}, or delete "
+                "the other"
+            )
+        return found[0] if found else given
+
+    def _reach(self, *arguments: str) -> Answer:
+        """Run what talks to the remote."""
         try:
-            answer = self._repository.run(*arguments, limit=self._limit)
+            answer = self._repository.run(*_SLOW, *_STREAM, *arguments, limit=self._limit)
         except TransientError as error:
             raise TransientError(f"{self._name} cannot be fetched: {error}") from error
         if is_foreign(answer.words):
             raise TransientError(explain_foreign(local_folder(self._settings.url) or self._name))
         if answer.status != 0:
             raise TransientError(f"{self._name} cannot be fetched: {hide_password(answer.words)}")
-        return hide_password(answer.words)
+        return answer

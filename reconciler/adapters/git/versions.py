@@ -33,11 +33,17 @@ class Versions:
     def resolve(self, revision: str) -> str:
         """Return the commit that a revision names. Raises UsageError if it names none."""
         name = f"{revision}^{{commit}}"
-        answer = self._repository.run("rev-parse", "--verify", "--quiet", "--end-of-options", name)
+        command = ("-c", "core.warnAmbiguousRefs=true", "rev-parse", "--verify", "--quiet")
+        answer = self._repository.run(*command, "--end-of-options", name)
         if answer.status != 0 or not answer.text:
             raise UsageError(
                 f"there is no revision {revision!r} in this repository; a clone made for CI often "
                 "has one commit only: git fetch --depth=1 origin BRANCH, and then --base FETCH_HEAD"
+            )
+        if "is ambiguous" in answer.errors:
+            raise UsageError(
+                f"{revision!r} is a branch and a tag in this repository; write which one: "
+                f"refs/heads/{revision} or refs/tags/{revision}"
             )
         return answer.text
 

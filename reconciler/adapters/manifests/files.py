@@ -13,7 +13,9 @@ from typing import Callable, List, Optional, Sequence, Set, Tuple
 
 from reconciler.core.files import (
     MOST_BYTES,
+    MOST_TOTAL,
     TOO_LARGE,
+    TOO_MUCH,
     ManifestFile,
     is_hidden,
     is_manifest,
@@ -61,6 +63,7 @@ class Reading:
     seen: Set[_Identity] = field(default_factory=set)
     told: Set[str] = field(default_factory=set)
     links: List[str] = field(default_factory=list)
+    total: int = 0  # bytes
 
     def refuse(self, given: str, name: str, message: str) -> None:
         """Note that a file or folder cannot be used."""
@@ -115,8 +118,11 @@ def _read(given: str, name: str, found: os.stat_result, reading: Reading) -> Non
         reading.refuse(given, name, "cannot be read: it is not a regular file")
     else:
         content = reading.read(name, found)
+        reading.total += len(content or b"")
         if content is None:
             reading.refuse(given, name, TOO_LARGE)
+        elif reading.total > MOST_TOTAL:
+            reading.refuse(given, name, f"is not read: {TOO_MUCH}")
         else:
             reading.files.append(SourceFile(given, show_name(name), content))
 

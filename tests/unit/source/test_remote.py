@@ -69,6 +69,28 @@ def test_a_tag_and_a_full_ref_can_be_followed(lab: Lab) -> None:
     assert lab.source(ref="refs/heads/main").read().revision == lab.remote.head()
 
 
+def test_a_tag_of_a_branchs_name_is_refused_and_says_what_to_set(lab: Lab) -> None:
+    source = lab.source(ref="main")
+    assert source.read().revision == lab.first
+    second = lab.remote.commit(machines("b"))
+    git(lab.remote.folder, "tag", "main", lab.first)
+    with pytest.raises(RefusedError, match="main is ambiguous") as error:
+        source.read()
+    assert "set spec.source.git.ref to the one you mean, like refs/heads/main" in str(
+        error.value
+    ).replace("Set", "set")
+    assert lab.taken() == lab.first
+    assert lab.source(ref="refs/heads/main").read().revision == second
+    git(lab.remote.folder, "tag", "-d", "main")
+    assert source.read().revision == second
+
+
+def test_a_branch_whose_name_ends_like_it_is_another(lab: Lab) -> None:
+    git(lab.remote.folder, "branch", "feature/main")
+    git(lab.remote.folder, "tag", "x/main")
+    assert lab.source(ref="main").read().revision == lab.first
+
+
 def test_a_remote_that_cannot_be_reached_may_come_back(lab: Lab, tmp_path: Path) -> None:
     source = lab.source()
     before = source.read()
