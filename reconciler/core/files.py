@@ -12,7 +12,7 @@ from reconciler.errors import Problem, RefusedError
 
 SUFFIXES = (".yaml", ".yml")
 MOST_BYTES = 2**20
-MOST_TOTAL = 32 * 2**20  # bytes of all manifests together: some 10,000 machines
+MOST_TOTAL = 16 * 2**20  # bytes of all manifests together: some 10,000 machines
 TOO_MUCH = f"all manifests together are larger than {MOST_TOTAL // 2**20} MiB"
 TOO_LARGE = "is larger than 1 MiB; a manifest file never is: split it up"
 

@@ -62,6 +62,12 @@ def test_the_service_is_supervised() -> None:
     assert unit["TimeoutStopSec"] == ["90"]
 
 
+def test_neither_manifests_nor_a_bug_take_the_hosts_memory() -> None:
+    unit = read(MAIN)
+    assert unit["MemoryMax"] == ["1G"]
+    assert unit["TasksMax"] == ["256"]
+
+
 def test_it_is_ordered_after_both_kinds_of_daemons_and_pulls_in_neither() -> None:
     unit = read(MAIN)
     after = " ".join(unit["After"]).split()

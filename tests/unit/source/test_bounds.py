@@ -99,7 +99,7 @@ def test_manifests_of_more_than_fits_are_refused_before_they_are_read(
     commit = make_commit(repository, [("100644", blob, f"{one}.yaml") for one in range(many)])
     said = read_in_little_memory(repository, commit)
     assert said.startswith("RefusedError"), said
-    assert "all manifests together are larger than 32 MiB" in said
+    assert "all manifests together are larger than 16 MiB" in said
     within = make_commit(repository, [("100644", blob, f"{one}.yaml") for one in range(many - 1)])
     found = read_commit(Git(str(repository.folder / ".git")), within, "", "the commit")
     assert len(found.files) == many - 1
