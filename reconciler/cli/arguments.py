@@ -53,7 +53,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, *, text: Any, verbose: Any) -> None:
     parser.add_argument(
-        "-c", "--connect", metavar="URI", default=text, help="libvirt URI (default: libvirt's)"
+        "-c",
+        "--connect",
+        metavar="URI",
+        default=text,
+        help="libvirt URI (default: $LIBVIRT_DEFAULT_URI, the configuration's, libvirt's)",
     )
     parser.add_argument(
         "--config",

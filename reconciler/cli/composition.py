@@ -217,6 +217,12 @@ class Product:
         locks = FolderLocks(find_folder(os.environ), self._verb)
         return connect(uri, self.units(uri), locks)
 
+    def chooses_session(self) -> bool:
+        """Ask what libvirt's client would do, and look for the host's sockets."""
+        from reconciler.adapters.units.client import chooses_session  # noqa: PLC0415
+
+        return chooses_session(os.environ)
+
     def units(self, uri: Optional[str]) -> Units:
         """Ask systemd."""
         from reconciler.adapters.units import SystemdUnits  # noqa: PLC0415

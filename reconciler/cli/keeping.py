@@ -13,6 +13,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare
 from reconciler.cli.remembering import recall_with
+from reconciler.cli.settings import uri_of
 from reconciler.core.files import is_manifest
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
 from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
@@ -66,7 +67,7 @@ def prepare_kept(
     kept = read_plan_file(parts.read_text(path), escape(path))
     wish = Wish(
         kept.paths,
-        options.connect or kept.connect,
+        options.connect or kept.connect or uri_of(options, parts, console),
         frozenset(kept.adopt),
         kept.adopt_all,
         revision=True,

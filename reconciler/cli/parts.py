@@ -155,6 +155,9 @@ class Parts(Protocol):
     def connect(self, uri: Optional[str]) -> Host:
         """Reach libvirt; None is libvirt's own choice."""
 
+    def chooses_session(self) -> bool:
+        """Whether libvirt, unasked, takes this user's own host where there is one for all."""
+
     def units(self, uri: Optional[str]) -> Units:
         """See libvirt's daemons on this host, as a client of that URI."""
 

@@ -13,7 +13,9 @@ from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
 from reconciler.core.loop.settings import Settings
 from reconciler.core.render.words import count
-from reconciler.errors import InvalidManifestError
+from reconciler.errors import InvalidManifestError, TransientError, UsageError
+
+URI_VARIABLE = "LIBVIRT_DEFAULT_URI"
 
 
 def settings_of(
@@ -67,19 +69,66 @@ def _is_missing(path: str) -> bool:
     return False
 
 
-def names_another_host(options: argparse.Namespace, parts: Parts) -> bool:
-    """Whether `--connect` is for another libvirt than the daemon's, whose memory says nothing then.
+def names_another_host(options: argparse.Namespace, parts: Parts, console: Console) -> bool:
+    """Whether the command is for another libvirt than the daemon's, whose memory says nothing then.
 
     Where `--config` names a configuration too, it is that daemon that is meant.
     """
-    if options.connect is None or options.config is not None:
-        return False
-    own = settings_to_order(argparse.Namespace(config=None, connect=None), parts)
-    return own.connect != str(options.connect)
+    asked = _asked_uri(options, console)
+    return asked is not None and options.config is None and asked != _own_uri(options, parts)
 
 
-def uri_of(options: argparse.Namespace, parts: Parts) -> Optional[str]:
-    """Return the libvirt to ask: the one named, the configuration's, or libvirt's own choice."""
-    if options.connect is not None or (options.config is None and _is_missing(CONFIG_FILE)):
-        return None if options.connect is None else str(options.connect)
-    return settings_to_order(options, parts).connect
+def refuse_another_host(options: argparse.Namespace, parts: Parts, console: Console) -> None:
+    """Raise UsageError if the command is for another libvirt than that of the daemon it orders."""
+    asked = _asked_uri(options, console)
+    own = asked and _own_uri(options, parts)
+    if asked is None or asked == own:
+        return
+    named = "--connect" if options.connect is not None else URI_VARIABLE
+    raise UsageError(
+        f"{options.verb} gives an order to the daemon, which manages {own}; {named} names {asked}. "
+        "Run it on that host, or name the configuration of that daemon: --config FILE; "
+        f"for the daemon of this host: virt-reconciler --connect {own} {options.verb} …"
+    )
+
+
+def _asked_uri(options: argparse.Namespace, console: Console) -> Optional[str]:
+    """Return the libvirt that the user names, by option or by variable."""
+    if options.connect is not None:
+        return str(options.connect)
+    return console.environ.get(URI_VARIABLE) or None
+
+
+def _own_uri(options: argparse.Namespace, parts: Parts) -> str:
+    """Return the libvirt of the daemon whose configuration counts for this command."""
+    own = argparse.Namespace(config=options.config, connect=None)
+    try:
+        return settings_to_order(own, parts).connect
+    except TransientError:  # this user may not read it
+        if options.config is not None:
+            raise
+        return Settings().connect
+
+
+def uri_of(options: argparse.Namespace, parts: Parts, console: Console) -> Optional[str]:
+    """Return the libvirt to ask, or None for libvirt's own choice.
+
+    The option goes before the variable, as with libvirt's own tools; the configuration, which is
+    the host's, stands in for what libvirt would choose by itself. A user who gets his own libvirt
+    that way, on a host that has one for all, is told so.
+    """
+    asked = _asked_uri(options, console)
+    if asked is not None:
+        return asked
+    if options.config is not None or not _is_missing(CONFIG_FILE):
+        try:
+            return settings_to_order(options, parts).connect
+        except TransientError:  # this user may not read it
+            if options.config is not None:
+                raise
+    if parts.chooses_session():
+        console.note(
+            "this asks your own libvirt, qemu:///session; the host's guests are in qemu:///system: "
+            f"add --connect qemu:///system, or export {URI_VARIABLE}=qemu:///system"
+        )
+    return None

@@ -7,7 +7,13 @@ import re
 from pathlib import Path
 from typing import Mapping, Optional
 
-from reconciler.core.daemons.client import find_uri
+from reconciler.core.daemons.client import (
+    DEFAULT_ROOT,
+    DEFAULT_USER,
+    LEGACY,
+    find_socket,
+    find_uri,
+)
 
 _DEFAULT = re.compile(r"""^\s*uri_default\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 
@@ -20,6 +26,13 @@ def read_uri(given: Optional[str], environ: Mapping[str, str]) -> str:
     return find_uri(
         given, environ.get("LIBVIRT_DEFAULT_URI"), _read_configured(Path(folder)), is_root=is_root
     )
+
+
+def chooses_session(environ: Mapping[str, str]) -> bool:
+    """Whether libvirt, unasked, takes this user's own host where there is one for all."""
+    if read_uri(None, environ) != DEFAULT_USER:
+        return False
+    return any(os.path.exists(one) for one in (find_socket(DEFAULT_ROOT, os.path.exists), LEGACY))
 
 
 def _read_configured(folder: Path) -> Optional[str]:

@@ -12,6 +12,7 @@ from reconciler.cli.daemon_conflicts import withhold_conflicts
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Wish, list_names, prepare, trouble
 from reconciler.cli.remembering import find_chronicle
+from reconciler.cli.settings import uri_of
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.render.text import render_text
 from reconciler.errors import RefusedError, UsageError
@@ -23,7 +24,8 @@ MARK = "metadata.owner"
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Adopt the named domains, or none of them if one is not as its manifest says."""
     names = sorted(set(options.names))
-    prepared = prepare(Wish(options.paths, options.connect, frozenset(names)), console, parts)
+    uri = uri_of(options, parts, console)
+    prepared = prepare(Wish(options.paths, uri, frozenset(names)), console, parts)
     chosen = _choose(prepared.plan, names)
     _refuse_changes(chosen, console)
     todo, conflicts = withhold_conflicts(replace(prepared, plan=chosen), options, console, parts)

@@ -15,6 +15,7 @@ from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
 from reconciler.cli.remembering import find_chronicle, mention_suspended, recall_with
+from reconciler.cli.settings import uri_of
 from reconciler.core.render.summary import Summary, is_busy, summarise
 from reconciler.core.render.text import render_text
 from reconciler.errors import UsageError
@@ -50,7 +51,8 @@ def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Pre
     if kept is None:
         adopt = frozenset(options.adopt_only)
         recall = recall_with(options, console, parts)
-        wish = Wish(options.paths, options.connect, adopt, options.adopt_all, recall=recall)
+        uri = uri_of(options, parts, console)
+        wish = Wish(options.paths, uri, adopt, options.adopt_all, recall=recall)
         return prepare(wish, console, parts)
     refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
     return prepare_kept(kept, options, console, parts)

@@ -10,6 +10,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.exporting import Exported, make_valid
 from reconciler.cli.parts import Parts
+from reconciler.cli.settings import uri_of
 from reconciler.core.export import export_machine
 from reconciler.core.files import show_name
 from reconciler.core.render.values import escape
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         raise UsageError("name the domains to export, or give --all")
     if options.force and not options.output_dir:
         raise UsageError("--force requires --output-dir")
-    host = parts.connect(options.connect)
+    host = parts.connect(uri_of(options, parts, console))
     found = parts.read_domains(host)
     chosen, missing = choose(options.names or sorted(found), found, console)
     readings = [one for _, one in chosen if isinstance(one, Reading)]

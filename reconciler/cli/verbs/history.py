@@ -9,6 +9,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
 from reconciler.cli.remembering import Whereabouts, find_histories, find_history, find_last
+from reconciler.cli.settings import uri_of
 from reconciler.core.domain.secrets import fill_secrets
 from reconciler.core.history import choose
 from reconciler.core.render.history import render_history, render_history_json, render_past
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Print a line for each change, newest first; the one that is asked for in full."""
 
     def ask() -> tuple[str, str]:
-        host = parts.connect(options.connect)
+        host = parts.connect(uri_of(options, parts, console))
         return host.domains.host, host.domains.uri
 
     if options.definition:

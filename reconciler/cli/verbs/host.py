@@ -8,6 +8,7 @@ from typing import Optional
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
+from reconciler.cli.settings import uri_of
 from reconciler.control.checking import check_daemons
 from reconciler.core.manifest import Desired
 from reconciler.core.render.daemons import render_report, render_report_json
@@ -19,7 +20,7 @@ from reconciler.errors import InvalidManifestError, TransientError
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Print the table; the exit status says whether all is right."""
     desired = _load(options, console, parts)
-    report = check_daemons(parts.units(options.connect), desired or Desired())
+    report = check_daemons(parts.units(uri_of(options, parts, console)), desired or Desired())
     if isinstance(report, Unknown):
         raise TransientError(f"the daemons cannot be looked at: {report.reason}")
     if options.format == "json":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Tuple
+from typing import Optional, Tuple
 
 from reconciler.cli.comparing import Question, prepare_comparison
 from reconciler.cli.console import Console
@@ -13,6 +13,7 @@ from reconciler.cli.keeping import keep_plan
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Wish, detailed, prepare, trouble
 from reconciler.cli.remembering import recall_with
+from reconciler.cli.settings import uri_of
 from reconciler.core.plan import Plan
 from reconciler.core.render.summary import summarise
 from reconciler.errors import Problem, UsageError
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     _refuse_both(options)
     wish = Wish(
         options.paths,
-        options.connect,
+        _find_uri(options, console, parts),
         adopt,
         options.adopt_all,
         revision,
@@ -42,6 +43,13 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if options.out is not None:
         keep_plan(options.out, prepared, wish, parts, console)
     return _status(prepared.plan, prepared.problems, options)
+
+
+def _find_uri(options: argparse.Namespace, console: Console, parts: Parts) -> Optional[str]:
+    """Return the libvirt to plan for; a comparison has a host only where one is named."""
+    if options.base is None and options.head is None and options.against is None:
+        return uri_of(options, parts, console)
+    return None if options.connect is None else str(options.connect)
 
 
 def _refuse_both(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import argparse
 from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
-from reconciler.cli.settings import settings_to_order
+from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.core.loop.record import SourceRecord
 from reconciler.core.render.text import render_text
 from reconciler.core.render.values import escape
@@ -22,6 +22,7 @@ SHOWN = 12  # characters of a commit or digest
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Show what is held back, ask unless `--yes`, and write the confirmation."""
+    refuse_another_host(options, parts, console)
     settings = settings_to_order(options, parts, console)
     orders = parts.reach_memory(settings.state)
     source = orders.read_source()

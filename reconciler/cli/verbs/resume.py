@@ -9,7 +9,7 @@ from reconciler.cli.console import Console
 from reconciler.cli.exits import Exit
 from reconciler.cli.known import find_entries, look_into, say_when
 from reconciler.cli.parts import Parts
-from reconciler.cli.settings import settings_to_order
+from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.control.ports.service import Memory
 from reconciler.core.loop.overview import Entry
 from reconciler.core.loop.record import Record
@@ -19,6 +19,7 @@ from reconciler.core.render.values import escape
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Order it for each that is named, or for none if one is not known."""
+    refuse_another_host(options, parts, console)
     memory = parts.reach_memory(settings_to_order(options, parts, console).state)
     overview = look_into(memory)
     entries = find_entries(options.names, overview, console)

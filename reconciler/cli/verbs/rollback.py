@@ -15,6 +15,7 @@ from reconciler.cli.exits import Exit
 from reconciler.cli.parts import Parts
 from reconciler.cli.preparing import Prepared
 from reconciler.cli.remembering import find_chronicle, find_history, read_state, whereabouts_of
+from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.control.ports.service import Memory
 from reconciler.control.rolling_back import WayBack
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Take back one change and all after it, asking first unless `--yes`."""
     if options.format == "json" and not options.dry_run:
         raise UsageError("--format json only looks: say --dry-run too")
-    host = parts.connect(options.connect)
+    host = parts.connect(uri_of(options, parts, console))
     history = parts.reach_history(find_history(options, console, parts, whereabouts_of(host)))
     entries = history.list(options.name)
     past, way = _plan(options, host, entries, parts)

@@ -16,8 +16,8 @@ from reconciler.errors import TransientError
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Write the snapshot to standard output, or to a file."""
-    host = parts.connect(uri_of(options, parts))
-    snapshot = parts.take_snapshot(host, _read_revision(options, parts))
+    host = parts.connect(uri_of(options, parts, console))
+    snapshot = parts.take_snapshot(host, _read_revision(options, parts, console))
     text = write_snapshot(snapshot)
     if options.out is None:
         console.write(text)
@@ -27,9 +27,9 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     return Exit.DONE
 
 
-def _read_revision(options: argparse.Namespace, parts: Parts) -> Optional[str]:
+def _read_revision(options: argparse.Namespace, parts: Parts, console: Console) -> Optional[str]:
     """Return the revision that the daemon here has in force; None if there is none to be seen."""
-    if names_another_host(options, parts):
+    if names_another_host(options, parts, console):
         return None
     try:
         return parts.reach_memory(settings_of(options, parts).state).read_source().revision

@@ -28,7 +28,7 @@ NOT_KNOWN = "the daemon knows no such virtual machine (--live asks libvirt itsel
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Print one line for each machine that is named, or for all if none is named."""
-    if names_another_host(options, parts):
+    if names_another_host(options, parts, console):
         return _show_live(options, console, parts, {})
     overview = _look(options, console, parts)
     if overview.is_known and not options.live:
@@ -70,7 +70,7 @@ def _show_live(
     parts: Parts,
     suspended: Mapping[str, Optional[Suspension]],
 ) -> int:
-    readings = parts.read_domains(parts.connect(uri_of(options, parts)))
+    readings = parts.read_domains(parts.connect(uri_of(options, parts, console)))
     renamed = find_renamed(readings)
     names = options.names or sorted(
         name for name, one in readings.items() if is_owned(one) or name in renamed

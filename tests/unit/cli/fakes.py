@@ -175,6 +175,7 @@ class FakeParts:
     settings: Settings = field(default_factory=Settings)
     carry: Carry = succeed
     unreachable: Optional[Exception] = None
+    session: bool = False
     clock: Clock = field(default_factory=FakeClock)
     uris: List[Optional[str]] = field(default_factory=list)
     options: List[PlanOptions] = field(default_factory=list)
@@ -306,6 +307,10 @@ class FakeParts:
         if self.unreachable is not None:
             raise self.unreachable
         return NO_HOST
+
+    def chooses_session(self) -> bool:
+        """Be as the test says."""
+        return self.session
 
     def units(self, uri: Optional[str]) -> Units:
         """See no units; the tests of that verb bring their own."""
