@@ -231,9 +231,13 @@ class Product:
 
     def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
         """Read every domain; one that cannot be understood is Unknown."""
-        from reconciler.control.survey import add_jobs, survey  # noqa: PLC0415
+        from reconciler.control.survey import (  # noqa: PLC0415
+            add_jobs,
+            add_snapshots,
+            survey,
+        )
 
-        return add_jobs(host, survey(host))
+        return add_snapshots(host, add_jobs(host, survey(host)))
 
     def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
         """Read the sizes of a domain's disks."""

@@ -6,16 +6,17 @@ where there is nothing to undo or it must not be undone (a grown disk, a started
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Callable, Mapping, Optional, Set, Type
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, List, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
 from reconciler.core.domain import read_machine, set_uuid
 from reconciler.core.domain.mentions import mentions_image
-from reconciler.core.domain.owner import sign_mark
+from reconciler.core.domain.owner import drop_owner, sign_mark
 from reconciler.core.model import Machine
 from reconciler.core.planning.states import is_deaf, refuse_to_ask
 from reconciler.core.worker import Worker
@@ -32,13 +33,17 @@ POLL = 0.25  # seconds
 
 @dataclass(frozen=True)
 class Work:
-    """One action in progress: on which domain, and the domain as it was before (None: absent)."""
+    """One action in progress: on which domain, and the domain as it was before (None: absent).
+
+    `stored` are the definitions that it has stored so far, as libvirt keeps them.
+    """
 
     host: Host
     clock: Clock
     name: str
     former: Optional[DomainView]
     progress: Progress
+    stored: List[str] = field(default_factory=list)
 
 
 def perform(work: Work, step: plan.Step) -> Optional[Undo]:
@@ -76,11 +81,43 @@ def _define(work: Work, step: plan.Define) -> Undo:
     """Store a definition. That of a new machine comes twice: without its new disks, then whole."""
     begun = read_former(work.host, work.name) if work.former is None else None
     xml = step.xml if begun is None else set_uuid(step.xml, begun.uuid)
+    _refuse_changed(work)
     work.host.domains.define(sign_mark(xml, _sign(work)))
+    work.stored.append(_read_definition(work))
     if begun is None:
         return lambda: restore(work)
     stub = begun.persistent_xml
-    return lambda: work.host.domains.define(stub)
+    return lambda: _store_again(work, stub)
+
+
+def _store_again(work: Work, xml: str) -> None:
+    _refuse_changed(work)
+    work.host.domains.define(xml)
+    work.stored.append(_read_definition(work))
+
+
+def _refuse_changed(work: Work) -> None:
+    """Refuse to overwrite a definition that somebody changed while this action was under way.
+
+    A snapshot that was taken meanwhile moved the disks, and what the guest wrote since would be
+    lost with it.
+    """
+    former = work.former.persistent_xml if work.former is not None else None
+    known = work.stored[-1] if work.stored else former
+    if known is not None and _strip(_read_definition(work)) != _strip(known):
+        raise RefusedError(
+            f"the definition of {work.name} was changed by someone else meanwhile, so it is left "
+            "as it is; plan again"
+        )
+
+
+def _read_definition(work: Work) -> str:
+    return work.host.domains.read_domain(work.name).persistent_xml
+
+
+def _strip(xml: str) -> str:
+    """Return a definition without our mark, and without the space that it was in."""
+    return re.sub(r">\s+<", "><", drop_owner(xml))
 
 
 def _sign(work: Work) -> Worker:
@@ -94,7 +131,7 @@ def restore(work: Work) -> None:
         with suppress(NotFoundError):  # a machine that comes back is defined twice
             work.host.domains.undefine_new(work.name)
     else:
-        work.host.domains.define(work.former.persistent_xml)
+        _store_again(work, work.former.persistent_xml)
 
 
 def _attach(work: Work, step: plan.AttachDevice) -> Undo:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import Dict, Iterable, Mapping, Tuple, Union
+from typing import Dict, Iterable, Mapping, Optional, Tuple, Union
 
-from reconciler.control.observe import attempt, read, read_pools
+from reconciler.control.observe import attempt, observe, read, read_pools
 from reconciler.control.ports import Host
+from reconciler.core.document import build_machine
 from reconciler.core.faults import isolate
-from reconciler.core.needs import Needs, find_pools, size_key
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.needs import Needs, find_pools, find_strayed, size_key
+from reconciler.core.plan import Action
+from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.planning.disk_chains import find_snapshot_notes
 from reconciler.core.status import is_owned
 from reconciler.core.world import DomainView, Reading, Unknown, World
 from reconciler.errors import ReconcilerError
@@ -33,6 +39,44 @@ def _add_job(host: Host, reading: Union[Reading, Unknown]) -> Union[Reading, Unk
     if isinstance(job, Unknown) or not job:
         return reading
     return replace(reading, view=replace(reading.view, job=job))
+
+
+def add_snapshots(
+    host: Host, readings: Mapping[str, Union[Reading, Unknown]]
+) -> Mapping[str, Union[Reading, Unknown]]:
+    """Return the domains with what is known of the external snapshots that their disks are on.
+
+    By the spec that was applied last, as our mark keeps it.
+    """
+    return {name: _add_snapshots(host, one) for name, one in readings.items()}
+
+
+def _add_snapshots(host: Host, reading: Union[Reading, Unknown]) -> Union[Reading, Unknown]:
+    manifest = _read_applied(reading) if isinstance(reading, Reading) else None
+    if isinstance(reading, Unknown) or manifest is None:
+        return reading
+    if not find_strayed(manifest.machine.disks or (), reading):
+        return reading
+    action = attempt(_plan_again, host, manifest, reading)
+    if isinstance(action, Unknown):
+        return reading
+    return replace(reading, snapshots=find_snapshot_notes(action.notes))
+
+
+def _read_applied(reading: Reading) -> Optional[MachineManifest]:
+    if reading.owner is None or not is_owned(reading):
+        return None
+    try:
+        data = {"metadata": {"name": reading.view.name}, "spec": json.loads(reading.owner.spec)}
+        return build_machine(data, Place("", 1, 1))
+    except (ReconcilerError, ValueError, TypeError, AttributeError, KeyError):
+        return None  # somebody edited it
+
+
+def _plan_again(host: Host, manifest: MachineManifest, reading: Reading) -> Action:
+    desired = Desired((manifest,))
+    world = observe(host, desired, {reading.view.name: reading.view})
+    return plan_machine(manifest, desired, world, PlanOptions())
 
 
 def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:

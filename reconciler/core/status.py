@@ -119,7 +119,7 @@ def _ready(reading: Reading, owner: Owner) -> Condition:
     if wanted == "stopped" and reading.is_active:
         why = f"should be stopped and is {describe_state(view)}"
         return Condition("Ready", holds=False, reason=why)
-    return Condition("Ready", holds=True)
+    return Condition("Ready", holds=True, reason=reading.snapshots)
 
 
 def _wanted_power(owner: Owner) -> Optional[str]:

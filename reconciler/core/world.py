@@ -115,13 +115,15 @@ def store_command(name: str) -> str:
 class Reading:
     """A domain with its XML understood: machines for both configurations, and our mark.
 
-    `live` is None when the guest is off; `owner` is None when the domain is not ours.
+    `live` is None when the guest is off; `owner` is None when the domain is not ours. `snapshots`
+    says in words which disks are on external snapshots, where that was asked for.
     """
 
     view: DomainView
     persistent: Machine
     live: Optional[Machine] = None
     owner: Optional[Owner] = None
+    snapshots: str = ""
 
     @property
     def is_running(self) -> bool:

@@ -9,14 +9,22 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Iterator, List, Mapping
 
 import pytest
 
 from reconciler.control.deleting import plan_deletion
-from reconciler.core.manifest import MachineManifest
-from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect
+from reconciler.control.executor import execute
+from reconciler.control.observe import observe, read
+from reconciler.control.survey import add_snapshots, survey
+from reconciler.core.history import Cause, remember
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Plan
+from reconciler.core.planning.former import find_target
+from reconciler.core.planning.rollback import plan_rollback
+from reconciler.core.status import find_status
 from tests.lab.host import LabHost
+from tests.real.faults import Fault, FaultyHost
 from tests.real.images import (
     Hands,
     holds_pattern,
@@ -25,7 +33,7 @@ from tests.real.images import (
     run,
     write_pattern,
 )
-from tests.real.worlds import Product
+from tests.real.worlds import Clock, Product, Silent
 
 NAME = "snap1"
 
@@ -52,8 +60,12 @@ def image(lab: LabHost, hands: Hands, product: Product) -> Path:
     return path
 
 
+def named_disks(path: object, **disk: object) -> List[Mapping[str, object]]:
+    return [{"name": "vda", "source": {"path": str(path)}, **disk}]
+
+
 def named(path: object, **disk: object) -> MachineManifest:
-    return manifest(NAME, disks=[{"name": "vda", "source": {"path": str(path)}, **disk}])
+    return manifest(NAME, disks=named_disks(path, **disk))
 
 
 def plan(product: Product, wanted: MachineManifest) -> Action:
@@ -278,3 +290,52 @@ def test_two_machines_share_a_raw_image(product: Product, hands: Hands, lab: Lab
     [action] = product.plan(alone).actions
     assert "already used by domain share1" in action.reason
     assert "set shareable: true on both disks" in action.reason
+
+
+def test_status_says_which_disk_is_on_a_snapshot(
+    product: Product, hands: Hands, image: Path
+) -> None:
+    hands("snapshot-create-as", NAME, "nightly", "--disk-only")
+    reading = add_snapshots(product.host, survey(product.host))[NAME]
+    ready = find_status(NAME, reading).condition("Ready")
+    assert ready.holds is True
+    assert "disks[vda] is on external snapshot 'nightly' since 20" in ready.reason
+
+
+def test_a_snapshot_that_is_taken_during_an_apply_is_kept(
+    product: Product, hands: Hands, image: Path
+) -> None:
+    disks = [{"name": "vda", "source": {"path": str(image)}}, {"name": "new", "size": "64MiB"}]
+    wanted = manifest(NAME, disks=disks)
+
+    def snapshot() -> None:
+        hands("snapshot-create-as", NAME, "meanwhile", "--disk-only")
+
+    host = FaultyHost.around(product.host, Fault(1, snapshot, after=True))
+    [outcome] = product.apply(wanted, host=host)
+    assert "was changed by someone else meanwhile" in (outcome.error or "")
+    assert hands.source(NAME).endswith("snap1.meanwhile")
+    product.apply(wanted)
+    assert product.plan(wanted).is_empty
+    assert hands.source(NAME).endswith("snap1.meanwhile")
+    assert len(hands.sources(NAME)) == 2
+
+
+def test_a_rollback_does_not_leave_the_snapshot(
+    product: Product, hands: Hands, image: Path
+) -> None:
+    reading = read(product.host.domains.read_domain(NAME))
+    former = remember(plan(product, named(image)), reading.view, Cause("me", "apply"), 0.0)
+    product.apply(manifest(NAME, memory="192MiB", disks=named_disks(image)))
+    hands("snapshot-create-as", NAME, "nightly", "--disk-only")
+    write_pattern(hands.source(NAME), 0x29)
+    present = read(product.host.domains.read_domain(NAME))
+    target = find_target(former, present, {})
+    world = observe(product.host, Desired((target.manifest,)))
+    action = plan_rollback(target, present, world, None)
+    todo = Plan(world.host, world.uri, (action,))
+    [outcome] = execute(product.host, Desired((target.manifest,)), todo, Silent(), Clock())
+    assert outcome.error is None
+    assert "<memory unit='KiB'>131072</memory>" in product.xml(NAME)
+    assert hands.source(NAME).endswith("snap1.nightly")
+    assert holds_pattern(hands.source(NAME), 0x29)

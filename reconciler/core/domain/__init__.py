@@ -6,7 +6,7 @@ from reconciler.core.domain.build import place_devices
 from reconciler.core.domain.controllers import needed_controllers
 from reconciler.core.domain.create import create_domain, set_uuid, without_disks
 from reconciler.core.domain.defaults import complete_machine
-from reconciler.core.domain.edit import edit_domain
+from reconciler.core.domain.edit import carry_image, edit_domain
 from reconciler.core.domain.live import device_xml, live_device, plug
 from reconciler.core.domain.offer import check_offer
 from reconciler.core.domain.overlays import apply_overlays, compare_overlays, merge_overlays
@@ -18,6 +18,7 @@ from reconciler.core.xmltree import digest
 
 __all__ = [
     "apply_overlays",
+    "carry_image",
     "check_offer",
     "compare_overlays",
     "complete_machine",

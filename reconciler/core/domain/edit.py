@@ -22,8 +22,9 @@ from reconciler.core.domain.firmware import SECURE
 from reconciler.core.domain.memory import edit_memory
 from reconciler.core.domain.read import read_disk
 from reconciler.core.domain.sound import find_unsound
+from reconciler.core.model import Disk
 from reconciler.core.plan import Value
-from reconciler.core.xmltree import Element, parse, serialise
+from reconciler.core.xmltree import Element, copy_of, parse, serialise
 from reconciler.errors import TerminalError
 
 
@@ -54,6 +55,29 @@ def edit_group(
     group = {one.leaf: one for one in differences if one.field.startswith(f"{name}.")}
     if group:
         edit(root, group)
+
+
+def carry_image(xml: str, disk: Disk, other_xml: str, other: Disk) -> str:
+    """Return the domain XML in which a disk has the image that it has in another definition.
+
+    `disk` and `other` are the disk as either definition has it.
+    """
+    root = parse(xml)
+    element, model = _find_disk(root, disk), _find_disk(parse(other_xml), other)
+    element.set("type", model.get("type", "file"))
+    layout.remove_children(element, "source", "backingStore", "auth")
+    for tag in ("source", "backingStore", "auth"):
+        for child in model.findall(tag):
+            layout.append(element, copy_of(child))
+    driver, kind = model.find("driver"), layout.ensure(element, "driver")
+    if driver is not None and driver.get("type"):
+        kind.set("type", driver.get("type", ""))
+    return serialise(root)
+
+
+def _find_disk(root: Element, disk: Disk) -> Element:
+    change = Difference("disks[].source", Kind.CHANGE, device=disk.name, item=disk)
+    return find_device(root, change)
 
 
 def _edit_machine(root: Element, change: Difference) -> None:

@@ -88,6 +88,19 @@ def sign_mark(xml: str, worker: Worker) -> str:
     return set_owner(xml, replace(owner, worker=worker))
 
 
+def drop_owner(xml: str) -> str:
+    """Return the domain XML without our mark, to compare all the rest."""
+    root = parse(xml)
+    former = _find(root)
+    if former is None:
+        return xml
+    metadata = former.getparent()
+    layout.remove(former)
+    if metadata is not None and not len(metadata):
+        layout.remove(metadata)
+    return serialise(root)
+
+
 def owner_xml(owner: Owner) -> str:
     """Return the mark for virDomainSetMetadata, which adds namespace and prefix itself."""
     return fragment(_plain(owner))

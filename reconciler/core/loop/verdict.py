@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.core.planning.disk_chains import find_snapshot_notes
 from reconciler.core.status import Condition
 
 READY = "Ready"
@@ -64,6 +65,6 @@ def planned(action: Action) -> Verdict:
         one.reason if one.reason.startswith(one.path) else f"{one.path}: {one.reason}"
         for one in held
     )
-    reason = f"withheld: {reasons}" if held else ""
-    again = reason if action.transient else ""
+    reason = f"withheld: {reasons}" if held else find_snapshot_notes(action.notes)
+    again = reason if action.transient and held else ""
     return Verdict(not held, reason, reconciling=again, pending=action.pending)

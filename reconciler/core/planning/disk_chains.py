@@ -10,7 +10,7 @@ import json
 import posixpath
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, Mapping, Optional
+from typing import Any, Iterable, Mapping, Optional
 
 from reconciler.core.identity import IMAGES, volume_name
 from reconciler.core.images import is_path
@@ -19,6 +19,14 @@ from reconciler.core.model import Disk
 from reconciler.core.owner import Owner
 from reconciler.core.planning.images import DEFAULT_POOL, named_volume, volume_at
 from reconciler.core.world import Reading, World
+
+_IS_ON = " is on "
+_SNAPSHOT = "external snapshot "
+
+
+def find_snapshot_notes(notes: Iterable[str]) -> str:
+    """Return, as one line, those notes that say of a disk that it is on a snapshot."""
+    return "; ".join(one for one in notes if f"{_IS_ON}{_SNAPSHOT}" in one)
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,13 @@ class DiskChain:
         """What a person should know of the disk, or an empty text."""
         if not self.snapshot:
             return ""
-        return f"disks[{self.disk}] is on {self.about} ({self.present} over {self.named})"
+        return f"disks[{self.disk}]{_IS_ON}{self.about} ({self.present} over {self.named})"
 
     @property
     def about(self) -> str:
         """The snapshot in words."""
         since = f" since {_show_time(self.since)}" if self.since else ""
-        return f"external snapshot {self.snapshot!r}{since}"
+        return f"{_SNAPSHOT}{self.snapshot!r}{since}"
 
 
 def with_snapshot(chain: DiskChain, domain: str, world: World) -> DiskChain:

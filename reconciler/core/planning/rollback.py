@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import FrozenSet, Iterator, List, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind
-from reconciler.core.domain import digest, edit_domain, owner_xml
+from reconciler.core.domain import carry_image, digest, edit_domain, owner_xml
 from reconciler.core.domain.find import find_device
 from reconciler.core.domain.layout import remove_children
 from reconciler.core.domain.rest import find_all, find_rest, is_like
 from reconciler.core.manifest import Desired
+from reconciler.core.match import by_name
 from reconciler.core.model import Disk
 from reconciler.core.plan import (
     Action,
@@ -28,6 +29,7 @@ from reconciler.core.plan import (
     SetMetadata,
     Step,
 )
+from reconciler.core.planning.chains import hold_chains
 from reconciler.core.planning.decide import Decision, Weighing, decide
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.former import Target
@@ -67,11 +69,13 @@ def plan_rollback(
             "the domain is transient (libvirt stores no definition of it); store one: "
             f"{store_command(reading.view.name)}"
         )
+    target = _keep_images(target, reading, world)
     found = find(target.manifest, reading, world)
     stored, live = find_differences(found)
     standing = find_standing(found, Planner(now), world)
     weighing = weigh(found, stored, live, standing, "")
-    decisions = tuple(_keep_gone(one, world) for one in decide(stored, live, weighing))
+    held = hold_chains(decide(stored, live, weighing), found.chains, reading, world)
+    decisions = tuple(_keep_gone(one, world) for one in held)
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)
     is_whole = not weighing.held and all(map(_is_done, decisions))
@@ -84,6 +88,24 @@ def plan_rollback(
         changes += _mark(target, reading, alone=not changes)
     action = _action(target, reading, decisions, changes, steps)
     return replace(action, transient=passes_by_itself(weighing, decisions))
+
+
+def _keep_images(target: Target, reading: Reading, world: World) -> Target:
+    """Return the target with the images that disks are on now, where these lie over the former."""
+    found = find(target.manifest, reading, world)
+    xml, machine = target.xml, target.manifest.machine
+    for chain in found.chains:
+        then, now = by_name(machine.disks, chain.disk), by_name(found.stored.disks, chain.disk)
+        is_over = world.images.is_in_chain(chain.named, chain.present, (now and now.format) or "")
+        if then is None or now is None or chain.named == chain.present or not is_over:
+            continue
+        xml = carry_image(xml, then, reading.view.persistent_xml, now)
+        disks = tuple(
+            replace(one, source=now.source, format=now.format) if one is then else one
+            for one in machine.disks or ()
+        )
+        machine = replace(machine, disks=disks)
+    return replace(target, xml=xml, manifest=replace(target.manifest, machine=machine))
 
 
 def _is_done(decision: Decision) -> bool:
