@@ -51,6 +51,8 @@ class DomainView:
     empty for a guest that runs, or is off and is not to be started. `job` is what libvirt does to
     the guest, like `backup` or `block copy of disk vda`, as far as it was asked for. `disk_errors`
     maps a disk's target to the error that paused the guest, `no space` or `unspecified`.
+    `saved_xml` is the configuration in which a saved guest is resumed; empty if it cannot be read,
+    None if it was not asked for.
     """
 
     name: str
@@ -61,6 +63,7 @@ class DomainView:
     autostart: bool = False
     persistent: bool = True
     saved: bool = False
+    saved_xml: Optional[str] = None
     disk_sizes: Mapping[str, int] = field(default_factory=dict)
     state_reason: str = ""
     job: str = ""

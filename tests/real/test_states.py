@@ -153,6 +153,23 @@ def test_a_saved_guest_goes_on_where_it_was(product: Product, lab: LabHost, paus
     assert ("running (unpaused)" if paused else "running (restored)") in words
 
 
+def test_a_saved_guest_is_not_resumed_below_a_snapshot_of_its_disk(
+    product: Product, lab: LabHost
+) -> None:
+    manifest = manifest_of(replace(DEAF, disks=(Disk("root", "virtio", 8 * MIB),)))
+    apply(product, manifest)
+    lab.virsh("managedsave", "vm")
+    lab.virsh("snapshot-create-as", "vm", "nightly", "--disk-only")
+    reason = leave_alone(product, manifest)
+    assert "the guest was saved with vda on" in reason
+    assert "vm-root.nightly now" in reason
+    assert reason.endswith("virsh managedsave-remove vm")
+    lab.virsh("managedsave-remove", "vm")
+    apply(product, manifest)
+    assert state(product)[0] is GuestState.RUNNING
+    lab.virsh("snapshot-delete", "vm", "nightly", "--metadata")
+
+
 def test_a_guest_that_suspended_itself_is_woken_up(bench: Bench, lab: LabHost) -> None:
     sleeps = Overlay("/domain/pm", "<suspend-to-mem enabled='yes'/>")
     wanted = bench.manifest(replace(BASE, overlays=(sleeps,)))

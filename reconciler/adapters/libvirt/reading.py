@@ -117,6 +117,7 @@ def _read(domain: Domain, marks: Marks) -> DomainView:
         live = None if domain.ID() == NOT_RUNNING else _read_live(domain)
         persistent = domain.XMLDesc(binding.XML_INACTIVE | binding.XML_SECURE)
         state, reason, errors = _read_state(domain, live, is_plain=uuid not in marks.between)
+    is_saved = uuid in marks.saved
     return DomainView(
         name,
         uuid,
@@ -125,7 +126,8 @@ def _read(domain: Domain, marks: Marks) -> DomainView:
         live,
         autostart=uuid in marks.autostart,
         persistent=uuid not in marks.transient,
-        saved=uuid in marks.saved,
+        saved=is_saved,
+        saved_xml=_read_saved(domain) if is_saved else None,
         state_reason=reason,
         disk_errors=errors,
     )
@@ -144,6 +146,14 @@ def _read_state(
         return GuestState.RUNNING, "", {}
     errors = read_disk_errors(domain) if reason == "I/O error" else {}
     return state, reason, errors
+
+
+def _read_saved(domain: Domain) -> str:
+    """Return the configuration in a saved state; empty where libvirt cannot read its file."""
+    try:
+        return domain.managedSaveGetXMLDesc()
+    except binding.Error:
+        return ""
 
 
 def _read_live(domain: Domain) -> Optional[str]:

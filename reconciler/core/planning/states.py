@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, Collection, Mapping, Optional, Tuple
 
+from reconciler.core.domain import read_machine
+from reconciler.core.images import Images
 from reconciler.core.manifest import Lifecycle
-from reconciler.core.model import Power
+from reconciler.core.model import Machine, Power
 from reconciler.core.plan import Effect
 from reconciler.core.planning.policy import settle_boot_effect
-from reconciler.core.world import DomainView, GuestState, find_command, find_state
+from reconciler.core.world import DomainView, GuestState, Reading, find_command, find_state
+from reconciler.core.xmltree import parse
 
 # What libvirt does while a guest is paused for this reason (`virsh domstate --reason`).
 JOBS: Mapping[str, str] = {
@@ -63,15 +66,45 @@ def find_wait(view: DomainView, fields: Collection[str]) -> str:
     return ""
 
 
-def find_saved_hold(view: DomainView, fields: Collection[str]) -> str:
-    """Return why nothing can be stored beside a saved state, or an empty text."""
-    if not view.saved or view.is_active or not set(fields) - KEPT_WITH_SAVED:
+def find_saved_hold(reading: Reading, fields: Collection[str], images: Images) -> str:
+    """Return why a saved guest is not resumed, or nothing stored beside it, or an empty text."""
+    view = reading.view
+    if not view.saved or view.is_active or not fields:
+        return ""
+    if "power" in fields and view.saved_xml is not None:
+        moved = _find_moved(view.saved_xml, reading.persistent, images)
+        if moved:
+            return (
+                f"{moved}. To let the guest boot from its disks as they are, and lose what was in "
+                f"its memory: virsh managedsave-remove {view.name}"
+            )
+    if not set(fields) - KEPT_WITH_SAVED:
         return ""
     return (
         "the guest has a saved state, and a start resumes it as it was saved, without this change. "
         f"Start it first (virsh start {view.name}), or discard the saved state and what was in the "
         f"guest's memory (virsh managedsave-remove {view.name})"
     )
+
+
+def _find_moved(saved_xml: str, stored: Machine, images: Images) -> str:
+    """Say which disk a saved guest would write to that is not the domain's any more.
+
+    A saved state keeps the images of its time: resumed below a later snapshot, the guest writes to
+    the image that the overlay is made over, and both are worth nothing then.
+    """
+    if not saved_xml:
+        return "the guest's saved state cannot be read, so it is not known which disks it has"
+    saved = {disk.target: disk.source for disk in read_machine(parse(saved_xml)).disks or ()}
+    for disk in stored.disks or ():
+        former = saved.get(disk.target, disk.source)
+        if former != disk.source and not images.is_same(former, disk.source):
+            return (
+                f"the guest was saved with {disk.target} on {former or 'no image'}, and the domain "
+                f"has {disk.source or 'no image'} now: resumed, it would go on writing to the "
+                "former one"
+            )
+    return ""
 
 
 @dataclass(frozen=True)

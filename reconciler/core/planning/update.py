@@ -15,6 +15,7 @@ from reconciler.core.diff import Difference, Kind, compare
 from reconciler.core.domain import digest, find_cramped
 from reconciler.core.domain.firmware import settle_firmware
 from reconciler.core.domain.overlays import compare_overlays
+from reconciler.core.images import Images
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live
 from reconciler.core.model import Machine, Power
@@ -97,7 +98,7 @@ def plan_update(
     stored, live = find_differences(found)
     standing = find_standing(found, planner, world)
     held = NOT_OURS if holding is Holding.FOREIGN else ""
-    weighing = weigh(found, stored, live, standing, held)
+    weighing = weigh(found, stored, live, standing, world.images, held)
     weighing = replace(weighing, left=planner.left)
     decisions = decide(stored, live, weighing)
     decisions = hold_chains(decisions, found.chains, reading, world)
@@ -215,7 +216,8 @@ def weigh(
     stored: Tuple[Difference, ...],
     live: Tuple[Difference, ...],
     standing: Standing,
-    held: str,
+    images: Images,
+    held: str = "",
 ) -> Weighing:
     """Return what the decisions about this machine depend on besides what differs.
 
@@ -223,7 +225,7 @@ def weigh(
     """
     fields = {one.field for one in (*stored, *live)}
     wait = find_wait(standing.view, fields)
-    held = held or wait or find_saved_hold(standing.view, fields)
+    held = held or wait or find_saved_hold(found.reading, fields, images)
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
     cramped = find_cramped(live_xml, live) if live_xml else frozenset()
     return Weighing(
