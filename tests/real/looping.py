@@ -30,7 +30,7 @@ from reconciler.core.model import Cpus, Machine, Memory, Power
 from reconciler.daemon import StoppableClock
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
-from tests.real.faults import READS
+from tests.real.faults import is_read
 from tests.real.worlds import MIB, manifest_of
 from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
@@ -46,7 +46,7 @@ class Recording:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._driver, name)
-        if name in READS:
+        if is_read(name):
             return found
 
         def call(*arguments: Any) -> Any:

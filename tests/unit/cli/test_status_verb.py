@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 import pytest
 
@@ -109,6 +110,36 @@ def test_host_without_owned_machines_says_so() -> None:
 def test_ready(one: Reading | Unknown, ready: Optional[bool], reason: str) -> None:
     condition = find_status("web01", one).condition("Ready")
     assert (condition.holds, condition.reason) == (ready, reason)
+
+
+RUNS = owned(spec='{"power":"running"}')
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "shown", "reason"),
+    [
+        ("PAUSED", {"state_reason": "user"}, "paused (user)", "(user): virsh resume web01"),
+        ("CRASHED", {"state_reason": "panicked"}, "crashed (panicked)", ": virsh destroy web01"),
+        ("PMSUSPENDED", {}, "pmsuspended", ": virsh dompmwakeup web01"),
+        ("OFF", {"saved": True}, "off, with a saved state", "is off, with a saved state"),
+        ("RUNNING", {"job": "backup"}, "running, backup under way", ""),
+        ("RUNNING", {"persistent": False}, "running, transient", "virsh define web01.xml"),
+    ],
+)
+def test_states_between_on_and_off_are_shown_with_what_helps(
+    state: str, more: Dict[str, Any], shown: str, reason: str
+) -> None:
+    live = LIVE if state != "OFF" else None
+    found = reading(owner=RUNS, live=live)
+    found = replace(found, view=replace(found.view, state=GuestState[state], **more))
+    parts = FakeParts(domains={"web01": found})
+    [seen] = json.loads(call(parts, "status", "--format", "json").out)["resources"]
+    assert (seen["state"], seen["guest"]) == (GuestState[state].value, shown)
+    [ready] = [one for one in seen["conditions"] if one["type"] == "Ready"]
+    assert ready["status"] == str(not reason)
+    assert reason in ready["reason"]
+    row = call(parts, "status").out.splitlines()[1]
+    assert row.startswith(f"web01  {shown}  ")
 
 
 def test_interrupted_creation_is_reconciling() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.control.observe import read
 from reconciler.core.domain.owner import set_owner
+from reconciler.core.loop.verdict import planned
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place
 from reconciler.core.model import Cpus, Disruption, Machine, Memory, Power
 from reconciler.core.plan import (
@@ -220,6 +221,15 @@ def test_a_job_is_named_and_waited_for(machine: Machine) -> None:
     [reason] = {one.reason for one in action.changes}
     assert reason == "a backup of the guest is under way; apply again when it is done"
     assert (action.steps, action.transient) == ((), True)
+
+
+def test_the_status_says_that_what_waits_for_a_job_is_tried_again() -> None:
+    waits = planned(plan(BALLOON, GuestState.RUNNING, "", job="backup"))
+    assert (waits.ready, "a backup of the guest" in waits.reason) == (False, True)
+    assert waits.reconciling
+    assert not waits.stalled
+    paused = planned(plan(RUNNING, unattended=True))
+    assert (paused.ready, paused.reconciling, paused.stalled) == (False, "", "")
 
 
 def test_a_job_of_one_disk_names_the_disk() -> None:
