@@ -8,11 +8,13 @@ stays.
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Tuple
 
 from lxml import etree
 
+from reconciler.core.model import Machine
+from reconciler.core.world import MachineCaps
 from tests.lab.host import LabHost
 
 # Devices that are nothing without SPICE.
@@ -44,7 +46,10 @@ class Offering:
         return cls(spice="spice" in found, qxl="qxl" in found, gl='"virtio-gpu-gl' in devices)
 
     def fit(self, definition: str) -> str:
-        """Return the definition without what the host does not have."""
+        """Return the definition without what the host does not have, the same text if it has all."""
+        lacking = (("spice", self.spice), ("qxl", self.qxl), ("acceleration", self.gl))
+        if all(has or word not in definition for word, has in lacking):
+            return definition
         root: Any = etree.fromstring(definition)
         if not self.spice:
             self._take_spice(root)
@@ -66,6 +71,16 @@ class Offering:
         for graphics in root.iterfind("devices/graphics[@type='spice']"):
             graphics.set("type", "vnc")
             graphics.attrib.pop("tlsPort", None)
+
+    def narrow(self, machine: Machine, caps: MachineCaps) -> Tuple[Machine, MachineCaps]:
+        """Return a machine and another host's offer without what this host does not have."""
+        missing = {one for one in ("spice", "qxl") if self.word(one) != one}
+        caps = replace(caps, graphics=caps.graphics - missing, video=caps.video - missing)
+        return replace(
+            machine,
+            graphics=machine.graphics and self.word(machine.graphics),
+            video=machine.video and self.word(machine.video),
+        ), caps
 
     def word(self, word: str) -> str:
         """Return a word of a manifest as it is for such a definition."""
