@@ -11,6 +11,7 @@ from bench import base, clones, machine, peers, plans, resync, service, snapshot
 from bench.fleet import Fleet
 from bench.table import render
 from bench.timing import Race
+from tests.lab import surroundings
 
 # In this order: the peers use the machines that the plans have defined.
 GROUPS: Mapping[str, Callable[[Fleet], Iterator[Union[Race, str]]]] = {
@@ -35,12 +36,16 @@ def main() -> None:
             parser.error(f"there is no group {one!r}; there are {', '.join(GROUPS)}")
     if os.geteuid() != 0 and chosen != ["startup"]:
         sys.exit("the private libvirt host needs root; only `startup` goes without")
-    print(f"{machine.describe()}\n", flush=True)
-    with Fleet() as fleet:
-        for group in (one for one in GROUPS if one in chosen):
-            for race in GROUPS[group](fleet):
-                print(race if isinstance(race, str) else render(race), flush=True)
-    print(f"Load at the end: {os.getloadavg()[0]:.1f}")
+    surroundings.begin()  # and what the commands remember goes with its home
+    try:
+        print(f"{machine.describe()}\n", flush=True)
+        with Fleet() as fleet:
+            for group in (one for one in GROUPS if one in chosen):
+                for race in GROUPS[group](fleet):
+                    print(race if isinstance(race, str) else render(race), flush=True)
+        print(f"Load at the end: {os.getloadavg()[0]:.1f}")
+    finally:
+        surroundings.end()
 
 
 if __name__ == "__main__":

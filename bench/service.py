@@ -18,7 +18,7 @@ import libvirt  # type: ignore[import-untyped,unused-ignore]
 
 from bench.fleet import Fleet
 from bench.product import PRODUCT
-from bench.timing import CLEAN
+from bench.timing import clean
 
 DRIFTING = 100  # machines
 ROUNDS = 2  # drifts of each: more would be a fight, and given up
@@ -73,7 +73,7 @@ def running(fleet: Fleet, manifests: Path) -> Iterator[Daemon]:
     process = subprocess.Popen(
         [PRODUCT, "run", "--config", str(config)],
         stderr=subprocess.DEVNULL,
-        env={**CLEAN, "MALLOC_ARENA_MAX": "2"},  # as the service's unit has it
+        env={**clean(), "MALLOC_ARENA_MAX": "2"},  # as the service's unit has it
     )
     try:
         yield Daemon(process, state)

@@ -11,7 +11,11 @@ from typing import Callable, Mapping, Optional, Sequence, Tuple
 
 SHOWN = 2000  # characters of a failed command's output
 # Without what a developer may have set: PYTHONDONTWRITEBYTECODE would compile at every start.
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def clean() -> Mapping[str, str]:
+    """Return the environment without what changes how Python runs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Contender:
     sign: str = ""
     undo: Callable[[], None] = leave
     goal: Optional[Goal] = None
-    environment: Mapping[str, str] = field(default_factory=lambda: CLEAN)
+    environment: Mapping[str, str] = field(default_factory=clean)
 
 
 @dataclass(frozen=True)
