@@ -10,11 +10,13 @@ from reconciler.control.observe import attempt, observe, read, read_pools
 from reconciler.control.ports import Host
 from reconciler.core.document import build_machine
 from reconciler.core.faults import isolate
+from reconciler.core.images import Images
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.needs import Needs, find_pools, find_strayed, size_key
 from reconciler.core.plan import Action
 from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.planning.disk_chains import find_snapshot_notes
+from reconciler.core.planning.images import read_uses
 from reconciler.core.status import is_owned
 from reconciler.core.world import DomainView, Reading, Unknown, World
 from reconciler.errors import ReconcilerError
@@ -88,18 +90,32 @@ def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:
 
 
 def look_around(host: Host, readings: Iterable[Reading]) -> World:
-    """Return the host as far as it decides what is a default for these domains, and no domain."""
+    """Return the host as far as manifests of these domains depend on it, and no domain."""
     found = tuple(readings)
     machines = sorted({"", *(one.persistent.machine or "" for one in found)})
     networks = attempt(host.networks.list_networks)
     named = frozenset().union(*map(find_pools, found))
     pools = attempt(read_pools, host, Needs(pools=named, all_pools=True))
-    return World(
+    world = World(
         host=host.domains.host,
         uri=host.domains.uri,
         networks={} if isinstance(networks, Unknown) else networks,
         pools={} if isinstance(pools, Unknown) else pools,
         machines={one: attempt(host.domains.read_caps, one) for one in machines},
+    )
+    return replace(world, images=_read_images(host, found, world))
+
+
+def _read_images(host: Host, readings: Tuple[Reading, ...], world: World) -> Images:
+    """Return the domains' images with what lies below them, and the domains' snapshots."""
+    uses = tuple(use for one in readings for use in read_uses(one, world))
+    views = attempt(host.storage.read_images, {one.path: one.format for one in uses})
+    names = sorted(one.view.name for one in readings)
+    snapshots = {name: attempt(host.domains.read_snapshots, name) for name in names}
+    return Images(
+        {} if isinstance(views, Unknown) else views,
+        uses,
+        {name: some for name, some in snapshots.items() if not isinstance(some, Unknown)},
     )
 
 

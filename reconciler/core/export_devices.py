@@ -20,6 +20,7 @@ from typing import (
 
 from reconciler.core.model import Cdrom, Disk, Interface, Machine
 from reconciler.core.needs import size_key
+from reconciler.core.planning.disk_chains import is_snapshot_file
 from reconciler.core.planning.images import DEFAULT_POOL, named_volume
 from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, Reading, VolumeView, World
@@ -44,7 +45,7 @@ def export_disks(reading: Reading, sizes: Mapping[str, int], around: World) -> O
     names = _drive_names(machine, machine.disks or ())
     own = _find_own(reading)
     return [
-        _export_disk(name, disk, sizes, around, own)
+        _export_disk(machine.name, name, disk, sizes, around, own)
         for name, disk in zip(names, machine.disks or ())
     ] or None
 
@@ -56,11 +57,34 @@ def _find_own(reading: Reading) -> FrozenSet[str]:
     return frozenset(owner.made if owner and is_ours else ())
 
 
+def find_image(domain: str, disk: Disk, around: World) -> Optional[str]:
+    """Return the disk's image; below external snapshots, which come and go, the one they are of."""
+    chain = around.images.find_chain(disk.source or "", disk.format or "")
+    image = disk.source
+    for above, below in zip(chain, chain[1:]):
+        is_known = around.images.find_snapshot(domain, disk.target or "", above) is not None
+        if not (is_path(below) and (is_known or is_snapshot_file(above, below))):
+            break
+        image = below
+    return image
+
+
+def _find_format(image: Optional[str], around: World) -> Optional[str]:
+    volume, view = find_volume_of(image, around), around.images.views.get(image or "")
+    return (volume.format if volume else None) or (view.format if view else None) or None
+
+
 def _export_disk(
-    name: str, disk: Disk, sizes: Mapping[str, int], around: World, own: FrozenSet[str]
+    domain: str,
+    name: str,
+    disk: Disk,
+    sizes: Mapping[str, int],
+    around: World,
+    own: FrozenSet[str],
 ) -> Spec:
-    size, source = sizes.get(size_key(disk)), _source(disk.source, around)
-    is_own = disk.source in own and disk.alias == name and size is not None and not size % _KIB
+    image = find_image(domain, disk, around)
+    size, source = sizes.get(size_key(disk)), _source(image, around)
+    is_own = image in own and disk.alias == name and size is not None and not size % _KIB
     pool = (source or {}).get("pool") if is_own else None
     if is_own and pool is not None:
         source = None
@@ -69,7 +93,7 @@ def _export_disk(
             "name": name,
             "bus": disk.bus,
             "size": None if size is None or size % _KIB else format_size(size),
-            "format": disk.format,
+            "format": disk.format if image == disk.source else _find_format(image, around),
             "pool": pool if pool != DEFAULT_POOL else None,
             "source": source,
             "target": disk.target if not (pool or source) or name != own_name(disk) else None,

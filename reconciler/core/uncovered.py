@@ -12,7 +12,7 @@ from typing import FrozenSet, Iterator, Mapping, Optional, Tuple
 from reconciler.core.domain.owner import NAMESPACE
 from reconciler.core.domain.places import NAMESPACES
 from reconciler.core.export import find_osinfo, has_plain_topology
-from reconciler.core.export_devices import is_foreign_interface, is_path
+from reconciler.core.export_devices import find_image, is_foreign_interface, is_path
 from reconciler.core.guests import short_id
 from reconciler.core.identity import name_of
 from reconciler.core.model import Cpus
@@ -68,6 +68,7 @@ def find_remarks(reading: Reading, around: World) -> Tuple[str, ...]:
 def _remarks(reading: Reading, around: World, root: Element) -> Iterator[str]:
     if not reading.view.persistent:
         yield "the domain is transient: it must be defined before it can be adopted"
+    yield from _say_snapshots(reading, around)
     for disk in reading.persistent.disks or ():
         if disk.source and not (is_path(disk.source) or named_volume(around, disk.source)):
             yield f"disk {disk.name}: its source {disk.source} is kept as it is"
@@ -84,6 +85,24 @@ def _remarks(reading: Reading, around: World, root: Element) -> Iterator[str]:
     names = ", ".join(_elements(root))
     if names:
         yield f"not in the manifest, and kept as it is: {names}"
+
+
+def _say_snapshots(reading: Reading, around: World) -> Iterator[str]:
+    """Say which disks are on snapshots, whose images no manifest names, and which are kept."""
+    name, images = reading.view.name, around.images
+    for disk in reading.persistent.disks or ():
+        image = find_image(name, disk, around)
+        if image != disk.source:
+            known = images.find_snapshot(name, disk.target or "", disk.source or "")
+            which = f"external snapshot {known.name!r}" if known else "an external snapshot"
+            yield f"disk {disk.name}: on {which} ({disk.source}); the manifest names {image}"
+        elif len(images.find_chain(disk.source or "", disk.format or "")) > 1:
+            below = images.find_chain(disk.source or "", disk.format or "")[1]
+            yield f"disk {disk.name}: {disk.source} lies over {below}, and is kept as it is"
+    internal = [one.name for one in images.snapshots.get(name, ()) if not one.overlays]
+    if internal:
+        more = f" and {len(internal) - 3} more" if internal[3:] else ""
+        yield f"internal snapshots are kept as they are: {', '.join(internal[:3])}{more}"
 
 
 def _say_system(reading: Reading, root: Element) -> Iterator[str]:

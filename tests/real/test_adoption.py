@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 import yaml
@@ -98,11 +98,14 @@ class Hand:
 
 
 @pytest.fixture
-def hand(product: Product, lab: LabHost, lab_host: Host, tmp_path: Path) -> Hand:
+def hand(product: Product, lab: LabHost, lab_host: Host, tmp_path: Path) -> Iterator[Hand]:
     """Return a host with two images and a medium."""
     hand = Hand(lab, product, Commanding(lab_host, tmp_path / "state"), tmp_path)
     hand.make_images()
-    return hand
+    yield hand
+    for name in product.host.domains.list_domains():
+        for snapshot in lab.virsh("snapshot-list", "--name", name).stdout.split():
+            lab.virsh("snapshot-delete", name, snapshot, "--metadata")
 
 
 def unmarked(xml: str) -> str:
@@ -363,3 +366,26 @@ def test_domain_that_is_not_ours_in_the_end_is_as_it_was_wherever_the_adoption_f
         at += 1
     assert not ends[0]
     assert ends[-1]  # the image was grown, and does not shrink
+
+
+def test_disk_on_a_snapshot_is_exported_by_the_image_below_which_lasts(hand: Hand) -> None:
+    hand.define(ROOT.format(""))
+    hand.lab.virsh("snapshot-create-as", "vm", "before")
+    hand.lab.virsh(
+        "snapshot-create-as", "vm", "nightly", "--disk-only", "--diskspec", "vda,snapshot=external"
+    )
+    assert "a.nightly" in hand.product.xml("vm")
+    text = hand.command("export", "vm")
+    assert "# disk vda: on external snapshot 'nightly' (" in text
+    assert "# internal snapshots are kept as they are: before\n" in text
+    exported = yaml.safe_load(text)["spec"]
+    assert exported["disks"][0]["source"] == {"volume": "a.qcow2", "pool": "default"}
+    path = hand.write(exported)
+    hand.command("adopt", "vm", "-f", path)
+    assert hand.is_settled(path)
+    assert "a.nightly" in hand.product.xml("vm")
+    hand.lab.virsh("start", "vm")
+    assert hand.is_settled(path)
+    hand.lab.virsh("blockcommit", "vm", "vda", "--active", "--pivot", "--wait")
+    assert "a.nightly" not in hand.product.xml("vm")
+    assert hand.is_settled(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -10,6 +11,7 @@ import pytest
 from reconciler.control.observe import read
 from reconciler.core.domain import set_owner
 from reconciler.core.export import export_machine
+from reconciler.core.images import Images, ImageView, SnapshotView
 from reconciler.core.owner import Owner
 from reconciler.core.world import DomainView, GuestState, Reading, Unknown, World
 from reconciler.core.yaml_text import write_documents
@@ -144,6 +146,25 @@ def test_image_that_was_made_for_the_machine_needs_no_source() -> None:
     copy = reading("web01", set_owner(xml, Owner("other", "g", made=("/fast/data.qcow2",))))
     [disk] = export_machine(copy, sizes, AROUND)["spec"]["disks"]
     assert disk["source"] == {"volume": "data.qcow2", "pool": "fast"}
+
+
+def test_what_lies_below_an_image_is_told_and_only_a_snapshot_s_is_named() -> None:
+    top = "/var/lib/libvirt/images/web01.qcow2"
+    views = {top: ImageView(top, backing="/images/template.qcow2")}
+    around = replace(AROUND, images=Images(views))
+    parts = FakeParts(domains={"web01": PLAIN}, around=around)
+    text = call(parts, "export", "web01").out
+    assert f"# disk root: {top} lies over /images/template.qcow2, and is kept as it is\n" in text
+    assert yaml.safe_load(text)["spec"]["disks"][0]["source"] == {"path": top}
+
+    snapshot = SnapshotView("nightly", overlays={"sda": top})
+    images = Images(views, snapshots={"web01": (snapshot, SnapshotView("s1"), SnapshotView("s2"))})
+    parts = FakeParts(domains={"web01": PLAIN}, around=replace(AROUND, images=images))
+    text = call(parts, "export", "web01").out
+    assert f"# disk root: on external snapshot 'nightly' ({top}); the manifest names" in text
+    assert "# internal snapshots are kept as they are: s1, s2\n" in text
+    [disk] = yaml.safe_load(text)["spec"]["disks"]
+    assert (disk["source"], "format" in disk) == ({"path": "/images/template.qcow2"}, False)
 
 
 LONG = "rootdisk-of-a-claim-with-a-rather-long-name-0123456789"
