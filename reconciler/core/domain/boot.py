@@ -55,8 +55,8 @@ def _number_kinds(root: Element) -> None:
     for kind in kinds:
         device = _find_first(root, kind)
         if device is not None and device.find("boot") is None:
-            taken = {_order(one) for one in _numbered(root)}
-            layout.append(device, make("boot", {"order": _next_free(1, taken)}))
+            last = max((_order(one) for one in _numbered(root)), default=0)
+            layout.append(device, make("boot", {"order": last + 1}))
 
 
 def _find_first(root: Element, kind: str) -> Optional[Element]:

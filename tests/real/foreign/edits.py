@@ -138,12 +138,26 @@ def _boot(spec: Spec, root: Element) -> bool:
     return True
 
 
+_BEHIND = {
+    "cdrom": "devices/disk[@device='cdrom']",
+    "fd": "devices/disk[@device='floppy']",
+    "network": "devices/interface",
+}
+
+
 def _has_boot(root: Element) -> None:
     disks = [one for one in root.iterfind("devices/disk") if one.get("device") in ("disk", "lun")]
     [os] = root.findall("os")
+    kinds = [one.get("dev") for one in os.findall("boot")]
     for one in os.findall("boot"):
         os.remove(one)
     _set((disks or root.findall("devices/interface"))[0], "boot", "order", "77")
+    order = 77
+    for path in (_BEHIND[one] for one in kinds if one in _BEHIND):  # what the kinds meant
+        device = root.find(path)
+        if device is not None and device.find("boot") is None:
+            order += 1
+            _set(device, "boot", "order", str(order))
 
 
 def _link(spec: Spec, root: Element) -> bool:
