@@ -33,7 +33,10 @@ _NOWHERE = Place("", 0, 0)
 
 def leave_out_defaults(manifest: Spec, around: World) -> Spec:
     """Return the manifest without the fields that change nothing."""
-    whole = _complete(manifest, around)
+    try:
+        whole = _complete(manifest, around)
+    except ValueError:  # it has a value that no manifest can give, and validation says which
+        return manifest
     if whole is None:
         return _shorten(manifest)
     for path in tuple(_candidates(manifest["spec"])):

@@ -37,6 +37,7 @@ _MARKUP = {"&": "&amp;", ">": "&gt;", "<": "&lt;"}
 _DOCTYPE = "<!DOCTYPE"
 # libxml2 stops at 256 levels or 2048, by its version; libvirt's own are fewer than 20.
 MOST_NESTED = 200
+MOST_DIGITS = 30  # of a number
 _PIECE = re.compile(
     r"""<!--.*?(?:-->|\Z) | <!\[CDATA\[.*?(?:\]\]>|\Z) | <\?.*?(?:\?>|\Z) | (?P<doctype><!DOCTYPE)
     | (?P<close></) | <(?P<open>[^<>"'!?/](?:[^<>"']|"[^"]*"|'[^']*')*)>""",
@@ -140,6 +141,21 @@ def children_of(element: Element) -> List[Element]:
 def attributes_of(element: Element) -> List[Tuple[str, str]]:
     """Return the attributes in the order they are written."""
     return [(str(name), str(value)) for name, value in element.attrib.items()]
+
+
+def parse_number(text: str, base: int = 10) -> int:
+    """Return the whole number that an attribute or element holds; base 0 takes `0x1f`, too.
+
+    Raises TerminalError for anything else, and for more digits than any number of a domain has.
+    """
+    digits = text.strip()
+    try:
+        if len(digits) <= MOST_DIGITS:
+            return int(digits, base)
+    except ValueError:
+        pass
+    shown = repr(digits if len(digits) <= MOST_DIGITS else f"{digits[:MOST_DIGITS]}…")
+    raise TerminalError(f"the domain's XML has {shown} where a whole number must be")
 
 
 def indent(element: Element, depth: int) -> None:

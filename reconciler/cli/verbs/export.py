@@ -12,12 +12,13 @@ from reconciler.cli.exporting import Exported, make_valid
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
 from reconciler.core.export import export_machine
+from reconciler.core.faults import isolate
 from reconciler.core.files import show_name
 from reconciler.core.render.values import escape
 from reconciler.core.uncovered import find_remarks
 from reconciler.core.world import Reading, Unknown
 from reconciler.core.yaml_text import write_documents
-from reconciler.errors import UsageError
+from reconciler.errors import FaultError, TerminalError, UsageError
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -32,14 +33,18 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     readings = [one for _, one in chosen if isinstance(one, Reading)]
     unread = [(name, one.reason) for name, one in chosen if isinstance(one, Unknown)]
     around = parts.look_around(host, readings)
-    exported = [
-        Exported(
-            one,
-            export_machine(one, parts.read_sizes(host, one), around, power=options.power),
-            find_remarks(one, around),
-        )
-        for one in readings
-    ]
+
+    def export(reading: Reading) -> Exported:
+        sizes = parts.read_sizes(host, reading)
+        manifest = export_machine(reading, sizes, around, power=options.power)
+        return Exported(reading, manifest, find_remarks(reading, around))
+
+    exported: List[Exported] = []
+    for one in readings:
+        try:
+            exported.append(isolate(export, one))
+        except (FaultError, TerminalError) as error:  # it concerns this one
+            unread.append((one.view.name, str(error)))
     valid, refused = make_valid(exported, parts)
     _complain(unread, "cannot be read", console)
     _complain(refused, "no manifest can say this", console)

@@ -12,6 +12,7 @@ from reconciler.core.document.finding import Finding, Path
 
 API_VERSION = "virt-reconciler/v1"
 KINDS = ("Host", "Template", "VirtualMachine")
+MOST_SHOWN = 40  # characters of a wrong value
 CONFIGURATION = "Configuration"  # the daemon's own, which is no manifest
 DOCUMENTS = ("Plan", "Snapshot")  # what we write, and nobody else
 
@@ -42,7 +43,9 @@ def _refuse_kind(data: Mapping[str, Any], kind: Any) -> Finding:
         message = "this is the daemon's configuration and not a manifest; keep it somewhere else"
         return Finding(("kind",), message)
     hint = suggest(kind, KINDS)
-    return Finding(("kind",), f"{kind!r} is not one of {', '.join(KINDS)}{hint}")
+    shown = repr(kind)
+    shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
+    return Finding(("kind",), f"{shown} is not one of {', '.join(KINDS)}{hint}")
 
 
 def refuse_field(kind: str, path: Path, known: Iterable[str]) -> Finding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import List, Mapping, Optional, Sequence, Set
 
 from reconciler.core.domain import layout
-from reconciler.core.xmltree import Element, make
+from reconciler.core.xmltree import Element, make, parse_number
 from reconciler.errors import TerminalError
 
 # The kinds that the domain may name, each with the devices that it stands for.
@@ -97,7 +97,7 @@ def _refuse_twins(numbered: Sequence[Element], chosen: Sequence[Element]) -> Non
 
 
 def _order(boot: Element) -> int:
-    return int(boot.get("order", "0"))
+    return parse_number(boot.get("order", "0"))
 
 
 def _next_free(order: int, taken: Set[int]) -> int:

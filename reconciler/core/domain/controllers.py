@@ -19,7 +19,7 @@ from reconciler.core.domain.targets import (
     slot_of,
 )
 from reconciler.core.model import Interface
-from reconciler.core.xmltree import Element, fragment, make, parse
+from reconciler.core.xmltree import Element, fragment, make, parse, parse_number
 
 _OWN_CONTROLLERS = ("scsi", "sata", "ide")
 
@@ -58,7 +58,7 @@ def drop_unused(root: Element, kind: str, index: int) -> None:
     if any(used >= index for used in _used(root, kind)):
         return
     for one in root.findall(f"devices/controller[@type='{kind}']"):
-        if int(one.get("index", "0")) == index:
+        if parse_number(one.get("index", "0")) == index:
             layout.remove(one)
 
 
@@ -87,7 +87,7 @@ def _needed(root: Element) -> Iterable[int]:
 
 def _missing(root: Element, wanted: Iterable[int]) -> List[int]:
     controllers = root.findall("devices/controller[@type='scsi']")
-    there = {int(one.get("index", "0")) for one in controllers}
+    there = {parse_number(one.get("index", "0")) for one in controllers}
     return [index for index in wanted if index not in there]
 
 
@@ -95,7 +95,9 @@ def _used(root: Element, kind: str) -> List[int]:
     disks = [place_of(one)[1] for one in iter_disks(root) if bus_of(one) == kind]
     hostdevs = root.findall(f"devices/hostdev[@type='{kind}']")
     addresses = [one.find("address") for one in hostdevs]
-    return disks + [0 if one is None else int(one.get("controller", "0")) for one in addresses]
+    return disks + [
+        0 if one is None else parse_number(one.get("controller", "0")) for one in addresses
+    ]
 
 
 def _scsi(index: int) -> Element:

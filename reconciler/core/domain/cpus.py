@@ -11,7 +11,7 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence,
 
 from reconciler.core.diff import Difference
 from reconciler.core.domain import layout
-from reconciler.core.xmltree import Element, make
+from reconciler.core.xmltree import Element, make, parse_number
 from reconciler.errors import TerminalError
 
 _TOPOLOGY = ("sockets", "cores", "threads")
@@ -59,7 +59,7 @@ def edit_cpus(root: Element, differences: Mapping[str, Difference]) -> None:
 def _set_counts(root: Element, count: Optional[int], maximum: Optional[int]) -> None:
     before = _maximum(root)
     vcpu = layout.ensure(root, "vcpu")
-    online = count or min(int(vcpu.get("current", before)), maximum or before)
+    online = count or min(parse_number(vcpu.get("current", str(before))), maximum or before)
     most = max(maximum or before, online)
     if most != before:
         _refuse_numa_growth(root)
@@ -101,6 +101,9 @@ def _settle_tuning(root: Element, most: int) -> None:
                 layout.remove(one)
 
 
+_MOST_PROCESSORS = 2**16  # of a guest or a host
+
+
 def _parse_list(text: str) -> List[int]:
     """Return the numbers of libvirt's `0-3,^2,7`; nothing for what is not one."""
     found: Set[int] = set()
@@ -108,7 +111,10 @@ def _parse_list(text: str) -> List[int]:
         first, _, last = part.lstrip("^").partition("-")
         if not (first.isdigit() and (last or first).isdigit()):
             return []
-        numbers = set(range(int(first), int(last or first) + 1))
+        low, high = parse_number(first), parse_number(last or first)
+        if high > _MOST_PROCESSORS:
+            return []
+        numbers = set(range(low, high + 1))
         found = found - numbers if part.startswith("^") else found | numbers
     return sorted(found)
 
@@ -181,7 +187,7 @@ def _multiply(factors: Iterable[int]) -> int:
 def _factors(topology: Optional[Element]) -> Dict[str, int]:
     if topology is None:
         return dict.fromkeys(_TOPOLOGY, 1)
-    there = {one: int(topology.get(one, "1")) for one in _FACTORS}
+    there = {one: parse_number(topology.get(one, "1")) for one in _FACTORS}
     return {one: value for one, value in there.items() if one in _TOPOLOGY or value > 1}
 
 
@@ -201,7 +207,7 @@ def _set_mode(root: Element, mode: str) -> None:
 
 
 def _maximum(root: Element) -> int:
-    return int(root.findtext("vcpu") or 1)
+    return parse_number(root.findtext("vcpu") or "1")
 
 
 def _number(value: object) -> Optional[int]:

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from reconciler.core.domain import layout
 from reconciler.core.domain.firmware import read_firmware, write_firmware
 from reconciler.core.identity import alias_of, name_of
-from reconciler.core.xmltree import Element, attributes_of, children_of
+from reconciler.core.xmltree import Element, attributes_of, children_of, parse_number
 from reconciler.errors import TerminalError
 
 GUEST_AGENT_CHANNEL = "org.qemu.guest_agent.0"
@@ -116,13 +116,13 @@ def _unplug(interface: Element, kind: str) -> None:
 def _read_bytes(element: Optional[Element]) -> Optional[int]:
     if element is None or not element.text:
         return None
-    return int(element.text) * _BYTES_PER_UNIT.get(element.get("unit", "KiB"), 2**10)
+    return parse_number(element.text) * _BYTES_PER_UNIT.get(element.get("unit", "KiB"), 2**10)
 
 
 def _read_online(vcpu: Optional[Element]) -> int:
     if vcpu is None:
         return 1
-    return int(vcpu.get("current") or vcpu.text or 1)
+    return parse_number(vcpu.get("current") or vcpu.text or "1")
 
 
 def _read_unpluggable(vcpus: Optional[Element]) -> int:
@@ -150,7 +150,7 @@ def _is_there(element: Optional[Element]) -> bool:
 
 
 TEXT = Form()
-INTEGER = Form(decode=int)
+INTEGER = Form(decode=parse_number)
 PRESENCE = Form(read=_is_there)
 LINK = Form(default="up")
 OR_NONE = Form(default="none")

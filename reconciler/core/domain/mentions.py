@@ -6,7 +6,7 @@ from typing import Iterator, Optional, Tuple
 
 from reconciler.core.domain.forms import read_source
 from reconciler.core.images import ImageUse, SnapshotView
-from reconciler.core.xmltree import Element, is_element, parse
+from reconciler.core.xmltree import MOST_DIGITS, Element, is_element, parse
 
 
 def mentions_image(xml: str, pool: str, name: str, path: str) -> bool:
@@ -86,7 +86,7 @@ def read_snapshot(xml: str) -> SnapshotView:
     images = {read_source(one.find("source")) for one in disks}
     return SnapshotView(
         root.findtext("name") or "",
-        int(created) if created.isdigit() else 0,
+        int(created) if created.isdecimal() and len(created) <= MOST_DIGITS else 0,
         overlays,
         tuple(sorted(one for one in images if one)),
     )

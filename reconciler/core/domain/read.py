@@ -14,7 +14,7 @@ from reconciler.core.domain.bindings import TABLES, Binding
 from reconciler.core.domain.features import is_display
 from reconciler.core.domain.firmware import leaves_secure_boot_open
 from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
-from reconciler.core.xmltree import Element
+from reconciler.core.xmltree import Element, parse_number
 
 Kids = Mapping[str, Element]
 Reader = Tuple[str, Callable[[Kids], Any]]
@@ -86,7 +86,9 @@ def _read_uplink(element: Element) -> str:
 def _read_place(source: Element) -> Optional[str]:
     address = source.find("address")
     if address is not None and address.get("bus") is not None:
-        numbers = [int(address.get(one, "0"), 0) for one in ("domain", "bus", "slot", "function")]
+        numbers = [
+            parse_number(address.get(one, "0"), 0) for one in ("domain", "bus", "slot", "function")
+        ]
         return "{:04x}:{:02x}:{:02x}.{:x}".format(*numbers)
     names = [source.get(one) for one in ("dev", "path", "name", "address")]
     return next((one for one in names if one), None)

@@ -12,7 +12,7 @@ from typing import Dict, FrozenSet, Iterable, Set, Tuple
 from reconciler.core.diff import Device, Difference, Kind
 from reconciler.core.domain.controllers import chipset, needed_controllers
 from reconciler.core.model import Disk, Interface
-from reconciler.core.xmltree import Element, parse
+from reconciler.core.xmltree import Element, parse, parse_number
 
 EXPRESS, CONVENTIONAL = "express", "conventional"
 # PCI Express devices of their own; virtio ones are what their slot is.
@@ -55,7 +55,7 @@ def _free_slots(root: Element) -> Dict[str, int]:
     taken = _taken(root)
     free = {EXPRESS: 0, CONVENTIONAL: 0}
     for one in root.iterfind("devices/controller[@type='pci']"):
-        bus = int(one.get("index", "0"))
+        bus = parse_number(one.get("index", "0"))
         used = len(taken.get(bus, ()))
         if one.get("model") in _PORTS:
             free[EXPRESS] += not used
@@ -67,6 +67,6 @@ def _free_slots(root: Element) -> Dict[str, int]:
 def _taken(root: Element) -> Dict[int, Set[int]]:
     taken: Dict[int, Set[int]] = {}
     for address in root.iterfind("devices/*/address[@type='pci']"):
-        bus, slot = (int(address.get(key, "0"), 16) for key in ("bus", "slot"))
+        bus, slot = (parse_number(address.get(key, "0"), 16) for key in ("bus", "slot"))
         taken.setdefault(bus, set()).add(slot)
     return taken

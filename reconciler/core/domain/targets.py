@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Callable, Iterable, Iterator, Mapping, Optional, Set, Tuple
 
-from reconciler.core.xmltree import Element
+from reconciler.core.xmltree import Element, parse_number
 from reconciler.errors import TerminalError
 
 PREFIXES: Mapping[str, str] = {
@@ -134,5 +134,7 @@ def _hostdev_slots(root: Element, bus: str) -> Set[Slot]:
 
 
 def _slot(address: Element) -> Slot:
-    controller, bus, unit = (int(address.get(one, "0"), 0) for one in ("controller", "bus", "unit"))
+    controller, bus, unit = (
+        parse_number(address.get(one, "0"), 0) for one in ("controller", "bus", "unit")
+    )
     return controller, bus, unit
