@@ -12,6 +12,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Dict, Optional, Tuple
 
+from reconciler.core.plain_data import camel, from_plain
 from reconciler.core.seals import Seal
 from reconciler.errors import RefusedError
 
@@ -81,22 +82,30 @@ def read_plan_file(text: str, name: str) -> PlanFile:
         raise RefusedError(f"{name}: is not as it was written: its digest does not fit; plan again")
     try:
         return _understand(data)
-    except (KeyError, TypeError) as error:  # whoever wrote it has made the digest fit
+    except (KeyError, TypeError, ValueError) as error:  # whoever wrote it has made the digest fit
         raise RefusedError(f"{name}: is no plan file: {error} is not as it must be") from error
 
 
 def _understand(data: Dict[str, Any]) -> PlanFile:
-    names = [one.name for one in fields(Seal)]
+    shown: Dict[str, Any] = from_plain(dict, data["plan"], "plan")
+    from_plain(str, shown["host"], "plan.host")
+    seals = from_plain(Tuple[dict, ...], data["seals"], "seals")
     return PlanFile(
-        data["madeAt"],
-        data["version"],
-        tuple(data["paths"]),
-        data["connect"],
-        tuple(data["adopt"]),
-        data["adoptAll"],
-        data["plan"],
-        tuple(Seal(**{name: one[name] for name in names}) for one in data["seals"]),
+        from_plain(str, data["madeAt"], "madeAt"),
+        from_plain(str, data["version"], "version"),
+        from_plain(Tuple[str, ...], data["paths"], "paths"),
+        from_plain(Optional[str], data["connect"], "connect"),
+        from_plain(Tuple[str, ...], data["adopt"], "adopt"),
+        from_plain(bool, data["adoptAll"], "adoptAll"),
+        shown,
+        tuple(_read_seal(one) for one in seals),
     )
+
+
+def _read_seal(data: Dict[str, Any]) -> Seal:
+    named = {camel(one.name): data[one.name] for one in fields(Seal)}
+    seal: Seal = from_plain(Seal, named, "seals")
+    return seal
 
 
 def _digest(data: Dict[str, Any]) -> str:

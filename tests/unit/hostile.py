@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import random
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List, Tuple, cast
 
 from lxml import etree
 
@@ -40,6 +40,11 @@ NOTES = (
     "<v:machine xmlns:v='urn:virt-reconciler:domain:1'><v:spec>[1]</v:spec></v:machine>",
     "<a>" * 150 + "</a>" * 150,
 )
+
+
+def draw_from(seed: int) -> random.Random:
+    """Return what a seed has drawn by."""
+    return random.Random(seed)  # noqa: S311 - nothing secret is made
 
 
 def places(data: Any) -> Iterator[Tuple[Any, Any]]:
@@ -93,8 +98,8 @@ def spoil_xml(text: str, chance: random.Random) -> str:
             node.text = chance.choice(TEXTS)
         elif deed < 0.75 and node.attrib:
             del node.attrib[chance.choice(sorted(node.attrib))]
-        elif deed < 0.85 and node is not root:
-            node.getparent().remove(node)
+        elif deed < 0.85 and node.getparent() is not None:
+            cast(Any, node.getparent()).remove(node)
         elif deed < 0.93 and node is not root:
             chance.choice(nodes).append(copy.deepcopy(node))
         else:

@@ -41,7 +41,9 @@ KEPT = PlanFile(
         connect=st.none() | st.text(),
         adopt=st.lists(st.text()).map(tuple),
         adopt_all=st.booleans(),
-        shown=st.dictionaries(st.text(), st.none() | st.integers() | st.text()),
+        shown=st.dictionaries(st.text(), st.none() | st.integers() | st.text()).map(
+            lambda shown: {**shown, "host": "kvm01"}
+        ),
         seals=st.lists(st.builds(Seal)).map(tuple),
     )
 )

@@ -16,7 +16,7 @@ from typing import (
     get_type_hints,
 )
 
-from reconciler.core.history import Cause, Former, LastKnown, Past, PastChange
+from reconciler.core.history import Cause, Former, LastKnown, Past, PastChange, as_action
 from reconciler.core.loop.record import LastChange, Record, SourceRecord, Suspension
 from reconciler.core.status import Condition
 
@@ -76,7 +76,9 @@ def to_past(data: Mapping[str, Any]) -> Past:
     plain["changes"] = tuple(_build(PastChange, one) for one in _list(plain, "changes"))
     for name in ("steps", "notes", "kept"):
         plain[name] = tuple(_list(plain, name))
-    return _build(Past, plain)
+    past = _build(Past, plain)
+    as_action(past)  # its words must be those of a plan
+    return past
 
 
 def to_last(data: Mapping[str, Any]) -> LastKnown:
