@@ -39,7 +39,7 @@ from reconciler.core.planning.sources import settle_found, settle_sources
 from reconciler.core.planning.states import Standing, find_saved_hold, find_wait
 from reconciler.core.planning.steps import plan_steps
 from reconciler.core.units import format_size
-from reconciler.core.world import Reading, World
+from reconciler.core.world import GuestState, Reading, World, describe_state
 
 NOT_OURS = "not ours yet: take it over with `adopt` or `apply --adopt`"
 # libvirt shows these modes of a running guest as the CPU that they came to on this host.
@@ -110,14 +110,26 @@ def plan_update(
     new = complete_devices(update)
     passes = passes_by_itself(weighing, decisions)
     if holding is Holding.FOREIGN:
-        return replace(_action(found, describe_new(decisions, new), (), holding), transient=passes)
+        action = _action(found, describe_new(decisions, new), (), holding)
+        return replace(action, notes=_find_state_notes(found, decisions), transient=passes)
     steps = plan_steps(update, new)
     neighbours, notes = find_neighbours(update, new), find_remarks(update)
     beside = (*neighbours, *_unfinished(found, world))
     action = _action(found, describe_new(decisions, new), steps, holding, beside)
     window = awaits_window(decisions, weighing)
     notes = (*find_chain_notes(found.chains, decisions), *notes)
+    if holding is Holding.ADOPTED:
+        notes = (*_find_state_notes(found, decisions), *notes)
     return replace(action, notes=notes, transient=passes, awaits_window=window)
+
+
+def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
+    """Say how the guest of a domain that is taken over is, if it neither runs nor is simply off."""
+    view = found.reading.view
+    is_plain = view.state in (GuestState.OFF, GuestState.RUNNING) and not view.saved
+    if is_plain or any(one.difference.field == "power" for one in decisions):
+        return ()
+    return (f"the guest is {describe_state(view)}, and stays so",)
 
 
 def find_standing(found: Found, planner: Planner, world: World) -> Standing:

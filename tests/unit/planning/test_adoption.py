@@ -257,6 +257,19 @@ def test_domain_with_a_saved_state_is_adopted_and_left_as_it_is() -> None:
         ("metadata.owner", Effect.OFFLINE),
     ]
     assert [type(one) for one in action.steps] == [SetMetadata]
+    assert action.notes == ("the guest is off, with a saved state, and stays so",)
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_guest_that_is_paused_is_adopted_and_stays_so(adopt: bool) -> None:
+    data = {"metadata": {"name": "vm"}, "spec": {}}
+    manifest = build_machine(data, Place("vm.yaml", 1, 1))
+    view = DomainView("vm", "6b1b", GuestState.PAUSED, domain(), domain(), state_reason="user")
+    world = replace(WORLD, domains={"vm": read(view)})
+    action = plan_machine(manifest, Desired((manifest,)), world, PlanOptions(adopt_all=adopt))
+    assert action.action is ActionKind.ADOPT
+    assert action.notes == ("the guest is paused (user), and stays so",)
+    assert [type(one) for one in action.steps] == [SetMetadata] * adopt
 
 
 def test_nothing_of_a_foreign_domain_is_changed_unasked() -> None:
