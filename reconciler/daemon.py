@@ -163,7 +163,7 @@ class Daemon:
         ledger = self.loop.shared.ledger
         if ledger.version != self._shown:
             self._shown = ledger.version
-            self.supervisor.status(summarise(ledger.all(), ledger.source))
+            self.supervisor.status(summarise(ledger.all(), ledger.source, ledger.trouble))
 
     def _reload(self) -> None:
         """Read the settings anew; wrong ones change nothing. Everything is tried once more."""
@@ -203,6 +203,7 @@ class Daemon:
                 due = 0
                 self.loop.resync_due.clear()
             self.loop.reread_orders()
+            self.loop.shared.ledger.save_rest()
             if time.monotonic() >= measured + TICK:
                 measured = time.monotonic()
                 self.measure()

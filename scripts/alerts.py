@@ -112,6 +112,23 @@ ALERTS = (
         "them, and what waits.",
     ),
     Alert(
+        "VirtReconcilerStateFailing",
+        f"{_P}state_failing == 1",
+        "5m",
+        WARNING,
+        "The daemon works without a memory: its state folder cannot be written.",
+        "Free space, or have it mounted read-write; the daemon goes on by itself. Until then "
+        "`virt-reconciler status --live` shows how things are, and a restart forgets backoff.",
+    ),
+    Alert(
+        "VirtReconcilerConfigurationFailing",
+        f"{_P}configuration_failing == 1",
+        "15m",
+        WARNING,
+        "A reload of the configuration was refused; the former one stays in force.",
+        "`virt-reconciler config check` shows what is wrong.",
+    ),
+    Alert(
         "VirtReconcilerSourceFailing",
         f"{_P}source_failing == 1",
         "15m",

@@ -23,6 +23,7 @@ def look_into(memory: Memory) -> Overview:
         memory.find_daemon(),
         memory.find_last_sign(),
         tuple(memory.find_broken()),
+        memory.find_hindrance(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from typing import Callable, Mapping, TextIO, Tuple
@@ -33,7 +34,7 @@ from reconciler.core.loop import events
 from reconciler.core.loop.events import Event
 from reconciler.core.loop.settings import Settings
 from reconciler.daemon import Daemon, StoppableClock
-from reconciler.errors import UsageError
+from reconciler.errors import TransientError, UsageError
 
 REPOSITORY = "repository.git"
 # Settings that a reload does not put in force.
@@ -121,13 +122,29 @@ def _make_follower(
 
 def _make_files(settings: Settings, process: Process) -> FileSource:
     if settings.git is not None:
-        folder = os.path.join(settings.state, REPOSITORY)
+        folder = _find_repository(settings.state)
         credentials = process.environ.get("CREDENTIALS_DIRECTORY")
         return RemoteSource(settings.git, folder, credentials)
     if settings.directory is None:
         raise UsageError("the settings name no source of manifests")
     path = settings.directory.path
     return LocalFiles(WorkTreeSource(path), FolderSource(path, StoppableClock()))
+
+
+def _find_repository(state: str) -> str:
+    """Return where the fetched repository is: beside the state, if it can be there at all.
+
+    In a state that cannot be written a new one is made elsewhere, for as long as the daemon runs;
+    one that is there already stays, as it says what was taken last.
+    """
+    folder = os.path.join(state, REPOSITORY)
+    if os.path.exists(os.path.join(folder, "HEAD")):
+        return folder
+    try:
+        FolderStore(state).touch()
+    except TransientError:
+        return os.path.join(tempfile.mkdtemp(prefix="virt-reconciler-"), REPOSITORY)
+    return folder
 
 
 def _get(settings: Settings, name: str) -> object:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+from functools import partial
 from typing import Callable, Dict, Mapping
 
 from reconciler.control.once import Once
@@ -34,11 +35,15 @@ class Ledger:
         self._journal = journal
         self._lock = threading.Lock()
         self._source_lock = threading.Lock()
-        self._records: Dict[str, Record] = dict(store.load_records())
         # Grows with each change, so that who sums up need not do so for nothing.
         self.version = 0
+        self._loading = Once(journal, "what was remembered is not used")
+        self._records: Dict[str, Record] = {}
+        self._loading.run(lambda: self._records.update(store.load_records()))
         self._source = store.load_source()
-        self._writing = Once(journal, "state is not written")
+        self._writing = Once(journal, "the daemon works without a memory")
+        self._is_unsaved = False
+        self._write(store.touch)
 
     def get(self, name: str) -> Record:
         """Return what is known of an object."""
@@ -84,9 +89,29 @@ class Ledger:
                 self.version += 1
                 self._write(lambda: self._store.save_source(source))
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing is written down; empty if all is."""
+        return self._writing.trouble if self._is_unsaved else ""
+
+    def save_rest(self) -> None:
+        """Write what could not be written before, if that is possible by now."""
+        if not self._is_unsaved or not self._writing.run(self._store.touch):
+            return
+        self._is_unsaved = False
+        self.version += 1
+        records, source = self.all(), self._source
+        self._write(lambda: self._store.save_source(source))
+        for name in self._store.load_records().keys() - records.keys():
+            self._write(partial(self._store.forget_record, name))
+        for record in records.values():
+            self._write(partial(self._store.save_record, record))
+
     def _write(self, write: Callable[[], None]) -> None:
-        """Write; that the disk is full is told once, and stops nothing."""
-        self._writing.run(write)
+        """Write; that the disk is full is told once, and stops nothing: all is written later."""
+        if not self._is_unsaved and not self._writing.run(write):
+            self._is_unsaved = True
+            self.version += 1
 
     def _tell(self, record: Record, former: Condition, now: Condition) -> None:
         if now.type not in TOLD or (former.holds, former.reason) == (now.holds, now.reason):

@@ -56,5 +56,7 @@ class Measuring:
             meter.set(name, sum(bool(one.condition(type_).holds) for one in records))
         meter.set(metrics.PRUNE_BLOCKED, bool(source.prune_blocked))
         meter.set(metrics.SOURCE_FAILING, bool(source.error or source.refused))
+        meter.set(metrics.STATE_FAILING, bool(loop.shared.ledger.trouble))
+        meter.set(metrics.CONFIGURATION_FAILING, bool(source.configuration))
         meter.set(metrics.SOURCE_PROBLEMS, len(source.problems))
         meter.replace(metrics.SOURCE_INFO, 1, revision=source.revision or "")

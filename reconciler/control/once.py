@@ -19,6 +19,11 @@ class Once:
         self._trouble = trouble
         self._told = ""
 
+    @property
+    def trouble(self) -> str:
+        """What went wrong at the last try; empty if nothing did."""
+        return self._told
+
     def run(self, do: Callable[[], None]) -> bool:
         """Do it, and return whether it was done; an error stops nothing."""
         try:

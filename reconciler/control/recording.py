@@ -92,9 +92,10 @@ class Book:
         return Chronicle(parts.history, cause, parts.wall, self._tell).on(parts.host, told)
 
     def _tell(self, text: str) -> None:
-        if text != self._told:
+        why = text.rpartition(": ")[2]  # the same trouble with every machine's folder
+        if why != self._told:
             self._parts.journal.tell(Event(events.FAILED, text))
-        self._told = text
+        self._told = why
 
 
 class Recording:

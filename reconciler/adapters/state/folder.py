@@ -6,8 +6,9 @@ libvirt, save for what a person has ordered (suspensions, a confirmed prune).
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar
 
 from reconciler.adapters.state import files, lock
@@ -32,11 +33,33 @@ class FolderStore:
         self._lock = os.path.join(folder, "lock")
 
     def lock(self) -> AbstractContextManager[None]:
-        """Be the only daemon on this state. Raises RefusedError if there is another."""
-        self._make(self.folder)
-        for folder in (self.folder, self._objects, self._suspended, self._retries):
-            files.sweep(folder)
+        """Be the only daemon on this state. Raises RefusedError if there is another.
+
+        A state that cannot be written is no reason not to run.
+        """
+        with suppress(TransientError):
+            self._make(self.folder)
+            for folder in (self.folder, self._objects, self._suspended, self._retries):
+                files.sweep(folder)
         return lock.hold(self._lock)
+
+    def touch(self) -> None:
+        """Find out whether anything can be written. Raises TransientError if not."""
+        self._make(self.folder)
+        path = os.path.join(self.folder, ".probe")
+        _guard(path, lambda: files.write_json(path, {}))
+        self._remove(path)
+
+    def find_hindrance(self) -> str:
+        """Return why nothing can be written here by anybody, as far as the file system says."""
+        try:
+            found = os.statvfs(self.folder)
+        except OSError:
+            return ""
+        if found.f_flag & os.ST_RDONLY:
+            return f"{self.folder}: read-only file system"
+        is_full = found.f_bavail == 0 or (found.f_files > 0 and found.f_favail == 0)
+        return f"{self.folder}: no space left on device" if is_full else ""
 
     def find_daemon(self) -> Optional[int]:
         """Return the process of the daemon that runs on this state, None if there is none.
@@ -201,6 +224,12 @@ def _guard(path: str, do: Callable[[], None]) -> None:
     try:
         do()
     except OSError as error:
-        raise TransientError(
-            f"{path}: cannot be written: {error.strerror}; may this user write there?"
-        ) from error
+        why = f"{error.strerror}{_advise(error)}"
+        raise TransientError(f"{path}: cannot be written: {why}") from error
+
+
+def _advise(error: OSError) -> str:
+    """Return what helps, if anything can be said."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "; may this user write there?"
+    return "; see: df -h" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

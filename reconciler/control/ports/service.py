@@ -108,6 +108,9 @@ class Meter(Protocol):
 class Store(Protocol):
     """The daemon's memory on disk."""
 
+    def touch(self) -> None:
+        """Find out whether anything can be written. Raises TransientError if not."""
+
     def load_records(self) -> Mapping[str, Record]:
         """Return the records by name; an unreadable one is left out, and told by the caller."""
 
@@ -144,6 +147,9 @@ class Memory(Protocol):
 
     def find_last_sign(self) -> Optional[float]:
         """Return when there was last a sign of a daemon, None if there never was one."""
+
+    def find_hindrance(self) -> str:
+        """Return why a daemon cannot write here, as far as can be seen; empty if it can."""
 
     def find_broken(self) -> Sequence[str]:
         """Return a line for each file that cannot be used."""

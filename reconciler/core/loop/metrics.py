@@ -69,6 +69,8 @@ ERRORS = "errors_total"
 LAST_SUCCESS = "last_success_timestamp_seconds"
 LIBVIRT_CONNECTED = "libvirt_connected"
 RECONNECTS = "libvirt_reconnects_total"
+STATE_FAILING = "state_failing"
+CONFIGURATION_FAILING = "configuration_failing"
 SOURCE_INFO = "source_info"
 SOURCE_CHANGED = "source_changed_timestamp_seconds"
 SOURCE_FAILING = "source_failing"
@@ -117,6 +119,8 @@ TABLE = (
     ),
     Metric(LIBVIRT_CONNECTED, "gauge", ("driver",), "1 while that driver of libvirt is reached."),
     Metric(RECONNECTS, "counter", ("driver",), "How often that driver was reached (again)."),
+    Metric(STATE_FAILING, "gauge", (), "1 while the daemon's state folder cannot be written."),
+    Metric(CONFIGURATION_FAILING, "gauge", (), "1 while the last reload is refused."),
     Metric(SOURCE_INFO, "gauge", ("revision",), "1 for the revision that is in force."),
     Metric(SOURCE_CHANGED, "gauge", (), "When other manifests came into force, Unix time."),
     Metric(SOURCE_FAILING, "gauge", (), "1 while newer manifests cannot be read or are refused."),

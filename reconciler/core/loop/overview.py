@@ -93,7 +93,8 @@ class Overview:
     """Everything that is remembered.
 
     `daemon` is the process that runs on this memory (0: it is not known which), None if none does;
-    `last_sign` is when there was last a sign of one, `broken` a line for each file of no use.
+    `last_sign` is when there was last a sign of one, `broken` a line for each file of no use,
+    `hindrance` why nothing can be written any more.
     """
 
     entries: Mapping[str, Entry]
@@ -101,6 +102,7 @@ class Overview:
     daemon: Optional[int] = None
     last_sign: Optional[float] = None
     broken: Tuple[str, ...] = ()
+    hindrance: str = ""
 
     @property
     def is_known(self) -> bool:

@@ -10,8 +10,11 @@ from reconciler.core.loop.verdict import READY, RESTART_REQUIRED, STALLED
 _SHORT = 12  # characters of a commit
 
 
-def summarise(records: Mapping[str, Record], source: SourceRecord) -> str:
-    """Return how many objects there are, what is not well, and at which revision."""
+def summarise(records: Mapping[str, Record], source: SourceRecord, memory: str = "") -> str:
+    """Return how many objects there are, what is not well, and at which revision.
+
+    `memory` is why nothing is written down, if so.
+    """
     counts = [
         (sum(bool(one.condition(type_).holds) for one in records.values()), word)
         for type_, word in (
@@ -29,4 +32,5 @@ def summarise(records: Mapping[str, Record], source: SourceRecord) -> str:
     said += [f"configuration not reloaded: {source.configuration}"] if source.configuration else []
     if source.restart_needed:
         said.append(f"restart needed for: {', '.join(source.restart_needed)}")
+    said += [f"works without a memory: {memory}"] if memory else []
     return "; ".join([", ".join(words), *said])

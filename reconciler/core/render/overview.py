@@ -59,6 +59,9 @@ def render_overview(
 
 def _describe_head(overview: Overview, now: float, *, verbose: bool) -> Iterator[Line]:
     yield _describe_daemon(overview, now)
+    if overview.hindrance:
+        text = f"{overview.hindrance}; the daemon works without it, and what follows is old; ask "
+        yield from _line("Memory", f"{text}libvirt itself: virt-reconciler status --live")
     source = overview.source
     yield Line("Manifests", _describe_manifests(source, now))
     if source.watching:

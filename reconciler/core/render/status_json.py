@@ -56,6 +56,7 @@ def _daemon(overview: Overview) -> Dict[str, Any]:
         "process": overview.daemon or None,
         "lastSign": show_time(overview.last_sign),
         "unusable": list(overview.broken),
+        "notWritable": overview.hindrance,
     }
 
 

@@ -120,6 +120,10 @@ class FakeMemory:
         """Return the time set."""
         return self.last_sign
 
+    def find_hindrance(self) -> str:
+        """Be writable."""
+        return ""
+
     def find_broken(self) -> Tuple[str, ...]:
         """Return the lines set."""
         return self.broken

@@ -23,6 +23,9 @@ class MemoryStore:
         self.retries: Set[str] = set()
         self.confirmed = ""
 
+    def touch(self) -> None:
+        """Be writable."""
+
     def load_records(self) -> Mapping[str, Record]:
         return dict(self.records)
 

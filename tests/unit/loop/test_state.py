@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from hypothesis import example, given
@@ -206,14 +206,16 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_not_empty(
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     store = FolderStore(str(tmp_path / "file" / "state"))
-    for write in (
+    writes: List[Callable[[], None]] = [
         lambda: store.save_record(RECORD),
         lambda: store.suspend(Suspension("vm", 1.0)),
         lambda: store.confirm_prune("abc"),
-        store.lock,
-    ):
+    ]
+    for write in writes:
         with pytest.raises(TransientError, match=r"/file/state.*: cannot be written: (Not a|File)"):
             write()
+    with pytest.raises(TransientError, match=r"/file/state: cannot be written"), store.lock():
+        store.touch()  # the daemon runs all the same
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -14,15 +14,16 @@ from reconciler.core.loop import metrics
 from reconciler.core.loop.events import Level
 from reconciler.core.loop.record import Record, SourceRecord
 from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.loop.summary import summarise
 from reconciler.core.loop.verdict import Verdict, failed
 from reconciler.core.manifest import Desired
 from reconciler.core.model import Cpus, Machine, Memory
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, failed_action
 from reconciler.core.world import World as Seen
-from reconciler.errors import TerminalError
+from reconciler.errors import TerminalError, TransientError
 
 from .fakes import CountingMeter, ListJournal
-from .test_trouble import KEY, MANIFEST, World
+from .test_trouble import KEY, MANIFEST, Store, World
 
 
 def warnings(journal: ListJournal) -> List[str]:
@@ -111,3 +112,42 @@ def test_gauges_follow_manifests_that_change_no_record(world: World) -> None:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+class FullStore(Store):
+    """A store on a disk that is full, or was."""
+
+    is_full = True
+
+    def touch(self) -> None:
+        if self.is_full:
+            raise TransientError("/state: cannot be written: No space left on device")
+
+    def save_record(self, record: Record) -> None:
+        self.touch()
+        super().save_record(record)
+
+    def save_source(self, record: SourceRecord) -> None:
+        self.touch()
+        super().save_source(record)
+
+
+def test_a_daemon_without_a_memory_says_so_once_works_and_writes_when_it_can(world: World) -> None:
+    world.store = store = FullStore()
+    loop = world.make_loop()
+    measuring, ledger = Measuring(loop, world.meter), loop.shared.ledger
+    ledger.put(Record("web01", conditions=Verdict(ready=True).conditions()))
+    measuring.measure()
+    assert warnings(world.journal) == [
+        "the daemon works without a memory: /state: cannot be written: No space left on device"
+    ]
+    assert gauge(world, metrics.STATE_FAILING) == 1
+    assert "works without a memory" in summarise(ledger.all(), ledger.source, ledger.trouble)
+    assert ledger.get("web01").condition("Ready").holds
+    store.is_full = False
+    store.records["gone"] = Record("gone")
+    ledger.save_rest()
+    measuring.measure()
+    assert gauge(world, metrics.STATE_FAILING) == 0
+    assert set(store.records) == {"web01"}
+    assert store.source.revision == "one"

@@ -86,6 +86,7 @@ TROUBLED = Overview(
     None,
     NOW - 11_000,
     ("/state/objects/x.json: is not JSON, and is not used",),
+    "/state: read-only file system",
 )
 HOSTILE = Overview(
     make_entries(
