@@ -48,6 +48,15 @@ _TABLES: Mapping[str, str] = {
     "cdrom": "cdroms[].",
     "interface": "interfaces[].",
 }
+# Elements of which there are many, each with the attribute by which one is told from the others.
+_NUMBERED = {
+    "vcpupin": "vcpu",
+    "vcpusched": "vcpus",
+    "cachetune": "vcpus",
+    "memorytune": "vcpus",
+    "iothreadpin": "iothread",
+    "cell": "id",
+}
 _ROOT = "0"  # the number of the domain itself
 _DEFAULTS = (("@port", "-1"),)
 _GROUPS = ("", "cpus.", "memory.")
@@ -208,7 +217,9 @@ class _Comparison:
                 yield _explain(f"{path}/{leaf}", value, now.get(leaf))
         for child in children_of(former):
             below = f"{place}/{child.tag}".lstrip("/")
-            yield from self._compare(child, f"{path}/{child.tag}", below, own)
+            key = _NUMBERED.get(child.tag)
+            name = f"{child.tag}[{child.get(key)}]" if key else child.tag
+            yield from self._compare(child, f"{path}/{name}", below, own)
 
     def _name(self, device: Element) -> str:
         """Return the device's path as the manifest names it, or by what tells it apart."""

@@ -194,9 +194,9 @@ def test_tuning_of_processors_that_are_gone_is_taken_back_and_said() -> None:
     action = plan(xml, Machine("vm", cpus=Cpus(4, maximum=4)))
     paths = [one for one in lines(action) if one[0].startswith("cputune/")]
     assert [one[:3] for one in paths] == [
-        ("cputune/vcpupin", "vcpu=6 cpuset=1", None),
-        ("cputune/vcpusched/@vcpus", "0-7", "0-3"),
-        ("cputune/vcpusched", "vcpus=5,6 scheduler=fifo priority=2", None),
+        ("cputune/vcpupin[6]", "vcpu=6 cpuset=1", None),
+        ("cputune/vcpusched[0-7]/@vcpus", "0-7", "0-3"),
+        ("cputune/vcpusched[5,6]", "vcpus=5,6 scheduler=fifo priority=2", None),
     ]
 
 
