@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -368,3 +370,39 @@ def test_memory_that_was_saved_to_a_file_keeps_its_disks(
     assert "virsh restore FILE" in found.reason
     lab.virsh("restore", str(saved))
     assert plan(product, manifest_of(DEAF)).action is ActionKind.NONE
+
+
+class OtherHost(LabHost):
+    """A second host: libvirt migrates nothing to a host of the same UUID."""
+
+    def _configure(self) -> None:
+        super()._configure()
+        with (self.folder / "etc" / "libvirtd.conf").open("a") as file:
+            file.write('host_uuid = "b0000000-0000-4000-8000-000000000001"\n')
+
+
+def test_a_migration_is_waited_for_and_its_guest_is_not_started_a_second_time(
+    product: Product, lab: LabHost
+) -> None:
+    apply(product, manifest_of(DEAF))
+    smaller = manifest_of(replace(DEAF, memory=Memory(96 * MIB, 256 * MIB)))
+    socket = f"/tmp/vr-migration-{os.getpid()}"
+    with OtherHost(Path(f"/tmp/vr-other-{os.getpid()}"), kvm=lab.kvm) as other:
+        words = ["virsh", "-q", "-c", lab.uri(), "migrate", "vm", other.uri(), "--live", "--p2p"]
+        words += [
+            "--persistent",
+            "--unsafe",
+            "--bandwidth",
+            "1",
+            "--migrateuri",
+            f"unix://{socket}",
+        ]
+        migration = subprocess.Popen(words)
+        wait(lambda: product.host.domains.find_job("vm") == "migration", "the migration runs")
+        reason = "a migration of the guest is under way; apply again when it is done"
+        assert plan(product, smaller).changes[0].reason == reason
+        lab.virsh("migrate-setspeed", "vm", "1000")
+        assert migration.wait(LIMIT) == 0
+        assert other.virsh("domstate", "vm").stdout.strip() == "running"
+        assert "placement.host" in leave_alone(product, manifest_of(DEAF))
+    shutil.rmtree(other.folder)
