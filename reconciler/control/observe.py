@@ -36,6 +36,7 @@ from reconciler.core.planner import is_placed_here
 from reconciler.core.planning.hosts import find_served
 from reconciler.core.planning.images import (
     all_volumes,
+    find_moved_volumes,
     find_named_images,
     read_uses,
     template_image,
@@ -86,6 +87,7 @@ def observe(
         facilities=_read_facilities(host, needs),
     )
     world = replace(world, busy=find_busy(host, world), free=_read_free(host, readings))
+    needs = replace(needs, images=needs.images | find_moved_volumes(served, world))
     if needs.claims or needs.images:
         world = replace(world, images=_read_images(host, served, world, everyone, needs))
     return replace(world, reflinks=_try_reflinks(host, served, world))

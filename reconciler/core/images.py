@@ -35,7 +35,7 @@ class ImageView:
     backing_format: str = ""
     data: Optional[str] = None
     is_read: bool = True
-    changed_at: int = 0
+    changed_at: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def read_images(
 def _read(storage: Callable[[], Connection], path: str, kind: str, *, is_local: bool) -> ImageView:
     found = _find_file(path) if is_local else None
     identity = _identify(path, found) if found is not None else ""
-    changed_at = int(found.st_mtime) if found is not None else 0
+    changed_at = found.st_mtime if found is not None else 0.0
     if kind == RAW:
         return ImageView(path, identity, RAW, changed_at=changed_at)
     header = _try_header(path) if found is not None else None

@@ -232,4 +232,5 @@ def _problem(item: Item, finding: Finding) -> Problem:
 def _finding(clash: Clash, items: Sequence[Item]) -> Finding:
     other = items[clash.other]
     line, column = other.document.locate(clash.other_path)
-    return Finding(clash.path, f"{clash.message} at {other.file}:{line}:{column}")
+    place = f"{other.file}:{line}:{column}"
+    return Finding(clash.path, f"{clash.message} at {place}{clash.advice}")

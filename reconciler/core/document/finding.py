@@ -21,7 +21,7 @@ class Finding:
 class Clash:
     """Two objects that cannot both be; `one` and `other` are their numbers among all documents.
 
-    `message` is about `one` and ends so that the place of `other` can follow.
+    `message` is about `one` and ends so that the place of `other` can follow; `advice` comes last.
     """
 
     one: int
@@ -29,6 +29,7 @@ class Clash:
     message: str
     other: int
     other_path: Path
+    advice: str = ""
 
 
 def format_path(path: Path) -> str:

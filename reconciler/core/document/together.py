@@ -33,6 +33,7 @@ Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
 _NAME: Path = ("metadata", "name")
 _DEFAULT_POOL = "default"
+SHARE = "; guests that are to share a raw image both set shareable: true on this disk"
 READING, WRITING = "reading", "writing"
 _Key = Tuple[str, ...]
 
@@ -42,6 +43,7 @@ class Claim:
     """Something that only one may have. Two meet if they can be on one host (None is any).
 
     `shared` says how several may have it: all of them reading, or all of them writing knowingly.
+    `is_raw` is true of an image that may be raw, so that several could write to it.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Claim:
     key: _Key
     host: Optional[str] = None
     shared: str = ""
+    is_raw: bool = False
 
     def meets(self, other: Claim) -> bool:
         """Whether not both can be granted."""
@@ -95,7 +98,9 @@ def _clashes_of(key: _Key, claims: Sequence[Claim]) -> Iterator[Clash]:
         if later not in told and earlier.meets(later):
             told.add(later)
             message = f"{_describe(key)} is already used"
-            yield Clash(later.number, later.path, message, earlier.number, earlier.path)
+            could_share = earlier.is_raw and later.is_raw and earlier.number != later.number
+            advice = SHARE if could_share else ""
+            yield Clash(later.number, later.path, message, earlier.number, earlier.path, advice)
 
 
 def _describe(key: _Key) -> str:
@@ -135,7 +140,9 @@ def _claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim
     for path, disk in disks.values():  # once by name: two of one name are told elsewhere
         where, key = _image_of(path, disk, machine.name)
         if key is not None:
-            yield Claim(number, where, key, manifest.host, _find_sharing(disk))
+            yield Claim(
+                number, where, key, manifest.host, _find_sharing(disk), disk.format in (None, "raw")
+            )
 
 
 def _find_sharing(disk: Disk) -> str:

@@ -22,7 +22,7 @@ from reconciler.core.planning.disk_chains import (
     find_reason,
     with_snapshot,
 )
-from reconciler.core.planning.images import find_overlays
+from reconciler.core.planning.images import find_dependants
 from reconciler.core.world import Reading, World
 
 # What may change while other images depend on where and how the disk is.
@@ -205,7 +205,7 @@ def _find_holds(
             f"the guest runs (virsh blockcommit {name} {chain.target} --active --pivot --wait)"
         )
     if difference.leaf == "size" and disk is not None and disk.source:
-        overlays = find_overlays(world, disk.source)
+        overlays = find_dependants(world, disk.source)
         if overlays:
             yield (
                 f"{len(overlays)} image(s) lie over {disk.source}, which growing it would break: "

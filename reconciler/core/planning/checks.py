@@ -8,7 +8,7 @@ from reconciler.core.diff import Device
 from reconciler.core.domain import check_offer
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.model import Disk, Interface, Machine
-from reconciler.core.planning.images import DEFAULT_POOL, find_overlays, named_volume
+from reconciler.core.planning.images import DEFAULT_POOL, find_dependants, named_volume
 from reconciler.core.world import MachineCaps, Unknown, World
 from reconciler.errors import MissingError, TerminalError
 
@@ -162,9 +162,10 @@ def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
 def refuse_template_writes(machine: Machine, world: World, what: str) -> None:
     """Raise TerminalError if a disk to be written to carries overlays, which would break."""
     for disk in machine.disks or ():
-        overlays = find_overlays(world, disk.source or "")
+        overlays = find_dependants(world, disk.source or "")
         if overlays and not disk.readonly:
             raise TerminalError(
                 f"{what}: {disk.source} (disks[{disk.name}]) carries {len(overlays)} linked "
-                f"clone(s), which any write to it would break: {', '.join(overlays[:3])}"
+                f"clone(s), which any write to it would break: {', '.join(overlays[:3])}; delete "
+                "what is left over from a merged snapshot, and keep the rest"
             )

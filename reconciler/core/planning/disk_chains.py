@@ -43,7 +43,7 @@ class DiskChain:
     named: str
     present: str
     snapshot: str = ""
-    since: int = 0
+    since: float = 0.0
     reason: str = ""
 
     @property
@@ -193,5 +193,5 @@ def find_lasting(domain: str, disk: Disk, world: World) -> str:
     return chain[-1]
 
 
-def _show_time(at: int) -> str:
+def _show_time(at: float) -> str:
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")

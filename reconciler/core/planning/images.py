@@ -80,6 +80,25 @@ def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
     return frozenset(one for one in found if one)
 
 
+def find_moved_volumes(desired: Desired, world: World) -> FrozenSet[str]:
+    """Return the machines that have not the very volume on a disk that their manifest names."""
+    return frozenset(
+        manifest.name
+        for manifest in desired.machines
+        for reading in [world.domains.get(manifest.name)]
+        if isinstance(reading, Reading)
+        for disk in manifest.machine.disks or ()
+        for volume in [named_volume(world, f"{disk.pool or DEFAULT_POOL}/{disk.volume}")]
+        if volume is not None and not _has(reading, volume)
+    )
+
+
+def _has(reading: Reading, volume: VolumeView) -> bool:
+    names = {volume.path, f"{volume.pool}/{volume.name}"}
+    sides = (reading.persistent, reading.live or reading.persistent)
+    return all(any(one.source in names for one in side.disks or ()) for side in sides)
+
+
 def volume_at(world: World, path: Optional[str]) -> Optional[VolumeView]:
     """Return the volume that a path leads to, also by a link or another name of it."""
     if not path:
@@ -101,6 +120,25 @@ def find_overlays(world: World, source: str) -> Tuple[str, ...]:
     found.update((images.identify(one), one) for one in images.find_overlays(source))
     found.pop(images.identify(source), None)
     return tuple(sorted(found.values()))
+
+
+def find_dependants(world: World, source: str) -> Tuple[str, ...]:
+    """Return the images over `source` that a write to it would break.
+
+    One that no domain uses and that is older than the last write to `source` is left over from a
+    snapshot that was merged: it is of no use any more.
+    """
+    return tuple(
+        one for one in find_overlays(world, source) if not _is_left_over(world, one, source)
+    )
+
+
+def _is_left_over(world: World, overlay: str, source: str) -> bool:
+    images = world.images
+    top, base = images.views.get(overlay), images.views.get(source)
+    if images.find_users(overlay) or top is None or base is None:
+        return False
+    return 0 < top.changed_at <= base.changed_at
 
 
 def template_image(template: TemplateManifest, world: World, path: str) -> VolumeView:

@@ -1,0 +1,205 @@
+"""Which names are one image, what lies below it, and what a plan makes of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Mapping, Optional, Tuple
+
+import pytest
+
+from reconciler.control.observe import read
+from reconciler.core.document import build_machine
+from reconciler.core.domain import set_owner
+from reconciler.core.images import (
+    Images,
+    ImageUse,
+    ImageView,
+    SnapshotView,
+    normalise,
+    resolve_backing,
+)
+from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.owner import Owner
+from reconciler.core.plan import Action, ActionKind, Define, Effect
+from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.planning.images import read_uses
+from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
+from tests.unit.domain.samples import Q35
+
+BASE, TOP, OTHER = "/images/base.qcow2", "/images/base.nightly", "/images/other.qcow2"
+VIEWS = {
+    BASE: ImageView(BASE, "1:1", "qcow2", changed_at=1000),
+    TOP: ImageView(TOP, "1:2", "qcow2", BASE, "qcow2", changed_at=2000),
+    OTHER: ImageView(OTHER, "1:3", "qcow2", changed_at=500),
+    "/linked/base.qcow2": ImageView("/linked/base.qcow2", "1:1", "qcow2", changed_at=1000),
+}
+VOLUMES = {
+    path.rpartition("/")[2]: VolumeView("default", path.rpartition("/")[2], path, "qcow2", 2**30)
+    for path in (BASE, TOP, OTHER)
+}
+
+
+def manifest(source: str, name: str = "vm", **disk: Any) -> MachineManifest:
+    disks = [{"name": "vda", "source": {"path": source}, **disk}]
+    data = {"metadata": {"name": name}, "spec": {"cpus": 1, "memory": "1GiB", "disks": disks}}
+    return build_machine(data, Place("vm.yaml", 7, 1))
+
+
+def domain(source: str, mark: Optional[MachineManifest], name: str = "vm") -> DomainView:
+    xml = (
+        f"<domain type='kvm'><name>{name}</name><uuid>6b1ba3f4-5d4a-4f0e-9f5d-0c3a7e1f9a10</uuid>"
+        "<memory unit='GiB'>1</memory><vcpu>1</vcpu>"
+        f"<os><type arch='x86_64' machine='{Q35.machine}'>hvm</type></os><devices>"
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{source}'/>"
+        "<target dev='vda' bus='virtio'/></disk></devices></domain>"
+    )
+    if mark is not None:
+        xml = set_owner(xml, Owner(mark.name, mark.generation, mark.spec))
+    return DomainView(name, "6b1b", GuestState.OFF, xml)
+
+
+def plan(
+    wanted: MachineManifest,
+    source: str,
+    mark: Optional[MachineManifest],
+    views: Mapping[str, ImageView] = VIEWS,
+    snapshots: Tuple[SnapshotView, ...] = (),
+) -> Action:
+    """Return what becomes of a machine whose disk is on `source`, marked by a manifest."""
+    reading = read(domain(source, mark))
+    world = World(
+        "kvm01",
+        "qemu:///system",
+        domains={"vm": reading},
+        pools={"default": PoolView("default", "dir", "/images", VOLUMES)},
+        machines={Q35.machine: Q35},
+    )
+    images = Images(views, read_uses(reading, world), {"vm": snapshots})
+    world = replace(world, images=images)
+    return plan_machine(wanted, Desired((wanted,)), world, PlanOptions(adopt_all=mark is None))
+
+
+def source_reason(action: Action) -> str:
+    [change] = [one for one in action.changes if one.path == "disks[vda].source"]
+    assert change.effect is Effect.WITHHELD
+    assert not any(isinstance(one, Define) for one in action.steps)
+    return change.reason
+
+
+def test_a_disk_whose_chain_holds_the_named_image_is_that_disk() -> None:
+    snapshot = SnapshotView("nightly", 1_800_000_000, {"vda": TOP})
+    action = plan(manifest(BASE), TOP, manifest(BASE), snapshots=(snapshot,))
+    assert action.action is ActionKind.NONE
+    assert action.notes == (
+        "disks[vda] is on external snapshot 'nightly' since 2027-01-15 08:00 UTC "
+        f"({TOP} over {BASE})",
+    )
+
+
+def test_a_snapshot_without_a_record_is_named_by_its_file() -> None:
+    [note] = plan(manifest(BASE), TOP, manifest(BASE)).notes
+    assert "external snapshot 'nightly' since 1970-01-01 00:16 UTC" in note
+
+
+@pytest.mark.parametrize(
+    "name", ["/linked/base.qcow2", "/images//base.qcow2", "/images/../images/base.qcow2"]
+)
+def test_another_name_of_the_image_is_no_change(name: str) -> None:
+    views = {**VIEWS, name: ImageView(name, "1:1")}
+    assert plan(manifest(name), BASE, manifest(name), views).action is ActionKind.NONE
+
+
+def test_nothing_goes_back_to_what_a_job_left() -> None:
+    reason = source_reason(plan(manifest(TOP), BASE, manifest(TOP)))
+    assert "a block commit, pull or copy moved it" in reason
+    assert (
+        "set disks[vda].source to {volume: base.qcow2, pool: default} (vm.yaml, line 7)" in reason
+    )
+    assert "copy moved it" in source_reason(plan(manifest(BASE), OTHER, manifest(BASE)))
+
+
+def test_a_manifest_that_names_another_image_moves_the_disk() -> None:
+    action = plan(manifest(OTHER), BASE, manifest(BASE))
+    assert action.action is ActionKind.UPDATE
+    assert f"disks[vda]: {BASE} stays, and nothing of it is copied" in action.notes
+
+
+def test_a_dead_overlay_is_never_gone_back_to_although_asked() -> None:
+    stale = {**VIEWS, BASE: replace(VIEWS[BASE], changed_at=3000)}
+    reason = source_reason(plan(manifest(TOP), BASE, manifest(BASE), stale))
+    assert "it is older than what the guest uses" in reason
+    fresh = plan(manifest(TOP), BASE, manifest(BASE))
+    assert fresh.action is ActionKind.UPDATE  # a new overlay, made to be used
+
+
+def test_an_image_that_cannot_be_seen_is_not_left() -> None:
+    views = {OTHER: ImageView(OTHER), BASE: ImageView(BASE, is_read=False)}
+    reason = source_reason(plan(manifest(OTHER), BASE, manifest(BASE), views))
+    assert "it cannot be seen from here what lies below /images/base.qcow2" in reason
+
+
+def test_a_domain_is_not_moved_while_it_is_taken_over() -> None:
+    assert source_reason(plan(manifest(OTHER), BASE, None))
+
+
+def test_a_raw_disk_has_nothing_below_whatever_its_guest_wrote() -> None:
+    images = Images(VIEWS)
+    assert images.find_chain(TOP, "raw") == (TOP,)
+    assert images.find_chain(TOP, "qcow2") == (TOP, BASE)
+    uses = (ImageUse("vm", "vda", TOP, "raw"),)
+    assert Images(VIEWS, uses).find_overlays(BASE) == ()
+    assert Images(VIEWS, uses).find_users(BASE) == ()
+
+
+def test_users_are_found_below_and_by_what_a_running_guest_lists() -> None:
+    uses = (
+        ImageUse("a", "vda", "/linked/base.qcow2", "qcow2"),
+        ImageUse("b", "vda", TOP, "qcow2"),
+        ImageUse("c", "vda", "/far/x", "qcow2", is_live=True, below=((BASE, "qcow2"),)),
+        ImageUse("d", "vda", "/far/y", "qcow2", mirror=BASE),
+    )
+    found = Images(VIEWS, uses).find_users(BASE)
+    assert [one.domain for one in found] == ["a", "b", "c", "d"]
+
+
+def test_a_loop_of_images_ends() -> None:
+    views = {"/a": ImageView("/a", backing="/b"), "/b": ImageView("/b", backing="/a")}
+    assert Images(views).find_chain("/a") == ("/a", "/b")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("base.img", "/i/base.img"),
+        ("../b.img", "/i/../b.img"),
+        ("/x/b.img", "/x/b.img"),
+        ("file:/x/b.img", "/x/b.img"),
+        ("file:b.img", "/i/b.img"),
+        ('json:{"driver":"qcow2","file":{"driver":"file","filename":"/x/b.img"}}', "/x/b.img"),
+        ('json:{"file.filename":"b.img"}', "/i/b.img"),
+        ("json:{", "json:{"),
+        ("nbd://host/x", "nbd://host/x"),
+        ("rbd:pool/image", "rbd:pool/image"),
+    ],
+)
+def test_a_backing_name_is_resolved_as_qemu_does(name: str, found: str) -> None:
+    assert resolve_backing(name, "/i/top.qcow2") == found
+
+
+def test_paths_are_normalised_and_other_names_are_not() -> None:
+    assert normalise("//a//b/../c") == "/a/c"
+    assert normalise("rbd:pool//image") == "rbd:pool//image"
+
+
+def test_of_two_new_machines_neither_gets_the_image_of_the_other() -> None:
+    one, other = (
+        manifest(BASE, "one", format="qcow2"),
+        manifest("/linked/base.qcow2", "other", format="qcow2"),
+    )
+    world = World(
+        "kvm01", "qemu:///system", machines={"": Q35}, images=Images(VIEWS),
+        pools={"default": PoolView("default", "dir", "/images", VOLUMES)},
+    )  # fmt: skip
+    action = plan_machine(one, Desired((one, other)), world, PlanOptions())
+    assert action.action is ActionKind.FAILED
+    assert f"{BASE} is named by the manifest of other too (as /linked/base.qcow2)" in action.reason
