@@ -8,6 +8,7 @@ _virt_reconciler_value() {
         *:--config) wants='files' many='' ;;
         'plan':--format) wants='words text markdown html json' many='' ;;
         'plan':--adopt-only | 'apply':--adopt-only) wants='names' many='' ;;
+        'plan':--here | 'apply':--here) wants='names' many='' ;;
         'plan':--against) wants='files' many='' ;;
         'plan':--base) wants='nothing' many='' ;;
         'plan':--head) wants='nothing' many='' ;;
@@ -33,7 +34,7 @@ _virt_reconciler_verb() {
             rest='files' verbs='' value='' many=''
             ;;
         'plan')
-            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --against --base --head --out --detailed-exitcode'
+            options='-h --help -c --connect --config -v --verbose --format --adopt --adopt-only --here --against --base --head --out --detailed-exitcode'
             rest='files' verbs='' value='' many=''
             ;;
         'snapshot')
@@ -41,7 +42,7 @@ _virt_reconciler_verb() {
             rest='' verbs='' value='' many=''
             ;;
         'apply')
-            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only -y --yes'
+            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only --here -y --yes'
             rest='files' verbs='' value='' many=''
             ;;
         'run')

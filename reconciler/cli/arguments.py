@@ -102,6 +102,16 @@ def _add_adopt(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_here(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--here",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="make this machine here: no other host has it any more (may be given several times)",
+    )
+
+
 def _add_format(parser: argparse.ArgumentParser, *names: str) -> None:
     choices = names or ("text", "json")
     parser.add_argument("--format", choices=choices, default="text", help="default: text")
@@ -119,6 +129,7 @@ def _plan(verbs: Any) -> None:
     _add_paths(parser)
     _add_format(parser, *PLAN_FORMATS)
     _add_adopt(parser)
+    _add_here(parser)
     parser.add_argument(
         "--against",
         metavar="STATE",
@@ -167,6 +178,7 @@ def _apply(verbs: Any) -> None:
         "paths", metavar="PATH", nargs="+", help="manifest file or folder; or one plan file"
     )
     _add_adopt(parser)
+    _add_here(parser)
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 

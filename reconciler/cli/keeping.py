@@ -72,6 +72,7 @@ def prepare_kept(
         kept.adopt_all,
         revision=True,
         recall=recall_with(options, console, parts),
+        here=frozenset(options.here),
     )
     prepared = prepare(wish, console, parts)
     if prepared.plan.host != kept.host:

@@ -46,7 +46,8 @@ class Wish:
     """What the command line asks for; `revision`: the Git commit shall be in the plan.
 
     `against` is the file of a snapshot that stands for the host. `recall` returns what is known of
-    machines that a host has no more; nothing is known where a snapshot stands for it.
+    machines that a host has no more; nothing is known where a snapshot stands for it. `here` names
+    machines that no other host has.
     """
 
     paths: Sequence[str]
@@ -56,6 +57,7 @@ class Wish:
     revision: bool = False
     against: Optional[str] = None
     recall: Callable[[Host], Background] = _recall_nothing
+    here: FrozenSet[str] = frozenset()
 
 
 def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
@@ -103,7 +105,7 @@ def plan_options(wish: Wish, parts: Parts) -> PlanOptions:
     """Return what was asked for, at this moment."""
     now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
     revision = parts.read_revision(wish.paths) if wish.revision else None
-    return PlanOptions(wish.adopt, wish.adopt_all, now, revision)
+    return PlanOptions(wish.adopt, wish.adopt_all, now, revision, here=wish.here)
 
 
 def _tell_failed(plan: Plan, console: Console) -> None:

@@ -91,9 +91,28 @@ def recall_with(
         folders = functools.cache(
             lambda: find_histories(options, console, parts, whereabouts_of(host))
         )
-        return Background(lambda name: find_last(name, folders(), parts))
+        return Background(
+            lambda name: find_last(name, folders(), parts),
+            _find_placed(options, console, parts),
+            parts.connect,
+        )
 
     return recall
+
+
+def _find_placed(
+    options: argparse.Namespace, console: Console, parts: Parts
+) -> Callable[[str], str]:
+    """Return how to find where the daemon has seen a machine placed before."""
+
+    @functools.cache
+    def load() -> Mapping[str, str]:
+        state = read_state(options, console, parts)
+        with suppress(ReconcilerError):
+            return {} if state is None else parts.reach_memory(state).load_placements()
+        return {}
+
+    return lambda name: load().get(name, "")
 
 
 def find_last(name: str, folders: Sequence[str], parts: Parts) -> Optional[LastKnown]:

@@ -12,7 +12,7 @@ from typing import Callable, Mapping, TextIO, Tuple
 
 from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
-from reconciler.adapters.libvirt import attend
+from reconciler.adapters.libvirt import attend, connect
 from reconciler.adapters.manifests.folder import FolderSource
 from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.metrics import Exposition
@@ -70,7 +70,9 @@ def _serve(
     host, news = attend(settings.connect, units, locks)
     meter, clock = Registry(), StoppableClock()
     history = FolderHistory(os.path.join(settings.state, FOLDER))
-    parts = Parts(host, news, store, journal, meter, clock, time.time, random.random, history)
+    parts = Parts(
+        host, news, store, journal, meter, clock, time.time, random.random, history, connect
+    )
     loop = Loop(parts, settings)
     measuring = Measuring(loop, meter)
     exposition = Exposition(settings.metrics, meter.render)

@@ -35,14 +35,14 @@ class HostPass:
     def run(self) -> Result:
         """Bring the daemons to what the manifest says, as far as may be."""
         in_force = self.shared.wanted.in_force
-        if not in_force.hosts:
+        if not any(one.mode for one in in_force.hosts):
             return Done()
         view = self.shared.parts.host.units.observe()
         if isinstance(view, Unknown):
             self._tell("", f"the daemons cannot be looked at: {view.reason}")
             return Done()
         manifest = find_host(in_force.hosts, view.host)
-        if manifest is None:
+        if manifest is None or manifest.mode is None:
             return Done()
         action = plan_host(manifest, World(view.host, view.uri, daemons=view))
         self._tell(manifest.name, _describe_held(action))

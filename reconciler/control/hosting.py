@@ -21,7 +21,9 @@ STOPPING = frozenset({Verb.STOP, Verb.DISABLE, Verb.MASK})
 
 def is_asked_for(desired: Desired) -> bool:
     """Whether a manifest says anything about daemons, so that they must be looked at."""
-    return bool(desired.hosts) or any(one.required_daemons for one in desired.machines)
+    return any(one.mode for one in desired.hosts) or any(
+        one.required_daemons for one in desired.machines
+    )
 
 
 def read_daemons(units: Units, desired: Desired) -> Union[DaemonsView, Unknown]:

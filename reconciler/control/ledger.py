@@ -41,6 +41,7 @@ class Ledger:
         self._records: Dict[str, Record] = {}
         self._loading.run(lambda: self._records.update(store.load_records()))
         self._source = store.load_source()
+        self._placements: Dict[str, str] = dict(store.load_placements())
         self._writing = Once(journal, "the daemon works without a memory")
         self._is_unsaved = False
         self._write(store.touch)
@@ -80,6 +81,28 @@ class Ledger:
         if known is not None:
             self._write(lambda: self._store.forget_record(name))
 
+    def find_placed(self, name: str) -> str:
+        """Return the other host that manifests placed a machine on, until it was seen here."""
+        with self._lock:
+            return self._placements.get(name, "")
+
+    def place(self, elsewhere: Mapping[str, str]) -> None:
+        """Remember which machines manifests place on other hosts, and on which."""
+        self._change_placements(lambda former: {**former, **elsewhere})
+
+    def arrive(self, name: str) -> None:
+        """Forget where a machine was placed before: it is here."""
+        self._change_placements(
+            lambda former: {other: host for other, host in former.items() if other != name}
+        )
+
+    def _change_placements(self, change: Callable[[Dict[str, str]], Dict[str, str]]) -> None:
+        with self._lock:
+            former, self._placements = self._placements, change(self._placements)
+            now = dict(self._placements)
+        if now != former:
+            self._write(lambda: self._store.save_placements(now))
+
     def change_source(self, change: Callable[[SourceRecord], SourceRecord]) -> None:
         """Change what is known of the manifests, and write it down."""
         with self._source_lock:
@@ -102,6 +125,9 @@ class Ledger:
         self.version += 1
         records, source = self.all(), self._source
         self._write(lambda: self._store.save_source(source))
+        placements = dict(self._placements)
+        if placements:
+            self._write(lambda: self._store.save_placements(placements))
         for name in self._store.load_records().keys() - records.keys():
             self._write(partial(self._store.forget_record, name))
         for record in records.values():

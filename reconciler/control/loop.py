@@ -20,7 +20,7 @@ from reconciler.control.parts import Parts
 from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.recording import Book
-from reconciler.control.shared import Shared
+from reconciler.control.shared import QEMU, Shared
 from reconciler.control.work import HOST, MACHINE, PROBE, Key, Work
 from reconciler.core.loop import events, metrics
 from reconciler.core.loop.events import Event
@@ -31,6 +31,7 @@ from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY, RECONCILING
 from reconciler.core.manifest import MachineManifest
+from reconciler.core.planner import is_placed_here
 from reconciler.core.world import DomainView, Unknown
 from reconciler.errors import ReconcilerError, RefusedError
 
@@ -57,6 +58,7 @@ class Loop:
             Book(parts),
             self._is_suspended,
             self.shared.move,
+            parts.connect,
         )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
         host = HostPass(self.shared)
@@ -71,8 +73,26 @@ class Loop:
         changed = self.shared.wanted.replace(snapshot)
         self.shared.parts.meter.set(metrics.SOURCE_CHANGED, self.shared.parts.wall())
         self._record_source(snapshot)
+        self._note_placements()
         self.look_at_host()
         self.look_at(changed)
+
+    def _note_placements(self) -> None:
+        """Remember which machines are placed on other hosts, should they be moved here one day."""
+        if QEMU in self.shared.unreached:
+            return  # which host this is, is not known yet
+        try:
+            here = self.shared.find_host()
+        except ReconcilerError:
+            return
+        machines = self.shared.wanted.in_force.machines
+        self.shared.ledger.place(
+            {
+                name: one.host
+                for name, one in machines.items()
+                if one.host is not None and not is_placed_here(one, here)
+            }
+        )
 
     def trouble(self, error: ReconcilerError) -> None:
         """Remember why newer manifests are not in force; what is in force stays."""
@@ -130,6 +150,7 @@ class Loop:
         self.shared.parts.meter.count(metrics.RECONNECTS, driver=driver)
         self._tell(events.CONNECTED, f"connected to libvirt ({driver})")
         self._record_reach()
+        self._note_placements()
         self._retry(self._unready())
         self.resync_due.set()
 
@@ -203,7 +224,7 @@ class Loop:
 
     def look_at_host(self) -> None:
         """Have the host's daemons looked at, if a manifest says anything about them."""
-        if self.shared.wanted.in_force.hosts:
+        if any(one.mode for one in self.shared.wanted.in_force.hosts):
             self.queue.add(HOST)
 
     def look_at(self, names: Iterable[str]) -> None:

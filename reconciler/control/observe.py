@@ -71,6 +71,8 @@ def observe(
     readings = _read_sizes(host, served, _understand(found, _named(desired)))
     name = host.domains.host
     lost = find_lost(_find_gone(served, readings, name), background)
+    new = [one for one in served.machines if one.name not in readings and is_placed_here(one, name)]
+    elsewhere = background.find_elsewhere(new, lost, desired.hosts, name)
     needs = need.find_needs(served, readings, lost)
     readings = _read_jobs(host, readings, needs)
     everyone = _read_all(host, found, views, readings) if needs.claims else readings
@@ -84,6 +86,8 @@ def observe(
         claims=_find_claims(everyone) if needs.claims else {},
         daemons=daemons,
         lost=lost,
+        elsewhere=elsewhere,
+        others_asked=background.asks_others(desired.hosts, name),
         facilities=_read_facilities(host, needs),
     )
     world = replace(world, busy=find_busy(host, world), free=_read_free(host, readings))
@@ -108,7 +112,8 @@ def _observe_unreached(
     """Return the world without libvirt, if its daemons say more; raise the error if they do not."""
     if isinstance(daemons, Unknown):
         raise error
-    if not desired.hosts and len(find_served(desired, daemons)) == len(desired.machines):
+    all_served = len(find_served(desired, daemons)) == len(desired.machines)
+    if all_served and not any(one.mode for one in desired.hosts):
         raise error
     domains = dict.fromkeys(_named(desired), Unknown(str(error)))
     return World(daemons.host, daemons.uri, domains, daemons=daemons)

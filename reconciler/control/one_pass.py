@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Callable, Dict, FrozenSet, Optional
+from typing import Callable, Dict, FrozenSet, Optional, Tuple
 
 from reconciler.control.attempts import Attempt, Attempts
 from reconciler.control.background import Background
+from reconciler.control.elsewhere import Connect
 from reconciler.control.executor import execute
 from reconciler.control.observe import observe
 from reconciler.control.ports import Clock, Host
@@ -26,7 +27,7 @@ from reconciler.core.loop.overview import LEFT_ALONE
 from reconciler.core.loop.prints import fingerprint
 from reconciler.core.loop.result import Again, Done, Result, Stalled
 from reconciler.core.loop.verdict import Verdict, failed, planned, unknown
-from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.manifest import Desired, HostManifest, MachineManifest
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -56,6 +57,7 @@ class Task:
 
     `desired` holds the machine alone, and the templates that its disks name. `failures` in a row
     lengthen the wait for the next try; `drift` says that this manifest was carried out before.
+    `hosts` are those of the repository; `placed` is the other host that the machine was on before.
     """
 
     manifest: MachineManifest
@@ -63,6 +65,8 @@ class Task:
     failures: int = 0
     drift: bool = False
     last_error: str = ""
+    hosts: Tuple[HostManifest, ...] = ()
+    placed: str = ""
 
     @property
     def name(self) -> str:
@@ -89,7 +93,8 @@ class Passes:
     """What passes work with. `chance` in [0, 1) spreads what is tried again.
 
     `is_suspended` looks at the orders themselves: one holds for every change that has not begun.
-    `moved` is called as long work goes on.
+    `moved` is called as long work goes on. `connect` reaches another host, to ask whether it has a
+    machine that is to be made here.
     """
 
     host: Host
@@ -101,6 +106,7 @@ class Passes:
     book: Book
     is_suspended: Callable[[str], bool]
     moved: Callable[[], None]
+    connect: Optional[Connect] = None
 
     def run(self, task: Task) -> Finding:
         """Bring one machine to what its manifest says, as far as may be."""
@@ -138,7 +144,10 @@ class Passes:
     ) -> Finding:
         if view is not None:
             self.book.keep(view)
-        world = observe(self.host, task.desired, views, Background(self.book.find_last))
+        background = Background(
+            self.book.find_last, lambda _name: task.placed, self.connect, task.hosts
+        )
+        world = observe(self.host, task.desired, views, background)
         found = world.domains.get(task.name)
         if isinstance(found, Unknown):
             error = TransientError(f"cannot be read, so nothing is done: {found.reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Optional
 
 from reconciler.control.ports import Clock, Host
 from reconciler.control.ports.events import News
@@ -14,7 +14,8 @@ from reconciler.control.ports.service import History, Journal, Meter, Store
 class Parts:
     """The outside world as the loop sees it.
 
-    `wall` is seconds since the epoch; `chance` gives numbers in [0, 1).
+    `wall` is seconds since the epoch; `chance` gives numbers in [0, 1). `connect` reaches another
+    host, None where nobody else is to be asked.
     """
 
     host: Host
@@ -26,3 +27,4 @@ class Parts:
     wall: Callable[[], float]
     chance: Callable[[], float]
     history: History
+    connect: Optional[Callable[[str], Host]] = None

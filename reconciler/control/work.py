@@ -82,8 +82,14 @@ class Work:
             return self._put(former, manifest, in_force, found)
         drift = former.observed_generation == manifest.generation
         alone = find_alone(in_force, manifest)
-        task = Task(manifest, alone, former.failures, drift, former.last_error)
-        return self._put(former, manifest, in_force, self.passes.run(task))
+        task = Task(
+            manifest, alone, former.failures, drift, former.last_error,
+            in_force.hosts, shared.ledger.find_placed(name),
+        )  # fmt: skip
+        found = self.passes.run(task)
+        if task.placed and found.view is not None:
+            shared.ledger.arrive(name)
+        return self._put(former, manifest, in_force, found)
 
     def _leave(self, name: str, former: Record) -> Result:
         """Do nothing to a machine of another host; what is still here of it stays in mind."""

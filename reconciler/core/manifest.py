@@ -102,17 +102,19 @@ class TemplateManifest:
 class HostManifest:
     """A `Host` manifest: how the daemons of the hosts that `selector` names shall be.
 
-    `ensure` allows units to be changed; without it they are looked at and no more. Only what is
-    `forbidden` is ever stopped.
+    `mode` is None where it says nothing of daemons. `ensure` allows units to be changed; without it
+    they are looked at and no more. Only what is `forbidden` is ever stopped. `uri` is how other
+    hosts reach its libvirt.
     """
 
     name: str
     place: Place
     selector: Tuple[str, ...]
-    mode: Mode
+    mode: Optional[Mode] = None
     required: Tuple[str, ...] = ()
     forbidden: Tuple[str, ...] = ()
     ensure: bool = False
+    uri: Optional[str] = None
 
 
 @dataclass(frozen=True)

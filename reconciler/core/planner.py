@@ -18,7 +18,7 @@ from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.planning.create import plan_create
 from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
 from reconciler.core.planning.marks import refuse_renamed
-from reconciler.core.planning.recreate import plan_recreate, store_again
+from reconciler.core.planning.recreate import find_shared, plan_recreate, store_again
 from reconciler.core.planning.requirements import settle_requirements
 from reconciler.core.planning.states import find_wait
 from reconciler.core.planning.update import Holding, Planner, plan_update
@@ -36,7 +36,8 @@ class PlanOptions:
     `adopt` names domains that may be taken over, `adopt_all` all that the manifests name. `now`
     is the host's local time, for maintenance windows; `revision` the manifests' Git commit.
     `unattended` says that no person sees the plan before it is carried out: the daemon's. `left`
-    says of paths why they are left alone as they are.
+    says of paths why they are left alone as they are. `here` names machines that no other host has,
+    by a person's word.
     """
 
     adopt: FrozenSet[str] = frozenset()
@@ -45,6 +46,7 @@ class PlanOptions:
     revision: Optional[str] = None
     unattended: bool = False
     left: Mapping[str, str] = field(default_factory=dict)
+    here: FrozenSet[str] = frozenset()
 
     def adopts(self, name: str) -> bool:
         """Whether that domain may be taken over."""
@@ -56,7 +58,7 @@ def make_plan(desired: Desired, world: World, options: PlanOptions) -> Plan:
     here = [one for one in desired.machines if is_placed_here(one, world.host)]
     actions = [plan_machine(one, desired, world, options) for one in here]
     host = find_host(desired.hosts, world.host)
-    if host is not None:
+    if host is not None and host.mode is not None:
         actions.append(plan_host(host, world))
     ordered = sorted(actions, key=lambda action: (action.kind, action.name))
     return Plan(world.host, world.uri, tuple(ordered), options.revision)
@@ -111,6 +113,12 @@ def _plan_absent(
 ) -> Action:
     """Plan a machine that is not there: as it was, if that is known, else a new one."""
     lost = world.lost.get(manifest.name)
+    elsewhere = world.elsewhere.get(manifest.name, "")
+    if lost is not None and not elsewhere:
+        elsewhere = find_shared(manifest, lost, world)
+    if elsewhere and manifest.name not in options.here:
+        held = ActionKind.WITHHELD
+        return Action(KIND, manifest.name, held, reason=elsewhere, transient=True)
     action = lost and plan_recreate(
         manifest, lost, desired, world, Planner(options.now, options.unattended, options.left)
     )

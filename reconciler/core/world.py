@@ -259,7 +259,9 @@ class World:
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
     are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an
     object that another run of ours works on at this moment to a line that says so. `lost` has the
-    machines that are gone and known from before.
+    machines that are gone and known from before. `elsewhere` says of machines that are not here why
+    they are not to be made: another host has them, or may have. `others_asked` says that another
+    host of the repository was asked.
     """
 
     host: str
@@ -276,3 +278,5 @@ class World:
     facilities: Facilities = Facilities()
     busy: Mapping[Tuple[str, str], str] = field(default_factory=dict)
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    others_asked: bool = False

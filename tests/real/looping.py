@@ -25,7 +25,7 @@ from reconciler.core.loop.record import Record
 from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY
-from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
+from reconciler.core.manifest import Desired, HostManifest, Lifecycle, MachineManifest
 from reconciler.core.model import Cpus, Machine, Memory, Power
 from reconciler.daemon import StoppableClock
 from reconciler.errors import Problem
@@ -80,6 +80,7 @@ class Looping:
     clock: StoppableClock = field(default_factory=StoppableClock)
     writes: List[str] = field(default_factory=list)
     hold: Callable[[str], None] = lambda _name: None
+    connect: Optional[Callable[[str], Any]] = None
     loop: Any = None
     count: int = 0
 
@@ -106,6 +107,7 @@ class Looping:
                 time.time,
                 random.random,
                 self.history,
+                self.connect,
             ),
             Settings(resync=0),
         )
@@ -122,12 +124,16 @@ class Looping:
         assert self.loop.queue.wait_idle(LIMIT)
 
     def publish(
-        self, *manifests: MachineManifest, problems: Tuple[Problem, ...] = (), revision: str = ""
+        self,
+        *manifests: MachineManifest,
+        problems: Tuple[Problem, ...] = (),
+        revision: str = "",
+        hosts: Tuple[HostManifest, ...] = (),
     ) -> None:
         """Give the loop new manifests."""
         self.count += 1
         name = revision or f"r{self.count}"
-        self.loop.publish(Snapshot(name, Desired(manifests), problems, name))
+        self.loop.publish(Snapshot(name, Desired(manifests, hosts=hosts), problems, name))
 
     def record(self, name: str) -> Record:
         """Return what the loop remembers of an object."""

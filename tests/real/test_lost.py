@@ -24,7 +24,7 @@ from reconciler.core.xmltree import parse
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
-from tests.real.looping import Looping, manifest
+from tests.real.looping import Looping, manifest, stored
 from tests.real.worlds import MIB, Clock, Product, Silent, manifest_of
 
 WEB = """\
@@ -267,18 +267,15 @@ def test_what_stops_on_the_way_back_loses_nothing(
     check(lab, "web01-root.qcow2")
 
 
-def test_the_daemon_brings_it_back_by_itself(looping: Looping) -> None:
-    wanted = manifest(disks=(Disk("root", "virtio", 8 * MIB),))
+@pytest.mark.parametrize("power", [Power.STOPPED, Power.RUNNING])
+def test_the_daemon_brings_it_back_by_itself(looping: Looping, power: Power) -> None:
+    wanted = manifest(disks=(Disk("root", "virtio", 8 * MIB),), power=power)
     looping.publish(wanted)
     looping.wait_ready("vm", wanted.generation)
     looping.wait_quiet()
     before = looping.virsh("domuuid", "vm").stdout
-    looping.virsh("destroy", "vm")
     looping.virsh("undefine", "vm")
-    looping.wait(
-        lambda: looping.virsh("domstate", "vm", check=False).stdout.strip() == "running",
-        "it is back",
-    )
+    looping.wait(lambda: stored(looping) == ["vm"], "it is back")
     looping.wait_quiet()
     assert looping.virsh("domuuid", "vm").stdout == before
     assert looping.virsh("vol-list", "default").stdout.split()[::2] == ["vm-root.qcow2"]

@@ -30,6 +30,7 @@ class FolderStore:
         self._retries = os.path.join(folder, "retry")
         self._source = os.path.join(folder, "source.json")
         self._prune = os.path.join(folder, "prune.json")
+        self._placements = os.path.join(folder, "placements.json")
         self._lock = os.path.join(folder, "lock")
 
     def lock(self) -> AbstractContextManager[None]:
@@ -77,6 +78,22 @@ class FolderStore:
     def load_records(self) -> Mapping[str, Record]:
         """Return the records by name, without those that cannot be read."""
         return self._load(self._objects, to_record)[0]
+
+    def load_placements(self) -> Mapping[str, str]:
+        """Return machine → host of those that manifests placed elsewhere; none if unreadable."""
+        try:
+            found = (files.read_json(self._placements) or {}).get("machines", {})
+        except TransientError:
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {name: host for name, host in found.items() if isinstance(host, str)}
+
+    def save_placements(self, placements: Mapping[str, str]) -> None:
+        """Write where manifests placed machines that are not here."""
+        self._make(self.folder)
+        data = {"machines": dict(sorted(placements.items()))}
+        _guard(self._placements, lambda: files.write_json(self._placements, data, durable=True))
 
     def load_source(self) -> SourceRecord:
         """Return what was in force; nothing is known if it cannot be read."""

@@ -51,8 +51,8 @@ def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Pre
     if kept is None:
         adopt = frozenset(options.adopt_only)
         recall = recall_with(options, console, parts)
-        uri = uri_of(options, parts, console)
-        wish = Wish(options.paths, uri, adopt, options.adopt_all, recall=recall)
+        uri, here = uri_of(options, parts, console), frozenset(options.here)
+        wish = Wish(options.paths, uri, adopt, options.adopt_all, recall=recall, here=here)
         return prepare(wish, console, parts)
     refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
     return prepare_kept(kept, options, console, parts)

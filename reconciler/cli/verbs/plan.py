@@ -33,6 +33,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         revision,
         options.against,
         recall_with(options, console, parts),
+        frozenset(options.here),
     )
     if options.base is not None or options.head is not None:
         plan, problems = _compare(options, wish, console, parts)

@@ -114,6 +114,9 @@ class Store(Protocol):
     def load_records(self) -> Mapping[str, Record]:
         """Return the records by name; an unreadable one is left out, and told by the caller."""
 
+    def load_placements(self) -> Mapping[str, str]:
+        """Return machine → host of those that manifests placed on another host, not here yet."""
+
     def load_source(self) -> SourceRecord:
         """Return what was in force."""
 
@@ -122,6 +125,9 @@ class Store(Protocol):
 
     def forget_record(self, name: str) -> None:
         """Remove one record, if it is there. Raises TransientError."""
+
+    def save_placements(self, placements: Mapping[str, str]) -> None:
+        """Write, atomically. Raises TransientError."""
 
     def save_source(self, record: SourceRecord) -> None:
         """Write, atomically. Raises TransientError."""
@@ -156,6 +162,9 @@ class Memory(Protocol):
 
     def load_records(self) -> Mapping[str, Record]:
         """Return the records by name, without those that cannot be read."""
+
+    def load_placements(self) -> Mapping[str, str]:
+        """Return machine → host of those that manifests placed on another host, not here yet."""
 
     def load_source(self) -> SourceRecord:
         """Return what is in force; nothing is known if it cannot be read."""

@@ -53,7 +53,7 @@ def is_on(daemon: Daemon, view: DaemonsView) -> bool:
 
 def find_needs(host: HostManifest, machines: Collection[MachineManifest] = ()) -> Needs:
     """Return what a `Host` and the machines on it want of each daemon."""
-    needs = _expect(host.mode, machines)
+    needs = _expect(host.mode or Mode.MODULAR, machines)
     needs.update(dict.fromkeys(host.required, Need.REQUIRED))
     needs.update(dict.fromkeys(host.forbidden, Need.FORBIDDEN))
     return needs

@@ -58,14 +58,14 @@ def make_report(view: DaemonsView, desired: Desired) -> Report:
         one for one in desired.machines if one.host is None or is_named((one.host,), view.host)
     )
     host = find_host(desired.hosts, view.host)
-    if host is None:
+    if host is None or host.mode is None:
         mode = detect_mode(view) or _guess_mode(view)
         needs = detect_needs(mode, machines)
     else:
         mode, needs = host.mode, find_needs(host, machines)
     rows = [_row(one, machines) for one in judge_all(needs, view)]
     there = tuple(one for one in rows if one.judgement.verdict is not Verdict.ABSENT)
-    return Report(view, mode, host.name if host else None, there)
+    return Report(view, mode, host.name if host and host.mode else None, there)
 
 
 def _row(judgement: Judgement, machines: Tuple[MachineManifest, ...]) -> Row:

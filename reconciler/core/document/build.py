@@ -75,15 +75,16 @@ def build_template(data: Data, place: Place) -> TemplateManifest:
 def build_host(data: Data, place: Place) -> HostManifest:
     """Return the manifest of a Host document."""
     name, spec = data["metadata"]["name"], data["spec"]
-    daemons = spec["daemons"]
+    daemons = spec.get("daemons", {})
     return HostManifest(
         name=name,
         place=place,
         selector=tuple(spec.get("selector", (name,))),
-        mode=Mode(daemons["mode"]),
+        mode=Mode(daemons["mode"]) if daemons else None,
         required=tuple(daemons.get("required", ())),
         forbidden=tuple(daemons.get("forbidden", ())),
         ensure=daemons.get("action") == "ensure",
+        uri=spec.get("uri"),
     )
 
 

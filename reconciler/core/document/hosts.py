@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -9,12 +10,19 @@ from reconciler.core.daemons.table import BY_NAME
 from reconciler.core.document.finding import Finding, Path
 from reconciler.core.manifest import HostManifest, MachineManifest
 
+_PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]*@")
 _DAEMONS: Path = ("spec", "daemons")
 
 
 def check_host(manifest: HostManifest) -> List[Finding]:
     """Return what is wrong with a Host."""
-    return [*_check_required(manifest), *_check_forbidden(manifest)]
+    return [*_check_uri(manifest), *_check_required(manifest), *_check_forbidden(manifest)]
+
+
+def _check_uri(manifest: HostManifest) -> Iterator[Finding]:
+    if manifest.uri is not None and _PASSWORD.match(manifest.uri):
+        message = "contains a password, which anyone could read here; use ssh with a key, or TLS"
+        yield Finding(("spec", "uri"), message)
 
 
 def _check_required(manifest: HostManifest) -> Iterator[Finding]:
@@ -22,7 +30,7 @@ def _check_required(manifest: HostManifest) -> Iterator[Finding]:
         path = (*_DAEMONS, "required", index)
         if name in manifest.forbidden:
             yield Finding(path, f"{name} is forbidden as well")
-        elif BY_NAME[name].mode not in (None, manifest.mode):
+        elif manifest.mode and BY_NAME[name].mode not in (None, manifest.mode):
             yield Finding(path, f"{name} does not run on a host of mode {manifest.mode.value}")
 
 

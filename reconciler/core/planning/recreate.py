@@ -36,6 +36,10 @@ from reconciler.core.world import LostMachine, PoolView, Reading, VolumeView, Wo
 from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, RefusedError
 
+# libvirt's pool types that another host may use as well (https://libvirt.org/storage.html).
+SHARED_POOLS = frozenset(
+    {"gluster", "iscsi", "iscsi-direct", "netfs", "rbd", "sheepdog", "vstorage"}
+)
 UNDEFINED = "somebody undefined it while it ran; as the guest runs now"
 
 
@@ -73,6 +77,24 @@ def plan_recreate(
         before=Before(None),
         notes=(*_notes(lost), *action.notes),
     )
+
+
+def find_shared(manifest: MachineManifest, lost: LostMachine, world: World) -> str:
+    """Say why a person must confirm that a lost machine runs nowhere else; empty if not needed.
+
+    On storage that another host reaches, it may have been migrated away instead of lost.
+    """
+    for disk in () if world.others_asked else _disks(manifest, lost, world):
+        volume = volume_at(world, disk.source)
+        pool = world.pools.get(volume.pool) if volume is not None else None
+        if isinstance(pool, PoolView) and pool.type in SHARED_POOLS:
+            return (
+                f"libvirt has no definition of it any more, and its disk {disk.name} is in pool "
+                f"{pool.name} ({pool.type}), which another host may use. If it does not run "
+                "anywhere else, confirm: virt-reconciler apply --here "
+                f"{manifest.name} {manifest.place.file}"
+            )
+    return ""
 
 
 def _disks(manifest: MachineManifest, lost: LostMachine, world: World) -> Tuple[Disk, ...]:

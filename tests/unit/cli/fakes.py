@@ -134,6 +134,10 @@ class FakeMemory:
             raise self.unreadable
         return dict(self.records)
 
+    def load_placements(self) -> Mapping[str, str]:
+        """Return none."""
+        return {}
+
     def load_source(self) -> SourceRecord:
         """Return the source set."""
         return self.source

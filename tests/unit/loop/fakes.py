@@ -22,12 +22,19 @@ class MemoryStore:
         self.suspensions: Dict[str, Suspension] = {}
         self.retries: Set[str] = set()
         self.confirmed = ""
+        self.placements: Dict[str, str] = {}
 
     def touch(self) -> None:
         """Be writable."""
 
     def load_records(self) -> Mapping[str, Record]:
         return dict(self.records)
+
+    def load_placements(self) -> Mapping[str, str]:
+        return dict(self.placements)
+
+    def save_placements(self, placements: Mapping[str, str]) -> None:
+        self.placements = dict(placements)
 
     def load_source(self) -> SourceRecord:
         return self.source
