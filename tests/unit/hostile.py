@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import random
+import signal
+from contextlib import contextmanager
 from typing import Any, Iterator, List, Tuple, cast
 
 from lxml import etree
@@ -40,6 +42,22 @@ NOTES = (
     "<v:machine xmlns:v='urn:virt-reconciler:domain:1'><v:spec>[1]</v:spec></v:machine>",
     "<a>" * 150 + "</a>" * 150,
 )
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Fail instead of waiting for an hour."""
+
+    def stop(*_: object) -> None:
+        raise AssertionError(f"still busy after {seconds} s")
+
+    former = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former)
 
 
 def draw_from(seed: int) -> random.Random:

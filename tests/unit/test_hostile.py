@@ -16,13 +16,14 @@ import pytest
 import yaml
 
 from reconciler.adapters.manifests import load_files, loading
+from reconciler.adapters.manifests.loading import MOST_PROBLEMS
 from reconciler.adapters.state import FolderHistory, FolderStore
 from reconciler.cli.known import look_into
 from reconciler.control.survey import understand
 from reconciler.core import planner
 from reconciler.core.document import check_machine
 from reconciler.core.export import export_machine
-from reconciler.core.files import ManifestFile
+from reconciler.core.files import MOST_BYTES, ManifestFile
 from reconciler.core.history import Cause, Former, Past, PastChange
 from reconciler.core.host_snapshot import HostSnapshot, hide_view, read_snapshot, write_snapshot
 from reconciler.core.loop.prints import fingerprint
@@ -46,7 +47,7 @@ from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import RefusedError
 from tests.unit.domain.samples import GOLDEN, Q35
-from tests.unit.hostile import draw_from, spoil_json, spoil_manifest, spoil_xml
+from tests.unit.hostile import draw_from, spoil_json, spoil_manifest, spoil_xml, time_limit
 from tests.unit.planning.worlds import UUID, domain
 
 T = TypeVar("T")
@@ -115,6 +116,34 @@ def show(plan: Plan) -> None:
     """Render a plan; no object in it met a bug."""
     render_text(plan, Style(), verbose=True)
     assert "internal error" not in render_json(plan)
+
+
+HEAD = FULL.partition("  machine:")[0]
+# A file as large as any may be, made so that looking for one place in it from each other takes an hour.
+LARGE = {
+    "keys that are there again": "".join(f"  k{one}: 1\n" for one in range(30_000))
+    + "  k29999: 1\n" * 30_000,
+    "unknown keys": "".join(f"  k{one}: 1\n" for one in range(60_000)),
+    "odd devices": "  disks:\n" + "  - {nam: d, siz: 1GiB}\n" * 40_000,
+    "devices of one name": "  disks:\n" + "  - {name: d, target: vda, boot: 1}\n" * 25_000,
+    "paths": "  xml:\n" + "  - {xpath: /domain/a:b, fragment: <a}\n" * 25_000,
+    "a path": f'  xml: [{{xpath: "/domain{"/a" * 500_000}", absent: true}}]\n',
+    "brackets of a path": f'  xml: [{{xpath: "/domain/{"[" * 1_000_000}", absent: true}}]\n',
+    "a fragment": f'  xml: [{{xpath: /domain, fragment: "{"<a " * 300_000}"}}]\n',
+    "a fragment of comments": f'  xml: [{{xpath: /domain, fragment: "<a>{"<!--" * 200_000}</a>"}}]\n',
+    "a size": f"  firmware: {'9' * 1_000_000}GiB\n",
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_a_file_that_is_made_to_be_slow_is_refused_as_fast_as_any_other(case: str) -> None:
+    content = (HEAD + LARGE[case]).encode()
+    assert len(content) < MOST_BYTES
+    with time_limit(60):
+        loaded = load_files([ManifestFile("large.yaml", content), SOUND])
+    assert [one.name for one in loaded.desired.machines] == ["sound"]
+    assert 0 < len(loaded.problems) <= 2 * MOST_PROBLEMS + 1
+    assert all(len(str(one)) < LONG for one in loaded.problems)
 
 
 def around(**domains: Any) -> World:

@@ -7,7 +7,8 @@ any problem is left out whole; a file that cannot be read leaves out all of its 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from itertools import chain, islice
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.adapters.manifests.documents import Document, read_documents
 from reconciler.adapters.manifests.files import Reading, SourceFile, read_files
@@ -41,6 +42,7 @@ from reconciler.errors import FaultError, InvalidManifestError, Problem
 
 Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
+MOST_PROBLEMS = 100  # of a kind, that are listed of a file
 # What is taken away may be required by what is around it, which then goes as well.
 _PRUNINGS = 3
 
@@ -106,11 +108,22 @@ def _read_items(reading: Reading) -> Tuple[List[Item], List[Problem]]:
     for file in reading.files:
         documents, blots = read_documents(file.content)
         problems.extend(_blotted(file.name, one) for one in blots)
-        items.extend(_isolate(file, one) for one in documents)
-    for item in items:
-        problems.extend(_blotted(item.file, one) for one in item.document.blots)
-        problems.extend(_problem(item, one) for one in item.findings)
+        here = [_isolate(file, one) for one in documents]
+        problems.extend(_find_problems(file.name, here))
+        items.extend(here)
     return items, problems
+
+
+def _find_problems(file: str, items: Sequence[Item]) -> Iterator[Problem]:
+    """Yield what is wrong in a file, up to as much as anybody reads: each place has to be found."""
+    blots = ((item, one) for item in items for one in item.document.blots)
+    findings = ((item, one) for item in items for one in item.findings)
+    for item, blot in islice(blots, MOST_PROBLEMS):
+        yield _blotted(item.file, blot)
+    for item, finding in islice(findings, MOST_PROBLEMS):
+        yield _problem(item, finding)
+    if next(chain(blots, findings), None) is not None:
+        yield Problem(file, 0, 0, "", "has more problems than are listed here; mend these first")
 
 
 def _isolate(file: SourceFile, document: Document) -> Item:

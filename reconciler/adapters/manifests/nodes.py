@@ -100,17 +100,18 @@ class Builder:
 
     def _mapping(self, node: Any, depth: int) -> Dict[str, Any]:
         data: Dict[str, Any] = {}
+        first: Dict[str, Any] = {}  # filled when it is needed: seldom
         for key_node, value_node in node.value:
             key = key_node.value
             if key_node.tag is not None or key_node.id != "scalar" or not is_key(key):
                 key = self._key(key_node)
             if key in data:
-                self._refuse_duplicate(node, key_node)
+                first = first or _first_keys(node)
+                self._refuse_duplicate(first[key_node.value], key_node)
             data[key] = self.build(value_node, depth)
         return data
 
-    def _refuse_duplicate(self, mapping: Any, again: Any) -> None:
-        first = next(one for one, _ in mapping.value if one.value == again.value)
+    def _refuse_duplicate(self, first: Any, again: Any) -> None:
         line, _ = position_of(first.start_mark)
         message = f"duplicate key {again.value!r}; it is also in line {line}"
         self.blots.append(blot(again, message))
@@ -149,6 +150,15 @@ class Builder:
     def _refuse_tag(self, node: Any) -> None:
         tag = node.tag.replace(_CORE, "!!", 1)
         self.blots.append(blot(node, f"the tag {tag} is not allowed here; write the plain value"))
+
+
+def _first_keys(mapping: Any) -> Dict[Any, Any]:
+    """Return the node of each key where it is first; what is no scalar cannot be looked up."""
+    first: Dict[Any, Any] = {}
+    for node, _ in mapping.value:
+        if node.id == "scalar":
+            first.setdefault(node.value, node)
+    return first
 
 
 def find_position(root: Any, path: Path, *, at_key: bool) -> Position:

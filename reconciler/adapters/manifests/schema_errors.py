@@ -6,6 +6,7 @@ files (`errorMessage`); what the validator says by itself is for programmers and
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from jsonschema import Draft7Validator
@@ -16,6 +17,7 @@ from reconciler.core.units import suggest_size
 
 Error = Any  # a ValidationError, whose attributes each release types differently
 
+MOST_FINDINGS = 200  # of a document: more than are ever listed
 _MOST_SHOWN = 40
 _TYPE_NAMES = {
     "object": "a mapping",
@@ -29,8 +31,8 @@ _TYPE_NAMES = {
 def explain(kind: str, schema: Mapping[str, Any], data: Any) -> List[Finding]:
     """Return what is wrong with the data; empty if nothing is."""
     errors = Draft7Validator(schema).iter_errors(data)
-    found = [finding for one in errors for finding in _explain(kind, one)]
-    return list(dict.fromkeys(found))
+    found = (finding for one in errors for finding in _explain(kind, one))
+    return list(dict.fromkeys(islice(found, MOST_FINDINGS)))
 
 
 def _explain(kind: str, error: Error) -> Iterator[Finding]:

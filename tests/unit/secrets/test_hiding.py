@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager
-from typing import Iterator, Tuple
+from typing import Tuple
 
 import pytest
 from hypothesis import given, settings
@@ -15,24 +13,9 @@ from reconciler.core.secrets import HIDDEN, OTHER, hide_sides, hide_text, hide_v
 from reconciler.core.secrets.lines import hide_lines
 from reconciler.core.secrets.mask import hide
 from reconciler.core.secrets.phrases import hide_flow, hide_phrases
+from tests.unit.hostile import time_limit
 
 S = "hunter2"
-
-
-@contextmanager
-def time_limit(seconds: int) -> Iterator[None]:
-    """Fail instead of waiting for an hour."""
-
-    def stop(*_: object) -> None:
-        raise AssertionError(f"still busy after {seconds} s")
-
-    former = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, former)
 
 
 ENV = "xml[/domain/qemu:commandline/qemu:env/@value]"
