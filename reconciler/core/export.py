@@ -19,7 +19,7 @@ from reconciler.core.export_devices import (
     given,
 )
 from reconciler.core.guests import short_id
-from reconciler.core.model import Cpus, Machine, Memory
+from reconciler.core.model import Cpus, Machine, Memory, Power
 from reconciler.core.units import format_size
 from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import Element, parse
@@ -46,9 +46,7 @@ def export_machine(
         "spec": given(
             {
                 "os": _os(reading, root),
-                "power": reading.persistent.power.value
-                if power and reading.persistent.power
-                else None,
+                "power": _power(reading) if power else None,
                 "autostart": True if reading.view.autostart else None,
                 "machine": machine.machine,
                 "firmware": machine.firmware,
@@ -62,6 +60,12 @@ def export_machine(
         ),
     }
     return leave_out_defaults(manifest, around)
+
+
+def _power(reading: Reading) -> Optional[str]:
+    """Return running or stopped; None of a guest in a state that no manifest asks for."""
+    power = reading.persistent.power
+    return str(power.value) if power in (Power.RUNNING, Power.STOPPED) else None
 
 
 def _os(reading: Reading, root: Element) -> Optional[str]:

@@ -6,8 +6,8 @@ describes and for one that an edit leaves behind. And one image, or one MAC addr
 
 from __future__ import annotations
 
-import posixpath
-from typing import Callable, Dict, Iterator, List, Set, Tuple
+from dataclasses import dataclass, field
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 from reconciler.core.domain.forms import SOURCE
 from reconciler.core.identity import name_of
@@ -45,50 +45,59 @@ def find_unsound(disk: Disk) -> Iterator[str]:
             yield f"disks[{disk.name}].{reason}"
 
 
-Resolve = Callable[[str], str]
+# Returns (identity, name) of the image of that source and format, and of those below it.
+FindChain = Callable[[str, str], Sequence[Tuple[str, str]]]
 
 
-def refuse_doubles(xml: str, former: str, resolve: Resolve) -> None:
+def refuse_doubles(xml: str, former: str, find_chain: FindChain) -> None:
     """Raise TerminalError if two devices have one image, or one MAC, that had not in `former`.
 
-    `resolve` returns the path of what a definition names as POOL/VOLUME, or what it is given.
-    An image may be on several disks if none of them writes to it, or if each says `shareable`.
+    An image may be on several disks, or below several, if none of them writes to it, or if each
+    says `shareable`.
     """
-    before = {what for what, _ in _find_doubles(former, resolve)} if former else set()
-    for what, names in _find_doubles(xml, resolve):
-        if what not in before:
+    before = {one.key for one in _find_doubles(former, find_chain)} if former else set()
+    for double in _find_doubles(xml, find_chain):
+        if double.key not in before:
             raise TerminalError(
-                f"{what} would be on two devices, {' and '.join(names)}: the guest would not "
-                "start, or damage its data; give one of them another, or name the one that is "
-                "there (`target` of a disk, `mac` of an interface)"
+                f"{double.what} would be on two devices, {' and '.join(double.devices)}: the guest "
+                "would not start, or damage its data; give one of them another, or name the one "
+                "that is there (`target` of a disk, `mac` of an interface)"
             )
 
 
-def _find_doubles(xml: str, resolve: Resolve) -> Iterator[Tuple[str, List[str]]]:
-    """Yield what is on two devices (`image PATH`, `MAC address …`), and what these are called."""
-    holders: Dict[str, List[str]] = {}
-    written: Set[str] = set()
+@dataclass
+class _Part:
+    """What only one device may have, unless none of them owns it: an image, a MAC address."""
+
+    key: str
+    what: str
+    devices: List[str] = field(default_factory=list)
+    is_owned: bool = False
+
+
+def _find_doubles(xml: str, find_chain: FindChain) -> Iterator[_Part]:
+    parts: Dict[str, _Part] = {}
     for device in parse(xml).iterfind("devices/*"):
-        for what, is_written in _unique_parts(device, resolve):
-            holders.setdefault(what, []).append(_call(device))
-            written |= {what} if is_written else set()
-    return ((what, names) for what, names in holders.items() if names[1:] and what in written)
+        for key, what, is_owned in _unique_parts(device, find_chain):
+            part = parts.setdefault(key, _Part(key, what))
+            part.devices.append(_call(device))
+            part.is_owned |= is_owned
+    return (part for part in parts.values() if part.devices[1:] and part.is_owned)
 
 
-def _unique_parts(device: Element, resolve: Resolve) -> Iterator[Tuple[str, bool]]:
-    """Yield what no other device may have, and whether this one alone is reason enough."""
+def _unique_parts(device: Element, find_chain: FindChain) -> Iterator[Tuple[str, str, bool]]:
     if device.tag == "interface":
-        yield from (
-            (f"MAC address {one.get('address', '').lower()}", True) for one in _macs(device)
-        )
-    if device.tag == "disk" and SOURCE.read is not None:
-        source = SOURCE.read(device.find("source"))
-        kind = device.get("device", "disk")
+        for one in _macs(device):
+            mac = one.get("address", "").lower()
+            yield f"mac {mac}", f"MAC address {mac}", True
+    source = SOURCE.read(device.find("source")) if device.tag == "disk" and SOURCE.read else None
+    if source:
+        driver = device.find("driver")
+        kind = "" if driver is None else driver.get("type", "")
         is_shared = any(device.find(one) is not None for one in ("readonly", "shareable"))
-        if source:
-            image = resolve(source)
-            image = posixpath.normpath(image) if image.startswith("/") else image
-            yield f"image {image}", kind in ("disk", "lun") and not is_shared
+        writes = device.get("device", "disk") in ("disk", "lun") and not is_shared
+        for depth, (identity, name) in enumerate(find_chain(source, kind)):
+            yield f"image {identity}", f"image {name}", writes and depth == 0
 
 
 def _macs(device: Element) -> Iterator[Element]:

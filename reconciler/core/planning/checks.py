@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from reconciler.core.diff import Device
+from reconciler.core.diff import Device, Difference, Kind
 from reconciler.core.domain import check_offer
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.model import Disk, Interface, Machine
@@ -157,6 +157,45 @@ def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
                 f"interfaces[{device.name}].network: no network {device.network!r} on this host; "
                 f"it has: {there}"
             )
+
+
+def refuse_misnamed(differences: Iterable[Difference]) -> None:
+    """Raise TerminalError where a domain that is taken over would get a second of what it has.
+
+    Another tool's alias keeps a name from meaning the disk on that target, or the interface on that
+    network: what is added is more likely the device that is there.
+    """
+    found = tuple(differences)
+    there = [one.item for one in found if one.kind is Kind.REMOVE and one.item is not None]
+    for one in found:
+        if one.kind is Kind.ADD and one.item is not None:
+            for other in there:
+                hint = _find_hint(one.item, other)
+                if hint:
+                    raise TerminalError(
+                        f"{one.path}: the domain has {_call(other)} with the alias ua-{other.alias}"
+                        f", so that this would be a second one. If it is this one, give {hint}"
+                    )
+
+
+def _find_hint(new: Device, there: Device) -> str:
+    """Return what the manifest has to say for a device that is there; empty if it is another."""
+    if type(new) is not type(there) or not there.alias:
+        return ""
+    if isinstance(new, Interface) and isinstance(there, Interface):
+        on = (new.network, new.bridge)
+        return (
+            f"mac: {there.mac!r}" if new.mac is None and on == (there.network, there.bridge) else ""
+        )
+    if isinstance(new, Interface) or isinstance(there, Interface):
+        return ""
+    return f"target: {there.target}" if new.name == there.target else ""
+
+
+def _call(device: Device) -> str:
+    if isinstance(device, Interface):
+        return f"interface {device.mac}"
+    return f"{'disk' if isinstance(device, Disk) else 'CD-ROM drive'} {device.target}"
 
 
 def refuse_template_writes(machine: Machine, world: World, what: str) -> None:

@@ -9,6 +9,7 @@ domain names is never made anew.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Iterator, List, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind, compare
@@ -50,7 +51,7 @@ from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.images import volume_at
 from reconciler.core.planning.marks import made_with, owner_of, unfinished_owner
 from reconciler.core.planning.recreate import refuse_there
-from reconciler.core.planning.sources import NewDisk, path_of, resolve_disk, settle_sources
+from reconciler.core.planning.sources import NewDisk, chain_of, resolve_disk, settle_sources
 from reconciler.core.world import Reading, World
 
 RESUMED = "an earlier run was stopped while it created this machine; this run completes it"
@@ -77,7 +78,7 @@ def plan_create(
     made = made_with(former, manifest.name, _made(disks))
     owner = owner_of(manifest, made=made)
     xml = merge_overlays(create_domain(machine, caps, owner), wanted.overlays)
-    refuse_doubles(xml, "", lambda source: path_of(source, world) or source)
+    refuse_doubles(xml, "", partial(chain_of, world))
     return Action(
         "VirtualMachine",
         manifest.name,

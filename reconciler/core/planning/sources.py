@@ -74,6 +74,13 @@ def settle_found(machine: Machine, world: World) -> Machine:
     return replace(machine, disks=disks, cdroms=cdroms)
 
 
+def chain_of(world: World, source: str, image_format: str) -> Tuple[Tuple[str, str], ...]:
+    """Return (identity, name) of an image that a domain names, and of all that is below it."""
+    path = path_of(source, world) or source
+    chain = world.images.find_chain(path, image_format)
+    return tuple((world.images.identify(one), one) for one in chain)
+
+
 def path_of(source: Optional[str], world: World) -> Optional[str]:
     """Return the path of what a domain names as POOL/VOLUME, where known; else what is given."""
     volume = named_volume(world, source)

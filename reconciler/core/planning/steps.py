@@ -9,6 +9,7 @@ comes last, but that a paused guest goes on first.
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from typing import Callable, Dict, Iterator, List, Mapping, Set, Tuple
 
 from reconciler.core.diff import Device, Difference, Kind
@@ -54,7 +55,7 @@ from reconciler.core.planning.devices import (
 )
 from reconciler.core.planning.effects import Route
 from reconciler.core.planning.marks import begin_owner, finish_owner, made_with, owner_of
-from reconciler.core.planning.sources import path_of
+from reconciler.core.planning.sources import chain_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
 
@@ -187,7 +188,7 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
 
 
 def _refuse_doubles(xml: str, former: str, update: Update) -> None:
-    refuse_doubles(xml, former, lambda source: path_of(source, update.world) or source)
+    refuse_doubles(xml, former, partial(chain_of, update.world))
 
 
 def _is_ours(difference: Difference) -> bool:

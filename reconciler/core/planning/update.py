@@ -26,6 +26,7 @@ from reconciler.core.planning.chains import (
     name_images,
     settle_chains,
 )
+from reconciler.core.planning.checks import refuse_misnamed
 from reconciler.core.planning.consequences import find_neighbours, find_remarks
 from reconciler.core.planning.decide import Decision, Weighing, awaits_window, decide
 from reconciler.core.planning.describe import describe_device
@@ -104,6 +105,7 @@ def plan_update(
     decisions = hold_chains(decisions, found.chains, reading, world)
     decisions = hold_growth(decisions, world)
     if holding is not Holding.OURS:
+        refuse_misnamed(one.difference for one in decisions)
         decisions = tuple(_keep(one) for one in decisions)
     update = to_update(found, decisions, desired, world)
     update = replace(update, adopts=holding is Holding.ADOPTED)

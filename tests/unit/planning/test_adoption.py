@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Mapping, Optional, Tuple
 
 import pytest
 
 from reconciler.control.observe import read
 from reconciler.core.document import build_machine
-from reconciler.core.domain import read_machine, read_owner, set_owner
+from reconciler.core.domain import read_machine, read_owner, refuse_doubles, set_owner
 from reconciler.core.export import export_machine
+from reconciler.core.images import Images, ImageView
 from reconciler.core.manifest import Desired, Place
 from reconciler.core.owner import Owner
 from reconciler.core.pending import pending_paths
 from reconciler.core.plan import Action, ActionKind, Define, Effect, SetMetadata
 from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.planning.sources import chain_of
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from reconciler.core.xmltree import parse
+from reconciler.errors import TerminalError
 from tests.unit.domain.samples import Q35
 
 A, B = "/images/a.qcow2", "/images/b.qcow2"
@@ -445,3 +449,58 @@ def test_secure_boot_that_each_start_decides_fits_a_wish_for_it_unless_it_runs_w
     assert paths(plan(stored, spec, live=with_os((EFI, SECURE)))) == ("metadata.owner",)
     [change, _] = plan(stored, spec, live=with_os((EFI, flash("")))).changes
     assert (change.path, change.effect) == ("firmware", Effect.WITHHELD)
+
+
+MISNAMED = {
+    "a disk by its target": (
+        domain(disk(A, "vda", "system")),
+        {"disks": [{"name": "vda", "size": "1GiB"}]},
+        "disks[vda]: the domain has disk vda with the alias ua-system, so that this would be a "
+        "second one. If it is this one, give target: vda",
+    ),
+    "an interface by its network": (
+        domain(CARD),
+        {"interfaces": [{"name": "lan", "network": "default"}]},
+        f"interfaces[lan]: the domain has interface {MAC} with the alias ua-mgmt, so that this "
+        f"would be a second one. If it is this one, give mac: '{MAC}'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("xml", "spec", "reason"), MISNAMED.values(), ids=MISNAMED.keys())
+def test_second_device_is_not_made_for_one_that_an_alias_hides(
+    xml: str, spec: Mapping[str, Any], reason: str
+) -> None:
+    action = plan(xml, spec)
+    assert (action.action, action.reason) == (ActionKind.FAILED, reason)
+    owned = set_owner(xml, Owner("vm", "g"))  # there the alias is the name of another device
+    assert plan(owned, spec, adopt=False).action is ActionKind.UPDATE
+
+
+LINK, TOP = "/srv/link.qcow2", "/images/top.qcow2"
+NAMES = {
+    "by a link": (LINK, {LINK: ImageView(LINK, "1:1"), A: ImageView(A, "1:1")}),
+    "below another": (TOP, {TOP: ImageView(TOP, "1:2", backing=A), A: ImageView(A, "1:1")}),
+}
+
+
+@pytest.mark.parametrize(("there", "views"), NAMES.values(), ids=NAMES.keys())
+def test_no_definition_has_an_image_twice_by_another_name_or_below_another(
+    there: str, views: Any
+) -> None:
+    find_chain = partial(chain_of, replace(WORLD, images=Images(views)))
+    one, both = domain(disk(there, "vda")), domain(disk(there, "vda"), disk(A, "vdb", "data"))
+    with pytest.raises(TerminalError, match=r"two devices, disk vda and disk vdb \(data\)"):
+        refuse_doubles(both, one, find_chain)
+    refuse_doubles(both, both, find_chain)
+    others = domain(disk(there, "vda"), disk(B, "vdb", "data"))
+    refuse_doubles(others, one, find_chain)
+
+
+def test_two_clones_of_one_image_are_two_images() -> None:
+    views = {
+        one: ImageView(one, identity, backing="/images/template.qcow2")
+        for one, identity in ((A, "1:1"), (B, "1:2"))
+    }
+    find_chain = partial(chain_of, replace(WORLD, images=Images(views)))
+    refuse_doubles(domain(disk(A, "vda"), disk(B, "vdb")), "", find_chain)
