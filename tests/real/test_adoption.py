@@ -206,6 +206,7 @@ def test_no_definition_gets_an_image_or_a_mac_twice_and_nothing_is_changed(
     assert hand.product.xml("vm") == before
 
 
+SHARED = "<memoryBacking><access mode='shared'/></memoryBacking>"  # libvirt 11: for vhostuser
 OTHERS = (
     "<interface type='direct'><mac address='52:54:00:00:01:01'/><source dev='eno1' mode='bridge'/>"
     "<model type='virtio'/></interface>",
@@ -219,7 +220,7 @@ OTHERS = (
 
 
 def test_cards_that_a_manifest_cannot_make_are_exported_adopted_and_left_alone(hand: Hand) -> None:
-    before = hand.define(CARD.format(""), *OTHERS)
+    before = hand.define(CARD.format(""), *OTHERS, head=SHARED)
     text = hand.command("export", "vm")
     exported = yaml.safe_load(text)["spec"]
     assert [set(one) for one in exported["interfaces"][1:]] == [{"name", "mac"}] * len(OTHERS)
