@@ -81,7 +81,7 @@ CASES: Dict[str, Bad] = {
     "pool": Bad(
         vm("bad", "disks: [{name: a, size: 1GiB, pool: fast}]"),
         FAILED,
-        ("bad", "disks[a].pool", "'fast'", "active here: default"),
+        ("bad", "disks[a].pool", "'fast'", "there are: default"),
     ),
     "network": Bad(
         without(vm("bad", "interfaces: [{name: a, network: dmz}]"), "interfaces: []"),

@@ -153,7 +153,7 @@ def test_a_list_and_a_single_read_say_the_same_of_every_kind_of_domain(
         "off": ("off", False, True, False),
         "auto": ("off", True, True, False),
         "on": ("running", False, True, False),
-        "paused": ("running", False, True, False),
+        "paused": ("paused", False, True, False),
         "saved": ("off", False, True, True),
         "transient": ("running", False, False, False),
     }
@@ -254,9 +254,7 @@ def test_a_mark_on_a_guest_that_is_off_is_stored(bench: Bench) -> None:
     assert NAMESPACE in bench.host.domains.read_domain("vm").persistent_xml
 
 
-def test_taking_back_a_definition_takes_nvram_tpm_and_saved_state(
-    lab: LabHost, bench: Bench
-) -> None:
+def test_removing_a_definition_takes_nvram_tpm_and_saved_state(lab: LabHost, bench: Bench) -> None:
     tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
     devices = (tpm,) if bench.caps.tpm else ()
     uuid = bench.define("vm", *devices, extra=bench.os(" firmware='efi'")).uuid
@@ -264,7 +262,7 @@ def test_taking_back_a_definition_takes_nvram_tpm_and_saved_state(
     lab.virsh("managedsave", "vm")
     left = [*(lab.folder / "lib").rglob("vm_VARS*"), *(lab.folder / "lib").rglob("vm.save")]
     assert len(left) == 2
-    bench.host.domains.undefine_new("vm")
+    bench.host.domains.undefine("vm")
     states = [one for one in (lab.folder / "lib" / "swtpm").rglob("*") if uuid in one.name]
     assert [one for one in left if one.exists()] == []
     assert states == []

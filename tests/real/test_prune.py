@@ -249,7 +249,7 @@ def test_a_pool_that_is_not_active_hides_what_there_is(
     try:
         action = plan_deletion(product.host, DESIRED, "vm")
         assert action.action is ActionKind.FAILED
-        assert "storage pool 'xfs': no active pool of that name" in action.reason
+        assert "storage pool 'xfs': it is inactive: virsh pool-start xfs" in action.reason
     finally:
         lab.virsh("pool-start", "xfs")
     assert delete(product.host).error is None
