@@ -1,8 +1,8 @@
 """A machine of its own with systemd as its first process, made of this one's programs.
 
-It begins as newly installed, whatever this machine is set up to do: with the programs of its
-packages, and nothing else of /etc than what those cannot run without. An overlay keeps what it
-writes in memory; its processes, network and mounts are its own, and end with it. Its systemd is this
+It starts like a new installation, however this machine is configured: it has the programs of its
+packages, and only those parts of /etc that they cannot run without. An overlay keeps what it writes
+in memory; its processes, network and mounts are its own and end with it. Its systemd is this
 distribution's (252 on Debian 12, as on Rocky 9). Needs root. By hand: `python -m tests.lab.container DIR`.
 """
 
@@ -25,8 +25,8 @@ from tests.lab.surroundings import SYSTEM_PATH, short_folder
 
 CHECKOUT = Path(__file__).parents[2]  # also where it lies in a folder that is not shown
 BOOT_LIMIT = 60.0  # seconds
-# Of the machine's /etc: what its programs cannot run without, and nothing that switches anything on
-# or says how anything of ours behaves.
+# What it gets from this machine's /etc: files that programs cannot run without. Nothing that enables
+# a service or configures libvirt, systemd, Git or virt-reconciler.
 SETTINGS = (
     *("passwd", "group", "shadow", "gshadow", "nsswitch.conf", "login.defs", "shells"),
     *("pam.d", "pam.conf", "security", "authselect", "ld.so.cache", "ld.so.conf", "ld.so.conf.d"),
@@ -39,8 +39,8 @@ QEMU_CONF = (
     'user = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
     "namespaces = []\ncgroup_controllers = []\n"
 )
-# Its own /usr is this machine's, and what is written there lies in a tmpfs; all else is new. A node
-# 0:0 hides what lies below it: of /, all but the programs, and what this machine's people put there.
+# Its /usr is this machine's; changes go to a tmpfs. Everything else is new. A device node 0:0 in the
+# upper layer hides that name of the lower one: everything in / except programs, and /usr/local.
 SCRIPT = """
 set -e
 mount -t tmpfs -o mode=755 none {folder}
@@ -207,8 +207,8 @@ def temporary_container() -> Iterator[Container]:
 
 
 def shown() -> List[Path]:
-    """Return what the machine has of this one's beside the programs: the checkout and its Python."""
-    elsewhere = (CHECKOUT / ".cache", Path(sys.prefix), Path(sys.base_prefix))  # or in the checkout
+    """Return the folders of this machine that it sees: the checkout and its Python."""
+    elsewhere = (CHECKOUT / ".cache", Path(sys.prefix), Path(sys.base_prefix))  # or inside it
     wanted = dict.fromkeys((CHECKOUT, *(one.resolve() for one in elsewhere)))
     return [one for one in wanted if one.is_dir() and one != Path("/usr")]
 

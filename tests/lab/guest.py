@@ -129,10 +129,10 @@ class Guest:
         return int(self.exec("grep", "-c", "^processor", "/proc/cpuinfo"))
 
     def processors(self) -> int:
-        """Count the processors that the guest uses or was given and has no room for.
+        """Count the processors that the guest uses, and those that were plugged in but cannot be used.
 
-        Without KVM a Linux of 2026 takes itself to be on bare metal, and there leaves no room for
-        processors that are not present at boot. It says so of each that comes.
+        Without KVM, Linux 6.12 of 2026 assumes real hardware and reserves no room for processors that
+        are absent at boot. It logs a message for each one that is plugged in later.
         """
         return self.online_cpus() + int(self.exec("sh", "-c", NO_ROOM))
 

@@ -36,14 +36,14 @@ MODULES = {
 }
 # Without it the kernel waits a second before it looks at a USB disk.
 PARAMETERS = {"usb_storage": "delay_use=0"}
-# Where a kernel's package has them, packed or not.
+# Where a kernel package has its modules, compressed or not.
 FOLDERS = ("lib/modules", "usr/lib/modules")
 ENDINGS = (".ko", ".ko.xz", ".ko.zst")
 
 
 @dataclass(frozen=True)
 class Modules:
-    """The modules by name, unpacked, and `drive ALIAS` as the guest's shell has it, in words of `load`."""
+    """The modules by name, decompressed, and the guest's shell function `drive ALIAS`."""
 
     files: Mapping[str, bytes]
     script: str
@@ -66,7 +66,7 @@ def _loads(names: List[str]) -> str:
 
 
 class _Found:
-    """A kernel's modules by name, each read once."""
+    """The modules of a kernel by name; each file is read once."""
 
     def __init__(self, kernel: Path) -> None:
         self._paths = {

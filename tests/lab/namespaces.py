@@ -1,6 +1,6 @@
-"""Processes with mounts, process numbers and, if wanted, a network of their own.
+"""Run processes in mount, PID and, on request, network namespaces of their own.
 
-All of them end with the first one, and with the test that started them. Needs root.
+All of them end when the first one ends, or the test that started it. Needs root.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.lab.surroundings import PLAIN
 
 @dataclass(frozen=True)
 class Namespaces:
-    """A script of bash's, and all that it started."""
+    """A bash script and all processes that it started."""
 
     _process: subprocess.Popen[bytes]
 
     @classmethod
     def start(cls, script: str, log: Path, *, network: bool = False) -> Namespaces:
-        """Run the script, with a plain environment, as the first process of its own."""
-        # Should the test be killed, all of it goes too.
+        """Run the script as the first process, with a plain environment."""
+        # If the test is killed, these processes end, too.
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p"]
         command += ["--fork", "--kill-child", "--mount-proc", *(("-n",) if network else ())]
         with log.open("ab") as file:
@@ -39,19 +39,19 @@ class Namespaces:
 
     @property
     def pid(self) -> int:
-        """The process that has the mounts and the network, and waits for the first one."""
+        """PID of the process that waits for the first one; it has the same mounts and network."""
         return self._process.pid
 
     def alive(self) -> bool:
-        """Whether it goes on."""
+        """Whether the first process is still running."""
         return self._process.poll() is None
 
     def first(self) -> Optional[int]:
-        """Return the first process as it is numbered here, None if there is none (any more)."""
+        """Return the first process's PID on this machine, None if it does not run."""
         return child_of(self.pid)
 
     def end(self) -> None:
-        """End every process. When this returns, none is left, nor a mount of theirs."""
+        """Kill every process, and wait until all of them and their mounts are gone."""
         first = self.first()
         with contextlib.suppress(ProcessLookupError):
             if first is not None:

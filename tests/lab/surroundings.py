@@ -1,8 +1,8 @@
-"""What tests find around them: the same on every machine, and nothing of it stays behind.
+"""The known state that tests begin from, and the check that they leave nothing behind.
 
-The environment is made of what a test needs and no more, so no setting of the user's for Git, libvirt
-or an editor gets in. Where real parts run, the machine's own libvirt, its service of ours and the
-settings of all its users are out of sight: the process sees empty folders there.
+Tests get an environment with only what they need, so no user setting for Git, libvirt or an editor
+affects them. Tests on real libvirt do not see the machine's own libvirt, nor a virt-reconciler that is
+installed on it: the process sees empty folders in their place.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Mapping
 
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# What every program may rely on, as a service of systemd has it.
+# The environment of every program.
 PLAIN = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "TZ": "UTC"}
-# What a user may set for a run of tests: the network, and how Python and pytest work.
+# What is kept of the user's environment: network settings, and options of Python and pytest.
 KEPT = re.compile(
     r"PYTHON(PATH|DONTWRITEBYTECODE|DEVMODE|TRACEMALLOC)|PYTEST_.*|PY_COLORS|CI|PIP_.*"
     r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|(https?|no|all)_proxy",
     re.IGNORECASE,
 )
-# The machine's libvirt and its service of ours: settings, state, and where they listen.
+# Settings, state and sockets of the machine's libvirt and of an installed virt-reconciler.
 FOLDERS = (
     *("/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt", "/run/libvirt"),
     *("/etc/virt-reconciler", "/var/lib/virt-reconciler", "/run/virt-reconciler"),
@@ -38,20 +38,20 @@ FILES = ("/etc/gitconfig",)
 CLONE_NEWNS = 0x00020000  # linux/sched.h
 SHORT = "/tmp"  # a socket's path holds 107 characters
 PREFIX = "vr-"
-YOUNG = 60  # seconds; a folder may be made and not locked yet
+YOUNG = 60  # seconds; a new folder may not be locked yet
 MARK = "VIRT_RECONCILER_TESTS"
-_made: List[Path] = []  # the home of tests first
+_made: List[Path] = []  # the home is the first
 
 
 def plain_environment(given: Mapping[str, str], home: str) -> Dict[str, str]:
-    """Return the environment of tests: a home of their own, and what is kept of the given one."""
+    """Return the environment for tests: their own home, and the kept part of the given one."""
     kept = {name: value for name, value in given.items() if KEPT.fullmatch(name)}
     path = f"{Path(sys.executable).parent}:{SYSTEM_PATH}"
     return {**kept, **PLAIN, "PATH": path, "HOME": home, MARK: home}
 
 
 def begin() -> None:
-    """Take the plain environment, and an empty home that `end` removes."""
+    """Switch to the plain environment and an empty home, which `end` removes."""
     _remove_stale()
     environment = plain_environment(os.environ, str(short_folder()))
     os.environ.clear()
@@ -68,13 +68,13 @@ def _home() -> Path:
 
 
 def hide_machine() -> None:
-    """Give this process a view of the file system in which the machine's own things are empty.
+    """Mount empty folders over the machine's own, for this process and its children only.
 
-    What is mounted from now on is seen by this process and its children alone, and goes with them.
+    Their later mounts are private, too, and end with them.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "tests on real parts need root: they mount")
+        raise OSError(ctypes.get_errno(), "tests on real libvirt need root, because they mount")
     _run("mount", "--make-rprivate", "/")
     for folder in FOLDERS:
         if os.path.isdir(folder):
@@ -94,9 +94,9 @@ def short_folder() -> Path:
 
 
 def _remove_stale() -> None:
-    """Remove the folders of processes that were killed and could not do it."""
+    """Remove folders that killed processes left behind."""
     for folder in Path(SHORT).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it is another's, or just going
+        with suppress(OSError):  # another process uses it, or has just removed it
             if time.time() - folder.stat().st_mtime < YOUNG:
                 continue
             descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
@@ -125,7 +125,7 @@ def _is_below(folders: Iterable[str], path: str) -> bool:
 
 
 def _processes() -> List[str]:
-    """Return the other processes that have our environment."""
+    """Return other processes that have the environment of this one's tests."""
     mark = f"{MARK}={_home()}".encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*"):

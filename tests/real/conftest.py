@@ -21,7 +21,7 @@ OTHER = "<network><name>other</name><bridge name='virbr7'/></network>"
 
 @pytest.fixture(scope="session", autouse=True)
 def surroundings() -> Iterator[None]:
-    """Show the tests nothing of the machine's own, and see that they leave nothing on it."""
+    """Hide the machine's own libvirt and settings, and check that tests leave nothing behind."""
     hide_machine()
     yield
     assert not remains()

@@ -1,8 +1,7 @@
-"""Definitions made for a QEMU with SPICE, qxl and OpenGL, as one without them takes them.
+"""Adapt definitions that need SPICE, qxl or OpenGL to a host whose QEMU lacks them.
 
-Debian 12's QEMU has both, Rocky 9's and a plain Debian 13's have neither, nor what draws in three
-dimensions; and libvirt refuses to define what QEMU does not have. What else stands in a definition
-stays.
+Debian 12's QEMU has all three; Rocky 9's and a minimal Debian 13's have none, and libvirt refuses to
+define a domain that uses them. Everything else in a definition is kept.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from reconciler.core.model import Machine
 from reconciler.core.world import MachineCaps
 from tests.lab.host import LabHost
 
-# Devices that are nothing without SPICE.
+# Devices that only work with SPICE.
 ITS_OWN = (
     "devices/*[@type='spicevmc']",
     "devices/*[@type='spiceport']",
     "devices/audio[@type='spice']",
 )
-# In `graphics` the other kinds know `listen` alone.
+# Other kinds of `graphics` only have `listen`.
 ITS_SETTINGS = "devices/graphics[@type='spice']/*[not(self::listen)]"
 ONLY_QXL = ("ram", "vram", "vgamem", "heads")
 
 
 @dataclass(frozen=True)
 class Offering:
-    """What a host's QEMU has."""
+    """What the QEMU of a host supports."""
 
     spice: bool
     qxl: bool
@@ -38,7 +37,7 @@ class Offering:
 
     @classmethod
     def of(cls, lab: LabHost) -> Offering:
-        """Ask the host's libvirt, and QEMU for what libvirt does not tell."""
+        """Ask the host's libvirt, and its QEMU about OpenGL, which libvirt does not report."""
         root: Any = etree.fromstring(lab.virsh("domcapabilities").stdout)
         found = [one.text for one in root.iterfind("devices/*/enum/value")]
         asked = [root.findtext("path"), "-device", "help"]
@@ -46,7 +45,7 @@ class Offering:
         return cls(spice="spice" in found, qxl="qxl" in found, gl='"virtio-gpu-gl' in devices)
 
     def fit(self, definition: str) -> str:
-        """Return the definition without what the host does not have, the same text if it has all."""
+        """Return the definition without what the host lacks; the same text if it lacks nothing."""
         lacking = (("spice", self.spice), ("qxl", self.qxl), ("acceleration", self.gl))
         if all(has or word not in definition for word, has in lacking):
             return definition
@@ -73,7 +72,7 @@ class Offering:
             graphics.attrib.pop("tlsPort", None)
 
     def narrow(self, machine: Machine, caps: MachineCaps) -> Tuple[Machine, MachineCaps]:
-        """Return a machine and another host's offer without what this host does not have."""
+        """Return a machine and the capabilities of another host without what this host lacks."""
         missing = {one for one in ("spice", "qxl") if self.word(one) != one}
         caps = replace(caps, graphics=caps.graphics - missing, video=caps.video - missing)
         return replace(
@@ -83,7 +82,7 @@ class Offering:
         ), caps
 
     def word(self, word: str) -> str:
-        """Return a word of a manifest as it is for such a definition."""
+        """Return the manifest's word for what `fit` puts in place of this one."""
         stand_ins = {} if self.spice else {"spice": "vnc"}
         return {**stand_ins, **({} if self.qxl else {"qxl": "vga"})}.get(word, word)
 

@@ -79,11 +79,11 @@ class Definer:
         return self.dump(name)
 
     def foreign(self, name: str) -> str:
-        """Return a foreign domain as libvirt writes it here."""
+        """Return a foreign domain as this libvirt writes it."""
         return self.define(self.offering.fit(here(foreign(name))))
 
     def wrote_golden(self) -> bool:
-        """Whether this libvirt is of the version that wrote the golden domains; others say more."""
+        """Whether this libvirt has the version that wrote the golden domains; newer ones write more."""
         return "daemon: 9.0." in self.virsh("version", "--daemon")
 
     def dump(self, name: str) -> str:

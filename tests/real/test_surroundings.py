@@ -1,4 +1,4 @@
-"""Tests begin from the same state on every machine, and leave it as it was."""
+"""Tests begin from the same state on every machine, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MACHINE = """\
 """
 NETWORK = "/etc/libvirt/qemu/networks/default.xml"
 FAILS = "#!/bin/sh\nexit 1\n"
-# What people and tools set up on a machine, of the kind that would change how libvirt, systemd, Git
-# or our own command works there. A text that begins with `#!` is a program, `->` a link.
+# Files that change how libvirt, systemd, Git or virt-reconciler works on a machine. A text that begins
+# with `#!` is a program; `->` is a link.
 FOUND = {
     "etc/libvirt/libvirtd.conf": 'auth_unix_rw = "sasl"\n',
     "etc/libvirt/libvirt.conf": 'uri_default = "test:///default"\n',
@@ -58,7 +58,7 @@ FOUND = {
     "usr/local/bin/virsh": FAILS,
     "usr/local/bin/git": FAILS,
 }
-# What a user may have set.
+# Environment variables of a user.
 SET = {
     "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -75,7 +75,7 @@ SET = {
     "TZ": "Asia/Kathmandu",
     "SUDO_USER": "worf",
 }
-# What may change there while tests run: what is in memory on a machine, and its own libvirt's.
+# What may change on the machine during tests: temporary files, and files of its own libvirt.
 PASSING = (
     *("tmp", "var/tmp", "run", "mnt", "proc", "sys", "dev"),
     *("etc/libvirt", "var/lib/libvirt", "var/cache/libvirt", "var/log/libvirt"),
@@ -92,7 +92,7 @@ WANTED = (
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    """Return this machine's root as it is, and over it what people may have set up."""
+    """Return a root like this machine's, with the files above."""
     folder = short_folder()
     upper, work, root = (folder / name for name in ("upper", "work", "root"))
     for one in (upper, work, root):
@@ -122,7 +122,7 @@ def _put(path: Path, text: str) -> None:
 
 
 def _written(root: Path) -> Set[str]:
-    """Return which of the machine's own files are not as its disk has them."""
+    """Return the files that differ from those on the machine's disk."""
     upper = root.with_name("upper")
     names = {str(one.relative_to(upper)) for one in upper.rglob("*") if not one.is_dir()}
     checkout = tuple(str(one).lstrip("/") for one in shown())

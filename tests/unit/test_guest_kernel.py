@@ -1,4 +1,4 @@
-"""A distribution's kernel package, as it is laid out and packed: what the tests' guest takes of it."""
+"""Modules for the tests' guest, from kernel packages of different layout and compression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRIVERS = "kernel/drivers"
 
 
 def module(*needs: str) -> bytes:
-    """Return what a module says of itself."""
+    """Return the part of a module that names its dependencies."""
     return b"\0license=GPL\0depends=" + ",".join(needs).encode() + b"\0"
 
 
@@ -36,6 +36,6 @@ def test_modules_are_found_with_what_they_need(tmp_path: Path, folder: str, endi
     assert "scsi:t-0x00*) load scsi_mod; load crc64; load sd_mod ;;" in found.script
 
 
-def test_a_kernel_without_modules_is_told(tmp_path: Path) -> None:
+def test_a_kernel_without_modules_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no modules of a kernel below"):
         modules_of(tmp_path)
