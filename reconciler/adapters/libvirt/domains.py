@@ -20,13 +20,15 @@ from reconciler.core.domain.mentions import read_snapshot
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
 from reconciler.core.images import SnapshotView
 from reconciler.core.offers import refuse_machine
+from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
-from reconciler.errors import RefusedError
+from reconciler.errors import MissingError, RefusedError
 
 # What a manifest that names no machine type gets where the host has it: libvirt's own default on
 # Rocky 9 is pc-i440fx-rhel7.6.0, which is deprecated.
 PREFERRED_MACHINE = "q35"
+_NO_MEMORY = "cannot allocate memory"  # QEMU's words, within libvirt's internal error
 
 
 class LibvirtDomains:
@@ -164,7 +166,7 @@ class LibvirtDomains:
 
     def set_memory(self, name: str, kib: int) -> None:
         """Set the running guest's balloon target."""
-        with self._domain(name, f"setting its memory to {kib} KiB") as domain:
+        with self._domain(name, f"setting its memory to {format_size(kib * 1024)}") as domain:
             domain.setMemoryFlags(kib, binding.AFFECT_LIVE)
 
     def set_autostart(self, name: str, enabled: bool) -> None:  # noqa: FBT001 - the port's shape
@@ -180,19 +182,34 @@ class LibvirtDomains:
 
     def resize_block(self, name: str, target: str, capacity: int) -> None:
         """Grow a disk under the running guest; never shrinks."""
-        with self._domain(name, f"growing disk {target} to {capacity} bytes") as domain:
+        with self._domain(name, f"growing disk {target} to {format_size(capacity)}") as domain:
             now = domain.blockInfo(target)[0]
             if now > capacity:
                 raise RefusedError(
-                    f"domain {name}: disk {target} is {now} bytes, more than the {capacity} "
-                    "asked for; a disk is never shrunk"
+                    f"domain {name}: disk {target} is {format_size(now)}, more than "
+                    f"{format_size(capacity)}; a disk is never shrunk"
                 )
             domain.blockResize(target, capacity, binding.RESIZE_BYTES)
 
     def start(self, name: str) -> None:
         """Start a domain that is off."""
         with self._domain(name, "starting it") as domain:
-            domain.create()
+            try:
+                domain.create()
+            except binding.Error as error:
+                if _NO_MEMORY not in binding.message_of(error).lower():
+                    raise
+                raise MissingError(
+                    f"domain {name}: starting it: not enough memory: the host has "
+                    f"{self._find_free_memory()} free (virsh nodememstats)"
+                ) from error
+
+    def _find_free_memory(self) -> str:
+        try:
+            kib = self._connection.getMemoryStats(binding.ALL_CELLS)["free"]
+        except (binding.Error, KeyError):
+            return "too little"
+        return format_size(kib // 1024 * 1024**2)
 
     def resume(self, name: str) -> None:
         """Let a paused guest go on; one that runs already is no error."""

@@ -17,6 +17,7 @@ from reconciler.adapters.libvirt.objects import Pool, Volume
 from reconciler.adapters.libvirt.volumes import FILE_POOLS, write_volume_xml
 from reconciler.control.ports import Progress
 from reconciler.core.plan import CreateVolume
+from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, VolumeView
 from reconciler.errors import RefusedError, TerminalError
 
@@ -113,6 +114,7 @@ def _refuse_other_image(making: Making, image: VolumeView) -> None:
         raise TerminalError(f"volume {making.label}: a reflink keeps the format {image.format}")
     if making.capacity < image.capacity:
         raise RefusedError(
-            f"volume {making.label}: {making.capacity} bytes is less than the {image.capacity} of "
+            f"volume {making.label}: {format_size(making.capacity)} is less than the "
+            f"{format_size(image.capacity)} of "
             f"{image.path}; an image is never shrunk"
         )

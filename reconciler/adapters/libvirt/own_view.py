@@ -1,7 +1,7 @@
 """See files and network devices of this host as libvirt's daemon sees them, which may be confined.
 
 Only for a daemon on this host. Where its namespaces are other than ours, what it sees is below
-/proc/PID; its process is known by the socket that the URI names.
+/proc/PID; its process is known by the connection to it.
 """
 
 from __future__ import annotations
@@ -18,27 +18,54 @@ from reconciler.core.world import FileKind, FileView
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _SECTOR = 512
-_TIMEOUT = 2.0  # seconds to connect to a socket of this host
+# By these a connection to the daemon of QEMU's driver is known where the URI names no socket.
+_SOCKETS = ("/libvirt/virtqemud-sock", "/libvirt/libvirt-sock")
+UNSEEN = -1  # a process of which nothing can be seen from here
 
 
 def find_daemon(uri: str) -> Optional[int]:
-    """Return the process behind the socket that a URI names; None where it names none."""
-    path = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
-    if not path:
-        return None
+    """Return the process that this process is connected to for that URI.
+
+    None if there is no such connection, `UNSEEN` if its process is not visible from here, as from a
+    container. The connections that libvirt's client library holds are asked, so nothing is opened.
+    """
+    wanted = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
+    for name in os.listdir("/proc/self/fd"):
+        pid = _find_peer(int(name), wanted)
+        if pid is not None:
+            return pid or UNSEEN
+    return None
+
+
+def _find_peer(descriptor: int, wanted: str) -> Optional[int]:
+    """Return the process behind a socket of libvirt's; None for what is no such socket."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-            peer.settimeout(_TIMEOUT)
-            peer.connect(path)
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
+        with socket.fromfd(descriptor, socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+            path = str(peer.getpeername())
             data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     except OSError:
         return None
     pid = int(_CREDENTIALS.unpack(data)[0])
-    return pid or None
+    is_it = _is_same_socket(path, pid, wanted) if wanted else path.endswith(_SOCKETS)
+    return pid if is_it else None
+
+
+def _is_same_socket(path: str, pid: int, wanted: str) -> bool:
+    """Whether the path at which the daemon listens, in its own view, is the wanted one."""
+    if path == wanted:
+        return True
+    try:
+        return os.path.samefile(wanted, f"/proc/{pid}/root{path}")
+    except OSError:
+        return False
 
 
 def list_devices(daemon: Optional[int]) -> Optional[FrozenSet[str]]:
     """Return the names of the network devices; None if they cannot be read."""
+    if daemon == UNSEEN:
+        return None
     try:
         with open(f"/proc/{daemon or 'self'}/net/dev", encoding="utf-8") as file:
             lines = file.read().splitlines()[2:]  # two lines of headings
@@ -49,6 +76,8 @@ def list_devices(daemon: Optional[int]) -> Optional[FrozenSet[str]]:
 
 def read_file(path: str, daemon: Optional[int]) -> Optional[FileView]:
     """Return what lies at a path; None if it cannot be seen from here."""
+    if daemon == UNSEEN:
+        return None
     place = _find_root(daemon) + path
     try:
         found = os.stat(place)
@@ -69,6 +98,8 @@ def read_file(path: str, daemon: Optional[int]) -> Optional[FileView]:
 
 def find_free(folder: str, daemon: Optional[int]) -> Optional[int]:
     """Return the bytes that are free in the file system of a folder; None if not known."""
+    if daemon == UNSEEN:
+        return None
     try:
         found = os.statvfs(_find_root(daemon) + folder)
     except OSError:

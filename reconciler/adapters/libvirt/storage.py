@@ -28,6 +28,7 @@ from reconciler.adapters.libvirt.volumes import FILE_POOLS, read_pool_xml
 from reconciler.control.ports import Progress
 from reconciler.core.images import ImageView
 from reconciler.core.plan import CreateVolume
+from reconciler.core.units import format_size
 from reconciler.core.world import FileView, PoolView, VolumeView
 from reconciler.errors import RefusedError, TransientError
 
@@ -112,12 +113,12 @@ class LibvirtStorage:
     def resize_volume(self, path: str, capacity: int) -> None:
         """Grow the volume at `path`; never shrinks."""
         volume = find_by_path(self._connection, path, is_local=self._connections.is_local)
-        with binding.calling(f"volume {path}: growing it to {capacity} bytes"):
+        with binding.calling(f"volume {path}: growing it to {format_size(capacity)}"):
             now = volume.info()[CAPACITY]
             if now > capacity:
                 raise RefusedError(
-                    f"volume {path} is {now} bytes, more than the {capacity} asked for; an image "
-                    "is never shrunk"
+                    f"volume {path} is {format_size(now)}, more than {format_size(capacity)}; "
+                    "an image is never shrunk"
                 )
             if now < capacity:
                 volume.resize(capacity)

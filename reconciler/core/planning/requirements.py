@@ -187,7 +187,7 @@ def _find_images(
         str(target.get("dev"))
         for target in root.iterfind("devices/disk/target")
         for source in target.itersiblings("source", preceding=True)
-        if source.get("startupPolicy") in ("optional", "requisite")
+        if source.get("startupPolicy") in ("optional", "requisite") or source.get("dir")
     }
     for disk in machine.disks or ():
         if disk.source not in made and disk.target not in optional:

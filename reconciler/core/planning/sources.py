@@ -21,6 +21,7 @@ from reconciler.core.planning.images import (
     template_image,
     volume_at,
 )
+from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, VolumeView, World
 from reconciler.errors import RefusedError, TerminalError
 
@@ -140,7 +141,8 @@ def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:
         raise TerminalError(f"{where} is {volume.format}, not {disk.format}; nothing is converted")
     size = disk.size or volume.capacity
     if size < volume.capacity:
-        raise TerminalError(f"{where} is larger ({volume.capacity} bytes); no disk is ever shrunk")
+        there = format_size(volume.capacity)
+        raise TerminalError(f"{where} is {there}, not {format_size(size)}; a disk is never shrunk")
     grow = ResizeVolume(disk.name, volume.path, size)
     return NewDisk(
         replace(disk, source=volume.path, format=volume.format),
@@ -256,8 +258,8 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
         )
     if disk.size is not None and disk.size < volume.capacity:
         raise TerminalError(
-            f"disks[{disk.name}].size: smaller than its template {template.name!r} "
-            f"({volume.capacity} bytes); a disk is never shrunk"
+            f"disks[{disk.name}].size: {format_size(disk.size)} is smaller than template "
+            f"{template.name!r} ({format_size(volume.capacity)}); a disk is never shrunk"
         )
     return Origin(template.name, volume, _mode(disk, template, volume, world, pool))
 
