@@ -117,10 +117,10 @@ def bench(lab: LabHost, lab_host: Host) -> Iterator[Bench]:
 def _clear(host: Host) -> None:
     for name, view in host.domains.list_domains().items():
         assert isinstance(view, DomainView)
-        if view.state is GuestState.RUNNING:
+        if view.state.is_active:
             host.domains.power_off(name)
         if view.persistent:
-            host.domains.undefine_new(name)
+            host.domains.undefine(name)
 
 
 # Reading.
@@ -290,7 +290,7 @@ def test_asking_for_a_shutdown_returns_at_once_though_nobody_listens(bench: Benc
 
 def test_a_start_that_fails_for_want_of_a_network_is_no_lost_domain(bench: Bench) -> None:
     bench.define("vm", nic().replace("'default'", "'absent'"))
-    with pytest.raises(TerminalError, match=r"domain vm: starting it: .*absent") as caught:
+    with pytest.raises(TransientError, match=r"domain vm: starting it: .*absent") as caught:
         bench.host.domains.start("vm")
     assert not isinstance(caught.value, NotFoundError)
 

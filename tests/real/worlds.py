@@ -99,7 +99,8 @@ class Product:
         for name, view in self.host.domains.list_domains().items():
             if getattr(view, "live_xml", None):
                 self.host.domains.power_off(name)
-            self.host.domains.undefine_new(name)
+            if getattr(view, "persistent", True):
+                self.host.domains.undefine(name)
         for pool in self.host.storage.list_pools():
             for volume in self.volumes(pool):
                 self.host.storage.delete_partial(pool, volume)
