@@ -203,6 +203,7 @@ class Daemon:
                 due = 0
                 self.loop.resync_due.clear()
             self.loop.reread_orders()
+            self.loop.look_around()
             self.loop.shared.ledger.save_rest()
             if time.monotonic() >= measured + TICK:
                 measured = time.monotonic()

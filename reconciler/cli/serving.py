@@ -13,6 +13,7 @@ from typing import Callable, Mapping, TextIO, Tuple
 from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
 from reconciler.adapters.libvirt import attend, connect
+from reconciler.adapters.libvirt.uris import is_local
 from reconciler.adapters.manifests.folder import FolderSource
 from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.metrics import Exposition
@@ -20,6 +21,7 @@ from reconciler.adapters.state import FolderHistory, FolderLocks, FolderStore, f
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
 from reconciler.adapters.units import SystemdUnits
 from reconciler.adapters.watch import FileWatcher
+from reconciler.adapters.watch.host_signs import read_signs
 from reconciler.control.following import Follower, Listener
 from reconciler.control.loop import Loop
 from reconciler.control.measuring import Measuring
@@ -27,7 +29,7 @@ from reconciler.control.metering import Registry
 from reconciler.control.once import Once
 from reconciler.control.pace import Pace
 from reconciler.control.parts import Parts
-from reconciler.control.ports.service import FileSource, Journal
+from reconciler.control.ports.service import FileSource, HostSigns, Journal
 from reconciler.control.sources import LocalFiles, ParsedFiles
 from reconciler.core.history import FOLDER
 from reconciler.core.loop import events
@@ -70,8 +72,9 @@ def _serve(
     host, news = attend(settings.connect, units, locks)
     meter, clock = Registry(), StoppableClock()
     history = FolderHistory(os.path.join(settings.state, FOLDER))
+    signs = read_signs if is_local(settings.connect) else HostSigns
     parts = Parts(
-        host, news, store, journal, meter, clock, time.time, random.random, history, connect
+        host, news, store, journal, meter, clock, time.time, random.random, history, connect, signs
     )
     loop = Loop(parts, settings)
     measuring = Measuring(loop, meter)

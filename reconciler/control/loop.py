@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import FrozenSet, Iterable, Mapping, Tuple, Union
+from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 
 from reconciler.control.host_pass import HostPass
 from reconciler.control.lanes import Lanes
@@ -17,6 +17,7 @@ from reconciler.control.ledger import Ledger
 from reconciler.control.once import Once
 from reconciler.control.one_pass import Passes
 from reconciler.control.parts import Parts
+from reconciler.control.ports.service import HostSigns
 from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.recording import Book
@@ -65,6 +66,7 @@ class Loop:
         self.work = Work(self.shared, passes, self.prune, host, self.queue, time.monotonic())
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
         self.resync_due = threading.Event()
+        self._signs: Optional[HostSigns] = None
         self._confirmed = parts.store.confirmed_prune()
         self._orders = Once(parts.journal, "suspensions and orders stay as they were")
 
@@ -141,6 +143,17 @@ class Loop:
             self.shared.attempts.soil(one)
         self._retry((users & self._unready()) | self._find_waiting())
         self.look_at(users)
+
+    def look_around(self) -> None:
+        """Try again what waits for a bridge or a mount that has come; libvirt announces neither."""
+        former, now = self._signs, self.shared.parts.signs()
+        self._signs = now
+        if former is None or former == now:
+            return
+        waiting = self._find_waiting()
+        if now.mounts == former.mounts:
+            waiting &= self.shared.wanted.users_of("bridge", *(now.links - former.links))
+        self._retry(waiting)
 
     def reached(self, driver: str) -> None:
         """Have everything read anew: what happened meanwhile is unknown."""

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 
 from reconciler.control.ports import Clock, Host
 from reconciler.control.ports.events import News
-from reconciler.control.ports.service import History, Journal, Meter, Store
+from reconciler.control.ports.service import History, HostSigns, Journal, Meter, Store
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Parts:
     """The outside world as the loop sees it.
 
     `wall` is seconds since the epoch; `chance` gives numbers in [0, 1). `connect` reaches another
-    host, None where nobody else is to be asked.
+    host, None where nobody else is to be asked. `signs` shows what has come to this host where
+    libvirt announces nothing; of another host there are none.
     """
 
     host: Host
@@ -28,3 +29,4 @@ class Parts:
     chance: Callable[[], float]
     history: History
     connect: Optional[Callable[[str], Host]] = None
+    signs: Callable[[], HostSigns] = HostSigns

@@ -46,10 +46,12 @@ class Wanted:
             return True
         return (then.generation, then.host) != (there.generation, there.host)
 
-    def users_of(self, kind: str, name: str) -> FrozenSet[str]:
-        """Return the machines that name this network or pool."""
+    def users_of(self, kind: str, *names: str) -> FrozenSet[str]:
+        """Return the machines that name one of these networks, pools or bridges."""
         return frozenset(
-            one.name for one in self.in_force.machines.values() if name in _named(one, kind)
+            one.name
+            for one in self.in_force.machines.values()
+            if not _named(one, kind).isdisjoint(names)
         )
 
     def made_from(self, domain: str) -> FrozenSet[str]:
@@ -86,4 +88,6 @@ def _named(manifest: MachineManifest, kind: str) -> FrozenSet[str]:
     machine = manifest.machine
     if kind == "network":
         return frozenset(one.network for one in machine.interfaces or () if one.network)
+    if kind == "bridge":
+        return frozenset(one.bridge for one in machine.interfaces or () if one.bridge)
     return frozenset(one.pool or "default" for one in machine.disks or ())

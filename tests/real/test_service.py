@@ -208,7 +208,8 @@ def test_what_is_done_by_hand_is_undone_or_reported(site: Site) -> None:
     machine.wait(lambda: "sda" in machine.virsh("domblklist", "app").stdout, "the disk is back")
 
     machine.virsh("undefine", "web")  # goes on running, but is not stored any more
-    machine.wait(lambda: "transient" in site.told(), "it is reported")
+    stored = ("list", "--all", "--name", "--persistent")
+    machine.wait(lambda: "web" in machine.virsh(*stored).stdout.split(), "it is stored again")
     machine.virsh("destroy", "web")
     site.wait_running("web")
 
@@ -316,6 +317,17 @@ def test_a_reload_with_a_wrong_configuration_fails_and_changes_nothing(site: Sit
     machine.write(file, CONFIG)
     machine.systemctl("restart", SERVICE)
     assert "needed for" not in reconciler(machine, "status").stdout
+
+
+def test_a_guest_whose_bridge_comes_late_starts_by_itself(site: Site) -> None:
+    late = render("late").replace("network: default", "bridge: br7")
+    site.commit("a machine on a bridge", late=late)
+    site.machine.wait(lambda: "br7" in site.told(), "it is reported")
+    site.machine.run("ip", "link", "add", "br7", "type", "bridge")
+    site.wait_running("late")
+    site.machine.virsh("destroy", "late")
+    site.commit("none", late="")
+    site.machine.run("ip", "link", "del", "br7")
 
 
 def test_an_apply_that_the_daemon_would_undo_is_refused_until_it_is_suspended(site: Site) -> None:

@@ -5,6 +5,7 @@ Implementations are called from several threads unless a method says otherwise.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple
 
 from reconciler.core.files import FileSet
@@ -80,6 +81,14 @@ class Watcher(Protocol):
 
     def stop(self) -> None:
         """Watch nothing any more."""
+
+
+@dataclass(frozen=True)
+class HostSigns:
+    """What of the host may come late: its network interfaces, and what is mounted, as a text."""
+
+    links: FrozenSet[str] = frozenset()
+    mounts: str = ""
 
 
 class Journal(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Dict, List, Mapping, Optional, cast
 
 import pytest
@@ -12,6 +13,7 @@ from reconciler.control.loop import Loop
 from reconciler.control.measuring import Measuring
 from reconciler.control.parts import Parts
 from reconciler.control.ports.events import News
+from reconciler.control.ports.service import HostSigns
 from reconciler.control.work import AFTER_FAULT
 from reconciler.core.loop import metrics
 from reconciler.core.loop.prints import fingerprint
@@ -20,7 +22,7 @@ from reconciler.core.loop.settings import Settings
 from reconciler.core.loop.snapshot import Snapshot
 from reconciler.core.loop.verdict import READY, RECONCILING, Verdict, failed
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
-from reconciler.core.model import Disk, Machine
+from reconciler.core.model import Disk, Interface, Machine
 from reconciler.core.world import DomainView, GuestState
 from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import NotFoundError, TransientError
@@ -333,3 +335,24 @@ def test_a_resync_does_not_wait_for_the_next_try_and_leaves_what_only_a_change_m
         attempts.fail("web01", Attempt("g1", "seen", "in vain", until))
         loop.resync()
         assert (attempts.find("web01", "g1", "seen") is None) is (until is not None)
+
+
+def test_what_waits_is_tried_again_when_its_bridge_or_a_mount_comes(world: World) -> None:
+    lan = Interface("lan", bridge="br0")
+    world.manifest = replace(MANIFEST, machine=Machine("web01", interfaces=(lan,)))
+    loop = world.make_loop()
+    seen = [
+        HostSigns(frozenset({"lo"}), "a"),
+        HostSigns(frozenset({"lo", "vnet7"}), "a"),  # another guest's
+        HostSigns(frozenset({"lo", "vnet7", "br0"}), "a"),
+        HostSigns(frozenset({"lo", "vnet7", "br0"}), "a and a share"),
+    ]
+    tried = []
+    for signs in seen:
+        loop.shared.parts = replace(loop.shared.parts, signs=partial(replace, signs))
+        loop.shared.attempts.fail("web01", Attempt("g1", "seen", "no such bridge", 10.0))
+        conditions = failed("no such bridge", again=True).conditions()
+        loop.shared.ledger.put(Record("web01", conditions=conditions))
+        loop.look_around()
+        tried.append(loop.shared.attempts.find("web01", "g1", "seen") is None)
+    assert tried == [False, False, True, True]
