@@ -113,6 +113,8 @@ def _plan_absent(
 ) -> Action:
     """Plan a machine that is not there: as it was, if that is known, else a new one."""
     lost = world.lost.get(manifest.name)
+    if lost is not None and world.claims.get(("uuid", lost.reading.view.uuid)):
+        lost = None  # it is not lost: it was renamed, and goes by another name now
     elsewhere = world.elsewhere.get(manifest.name, "")
     if lost is not None and not elsewhere:
         elsewhere = find_shared(manifest, lost, world)

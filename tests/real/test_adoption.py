@@ -264,6 +264,13 @@ def test_renamed_machine_is_not_made_again_and_is_adopted_with_its_own_disks(han
     assert hand.is_settled(path)
     assert hand.volumes() == there
     assert "<vr:made path=" in hand.product.xml("new")
+    # Its old name is free for another machine, and no record of the former one is in the way.
+    said = hand.command("plan", hand.write(OWN, "old"), status=1)
+    assert "old-root.qcow2' exists already in pool 'default', and is used by domain new" in said
+    other = hand.write({**OWN, "disks": [{"name": "other", "size": "16MiB"}]}, "old")
+    hand.command("apply", "--yes", other)
+    assert hand.is_settled(other)
+    assert hand.is_settled(path)
 
 
 def test_copy_of_a_machine_is_nobodys_and_inherits_nothing(hand: Hand) -> None:

@@ -155,6 +155,13 @@ def _volumes_of(name: str, disk: Disk, world: World) -> Iterator[VolumeView]:
 
 def describe_there(name: str, disk: Disk, volume: VolumeView, world: World) -> str:
     """Say that the volume of a disk is there, and with which line it is used."""
+    users = sorted({one.domain for one in world.images.find_users(volume.path)} - {name})
+    if users:
+        return (
+            f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, "
+            f"and is used by domain {', '.join(users)}. If that is {name} by another name, remove "
+            "this manifest; else give the disk another name"
+        )
     newest = _find_newest(volume.path, world) or (volume.path,)
     lines = " or ".join(_source_line(disk, one, world) for one in newest)
     return (
