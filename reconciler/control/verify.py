@@ -96,6 +96,8 @@ def _plan_again(work: Work, manifest: MachineManifest, desired: Desired) -> Acti
         views = {work.name: work.host.domains.read_domain(work.name)}
     except NotFoundError as error:
         raise TransientError("the domain vanished while it was worked on") from error
+    if not views[work.name].persistent:
+        raise TransientError("somebody undefined the domain while it was worked on; apply again")
     world = observe(work.host, alone, views)
     return plan_machine(manifest, alone, world, PlanOptions(unattended=True))
 

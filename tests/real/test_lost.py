@@ -279,3 +279,20 @@ def test_the_daemon_brings_it_back_by_itself(looping: Looping, power: Power) -> 
     looping.wait_quiet()
     assert looping.virsh("domuuid", "vm").stdout == before
     assert looping.virsh("vol-list", "default").stdout.split()[::2] == ["vm-root.qcow2"]
+
+
+def test_one_that_is_undefined_while_it_is_started_is_told_at_once(
+    product: Product, lab: LabHost
+) -> None:
+    wanted = manifest_of(manifest("web01", power=Power.RUNNING).machine)
+    for outcome in product.apply(wanted):
+        assert outcome.error is None, outcome.error
+    lab.virsh("destroy", "web01")
+
+    def undefine() -> None:
+        lab.virsh("undefine", "web01")
+
+    fault = Fault(0, undefine, after=True)
+    [outcome] = product.apply(wanted, host=FaultyHost.around(product.host, fault))
+    assert outcome.error == "somebody undefined the domain while it was worked on; apply again"
+    lab.virsh("destroy", "web01")
