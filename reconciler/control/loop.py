@@ -133,6 +133,10 @@ class Loop:
             self.queue.add((MACHINE, name))
         self._retry(self.shared.wanted.made_from(name) & self._unready())
 
+    def domain_left(self, name: str) -> None:
+        """Take note that the machine was migrated to another host, where it may run."""
+        self.shared.left[name] = time.monotonic()
+
     def surroundings_changed(self, kind: str, name: str) -> None:
         """Look at the machines that use it, and try again those that wait for something.
 
@@ -212,8 +216,9 @@ class Loop:
         """Try machines as if for the first time: a person asked for it."""
         records = self.shared.ledger.all()
         for name in names:
+            self.shared.left.pop(name, None)
             if name in records:
-                self.shared.ledger.put(replace(records[name], failures=0))
+                self.shared.ledger.put(replace(records[name], failures=0, migrated=False))
         self._retry(names)
 
     def resync(self) -> None:

@@ -58,6 +58,7 @@ class Task:
     `desired` holds the machine alone, and the templates that its disks name. `failures` in a row
     lengthen the wait for the next try; `drift` says that this manifest was carried out before.
     `hosts` are those of the repository; `placed` is the other host that the machine was on before.
+    `migrated` says that the guest went to another host, where it may run.
     """
 
     manifest: MachineManifest
@@ -67,6 +68,7 @@ class Task:
     last_error: str = ""
     hosts: Tuple[HostManifest, ...] = ()
     placed: str = ""
+    migrated: bool = False
 
     @property
     def name(self) -> str:
@@ -174,7 +176,7 @@ class Passes:
         corrections = self.attempts.corrections(task.name, task.manifest.generation)
         while True:
             left = describe_left(task.name, corrections)
-            options = PlanOptions(now=now, unattended=True, left=left)
+            options = PlanOptions(now=now, unattended=True, left=left, migrated=task.migrated)
             action = plan_machine(task.manifest, task.desired, world, options)
             again = corrections.leave(self.clock.now(), _paths(action) - _resumed(action))
             if not task.drift or again == corrections:

@@ -22,6 +22,7 @@ class Shared:
     """One host's knowledge. Each field is replaced as a whole, never changed in part.
 
     `unreached` maps a driver to why it is not reached; `host` is the host's name, once asked for.
+    `left` maps a machine to when it was migrated to another host, on the monotonic clock.
     `moved` is when long work last showed that it goes on, on the monotonic clock.
     """
 
@@ -33,11 +34,13 @@ class Shared:
     unreached: Dict[str, str] = field(default_factory=lambda: {QEMU: _NOT_YET})
     host: Optional[str] = None
     moved: float = 0.0
+    left: Dict[str, float] = field(default_factory=dict)
 
     def forget(self, name: str) -> None:
         """Remember nothing more of an object that is gone."""
         self.ledger.forget(name)
         self.attempts.release(name)
+        self.left.pop(name, None)
 
     def move(self) -> None:
         """Take note that long work goes on."""

@@ -65,8 +65,8 @@ class Work:
             meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
 
     def _pass(self, name: str) -> Result:
-        shared = self.shared
-        former = shared.ledger.get(name)
+        shared, begun = self.shared, time.monotonic()
+        former = self._note_migration(shared.ledger.get(name))
         reason = shared.unreached.get(QEMU)  # once: it may be reached the next moment
         if reason is not None:
             shared.ledger.put(replace(former, conditions=unknown(reason).conditions()))
@@ -84,12 +84,18 @@ class Work:
         alone = find_alone(in_force, manifest)
         task = Task(
             manifest, alone, former.failures, drift, former.last_error,
-            in_force.hosts, shared.ledger.find_placed(name),
+            in_force.hosts, shared.ledger.find_placed(name), former.migrated,
         )  # fmt: skip
         found = self.passes.run(task)
         if task.placed and found.view is not None:
             shared.ledger.arrive(name)
-        return self._put(former, manifest, in_force, found)
+        if found.view is not None and found.view.is_active and shared.left.get(name, 0.0) < begun:
+            shared.left.pop(name, None)  # it came back
+            former = replace(former, migrated=False)
+        return self._put(self._note_migration(former), manifest, in_force, found)
+
+    def _note_migration(self, record: Record) -> Record:
+        return replace(record, migrated=True) if record.name in self.shared.left else record
 
     def _leave(self, name: str, former: Record) -> Result:
         """Do nothing to a machine of another host; what is still here of it stays in mind."""

@@ -20,7 +20,7 @@ from reconciler.core.planning.hosts import find_missing, find_notes, plan_host
 from reconciler.core.planning.marks import refuse_renamed
 from reconciler.core.planning.recreate import find_shared, plan_recreate, store_again
 from reconciler.core.planning.requirements import settle_requirements
-from reconciler.core.planning.states import find_wait
+from reconciler.core.planning.states import MIGRATED, find_wait, refuse_migrated
 from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.status import is_unfinished
 from reconciler.core.world import Reading, Unknown, World, store_command
@@ -38,6 +38,7 @@ class PlanOptions:
     `unattended` says that no person sees the plan before it is carried out: the daemon's. `left`
     says of paths why they are left alone as they are. `here` names machines that no other host has,
     by a person's word.
+    `migrated` says that the machine went to another host, where it may run.
     """
 
     adopt: FrozenSet[str] = frozenset()
@@ -47,6 +48,7 @@ class PlanOptions:
     unattended: bool = False
     left: Mapping[str, str] = field(default_factory=dict)
     here: FrozenSet[str] = frozenset()
+    migrated: bool = False
 
     def adopts(self, name: str) -> bool:
         """Whether that domain may be taken over."""
@@ -98,6 +100,8 @@ def _plan_served(
         reason = f"cannot be read, so nothing is done: {reading.reason}"
         return Action(KIND, manifest.name, ActionKind.FAILED, reason=reason, transient=True)
     try:
+        if options.migrated and (reading is None or not reading.is_active):
+            return _hold_migrated(manifest, reading, desired, world, options)
         if reading is None:
             refuse_renamed(manifest.name, world)
             action = _plan_absent(manifest, desired, world, options)
@@ -106,6 +110,20 @@ def _plan_served(
         return settle_requirements(action, manifest, world)
     except ReconcilerError as error:
         return failed_action(KIND, manifest.name, error)
+
+
+def _hold_migrated(
+    manifest: MachineManifest,
+    reading: Optional[Reading],
+    desired: Desired,
+    world: World,
+    options: PlanOptions,
+) -> Action:
+    """Plan a machine that went to another host: it is neither made nor started a second time."""
+    if reading is not None:
+        away = replace(reading, view=replace(reading.view, state_reason=MIGRATED))
+        return _plan_found(manifest, away, desired, world, options)
+    return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=refuse_migrated(manifest.name))
 
 
 def _plan_absent(

@@ -37,6 +37,9 @@ class Ear:
     def domain_changed(self, name: str) -> None:
         self._hear("domain", name)
 
+    def domain_left(self, name: str) -> None:
+        self._hear("left", name)
+
     def surroundings_changed(self, kind: str, name: str) -> None:
         self._hear(kind, name)
 

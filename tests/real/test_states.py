@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Iterator, Tuple
@@ -381,13 +382,42 @@ class OtherHost(LabHost):
             file.write('host_uuid = "b0000000-0000-4000-8000-000000000001"\n')
 
 
+@contextmanager
+def other_host() -> Iterator[LabHost]:
+    """Start it, and leave nothing of it."""
+    with OtherHost(Path(f"/tmp/vr-other-{os.getpid()}"), kvm=False) as other:
+        yield other
+    shutil.rmtree(other.folder)
+
+
+def test_the_daemon_makes_nothing_again_that_was_migrated_away(looping: Looping) -> None:
+    wanted = manifest(disks=(Disk("root", "virtio", GIB),))
+    looping.publish(wanted)
+    looping.wait_ready("vm")
+    with other_host() as other:
+        words = ("--live", "--p2p", "--persistent", "--undefinesource", "--unsafe")
+        socket = f"unix:///tmp/vr-migration-{os.getpid()}"
+        looping.virsh("migrate", "vm", other.uri(), *words, "--migrateuri", socket)
+        away = "placement.host"
+        looping.wait(lambda: away in looping.record("vm").condition("Ready").reason, "it is said")
+        looping.wait_quiet()
+        looping.loop.resync()
+        looping.wait_quiet()
+        assert looping.virsh("list", "--all", "--name").stdout.split() == []
+        assert other.virsh("domstate", "vm").stdout.strip() == "running"
+        other.virsh("destroy", "vm")
+    looping.loop.retry(["vm"])  # a person knows that it runs nowhere
+    looping.wait_ready("vm", wanted.generation)
+    assert looping.virsh("domstate", "vm").stdout.strip() == "running"
+
+
 def test_a_migration_is_waited_for_and_its_guest_is_not_started_a_second_time(
     product: Product, lab: LabHost
 ) -> None:
     apply(product, manifest_of(DEAF))
     smaller = manifest_of(replace(DEAF, memory=Memory(96 * MIB, 256 * MIB)))
     socket = f"/tmp/vr-migration-{os.getpid()}"
-    with OtherHost(Path(f"/tmp/vr-other-{os.getpid()}"), kvm=lab.kvm) as other:
+    with other_host() as other:
         words = ["virsh", "-q", "-c", lab.uri(), "migrate", "vm", other.uri(), "--live", "--p2p"]
         words += [
             "--persistent",
@@ -405,4 +435,3 @@ def test_a_migration_is_waited_for_and_its_guest_is_not_started_a_second_time(
         assert migration.wait(LIMIT) == 0
         assert other.virsh("domstate", "vm").stdout.strip() == "running"
         assert "placement.host" in leave_alone(product, manifest_of(DEAF))
-    shutil.rmtree(other.folder)

@@ -78,6 +78,12 @@ DOMAIN_EVENTS = _constants(
     "LIFECYCLE DEVICE_ADDED DEVICE_REMOVED DEVICE_REMOVAL_FAILED DISK_CHANGE TRAY_CHANGE "
     "AGENT_LIFECYCLE METADATA_CHANGE PMWAKEUP JOB_COMPLETED BLOCK_JOB_2",
 )
+DOMAIN_LIFECYCLE = _constant("VIR_DOMAIN_EVENT_ID_LIFECYCLE")
+# The event, and its detail, of a domain whose guest runs on another host from now on.
+MIGRATED_AWAY = (
+    _constant("VIR_DOMAIN_EVENT_STOPPED"),
+    _constant("VIR_DOMAIN_EVENT_STOPPED_MIGRATED"),
+)
 # Not a pool's refresh: we cause it ourselves, and to answer our own doing would never end.
 POOL_EVENTS = _constants("VIR_STORAGE_POOL_EVENT_ID_", "LIFECYCLE")
 NETWORK_EVENTS = _constants("VIR_NETWORK_EVENT_ID_", "LIFECYCLE")

@@ -136,6 +136,8 @@ class LibvirtEvents:
             return
         if kind == "domain":
             listener.domain_changed(name)
+        elif kind == "migrated":
+            listener.domain_left(name)
         else:
             listener.surroundings_changed(kind, name)
 
@@ -148,8 +150,14 @@ def _register_domains(connection: Connection, hear: Hear) -> Undo:
     def tell(_connection: Connection, domain: Any, *_rest: Any) -> None:
         hear("domain", domain.name())
 
+    def tell_of_life(_connection: Connection, domain: Any, *rest: Any) -> None:
+        if rest[:2] == binding.MIGRATED_AWAY:
+            hear("migrated", domain.name())
+        hear("domain", domain.name())
+
     for event in binding.DOMAIN_EVENTS:
-        number = connection.domainEventRegisterAny(None, event, tell, None)
+        call = tell_of_life if event == binding.DOMAIN_LIFECYCLE else tell
+        number = connection.domainEventRegisterAny(None, event, call, None)
         yield partial(connection.domainEventDeregisterAny, number)
 
 

@@ -11,6 +11,9 @@ class Listener(Protocol):
     def domain_changed(self, name: str) -> None:
         """Take note that something happened to that domain."""
 
+    def domain_left(self, name: str) -> None:
+        """Take note that the domain was migrated to another host; nothing else tells it later."""
+
     def surroundings_changed(self, kind: str, name: str) -> None:
         """Take note that something happened to a `network` or a `pool`."""
 

@@ -30,6 +30,7 @@ class Record:
     end with (Ready or Stalled).
 
     `state` is the guest's state in one word, `guest` the same with what else is known of it.
+    `migrated` says that the guest went to another host, and has not been seen here since.
     `seen_at` is the revision (or content identity) at which its manifest was last there, and
     `uuid` the domain's then: what a prune is held against. `failures` counts failed tries in a row.
     """
@@ -48,6 +49,7 @@ class Record:
     seen_at: Optional[str] = None
     problem: str = ""
     guest: str = ""
+    migrated: bool = False
 
     def condition(self, type_: str) -> Condition:
         """Return the condition of that type; Unknown if nothing is said about it."""

@@ -30,6 +30,7 @@ JOBS: Mapping[str, str] = {
     "starting up": "starts it",
 }
 IO_ERROR = "I/O error"
+MIGRATED = "migrated"
 # These run by libvirt alone, whatever the guest does.
 HOST_ONLY = frozenset({"autostart"})
 KEPT_WITH_SAVED = frozenset({"power", "autostart"})
@@ -143,15 +144,22 @@ def settle_power(standing: Standing) -> Settled:
     return _BACK[find_state(standing.view)](standing)
 
 
+_WENT = (
+    "the guest was migrated to another host and may run there with the same disks: if it stays "
+    "there, set placement.host in its manifest"
+)
+
+
+def refuse_migrated(name: str) -> str:
+    """Say why a machine that is not here any more is not made again."""
+    return f"{_WENT}; if it runs nowhere: virt-reconciler retry {name}"
+
+
 def settle_start(standing: Standing) -> Optional[Settled]:
     """Return what becomes of the start of a guest whose memory is elsewhere; None if it is not."""
     view, name = standing.view, standing.view.name
-    if view.state_reason == "migrated":
-        return Effect.WITHHELD, (
-            "the guest was migrated to another host and may run there with the same disks: if it "
-            "stays there, set placement.host in its manifest; if it runs nowhere, virsh start "
-            f"{name}"
-        )
+    if view.state_reason == MIGRATED:
+        return Effect.WITHHELD, f"{_WENT}; if it runs nowhere: virsh start {name}"
     if view.state_reason != "saved" or view.saved:
         return None
     if standing.unattended:

@@ -269,6 +269,15 @@ def test_a_guest_that_was_migrated_away_is_not_started_a_second_time(unattended:
     assert "virsh start vm" in action.changes[0].reason
 
 
+def test_a_machine_that_was_migrated_away_is_not_made_again() -> None:
+    manifest = manifest_of(RUNNING, FORCE)
+    options = PlanOptions(unattended=True, migrated=True)
+    action = plan_machine(manifest, Desired((manifest,)), World("h", "u"), options)
+    assert (action.action, action.steps, action.changes) == (ActionKind.WITHHELD, (), ())
+    assert "placement.host" in action.reason
+    assert "virt-reconciler retry vm" in action.reason
+
+
 def test_a_guest_that_was_saved_to_a_file_is_left_off_by_the_daemon() -> None:
     held = plan(RUNNING, GuestState.OFF, "saved", unattended=True)
     assert (words(held)[3], held.steps) == (Effect.WITHHELD, ())
