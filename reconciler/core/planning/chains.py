@@ -8,11 +8,11 @@ here ever takes a disk back to an image that is older than what its guest uses.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Iterator, List, Mapping, Optional, Tuple
+from typing import Iterator, List, Mapping, Optional, Protocol, Tuple
 
 from reconciler.core.diff import Difference, Kind
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.match import by_name
+from reconciler.core.match import align, by_name
 from reconciler.core.model import Disk, Machine
 from reconciler.core.plan import Effect
 from reconciler.core.planning.decide import Decision
@@ -20,6 +20,7 @@ from reconciler.core.planning.disk_chains import (
     DiskChain,
     find_own_image,
     find_reason,
+    is_asked,
     with_snapshot,
 )
 from reconciler.core.planning.images import find_dependants
@@ -27,6 +28,24 @@ from reconciler.core.world import Reading, World
 
 # What may change while other images depend on where and how the disk is.
 _HARMLESS = frozenset({"cache", "io", "discard", "serial", "boot", "readonly", "shareable"})
+
+
+SWAPPED = (
+    "the disks of the domain are on other images than when they were applied last, and it is not "
+    "certain which is which; set the source of each disk to the image that it is on now"
+)
+
+
+class FoundChains(Protocol):
+    """A manifest beside what was found, with the chains of its disks."""
+
+    @property
+    def manifest(self) -> MachineManifest:
+        """What is wanted."""
+
+    @property
+    def chains(self) -> Tuple[DiskChain, ...]:
+        """Each disk's."""
 
 
 def settle_chains(
@@ -64,21 +83,37 @@ def settle_chains(
     return machine, live, tuple(chains)
 
 
-def name_images(machine: Machine, observed: Machine, world: World) -> Machine:
+def name_images(
+    manifest: MachineManifest, machine: Machine, observed: Machine, reading: Reading, world: World
+) -> Machine:
     """Return the wanted machine with the names that the domain has for its images.
 
-    So that a disk is recognised by its image also by another name of it, or below a snapshot.
+    So that a disk is recognised by its image also by another name of it, below a snapshot, or when
+    it alone was moved away from what the manifest names.
     """
     if not world.images.views or machine.disks is None:
         return machine
     there = {one.source for one in observed.disks or ()}
-    return replace(
-        machine,
-        disks=tuple(
-            one if one.source in there else _name_image(one, observed, world)
-            for one in machine.disks
-        ),
-    )
+    disks = [
+        one if one.source in there else _name_image(one, observed, world) for one in machine.disks
+    ]
+    known = replace(machine, disks=tuple(disks))
+    found = align(known, observed).disks or ()
+    names, wanted = {one.name for one in found}, {one.name for one in disks}
+    lost = [one for one in disks if one.name not in names]
+    moved = [one for one in found if one.name not in wanted]
+    if len(lost) != 1 or len(moved) != 1 or not is_settled(manifest, lost[0], reading, world):
+        return known
+    again = replace(lost[0], source=moved[0].source)
+    return replace(known, disks=tuple(again if one is lost[0] else one for one in disks))
+
+
+def is_settled(manifest: MachineManifest, disk: Disk, reading: Reading, world: World) -> bool:
+    """Whether the disk was applied with the image that the manifest still names."""
+    owner = reading.owner
+    if owner is None or disk.source is None or disk.name not in owner.disks:
+        return False
+    return not is_asked(manifest, disk, owner, world)
 
 
 def _name_image(disk: Disk, observed: Machine, world: World) -> Disk:
@@ -150,11 +185,31 @@ def _unnamed_chain(disk: Disk, stored: Disk, reading: Reading, world: World) -> 
 
 
 def hold_chains(
-    decisions: Tuple[Decision, ...], chains: Tuple[DiskChain, ...], reading: Reading, world: World
+    decisions: Tuple[Decision, ...], found: FoundChains, reading: Reading, world: World
 ) -> Tuple[Decision, ...]:
     """Withhold what the disks' chains and the jobs on them forbid."""
-    by_disk = {one.disk: one for one in chains}
-    return tuple(_hold(one, by_disk, reading, world) for one in decisions)
+    by_disk = {one.disk: one for one in found.chains}
+    held = tuple(_hold(one, by_disk, reading, world) for one in decisions)
+    lost = [one for one in held if _is_disk(one, Kind.ADD) and _is_lost(one, found, reading, world)]
+    if not lost or not any(_is_disk(one, Kind.REMOVE) for one in held):
+        return held
+    swapped = [one for one in held if one in lost or _is_disk(one, Kind.REMOVE)]
+    return tuple(_withhold(one, SWAPPED) if one in swapped else one for one in held)
+
+
+def _is_disk(decision: Decision, kind: Kind) -> bool:
+    difference = decision.difference
+    return decision.change is not None and (difference.field, difference.kind) == ("disks[]", kind)
+
+
+def _is_lost(decision: Decision, found: FoundChains, reading: Reading, world: World) -> bool:
+    item = decision.difference.item
+    return isinstance(item, Disk) and is_settled(found.manifest, item, reading, world)
+
+
+def _withhold(decision: Decision, reason: str) -> Decision:
+    change = decision.change and replace(decision.change, effect=Effect.WITHHELD, reason=reason)
+    return replace(decision, change=change)
 
 
 def find_chain_notes(

@@ -109,7 +109,7 @@ def find_reason(
 ) -> str:
     """Return why the disk is not moved to the image that the manifest names; empty if it is."""
     images = world.images
-    if not _is_asked(manifest, disk, reading.owner, world):
+    if not is_asked(manifest, disk, reading.owner, world):
         return (
             f"the disk is on {chain.present} now: a block commit, pull or copy moved it, or "
             f"somebody; going back to {chain.named} would lose what was written since. "
@@ -137,7 +137,7 @@ def find_reason(
     return ""
 
 
-def _is_asked(manifest: MachineManifest, disk: Disk, owner: Optional[Owner], world: World) -> bool:
+def is_asked(manifest: MachineManifest, disk: Disk, owner: Optional[Owner], world: World) -> bool:
     """Whether the manifest names another image than it did when it was applied last."""
     if owner is None:
         return False

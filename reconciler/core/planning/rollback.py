@@ -74,7 +74,7 @@ def plan_rollback(
     stored, live = find_differences(found)
     standing = find_standing(found, Planner(now), world)
     weighing = weigh(found, stored, live, standing, world.images)
-    held = hold_chains(decide(stored, live, weighing), found.chains, reading, world)
+    held = hold_chains(decide(stored, live, weighing), found, reading, world)
     decisions = tuple(_keep_gone(one, world) for one in held)
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)

@@ -102,7 +102,7 @@ def plan_update(
     weighing = weigh(found, stored, live, standing, world.images, held)
     weighing = replace(weighing, left=planner.left)
     decisions = decide(stored, live, weighing)
-    decisions = hold_chains(decisions, found.chains, reading, world)
+    decisions = hold_chains(decisions, found, reading, world)
     decisions = hold_growth(decisions, world)
     if holding is not Holding.OURS:
         refuse_misnamed(one.difference for one in decisions)
@@ -172,7 +172,7 @@ def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     persistent = settle_found(reading.persistent, world)
     if reading.view.saved and not reading.is_active and machine.power is Power.RUNNING:
         persistent = replace(persistent, power=Power.SAVED)
-    known = name_images(machine, persistent, world)
+    known = name_images(manifest, machine, persistent, reading, world)
     stored = settle_firmware(machine.firmware, align(known, persistent))
     running = settle_found(reading.live, world) if reading.live else None
     live = align_live(known, stored, running) if running else None

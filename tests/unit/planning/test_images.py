@@ -203,3 +203,33 @@ def test_of_two_new_machines_neither_gets_the_image_of_the_other() -> None:
     action = plan_machine(one, Desired((one, other)), world, PlanOptions())
     assert action.action is ActionKind.FAILED
     assert f"{BASE} is named by the manifest of other too (as /linked/base.qcow2)" in action.reason
+
+
+def test_a_disk_without_an_alias_that_was_moved_is_not_swapped_for_its_former_image() -> None:
+    named = manifest(BASE, name="vm")
+    renamed = build_machine(
+        {
+            "metadata": {"name": "vm"},
+            "spec": {"disks": [{"name": "root", "source": {"path": BASE}}]},
+        },
+        named.place,
+    )
+    assert "copy moved it" in next(
+        one.reason
+        for one in plan(renamed, OTHER, renamed).changes
+        if one.path == "disks[root].source"
+    )
+
+
+def test_two_disks_without_aliases_that_were_moved_are_left_and_said() -> None:
+    spec = {
+        "disks": [
+            {"name": "root", "source": {"path": "/gone/a.qcow2"}},
+            {"name": "data", "source": {"path": "/gone/b.qcow2"}},
+        ]
+    }
+    wanted = build_machine({"metadata": {"name": "vm"}, "spec": spec}, Place("vm.yaml", 7, 1))
+    action = plan(wanted, OTHER, wanted)
+    assert action.action is ActionKind.WITHHELD
+    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
+    assert all("set the source of each disk" in one.reason for one in action.changes)
