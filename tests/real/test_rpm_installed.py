@@ -146,7 +146,7 @@ def test_the_command_runs_on_the_distributions_python_and_writes_nothing(
 
 def test_messages_are_explained(machine: Container) -> None:
     known = machine.run("journalctl", "--list-catalog").stdout
-    assert "virt-reconciler: The loop runs" in known
+    assert "virt-reconciler: The daemon started" in known
 
 
 def test_the_daemon_does_its_work_as_its_own_user(machine: Container) -> None:
