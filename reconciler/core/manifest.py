@@ -6,7 +6,7 @@ The values here are complete and checked; a function that gets one need not doub
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Tuple
+from typing import Callable, Mapping, Optional, Tuple, Union
 
 from reconciler.core.daemons.table import Mode
 from reconciler.core.model import Disruption, Machine
@@ -52,6 +52,10 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+Locate = Callable[[Tuple[Union[str, int], ...]], Place]
+"""Finds where a field of a document was written: `("spec", "disks", 0, "source")`."""
+
+
 @dataclass(frozen=True)
 class MachineManifest:
     """A `VirtualMachine` manifest.
@@ -70,11 +74,22 @@ class MachineManifest:
     host: Optional[str] = None
     required_daemons: Tuple[str, ...] = ()
     revision: Optional[str] = None
+    locate: Optional[Locate] = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """The domain's name."""
         return self.machine.name
+
+    def find_disk_source(self, name: str) -> Place:
+        """Return where the `source` of a disk was written; where the document begins, if unknown.
+
+        Found only when it is asked for: that reads the file's text once more.
+        """
+        names = [disk.name for disk in self.machine.disks or ()]
+        if self.locate is None or name not in names:
+            return self.place
+        return self.locate(("spec", "disks", names.index(name), "source"))
 
 
 @dataclass(frozen=True)

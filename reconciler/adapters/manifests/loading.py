@@ -6,7 +6,7 @@ any problem is left out whole; a file that cannot be read leaves out all of its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -147,6 +147,8 @@ def _understand(file: SourceFile, document: Document) -> Item:
         findings.extend(_check_rest(kind, data, findings, place))
         return Item(file.name, document, name, findings=tuple(findings))
     manifest, findings = _check(kind, data, place)
+    if isinstance(manifest, MachineManifest):
+        manifest = replace(manifest, locate=lambda path: Place(file.name, *document.locate(path)))
     return Item(file.name, document, name, manifest, tuple(findings))
 
 

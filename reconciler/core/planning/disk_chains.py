@@ -179,8 +179,9 @@ def _advise(
     source = f"{{path: {image}}}"
     if volume is not None:
         source = f"{{volume: {volume.name}, pool: {volume.pool}}}"
-    place = f"{manifest.place.file}, line {manifest.place.line}"
-    return f"To keep the disk, set disks[{disk.name}].source to {source} ({place})"
+    place = manifest.find_disk_source(disk.name)
+    where = f"{place.file}, line {place.line}"
+    return f"To keep the disk, set disks[{disk.name}].source to {source} ({where})"
 
 
 def find_lasting(domain: str, disk: Disk, world: World) -> str:
