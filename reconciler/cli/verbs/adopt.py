@@ -19,6 +19,7 @@ from reconciler.errors import RefusedError, UsageError
 
 # What an adoption itself writes; any other change means that the domain is not as wanted.
 MARK = "metadata.owner"
+GENERATION = "metadata.generation"
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -61,6 +62,8 @@ def _refuse_changes(plan: Plan, console: Console) -> None:
 def _is_fit(action: Action) -> bool:
     if action.action is ActionKind.ADOPT:
         return all(one.path == MARK for one in action.changes)
+    if action.action is ActionKind.UPDATE:  # ours already: only what is applied is written anew
+        return {one.path for one in action.changes} == {GENERATION}
     return action.action is ActionKind.NONE
 
 

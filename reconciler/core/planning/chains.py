@@ -23,7 +23,7 @@ from reconciler.core.planning.disk_chains import (
     is_asked,
     with_snapshot,
 )
-from reconciler.core.planning.images import find_dependants
+from reconciler.core.planning.images import describe_dependants, find_dependants
 from reconciler.core.world import Reading, World
 
 # What may change while other images depend on where and how the disk is.
@@ -263,6 +263,6 @@ def _find_holds(
         overlays = find_dependants(world, disk.source)
         if overlays:
             yield (
-                f"{len(overlays)} image(s) lie over {disk.source}, which growing it would break: "
-                f"{', '.join(overlays[:3])}"
+                f"growing {disk.source} would break what lies over it: "
+                f"{describe_dependants(world, overlays)}"
             )

@@ -8,7 +8,12 @@ from reconciler.core.diff import Device, Difference, Kind
 from reconciler.core.domain import check_offer
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.model import Disk, Interface, Machine
-from reconciler.core.planning.images import DEFAULT_POOL, find_dependants, named_volume
+from reconciler.core.planning.images import (
+    DEFAULT_POOL,
+    describe_dependants,
+    find_dependants,
+    named_volume,
+)
 from reconciler.core.world import MachineCaps, Unknown, World
 from reconciler.errors import MissingError, TerminalError
 
@@ -205,6 +210,6 @@ def refuse_template_writes(machine: Machine, world: World, what: str) -> None:
         if overlays and not disk.readonly:
             raise TerminalError(
                 f"{what}: {disk.source} (disks[{disk.name}]) carries {len(overlays)} linked "
-                f"clone(s), which any write to it would break: {', '.join(overlays[:3])}; delete "
-                "what is left over from a merged snapshot, and keep the rest"
+                "clone(s), which any write to it would break: "
+                f"{describe_dependants(world, overlays)}"
             )

@@ -214,7 +214,7 @@ def _values(difference: Difference) -> Tuple[str, Value, Value]:
     if difference.item is None or difference.kind is Kind.CHANGE:
         return difference.path, difference.observed, difference.desired
     item = difference.item
-    if difference.kind is Kind.ADD:
-        return difference.path, None, describe_device(item)
     image = item.source if isinstance(item, Disk) else None
+    if difference.kind is Kind.ADD:
+        return difference.path, None, describe_device(item, image or "")
     return difference.path, describe_device(item, image or ""), None

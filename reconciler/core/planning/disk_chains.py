@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import shlex
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Iterable, Mapping, Optional
@@ -129,6 +130,13 @@ def find_reason(
             f"{_advise(manifest, disk, stored, reading, world)}"
         )
     if not images.is_chain_known(chain.present, stored.format or ""):
+        if images.can_see(chain.named) and not images.can_see(chain.present):
+            old, new = shlex.quote(chain.present), shlex.quote(chain.named)
+            return (
+                f"{chain.present} is not to be found, so it is not certain that {chain.named} has "
+                "all that was on it; mount its storage if it is not mounted; if it was moved "
+                f"there, keep the old name too: ln -s {new} {old}"
+            )
         return (
             f"it cannot be seen from here what lies below {chain.present}, so not whether it is "
             f"{chain.named} itself; refresh its storage pool (virsh pool-refresh POOL) or plan as "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import FrozenSet, Iterator, Optional, Set, Tuple
 
@@ -131,6 +132,31 @@ def find_dependants(world: World, source: str) -> Tuple[str, ...]:
     return tuple(
         one for one in find_overlays(world, source) if not _is_left_over(world, one, source)
     )
+
+
+def describe_dependants(world: World, overlays: Tuple[str, ...]) -> str:
+    """Name images over another, with who uses them, or how one that nobody uses is deleted."""
+    unused = [one for one in overlays if not world.images.find_users(one)]
+    used = [one for one in overlays if one not in unused]
+    words = [f"{one} (of domain {_list_users(world, one)})" for one in used[:3]]
+    if unused:
+        commands = " && ".join(_delete_command(world, one) for one in unused[:3])
+        words.append(
+            f"{', '.join(unused[:3])}, which no domain uses: if left over from a snapshot that was "
+            f"merged, delete it ({commands}), else keep it"
+        )
+    return "; ".join(words)
+
+
+def _list_users(world: World, image: str) -> str:
+    return ", ".join(sorted({one.domain for one in world.images.find_users(image)})[:3])
+
+
+def _delete_command(world: World, image: str) -> str:
+    volume = volume_at(world, image)
+    if volume is None:
+        return f"rm {shlex.quote(image)}"
+    return f"virsh vol-delete {shlex.quote(volume.name)} {shlex.quote(volume.pool)}"
 
 
 def _is_left_over(world: World, overlay: str, source: str) -> bool:

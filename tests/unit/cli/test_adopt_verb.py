@@ -49,6 +49,14 @@ def test_owned_domain_is_no_error() -> None:
     assert "vm3: is owned already\n" in result.out
 
 
+def test_an_owned_domain_whose_manifest_says_the_same_in_other_words_is_no_error() -> None:
+    news = Change("metadata.generation", "a", "b", Effect.LIVE)
+    worded = action("vm1", ActionKind.UPDATE, changes=(news,), steps=STEPS)
+    parts = FakeParts(planned=plan_of(worded))
+    result = call(parts, "adopt", "vm1", "-f", "p")
+    assert (result.status, [one.actions for one in parts.executed]) == (0, [(worded,)])
+
+
 def test_name_without_manifest_is_wrong_usage() -> None:
     parts = FakeParts(planned=PLAN)
     result = call(parts, "adopt", "vm1", "vm9", "-f", "p")

@@ -22,7 +22,7 @@ from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.owner import Owner
 from reconciler.core.plan import Action, ActionKind, Define, Effect
 from reconciler.core.planner import PlanOptions, plan_machine
-from reconciler.core.planning.images import read_uses
+from reconciler.core.planning.images import describe_dependants, read_uses
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from tests.unit.domain.samples import Q35
 
@@ -130,6 +130,24 @@ def test_a_dead_overlay_is_never_gone_back_to_although_asked() -> None:
     assert "it is older than what the guest uses" in reason
     fresh = plan(manifest(TOP), BASE, manifest(BASE))
     assert fresh.action is ActionKind.UPDATE  # a new overlay, made to be used
+
+
+def test_what_lies_over_an_image_is_said_with_who_uses_it_or_how_it_is_deleted() -> None:
+    pools = {"default": PoolView("default", "dir", "/images", VOLUMES)}
+    uses = (ImageUse("other", "vda", OTHER),)
+    world = World("kvm01", "qemu:///system", pools=pools, images=Images(VIEWS, uses))
+    assert describe_dependants(world, (TOP, OTHER)) == (
+        f"{OTHER} (of domain other); {TOP}, which no domain uses: if left over from a snapshot "
+        "that was merged, delete it (virsh vol-delete base.nightly default), else keep it"
+    )
+    assert "delete it (rm '/srv/a b')" in describe_dependants(world, ("/srv/a b",))
+
+
+def test_an_image_that_is_gone_is_said_to_be_gone() -> None:
+    views = {OTHER: VIEWS[OTHER], BASE: ImageView(BASE, is_read=False)}
+    reason = source_reason(plan(manifest(OTHER), BASE, manifest(BASE), views))
+    assert f"{BASE} is not to be found" in reason
+    assert f"ln -s {OTHER} {BASE}" in reason
 
 
 def test_an_image_that_cannot_be_seen_is_not_left() -> None:
