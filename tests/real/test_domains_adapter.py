@@ -29,6 +29,7 @@ MIB = 2**20
 MAC = "52:54:00:00:00:01"
 # libvirt 9.3 is the first that finds the tray of a drive that was plugged in.
 FINDS_TRAYS = 9_003_000
+KEEPS_USB_FULL = 11_000_000  # 9.0 empties a drive on usb, 11.3 refuses to
 
 
 @dataclass(frozen=True)
@@ -339,6 +340,10 @@ def test_a_medium_is_changed_ejected_and_put_in(
     )  # firmware would reset the bus, which shuts the tray unseen by libvirt
     untouched("vm")
     for medium in (second, None, None, first, second, None):
+        if (bus, medium) == ("usb", None) and libvirt.getVersion() >= KEEPS_USB_FULL:
+            with pytest.raises(TerminalError, match="must not be empty"):
+                bench.host.domains.update("vm", cdrom(medium, "sda", bus))
+            continue
         bench.host.domains.update("vm", cdrom(medium, "sda", bus))
         there = [] if medium is None else [str(medium)]
         assert bench.live("vm", "devices/disk/source/@file") == there
@@ -409,8 +414,8 @@ def test_what_needs_a_running_guest_is_refused_on_one_that_is_off(bench: Bench) 
         lambda: domains.resize_block("vm", "vda", 32 * MIB),
     )
     for deed in deeds:
-        with pytest.raises(TerminalError, match="domain vm: "):
-            deed()
+        with pytest.raises(TransientError, match=r"domain vm: .* not running"):
+            deed()  # it may have been switched off meanwhile: the next plan finds it so
 
 
 # Connections.

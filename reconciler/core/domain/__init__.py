@@ -13,7 +13,7 @@ from reconciler.core.domain.overlays import apply_overlays, compare_overlays, me
 from reconciler.core.domain.owner import owner_xml, read_owner, set_owner
 from reconciler.core.domain.read import read_machine
 from reconciler.core.domain.slots import find_cramped
-from reconciler.core.domain.sound import refuse_doubles
+from reconciler.core.domain.sound import refuse_doubles, refuse_empty_usb
 from reconciler.core.xmltree import digest
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "read_machine",
     "read_owner",
     "refuse_doubles",
+    "refuse_empty_usb",
     "set_owner",
     "set_uuid",
     "without_disks",

@@ -70,13 +70,20 @@ def _below(element: Element, path: str, named: FrozenSet[str], plain: bool) -> I
 
 
 def _is_left_out(element: Element, named: FrozenSet[str], plain: bool) -> bool:  # noqa: FBT001
-    if f"{{{NAMESPACE}}}" in element.tag:
+    if f"{{{NAMESPACE}}}" in element.tag or _holds_nothing_else(element):
         return True
     if plain:
         return False
     parent = element.getparent()
     is_target = element.tag == "target" and parent is not None and parent.tag in _NAMED
     return is_target or element.tag in _PLACES or bool(named & set(_names(element)))
+
+
+def _holds_nothing_else(element: Element) -> bool:
+    """Whether it is the place of our mark alone; newer libvirt drops it with the mark."""
+    return element.tag == "metadata" and all(
+        f"{{{NAMESPACE}}}" in one.tag for one in element if is_element(one)
+    )
 
 
 def _names(element: Element) -> List[str]:

@@ -1,13 +1,14 @@
 """What must not be in a definition, whatever a manifest says, so that a plan can say it first.
 
 Settings of one disk that libvirt refuses together: the same rows hold for a disk that a manifest
-describes and for one that an edit leaves behind. And one image, or one MAC address, on two devices.
+describes and for one that an edit leaves behind. And one image, or one MAC address, on two devices;
+and an empty drive on a bus that has none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.core.domain.forms import SOURCE
 from reconciler.core.identity import name_of
@@ -63,6 +64,33 @@ def refuse_doubles(xml: str, former: str, find_chain: FindChain) -> None:
                 "would not start, or damage its data; give one of them another, or name the one "
                 "that is there (`target` of a disk, `mac` of an interface)"
             )
+
+
+def refuse_empty_usb(xml: str, former: str) -> None:
+    """Raise TerminalError if a CD-ROM drive on usb has no medium, and was not so in `former`.
+
+    QEMU does not start such a guest, and newer libvirt (11.3 does) refuses the definition.
+    """
+    before = _find_empty_usb(former) if former else ()
+    for drive in _find_empty_usb(xml):
+        if drive not in before:
+            raise TerminalError(
+                f"{drive} would be empty, and a drive on usb cannot be: the guest would not start; "
+                "give it media, or put it on sata or scsi (`bus`)"
+            )
+
+
+def _find_empty_usb(xml: str) -> Sequence[str]:
+    return [
+        _call(one)
+        for one in parse(xml).iterfind("devices/disk[@device='cdrom']")
+        if one.find("target[@bus='usb']") is not None and _is_empty(one.find("source"))
+    ]
+
+
+def _is_empty(source: Optional[Element]) -> bool:
+    """Whether it names no medium; libvirt keeps what should happen without one."""
+    return source is None or set(source.attrib) <= {"startupPolicy", "index"}
 
 
 @dataclass

@@ -19,6 +19,7 @@ from reconciler.core.domain import (
     digest,
     owner_xml,
     refuse_doubles,
+    refuse_empty_usb,
     set_owner,
     without_disks,
 )
@@ -79,6 +80,7 @@ def plan_create(
     owner = owner_of(manifest, made=made)
     xml = merge_overlays(create_domain(machine, caps, owner), wanted.overlays)
     refuse_doubles(xml, "", partial(chain_of, world))
+    refuse_empty_usb(xml, "")
     return Action(
         "VirtualMachine",
         manifest.name,

@@ -21,6 +21,7 @@ from reconciler.core.domain import (
     owner_xml,
     plug,
     refuse_doubles,
+    refuse_empty_usb,
     set_owner,
 )
 from reconciler.core.domain.overlays import merge_overlays
@@ -177,6 +178,7 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
     if xml == former:
         return ()
     _refuse_doubles(xml, former, update)
+    refuse_empty_usb(xml, former)
     if update.adopts:
         # One call changes the domain and says whose it is: nothing else may change a foreign one.
         return (Define(set_owner(xml, begin_owner(update.manifest, made, update.formerly))),)

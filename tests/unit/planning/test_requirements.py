@@ -147,6 +147,38 @@ def test_a_medium_is_looked_for_before_it_is_put_in() -> None:
     )  # fmt: skip
 
 
+EMPTY = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
+FULL = EMPTY.replace("<target", "<source file='/x.iso'/><target")
+ON_USB = Cdrom("sda", bus="usb", target="sda")
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize(
+    ("xml", "cdrom"),
+    [
+        (EMPTY, ON_USB),
+        ("", ON_USB),
+        (FULL, replace(ON_USB, media="")),
+        (FULL.replace("sata", "usb"), replace(ON_USB, media="")),
+    ],
+    ids=["moved to usb", "new", "moved and emptied", "emptied"],
+)
+def test_no_drive_on_usb_is_left_empty(xml: str, cdrom: Cdrom, running: bool) -> None:
+    there = domain(xml)
+    action = plan(there, Machine("vm", cdroms=(cdrom,)), live=there if running else None)
+    reason, transient = refused(action)
+    assert "a drive on usb cannot be: the guest would not start" in reason
+    assert not transient
+
+
+def test_a_drive_that_moves_to_usb_with_a_medium_or_was_empty_there_is_no_obstacle() -> None:
+    action = plan(domain(EMPTY), Machine("vm", cdroms=(replace(ON_USB, media="/x.iso"),)))
+    assert action.action is ActionKind.UPDATE
+    there = domain(EMPTY.replace("sata", "usb"))
+    action = plan(there, Machine("vm", cpus=Cpus(4), cdroms=(ON_USB,)))
+    assert action.action is ActionKind.UPDATE
+
+
 def test_what_else_qemu_opens_at_the_start_must_be_there() -> None:
     xml = domain("<emulator>/usr/bin/qemu-old</emulator>", os="<kernel>/boot/gone</kernel>")
     files = {"/usr/bin/qemu-old": MISSING, "/boot/gone": MISSING}
