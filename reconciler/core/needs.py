@@ -149,7 +149,9 @@ def _needs_of_change(manifest: MachineManifest, desired: Desired, reading: Readi
     disks = [one for one in added if isinstance(one, Disk)]
     unfinished = bool(reading.owner and reading.owner.creating)
     strayed = find_strayed(machine.disks or (), reading)
-    changes_images = any(one.startswith("disks[") or one == "power" for one in fields)
+    changes_images = any(
+        one.startswith("disks[") or one in ("power", "cdroms[].media") for one in fields
+    )
     return Needs(
         _find_types(machine, fields, reading, starts=starts),
         _pools(machine, machine.disks or () if unfinished else disks, desired)

@@ -13,7 +13,7 @@ from typing import Iterator, List, Mapping, Optional, Protocol, Tuple
 from reconciler.core.diff import Difference, Kind
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.match import align, by_name
-from reconciler.core.model import Disk, Machine
+from reconciler.core.model import Cdrom, Disk, Machine
 from reconciler.core.plan import Effect
 from reconciler.core.planning.decide import Decision
 from reconciler.core.planning.disk_chains import (
@@ -80,7 +80,26 @@ def settle_chains(
     machine = machine if machine.disks is None else replace(machine, disks=tuple(wanted))
     if live is not None and live.disks is not None:
         live = replace(live, disks=tuple(running[one.name] for one in live.disks))
-    return machine, live, tuple(chains)
+    return settle_media(machine, stored, live, world), live, tuple(chains)
+
+
+def settle_media(
+    machine: Machine, stored: Machine, live: Optional[Machine], world: World
+) -> Machine:
+    """Return the wanted machine with the names that the domain has for the media in its drives."""
+    if machine.cdroms is None or not world.images.views:
+        return machine
+    return replace(
+        machine, cdroms=tuple(_settle_medium(one, stored, live, world) for one in machine.cdroms)
+    )
+
+
+def _settle_medium(cdrom: Cdrom, stored: Machine, live: Optional[Machine], world: World) -> Cdrom:
+    for side in (stored, live):
+        there = by_name(side.cdroms, cdrom.name) if side is not None else None
+        if there is not None and world.images.is_same(there.media, cdrom.media):
+            return replace(cdrom, media=there.media)
+    return cdrom
 
 
 def name_images(

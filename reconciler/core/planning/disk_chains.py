@@ -129,20 +129,36 @@ def find_reason(
             f"{chain.named} is an older snapshot of this disk than what the guest uses. "
             f"{_advise(manifest, disk, stored, reading, world)}"
         )
-    if not images.is_chain_known(chain.present, stored.format or ""):
-        if images.can_see(chain.named) and not images.can_see(chain.present):
-            old, new = shlex.quote(chain.present), shlex.quote(chain.named)
-            return (
-                f"{chain.present} is not to be found, so it is not certain that {chain.named} has "
-                "all that was on it; mount its storage if it is not mounted; if it was moved "
-                f"there, keep the old name too: ln -s {new} {old}"
-            )
+    return _find_unseen(manifest, disk, chain, stored, reading, world)
+
+
+def _find_unseen(
+    manifest: MachineManifest,
+    disk: Disk,
+    chain: DiskChain,
+    stored: Disk,
+    reading: Reading,
+    world: World,
+) -> str:
+    """Return why the disk stays where one of its images, or what is below it, cannot be seen."""
+    images, present, named = world.images, chain.present, chain.named
+    if is_path(named) and images.can_see(present) and not images.can_see(named):
         return (
-            f"it cannot be seen from here what lies below {chain.present}, so not whether it is "
-            f"{chain.named} itself; refresh its storage pool (virsh pool-refresh POOL) or plan as "
-            "root on the host"
+            f"{named} is not to be found, and the disk is on {present}, which is there; bring it "
+            f"back or mount its storage. {_advise(manifest, disk, stored, reading, world)}"
         )
-    return ""
+    if images.is_chain_known(present, stored.format or ""):
+        return ""
+    if images.can_see(named) and not images.can_see(present):
+        return (
+            f"{present} is not to be found, so it is not certain that {named} has all that was on "
+            "it; mount its storage if it is not mounted; if it was moved there, keep the old name "
+            f"too: ln -s {shlex.quote(named)} {shlex.quote(present)}"
+        )
+    return (
+        f"it cannot be seen from here what lies below {present}, so not whether it is {named} "
+        "itself; refresh its storage pool (virsh pool-refresh POOL) or plan as root on the host"
+    )
 
 
 def is_asked(manifest: MachineManifest, disk: Disk, owner: Optional[Owner], world: World) -> bool:

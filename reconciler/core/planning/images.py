@@ -75,6 +75,10 @@ def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
             found.add(disk.source)
             volume = named_volume(world, f"{disk.pool or DEFAULT_POOL}/{disk.volume}")
             found.add(volume.path if volume else None)
+        for cdrom in manifest.machine.cdroms or ():
+            found.add(cdrom.media)
+            volume = named_volume(world, f"{cdrom.pool or DEFAULT_POOL}/{cdrom.volume}")
+            found.add(volume.path if volume else None)
         reading = world.domains.get(manifest.name)
         if isinstance(reading, Reading) and reading.owner is not None:
             found.update(reading.owner.made)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Mapping, Optional, Tuple
 
 from reconciler.core.identity import IMAGES, volume_name
+from reconciler.core.images import RAW
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.model import Cdrom, CloneMode, Disk, Machine
 from reconciler.core.owner import Owner
@@ -158,6 +159,11 @@ def _with_format(disk: Disk, world: World) -> Disk:
         raise TerminalError(
             f"disks[{disk.name}].format: say qcow2 or raw; {disk.source} is in no active storage "
             "pool, and libvirt rightly never guesses a format"
+        )
+    if (disk.format, known) == (RAW, "qcow2"):
+        raise TerminalError(
+            f"disks[{disk.name}].format: {disk.source} is qcow2, and a guest that takes it for raw "
+            "destroys it; leave format out, or set format: qcow2"
         )
     return replace(disk, format=disk.format or known)
 

@@ -19,11 +19,15 @@ from reconciler.core.images import (
     resolve_backing,
 )
 from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.model import Cdrom, Machine
 from reconciler.core.owner import Owner
 from reconciler.core.plan import Action, ActionKind, Define, Effect
 from reconciler.core.planner import PlanOptions, plan_machine
+from reconciler.core.planning.chains import settle_media
 from reconciler.core.planning.images import describe_dependants, read_uses
+from reconciler.core.planning.sources import resolve_disk
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
+from reconciler.errors import TerminalError
 from tests.unit.domain.samples import Q35
 
 BASE, TOP, OTHER = "/images/base.qcow2", "/images/base.nightly", "/images/other.qcow2"
@@ -130,6 +134,32 @@ def test_a_dead_overlay_is_never_gone_back_to_although_asked() -> None:
     assert "it is older than what the guest uses" in reason
     fresh = plan(manifest(TOP), BASE, manifest(BASE))
     assert fresh.action is ActionKind.UPDATE  # a new overlay, made to be used
+
+
+def test_no_disk_is_moved_to_an_image_that_is_not_there() -> None:
+    views = {BASE: VIEWS[BASE], OTHER: ImageView(OTHER, is_read=False)}
+    reason = source_reason(plan(manifest(OTHER), BASE, manifest(BASE), views))
+    assert f"{OTHER} is not to be found, and the disk is on {BASE}" in reason
+    assert "set disks[vda].source to {volume: base.qcow2, pool: default}" in reason
+
+
+def test_another_name_of_a_medium_is_no_change() -> None:
+    drive = Cdrom("tools", media="/iso/link.iso")
+    views = {name: ImageView(name, "2:1") for name in ("/iso/link.iso", "/iso/tools.iso")}
+    world = World("kvm01", "qemu:///system", images=Images(views))
+    stored = Machine("vm", cdroms=(replace(drive, media="/iso/tools.iso"),))
+    assert settle_media(Machine("vm", cdroms=(drive,)), stored, None, world) == stored
+    other = Machine("vm", cdroms=(replace(drive, media="/iso/other.iso"),))
+    assert settle_media(other, stored, stored, world) == other
+
+
+def test_a_qcow2_image_is_never_given_to_a_guest_as_raw() -> None:
+    wanted = manifest(OTHER, format="raw")
+    pools = {"default": PoolView("default", "dir", "/images", VOLUMES)}
+    world = World("kvm01", "qemu:///system", pools=pools, images=Images(VIEWS))
+    [disk] = wanted.machine.disks or ()
+    with pytest.raises(TerminalError, match=r"other\.qcow2 is qcow2, and a guest that takes it"):
+        resolve_disk(disk, wanted, Desired((wanted,)), world, None)
 
 
 def test_what_lies_over_an_image_is_said_with_who_uses_it_or_how_it_is_deleted() -> None:
