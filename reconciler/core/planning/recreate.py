@@ -29,7 +29,7 @@ from reconciler.core.plan import (
 from reconciler.core.planning.checks import refuse_taken
 from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.images import DEFAULT_POOL, find_overlays, volume_at
-from reconciler.core.planning.sources import settle_found, settle_sources
+from reconciler.core.planning.sources import describe_use, settle_found, settle_sources
 from reconciler.core.planning.update import Holding, Planner, plan_update
 from reconciler.core.render.times import show_time
 from reconciler.core.world import LostMachine, PoolView, Reading, VolumeView, World
@@ -155,13 +155,9 @@ def _volumes_of(name: str, disk: Disk, world: World) -> Iterator[VolumeView]:
 
 def describe_there(name: str, disk: Disk, volume: VolumeView, world: World) -> str:
     """Say that the volume of a disk is there, and with which line it is used."""
-    users = sorted({one.domain for one in world.images.find_users(volume.path)} - {name})
-    if users:
-        return (
-            f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, "
-            f"and is used by domain {', '.join(users)}. If that is {name} by another name, remove "
-            "this manifest; else give the disk another name"
-        )
+    use = describe_use(name, disk, volume, world)
+    if use:
+        return use
     newest = _find_newest(volume.path, world) or (volume.path,)
     lines = " or ".join(_source_line(disk, one, world) for one in newest)
     return (

@@ -5,6 +5,7 @@ Pure. Every refusal names the field and what to do; nothing is guessed about an 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import Mapping, Optional, Tuple
 
@@ -104,9 +105,41 @@ def resolve_disk(
     if former is not None:
         return _former_disk(disk, former)
     creating = find_unfinished(owner, world)
+    _refuse_used(disk, manifest.name, pool, world)
     if disk.template is None:
         return _new_volume(disk, manifest, pool, creating, None)
     return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
+
+
+def _refuse_used(disk: Disk, name: str, pool: PoolView, world: World) -> None:
+    """Raise RefusedError where another domain has the volume that the disk would be made as."""
+    for image in IMAGES:
+        volume = pool.volumes.get(volume_name(name, disk.name, image))
+        use = describe_use(name, disk, volume, world) if volume is not None else ""
+        if use:
+            raise RefusedError(use)
+
+
+def describe_use(name: str, disk: Disk, volume: VolumeView, world: World) -> str:
+    """Say which other domains have the volume that a disk would be made as; empty if none has."""
+    users = sorted({one.domain for one in world.images.find_users(volume.path)} - {name})
+    if not users:
+        return ""
+    there = (
+        f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, "
+        f"and is used by domain {', '.join(users)}. "
+    )
+    renamed = [one for one in world.claims.get(("mark", name), ()) if one in users]
+    if renamed:
+        return (
+            f"{there}That domain bears the mark of {name}: it was renamed, and the {name} that is "
+            f"there now is another one. Rename the manifest to {renamed[0]} and run: "
+            f"virt-reconciler adopt {shlex.quote(renamed[0])} -f MANIFESTS"
+        )
+    return (
+        f"{there}If that is {name} by another name, remove this manifest; else give the disk "
+        "another name"
+    )
 
 
 def _former_volume(
