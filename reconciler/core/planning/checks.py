@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Optional, Tuple
+import shlex
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from reconciler.core.diff import Device, Difference, Kind
 from reconciler.core.domain import check_offer
@@ -181,6 +182,42 @@ def refuse_misnamed(differences: Iterable[Difference]) -> None:
                         f"{one.path}: the domain has {_call(other)} with the alias ua-{other.alias}"
                         f", so that this would be a second one. If it is this one, give {hint}"
                     )
+
+
+def refuse_misaliased(name: str, wanted: Machine, stored: Machine) -> None:
+    """Raise TerminalError where an alias that is not ours names another device than is meant.
+
+    `stored` is the domain with its devices named as in `wanted`. An alias that somebody else chose
+    may be a name of the manifest by chance: what the manifest says of that device is on another.
+    """
+    pairs: Tuple[Tuple[str, Sequence[Device], Sequence[Device]], ...] = (
+        ("disks", wanted.disks or (), stored.disks or ()),
+        ("cdroms", wanted.cdroms or (), stored.cdroms or ()),
+        ("interfaces", wanted.interfaces or (), stored.interfaces or ()),
+    )
+    for listing, named, there in pairs:
+        for one in named:
+            found = next((it for it in there if it.name == one.name == it.alias), None)
+            sign, value, tell = _find_sign(one)
+            if found is None or value is None or tell(found) == value:
+                continue
+            meant = next((it for it in there if tell(it) == value), None)
+            if meant is not None:
+                raise TerminalError(
+                    f"{listing}[{one.name}]: the domain's {_call(found)} has the alias "
+                    f"ua-{one.name}, but the {sign} that the manifest gives, {value}, is that of "
+                    f"{_call(meant)}. Give {_call(found)} the name {one.name} in the manifest and "
+                    f"{_call(meant)} another, or remove the alias: virsh edit {shlex.quote(name)}"
+                )
+
+
+def _find_sign(device: Device) -> Tuple[str, Optional[str], Callable[[Any], Optional[str]]]:
+    """Return by what a manifest tells a device from others, and how it is read of another."""
+    if isinstance(device, Interface):
+        return "MAC address", device.mac, lambda card: card.mac
+    if isinstance(device, Disk) and device.source is not None:
+        return "image", device.source, lambda disk: disk.source
+    return "target", device.target, lambda disk: disk.target
 
 
 def _find_hint(new: Device, there: Device) -> str:

@@ -26,7 +26,7 @@ from reconciler.core.planning.chains import (
     name_images,
     settle_chains,
 )
-from reconciler.core.planning.checks import refuse_misnamed
+from reconciler.core.planning.checks import refuse_misaliased, refuse_misnamed
 from reconciler.core.planning.consequences import find_neighbours, find_remarks
 from reconciler.core.planning.decide import Decision, Weighing, awaits_window, decide
 from reconciler.core.planning.describe import describe_device
@@ -96,6 +96,8 @@ def plan_update(
     if holding is not Holding.OURS:
         reading = replace(reading, owner=inherit_mark(reading, world))
     found = find(manifest, reading, world)
+    if holding is not Holding.OURS:
+        refuse_misaliased(manifest.name, settle_sources(manifest.machine, world), found.stored)
     stored, live = find_differences(found)
     standing = find_standing(found, planner, world)
     held = NOT_OURS if holding is Holding.FOREIGN else ""

@@ -12,7 +12,7 @@ from reconciler.control.observe import read
 from reconciler.core.document import build_machine
 from reconciler.core.domain import read_machine, read_owner, refuse_doubles, set_owner
 from reconciler.core.export import export_machine
-from reconciler.core.images import Images, ImageView
+from reconciler.core.images import Images, ImageUse, ImageView
 from reconciler.core.manifest import Desired, Place
 from reconciler.core.owner import Owner
 from reconciler.core.pending import pending_paths
@@ -148,11 +148,10 @@ def test_running_device_is_found_by_the_alias_that_another_tool_gave_it() -> Non
 
 
 DOUBLES = {
-    "one MAC": (
-        domain(CARD, CARD.replace(MAC, "52:54:00:00:00:02").replace("ua-mgmt", "ua-lan")),
-        {"interfaces": [{"name": "lan", "network": "default", "mac": MAC}]},
-        f"MAC address {MAC} would be on two devices, interface {MAC} (mgmt) and "
-        f"interface {MAC} (lan)",
+    "one MAC, by the field xml": (
+        domain(CARD),
+        {"xml": [{"xpath": "/domain/devices", "fragment": CARD.replace("ua-mgmt", "ua-lan")}]},
+        f"MAC address {MAC} would be on two devices",
     ),
     "one image, by the field xml": (
         domain(disk(A, "vda")),
@@ -177,10 +176,52 @@ def test_no_definition_has_an_image_or_a_mac_twice(
     assert action.steps == ()
 
 
+OTHER_CARD = CARD.replace(MAC, "52:54:00:00:00:02").replace("ua-mgmt", "ua-lan")
+DRIVES = "".join(
+    f"<disk type='file' device='cdrom'><target dev='{target}' bus='sata'/><readonly/>"
+    f"<alias name='ua-{alias}'/></disk>"
+    for target, alias in (("sda", "tools"), ("sdb", "setup"))
+)
+MISLEADING = {
+    "two disks named crosswise": (
+        domain(disk(A, "vda", "data"), disk(B, "vdb", "root")),
+        {"disks": [{"name": "root", **by_path(A)}, {"name": "data", **by_path(B)}]},
+        "disks[root]: the domain's disk vdb has the alias ua-root, but the image that the manifest "
+        f"gives, {A}, is that of disk vda",
+    ),
+    "the name of one disk on another": (
+        domain(disk(A, "vda"), disk(B, "vdb", "root")),
+        {"disks": [{"name": "root", "source": {"volume": "a.qcow2"}}]},
+        f"the image that the manifest gives, {A}, is that of disk vda",
+    ),
+    "cards": (
+        domain(CARD, OTHER_CARD),
+        {"interfaces": [{"name": "lan", "network": "default", "mac": MAC}]},
+        "interfaces[lan]: the domain's interface 52:54:00:00:00:02 has the alias ua-lan, but the "
+        f"MAC address that the manifest gives, {MAC}, is that of interface {MAC}",
+    ),
+    "drives": (
+        domain(DRIVES),
+        {"cdroms": [{"name": "setup", "target": "sda"}, {"name": "tools", "target": "sdb"}]},
+        "the target that the manifest gives, sda, is that of CD-ROM drive sda",
+    ),
+}
+
+
+@pytest.mark.parametrize(("xml", "spec", "reason"), MISLEADING.values(), ids=MISLEADING.keys())
+@pytest.mark.parametrize("adopt", [False, True], ids=["plan", "adopt"])
+def test_an_alias_of_another_tool_that_means_another_device_is_refused(
+    xml: str, spec: Mapping[str, Any], reason: str, adopt: bool
+) -> None:
+    action = plan(xml, spec, adopt=adopt)
+    assert action.action is ActionKind.FAILED
+    assert reason in action.reason
+    assert "remove the alias: virsh edit vm" in action.reason
+
+
 def test_no_disk_is_moved_to_another_image_while_its_domain_is_taken_over() -> None:
-    both = domain(disk(A, "vda", "root"), disk(B, "vdb"))
-    spec = {"disks": [{"name": "root", **by_path(B)}, {"name": "data", "target": "vda"}]}
-    action = plan(both, spec)
+    spec = {"disks": [{"name": "root", **by_path(B)}]}
+    action = plan(domain(disk(A, "vda", "root")), spec)
     [moved] = [one for one in action.changes if one.path == "disks[root].source"]
     assert moved.effect is Effect.WITHHELD
     assert "set disks[root].source to {volume: a.qcow2, pool: default}" in moved.reason
@@ -347,6 +388,30 @@ def test_machine_that_was_renamed_before_it_was_complete_is_not_adopted() -> Non
     action = plan(xml, {"memory": "300MiB"}, world=replace(WORLD, claims=RENAMED))
     assert action.action is ActionKind.FAILED
     assert "rename it back (virsh domrename vm old) and apply old first" in action.reason
+
+
+def test_disk_of_a_renamed_machine_is_not_offered_to_the_one_that_took_its_name() -> None:
+    name = "vm-root.qcow2"
+    volume = VolumeView("default", name, f"/images/{name}", "qcow2", 2**30)
+    world = replace(
+        WORLD,
+        pools={"default": PoolView("default", "dir", "/images", {name: volume})},
+        images=Images(uses=(ImageUse("old", "vda", volume.path),)),
+        claims={("domain", "vm"): ("vm",), ("domain", "old"): ("old",), ("mark", "vm"): ("old",)},
+    )
+    action = plan(domain(), {"disks": [{"name": "root", "size": "1GiB"}]}, world=world)
+    assert action.action is ActionKind.FAILED
+    assert action.reason == (
+        "disks[root]: volume 'vm-root.qcow2' exists already in pool 'default', and is used by "
+        "domain old. That domain bears the mark of vm: it was renamed, and the vm that is there "
+        "now is another one. Rename the manifest to old and run: virt-reconciler adopt old -f "
+        "MANIFESTS"
+    )
+    world = replace(world, claims={})
+    assert (
+        "is used by domain old. If that is"
+        in plan(domain(), {"disks": [{"name": "root", "size": "1GiB"}]}, world=world).reason
+    )
 
 
 def test_machine_that_exists_by_another_name_is_not_made_a_second_time() -> None:
