@@ -21,7 +21,14 @@ from reconciler.core.match import align
 from reconciler.core.model import Cpus, Machine, Memory
 from reconciler.core.plan import Value
 from reconciler.core.secrets.names import is_secret_name
-from reconciler.core.xmltree import Element, attributes_of, children_of, parse, serialise
+from reconciler.core.xmltree import (
+    Element,
+    attributes_of,
+    children_of,
+    parse,
+    parse_number,
+    serialise,
+)
 
 HIDDEN = "(hidden)"
 PER_DEVICE = "per-device order"
@@ -198,6 +205,15 @@ class _Comparison:
             table = TABLES.get(_TABLES.get(kind, "-"), ())
             own = (*_OWN.get(tag, ()), *(one.path for one in table))
             yield from self._compare(device, self._name(device), "", own)
+            if device.get("device") == "floppy":  # it has no field for its place in the order
+                yield from self._find_new_order(device)
+
+    def _find_new_order(self, device: Element) -> Iterator[Consequence]:
+        twin = self._twins.get(device.get(_NUMBER))
+        boot = None if twin is None else twin.find("boot")
+        if boot is not None and device.find("boot") is None:
+            order = parse_number(boot.get("order", "0"))
+            yield Consequence(f"{self._name(device)}.boot", None, order)
 
     def _compare(
         self, former: Element, path: str, place: str, own: Sequence[str]
@@ -234,6 +250,7 @@ class _Comparison:
             for listing, place, name in drives:
                 if place == target.get("dev"):
                     return f"{listing}[{name}]"
+            return f"devices/disk[{target.get('dev')}]"
         names = (None if target is None else target.get("name"), *map(device.get, _NAMES))
         known = next((one for one in names if one), None)
         return f"devices/{device.tag}[{known}]" if known else f"devices/{device.tag}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, Tuple
+from typing import Iterable, Iterator, List, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind
 from reconciler.core.domain.consequences import Consequence, describe_element, find_consequences
@@ -15,7 +15,7 @@ from reconciler.core.planning.decide import Decision
 from reconciler.core.planning.devices import NewDevice, Update
 from reconciler.core.planning.steps import find_edits
 from reconciler.core.units import format_size
-from reconciler.core.xmltree import Element, parse
+from reconciler.core.xmltree import Element, parse, parse_number
 
 # The worst first: a change of several causes comes with the one that disturbs most.
 _ORDER = (Effect.RESTART, Effect.NEXT_BOOT, Effect.LIVE, Effect.OFFLINE)
@@ -71,6 +71,7 @@ def find_remarks(update: Update) -> Tuple[str, ...]:
         item = one.difference.item
         if one.difference.kind is Kind.REMOVE and isinstance(item, Disk):
             notes.append(f"disks[{item.name}]: its image stays: {describe_image(item)}")
+    notes += _find_first_boot(update, root)
     notes += _find_kept(update, root)
     if "graphics" in fields and update.machine.graphics != "spice" and "video" not in fields:
         notes += [
@@ -88,6 +89,42 @@ def describe_image(disk: Disk) -> str:
     """Return like `/images/a.qcow2 (60GiB)`."""
     size = f" ({format_size(disk.size)})" if disk.size else ""
     return f"{disk.source or 'no image'}{size}"
+
+
+def _find_first_boot(update: Update, root: Element) -> Iterator[str]:
+    """Say that a device which is removed is what the guest boots from first."""
+    found = [one.difference for one in update.decisions]
+    if any(one.leaf == "boot" or _has_boot_number(one) for one in found):
+        return  # the manifest says from which it is to boot
+    first = _first_boot_device(root)
+    for one in found:
+        is_device = one.field in ("disks[]", "cdroms[]", "interfaces[]")
+        if one.kind is Kind.REMOVE and is_device and find_device(root, one) is first:
+            yield (
+                f"{one.path}: the guest boots from it first; to choose what it boots from instead, "
+                "give that device boot: 1"
+            )
+
+
+def _has_boot_number(difference: Difference) -> bool:
+    return difference.kind is Kind.ADD and getattr(difference.item, "boot", None) is not None
+
+
+def _first_boot_device(root: Element) -> Optional[Element]:
+    """Return the device that the firmware is told to try first."""
+    numbered = [
+        (parse_number(boot.get("order", "0")), device)
+        for device in root.findall("devices/*")
+        for boot in device.findall("boot")
+    ]
+    if numbered:
+        return min(numbered, key=lambda one: one[0])[1]
+    kinds = [one.get("dev") for one in root.findall("os/boot")] or ["hd"]
+    if kinds[0] == "network":
+        return root.find("devices/interface")
+    roles = {"hd": ("disk", "lun"), "cdrom": ("cdrom",)}.get(str(kinds[0]), ())
+    disks = root.findall("devices/disk")
+    return next((one for one in disks if one.get("device", "disk") in roles), None)
 
 
 def _find_kept(update: Update, root: Element) -> Iterator[str]:

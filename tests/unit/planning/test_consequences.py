@@ -282,3 +282,33 @@ def test_a_restart_in_the_next_window_counts_as_one() -> None:
     assert (summary.next_boot, summary.restart, summary.disturbing) == (1, 1, 1)
     text = render_text(plan_of(action), Style(colour=False, unicode=True))
     assert "the running guest is restarted in the next maintenance window" in text
+
+
+FIRST = (
+    "the guest boots from it first; to choose what it boots from instead, give that device boot: 1"
+)
+
+
+def test_the_removal_of_what_the_guest_boots_from_is_said() -> None:
+    order = "<boot order='{}'/></disk>"
+    second, first = (one.replace("</disk>", order.format(at)) for one, at in ((DISK, 2), (DATA, 1)))
+    assert (
+        f"disks[vda]: {FIRST}"
+        in plan(domain(DISK + DATA), Machine("vm", disks=(Disk("vdb"),))).notes
+    )
+    assert not [
+        one
+        for one in plan(domain(DISK + DATA), Machine("vm", disks=(Disk("vda"),))).notes
+        if FIRST in one
+    ]
+    action = plan(domain(second + first), Machine("vm", disks=(Disk("vda"),)))
+    assert [one for one in action.notes if FIRST in one] == [f"disks[vdb]: {FIRST}"]
+    chosen = plan(domain(DISK + DATA), Machine("vm", disks=(Disk("vdb", boot=1),)))
+    assert not [one for one in chosen.notes if FIRST in one]
+
+
+def test_the_place_of_a_floppy_drive_in_the_new_order_is_a_line() -> None:
+    floppy = "<disk type='file' device='floppy'><target dev='fda' bus='fdc'/></disk>"
+    xml = domain(DISK + floppy, os="<boot dev='fd'/><boot dev='hd'/>")
+    found = lines(plan(xml, Machine("vm", disks=(Disk("vda", boot=1),))))
+    assert ("devices/disk[fda].boot", None, 2, "offline") in found
