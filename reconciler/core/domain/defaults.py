@@ -78,7 +78,7 @@ def _memory(machine: Machine) -> Memory:
     given = machine.memory or Memory()
     size = given.size or given.maximum
     if size is None:
-        raise TerminalError("memory: must be said to create a machine")
+        raise TerminalError("memory: required to create a machine")
     return Memory(size, max(given.maximum or 0, size))
 
 

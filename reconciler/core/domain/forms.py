@@ -105,9 +105,11 @@ def _uplink(kind: str) -> Callable[[Element, Any], None]:
 def _unplug(interface: Element, kind: str) -> None:
     """Forget what described the former connection; where it kept the guest apart, refuse."""
     if interface.find("vlan") is not None:
+        address = interface.find("mac")
+        mac = "" if address is None else address.get("address", "")
         raise TerminalError(
-            f"an interface with a VLAN of its own cannot become one of type {kind}: whether the "
-            "VLAN is still wanted there is yours to say; remove its <vlan> first"
+            f"interface {mac}: it has a VLAN of its own, and is not moved to a {kind} with it, nor "
+            "without: remove its <vlan> first, with virsh edit"
         )
     layout.remove_children(interface, "source", "virtualport")
     interface.set("type", kind)

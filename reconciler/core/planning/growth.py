@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 from dataclasses import replace
 from typing import Tuple
 
@@ -46,10 +47,12 @@ def _find_obstacle(decision: Decision, disk: Disk, world: World) -> str:
         )
     if decision.live is None and path.startswith("/") and volume_at(world, path) is None:
         folder = posixpath.dirname(path)
+        name = shlex.quote(posixpath.basename(folder) or "root")
         return (
             "the image is in no active storage pool, and only a running guest's can be grown "
-            "then: start it, or define a pool over its folder: virsh pool-define-as NAME dir "
-            f"--target {folder} && virsh pool-start NAME"
+            "then: start the guest, or the pool of its folder (virsh pool-list --inactive, virsh "
+            f"pool-start POOL); if it has none: virsh pool-define-as {name} dir --target "
+            f"{shlex.quote(folder)} && virsh pool-start {name}"
         )
     return ""
 
