@@ -78,13 +78,26 @@ def find_former_name(reading: Union[Reading, Unknown]) -> Optional[str]:
 def find_renamed(readings: Mapping[str, Union[Reading, Unknown]]) -> Mapping[str, str]:
     """Return name → former name of the machines that were renamed, given all domains."""
     former = {name: find_former_name(one) for name, one in readings.items()}
-    return {name: one for name, one in former.items() if one and one not in readings}
+    return {name: one for name, one in former.items() if one and not _has_its_mark(readings, one)}
+
+
+def _has_its_mark(readings: Mapping[str, Union[Reading, Unknown]], name: str) -> bool:
+    """Whether a machine is there by its own name; a domain made by somebody else is another."""
+    reading = readings.get(name)
+    return reading is not None and (isinstance(reading, Unknown) or is_owned(reading))
 
 
 def find_status(
-    name: str, reading: Union[Reading, Unknown], former_name: Optional[str] = None
+    name: str,
+    reading: Union[Reading, Unknown],
+    former_name: Optional[str] = None,
+    *,
+    is_taken: bool = False,
 ) -> Status:
-    """Return the machine's conditions; `former_name` is set of one that was renamed."""
+    """Return the machine's conditions.
+
+    `former_name` is set of one that was renamed; `is_taken` says that another domain has that name.
+    """
     if isinstance(reading, Unknown):
         return Status(name, "unknown", (Condition("Ready", holds=None, reason=reading.reason),))
     state, guest = reading.view.state.value, describe_state(reading.view)
@@ -92,9 +105,12 @@ def find_status(
         why = "not owned"
         if former_name is not None:
             new, old = shlex.quote(name), shlex.quote(former_name)
+            back = f": virsh domrename {new} {old}, or"
+            if is_taken:
+                back = ", and another domain has that name now:"
             why = (
-                f"bears the mark of {former_name}, so it was renamed: virsh domrename {new} {old}, "
-                f"or rename the manifest and run: virt-reconciler adopt {new} -f MANIFESTS"
+                f"bears the mark of {former_name}, so it was renamed{back} rename the manifest and "
+                f"run: virt-reconciler adopt {new} -f MANIFESTS"
             )
         return Status(name, state, (Condition("Ready", holds=None, reason=why),), guest=guest)
     conditions = (

@@ -77,7 +77,10 @@ def _show_live(
     )
     chosen, missing = choose(names, readings, console)
     statuses = [
-        mark_suspended(find_status(name, one, renamed.get(name)), suspended.get(name))
+        mark_suspended(
+            find_status(name, one, renamed.get(name), is_taken=renamed.get(name) in readings),
+            suspended.get(name),
+        )
         for name, one in chosen
     ]
     if options.format == "json":

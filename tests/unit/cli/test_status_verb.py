@@ -62,6 +62,16 @@ def test_machine_that_was_renamed_is_listed_with_what_to_do() -> None:
     [line] = call(FakeParts(domains=domains), "status").out.splitlines()[1:]
     assert line.startswith("new ")
     assert "bears the mark of old, so it was renamed: virsh domrename new old, or" in line
+    both = {**domains, "old": reading("old")}
+    [line] = call(FakeParts(domains=both), "status").out.splitlines()[1:]
+    assert line.startswith("new ")
+    assert "so it was renamed, and another domain has that name now: rename the manifest" in line
+    assert "domrename" not in line
+    both = {**domains, "old": reading("old", owner=owned("old"))}
+    [line] = call(FakeParts(domains=both), "status").out.splitlines()[1:]
+    assert line.startswith("old ")
+    swapped = {"a": reading("a", owner=owned("b")), "b": reading("b", owner=owned("a"))}
+    assert len(call(FakeParts(domains=swapped), "status").out.splitlines()) == 3
     copy = Owner("old", "g1", made=("/images/old-root.qcow2",))  # its disks are others
     parts = FakeParts(domains={"new": reading("new", owner=copy)})
     assert "No virtual machine of this host" in call(parts, "status").out
