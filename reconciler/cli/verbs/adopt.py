@@ -49,6 +49,12 @@ def _choose(plan: Plan, names: Sequence[str]) -> Plan:
 
 
 def _refuse_changes(plan: Plan, console: Console) -> None:
+    absent = [one.name for one in plan.actions if one.action is ActionKind.CREATE]
+    if absent:
+        raise RefusedError(
+            f"nothing was adopted: {list_names(absent)}: no such domain on this host; use `apply` "
+            "to create what the manifests describe"
+        )
     unfit = [one for one in plan.actions if not _is_fit(one)]
     if not unfit:
         return

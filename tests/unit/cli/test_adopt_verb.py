@@ -62,3 +62,10 @@ def test_name_without_manifest_is_wrong_usage() -> None:
     result = call(parts, "adopt", "vm1", "vm9", "-f", "p")
     assert (result.status, parts.executed) == (64, [])
     assert "no manifest for this host names vm9" in result.err
+
+
+def test_manifest_without_a_domain_says_that_there_is_none() -> None:
+    parts = FakeParts(planned=plan_of(FIT, action("vm6", ActionKind.CREATE, steps=STEPS)))
+    result = call(parts, "adopt", "vm1", "vm6", "-f", "p")
+    assert (result.status, parts.executed) == (4, [])
+    assert "nothing was adopted: vm6: no such domain on this host; use `apply`" in result.err
