@@ -79,7 +79,7 @@ _SPICE = "it works with SPICE only"
 _REASONS: Sequence[Tuple[str, str]] = (
     ("os/boot", "libvirt allows only one kind of boot order"),
     ("devices/redirfilter", "no USB redirection is left"),
-    ("devices/video", "the new display has no OpenGL"),
+    ("devices/video/", "the new display has no OpenGL"),
     ("cputune/", "that processor is no longer there"),
     *((f"devices/{one}", _SPICE) for one in ("channel", "smartcard", "redirdev", "audio")),
 )
@@ -197,7 +197,10 @@ class _Comparison:
             tag, number = device.tag, device.get(_NUMBER)
             if tag in _PLACES or number in self._removed:
                 continue
-            if number not in self._twins and tag in self._replaced and tag not in gone:
+            twin = self._twins.get(number)
+            if twin is not None and twin.get(_NUMBER) is None:
+                gone.add(tag)  # the change itself says what became of it
+            if twin is None and tag in self._replaced and tag not in gone:
                 gone.add(tag)
                 if device.get("type") in _USUAL:
                     continue  # the change itself says that it is gone

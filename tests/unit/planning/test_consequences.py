@@ -312,3 +312,11 @@ def test_the_place_of_a_floppy_drive_in_the_new_order_is_a_line() -> None:
     xml = domain(DISK + floppy, os="<boot dev='fd'/><boot dev='hd'/>")
     found = lines(plan(xml, Machine("vm", disks=(Disk("vda", boot=1),))))
     assert ("devices/disk[fda].boot", None, 2, "offline") in found
+
+
+def test_a_second_video_card_does_not_go_without_a_line() -> None:
+    cards = "<video><model type='qxl'/></video><video><model type='virtio' heads='2'/></video>"
+    found = lines(plan(domain(cards), Machine("vm", video="none")))
+    assert [one[0] for one in found] == ["video", "devices/video"]
+    [one] = [one for one in found if one[0] == "devices/video"]
+    assert one[1:] == ("virtio heads=2", None, "offline")
