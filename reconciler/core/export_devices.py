@@ -84,7 +84,7 @@ def _export_disk(
 ) -> Spec:
     image = find_image(domain, disk, around)
     size, source = sizes.get(size_key(disk)), _source(image, around)
-    is_own = image in own and disk.alias == name and size is not None and not size % _KIB
+    is_own = image in own and disk.alias == name and bool(size) and not (size or 0) % _KIB
     pool = (source or {}).get("pool") if is_own else None
     if is_own and pool is not None:
         source = None
@@ -92,7 +92,7 @@ def _export_disk(
         {
             "name": name,
             "bus": disk.bus,
-            "size": None if size is None or size % _KIB else format_size(size),
+            "size": None if not size or size % _KIB else format_size(size),
             "format": disk.format if image == disk.source else _find_format(image, around),
             "pool": pool if pool != DEFAULT_POOL else None,
             "source": source,

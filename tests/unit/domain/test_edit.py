@@ -293,7 +293,8 @@ REFUSED = {
     "a VLAN on another uplink": (
         domain("<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='b'/>"
                "<vlan><tag id='2'/></vlan></interface>"),
-        Machine("vm", interfaces=(Interface("52:54:00:00:00:01", network="n"),)), "VLAN",
+        Machine("vm", interfaces=(Interface("52:54:00:00:00:01", network="n"),)),
+        "interface 52:54:00:00:00:01: it has a VLAN of its own",
     ),
     "a new disk without an image": (domain(""), Machine("vm", disks=(Disk("new"),)), "must be known"),
     "a new interface on nothing": (

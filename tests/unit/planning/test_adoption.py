@@ -569,3 +569,11 @@ def test_two_clones_of_one_image_are_two_images() -> None:
     }
     find_chain = partial(chain_of, replace(WORLD, images=Images(views)))
     refuse_doubles(domain(disk(A, "vda"), disk(B, "vdb")), "", find_chain)
+
+
+def test_the_size_of_a_device_that_is_not_there_is_left_out_of_an_export() -> None:
+    found = read(DomainView("vm", "6b1b", GuestState.OFF, domain(disk(A, "vda"))))
+    [one] = export_machine(found, {A: 0}, WORLD)["spec"]["disks"]
+    assert "size" not in one
+    [one] = export_machine(found, {A: 2**30}, WORLD)["spec"]["disks"]
+    assert one["size"] == "1GiB"
