@@ -111,6 +111,13 @@ def find_reason(
     """Return why the disk is not moved to the image that the manifest names; empty if it is."""
     images = world.images
     if not is_asked(manifest, disk, reading.owner, world):
+        if images.can_see(chain.named) and not images.can_see(chain.present):
+            name = reading.view.name
+            return (
+                f"{chain.present}, which the disk is on, is not to be found; bring it back or "
+                f"mount its storage. If it is lost for good, and with it what was written since, "
+                f"name {chain.named} in its place: virsh edit {name}"
+            )
         return (
             f"the disk is on {chain.present} now: a block commit, pull or copy moved it, or "
             f"somebody; going back to {chain.named} would lose what was written since. "
@@ -149,11 +156,14 @@ def _find_unseen(
         )
     if images.is_chain_known(present, stored.format or ""):
         return ""
-    if images.can_see(named) and not images.can_see(present):
+    chain = images.find_chain(present, stored.format or "")
+    gone = next((one for one in chain if is_path(one) and not images.can_see(one)), None)
+    if images.can_see(named) and gone is not None:
+        below = "" if gone == present else f", which lies below {present},"
         return (
-            f"{present} is not to be found, so it is not certain that {named} has all that was on "
-            "it; mount its storage if it is not mounted; if it was moved there, keep the old name "
-            f"too: ln -s {shlex.quote(named)} {shlex.quote(present)}"
+            f"{gone}{below} is not to be found, so it is not certain that {named} has all that "
+            "was on it; mount its storage if it is not mounted; if it was moved there, keep the "
+            f"old name too: ln -s {shlex.quote(named)} {shlex.quote(gone)}"
         )
     return (
         f"it cannot be seen from here what lies below {present}, so not whether it is {named} "

@@ -136,6 +136,20 @@ def test_a_dead_overlay_is_never_gone_back_to_although_asked() -> None:
     assert fresh.action is ActionKind.UPDATE  # a new overlay, made to be used
 
 
+def test_an_image_below_that_is_gone_is_named() -> None:
+    views = {OTHER: VIEWS[OTHER], TOP: VIEWS[TOP], BASE: ImageView(BASE, is_read=False)}
+    reason = source_reason(plan(manifest(OTHER), TOP, manifest(BASE), views))
+    assert f"{BASE}, which lies below {TOP}, is not to be found" in reason
+    assert f"ln -s {OTHER} {BASE}" in reason
+
+
+def test_a_disk_on_a_missing_overlay_is_not_to_be_kept_by_naming_that() -> None:
+    views = {BASE: VIEWS[BASE], TOP: ImageView(TOP, is_read=False)}
+    reason = source_reason(plan(manifest(BASE), TOP, manifest(BASE), views))
+    assert f"{TOP}, which the disk is on, is not to be found" in reason
+    assert "To keep the disk" not in reason
+
+
 def test_no_disk_is_moved_to_an_image_that_is_not_there() -> None:
     views = {BASE: VIEWS[BASE], OTHER: ImageView(OTHER, is_read=False)}
     reason = source_reason(plan(manifest(OTHER), BASE, manifest(BASE), views))
