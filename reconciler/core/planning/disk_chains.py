@@ -156,8 +156,8 @@ def _find_unseen(
         )
     if images.is_chain_known(present, stored.format or ""):
         return ""
-    chain = images.find_chain(present, stored.format or "")
-    gone = next((one for one in chain if is_path(one) and not images.can_see(one)), None)
+    parts = images.find_chain(present, stored.format or "")
+    gone = next((one for one in parts if is_path(one) and not images.can_see(one)), None)
     if images.can_see(named) and gone is not None:
         below = "" if gone == present else f", which lies below {present},"
         return (

@@ -15,6 +15,7 @@ from reconciler.core.planning.images import volume_at
 from reconciler.core.units import format_size
 from reconciler.core.world import FileKind, FileView, World
 
+_QCOW2 = "qcow2"
 _OLD = 2  # the version of qcow2 whose snapshots do not know the size that the image had
 
 
@@ -40,12 +41,20 @@ def _find_obstacle(decision: Decision, disk: Disk, world: World) -> str:
     found = world.facilities.files.get(path)
     if _is_device(path, found):
         return _check_device(path, found, size, is_raw=disk.format in (None, RAW))
+    volume = volume_at(world, path)
+    is_mistaken = disk.format == RAW and volume is not None and volume.format == _QCOW2
+    if decision.live is None and is_mistaken:
+        return (
+            f"libvirt takes {path} for qcow2, and the domain for raw, so what libvirt grows is not "
+            f"what the guest has: see qemu-img info {path}. If it is qcow2, correct the type of "
+            "the disk's driver (virsh edit); if it is raw, start the guest, and it is grown then"
+        )
     if found is not None and found.snapshots and found.qcow2_version == _OLD:
         return (
             f"{path} is a qcow2 of version 2 with {found.snapshots} internal snapshot(s), which "
             f"QEMU does not grow; with the guest off: qemu-img amend -o compat=1.1 {path}"
         )
-    if decision.live is None and path.startswith("/") and volume_at(world, path) is None:
+    if decision.live is None and path.startswith("/") and volume is None:
         folder = posixpath.dirname(path)
         name = shlex.quote(posixpath.basename(folder) or "root")
         return (

@@ -285,6 +285,17 @@ def test_an_old_qcow2_with_snapshots_inside_is_not_grown() -> None:
     assert [one.effect for one in grown(facilities=there).changes] == [Effect.OFFLINE]
 
 
+def test_a_qcow2_that_its_domain_takes_for_raw_is_not_grown_as_qcow2() -> None:
+    raw = domain(DISK.replace("type='qcow2'", "type='raw'"))
+    wanted = Machine("vm", disks=(Disk("vda", size=2 * GIB),))
+    volume = VolumeView("default", "a.qcow2", "/i/a.qcow2", "qcow2", GIB)
+    pools = {"default": PoolView("default", "dir", "/i", {"a.qcow2": volume})}
+    action = plan(raw, wanted, sizes={"/i/a.qcow2": GIB}, pools=pools)
+    assert "qemu-img info /i/a.qcow2" in why(action)
+    live = plan(raw, wanted, live=raw, sizes={"/i/a.qcow2": GIB}, pools=pools)
+    assert [one.effect for one in live.changes] == [Effect.LIVE]
+
+
 def ask(xml: str, machine: Machine) -> Needs:
     """Return what is asked of the host for this domain."""
     reading = read(DomainView("vm", "", GuestState.OFF, xml))
