@@ -27,10 +27,15 @@ def find_daemon(uri: str) -> Optional[int]:
     """Return the process that this process is connected to for that URI.
 
     None if there is no such connection, `UNSEEN` if its process is not visible from here, as from a
-    container. The connections that libvirt's client library holds are asked, so nothing is opened.
+    container or where there is no /proc. The connections that libvirt's client library holds are
+    asked, so nothing is opened.
     """
     wanted = parse_qs(urlsplit(uri).query).get("socket", [""])[0]
-    for name in os.listdir("/proc/self/fd"):
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return UNSEEN
+    for name in names:
         pid = _find_peer(int(name), wanted)
         if pid is not None:
             return pid or UNSEEN
