@@ -257,11 +257,14 @@ def _hold(
         return decision
     if decision.effect is Effect.WITHHELD and difference.leaf != "source":
         return decision
-    reason = next(_find_holds(difference, chains.get(difference.device or ""), reading, world), "")
+    chain = chains.get(difference.device or "")
+    if chain is not None and chain.reason and difference.kind is Kind.ADD:
+        # It may be another disk, of somebody who took ours out: nothing is plugged in for it.
+        return _withhold(decision, chain.reason)
+    reason = next(_find_holds(difference, chain, reading, world), "")
     if not reason:
         return decision
-    change = replace(decision.change, effect=Effect.WITHHELD, reason=reason)
-    return replace(decision, change=change)
+    return _withhold(decision, reason)
 
 
 def _find_holds(

@@ -68,9 +68,13 @@ def plan(
     mark: Optional[MachineManifest],
     views: Mapping[str, ImageView] = VIEWS,
     snapshots: Tuple[SnapshotView, ...] = (),
+    live: str = "",
 ) -> Action:
     """Return what becomes of a machine whose disk is on `source`, marked by a manifest."""
-    reading = read(domain(source, mark))
+    view = domain(source, mark)
+    if live:
+        view = replace(view, state=GuestState.RUNNING, live_xml=live)
+    reading = read(view)
     world = World(
         "kvm01",
         "qemu:///system",
@@ -281,6 +285,21 @@ def test_a_disk_without_an_alias_that_was_moved_is_not_swapped_for_its_former_im
         for one in plan(renamed, OTHER, renamed).changes
         if one.path == "disks[root].source"
     )
+
+
+def test_a_disk_that_may_be_another_is_not_plugged_into_the_running_guest() -> None:
+    spec = {"disks": [{"name": "root", "source": {"path": BASE}}]}
+    wanted = build_machine({"metadata": {"name": "vm"}, "spec": spec}, Place("vm.yaml", 7, 1))
+    xml = domain(OTHER, wanted).persistent_xml
+    start, end = xml.index("<disk "), xml.index("</devices>")
+    port = (
+        "<controller type='pci' index='0' model='pcie-root'/>"
+        "<controller type='pci' index='1' model='pcie-root-port'/>"
+    )
+    action = plan(wanted, OTHER, wanted, live=f"{xml[:start]}{port}{xml[end:]}")
+    assert {one.path for one in action.changes} == {"disks[root]", "disks[root].source"}
+    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
+    assert action.steps == ()
 
 
 def test_two_disks_without_aliases_that_were_moved_are_left_and_said() -> None:
