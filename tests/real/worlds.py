@@ -28,7 +28,12 @@ MIB, GIB = 2**20, 2**30
 def manifest_of(machine: Machine, lifecycle: Lifecycle = Lifecycle()) -> MachineManifest:
     """Return a manifest that wants this machine; its generation follows the machine."""
     generation = hashlib.sha256(repr((machine, lifecycle)).encode()).hexdigest()[:12]
-    spec = json.dumps({"generation": generation})
+    sources = [
+        {"name": disk.name, "source": {"path": disk.source}}
+        for disk in machine.disks or ()
+        if disk.source is not None
+    ]
+    spec = json.dumps({"generation": generation, "disks": sources})
     return MachineManifest(machine, generation, spec, Place("vm.yaml", 1, 1), lifecycle)
 
 
