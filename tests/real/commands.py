@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Dict
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,17 @@ class Command:
     uri: str
     folder: Path
 
+    @property
+    def environment(self) -> Dict[str, str]:
+        """This process's, with a state folder of the command's own where the test has none."""
+        own = {"XDG_STATE_HOME": str(self.folder / ".state")}
+        return {**own, **os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
     def __call__(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Run it and check its exit status."""
         done = subprocess.run(
             [sys.executable, "-m", "reconciler", "--connect", self.uri, *words],
-            cwd=self.folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            cwd=self.folder, env=self.environment,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == status, f"{done.returncode}, not {status}\n{done}"

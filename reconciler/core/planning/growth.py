@@ -59,9 +59,10 @@ def _find_obstacle(decision: Decision, disk: Disk, world: World) -> str:
         name = shlex.quote(posixpath.basename(folder) or "root")
         return (
             "the image is in no active storage pool, and only a running guest's can be grown "
-            "then: start the guest, or the pool of its folder (virsh pool-list --inactive, virsh "
-            f"pool-start POOL); if it has none: virsh pool-define-as {name} dir --target "
-            f"{shlex.quote(folder)} && virsh pool-start {name}"
+            "then: start it, or define a pool over its folder: "
+            f"virsh pool-define-as {name} dir --target {shlex.quote(folder)} && "
+            f"virsh pool-start {name}; if it has a pool that is inactive, start that: virsh "
+            "pool-list --inactive"
         )
     return ""
 

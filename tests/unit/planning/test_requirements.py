@@ -248,7 +248,7 @@ def why(action: Action) -> str:
 def test_an_image_outside_of_pools_grows_only_while_its_guest_runs() -> None:
     assert [one.effect for one in grown().changes] == [Effect.OFFLINE]
     reason = why(grown(pools={}))
-    assert "start the guest, or the pool of its folder (virsh pool-list --inactive" in reason
+    assert "start it, or define a pool over its folder: virsh pool-define-as" in reason
     assert "virsh pool-define-as i dir --target /i" in reason
     live = domain(DISK)
     wanted = Machine("vm", disks=(Disk("vda", size=2 * GIB),))
