@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Sequence
 
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Prepared, list_names
+from reconciler.cli.plans import Prepared
 from reconciler.cli.progress import LineReporter
 from reconciler.control.recording import Chronicle
 from reconciler.core.plan import ActionKind, Outcome

@@ -1,4 +1,4 @@
-"""The process's streams, and what can be shown on them. Knows no verb and no domain word.
+"""The process: its streams and what can be shown on them, who called it, its exit statuses.
 
 On the start-up path: the core is imported by the method that needs it.
 """
@@ -6,15 +6,34 @@ On the start-up path: the core is imported by the method that needs it.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import sys
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Mapping, TextIO
+
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.core.render.style import Style
 
 PREFIX = "virt-reconciler"
+ROOT = 0
+
+
+class Exit(IntEnum):
+    """What a command ended with; scripts rely on it (public contract)."""
+
+    DONE = 0
+    FAILED = 1
+    CHANGES = 2
+    DISTURBING_CHANGES = 3
+    REFUSED = 4
+    USAGE = 64
+    INVALID = 65
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
 
 @dataclass(frozen=True)
@@ -77,11 +96,16 @@ class Console:
         self.err.write(f"{text}\n")
         self.err.flush()
 
-    def can_ask(self) -> bool:
-        """Whether a person is there to answer."""
-        return self.answers.isatty()
+    def confirm(self, question: str, otherwise: str) -> bool:
+        """Ask for a yes; `otherwise` is what has not happened without one.
 
-    def ask(self, question: str) -> str:
+        Raises UsageError where nobody is there to answer.
+        """
+        if not self.answers.isatty():
+            raise UsageError(f"{otherwise}: there is no terminal to ask on; give --yes")
+        return self._ask(f"{question} [y/N] ") in ("y", "yes")
+
+    def _ask(self, question: str) -> str:
         """Ask where the person sees it; the empty string if there is no answer."""
         stream = self.out if self.out.isatty() else self.err
         stream.write(question)
@@ -98,3 +122,18 @@ def _can_show(text: str, stream: TextIO) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def find_caller(environ: Mapping[str, str]) -> str:
+    """Return the user's name; its number if it has none.
+
+    What sudo says is believed only as root: anybody else may have set it.
+    """
+    number = os.getuid()
+    behind = environ.get("SUDO_USER", "")
+    if number == ROOT and behind:
+        return behind
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

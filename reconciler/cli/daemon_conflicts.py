@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Dict, Mapping, Optional, Tuple
 
 from reconciler.cli.console import Console
+from reconciler.cli.daemon_state import read_state
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Prepared
-from reconciler.cli.remembering import read_state
+from reconciler.cli.plans import Prepared
 from reconciler.control.ports.service import Memory
 from reconciler.core.loop.prune import is_followed
 from reconciler.core.loop.record import SourceRecord

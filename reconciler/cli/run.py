@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Mapping, Optional, Sequence
 
 from reconciler.cli.arguments import build_parser
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Exit
 from reconciler.errors import (
     BusyError,
     InvalidManifestError,

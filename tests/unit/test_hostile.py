@@ -18,7 +18,7 @@ import yaml
 from reconciler.adapters.manifests import load_files, loading
 from reconciler.adapters.manifests.loading import MOST_PROBLEMS
 from reconciler.adapters.state import FolderHistory, FolderStore
-from reconciler.cli.known import look_into
+from reconciler.cli.daemon_state import look_into
 from reconciler.control.survey import understand
 from reconciler.core import planner
 from reconciler.core.document import check_machine

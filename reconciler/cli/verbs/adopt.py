@@ -9,9 +9,10 @@ from typing import Mapping, Sequence
 from reconciler.cli.carrying_out import carry_out
 from reconciler.cli.console import Console
 from reconciler.cli.daemon_conflicts import withhold_conflicts
+from reconciler.cli.daemon_state import find_chronicle
+from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Wish, list_names, prepare, trouble
-from reconciler.cli.remembering import find_chronicle
+from reconciler.cli.plans import Wish, prepare, trouble
 from reconciler.cli.settings import uri_of
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.render.text import render_text

@@ -8,19 +8,17 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.carrying_out import Carried, carry_out
-from reconciler.cli.console import Console
+from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_conflicts import withhold_conflicts
-from reconciler.cli.exits import Exit
-from reconciler.cli.keeping import find_plan_file, prepare_kept, refuse_options
+from reconciler.cli.daemon_state import find_chronicle, mention_suspended, recall_with
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Prepared, Wish, prepare, trouble
-from reconciler.cli.remembering import find_chronicle, mention_suspended, recall_with
+from reconciler.cli.plan_files import find_plan_file, prepare_kept, refuse_options
+from reconciler.cli.plans import Prepared, Wish, prepare, trouble
 from reconciler.cli.settings import uri_of
 from reconciler.core.render.summary import Summary, is_busy, summarise
 from reconciler.core.render.text import render_text
-from reconciler.errors import UsageError
 
-QUESTION = "Apply these changes? [y/N] "
+QUESTION = "Apply these changes?"
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -37,7 +35,7 @@ def _apply(prepared: Prepared, options: argparse.Namespace, console: Console, pa
     console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
     if not summary.todo:
         return _do_nothing(prepared, summary, console)
-    if not options.yes and not _is_wanted(console):
+    if not options.yes and not console.confirm(QUESTION, "nothing was applied"):
         console.line("Nothing was applied.")
         return Exit.FAILED
     console.line()
@@ -62,12 +60,6 @@ def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:
     if summary.withheld:
         console.line("Nothing to apply: all that differs is withheld.")
     return _status(prepared, summary, Carried(0, 0))
-
-
-def _is_wanted(console: Console) -> bool:
-    if not console.can_ask():
-        raise UsageError("nothing was applied: there is no terminal to ask on; say --yes to apply")
-    return console.ask(QUESTION) in ("y", "yes")
 
 
 def _status(prepared: Prepared, summary: Summary, carried: Carried) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.arguments import CONFIG_FILE
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit
 from reconciler.cli.parts import Parts
 from reconciler.core.render.values import escape
 

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import argparse
-from typing import List, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from reconciler.cli.choosing import choose
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
-from reconciler.cli.exporting import Exported, make_valid
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.names import choose
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
 from reconciler.core.export import export_machine
+from reconciler.core.export_faults import take_out
 from reconciler.core.faults import isolate
-from reconciler.core.files import show_name
+from reconciler.core.files import ManifestFile, show_name
 from reconciler.core.render.values import escape
 from reconciler.core.uncovered import find_remarks
 from reconciler.core.world import Reading, Unknown
 from reconciler.core.yaml_text import write_documents
-from reconciler.errors import FaultError, TerminalError, UsageError
+from reconciler.errors import FaultError, Problem, TerminalError, UsageError
+
+Refused = List[Tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A manifest of a domain, and what it does not say."""
+
+    reading: Reading
+    manifest: Dict[str, Any]
+    remarks: Tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return self.reading.view.name
+
+    @property
+    def file(self) -> ManifestFile:
+        """The manifest as a file; its name is what problems of other manifests call it."""
+        text = write_documents([(self.manifest, ())])
+        return ManifestFile(f"domain {self.name}", text.encode())
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -68,3 +90,34 @@ def _complain(reasons: Sequence[Tuple[str, str]], what: str, console: Console) -
     lines: List[str] = [f"{escape(name)}: {what}: {reason}" for name, reason in reasons]
     for line in lines:
         console.error(line)
+
+
+def make_valid(exported: Sequence[Exported], parts: Parts) -> Tuple[List[Exported], Refused]:
+    """Return the manifests so that all of them are valid together, and those that never are.
+
+    Every round takes something out, so there is an end.
+    """
+    valid = {one.file.name: one for one in exported}
+    refused: Refused = []
+    while True:
+        problems = _find_first(parts.load_files([one.file for one in valid.values()]).problems)
+        if not problems:
+            return list(valid.values()), refused
+        for file, problem in problems.items():
+            less = _lessen(valid[file], problem)
+            if less is None:
+                refused.append((valid.pop(file).name, f"{problem.path}: {problem.message}"))
+            else:
+                valid[file] = less
+
+
+def _find_first(problems: Sequence[Problem]) -> Mapping[str, Problem]:
+    """Return one problem of each manifest: what it leads to may be what the next is about."""
+    return {one.file: one for one in sorted(problems, reverse=True)}
+
+
+def _lessen(exported: Exported, problem: Problem) -> Optional[Exported]:
+    less = take_out(exported.manifest, problem, exported.reading.persistent)
+    if less is None:
+        return None
+    return replace(exported, manifest=less.manifest, remarks=(*exported.remarks, less.remark))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Optional
 
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.daemon_state import Whereabouts, find_histories, find_history, find_last
 from reconciler.cli.parts import Parts
-from reconciler.cli.remembering import Whereabouts, find_histories, find_history, find_last
 from reconciler.cli.settings import uri_of
 from reconciler.core.domain.secrets import fill_secrets
 from reconciler.core.history import choose

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Optional
 
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
 from reconciler.control.checking import check_daemons

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Tuple
 
-from reconciler.cli.comparing import Question, prepare_comparison
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.comparison import Question, prepare_comparison
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.daemon_state import recall_with
 from reconciler.cli.formats import PLAN_FORMATS
-from reconciler.cli.keeping import keep_plan
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Wish, detailed, prepare, trouble
-from reconciler.cli.remembering import recall_with
+from reconciler.cli.plan_files import keep_plan
+from reconciler.cli.plans import Wish, detailed, prepare, trouble
 from reconciler.cli.settings import uri_of
 from reconciler.core.plan import Plan
 from reconciler.core.render.summary import summarise

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.core.loop.record import SourceRecord
 from reconciler.core.render.text import render_text
 from reconciler.core.render.values import escape
-from reconciler.errors import RefusedError, UsageError
+from reconciler.errors import RefusedError
 
-QUESTION = "Delete these machines? [y/N] "
+QUESTION = "Delete these machines?"
 SHOWN = 12  # characters of a commit or digest
 
 
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if orders.confirmed_prune() == identity:
         console.line("That is confirmed already; the daemon goes on at its next look.")
         return Exit.DONE
-    if not options.yes and not _is_wanted(console):
+    if not options.yes and not console.confirm(QUESTION, "nothing was confirmed"):
         console.line("Nothing was confirmed.")
         return Exit.FAILED
     orders.confirm_prune(identity)
@@ -55,9 +54,3 @@ def _refuse_unfit(source: SourceRecord) -> str:
     if not source.identity:
         raise RefusedError("this cannot be confirmed: it is not known which manifests are in force")
     return source.identity
-
-
-def _is_wanted(console: Console) -> bool:
-    if not console.can_ask():
-        raise UsageError("nothing was confirmed: there is no terminal to ask on; say --yes")
-    return console.ask(QUESTION) in ("y", "yes")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Optional
 
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
-from reconciler.cli.known import find_entries, look_into, say_when
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.daemon_state import look_into, say_when
+from reconciler.cli.names import find_entries
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.control.ports.service import Memory

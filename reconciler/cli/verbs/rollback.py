@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Optional, Sequence, Tuple
 
-from reconciler.cli.caller import find_caller
 from reconciler.cli.carrying_out import carry_out
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit, find_caller
+from reconciler.cli.daemon_state import find_chronicle, find_history, read_state, whereabouts_of
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Prepared
-from reconciler.cli.remembering import find_chronicle, find_history, read_state, whereabouts_of
+from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.control.ports.service import Memory
@@ -28,7 +26,7 @@ from reconciler.core.render.times import show_time
 from reconciler.core.render.values import escape
 from reconciler.errors import TransientError, UsageError
 
-QUESTION = "Go back to that? [y/N] "
+QUESTION = "Go back to that?"
 SHORT = 12  # characters of a commit
 
 
@@ -54,7 +52,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         return _do_nothing(action, console)
     if options.dry_run:
         return Exit.DONE
-    if not options.yes and not _is_wanted(console):
+    if not options.yes and not console.confirm(QUESTION, "nothing was changed"):
         console.line("Nothing was changed.")
         return Exit.FAILED
     console.line()
@@ -108,12 +106,6 @@ def _do_nothing(action: Action, console: Console) -> int:
         return Exit.DONE
     console.line("Nothing can be taken back now: all that differs is withheld.")
     return Exit.REFUSED
-
-
-def _is_wanted(console: Console) -> bool:
-    if not console.can_ask():
-        raise UsageError("nothing was changed: there is no terminal to ask on; say --yes")
-    return console.ask(QUESTION) in ("y", "yes")
 
 
 def _go_back(going: Going, console: Console, parts: Parts) -> int:

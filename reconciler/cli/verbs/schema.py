@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit
 from reconciler.cli.parts import Parts
 
 

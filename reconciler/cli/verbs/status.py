@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import Mapping, Optional
 
-from reconciler.cli.choosing import choose
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
-from reconciler.cli.known import look_into
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.daemon_state import look_into
+from reconciler.cli.names import choose
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import names_another_host, settings_to_order, uri_of
 from reconciler.core.loop.overview import Overview, mark_suspended

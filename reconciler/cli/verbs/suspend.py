@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.caller import find_caller
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
-from reconciler.cli.known import find_entries, look_into, say_when
+from reconciler.cli.console import Console, Exit, find_caller
+from reconciler.cli.daemon_state import look_into, say_when
+from reconciler.cli.names import find_entries
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.core.loop.record import Suspension

@@ -10,7 +10,7 @@ import pytest
 from reconciler.cli import settings as module
 from reconciler.cli.arguments import build_parser
 from reconciler.cli.composition import Product
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Exit
 from reconciler.cli.settings import settings_of
 from reconciler.core.loop.settings import DirectorySource, Settings
 from reconciler.errors import TransientError, UsageError

@@ -10,7 +10,7 @@ from typing import Dict, Optional
 import pytest
 
 from reconciler.adapters.state import FolderStore
-from reconciler.cli.caller import find_caller
+from reconciler.cli.console import find_caller
 from reconciler.control.ports.service import Memory
 from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.loop.verdict import Verdict, failed

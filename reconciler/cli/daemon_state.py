@@ -11,15 +11,15 @@ import functools
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import Callable, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence, Tuple
 
-from reconciler.cli.caller import find_caller
-from reconciler.cli.console import Console
+from reconciler.cli.console import Console, find_caller
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Prepared
+from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import settings_of, settings_to_order
 from reconciler.control.background import Background
 from reconciler.control.ports import Host
+from reconciler.control.ports.service import Memory
 from reconciler.control.recording import Chronicle
 from reconciler.core.history import FOLDER, Cause, LastKnown
 from reconciler.core.identity import name_place
@@ -27,6 +27,9 @@ from reconciler.core.loop.record import Suspension
 from reconciler.core.loop.settings import Settings
 from reconciler.core.render.details import show_suspension
 from reconciler.errors import InvalidManifestError, ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.core.loop.overview import Overview
 
 # Who is there, by name and URI; asked for only where it matters.
 Whereabouts = Callable[[], Tuple[str, str]]
@@ -195,3 +198,27 @@ def _read_settings(options: argparse.Namespace, parts: Parts) -> Settings:
 
 def _may_write(folder: str) -> bool:
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
+def look_into(memory: Memory) -> Overview:
+    """Return everything that is remembered. Raises TransientError."""
+    from reconciler.core.loop.overview import (  # noqa: PLC0415 - start-up time
+        Overview,
+        make_entries,
+    )
+
+    return Overview(
+        make_entries(memory.load_records(), memory.suspended()),
+        memory.load_source(),
+        memory.find_daemon(),
+        memory.find_last_sign(),
+        tuple(memory.find_broken()),
+        memory.find_hindrance(),
+    )
+
+
+def say_when(daemon: Optional[int], what: str) -> str:
+    """Return when the daemon will heed it; `what` it will do then."""
+    if daemon is None:
+        return f"The daemon does not run; once it does, it {what}."
+    return f"Within seconds the daemon {what}; what is under way already is finished."

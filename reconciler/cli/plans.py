@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
-from reconciler.cli.console import Console
-from reconciler.cli.exits import Exit
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
 from reconciler.control.background import Background
 from reconciler.control.ports import Host
@@ -22,7 +22,6 @@ from reconciler.core.render.words import count
 from reconciler.core.world import World
 from reconciler.errors import InvalidManifestError, Problem
 
-NAMES_SHOWN = 5
 STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
 
 
@@ -114,13 +113,6 @@ def _tell_failed(plan: Plan, console: Console) -> None:
         console.error(
             f"{len(failed)} of {len(plan.actions)} could not be planned: {list_names(failed)}"
         )
-
-
-def list_names(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    shown = ", ".join(escape(one) for one in names[:NAMES_SHOWN])
-    more = len(names) - NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def trouble(problems: Sequence[Problem], failed: int) -> Exit:

@@ -10,9 +10,9 @@ from typing import Any, Dict, Iterator, Optional, Sequence
 
 from reconciler import __version__
 from reconciler.cli.console import Console
+from reconciler.cli.daemon_state import recall_with
 from reconciler.cli.parts import Parts
-from reconciler.cli.preparing import Prepared, Wish, prepare
-from reconciler.cli.remembering import recall_with
+from reconciler.cli.plans import Prepared, Wish, prepare
 from reconciler.cli.settings import uri_of
 from reconciler.core.files import is_manifest
 from reconciler.core.plan import Action, ActionKind, Effect, Plan

@@ -8,7 +8,7 @@ from typing import List, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts, Versions
-from reconciler.cli.preparing import Wish, plan_options, reach
+from reconciler.cli.plans import Wish, plan_options, reach
 from reconciler.core.files import ManifestFile
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import Plan

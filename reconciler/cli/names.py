@@ -1,30 +1,39 @@
-"""Which virtual machines the daemon knows, for the verbs that leave one alone or take it up."""
+"""The names that a command is given: which are known, and how several are written in a message."""
 
 from __future__ import annotations
 
-import difflib
-from typing import Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from reconciler.cli.console import Console
-from reconciler.cli.preparing import list_names
-from reconciler.control.ports.service import Memory
-from reconciler.core.loop.overview import Entry, Overview, make_entries
 from reconciler.core.render.values import escape
 from reconciler.errors import UsageError
 
+if TYPE_CHECKING:
+    from reconciler.core.loop.overview import Entry, Overview
+
+T = TypeVar("T")
+
+NOT_THERE = "no such domain on this host"
+NAMES_SHOWN = 5
 LIKENESS = 0.5  # of 1; below that a name is no near one
 
 
-def look_into(memory: Memory) -> Overview:
-    """Return everything that is remembered. Raises TransientError."""
-    return Overview(
-        make_entries(memory.load_records(), memory.suspended()),
-        memory.load_source(),
-        memory.find_daemon(),
-        memory.find_last_sign(),
-        tuple(memory.find_broken()),
-        memory.find_hindrance(),
-    )
+def choose(
+    names: Sequence[str], found: Mapping[str, T], console: Console, why: str = NOT_THERE
+) -> Tuple[List[Tuple[str, T]], int]:
+    """Return the named ones in order, and how many are missing, each told on standard error."""
+    wanted = list(dict.fromkeys(names))
+    missing = [name for name in wanted if name not in found]
+    for name in missing:
+        console.error(f"{escape(name)}: {why}")
+    return [(name, found[name]) for name in wanted if name in found], len(missing)
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    shown = ", ".join(escape(one) for one in names[:NAMES_SHOWN])
+    more = len(names) - NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def find_entries(
@@ -47,14 +56,9 @@ def find_entries(
     return {name: overview.entries.get(name) for name in wanted}
 
 
-def say_when(daemon: Optional[int], what: str) -> str:
-    """Return when the daemon will heed it; `what` it will do then."""
-    if daemon is None:
-        return f"The daemon does not run; once it does, it {what}."
-    return f"Within seconds the daemon {what}; what is under way already is finished."
-
-
 def _describe_unknown(name: str, overview: Overview) -> str:
+    import difflib  # noqa: PLC0415 - start-up time
+
     near = difflib.get_close_matches(name, list(overview.entries), cutoff=LIKENESS)
     hint = f"; did you mean {' or '.join(map(escape, near))}?" if near else ""
     return f"{escape(name)}: the daemon knows no such virtual machine{hint}"
