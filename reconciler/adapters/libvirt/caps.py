@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import FrozenSet, List
 
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import Element, parse
 
@@ -56,7 +57,7 @@ def host_arch(capabilities: str) -> str:
 def _buses(root: Element, machine: str) -> FrozenSet[str]:
     """Return the disk buses on offer; q35 never has IDE, whatever an older libvirt says."""
     found = _device(root, "disk", "bus") & BUSES
-    return found - {"ide"} if "q35" in machine else found
+    return found - {"ide"} if chipset_of(machine) == "q35" else found
 
 
 def _device(root: Element, device: str, enum: str) -> FrozenSet[str]:

@@ -19,7 +19,7 @@ from reconciler.adapters.libvirt.states import find_job, read_off_reason
 from reconciler.core.domain.mentions import read_snapshot
 from reconciler.core.domain.owner import NAMESPACE, PREFIX
 from reconciler.core.images import SnapshotView
-from reconciler.core.offers import refuse_machine
+from reconciler.core.machine_types import refuse_machine
 from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse

@@ -12,7 +12,7 @@ from reconciler.control.ports.locks import NoLocks
 from reconciler.core.daemons.view import Answer, DaemonsView
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
-from reconciler.core.offers import refuse_machine
+from reconciler.core.machine_types import refuse_machine
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 

@@ -8,7 +8,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple, Type, Union
 from reconciler.core.diff import Device
 from reconciler.core.domain import layout
 from reconciler.core.domain.bindings import TABLES, Binding
-from reconciler.core.domain.controllers import chipset
+from reconciler.core.domain.controllers import read_chipset
 from reconciler.core.domain.targets import PREFIXES, free_target, iter_disks
 from reconciler.core.identity import name_of
 from reconciler.core.model import Cdrom, Disk, Interface
@@ -31,7 +31,7 @@ def place_device(item: Device, *roots: Element) -> Device:
     if isinstance(item, Interface):
         link = None if item.link == "up" else item.link  # up is what it is without a word
         return replace(item, model=item.model or "virtio", link=link)
-    bus = item.bus or default_bus(item, chipset(roots[0]) if roots else "q35")
+    bus = item.bus or default_bus(item, read_chipset(roots[0]) if roots else "q35")
     placed = replace(item, bus=bus, target=_free(item, bus, roots))
     return replace(placed, cache=default_cache(placed)) if isinstance(placed, Disk) else placed
 
@@ -53,11 +53,11 @@ def _taken(item: Device) -> Element:
     return make("disk", None, make("target", {"dev": item.target, "bus": item.bus}))
 
 
-def default_bus(item: Device, family: str) -> str:
+def default_bus(item: Device, chipset: str) -> str:
     """Return the bus for a drive of which nobody said one: virtio, but no CD-ROM can be on that."""
     if isinstance(item, Disk):
         return "virtio"
-    return "ide" if family == "pc" else "sata"
+    return "ide" if chipset == "pc" else "sata"
 
 
 def default_cache(disk: Disk) -> Optional[str]:

@@ -18,6 +18,7 @@ from reconciler.core.domain.targets import (
     slot_in_use,
     slot_of,
 )
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.model import Interface
 from reconciler.core.xmltree import Element, fragment, make, parse, parse_number
 
@@ -62,22 +63,14 @@ def drop_unused(root: Element, kind: str, index: int) -> None:
             layout.remove(one)
 
 
-def chipset(root: Element) -> str:
-    """Return q35, pc, or the machine type itself where it is of neither family."""
+def read_chipset(root: Element) -> str:
+    """Return the chipset of a domain's machine type."""
     kind = root.find("os/type")
-    machine = "" if kind is None else kind.get("machine", "")
-    return chipset_of(machine)
-
-
-def chipset_of(machine: str) -> str:
-    """Return the family of a machine type: q35, pc, or itself."""
-    if "q35" in machine:
-        return "q35"
-    return "pc" if machine == "pc" or machine.startswith("pc-") else machine
+    return chipset_of("" if kind is None else kind.get("machine", ""))
 
 
 def _is_built_in(root: Element, kind: str, index: int) -> bool:
-    return index == 0 and (chipset(root), kind) in (("q35", "sata"), ("pc", "ide"))
+    return index == 0 and (read_chipset(root), kind) in (("q35", "sata"), ("pc", "ide"))
 
 
 def _needed(root: Element) -> Iterable[int]:

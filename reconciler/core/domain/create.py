@@ -11,7 +11,7 @@ from typing import Collection, Iterator, List, Mapping, Optional, Tuple
 from reconciler.core.diff import Device
 from reconciler.core.domain import layout
 from reconciler.core.domain.build import build_device
-from reconciler.core.domain.controllers import add_missing, chipset_of
+from reconciler.core.domain.controllers import add_missing
 from reconciler.core.domain.features import FEATURES, is_wanted
 from reconciler.core.domain.firmware import write_firmware
 from reconciler.core.domain.memory import KIB
@@ -19,6 +19,7 @@ from reconciler.core.domain.owner import set_owner
 from reconciler.core.domain.places import NAMESPACES
 from reconciler.core.guests import full_id, is_windows
 from reconciler.core.identity import name_of
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.model import Cpus, Machine, Memory
 from reconciler.core.owner import Owner
 from reconciler.core.world import MachineCaps

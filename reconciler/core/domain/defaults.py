@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.domain.build import default_cache
-from reconciler.core.domain.controllers import chipset_of
 from reconciler.core.domain.targets import PREFIXES, letters
 from reconciler.core.guests import is_windows, needs_tpm
 from reconciler.core.identity import derive_mac
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.world import MachineCaps
 from reconciler.errors import TerminalError

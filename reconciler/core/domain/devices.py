@@ -12,7 +12,7 @@ from reconciler.core.domain import layout
 from reconciler.core.domain.bindings import find_binding
 from reconciler.core.domain.build import write_field
 from reconciler.core.domain.bus import move_to_bus
-from reconciler.core.domain.controllers import chipset
+from reconciler.core.domain.controllers import read_chipset
 from reconciler.core.domain.slots import EXPRESS_MODELS
 from reconciler.core.identity import alias_of, is_alias_name
 from reconciler.core.xmltree import Element, make
@@ -50,7 +50,7 @@ def _change_model(root: Element, element: Element, difference: Difference) -> No
     if not after.startswith("virtio"):
         layout.remove_children(element, "driver")
     # A model of the other kind needs a slot of the other kind, so the address does not stay.
-    if chipset(root) == "q35" and (before in EXPRESS_MODELS) != (after in EXPRESS_MODELS):
+    if read_chipset(root) == "q35" and (before in EXPRESS_MODELS) != (after in EXPRESS_MODELS):
         layout.remove_children(element, "address")
 
 

@@ -13,7 +13,7 @@ from reconciler.core.domain import layout
 from reconciler.core.domain.bindings import find_binding
 from reconciler.core.domain.boot import drop_empty_kinds, kinds_there, settle_boot
 from reconciler.core.domain.build import build_device, place_device, write_field
-from reconciler.core.domain.controllers import add_missing, chipset, chipset_of
+from reconciler.core.domain.controllers import add_missing, read_chipset
 from reconciler.core.domain.cpus import edit_cpus
 from reconciler.core.domain.devices import change_device
 from reconciler.core.domain.features import FEATURES, set_feature
@@ -22,6 +22,7 @@ from reconciler.core.domain.firmware import SECURE
 from reconciler.core.domain.memory import edit_memory
 from reconciler.core.domain.read import read_disk
 from reconciler.core.domain.sound import find_unsound
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.model import Disk
 from reconciler.core.plan import Value
 from reconciler.core.xmltree import Element, copy_of, parse, serialise
@@ -90,9 +91,10 @@ def _edit_machine(root: Element, change: Difference) -> None:
 
 
 def _set_machine(root: Element, value: Value) -> None:
-    if chipset_of(str(value)) != chipset(root):
+    there = read_chipset(root)
+    if chipset_of(str(value)) != there:
         raise TerminalError(
-            f"machine: {chipset(root)} cannot become {value} in place: every address and built-in "
+            f"machine: {there} cannot become {value} in place: every address and built-in "
             "controller differs; make a new machine with these disks"
         )
     layout.ensure(root, "os/type").set("machine", str(value))
@@ -103,7 +105,7 @@ def _set_uuid(root: Element, value: Value) -> None:
 
 
 def _set_firmware(root: Element, value: Value) -> None:
-    if value == SECURE and chipset(root) != "q35":
+    if value == SECURE and read_chipset(root) != "q35":
         raise TerminalError("firmware: uefi-secure needs a machine of type q35")
     binding = find_binding("", "firmware")
     assert binding is not None  # noqa: S101 - a row of the table

@@ -11,8 +11,8 @@ from typing import Callable, Iterable, Iterator, Optional, Tuple
 
 from reconciler.core.domain.build import default_cache
 from reconciler.core.domain.bus import SERIAL_LIMITS
-from reconciler.core.domain.controllers import chipset_of
 from reconciler.core.domain.sound import find_unsound
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.model import Cpus, Disk, Machine
 from reconciler.core.world import MachineCaps
 

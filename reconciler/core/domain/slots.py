@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, Iterable, Set, Tuple
 
 from reconciler.core.diff import Device, Difference, Kind
-from reconciler.core.domain.controllers import chipset, needed_controllers
+from reconciler.core.domain.controllers import needed_controllers, read_chipset
 from reconciler.core.model import Disk, Interface
 from reconciler.core.xmltree import Element, parse, parse_number
 
@@ -31,7 +31,7 @@ def find_cramped(live_xml: str, differences: Iterable[Difference]) -> FrozenSet[
     for one in differences:
         if one.kind is not Kind.ADD or one.item is None:
             continue
-        wanted = _wanted(one.item, live_xml, plugged, chipset(root))
+        wanted = _wanted(one.item, live_xml, plugged, read_chipset(root))
         if free[wanted[0]] < wanted[1]:
             cramped.add(one.path)
         else:
@@ -39,9 +39,9 @@ def find_cramped(live_xml: str, differences: Iterable[Difference]) -> FrozenSet[
     return frozenset(cramped)
 
 
-def _wanted(item: Device, live_xml: str, plugged: Set[str], family: str) -> Tuple[str, int]:
+def _wanted(item: Device, live_xml: str, plugged: Set[str], chipset: str) -> Tuple[str, int]:
     """Return kind and number of the slots that the device and its controllers take."""
-    express = EXPRESS if family == "q35" else CONVENTIONAL
+    express = EXPRESS if chipset == "q35" else CONVENTIONAL
     if isinstance(item, Interface):
         return (express if (item.model or "virtio") in EXPRESS_MODELS else CONVENTIONAL), 1
     if isinstance(item, Disk) and item.bus in (None, "virtio"):

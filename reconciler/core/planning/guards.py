@@ -7,6 +7,7 @@ from typing import Callable, FrozenSet, Optional
 
 from reconciler.core import guests
 from reconciler.core.diff import Difference
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory, Power
 
 # libvirt hot-plugs and hot-unplugs disks on these buses only
@@ -106,15 +107,8 @@ def _goes_on(difference: Difference, observed: Power) -> bool:
 
 
 def changes_chipset(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
-    """Whether the machine type goes from one chipset family to another."""
-    return chipset(str(difference.desired)) != chipset(str(difference.observed))
-
-
-def chipset(machine: str) -> str:
-    """Return the family of a machine type: `q35` of `pc-q35-rhel9.6.0`, `pc` of `pc-i440fx-7.2`."""
-    if "q35" in machine:
-        return "q35"
-    return "pc" if machine == "pc" or machine.startswith("pc-i440fx") else machine
+    """Whether the machine type goes from one chipset to another."""
+    return chipset_of(str(difference.desired)) != chipset_of(str(difference.observed))
 
 
 def can_plug_cpus(difference: Difference, guest: Guest) -> bool:

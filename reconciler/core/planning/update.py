@@ -16,6 +16,7 @@ from reconciler.core.domain import digest, find_cramped
 from reconciler.core.domain.firmware import settle_firmware
 from reconciler.core.domain.overlays import compare_overlays
 from reconciler.core.images import Images
+from reconciler.core.machine_types import chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.match import align, align_live
 from reconciler.core.model import Machine, Power
@@ -33,7 +34,7 @@ from reconciler.core.planning.describe import describe_device
 from reconciler.core.planning.devices import NewDevice, Update, complete_devices
 from reconciler.core.planning.disk_chains import DiskChain
 from reconciler.core.planning.growth import hold_growth
-from reconciler.core.planning.guards import Guest, chipset
+from reconciler.core.planning.guards import Guest
 from reconciler.core.planning.images import volume_at
 from reconciler.core.planning.marks import inherit_mark
 from reconciler.core.planning.sources import settle_found, settle_sources
@@ -209,7 +210,7 @@ def _skip_unfinished(machine: Machine, stored: Machine, paths: Tuple[str, ...]) 
 def _pin(machine: Machine, stored: Machine) -> Machine:
     """Take a machine type without a version for what it was resolved to when it was made."""
     wanted = machine.machine
-    if wanted in ("q35", "pc") and stored.machine and chipset(stored.machine) == wanted:
+    if wanted in ("q35", "pc") and stored.machine and chipset_of(stored.machine) == wanted:
         return replace(machine, machine=stored.machine)
     return machine
 

@@ -98,6 +98,7 @@ CASES = {
     "memory within the maximum": (change("memory.size", 2**30, 2**31), "memory-balloon"),
     "memory above the maximum": (change("memory.size", 2**30, 2**32), "memory-above"),
     "the chipset stays": (change("machine", "pc-i440fx-7.2", "q35"), "machine-chipset"),
+    "an old name of the same chipset": (change("machine", "pc-1.2", "pc-i440fx-7.2"), "machine"),
     "a version of the chipset": (change("machine", "pc-q35-6.2", "pc-q35-7.2"), "machine"),
 }
 

@@ -1,4 +1,4 @@
-"""What is said of something that a host does not offer. Pure."""
+"""What the name of a machine type says, and the error for one that a host does not have. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from typing import Sequence
 from reconciler.errors import TerminalError
 
 SHOWN = 12  # machine types; a host has some sixty
+
+
+def chipset_of(machine: str) -> str:
+    """Return the chipset of a machine type: `q35`, `pc` (i440FX), or the type itself.
+
+    `q35` of `pc-q35-rhel9.6.0`, `pc` of `pc-i440fx-7.2` and of the old `pc-1.2`.
+    """
+    if "q35" in machine:
+        return "q35"
+    return "pc" if machine == "pc" or machine.startswith("pc-") else machine
 
 
 def refuse_machine(machine: str, there: Sequence[str]) -> TerminalError:
