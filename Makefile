@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 PYTHON := .venv/bin/python
 
-.PHONY: help install lock newest newer-host test fast lint format golden docs site rpm bench demo clean
+.PHONY: help install lock newest newer-host test fast lint format golden docs site rpm bench demo measure clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -51,6 +51,9 @@ rpm: install  ## build the RPM of what is committed, in dist/
 
 bench: install  ## measure beside the floor and beside other tools
 	$(PYTHON) -m bench
+
+measure: install  ## count files, lines, imports, frames and names of the code
+	$(PYTHON) scripts/measure.py
 
 demo:  ## the main job on real QEMU, from an empty host to an empty plan
 	./demo
