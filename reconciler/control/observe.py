@@ -6,6 +6,7 @@ of domains itself must succeed, except where libvirt's daemons say why it cannot
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import (
     Callable,
@@ -41,7 +42,7 @@ from reconciler.core.planning.images import (
     read_uses,
     template_image,
 )
-from reconciler.core.status import find_former_name
+from reconciler.core.status import find_former_name, has_own_mark
 from reconciler.core.world import DomainView, Facilities, PoolView, Reading, Unknown, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
@@ -83,7 +84,7 @@ def observe(
         networks=host.networks.list_networks() if needs.networks else {},
         pools=read_pools(host, need.with_pools_of(needs, everyone)),
         machines={one: attempt(host.domains.read_caps, one) for one in sorted(needs.machines)},
-        claims=_find_claims(everyone) if needs.claims else {},
+        claims=find_claims(everyone) if needs.claims else {},
         daemons=daemons,
         lost=lost,
         elsewhere=elsewhere,
@@ -241,7 +242,7 @@ def read_pools(host: Host, needs: Needs) -> Mapping[str, Union[PoolView, Unknown
 
 def _explain_absent(name: str, active: Tuple[str, ...], inactive: Tuple[str, ...]) -> Unknown:
     if name in inactive:
-        return Unknown(f"it is inactive: virsh pool-start {name}", transient=True)
+        return Unknown(f"it is inactive: virsh pool-start {shlex.quote(name)}", transient=True)
     there = ", ".join(sorted({*active, *inactive})) or "none"
     return Unknown(f"there is no such pool; there are: {there}", transient=True)
 
@@ -254,9 +255,11 @@ def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
         return Unknown(str(error), isinstance(error, TransientError))
 
 
-def _find_claims(readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
-    """Return who holds each UUID, MAC and former mark, and which domains there are."""
-    claims: Dict[Tuple[str, str], List[str]] = {("domain", name): [name] for name in readings}
+def find_claims(readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
+    """Return who holds each UUID, MAC and former mark, and which machines bear their own mark."""
+    claims: Dict[Tuple[str, str], List[str]] = {
+        ("machine", name): [name] for name in readings if has_own_mark(readings, name)
+    }
     for name, reading in sorted(readings.items()):
         if isinstance(reading, Reading):
             for key in sorted(_claims_of(reading)):

@@ -78,10 +78,10 @@ def find_former_name(reading: Union[Reading, Unknown]) -> Optional[str]:
 def find_renamed(readings: Mapping[str, Union[Reading, Unknown]]) -> Mapping[str, str]:
     """Return name → former name of the machines that were renamed, given all domains."""
     former = {name: find_former_name(one) for name, one in readings.items()}
-    return {name: one for name, one in former.items() if one and not _has_its_mark(readings, one)}
+    return {name: one for name, one in former.items() if one and not has_own_mark(readings, one)}
 
 
-def _has_its_mark(readings: Mapping[str, Union[Reading, Unknown]], name: str) -> bool:
+def has_own_mark(readings: Mapping[str, Union[Reading, Unknown]], name: str) -> bool:
     """Whether a machine is there by its own name; a domain made by somebody else is another."""
     reading = readings.get(name)
     return reading is not None and (isinstance(reading, Unknown) or is_owned(reading))

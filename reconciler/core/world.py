@@ -6,6 +6,7 @@ Built by the adapters, read by the planner; nothing here talks to libvirt.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import FrozenSet, Mapping, Optional, Tuple, Union
@@ -104,14 +105,13 @@ _COMMANDS: Mapping[GuestState, str] = {
 
 def find_command(view: DomainView) -> str:
     """Return what ends a state between on and off; empty for every other."""
-    return _COMMANDS.get(find_state(view), "").format(name=view.name)
+    return _COMMANDS.get(find_state(view), "").format(name=shlex.quote(view.name))
 
 
 def store_command(name: str) -> str:
     """Return the command that stores the definition of a transient domain."""
-    return (
-        f"virsh dumpxml --inactive --security-info {name} > {name}.xml && virsh define {name}.xml"
-    )
+    quoted, file = shlex.quote(name), shlex.quote(f"{name}.xml")
+    return f"virsh dumpxml --inactive --security-info {quoted} > {file} && virsh define {file}"
 
 
 @dataclass(frozen=True)
@@ -251,9 +251,9 @@ class World:
     `domains` holds those that the manifests name (as machine or template); a name that is missing
     is absent for certain. `machines` maps the machine type asked for (`q35`, or "" for none) to
     what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`)
-    and (`uuid`, …), to the names of the domains that hold it, owned or not; (`domain`, name) to
-    itself, and (`mark`, name) to the domains that are the machine of that mark, renamed. `images`
-    answers the same for images, and what lies below them.
+    and (`uuid`, …), to the names of the domains that hold it, owned or not; (`machine`, name) to
+    itself where that domain bears its own mark, and (`mark`, name) to the domains that are the
+    machine of that mark, renamed. `images` answers the same for images, and what lies below them.
     `facilities` is what else the host has of what is needed.
     `free` maps the path of an image that had no space to the bytes that are free there now.
     `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`

@@ -88,7 +88,7 @@ def inherit_mark(reading: Reading, world: World) -> Optional[Owner]:
 
 def _is_renamed(owner: Owner, name: str, world: World) -> bool:
     """Whether the domain of that name is the machine of the mark, by another name."""
-    is_there = ("domain", owner.name) in world.claims
+    is_there = ("machine", owner.name) in world.claims
     return not is_there and name in world.claims.get(("mark", owner.name), ())
 
 

@@ -8,7 +8,7 @@ from typing import Any, Mapping, Optional, Tuple
 
 import pytest
 
-from reconciler.control.observe import read
+from reconciler.control.observe import find_claims, read
 from reconciler.core.document import build_machine
 from reconciler.core.domain import read_machine, read_owner, refuse_doubles, set_owner
 from reconciler.core.export import export_machine
@@ -354,10 +354,10 @@ def test_card_that_is_named_and_not_there_is_refused_with_what_to_write() -> Non
 
 MADE = "/images/old-root.qcow2"
 OLD = Owner("old", "g", '{"disks": [{"name": "root"}]}', made=(MADE,))
-RENAMED = {("domain", "vm"): ("vm",), ("mark", "old"): ("vm",)}
+RENAMED = {("mark", "old"): ("vm",)}
 COPIES = {
-    "the original exists": {**RENAMED, ("domain", "old"): ("old",)},
-    "its disks are others": {("domain", "vm"): ("vm",)},
+    "the original exists": {**RENAMED, ("machine", "old"): ("old",)},
+    "its disks are others": {},
 }
 
 
@@ -372,6 +372,22 @@ def test_renamed_machine_that_is_adopted_keeps_the_volumes_that_were_made_for_it
     assert (mark.name, mark.made, mark.formerly) == ("vm", (MADE,), ("old",))
     again = plan(domain(disk(MADE, "vda", "root"), mark=mark), {"memory": "300MiB"}, adopt=False)
     assert marks(again)[-1].formerly == ("old",)
+
+
+def test_renamed_machine_keeps_its_volumes_beside_a_foreign_domain_of_its_former_name() -> None:
+    xml = domain(disk(MADE, "vda", "root"), mark=OLD)
+    everyone = {
+        "vm": read(DomainView("vm", "6b1b", GuestState.OFF, xml)),
+        "old": read(DomainView("old", "7c2c", GuestState.OFF, domain(name="old"))),
+    }
+    world = replace(WORLD, claims=find_claims(everyone))
+    [mark] = marks(plan(xml, {"disks": [{"name": "root", "size": "1GiB"}]}, world=world))
+    assert (mark.name, mark.made, mark.formerly) == ("vm", (MADE,), ("old",))
+    owned = domain(name="old", mark=replace(OLD, made=()))
+    everyone["old"] = read(DomainView("old", "7c2c", GuestState.OFF, owned))
+    world = replace(WORLD, claims=find_claims(everyone))
+    [mark] = marks(plan(xml, {"disks": [{"name": "root", "size": "1GiB"}]}, world=world))
+    assert (mark.name, mark.made, mark.formerly) == ("vm", (), ())
 
 
 @pytest.mark.parametrize("claims", COPIES.values(), ids=COPIES.keys())
@@ -397,7 +413,7 @@ def test_disk_of_a_renamed_machine_is_not_offered_to_the_one_that_took_its_name(
         WORLD,
         pools={"default": PoolView("default", "dir", "/images", {name: volume})},
         images=Images(uses=(ImageUse("old", "vda", volume.path),)),
-        claims={("domain", "vm"): ("vm",), ("domain", "old"): ("old",), ("mark", "vm"): ("old",)},
+        claims={("mark", "vm"): ("old",)},
     )
     action = plan(domain(), {"disks": [{"name": "root", "size": "1GiB"}]}, world=world)
     assert action.action is ActionKind.FAILED
