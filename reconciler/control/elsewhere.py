@@ -5,6 +5,7 @@ Asked only when a machine is to be made. A host that does not answer is no host 
 
 from __future__ import annotations
 
+import shlex
 import threading
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Union
@@ -88,8 +89,8 @@ def _find(one: Newcomer, host: HostManifest, views: Union[Views, Unknown]) -> st
         return ""
     return (
         f"Host {host.name} has it (domain {what}), and two of it must not run. If it moved here, "
-        f"remove it there: virsh -c {host.uri} undefine {what} --keep-nvram. If it is another "
-        f"machine, confirm: {one.confirm}"
+        f"remove it there: virsh -c {shlex.quote(str(host.uri))} undefine {shlex.quote(what)} "
+        f"--keep-nvram. If it is another machine, confirm: {one.confirm}"
     )
 
 

@@ -5,6 +5,7 @@ Reads everything anew; what brought the pass about is not known here. Every way 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Callable, Dict, FrozenSet, Optional, Tuple
@@ -214,7 +215,9 @@ class Passes:
             return ""
         networks = self.host.networks.list_networks()
         missing = sorted(one for one in wanted if not networks.get(one))
-        return "; ".join(f"network {one} is not active (virsh net-start {one})" for one in missing)
+        return "; ".join(
+            f"network {one} is not active (virsh net-start {shlex.quote(one)})" for one in missing
+        )
 
     def _find_hold(self, task: Task, seen: str) -> Optional[Result]:
         """Return why a plan that would change something is not carried out now."""

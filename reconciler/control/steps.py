@@ -7,6 +7,7 @@ where there is nothing to undo or it must not be undone (a grown disk, a started
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -217,7 +218,8 @@ def _wake(work: Work, step: plan.Wake) -> None:  # noqa: ARG001 - the table's sh
     work.host.domains.wake(work.name)
     if not wait_until(work.clock, DETACH_LIMIT, lambda: _find_state(work) is GuestState.RUNNING):
         raise TransientError(
-            f"the guest did not wake up within {DETACH_LIMIT:.0f} s: virsh dompmwakeup {work.name}"
+            f"the guest did not wake up within {DETACH_LIMIT:.0f} s: "
+            f"virsh dompmwakeup {shlex.quote(work.name)}"
         )
 
 

@@ -83,7 +83,7 @@ def _refuse_numa_growth(root: Element) -> None:
     if root.find("cpu/numa") is not None:
         raise TerminalError(
             "cpus: the domain has NUMA cells (cpu/numa), which define which processor is where; "
-            f"change both together: virsh edit {root.findtext('name')}"
+            f"change both together: {layout.edit_command(root)}"
         )
 
 

@@ -109,7 +109,7 @@ def _unplug(interface: Element, kind: str) -> None:
         mac = "" if address is None else address.get("address", "")
         raise TerminalError(
             f"interface {mac}: it has a VLAN of its own, and is not moved to a {kind} with it, nor "
-            "without: remove its <vlan> first, with virsh edit"
+            f"without: remove its <vlan> first: {layout.edit_command(interface)}"
         )
     layout.remove_children(interface, "source", "virtualport")
     interface.set("type", kind)

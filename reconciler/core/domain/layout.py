@@ -5,6 +5,7 @@ Only whitespace and position; no element has a meaning here.
 
 from __future__ import annotations
 
+import shlex
 from typing import Optional, Tuple
 
 from reconciler.core.xmltree import Element, children_of, indent, make
@@ -15,6 +16,12 @@ _DEVICE_ORDER: Tuple[str, ...] = (
     "parallel", "console", "channel", "input", "tpm", "graphics", "sound", "audio", "video",
     "hostdev", "redirdev", "redirfilter", "hub", "watchdog", "memballoon", "rng",
 )  # fmt: skip
+
+
+def edit_command(element: Element) -> str:
+    """Return the command that edits the domain which the element is a part of."""
+    root = element.getroottree().getroot()
+    return f"virsh edit {shlex.quote(root.findtext('name') or 'NAME')}"
 
 
 def insert_after(anchor: Element, element: Element) -> None:

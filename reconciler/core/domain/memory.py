@@ -41,7 +41,7 @@ def _refuse_owned(root: Element) -> None:
         if root.find(path) is not None:
             raise TerminalError(
                 f"memory: the domain has {what}, which decide how much it can have; change both "
-                "together with `virsh edit`"
+                f"together: {layout.edit_command(root)}"
             )
 
 

@@ -7,6 +7,7 @@ here ever takes a disk back to an image that is older than what its guest uses.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Iterator, List, Mapping, Optional, Protocol, Tuple
 
@@ -279,7 +280,8 @@ def _find_holds(
     if chain is not None and chain.snapshot and difference.leaf not in {*_HARMLESS, "source"}:
         yield (
             f"the disk is on {chain.about}, whose images belong together; first merge them while "
-            f"the guest runs (virsh blockcommit {name} {chain.target} --active --pivot --wait)"
+            f"the guest runs (virsh blockcommit {shlex.quote(name)} {chain.target} --active "
+            "--pivot --wait)"
         )
     if difference.leaf == "size" and disk is not None and disk.source:
         overlays = find_dependants(world, disk.source)

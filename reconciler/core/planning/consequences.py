@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Iterable, Iterator, List, Optional, Tuple
 
 from reconciler.core.diff import Difference, Kind
@@ -155,7 +156,7 @@ def _find_unpinned(update: Update, root: Element) -> Iterator[str]:
     if pinned and loose:
         yield (
             f"cpus: processors {', '.join(loose)} are not pinned, others are; to pin them: "
-            f"virsh vcpupin {update.manifest.name} N CPUS --config"
+            f"virsh vcpupin {shlex.quote(update.manifest.name)} N CPUS --config"
         )
 
 
@@ -166,5 +167,6 @@ def _find_limit(update: Update, root: Element) -> Iterator[str]:
     if most is not None and most < size:
         yield (
             f"memory: memtune/hard_limit is {format_size(most)}, below {format_size(size)}; the "
-            f"host may kill the guest: virsh memtune {update.manifest.name} --hard-limit SIZE"
+            f"host may kill the guest: virsh memtune {shlex.quote(update.manifest.name)} "
+            "--hard-limit SIZE"
         )

@@ -7,6 +7,7 @@ half way finds it there the next time and goes on.
 
 from __future__ import annotations
 
+import shlex
 from typing import Iterator, List, Sequence, Tuple
 
 from reconciler.core.applied import DELETE_DISKS, ORPHAN, Applied, read_applied
@@ -80,7 +81,7 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
 
 
 def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> None:
-    name = reading.view.name
+    name, quoted = reading.view.name, shlex.quote(reading.view.name)
     if not reading.view.persistent:
         raise TerminalError(
             "the domain is transient (libvirt stores no definition of it); store one: "
@@ -96,8 +97,8 @@ def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> Non
     if snapshots:
         raise RefusedError(
             f"it has {', '.join(snapshots)}, which would be lost; delete them (`virsh "
-            f"snapshot-delete {name} NAME`, `virsh checkpoint-delete {name} NAME`), or bring the "
-            "manifest back"
+            f"snapshot-delete {quoted} NAME`, `virsh checkpoint-delete {quoted} NAME`), or bring "
+            "the manifest back"
         )
 
 

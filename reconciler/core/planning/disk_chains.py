@@ -116,7 +116,7 @@ def find_reason(
             return (
                 f"{chain.present}, which the disk is on, is not to be found; bring it back or "
                 f"mount its storage. If it is lost for good, and with it what was written since, "
-                f"name {chain.named} in its place: virsh edit {name}"
+                f"name {chain.named} in its place: virsh edit {shlex.quote(name)}"
             )
         return (
             f"the disk is on {chain.present} now: a block commit, pull or copy moved it, or "

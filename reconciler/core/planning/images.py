@@ -194,7 +194,7 @@ def _domain_image(template: TemplateManifest, name: str, world: World, path: str
     if reading.view.saved:
         raise TerminalError(
             f"{where}: domain {name!r} has a saved state, and what is in its memory is not on its "
-            f"disk; start it (virsh start {name}) and shut it down to clone from it"
+            f"disk; start it (virsh start {shlex.quote(name)}) and shut it down to clone from it"
         )
     disk = _template_disk(template, reading.persistent, where)
     return _volume_at(disk.source or "", world, where)

@@ -7,6 +7,7 @@ start lacks is a note. What could not be seen is not said to be lacking.
 from __future__ import annotations
 
 import difflib
+import shlex
 from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
@@ -176,7 +177,8 @@ def _find_uplink(card: Interface, world: World) -> str:
         there = ", ".join(sorted(networks))
         return f"network: no network {card.network!r} on this host; it has: {there}"
     if card.network and networks.get(card.network) is False:
-        return f"network: network {card.network!r} is not active: virsh net-start {card.network}"
+        start = f"virsh net-start {shlex.quote(card.network)}"
+        return f"network: network {card.network!r} is not active: {start}"
     return ""
 
 
@@ -214,8 +216,8 @@ def _find_boot_files(root: Element, world: World) -> Iterator[Lack]:
     for place, path in _boot_files(root):
         found = world.facilities.files.get(path)
         if found is not None and found.kind is FileKind.MISSING:
-            name = root.findtext("name")
-            help_ = f"install it, or change {place}: virsh edit {name}"
+            name = root.findtext("name", "")
+            help_ = f"install it, or change {place}: virsh edit {shlex.quote(name)}"
             yield Lack(place, f"{place}: {path} does not exist on this host; {help_}")
 
 
@@ -240,7 +242,7 @@ def _find_space(action: Action, world: World) -> Iterator[Lack]:
             yield Lack(
                 "disks",
                 f"storage pool {name!r}: the new volumes take {_show(size)} at once, and "
-                f"{_show(free)} are free: virsh vol-list {name} --details",
+                f"{_show(free)} are free: virsh vol-list {shlex.quote(name)} --details",
             )
 
 

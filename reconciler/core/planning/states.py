@@ -6,6 +6,7 @@ answers nobody. Why it is so decides: a person's pause is a person's, a job's pa
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, Collection, Mapping, Optional, Tuple
@@ -59,8 +60,8 @@ def find_wait(view: DomainView, fields: Collection[str]) -> str:
     if view.state is GuestState.PAUSED and view.state_reason == "post-copy failed":
         return (
             "its migration failed half way (post-copy), and only the two hosts together have the "
-            f"guest: virsh migrate {view.name} DESTINATION --live --postcopy --postcopy-resume, on "
-            "the host where the migration began"
+            f"guest: virsh migrate {shlex.quote(view.name)} DESTINATION --live --postcopy "
+            "--postcopy-resume, on the host where the migration began"
         )
     if view.state is GuestState.SHUTTING_DOWN and set(fields) - {"power"}:
         return "the guest is shutting down; apply again when it is off"
@@ -77,14 +78,14 @@ def find_saved_hold(reading: Reading, fields: Collection[str], images: Images) -
         if moved:
             return (
                 f"{moved}. To let the guest boot from its disks as they are, and lose what was in "
-                f"its memory: virsh managedsave-remove {view.name}"
+                f"its memory: virsh managedsave-remove {shlex.quote(view.name)}"
             )
     if not set(fields) - KEPT_WITH_SAVED:
         return ""
     return (
         "the guest has a saved state, and a start resumes it as it was saved, without this change. "
-        f"Start it first (virsh start {view.name}), or discard the saved state and what was in the "
-        f"guest's memory (virsh managedsave-remove {view.name})"
+        f"Start it first (virsh start {shlex.quote(view.name)}), or discard the saved state and "
+        f"what was in the guest's memory (virsh managedsave-remove {shlex.quote(view.name)})"
     )
 
 
@@ -152,12 +153,12 @@ _WENT = (
 
 def refuse_migrated(name: str) -> str:
     """Say why a machine that is not here any more is not made again."""
-    return f"{_WENT}; if it runs nowhere: virt-reconciler retry {name}"
+    return f"{_WENT}; if it runs nowhere: virt-reconciler retry {shlex.quote(name)}"
 
 
 def settle_start(standing: Standing) -> Optional[Settled]:
     """Return what becomes of the start of a guest whose memory is elsewhere; None if it is not."""
-    view, name = standing.view, standing.view.name
+    view, name = standing.view, shlex.quote(standing.view.name)
     if view.state_reason == MIGRATED:
         return Effect.WITHHELD, f"{_WENT}; if it runs nowhere: virsh start {name}"
     if view.state_reason != "saved" or view.saved:
@@ -242,12 +243,13 @@ def _resume(standing: Standing) -> Settled:
     if view.state_reason == "watchdog":
         return Effect.WITHHELD, (
             "the guest's watchdog paused it, so it hangs: look at its console, then virsh reset "
-            f"{view.name} and virsh resume {view.name}"
+            f"{shlex.quote(view.name)} and virsh resume {shlex.quote(view.name)}"
         )
     why = _PAUSED.get(view.state_reason, "paused, and libvirt does not know why")
     if standing.unattended:
         return Effect.WITHHELD, (
-            f"{why}; the daemon leaves it so: virsh resume {view.name}, or virt-reconciler apply"
+            f"{why}; the daemon leaves it so: virsh resume {shlex.quote(view.name)}, or "
+            "virt-reconciler apply"
         )
     return Effect.LIVE, f"{why}; the guest is resumed"
 
@@ -286,7 +288,7 @@ def _restart_crashed(standing: Standing) -> Settled:
     wait = f" ({reason})" if reason and effect is Effect.NEXT_BOOT else ""
     return Effect.WITHHELD, (
         f"the guest has crashed, and is kept as it is to be looked at{wait}: virsh destroy "
-        f"{view.name}, then apply starts it; or set {' and '.join(needed)}"
+        f"{shlex.quote(view.name)}, then apply starts it; or set {' and '.join(needed)}"
     )
 
 

@@ -106,7 +106,7 @@ def plan_update(
     weighing = replace(weighing, left=planner.left)
     decisions = decide(stored, live, weighing)
     decisions = hold_chains(decisions, found, reading, world)
-    decisions = hold_growth(decisions, world)
+    decisions = hold_growth(decisions, manifest.name, world)
     if holding is not Holding.OURS:
         refuse_misnamed(one.difference for one in decisions)
         decisions = tuple(_keep(one) for one in decisions)

@@ -253,7 +253,7 @@ REFUSED = {
         domain("", NUMA), Machine("vm", cpus=Cpus(8)), "NUMA cells",
     ),
     "more memory than NUMA cells hold": (
-        domain("", NUMA), Machine("vm", memory=Memory(4 * GIB)), "NUMA cells",
+        domain("", NUMA), Machine("vm", memory=Memory(4 * GIB)), "change both together: virsh edit vm",
     ),
     "more memory beside modules": (
         domain("<memory model='dimm'/>"), Machine("vm", memory=Memory(4 * GIB)), "memory modules",
@@ -294,7 +294,7 @@ REFUSED = {
         domain("<interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='b'/>"
                "<vlan><tag id='2'/></vlan></interface>"),
         Machine("vm", interfaces=(Interface("52:54:00:00:00:01", network="n"),)),
-        "interface 52:54:00:00:00:01: it has a VLAN of its own",
+        "not moved to a network with it, nor without: remove its <vlan> first: virsh edit vm",
     ),
     "a new disk without an image": (domain(""), Machine("vm", disks=(Disk("new"),)), "must be known"),
     "a new interface on nothing": (
