@@ -14,7 +14,7 @@ from reconciler.control.imagining import imagine
 from reconciler.control.observe import observe
 from reconciler.control.ports import Host
 from reconciler.core.diff import compare
-from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.manifest import HOST, MACHINE, Desired, MachineManifest
 from reconciler.core.model import Machine
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan, failed_action
 from reconciler.core.planner import KIND, PlanOptions, is_placed_here, make_plan
@@ -35,8 +35,8 @@ def compare_without_host(base: Desired, head: Desired, options: PlanOptions) -> 
     """Plan on a host where `base` was applied; every host's machines at once."""
     differing = find_differing(base, head)
     former = {one.name: one for one in base.machines}
-    everywhere = tuple(_free(one) for one in base.machines)
-    world = imagine(replace(base, machines=everywhere), head)
+    everywhere = base.with_kind(MACHINE, map(_free, base.machines))
+    world = imagine(everywhere, head)
     plan = make_plan(_restrict(head, differing, _free), world, options)
     actions = [_correct(one, former, head) for one in plan.actions]
     for name in sorted(differing.gone):
@@ -68,9 +68,8 @@ def _free(manifest: MachineManifest) -> MachineManifest:
 def _restrict(head: Desired, differing: Differing, each: Each) -> Desired:
     """Leave out the machines that are wanted as before; and hosts, which are not compared."""
     names = differing.changed | differing.added
-    return replace(
-        head, machines=tuple(each(x) for x in head.machines if x.name in names), hosts=()
-    )
+    chosen = (each(manifest) for manifest in head.machines if manifest.name in names)
+    return head.with_kind(MACHINE, chosen).with_kind(HOST, ())
 
 
 def _plan_end(host: Host, head: Desired, name: str) -> Optional[Action]:

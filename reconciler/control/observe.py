@@ -30,7 +30,7 @@ from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.domain import read_machine, read_owner
 from reconciler.core.faults import isolate
 from reconciler.core.images import Images, SnapshotView
-from reconciler.core.manifest import Desired
+from reconciler.core.manifest import MACHINE, Desired
 from reconciler.core.model import Machine, Power
 from reconciler.core.needs import Needs, Readings
 from reconciler.core.planner import is_placed_here
@@ -68,7 +68,7 @@ def observe(
         found = host.domains.list_domains() if views is None else views
     except TransientError as error:
         return _observe_unreached(desired, daemons, error)
-    served = replace(desired, machines=find_served(desired, daemons))
+    served = desired.with_kind(MACHINE, find_served(desired, daemons))
     readings = _read_sizes(host, served, _understand(found, _named(desired)))
     name = host.domains.host
     lost = find_lost(_find_gone(served, readings, name), background)

@@ -79,7 +79,7 @@ class Prune:
         doomed = self.doomed.get(name)
         if doomed is None or self._find_reprieve(name):
             return Done()
-        desired = Desired(templates=self.shared.wanted.in_force.templates)
+        desired = Desired.of(*self.shared.wanted.in_force.templates)
         try:
             action = plan_deletion(self.shared.parts.host, desired, name, doomed.uuid)
         except NotFoundError:

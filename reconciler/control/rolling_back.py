@@ -45,7 +45,7 @@ def plan_way_back(
     """
     present = _read(host, past)
     target = find_target(past, present, find_former_sizes(entries, past.number))
-    desired = Desired((target.manifest,))
+    desired = Desired.of(target.manifest)
     world = observe(host, desired, {past.name: present.view})
     world = replace(world, pools={**world.pools, **read_pools(host, Needs(all_pools=True))})
     busy = world.busy.get((KIND, past.name))
@@ -56,7 +56,7 @@ def plan_way_back(
         raise TerminalError(f"{past.name}: cannot be read: {found.reason}")
     action = plan_rollback(target, found, world, now)
     plan = Plan(world.host, world.uri, (action,), target.manifest.revision)
-    return WayBack(Desired((_leave_gone(target.manifest, action),)), world, plan)
+    return WayBack(Desired.of(_leave_gone(target.manifest, action)), world, plan)
 
 
 def _leave_gone(manifest: MachineManifest, action: Action) -> MachineManifest:

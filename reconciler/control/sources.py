@@ -12,7 +12,7 @@ from typing import Callable, Optional, Protocol, Tuple
 from reconciler.control.ports.service import FileSource, WorkTree
 from reconciler.core.files import FileSet, ManifestFile, refuse_empty
 from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.manifest import Desired
+from reconciler.core.manifest import MACHINE, Desired
 from reconciler.errors import Problem
 
 
@@ -89,8 +89,8 @@ class ParsedFiles:
         parsed = self._parse(found.files)
         problems = tuple(sorted({*found.problems, *parsed.problems}))
         wanted = parsed.desired
-        if not (wanted.machines or wanted.templates or wanted.hosts or problems):
+        if not (wanted.objects or problems):
             raise refuse_empty(found.where)
-        marked = tuple(replace(one, revision=found.revision) for one in wanted.machines)
-        desired = replace(wanted, machines=marked)
+        marked = (replace(manifest, revision=found.revision) for manifest in wanted.machines)
+        desired = wanted.with_kind(MACHINE, marked)
         return Snapshot(found.identity, desired, problems, found.revision)

@@ -76,7 +76,7 @@ def _read_applied(reading: Reading) -> Optional[MachineManifest]:
 
 
 def _plan_again(host: Host, manifest: MachineManifest, reading: Reading) -> Action:
-    desired = Desired((manifest,))
+    desired = Desired.of(manifest)
     world = observe(host, desired, {reading.view.name: reading.view})
     return plan_machine(manifest, desired, world, PlanOptions())
 

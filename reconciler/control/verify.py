@@ -91,7 +91,7 @@ def verify(
 
 
 def _plan_again(work: Work, manifest: MachineManifest, desired: Desired) -> Action:
-    alone = Desired((manifest,), desired.templates)
+    alone = Desired.of(manifest, *desired.templates)
     try:
         views = {work.name: work.host.domains.read_domain(work.name)}
     except NotFoundError as error:

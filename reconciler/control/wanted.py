@@ -6,9 +6,10 @@ import time
 from dataclasses import replace
 from typing import FrozenSet, Optional
 
+from reconciler.core.key import Key
 from reconciler.core.loop.inforce import InForce, merge
 from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.planner import is_placed_here
 
 
@@ -42,7 +43,8 @@ class Wanted:
     def _differs(self, former: InForce, name: str) -> bool:
         now = self.in_force
         then, there = former.machines.get(name), now.machines.get(name)
-        if then is None or there is None or former.problems.get(name) != now.problems.get(name):
+        key = Key(MACHINE, name)
+        if then is None or there is None or former.problems.get(key) != now.problems.get(key):
             return True
         return (then.generation, then.host) != (there.generation, there.host)
 
@@ -81,7 +83,7 @@ def find_machine(in_force: InForce, name: str, host: str) -> Optional[MachineMan
 def find_alone(in_force: InForce, manifest: MachineManifest) -> Desired:
     """Return the machine with the templates that its disks name, and nothing else."""
     names = {one.template for one in manifest.machine.disks or ()}
-    return Desired((manifest,), tuple(one for one in in_force.templates if one.name in names))
+    return Desired.of(manifest, *(one for one in in_force.templates if one.name in names))
 
 
 def _named(manifest: MachineManifest, kind: str) -> FrozenSet[str]:

@@ -137,7 +137,7 @@ class Work:
             next_try=round(now + again.after) if again else None,
             uuid=found.view.uuid if found.view else former.uuid,
             seen_at=in_force.identity,
-            problem=in_force.problems.get(manifest.name, ""),
+            problem=in_force.problems.get(manifest.key, ""),
         )
         shared.ledger.put(record)
         return result

@@ -13,7 +13,7 @@ from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.domain.secrets import hide_fragment, hide_secrets, hide_spec
 from reconciler.core.images import ImageView, SnapshotView
-from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.plain_data import from_plain, to_plain
 from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
 from reconciler.errors import RefusedError
@@ -97,7 +97,7 @@ def hide_view(view: Union[DomainView, Unknown]) -> Union[DomainView, Unknown]:
 
 def hide_desired(desired: Desired) -> Desired:
     """Return manifests without their secrets, so that what a snapshot hides is no difference."""
-    return replace(desired, machines=tuple(_hide_manifest(one) for one in desired.machines))
+    return desired.with_kind(MACHINE, map(_hide_manifest, desired.machines))
 
 
 def _hide_manifest(manifest: MachineManifest) -> MachineManifest:

@@ -6,10 +6,14 @@ The values here are complete and checked; a function that gets one need not doub
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Callable, Mapping, Optional, Tuple, Union
+from functools import cached_property
+from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type, TypeVar, Union
 
 from reconciler.core.daemons.table import Mode
+from reconciler.core.key import Key
 from reconciler.core.model import Disruption, Machine
+
+MACHINE, TEMPLATE, HOST = "VirtualMachine", "Template", "Host"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,34 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+class Manifest(Protocol):
+    """What the manifest of every kind has.
+
+    `generation` is a digest of its canonical `spec` and labels: it changes when they do. `host` is
+    the name of the host that it is placed on, None where it names none.
+    """
+
+    @property
+    def key(self) -> Key:
+        """Its kind and name."""
+
+    @property
+    def generation(self) -> str:
+        """The digest."""
+
+    @property
+    def place(self) -> Place:
+        """Where it was written."""
+
+    @property
+    def host(self) -> Optional[str]:
+        """Where it is placed."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels."""
+
+
 Locate = Callable[[Tuple[Union[str, int], ...]], Place]
 """Finds where a field of a document was written: `("spec", "disks", 0, "source")`."""
 
@@ -80,6 +112,11 @@ class MachineManifest:
     def name(self) -> str:
         """The domain's name."""
         return self.machine.name
+
+    @property
+    def key(self) -> Key:
+        """The machine's kind and name."""
+        return Key(MACHINE, self.machine.name)
 
     def find_disk_source(self, name: str) -> Place:
         """Return where the `source` of a disk was written; where the document begins, if unknown.
@@ -111,6 +148,14 @@ class TemplateManifest:
     os: Optional[str] = None
     generalized: Optional[str] = None
     linked_clones: bool = False
+    generation: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    host: Optional[str] = None
+
+    @property
+    def key(self) -> Key:
+        """The template's kind and name."""
+        return Key(TEMPLATE, self.name)
 
 
 @dataclass(frozen=True)
@@ -130,16 +175,60 @@ class HostManifest:
     forbidden: Tuple[str, ...] = ()
     ensure: bool = False
     uri: Optional[str] = None
+    generation: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    host: Optional[str] = None
+
+    @property
+    def key(self) -> Key:
+        """The host's kind and name."""
+        return Key(HOST, self.name)
+
+
+M = TypeVar("M", bound=Manifest)
 
 
 @dataclass(frozen=True)
 class Desired:
-    """All that the given manifests want, sorted by name."""
+    """All that the given manifests describe, sorted by kind and name."""
 
-    machines: Tuple[MachineManifest, ...] = ()
-    templates: Tuple[TemplateManifest, ...] = ()
-    hosts: Tuple[HostManifest, ...] = ()
+    objects: Mapping[Key, Manifest] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, *manifests: Manifest) -> Desired:
+        """Return these manifests; of two with one key the later one counts."""
+        found = {manifest.key: manifest for manifest in manifests}
+        return cls({key: found[key] for key in sorted(found)})
+
+    def of_kind(self, kind: str) -> Tuple[Manifest, ...]:
+        """Return the manifests of a kind, sorted by name."""
+        return tuple(manifest for key, manifest in self.objects.items() if key.kind == kind)
+
+    def with_kind(self, kind: str, manifests: Iterable[Manifest]) -> Desired:
+        """Return the same, with these manifests in place of all that are of that kind."""
+        others = (manifest for key, manifest in self.objects.items() if key.kind != kind)
+        return Desired.of(*others, *manifests)
+
+    @cached_property
+    def machines(self) -> Tuple[MachineManifest, ...]:
+        """The virtual machines, sorted by name."""
+        return _select(self.objects, MachineManifest)
+
+    @cached_property
+    def templates(self) -> Tuple[TemplateManifest, ...]:
+        """The templates, sorted by name."""
+        return _select(self.objects, TemplateManifest)
+
+    @cached_property
+    def hosts(self) -> Tuple[HostManifest, ...]:
+        """The hosts, sorted by name."""
+        return _select(self.objects, HostManifest)
 
     def template(self, name: str) -> Optional[TemplateManifest]:
         """Return the template of that name, or None."""
-        return next((one for one in self.templates if one.name == name), None)
+        found = self.objects.get(Key(TEMPLATE, name))
+        return found if isinstance(found, TemplateManifest) else None
+
+
+def _select(objects: Mapping[Key, Manifest], type_: Type[M]) -> Tuple[M, ...]:
+    return tuple(manifest for manifest in objects.values() if isinstance(manifest, type_))

@@ -16,7 +16,8 @@ from reconciler.core.plain_data import camel, from_plain
 from reconciler.core.seals import Seal
 from reconciler.errors import RefusedError
 
-FORMAT_VERSION = 1
+# 2: what a seal says of hosts and templates is another digest than in 1.
+FORMAT_VERSION = 2
 KEY = "virtReconcilerPlan"  # the first key, and its version: by it a plan file is known
 
 

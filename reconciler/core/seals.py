@@ -7,11 +7,12 @@ is in it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
-from typing import Iterator, List, Mapping, Optional, Tuple, Union
+from dataclasses import dataclass, replace
+from typing import Iterator, Mapping, Optional, Tuple, Union
 
 from reconciler.core.identity import IMAGES, volume_name
-from reconciler.core.manifest import Desired, HostManifest, MachineManifest, TemplateManifest
+from reconciler.core.key import Key
+from reconciler.core.manifest import Desired, MachineManifest, Manifest, TemplateManifest
 from reconciler.core.model import Cdrom, Disk, Machine
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.planning.images import DEFAULT_POOL, all_volumes, template_image
@@ -77,7 +78,7 @@ def _compare(former: Seal, present: Optional[Seal]) -> str:
 
 
 def _seal(action: Action, desired: Desired, world: World) -> Seal:
-    manifest = _find(action, desired)
+    manifest = desired.objects.get(Key(action.kind, action.name))
     seal = Seal(
         action.kind,
         action.name,
@@ -97,19 +98,9 @@ def _seal(action: Action, desired: Desired, world: World) -> Seal:
     )
 
 
-def _find(action: Action, desired: Desired) -> Union[MachineManifest, HostManifest, None]:
-    objects: List[Union[MachineManifest, HostManifest]] = [*desired.machines, *desired.hosts]
-    kinds = {MachineManifest: "VirtualMachine", HostManifest: "Host"}
-    return next(
-        (x for x in objects if (kinds[type(x)], x.name) == (action.kind, action.name)), None
-    )
-
-
-def _meaning(manifest: Union[MachineManifest, HostManifest, None]) -> object:
-    """Return what a manifest says, without where it stands."""
-    if isinstance(manifest, MachineManifest):
-        return (manifest.generation, manifest.host, manifest.required_daemons)
-    return None if manifest is None else {**asdict(manifest), "place": None}
+def _meaning(manifest: Optional[Manifest]) -> object:
+    """Return what a manifest says, without where it was written."""
+    return manifest and (manifest.generation, manifest.host)
 
 
 def _definition(reading: object) -> object:
@@ -129,7 +120,7 @@ def _definition(reading: object) -> object:
 def _templates(machine: Machine, desired: Desired, world: World) -> Iterator[object]:
     for name in sorted({one.template for one in machine.disks or () if one.template}):
         template = desired.template(name)
-        yield template and {**asdict(template), "place": None}
+        yield _meaning(template)
         yield _image(template, world)
 
 

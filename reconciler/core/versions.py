@@ -105,7 +105,7 @@ def find_differing(base: Desired, head: Desired) -> Differing:
 
 
 def _meaning(manifest: MachineManifest) -> Tuple[object, ...]:
-    return (manifest.generation, manifest.host, manifest.required_daemons)
+    return (manifest.generation, manifest.host)
 
 
 def _find_renamed(

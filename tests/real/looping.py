@@ -133,7 +133,7 @@ class Looping:
         """Give the loop new manifests."""
         self.count += 1
         name = revision or f"r{self.count}"
-        self.loop.publish(Snapshot(name, Desired(manifests, hosts=hosts), problems, name))
+        self.loop.publish(Snapshot(name, Desired.of(*manifests, *hosts), problems, name))
 
     def record(self, name: str) -> Record:
         """Return what the loop remembers of an object."""

@@ -331,10 +331,10 @@ def test_a_rollback_does_not_leave_the_snapshot(
     write_pattern(hands.source(NAME), 0x29)
     present = read(product.host.domains.read_domain(NAME))
     target = find_target(former, present, {})
-    world = observe(product.host, Desired((target.manifest,)))
+    world = observe(product.host, Desired.of(target.manifest))
     action = plan_rollback(target, present, world, None)
     todo = Plan(world.host, world.uri, (action,))
-    [outcome] = execute(product.host, Desired((target.manifest,)), todo, Silent(), Clock())
+    [outcome] = execute(product.host, Desired.of(target.manifest), todo, Silent(), Clock())
     assert outcome.error is None
     assert "<memory unit='KiB'>131072</memory>" in product.xml(NAME)
     assert hands.source(NAME).endswith("snap1.nightly")

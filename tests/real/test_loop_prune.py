@@ -93,7 +93,7 @@ def test_how_new_manifests_are_is_not_asked_of_a_clock_that_is_set(looping: Loop
     ledger.change_source(lambda source: replace(source, since=0.0))  # for ages, by today's clock
     resync(looping)
     # A resync comes between the taking of new manifests and the writing down of when that was.
-    looping.loop.shared.wanted.replace(Snapshot("new", Desired(tuple(doomed(*names[2:])))))
+    looping.loop.shared.wanted.replace(Snapshot("new", Desired.of(*doomed(*names[2:]))))
     resync(looping)
     assert sorted(stored(looping)) == names
 

@@ -22,7 +22,7 @@ from tests.real.worlds import Clock, Product, Silent
 
 PLACE = Place("vm.yaml", 1, 1)
 BASE = TemplateManifest("base", PLACE, pool="default", volume="base.qcow2", linked_clones=True)
-DESIRED = Desired((), (BASE,))
+DESIRED = Desired.of(BASE)
 ROOT: Dict[str, Any] = {"name": "root", "bus": "virtio", "size": "16MiB"}
 DATA: Dict[str, Any] = {"name": "data", "bus": "virtio", "size": "16MiB"}
 OWN = {"vm-root.qcow2", "vm-data.qcow2"}
@@ -236,7 +236,7 @@ def test_snapshots_and_templates_are_not_lost_unseen(product: Product, lab: LabH
     assert "it has snapshot before-upgrade" in action.reason
     assert "virsh snapshot-delete vm" in action.reason
     lab.virsh("snapshot-delete", "vm", "before-upgrade")
-    golden = Desired((), (TemplateManifest("golden", PLACE, domain="vm"),))
+    golden = Desired.of(TemplateManifest("golden", PLACE, domain="vm"))
     assert "Template golden is taken from it" in plan_deletion(product.host, golden, "vm").reason
     assert plan_deletion(product.host, DESIRED, "vm").action is ActionKind.DELETE
 

@@ -71,7 +71,7 @@ class Product:
 
     def desired(self, manifests: Sequence[MachineManifest]) -> Desired:
         """Return all that is wanted."""
-        return Desired(tuple(manifests), self.templates)
+        return Desired.of(*manifests, *self.templates)
 
     def plan(self, *manifests: MachineManifest, **options: Any) -> Plan:
         """Observe and plan."""

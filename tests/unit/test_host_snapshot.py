@@ -101,7 +101,7 @@ def test_manifests_are_held_against_it_with_the_same_hidden() -> None:
         Machine("vm", overlays=overlays), "g1", json.dumps(spec), Place("vm.yaml", 1, 1)
     )
     stored = "<domain><sysinfo type='fwcfg'><entry name='opt/x'>a b</entry></sysinfo></domain>"
-    [hidden] = hide_desired(Desired((manifest,))).machines
+    [hidden] = hide_desired(Desired.of(manifest)).machines
     assert "a b" not in repr(hidden)
     assert compare_overlays(hide_secrets(stored), hidden.machine.overlays) == ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Dict
 
 import pytest
@@ -66,9 +67,13 @@ def test_any_other_letter_is_found(place: int) -> None:
         ("[" * 100_000, "p: is no plan file"),
         ("[]", "is no plan file: give manifests"),
         ('{"formatVersion": 1}', "is no plan file: give manifests"),
-        ('{"virtReconcilerPlan": 2}', "is a plan file of version 2, and this program knows 1"),
+        ('{"virtReconcilerPlan": 3}', "is a plan file of version 3, and this program knows 2"),
+        (
+            Path(__file__).with_name("former").joinpath("plan.json").read_text(encoding="utf-8"),
+            "^p: is a plan file of version 1, and this program knows 2; plan again with",
+        ),
         (write_plan_file(KEPT)[:-40], "is no plan file"),
-        (json.dumps({"virtReconcilerPlan": 1}), "its digest does not fit; plan again"),
+        (json.dumps({"virtReconcilerPlan": 2}), "its digest does not fit; plan again"),
     ],
 )
 def test_what_is_none_is_said_to_be_none(text: str, words: str) -> None:
@@ -121,7 +126,7 @@ def test_a_volume_is_sealed_however_it_is_named(machine: Machine) -> None:
         world = World("kvm01", "qemu:///system", pools=pools)
         plan = Plan(world.host, world.uri, (Action("VirtualMachine", "web", ActionKind.CREATE),))
         manifest = MachineManifest(machine, "g1", "{}", Place("vm.yaml", 1, 1))
-        return seal_plan(plan, Desired((manifest,)), world)[0]
+        return seal_plan(plan, Desired.of(manifest), world)[0]
 
     assert find_moved((replace(seal(1), has_work=True),), (seal(2),)) == (
         f"web: {CAUSES['volume']}",

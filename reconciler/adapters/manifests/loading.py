@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.adapters.manifests.documents import Document, read_documents
 from reconciler.adapters.manifests.files import Reading, SourceFile, read_files
@@ -99,7 +99,8 @@ def _load(paths: Sequence[str], reading: Reading) -> Loaded:
         problems.extend(_problem(items[number], one) for one in found)
     bad = {one.one for one in clashes} | {one.other for one in clashes} | set(findings)
     sound = [one for number, one in enumerate(items) if one.is_sound and number not in bad]
-    return Loaded(_desired(sound), tuple(sorted(set(problems))))
+    valid = (one.manifest for one in sound if one.manifest is not None)
+    return Loaded(Desired.of(*valid), tuple(sorted(set(problems))))
 
 
 def _read_items(reading: Reading) -> Tuple[List[Item], List[Problem]]:
@@ -201,24 +202,6 @@ def _together(items: Sequence[Item]) -> Together:
         {number: one.name for number, one in numbered if one.name is not None},
         {number: one.manifest for number, one in numbered if one.manifest is not None},
         frozenset(number for number, one in numbered if not one.is_sound),
-    )
-
-
-def _desired(items: Sequence[Item]) -> Desired:
-    machines: Dict[str, MachineManifest] = {}
-    templates: Dict[str, TemplateManifest] = {}
-    hosts: Dict[str, HostManifest] = {}
-    for item in items:
-        if isinstance(item.manifest, MachineManifest):
-            machines[item.manifest.name] = item.manifest
-        elif isinstance(item.manifest, HostManifest):
-            hosts[item.manifest.name] = item.manifest
-        elif item.manifest is not None:
-            templates[item.manifest.name] = item.manifest
-    return Desired(
-        tuple(machines[one] for one in sorted(machines)),
-        tuple(templates[one] for one in sorted(templates)),
-        tuple(hosts[one] for one in sorted(hosts)),
     )
 
 

@@ -57,7 +57,7 @@ def build_machine(data: Data, place: Place) -> MachineManifest:
 
 def build_template(data: Data, place: Place) -> TemplateManifest:
     """Return the manifest of a Template document."""
-    spec = data["spec"]
+    spec, labels = data["spec"], data["metadata"].get("labels", {})
     return TemplateManifest(
         name=data["metadata"]["name"],
         place=place,
@@ -69,12 +69,15 @@ def build_template(data: Data, place: Place) -> TemplateManifest:
         os=spec.get("os"),
         generalized=_generalized(spec.get("generalized")),
         linked_clones=spec.get("linkedClones", False),
+        generation=_generation(_canonical(spec), labels),
+        labels=labels,
     )
 
 
 def build_host(data: Data, place: Place) -> HostManifest:
     """Return the manifest of a Host document."""
     name, spec = data["metadata"]["name"], data["spec"]
+    labels = data["metadata"].get("labels", {})
     daemons = spec.get("daemons", {})
     return HostManifest(
         name=name,
@@ -85,6 +88,8 @@ def build_host(data: Data, place: Place) -> HostManifest:
         forbidden=tuple(daemons.get("forbidden", ())),
         ensure=daemons.get("action") == "ensure",
         uri=spec.get("uri"),
+        generation=_generation(_canonical(spec), labels),
+        labels=labels,
     )
 
 

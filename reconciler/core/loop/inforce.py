@@ -7,15 +7,23 @@ only believed when everything could be read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, Mapping, Optional, Tuple
+from functools import cached_property
+from typing import FrozenSet, Mapping, Optional, Tuple
 
+from reconciler.core.key import Key
 from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.manifest import HostManifest, MachineManifest, TemplateManifest
+from reconciler.core.manifest import (
+    Desired,
+    HostManifest,
+    MachineManifest,
+    Manifest,
+    TemplateManifest,
+)
 
 
 @dataclass(frozen=True)
 class InForce:
-    """All objects in force, by name.
+    """All objects in force, by key.
 
     `problems` says of an object why its newest manifest is not in force. `absent` are objects
     that were in force and are in a complete snapshot no more; `is_complete` says that it was one.
@@ -23,46 +31,50 @@ class InForce:
 
     identity: str = ""
     revision: Optional[str] = None
-    machines: Mapping[str, MachineManifest] = field(default_factory=dict)
-    templates: Tuple[TemplateManifest, ...] = ()
-    problems: Mapping[str, str] = field(default_factory=dict)
-    absent: FrozenSet[str] = frozenset()
+    objects: Mapping[Key, Manifest] = field(default_factory=dict)
+    problems: Mapping[Key, str] = field(default_factory=dict)
+    absent: FrozenSet[Key] = frozenset()
     is_complete: bool = False
-    hosts: Tuple[HostManifest, ...] = ()
+
+    @cached_property
+    def desired(self) -> Desired:
+        """The same as what a plan is made of."""
+        return Desired(self.objects)
+
+    @cached_property
+    def machines(self) -> Mapping[str, MachineManifest]:
+        """The virtual machines, by name."""
+        return {manifest.name: manifest for manifest in self.desired.machines}
+
+    @property
+    def templates(self) -> Tuple[TemplateManifest, ...]:
+        """The templates, sorted by name."""
+        return self.desired.templates
+
+    @property
+    def hosts(self) -> Tuple[HostManifest, ...]:
+        """The hosts, sorted by name."""
+        return self.desired.hosts
 
 
 def merge(former: InForce, new: Snapshot) -> InForce:
     """Return what is in force once a new snapshot was read."""
-    there = new.machines()
-    missing = former.machines.keys() - there.keys()
+    there = new.desired.objects
+    missing = former.objects.keys() - there.keys()
     kept = frozenset() if new.is_complete else frozenset(missing)
-    machines: Dict[str, MachineManifest] = {one: former.machines[one] for one in kept}
-    machines.update(there)
+    found = {**{key: former.objects[key] for key in kept}, **there}
+    objects = {key: found[key] for key in sorted(found)}
     return InForce(
         new.identity,
         new.revision,
-        machines,
-        _merge_templates(former, new),
-        {name: _explain(machines[name], new) for name in sorted(kept)},
+        objects,
+        {key: _explain(objects[key], new) for key in sorted(kept)},
         frozenset(missing - kept),
         new.is_complete,
-        _merge_hosts(former, new),
     )
 
 
-def _merge_templates(former: InForce, new: Snapshot) -> Tuple[TemplateManifest, ...]:
-    known = {} if new.is_complete else {one.name: one for one in former.templates}
-    known.update({one.name: one for one in new.desired.templates})
-    return tuple(known[name] for name in sorted(known))
-
-
-def _merge_hosts(former: InForce, new: Snapshot) -> Tuple[HostManifest, ...]:
-    known = {} if new.is_complete else {one.name: one for one in former.hosts}
-    known.update({one.name: one for one in new.desired.hosts})
-    return tuple(known[name] for name in sorted(known))
-
-
-def _explain(manifest: MachineManifest, new: Snapshot) -> str:
+def _explain(manifest: Manifest, new: Snapshot) -> str:
     """Return the problems of the file that the object was in; of all files if it has none."""
-    mine = [str(one) for one in new.problems if one.file == manifest.place.file]
-    return "; ".join(mine or [str(one) for one in new.problems])
+    mine = [str(problem) for problem in new.problems if problem.file == manifest.place.file]
+    return "; ".join(mine or [str(problem) for problem in new.problems])

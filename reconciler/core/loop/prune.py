@@ -115,7 +115,7 @@ def _find_gone(known: Known) -> List[str]:
 
     One that is placed on another host now still has its manifest, and is not deleted here.
     """
-    wanted = known.snapshot.machines()
+    wanted = {manifest.name for manifest in known.snapshot.desired.machines}
     owned = {name for name, one in known.domains.items() if is_owned(one)}
     return sorted(one for one in owned.union(known.records) if one not in wanted)
 
@@ -166,7 +166,7 @@ def _find_rail(wanted: Sequence[Deletion], known: Known, rails: PruneRails) -> s
     """Return why so many are not deleted without a person's word; empty if they may be."""
     if not wanted:
         return ""
-    machines = known.snapshot.machines()
+    machines = {manifest.name for manifest in known.snapshot.desired.machines}
     stay = sum(is_owned(one) and name in machines for name, one in known.domains.items())
     total = len(wanted) + stay
     if not stay:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple
+from typing import Optional, Tuple
 
-from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.manifest import Desired
 from reconciler.errors import Problem
 
 
@@ -27,7 +27,3 @@ class Snapshot:
     def is_complete(self) -> bool:
         """Whether everything could be read, so that what is missing is really absent."""
         return not self.problems
-
-    def machines(self) -> Mapping[str, MachineManifest]:
-        """Return the virtual machines by name."""
-        return {one.name: one for one in self.desired.machines}

@@ -79,7 +79,7 @@ def plan_rollback(
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)
     is_whole = not weighing.held and all(map(_is_done, decisions))
-    update = to_update(found, decisions, Desired((found.manifest,)), world)
+    update = to_update(found, decisions, Desired.of(found.manifest), world)
     update = replace(update, in_full=is_whole)
     new = complete_devices(update)
     steps = _steps(target, update, new)

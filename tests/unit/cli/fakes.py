@@ -48,7 +48,7 @@ def manifest(name: str) -> MachineManifest:
     return MachineManifest(Machine(name), "g1", "{}", Place(f"{name}.yaml", 1, 1))
 
 
-ONE = FakeLoaded(Desired((manifest("vm1"),)))
+ONE = FakeLoaded(Desired.of(manifest("vm1")))
 PROBLEM = Problem("a.yaml", 3, 5, "spec.cpus", "is required")
 
 

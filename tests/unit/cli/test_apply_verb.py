@@ -176,7 +176,7 @@ def test_what_a_kept_plan_leaves_alone_is_not_shown_as_if_it_were_done(
     kept: ActionKind, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "kept.plan")
-    loaded = FakeLoaded(Desired((manifest("vm1"), manifest("vm2"))))
+    loaded = FakeLoaded(Desired.of(manifest("vm1"), manifest("vm2")))
     change = Change("autostart", observed=False, desired=True, effect=Effect.LIVE)
     vm1, vm2 = (
         action(name, ActionKind.UPDATE, changes=(change,), steps=STEP) for name in ("vm1", "vm2")

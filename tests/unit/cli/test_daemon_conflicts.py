@@ -33,7 +33,7 @@ def beside(tmp_path: Path) -> Tuple[FakeParts, str]:
         "vm2": Record("vm2", generation="g1", conditions=READY),
     }
     memory = FakeMemory(records, SourceRecord("0123456789abcdef", "c"), daemon=812)
-    desired = Desired((manifest("vm1"), manifest("vm2")))
+    desired = Desired.of(manifest("vm1"), manifest("vm2"))
     settings = Settings(state=str(tmp_path))
     return FakeParts(FakeLoaded(desired), PLAN, settings=settings, memory=memory), "config.yaml"
 

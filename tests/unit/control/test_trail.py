@@ -121,7 +121,7 @@ def carry_out(
     before = Before(None if host.xml is None else digest(host.xml), state=host.state)
     kind = ActionKind.CREATE if create else ActionKind.UPDATE
     action = Action("VirtualMachine", "vm", kind, changes, steps, before)
-    desired = Desired((manifest_of(Machine("vm")),))
+    desired = Desired.of(manifest_of(Machine("vm")))
     todo = Plan("kvm01", "qemu:///system", (action,))
     [outcome] = execute(host, desired, todo, Silent(), FakeClock())  # type: ignore[arg-type]
     return outcome
@@ -196,7 +196,7 @@ def test_a_change_that_spoils_another_managed_field_is_taken_back() -> None:
         (plan.Define(NEW),), Before(digest(host.xml or "")),
     )  # fmt: skip
     todo = Plan("kvm01", "qemu:///system", (action,))
-    [outcome] = execute(host, Desired((manifest,)), todo, Silent(), FakeClock())  # type: ignore[arg-type]
+    [outcome] = execute(host, Desired.of(manifest), todo, Silent(), FakeClock())  # type: ignore[arg-type]
     assert "cpus.count is 4, should be 2" in (outcome.error or "")
     assert host.xml == OLD
 

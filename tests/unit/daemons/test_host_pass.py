@@ -52,7 +52,7 @@ def make_pass(seen: DaemonsView, *hosts: HostManifest) -> Tuple[HostPass, FakeUn
         MemoryHistory(),
     )
     shared = Shared(parts, Ledger(store, journal))
-    shared.wanted.replace(Snapshot("one", Desired(hosts=hosts), revision="one"))
+    shared.wanted.replace(Snapshot("one", Desired.of(*hosts), revision="one"))
     return HostPass(shared), units, journal
 
 
@@ -94,7 +94,7 @@ def test_without_a_manifest_for_this_host_nothing_is_done(hosts: Tuple[HostManif
 
 
 def test_a_host_whose_manifest_became_invalid_stays_in_force() -> None:
-    before = merge(InForce(), Snapshot("one", Desired(hosts=(host(),))))
+    before = merge(InForce(), Snapshot("one", Desired.of(host())))
     broken = Snapshot("two", Desired(), (Problem("host.yaml", 1, 1, "", "wrong"),))
     assert merge(before, broken).hosts == (host(),)
     assert merge(before, Snapshot("three", Desired())).hosts == ()

@@ -130,7 +130,7 @@ def test_where_daemons_cannot_be_seen_nothing_is_done_and_it_is_said() -> None:
 
 
 def test_a_machine_without_its_daemon_is_withheld_and_not_failed() -> None:
-    desired = Desired((machine("vm", ["virtqemud", "virtnetworkd"]),))
+    desired = Desired.of(machine("vm", ["virtqemud", "virtnetworkd"]))
     plan = make_plan(desired, world(modular(virtnetworkd_socket=STOPPED)), PlanOptions())
     [action] = plan.actions
     assert (action.action, action.steps) == (ActionKind.WITHHELD, ())
@@ -145,7 +145,7 @@ def test_a_machine_without_its_daemon_is_withheld_and_not_failed() -> None:
 
 def test_hosts_are_planned_for_this_host_alone() -> None:
     there = host(name="other", selector=("kvm02",), required=("virtsecretd",))
-    plan = make_plan(Desired(hosts=(host(), there)), world(modular()), PlanOptions())
+    plan = make_plan(Desired.of(host(), there), world(modular()), PlanOptions())
     assert [(one.kind, one.name) for one in plan.actions] == [("Host", "kvm01")]
 
 

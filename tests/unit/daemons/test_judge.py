@@ -215,7 +215,7 @@ def test_a_host_without_any_daemon_is_not_right() -> None:
 
 
 def test_what_machines_require_is_expected_and_says_of_whom() -> None:
-    wanted = Desired((machine("a", ["virtnodedevd"]), machine("b")))
+    wanted = Desired.of(machine("a", ["virtnodedevd"]), machine("b"))
     report = make_report(modular(), wanted)
     [row] = [one for one in report.rows if one.judgement.daemon.name == "virtnodedevd"]
     assert (row.judgement.verdict, row.users) == (Verdict.WRONG, ("a",))

@@ -39,7 +39,9 @@ def reading(name: str, deletion: Optional[str] = "undefine", **owner: Any) -> Re
 def snapshot(*names: str, **more: Any) -> Snapshot:
     place = Place("vm.yaml", 1, 1)
     machines = tuple(MachineManifest(Machine(one), "g1", "{}", place) for one in names)
-    return Snapshot(**{"identity": "two", "desired": Desired(machines), "revision": "two", **more})
+    return Snapshot(
+        **{"identity": "two", "desired": Desired.of(*machines), "revision": "two", **more}
+    )
 
 
 def known(*present: str, **more: Any) -> Known:
@@ -137,7 +139,7 @@ def test_in_doubt_nothing_is_done_even_if_a_person_confirmed(doubt: str, confirm
 def test_a_machine_placed_elsewhere_still_has_its_manifest() -> None:
     state = known(*NAMES)
     machines = tuple(replace(one, host="other") for one in state.snapshot.desired.machines)
-    moved = replace(state.snapshot, desired=Desired(machines))
+    moved = replace(state.snapshot, desired=Desired.of(*machines))
     assert decide(replace(state, snapshot=moved), WIDE) == Pruning()
 
 

@@ -92,7 +92,7 @@ def test_gauges_are_right_from_the_first_scrape_after_a_restart(world: World) ->
     assert gauge(world, metrics.LAST_SUCCESS) == 1000
     assert gauge(world, metrics.SOURCE_INFO, revision="one") == 1
     assert gauge(world, metrics.LIBVIRT_CONNECTED, driver="storage") == 0
-    loop.publish(Snapshot("one", Desired((MANIFEST,)), revision="one"))
+    loop.publish(Snapshot("one", Desired.of(MANIFEST), revision="one"))
     measuring.measure()
     assert gauge(world, metrics.STALLED) == 1
 
@@ -104,7 +104,7 @@ def test_gauges_follow_manifests_that_change_no_record(world: World) -> None:
     measuring = Measuring(loop, world.meter)
     measuring.measure()
     other = replace(MANIFEST, machine=Machine("web02", cpus=Cpus(count=1), memory=Memory(2**30)))
-    loop.shared.wanted.replace(Snapshot("two", Desired((other,))))
+    loop.shared.wanted.replace(Snapshot("two", Desired.of(other)))
     measuring.measure()
     assert gauge(world, metrics.READY_MACHINES) == 0
 

@@ -97,7 +97,7 @@ class World:
             Settings(),
         )
         if publish:
-            loop.publish(Snapshot("one", Desired((self.manifest,)), revision="one"))
+            loop.publish(Snapshot("one", Desired.of(self.manifest), revision="one"))
         return loop
 
     def succeeded(self) -> bool:
@@ -260,9 +260,9 @@ def test_the_same_manifests_read_anew_are_held_back_as_before(world: World) -> N
     loop.shared.ledger.change_source(
         lambda source: replace(source, prune_blocked="too many", prune_held=("a", "b"))
     )
-    loop.publish(Snapshot("one", Desired((MANIFEST,)), revision="one"))  # systemctl reload
+    loop.publish(Snapshot("one", Desired.of(MANIFEST), revision="one"))  # systemctl reload
     assert world.store.source.prune_held == ("a", "b")
-    loop.publish(Snapshot("two", Desired((MANIFEST,)), revision="two"))
+    loop.publish(Snapshot("two", Desired.of(MANIFEST), revision="two"))
     assert (world.store.source.prune_blocked, world.store.source.prune_held) == ("", ())
 
 
@@ -289,7 +289,7 @@ def test_what_is_made_from_a_domain_is_tried_again_when_that_changes_and_nothing
     other = replace(MANIFEST, machine=Machine("other"))
     gold = replace(MANIFEST, machine=Machine("gold"))
     loop = world.make_loop()
-    loop.publish(Snapshot("two", Desired((made, other, gold), (golden,))))
+    loop.publish(Snapshot("two", Desired.of(made, other, gold, golden)))
     attempts = loop.shared.attempts
     for name in ("made", "other", "gold"):
         attempts.fail(name, Attempt("g1", "seen", "in vain", None))

@@ -176,10 +176,11 @@ def test_a_template_in_full(tmp_path: Path) -> None:
         "generalized": {"how": "sysprep", "when": "2026-03-01"},
     }  # fmt: skip
     (found,) = load(tmp_path, template(**spec)).desired.templates
-    place = found.place
+    place, generation = found.place, found.generation
+    assert len(generation) == 12
     assert found == TemplateManifest(
         "base", place, "golden", "vda", None, None, None, "win2k16", "sysprep, 2026-03-01",
-        linked_clones=True,
+        linked_clones=True, generation=generation,
     )  # fmt: skip
 
 

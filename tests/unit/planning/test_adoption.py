@@ -75,7 +75,7 @@ def plan(
     state = GuestState.RUNNING if live else GuestState.OFF
     found = read(DomainView("vm", "6b1b", state, xml, live))
     world = replace(world, domains={"vm": found})
-    return plan_machine(manifest, Desired((manifest,)), world, PlanOptions(adopt_all=adopt))
+    return plan_machine(manifest, Desired.of(manifest), world, PlanOptions(adopt_all=adopt))
 
 
 def paths(action: Action) -> Tuple[str, ...]:
@@ -296,7 +296,7 @@ def test_domain_with_a_saved_state_is_adopted_and_left_as_it_is() -> None:
     view = DomainView("vm", "6b1b", GuestState.OFF, domain(), saved=True)
     world = replace(WORLD, domains={"vm": read(view)})
     options = PlanOptions(adopt_all=True)
-    action = plan_machine(manifest, Desired((manifest,)), world, options)
+    action = plan_machine(manifest, Desired.of(manifest), world, options)
     assert [(one.path, one.effect) for one in action.changes] == [
         ("memory.size", Effect.WITHHELD),
         ("metadata.owner", Effect.OFFLINE),
@@ -311,7 +311,7 @@ def test_guest_that_is_paused_is_adopted_and_stays_so(adopt: bool) -> None:
     manifest = build_machine(data, Place("vm.yaml", 1, 1))
     view = DomainView("vm", "6b1b", GuestState.PAUSED, domain(), domain(), state_reason="user")
     world = replace(WORLD, domains={"vm": read(view)})
-    action = plan_machine(manifest, Desired((manifest,)), world, PlanOptions(adopt_all=adopt))
+    action = plan_machine(manifest, Desired.of(manifest), world, PlanOptions(adopt_all=adopt))
     assert action.action is ActionKind.ADOPT
     assert action.notes == ("the guest is paused (user), and stays so",)
     assert [type(one) for one in action.steps] == [SetMetadata] * adopt
@@ -433,7 +433,7 @@ def test_disk_of_a_renamed_machine_is_not_offered_to_the_one_that_took_its_name(
 def test_machine_that_exists_by_another_name_is_not_made_a_second_time() -> None:
     manifest = build_machine({"metadata": {"name": "old"}, "spec": {}}, Place("vm.yaml", 1, 1))
     world = replace(WORLD, claims=RENAMED)
-    action = plan_machine(manifest, Desired((manifest,)), world, PlanOptions())
+    action = plan_machine(manifest, Desired.of(manifest), world, PlanOptions())
     assert action.action is ActionKind.FAILED
     assert action.reason == (
         "domain vm bears the mark of old: it was renamed, so no second one is made. Rename it "

@@ -17,7 +17,7 @@ VM = MachineManifest(
 
 def test_it_is_withheld_and_tried_again() -> None:
     world = World("kvm01", "qemu:///system", busy={("VirtualMachine", "vm"): LINE})
-    [action] = make_plan(Desired((VM,)), world, PlanOptions()).actions
+    [action] = make_plan(Desired.of(VM), world, PlanOptions()).actions
     assert (action.action, action.reason, action.steps) == (ActionKind.WITHHELD, LINE, ())
     verdict = planned(action)
     assert (verdict.ready, verdict.reconciling, verdict.stalled) == (False, LINE, "")

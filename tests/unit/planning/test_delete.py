@@ -82,7 +82,7 @@ def plan(
 ) -> Action:
     found, host = reading or machine(), where or world()
     host = replace(host, domains={**host.domains, "vm": found})
-    return plan_delete(found, host, Desired((), templates), snapshots)
+    return plan_delete(found, host, Desired.of(*templates), snapshots)
 
 
 def deleted(action: Action) -> Tuple[str, ...]:
@@ -115,7 +115,7 @@ def test_volume_that_is_called_by_a_former_name_goes_as_well() -> None:
 
     def plan_end(owner: Owner) -> Action:
         found = read(DomainView("new", "6b1b", GuestState.OFF, set_owner(renamed, owner)))
-        return plan_delete(found, world(new=found), Desired(()), ())
+        return plan_delete(found, world(new=found), Desired(), ())
 
     owner = Owner("new", "g1", spec, made=(PATH,), formerly=("vm",))
     assert deleted(plan_end(owner)) == (PATH,)

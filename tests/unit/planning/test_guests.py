@@ -75,7 +75,7 @@ def test_the_bus_of_what_may_be_a_windows_is_left_alone(os: str) -> None:
 def test_it_is_a_line_of_validate_with_its_place() -> None:
     manifest = manifest_of(Machine("vm", os="win2016"))
     [line] = find_warnings(
-        Desired((manifest, replace(manifest, machine=Machine("b", os="rocky9"))))
+        Desired.of(manifest, replace(manifest, machine=Machine("b", os="rocky9")))
     )
     assert line.startswith("vm.yaml:1:1: warning: vm: spec.os: 'win2016' is not a known")
 

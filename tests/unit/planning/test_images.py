@@ -84,7 +84,7 @@ def plan(
     )
     images = Images(views, read_uses(reading, world), {"vm": snapshots})
     world = replace(world, images=images)
-    return plan_machine(wanted, Desired((wanted,)), world, PlanOptions(adopt_all=mark is None))
+    return plan_machine(wanted, Desired.of(wanted), world, PlanOptions(adopt_all=mark is None))
 
 
 def source_reason(action: Action) -> str:
@@ -177,7 +177,7 @@ def test_a_qcow2_image_is_never_given_to_a_guest_as_raw() -> None:
     world = World("kvm01", "qemu:///system", pools=pools, images=Images(VIEWS))
     [disk] = wanted.machine.disks or ()
     with pytest.raises(TerminalError, match=r"other\.qcow2 is qcow2, and a guest that takes it"):
-        resolve_disk(disk, wanted, Desired((wanted,)), world, None)
+        resolve_disk(disk, wanted, Desired.of(wanted), world, None)
 
 
 def test_what_lies_over_an_image_is_said_with_who_uses_it_or_how_it_is_deleted() -> None:
@@ -266,7 +266,7 @@ def test_of_two_new_machines_neither_gets_the_image_of_the_other() -> None:
         "kvm01", "qemu:///system", machines={"": Q35}, images=Images(VIEWS),
         pools={"default": PoolView("default", "dir", "/images", VOLUMES)},
     )  # fmt: skip
-    action = plan_machine(one, Desired((one, other)), world, PlanOptions())
+    action = plan_machine(one, Desired.of(one, other), world, PlanOptions())
     assert action.action is ActionKind.FAILED
     assert f"{BASE} is named by the manifest of other too (as /linked/base.qcow2)" in action.reason
 

@@ -37,7 +37,7 @@ def plan(kind: str, asked: bool = False, **options: frozenset[str]) -> Action:
         "kvm01", "qemu:///system", pools={"nfs": pool}, lost={"vm": LostMachine(READING, 1e6)},
         others_asked=asked,
     )  # fmt: skip
-    [action] = make_plan(Desired((VM,)), world, PlanOptions(**options)).actions  # type: ignore[arg-type]
+    [action] = make_plan(Desired.of(VM), world, PlanOptions(**options)).actions  # type: ignore[arg-type]
     return action
 
 

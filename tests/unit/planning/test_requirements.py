@@ -51,7 +51,7 @@ def create(machine: Machine, facilities: Facilities = NOTHING, pool: PoolView = 
         "kvm01", "qemu:///system", networks={"default": True}, pools={"default": pool},
         machines={"": Q35}, facilities=facilities,
     )  # fmt: skip
-    desired = Desired((manifest,), (template,))
+    desired = Desired.of(manifest, template)
     return plan_machine(manifest, desired, world, PlanOptions())
 
 
@@ -299,7 +299,7 @@ def test_a_qcow2_that_its_domain_takes_for_raw_is_not_grown_as_qcow2() -> None:
 def ask(xml: str, machine: Machine) -> Needs:
     """Return what is asked of the host for this domain."""
     reading = read(DomainView("vm", "", GuestState.OFF, xml))
-    return find_needs(Desired((manifest_of(machine),)), {"vm": reading})
+    return find_needs(Desired.of(manifest_of(machine)), {"vm": reading})
 
 
 def test_a_plan_without_a_change_asks_for_nothing_more() -> None:

@@ -67,7 +67,7 @@ def plan(
     live = set_owner(XML, owner) if state.is_active else None
     view = DomainView("vm", "u", state, xml, live, state_reason=reason, **more)
     world = World("h", "u", {"vm": read(view)}, free={} if free is None else {PATH: free})
-    return plan_machine(manifest, Desired((manifest,)), world, PlanOptions(unattended=unattended))
+    return plan_machine(manifest, Desired.of(manifest), world, PlanOptions(unattended=unattended))
 
 
 def words(action: Action) -> Tuple[str, object, object, Effect]:
@@ -272,7 +272,7 @@ def test_a_guest_that_was_migrated_away_is_not_started_a_second_time(unattended:
 def test_a_machine_that_was_migrated_away_is_not_made_again() -> None:
     manifest = manifest_of(RUNNING, FORCE)
     options = PlanOptions(unattended=True, migrated=True)
-    action = plan_machine(manifest, Desired((manifest,)), World("h", "u"), options)
+    action = plan_machine(manifest, Desired.of(manifest), World("h", "u"), options)
     assert (action.action, action.steps, action.changes) == (ActionKind.WITHHELD, (), ())
     assert "placement.host" in action.reason
     assert "virt-reconciler retry vm" in action.reason

@@ -55,7 +55,7 @@ def plan(
     )
     manifest = manifest_of(machine, lifecycle)
     return plan_machine(
-        manifest, Desired((manifest,)), replace(around, **world), PlanOptions(now=now)
+        manifest, Desired.of(manifest), replace(around, **world), PlanOptions(now=now)
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 from reconciler.adapters.manifests import load_files
 from reconciler.control.sources import ParsedFiles
 from reconciler.core.files import FileSet, ManifestFile
+from reconciler.core.key import Key
 from reconciler.core.loop.inforce import InForce, merge
-from reconciler.core.manifest import MachineManifest
 from reconciler.errors import Problem, RefusedError
 from tests.unit.manifests.documents import machine, template
 
@@ -64,13 +64,16 @@ def test_one_bad_file_among_ten_leaves_nine_and_keeps_the_tenth_in_force() -> No
     files.texts["m3"] = "apiVersion: [\n"
     files.texts["m4"] = machine("m4", cpus=2, memory="1GiB")
     broken = source.take()
-    assert sorted(broken.machines()) == [f"m{one}" for one in range(10) if one != 3]
+    assert [one.name for one in broken.desired.machines] == [
+        f"m{one}" for one in range(10) if one != 3
+    ]
     assert not broken.is_complete
     after = merge(before, broken)
     assert after.machines["m3"] is before.machines["m3"]
     assert after.machines["m4"].generation != before.machines["m4"].generation
-    assert after.problems["m3"].startswith("m3.yaml:2:1: not YAML")
-    assert (sorted(after.problems), after.absent, after.is_complete) == (["m3"], frozenset(), False)
+    assert after.problems[Key("VirtualMachine", "m3")].startswith("m3.yaml:2:1: not YAML")
+    assert [key.name for key in after.problems] == ["m3"]
+    assert (after.absent, after.is_complete) == (frozenset(), False)
     files.texts["m3"] = machine("m3", cpus=1, memory="1GiB")
     mended = merge(after, source.take())
     assert (mended.problems, len(mended.machines), mended.is_complete) == ({}, 10, True)
@@ -84,11 +87,11 @@ def test_an_object_is_absent_only_from_a_complete_snapshot() -> None:
     files.problems = (Problem("sub", 0, 0, "", "cannot be read: Input/output error"),)
     unsure = merge(before, source.take())
     assert ("m1" in unsure.machines, unsure.absent) == (True, frozenset())
-    assert unsure.problems["m1"] == "sub: cannot be read: Input/output error"
+    assert unsure.problems[Key("VirtualMachine", "m1")] == "sub: cannot be read: Input/output error"
     files.problems = ()
     files.texts["m2"] += "\n"
     sure = merge(unsure, source.take())
-    assert ("m1" in sure.machines, sure.absent) == (False, frozenset({"m1"}))
+    assert ("m1" in sure.machines, sure.absent) == (False, frozenset({Key("VirtualMachine", "m1")}))
 
 
 def test_a_template_stays_while_anything_is_unreadable() -> None:
@@ -108,7 +111,7 @@ def test_two_of_the_same_name_keep_the_former_one_in_force() -> None:
     files.texts["b"] = machine("m", cpus=2, memory="1GiB")
     after = merge(before, source.take())
     assert after.machines["m"] is before.machines["m"]
-    assert set(after.problems) == {"m", "n"}
+    assert {key.name for key in after.problems} == {"m", "n"}
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n---\n"])
@@ -137,6 +140,6 @@ def test_the_same_content_is_parsed_once() -> None:
 def test_generations_do_not_depend_on_the_commit() -> None:
     files = ten()
     source = ParsedFiles(files, load_files)
-    one: MachineManifest = source.take().machines()["m1"]
+    one = source.take().desired.objects[Key("VirtualMachine", "m1")]
     files.revision, files.texts["m2"] = "abc", files.texts["m2"] + "\n"
-    assert source.take().machines()["m1"].generation == one.generation
+    assert source.take().desired.objects[one.key].generation == one.generation
