@@ -20,7 +20,7 @@ Value = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Key:
+class DeviceKey:
     """What tells a device of the manifest, and one of the domain, to be the same.
 
     `any_alias` says that it holds for a device with an alias that the manifest does not name; what
@@ -37,18 +37,18 @@ def _image(source: Optional[str]) -> Optional[str]:
 
 
 # The running configuration and the stored one give a device the same alias, whoever chose it.
-_ALIAS = Key(lambda device: device.alias, lambda device: device.alias)
-_TARGET = Key(lambda disk: disk.target, lambda disk: disk.target)
-_TARGET_AS_NAME = Key(
+_ALIAS = DeviceKey(lambda device: device.alias, lambda device: device.alias)
+_TARGET = DeviceKey(lambda disk: disk.target, lambda disk: disk.target)
+_TARGET_AS_NAME = DeviceKey(
     lambda disk: None if disk.target else disk.name, lambda disk: disk.target, any_alias=False
 )
 # Tried in this order; a device found by an earlier key is not looked for by a later one. What a
 # disk holds tells more than where it is plugged in; a medium tells less, as it is changed often.
-KEYS: Mapping[str, Tuple[Key, ...]] = {
+KEYS: Mapping[str, Tuple[DeviceKey, ...]] = {
     "disks": (
         _ALIAS,
-        Key(lambda disk: _image(disk.source), lambda disk: _image(disk.source)),
-        Key(lambda disk: disk.serial, lambda disk: disk.serial),
+        DeviceKey(lambda disk: _image(disk.source), lambda disk: _image(disk.source)),
+        DeviceKey(lambda disk: disk.serial, lambda disk: disk.serial),
         _TARGET,
         _TARGET_AS_NAME,
     ),
@@ -56,14 +56,14 @@ KEYS: Mapping[str, Tuple[Key, ...]] = {
         _ALIAS,
         _TARGET,
         _TARGET_AS_NAME,
-        Key(lambda cdrom: _image(cdrom.media), lambda cdrom: _image(cdrom.media)),
+        DeviceKey(lambda cdrom: _image(cdrom.media), lambda cdrom: _image(cdrom.media)),
     ),
     "interfaces": (
         _ALIAS,
-        Key(lambda card: card.mac, lambda card: card.mac),
-        Key(lambda card: card.name, lambda card: card.mac, any_alias=False),
-        Key(lambda card: card.network, lambda card: card.network, any_alias=False),
-        Key(lambda card: card.bridge, lambda card: card.bridge, any_alias=False),
+        DeviceKey(lambda card: card.mac, lambda card: card.mac),
+        DeviceKey(lambda card: card.name, lambda card: card.mac, any_alias=False),
+        DeviceKey(lambda card: card.network, lambda card: card.network, any_alias=False),
+        DeviceKey(lambda card: card.bridge, lambda card: card.bridge, any_alias=False),
     ),
 }
 
@@ -89,7 +89,7 @@ def align_live(desired: Machine, stored: Machine, live: Machine) -> Machine:
 
 
 def _rename(
-    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[Key]
+    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[DeviceKey]
 ) -> Tuple[DeviceT, ...]:
     names = _find_names(desired, observed, keys)
     taken = set(names.values())
@@ -103,7 +103,7 @@ def _rename(
 
 
 def _find_names(
-    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[Key]
+    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[DeviceKey]
 ) -> Dict[int, str]:
     """Return index of an observed device → its name in the manifest."""
     wanted = {device.name: device for device in desired}
@@ -121,7 +121,7 @@ def _find_names(
 
 
 def _match_by(
-    key: Key, wanted: Mapping[str, Any], observed: Sequence[Any], names: Mapping[int, str]
+    key: DeviceKey, wanted: Mapping[str, Any], observed: Sequence[Any], names: Mapping[int, str]
 ) -> List[Tuple[int, str]]:
     """Return what this key tells apart: one wanted and one observed device of the same value."""
     want = _group(key.desired, wanted.items())
