@@ -10,12 +10,12 @@ from statistics import median
 from typing import Callable, Iterator, List
 
 from bench.fleet import Fleet
-from reconciler.adapters.libvirt import attend
-from reconciler.adapters.manifests import load_manifests
+from reconciler.adapters.libvirt.host import attend
+from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.control.loop import Loop
-from reconciler.control.parts import Parts
-from reconciler.core.loop.settings import Settings
-from reconciler.core.loop.snapshot import Snapshot
+from reconciler.control.state import LoopServices
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.settings import Settings
 from reconciler.daemon import StoppableClock
 from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
@@ -44,7 +44,7 @@ def measure(fleet: Fleet) -> Iterator[str]:
 
 def _start(fleet: Fleet, manifests: Path) -> Loop:
     host, news = attend(fleet.host.uri())
-    parts = Parts(
+    parts = LoopServices(
         host,
         news,
         MemoryStore(),
@@ -60,7 +60,7 @@ def _start(fleet: Fleet, manifests: Path) -> Loop:
     news.start(loop)
     loaded = load_manifests([str(manifests)])
     _wait(lambda: not loop.shared.unreached)
-    loop.publish(Snapshot("bench", loaded.desired))
+    loop.publish(ManifestSet("bench", loaded.desired))
     _wait(lambda: len(loop.shared.ledger.all()) == COUNT and not len(loop.queue))
     if not loop.queue.wait_idle(LIMIT):
         raise RuntimeError("the loop does not come to rest")

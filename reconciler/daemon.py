@@ -15,13 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Protocol, Tuple
 
+from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.loop import Loop
-from reconciler.control.once import Once
-from reconciler.control.ports.service import Journal, Supervisor
-from reconciler.core.loop import events
-from reconciler.core.loop.backoff import spread
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.summary import summarise
+from reconciler.control.service_ports import Journal, Supervisor
+from reconciler.core import events
+from reconciler.core.conditions import spread
+from reconciler.core.events import Event
+from reconciler.core.overview import summarise
 from reconciler.errors import ReconcilerError, StoppingError
 
 # Seconds that running work gets to end; longer work is gone on with at the next start.
@@ -99,11 +99,11 @@ class Daemon:
     _stopping: bool = False
     _reloading: bool = False
     _follower_thread: Optional[threading.Thread] = None
-    _resyncing: Once = field(init=False)
+    _resyncing: TroubleReporter = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with no trouble told."""
-        self._resyncing = Once(self.journal, "resync")
+        self._resyncing = TroubleReporter(self.journal, "resync")
 
     def run(self) -> int:
         """Run until a signal says to stop; return the exit status."""
@@ -145,8 +145,10 @@ class Daemon:
         return 0
 
     def _are_all_there(self) -> bool:
-        threads = [one for one in [*self._threads, self._follower_thread] if one]
-        return all(one.is_alive() for one in threads) and self.loop.shared.parts.news.is_alive()
+        threads = [thread for thread in [*self._threads, self._follower_thread] if thread]
+        return (
+            all(thread.is_alive() for thread in threads) and self.loop.shared.parts.news.is_alive()
+        )
 
     def _is_alive(self, patience: float) -> bool:
         now = time.monotonic()
@@ -231,7 +233,7 @@ class Daemon:
         thread.start()
         self._threads.append(thread)
 
-    def _tell(self, kind: events.Kind, text: str) -> None:
+    def _tell(self, kind: events.EventKind, text: str) -> None:
         self.journal.tell(Event(kind, text))
 
 

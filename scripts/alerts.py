@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Tuple
 
-from reconciler.core.loop.metrics import BY_NAME, PREFIX
+from reconciler.core.metrics import BY_NAME, PREFIX
 
 
 @dataclass(frozen=True)

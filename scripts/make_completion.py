@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, Tuple
 
 from grammar import Command, Word, read_commands
 
-from reconciler.core.document.kinds import CONFIGURATION, DOCUMENTS, KINDS
+from reconciler.core.documents import CONFIGURATION, DOCUMENTS, KINDS
 
 FILE = Path(__file__).resolve().parents[1] / "packaging" / "completion" / "virt-reconciler.bash"
 

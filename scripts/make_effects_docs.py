@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.core.diff import Kind
-from reconciler.core.planning.effects import TABLE, Route, Row
 from reconciler.core.render.values import show_path
+from reconciler.kinds.machine.differences import DifferenceKind
+from reconciler.kinds.machine.planning.effects import TABLE, EffectRow, Route
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "effects.md"
 
@@ -24,7 +24,12 @@ What is `next-boot` becomes `restart` where the manifest's lifecycle allows it.
 | row | field | change | running | off | by | why |
 |---|---|---|---|---|---|---|
 """
-KINDS = {Kind.ADD: "added", Kind.REMOVE: "removed", Kind.CHANGE: "changed", None: "any"}
+KINDS = {
+    DifferenceKind.ADD: "added",
+    DifferenceKind.REMOVE: "removed",
+    DifferenceKind.CHANGE: "changed",
+    None: "any",
+}
 
 
 def main() -> None:
@@ -37,7 +42,7 @@ def render() -> str:
     return INTRODUCTION + "".join(f"| {' | '.join(_cells(row))} |\n" for row in TABLE)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: EffectRow) -> tuple[str, ...]:
     condition = "" if row.when.__name__ == "always" else f", {row.when.__name__.replace('_', ' ')}"
     return (
         row.id,

@@ -6,9 +6,9 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from reconciler.adapters.systemd.fields import IDENTIFIER, PREFIX
-from reconciler.core.loop import events
-from reconciler.core.loop.events import KINDS, Kind
+from reconciler.adapters.systemd import IDENTIFIER, PREFIX
+from reconciler.core import events
+from reconciler.core.events import KINDS, EventKind
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "journal.md"
@@ -106,7 +106,7 @@ def render_catalog() -> str:
     return HEAD + "".join(f"\n{_entry(one)}" for one in KINDS)
 
 
-def _entry(kind: Kind) -> str:
+def _entry(kind: EventKind) -> str:
     subject = kind.meaning[0].upper() + kind.meaning[1:]
     return f"""\
 -- {kind.message_id}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alerts import ALERTS, Alert
 
-from reconciler.core.loop.metrics import BUCKETS, PREFIX, TABLE, Metric
+from reconciler.core.metrics import BUCKETS, PREFIX, TABLE, Metric
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "monitoring.md"

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import suppress
 from typing import Mapping, Tuple
 
-from reconciler.core.files import show_name
+from reconciler.core.manifest_files import show_name
 from reconciler.errors import TerminalError, UsageError
 
 

@@ -10,7 +10,7 @@ from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.cli.progress import LineReporter
-from reconciler.control.recording import Chronicle
+from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.core.plan import ActionKind, Outcome
 from reconciler.errors import BusyError
 
@@ -30,7 +30,9 @@ class Carried:
         return Exit.REFUSED if self.failed == self.busy else Exit.FAILED
 
 
-def carry_out(prepared: Prepared, chronicle: Chronicle, console: Console, parts: Parts) -> Carried:
+def carry_out(
+    prepared: Prepared, chronicle: ChangeRecorder, console: Console, parts: Parts
+) -> Carried:
     """Execute the plan, write down what is done, and return how many of its objects failed."""
     reporter = LineReporter(console, parts.clock)
     recording = parts.record(prepared.host, reporter, chronicle)
@@ -40,13 +42,13 @@ def carry_out(prepared: Prepared, chronicle: Chronicle, console: Console, parts:
         reporter.interrupted()
         raise
     console.line(sum_up(outcomes))
-    failed = [one for one in outcomes if one.error is not None]
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
     return Carried(len(failed), sum(isinstance(one.cause, BusyError) for one in failed))
 
 
 def sum_up(outcomes: Sequence[Outcome]) -> str:
     """Return the last line of an apply; what failed and was not all put back counts twice."""
-    failed = [one.name for one in outcomes if one.error is not None]
+    failed = [outcome.name for outcome in outcomes if outcome.error is not None]
     counts = ", ".join(_count(outcomes, *row) for row in _ROWS)
     names = f" ({list_names(failed)})" if failed else ""
     return f"Applied: {counts}, {len(failed)} failed{names}."
@@ -63,6 +65,10 @@ _ROWS = (
 
 def _count(outcomes: Sequence[Outcome], kind: ActionKind, word: str, partly: str) -> str:
     """Return like `2 created`, or `2 created (1 not started)` where the start of one failed."""
-    alike = [one for one in outcomes if one.action is kind and (one.error is None or one.kept)]
+    alike = [
+        outcome
+        for outcome in outcomes
+        if outcome.action is kind and (outcome.error is None or outcome.kept)
+    ]
     parts = sum(one.error is not None for one in alike)
     return f"{len(alike)} {word}" + (f" ({parts} {partly})" if parts else "")

@@ -9,12 +9,11 @@ from typing import List, Optional, Sequence, Tuple
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts, Versions
 from reconciler.cli.plans import Wish, plan_options, reach
-from reconciler.core.files import ManifestFile
 from reconciler.core.manifest import Desired
+from reconciler.core.manifest_files import ManifestFile, find_needed, split_files
 from reconciler.core.plan import Plan
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import SHORT, count
-from reconciler.core.versions import find_needed, split_files
 from reconciler.errors import InvalidManifestError, Problem, RefusedError, UsageError
 
 BARE_HEAD = "HEAD"
@@ -103,7 +102,7 @@ def _read_base(
     if found is None:
         console.note(f"{escape(path)}: no manifests at {escape(question.base)}; all of it is new")
         return
-    sides.base += [replace(one, name=f"{question.base}:{one.name}") for one in found.files]
+    sides.base += [replace(file, name=f"{question.base}:{file.name}") for file in found.files]
 
 
 def _read_head(
@@ -120,7 +119,7 @@ def _read_head(
         return commit
     found = versions.read(head, commit)
     if found is not None:
-        sides.head += [replace(one, name=f"{head}:{one.name}") for one in found.files]
+        sides.head += [replace(file, name=f"{head}:{file.name}") for file in found.files]
         sides.problems += found.problems
     return commit
 

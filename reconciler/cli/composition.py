@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reconciler.cli.parts import Loaded, Versions
-    from reconciler.control.background import Background
-    from reconciler.control.ports import Host, Reporter
-    from reconciler.control.ports.service import History, Memory
-    from reconciler.control.ports.units import Units
-    from reconciler.control.recording import Chronicle
-    from reconciler.control.rolling_back import WayBack
-    from reconciler.core.files import ManifestFile
-    from reconciler.core.history import Past
+    from reconciler.control.change_recorder import ChangeRecorder
+    from reconciler.control.ports import Host, Reporter, Units
+    from reconciler.control.service_ports import DaemonMemory, History
+    from reconciler.core.history import ChangeRecord
     from reconciler.core.host_snapshot import HostSnapshot
-    from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
+    from reconciler.core.manifest_files import ManifestFile
     from reconciler.core.plan import Outcome, Plan
-    from reconciler.core.planner import PlanOptions
+    from reconciler.core.settings import Settings
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
+    from reconciler.kinds.machine.elsewhere import Background
+    from reconciler.kinds.machine.planner import PlanOptions
+    from reconciler.kinds.machine.rollback import RollbackPlan
 
 
 class SystemClock:
@@ -70,25 +69,25 @@ class Product:
 
     def load(self, paths: Sequence[str]) -> Loaded:
         """Read manifest files."""
-        from reconciler.adapters.manifests import load_manifests  # noqa: PLC0415
+        from reconciler.adapters.manifests.loading import load_manifests  # noqa: PLC0415
 
         return load_manifests(paths)
 
     def read_files(self, paths: Sequence[str]) -> Tuple[Sequence[ManifestFile], Sequence[Problem]]:
         """Read from the file system."""
-        from reconciler.adapters.manifests import read_manifest_files  # noqa: PLC0415
+        from reconciler.adapters.manifests.files import read_manifest_files  # noqa: PLC0415
 
         return read_manifest_files(paths)
 
     def load_files(self, files: Sequence[ManifestFile]) -> Loaded:
         """Hold them against schema and meaning."""
-        from reconciler.adapters.manifests import load_files  # noqa: PLC0415
+        from reconciler.adapters.manifests.loading import load_files  # noqa: PLC0415
 
         return load_files(files)
 
     def find_versions(self, path: str) -> Versions:
         """Ask git."""
-        from reconciler.adapters.git.versions import Versions as GitVersions  # noqa: PLC0415
+        from reconciler.adapters.git.work_tree import GitVersions  # noqa: PLC0415
 
         return GitVersions(path)
 
@@ -96,7 +95,7 @@ class Product:
         self, host: Optional[Host], base: Desired, head: Desired, options: PlanOptions
     ) -> Plan:
         """Compare, and plan."""
-        from reconciler.control.comparing import compare_on, compare_without_host  # noqa: PLC0415
+        from reconciler.control.comparison import compare_on, compare_without_host  # noqa: PLC0415
 
         if host is None:
             return compare_without_host(base, head, options)
@@ -104,7 +103,7 @@ class Product:
 
     def read_schema(self, kind: str) -> str:
         """Read a schema that is part of the installation."""
-        from reconciler.adapters.manifests import read_schema  # noqa: PLC0415
+        from reconciler.adapters.manifests.schema_errors import read_schema  # noqa: PLC0415
 
         return read_schema(kind)
 
@@ -132,40 +131,44 @@ class Product:
 
         return serve(settings, reread, Process(errors, environ))
 
-    def reach_memory(self, state: str) -> Memory:
+    def reach_memory(self, state: str) -> DaemonMemory:
         """Look into the state folder."""
-        from reconciler.adapters.state import FolderStore  # noqa: PLC0415
+        from reconciler.adapters.state.folder import FolderStore  # noqa: PLC0415
 
         return FolderStore(state)
 
     def reach_history(self, folder: str) -> History:
         """Look into a folder of changes."""
-        from reconciler.adapters.state import FolderHistory  # noqa: PLC0415
+        from reconciler.adapters.state.history import FolderHistory  # noqa: PLC0415
 
         return FolderHistory(folder)
 
-    def record(self, host: Host, told: Reporter, chronicle: Chronicle) -> Reporter:
+    def record(self, host: Host, told: Reporter, chronicle: ChangeRecorder) -> Reporter:
         """Write down what is done."""
         return chronicle.on(host, told)
 
     def plan_way_back(
-        self, host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
-    ) -> WayBack:
+        self,
+        host: Host,
+        past: ChangeRecord,
+        entries: Sequence[ChangeRecord],
+        now: Optional[datetime],
+    ) -> RollbackPlan:
         """Observe, and plan the way back."""
-        from reconciler.control.rolling_back import plan_way_back  # noqa: PLC0415
+        from reconciler.kinds.machine.rollback import plan_way_back  # noqa: PLC0415
 
         return plan_way_back(host, past, entries, now)
 
-    def find_kept_otherwise(self, host: Host, way: WayBack) -> str:
+    def find_kept_otherwise(self, host: Host, way: RollbackPlan) -> str:
         """Read the definition back."""
-        from reconciler.control.rolling_back import find_kept_otherwise  # noqa: PLC0415
+        from reconciler.kinds.machine.rollback import find_kept_otherwise  # noqa: PLC0415
 
         return find_kept_otherwise(host, way)
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
         """Observe, and plan the end of machines."""
-        from reconciler.control.deleting import plan_deletions  # noqa: PLC0415
         from reconciler.core.manifest import Desired  # noqa: PLC0415
+        from reconciler.kinds.machine.deletion import plan_deletions  # noqa: PLC0415
 
         return plan_deletions(host, Desired(), names)
 
@@ -191,15 +194,15 @@ class Product:
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Ask git."""
-        from reconciler.adapters.git.revision import read_revision  # noqa: PLC0415
+        from reconciler.adapters.git.work_tree import read_revision  # noqa: PLC0415
 
         return read_revision(paths)
 
     def take_snapshot(self, host: Host, revision: Optional[str]) -> HostSnapshot:
         """Read the host."""
         from reconciler import __version__  # noqa: PLC0415
-        from reconciler.control.taking import take_snapshot  # noqa: PLC0415
-        from reconciler.core.render.times import show_time  # noqa: PLC0415
+        from reconciler.core.times import show_time  # noqa: PLC0415
+        from reconciler.kinds.machine.survey import take_snapshot  # noqa: PLC0415
 
         return take_snapshot(host, show_time(self.now()) or "", __version__, revision)
 
@@ -211,15 +214,15 @@ class Product:
 
     def connect(self, uri: Optional[str]) -> Host:
         """Connect through libvirt's own client library."""
-        from reconciler.adapters.libvirt import connect  # noqa: PLC0415
-        from reconciler.adapters.state import FolderLocks, find_folder  # noqa: PLC0415
+        from reconciler.adapters.libvirt.host import connect  # noqa: PLC0415
+        from reconciler.adapters.state.object_locks import FolderLocks, find_folder  # noqa: PLC0415
 
         locks = FolderLocks(find_folder(os.environ), self._verb)
         return connect(uri, self.units(uri), locks)
 
     def chooses_session(self) -> bool:
         """Ask what libvirt's client would do, and look for the host's sockets."""
-        from reconciler.adapters.units.client import chooses_session  # noqa: PLC0415
+        from reconciler.adapters.units import chooses_session  # noqa: PLC0415
 
         return chooses_session(os.environ)
 
@@ -231,35 +234,31 @@ class Product:
 
     def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
         """Read every domain; one that cannot be understood is Unknown."""
-        from reconciler.control.survey import (  # noqa: PLC0415
-            add_jobs,
-            add_snapshots,
-            survey,
-        )
+        from reconciler.kinds.machine.survey import add_jobs, add_snapshots, survey  # noqa: PLC0415
 
         return add_snapshots(host, add_jobs(host, survey(host)))
 
     def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
         """Read the sizes of a domain's disks."""
-        from reconciler.control.survey import read_sizes  # noqa: PLC0415
+        from reconciler.kinds.machine.survey import read_sizes  # noqa: PLC0415
 
         return read_sizes(host, reading)
 
     def look_around(self, host: Host, readings: Sequence[Reading]) -> World:
         """Ask for machine types, networks and pools."""
-        from reconciler.control.survey import look_around  # noqa: PLC0415
+        from reconciler.kinds.machine.survey import look_around  # noqa: PLC0415
 
         return look_around(host, readings)
 
     def observe(self, host: Host, desired: Desired, background: Background) -> World:
         """Read the host."""
-        from reconciler.control.observe import observe  # noqa: PLC0415
+        from reconciler.kinds.machine.observe import observe  # noqa: PLC0415
 
         return observe(host, desired, background=background)
 
     def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
         """Plan; reads nothing."""
-        from reconciler.core.planner import make_plan  # noqa: PLC0415
+        from reconciler.kinds.machine.planner import make_plan  # noqa: PLC0415
 
         return make_plan(desired, world, options)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Mapping, TextIO
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.core.render.style import Style
+    from reconciler.core.render.layout import Style
 
 PREFIX = "virt-reconciler"
 ROOT = 0
@@ -55,7 +55,7 @@ class Console:
 
     def style(self) -> Style:
         """How standard output may be dressed (https://no-color.org)."""
-        from reconciler.core.render.style import Style  # noqa: PLC0415 - start-up time
+        from reconciler.core.render.layout import Style  # noqa: PLC0415 - start-up time
 
         plain = bool(self.environ.get("NO_COLOR")) or self.environ.get("TERM") == "dumb"
         return Style(colour=self.out.isatty() and not plain, unicode=_can_show("→", self.out))

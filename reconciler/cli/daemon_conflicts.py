@@ -15,11 +15,11 @@ from reconciler.cli.console import Console
 from reconciler.cli.daemon_state import read_state
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
-from reconciler.control.ports.service import Memory
-from reconciler.core.loop.prune import is_followed
-from reconciler.core.loop.record import SourceRecord
+from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.core.prune import is_followed
+from reconciler.core.records import SourceRecord
 from reconciler.errors import TransientError
 
 KIND = "VirtualMachine"
@@ -30,14 +30,14 @@ def withhold_conflicts(
     prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
 ) -> Tuple[Prepared, Tuple[str, ...]]:
     """Return the plan without what the daemon here would undo, and the machines concerned."""
-    if not any(one.steps for one in prepared.plan.actions):
+    if not any(action.steps for action in prepared.plan.actions):
         return prepared, ()
     reasons = _find_reasons(prepared, options, console, parts)
     actions = tuple(
-        _withhold(one, reasons[one.name])
-        if one.steps and one.kind == KIND and one.name in reasons
-        else one
-        for one in prepared.plan.actions
+        _withhold(action, reasons[action.name])
+        if action.steps and action.kind == KIND and action.name in reasons
+        else action
+        for action in prepared.plan.actions
     )
     names = tuple(one.name for one, now in zip(prepared.plan.actions, actions) if one != now)
     return replace(prepared, plan=replace(prepared.plan, actions=actions)), names
@@ -59,7 +59,7 @@ def _find_reasons(
         return {}
 
 
-def _compare(prepared: Prepared, memory: Memory, daemon: int) -> Mapping[str, str]:
+def _compare(prepared: Prepared, memory: DaemonMemory, daemon: int) -> Mapping[str, str]:
     records, suspended = memory.load_records(), memory.suspended()
     who = f"the daemon{f' (process {daemon})' if daemon else ''}"
     follows = f"{who} follows {_describe(memory.load_source())}"
@@ -85,5 +85,5 @@ def _describe(source: SourceRecord) -> str:
 
 
 def _withhold(action: Action, reason: str) -> Action:
-    changes = tuple(replace(one, effect=Effect.WITHHELD, reason="") for one in action.changes)
+    changes = tuple(replace(change, effect=Effect.WITHHELD, reason="") for change in action.changes)
     return replace(action, action=ActionKind.WITHHELD, changes=changes, steps=(), reason=reason)

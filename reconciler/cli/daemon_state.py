@@ -17,19 +17,19 @@ from reconciler.cli.console import Console, find_caller
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import settings_of, settings_to_order
-from reconciler.control.background import Background
+from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.ports import Host
-from reconciler.control.ports.service import Memory
-from reconciler.control.recording import Chronicle
-from reconciler.core.history import FOLDER, Cause, LastKnown
-from reconciler.core.identity import name_place
-from reconciler.core.loop.record import Suspension
-from reconciler.core.loop.settings import Settings
-from reconciler.core.render.details import show_suspension
+from reconciler.control.service_ports import DaemonMemory
+from reconciler.core.history import FOLDER, ChangeCause, LastKnown
+from reconciler.core.names import name_place
+from reconciler.core.records import Suspension
+from reconciler.core.render.status import show_suspension
+from reconciler.core.settings import Settings
 from reconciler.errors import InvalidManifestError, ReconcilerError
+from reconciler.kinds.machine.elsewhere import Background
 
 if TYPE_CHECKING:
-    from reconciler.core.loop.overview import Overview
+    from reconciler.core.overview import Overview
 
 # Who is there, by name and URI; asked for only where it matters.
 Whereabouts = Callable[[], Tuple[str, str]]
@@ -41,14 +41,14 @@ def find_chronicle(
     console: Console,
     parts: Parts,
     back_to: Optional[int] = None,
-) -> Chronicle:
+) -> ChangeRecorder:
     """Return where a plan that is carried out is written down, and as whose doing."""
     plan = prepared.plan
     folder = find_history(options, console, parts, lambda: (plan.host, plan.uri))
     paths = getattr(options, "paths", None)
     revision = plan.revision or (parts.read_revision(paths) if paths else None)
-    cause = Cause(find_caller(console.environ), str(options.verb), revision, back_to)
-    return Chronicle(parts.reach_history(folder), cause, parts.now, console.note)
+    cause = ChangeCause(find_caller(console.environ), str(options.verb), revision, back_to)
+    return ChangeRecorder(parts.reach_history(folder), cause, parts.now, console.note)
 
 
 def whereabouts_of(host: Host) -> Whereabouts:
@@ -155,14 +155,14 @@ def mention_suspended(
     prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
 ) -> Prepared:
     """Say in the plan which of the machines it changes the daemon leaves alone."""
-    changing = any(one.steps for one in prepared.plan.actions)
+    changing = any(action.steps for action in prepared.plan.actions)
     suspended = _find_suspended(options, console, parts) if changing else {}
     now = parts.now()
     actions = tuple(
-        replace(one, notes=(*one.notes, _mention(suspended[one.name], now)))
-        if one.steps and one.name in suspended
-        else one
-        for one in prepared.plan.actions
+        replace(action, notes=(*action.notes, _mention(suspended[action.name], now)))
+        if action.steps and action.name in suspended
+        else action
+        for action in prepared.plan.actions
     )
     return replace(prepared, plan=replace(prepared.plan, actions=actions))
 
@@ -200,12 +200,9 @@ def _may_write(folder: str) -> bool:
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
 
 
-def look_into(memory: Memory) -> Overview:
+def look_into(memory: DaemonMemory) -> Overview:
     """Return everything that is remembered. Raises TransientError."""
-    from reconciler.core.loop.overview import (  # noqa: PLC0415 - start-up time
-        Overview,
-        make_entries,
-    )
+    from reconciler.core.overview import Overview, make_entries  # noqa: PLC0415 - start-up time
 
     return Overview(
         make_entries(memory.load_records(), memory.suspended()),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Callable, Mapping
 
 if TYPE_CHECKING:
     from reconciler.core.plan import Plan
-    from reconciler.core.render.style import Style
+    from reconciler.core.render.layout import Style
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,19 @@ def _text(plan: Plan, style: Style, verbose: bool) -> str:  # noqa: FBT001 - a r
 
 
 def _markdown(plan: Plan, _style: Style, _verbose: bool) -> str:  # noqa: FBT001
-    from reconciler.core.render.as_markdown import render_markdown  # noqa: PLC0415
+    from reconciler.core.render.markdown import render_markdown  # noqa: PLC0415
 
     return render_markdown(plan)
 
 
 def _html(plan: Plan, _style: Style, _verbose: bool) -> str:  # noqa: FBT001
-    from reconciler.core.render.as_html import render_html  # noqa: PLC0415
+    from reconciler.core.render.html import render_html  # noqa: PLC0415
 
     return render_html(plan)
 
 
 def _json(plan: Plan, _style: Style, _verbose: bool) -> str:  # noqa: FBT001
-    from reconciler.core.render.as_json import render_json  # noqa: PLC0415
+    from reconciler.core.render.json import render_json  # noqa: PLC0415
 
     return render_json(plan)
 

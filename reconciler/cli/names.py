@@ -9,7 +9,7 @@ from reconciler.core.render.values import escape
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.core.loop.overview import Entry, Overview
+    from reconciler.core.overview import Overview, OverviewEntry
 
 T = TypeVar("T")
 
@@ -31,14 +31,14 @@ def choose(
 
 def list_names(names: Sequence[str]) -> str:
     """Return the first few names, and how many more there are."""
-    shown = ", ".join(escape(one) for one in names[:NAMES_SHOWN])
+    shown = ", ".join(escape(name) for name in names[:NAMES_SHOWN])
     more = len(names) - NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def find_entries(
     names: Sequence[str], overview: Overview, console: Console
-) -> Optional[Mapping[str, Optional[Entry]]]:
+) -> Optional[Mapping[str, Optional[OverviewEntry]]]:
     """Return what is known of the named ones; None, each told, if one of them is not known.
 
     Where no daemon ever ran, every name may be right.

@@ -17,21 +17,20 @@ from typing import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from reconciler.control.background import Background
-    from reconciler.control.ports import Clock, Host, Reporter
-    from reconciler.control.ports.service import History, Memory
-    from reconciler.control.ports.units import Units
-    from reconciler.control.recording import Chronicle
-    from reconciler.control.rolling_back import WayBack
-    from reconciler.core.files import FileSet, ManifestFile
-    from reconciler.core.history import Past
+    from reconciler.control.change_recorder import ChangeRecorder
+    from reconciler.control.ports import Clock, Host, Reporter, Units
+    from reconciler.control.service_ports import DaemonMemory, History
+    from reconciler.core.history import ChangeRecord
     from reconciler.core.host_snapshot import HostSnapshot
-    from reconciler.core.loop.settings import Settings
     from reconciler.core.manifest import Desired
+    from reconciler.core.manifest_files import FileSet, ManifestFile
     from reconciler.core.plan import Outcome, Plan
-    from reconciler.core.planner import PlanOptions
+    from reconciler.core.settings import Settings
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
+    from reconciler.kinds.machine.elsewhere import Background
+    from reconciler.kinds.machine.planner import PlanOptions
+    from reconciler.kinds.machine.rollback import RollbackPlan
 
 
 class Loaded(Protocol):
@@ -109,21 +108,25 @@ class Parts(Protocol):
     ) -> int:
         """Run the daemon until it is told to stop; return its exit status."""
 
-    def reach_memory(self, state: str) -> Memory:
+    def reach_memory(self, state: str) -> DaemonMemory:
         """Reach the daemon's memory in that folder, which need not be there."""
 
     def reach_history(self, folder: str) -> History:
         """Reach the history in that folder, which need not be there."""
 
-    def record(self, host: Host, told: Reporter, chronicle: Chronicle) -> Reporter:
+    def record(self, host: Host, told: Reporter, chronicle: ChangeRecorder) -> Reporter:
         """Return a reporter that writes each change down, and tells the other."""
 
     def plan_way_back(
-        self, host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
-    ) -> WayBack:
+        self,
+        host: Host,
+        past: ChangeRecord,
+        entries: Sequence[ChangeRecord],
+        now: Optional[datetime],
+    ) -> RollbackPlan:
         """Observe a machine and plan what leads back to before that change."""
 
-    def find_kept_otherwise(self, host: Host, way: WayBack) -> str:
+    def find_kept_otherwise(self, host: Host, way: RollbackPlan) -> str:
         """Return how the stored definition is not what was to be stored, or nothing."""
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:

@@ -14,15 +14,15 @@ from reconciler.cli.daemon_state import recall_with
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared, Wish, prepare
 from reconciler.cli.settings import uri_of
-from reconciler.core.files import is_manifest
+from reconciler.core.manifest_files import is_manifest
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
-from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
-from reconciler.core.render.as_json import render_json
-from reconciler.core.render.times import show_time
+from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.render.json import render_json
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
-from reconciler.core.seals import find_moved, seal_plan
+from reconciler.core.times import show_time
 from reconciler.errors import RefusedError, UsageError
+from reconciler.kinds.machine.seals import find_moved, seal_plan
 
 NOT_IN_IT = "the kept plan does nothing with it; plan again for this"
 
@@ -48,7 +48,9 @@ def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: 
 
 def find_plan_file(paths: Sequence[str]) -> Optional[str]:
     """Return the one path, if it is a file and no manifest. Raises UsageError if there are more."""
-    found = [one for one in paths if os.path.isfile(one) and not is_manifest(os.path.basename(one))]
+    found = [
+        path for path in paths if os.path.isfile(path) and not is_manifest(os.path.basename(path))
+    ]
     if found and len(paths) > 1:
         raise UsageError(
             f"{escape(found[0])}: is no manifest by its name (*.yaml, *.yml), and a plan file is "
@@ -81,9 +83,10 @@ def prepare_kept(
             "nothing was applied"
         )
     _refuse_moved(path, kept, prepared, console)
-    todo = {(one.kind, one.name) for one in kept.seals if one.has_work}
+    todo = {(seal.kind, seal.name) for seal in kept.seals if seal.has_work}
     chosen = tuple(
-        one if (one.kind, one.name) in todo else _leave_alone(one) for one in prepared.plan.actions
+        action if (action.kind, action.name) in todo else _leave_alone(action)
+        for action in prepared.plan.actions
     )
     return replace(prepared, plan=replace(prepared.plan, actions=chosen))
 
@@ -92,7 +95,7 @@ def _leave_alone(action: Action) -> Action:
     """Show as withheld what could be done by now, and that nobody has read in the kept plan."""
     if not action.steps:
         return action
-    changes = tuple(replace(one, effect=Effect.WITHHELD) for one in action.changes)
+    changes = tuple(replace(change, effect=Effect.WITHHELD) for change in action.changes)
     return replace(action, action=ActionKind.WITHHELD, changes=changes, steps=(), reason=NOT_IN_IT)
 
 
@@ -114,9 +117,9 @@ def _refuse_moved(path: str, kept: PlanFile, prepared: Prepared, console: Consol
 
 
 def _explain_failed(plan: Plan) -> Iterator[str]:
-    for one in plan.actions:
-        if one.action is ActionKind.FAILED:
-            yield f"{one.name}: cannot be planned any more: {one.reason}"
+    for action in plan.actions:
+        if action.action is ActionKind.FAILED:
+            yield f"{action.name}: cannot be planned any more: {action.reason}"
 
 
 def _show(prepared: Prepared) -> Dict[str, Any]:
@@ -126,7 +129,7 @@ def _show(prepared: Prepared) -> Dict[str, Any]:
 
 def _work(shown: Dict[str, Any], kept: PlanFile) -> Sequence[object]:
     """Return what is shown of the objects with which anything is to be done."""
-    todo = {(one.kind, one.name) for one in kept.seals if one.has_work}
+    todo = {(seal.kind, seal.name) for seal in kept.seals if seal.has_work}
     return [one for one in shown["resources"] if (one["kind"], one["name"]) in todo]
 
 

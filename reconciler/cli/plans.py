@@ -9,18 +9,18 @@ from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
-from reconciler.control.background import Background
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, hide_desired, read_snapshot
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan
-from reconciler.core.planner import PlanOptions
 from reconciler.core.render.summary import Summary
-from reconciler.core.render.times import read_time, show_span
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
+from reconciler.core.times import read_time, show_span
 from reconciler.core.world import World
 from reconciler.errors import InvalidManifestError, Problem
+from reconciler.kinds.machine.elsewhere import Background
+from reconciler.kinds.machine.planner import PlanOptions
 
 STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
 
@@ -108,7 +108,7 @@ def plan_options(wish: Wish, parts: Parts) -> PlanOptions:
 
 
 def _tell_failed(plan: Plan, console: Console) -> None:
-    failed = [one.name for one in plan.actions if one.action is ActionKind.FAILED]
+    failed = [action.name for action in plan.actions if action.action is ActionKind.FAILED]
     if failed:
         console.error(
             f"{len(failed)} of {len(plan.actions)} could not be planned: {list_names(failed)}"

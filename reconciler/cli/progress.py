@@ -124,9 +124,9 @@ def _deeds(action: Optional[Action], outcome: Outcome) -> List[str]:
 
 def _changes(action: Optional[Action], marks: int) -> List[str]:
     changes = action.changes if action else ()
-    done = sum(one.effect is not Effect.WITHHELD for one in changes) - marks
+    done = sum(change.effect is not Effect.WITHHELD for change in changes) - marks
     words = [f"{count(done, 'change')} applied"] if done > 0 or not marks else []
-    withheld = sum(one.effect is Effect.WITHHELD for one in changes)
+    withheld = sum(change.effect is Effect.WITHHELD for change in changes)
     return [*words, f"{withheld} withheld"] if withheld else words
 
 

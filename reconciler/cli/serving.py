@@ -12,29 +12,28 @@ from typing import Callable, Mapping, TextIO, Tuple
 
 from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
-from reconciler.adapters.libvirt import attend, connect
-from reconciler.adapters.libvirt.uris import is_local
+from reconciler.adapters.libvirt.connections import is_local
+from reconciler.adapters.libvirt.host import attend, connect
 from reconciler.adapters.manifests.folder import FolderSource
 from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.metrics import Exposition
-from reconciler.adapters.state import FolderHistory, FolderLocks, FolderStore, find_folder
+from reconciler.adapters.state.folder import FolderStore
+from reconciler.adapters.state.history import FolderHistory
+from reconciler.adapters.state.object_locks import FolderLocks, find_folder
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
 from reconciler.adapters.units import SystemdUnits
-from reconciler.adapters.watch import FileWatcher
-from reconciler.adapters.watch.host_signs import read_signs
-from reconciler.control.following import Follower, Listener
+from reconciler.adapters.watch.watching import FileWatcher, read_signs
+from reconciler.control.gauges import LoopGauges, Registry
+from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.loop import Loop
-from reconciler.control.measuring import Measuring
-from reconciler.control.metering import Registry
-from reconciler.control.once import Once
-from reconciler.control.pace import Pace
-from reconciler.control.parts import Parts
-from reconciler.control.ports.service import FileSource, HostSigns, Journal
-from reconciler.control.sources import LocalFiles, ParsedFiles
+from reconciler.control.manifest_follower import LookTimer, ManifestFollower, ManifestListener
+from reconciler.control.manifest_sets import LocalFiles, ParsedFiles
+from reconciler.control.service_ports import FileSource, HostSigns, Journal
+from reconciler.control.state import LoopServices
+from reconciler.core import events
+from reconciler.core.events import Event
 from reconciler.core.history import FOLDER
-from reconciler.core.loop import events
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.settings import Settings
+from reconciler.core.settings import Settings
 from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import TransientError, UsageError
 
@@ -73,22 +72,22 @@ def _serve(
     meter, clock = Registry(), StoppableClock()
     history = FolderHistory(os.path.join(settings.state, FOLDER))
     signs = read_signs if is_local(settings.connect) else HostSigns
-    parts = Parts(
+    parts = LoopServices(
         host, news, store, journal, meter, clock, time.time, random.random, history, connect, signs
     )
     loop = Loop(parts, settings)
-    measuring = Measuring(loop, meter)
+    measuring = LoopGauges(loop, meter)
     exposition = Exposition(settings.metrics, meter.render)
 
-    def follow(now: Settings) -> Follower:
+    def follow(now: Settings) -> ManifestFollower:
         return _make_follower(now, loop, journal, meter, process)
 
-    def reload() -> Tuple[Follower, Tuple[str, ...]]:
+    def reload() -> Tuple[ManifestFollower, Tuple[str, ...]]:
         again = reread()
         waiting = tuple(one for one in AT_RESTART if _get(again, one) != _get(settings, one))
         return follow(replace(again, state=settings.state, connect=settings.connect)), waiting
 
-    showing = Once(journal, "metrics are not shown")
+    showing = TroubleReporter(journal, "metrics are not shown")
 
     def look() -> None:
         measuring.measure()
@@ -113,15 +112,15 @@ def _serve(
 
 def _make_follower(
     settings: Settings, loop: Loop, journal: Journal, meter: Registry, process: Process
-) -> Follower:
+) -> ManifestFollower:
     interval = settings.git.interval if settings.git else settings.rescan
-    return Follower(
+    return ManifestFollower(
         ParsedFiles(_make_files(settings, process), load_files),
         FileWatcher(),
-        Listener(loop.publish, loop.trouble, loop.recovered, loop.watching),
+        ManifestListener(loop.publish, loop.trouble, loop.recovered, loop.watching),
         journal,
         meter,
-        Pace(interval),
+        LookTimer(interval),
     )
 
 

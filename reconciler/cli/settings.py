@@ -11,8 +11,8 @@ from typing import Optional
 from reconciler.cli.arguments import CONFIG_FILE
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
-from reconciler.core.loop.settings import Settings
 from reconciler.core.render.words import count
+from reconciler.core.settings import Settings
 from reconciler.errors import InvalidManifestError, TransientError, UsageError
 
 URI_VARIABLE = "LIBVIRT_DEFAULT_URI"

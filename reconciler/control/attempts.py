@@ -1,15 +1,46 @@
-"""What was tried last on each object, so that the same failure is not repeated for nothing.
-
-Kept in memory only: after a restart everything is tried once more.
-"""
+"""What was tried last on each object, and who keeps changing back what was done."""
 
 from __future__ import annotations
 
+import shlex
 import threading
-from dataclasses import dataclass
-from typing import Dict, Optional
+from dataclasses import dataclass, replace
+from typing import Dict, FrozenSet, Mapping, Optional, Tuple
 
-from reconciler.core.loop.fight import Corrections
+WINDOW = 600.0  # seconds
+MOST = 5  # corrections of one field within the window
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """When which fields of one object were brought back, the oldest first.
+
+    `left` are the fields that are left alone. All of it is about one `generation` of the manifest.
+    """
+
+    generation: str = ""
+    made: Tuple[Tuple[float, FrozenSet[str]], ...] = ()
+    left: FrozenSet[str] = frozenset()
+
+    def plus(self, now: float, paths: FrozenSet[str]) -> Corrections:
+        """Return these and one more, without those that are too old to matter."""
+        recent = tuple(one for one in self.made if one[0] > now - WINDOW)
+        return replace(self, made=(*recent, (now, paths)))
+
+    def leave(self, now: float, paths: FrozenSet[str]) -> Corrections:
+        """Return these, with those of the fields left alone that were brought back too often."""
+        recent = [fields for at, fields in self.made if at > now - WINDOW]
+        often = {path for path in paths if sum(path in each for each in recent) >= MOST}
+        return replace(self, left=self.left | often)
+
+
+def describe_left(name: str, corrections: Corrections) -> Mapping[str, str]:
+    """Return what to say of each field that is left alone, and what to do."""
+    return {
+        path: f"{path} was changed back by someone {MOST} times in {WINDOW / 60:.0f} min; left "
+        f"alone. Find out who, then: virt-reconciler resume {shlex.quote(name)}"
+        for path in sorted(corrections.left)
+    }
 
 
 @dataclass(frozen=True)

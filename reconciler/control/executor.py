@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from typing import Optional, Tuple, Type
 
-from reconciler.control.deleting import execute_delete
-from reconciler.control.hosting import execute_host
-from reconciler.control.object_lock import holding
+from reconciler.control.object_locks import holding
 from reconciler.control.ports import Clock, Host, Reporter
-from reconciler.control.steps import Work, perform, read_former
-from reconciler.control.trail import Trail
-from reconciler.control.verify import refuse_lost_edits, verify
 from reconciler.core import plan
-from reconciler.core.domain import digest
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan, Step
-from reconciler.core.planning.hosts import KIND as HOST
-from reconciler.core.planning.states import describe_job
 from reconciler.core.world import DomainView, describe_state
+from reconciler.core.xmltree import digest
 from reconciler.errors import (
     BusyError,
     ReconcilerError,
@@ -29,13 +22,20 @@ from reconciler.errors import (
     StoppingError,
     TransientError,
 )
+from reconciler.kinds.host.execute import execute_host
+from reconciler.kinds.host.planning import KIND as HOST
+from reconciler.kinds.machine.deletion import execute_delete
+from reconciler.kinds.machine.execute import StepContext, perform, read_former
+from reconciler.kinds.machine.planning.states import describe_job
+from reconciler.kinds.machine.undo import UndoTrail
+from reconciler.kinds.machine.verify import refuse_lost_edits, verify
 
 
 def execute(
     host: Host, desired: Desired, todo: Plan, report: Reporter, clock: Clock
 ) -> Tuple[Outcome, ...]:
     """Carry out every action that has steps, and return how each ended."""
-    machines = {one.name: one for one in desired.machines}
+    machines = {machine.name: machine for machine in desired.machines}
     hosts = {one.name: one for one in desired.hosts}
 
     def carry(action: Action) -> Outcome:
@@ -77,8 +77,8 @@ def _execute_alone(
     kept: Tuple[str, ...] = ()
     try:
         former = _refuse_moved(host, action)
-        work = Work(host, clock, action.name, former, report.progress)
-        trail = Trail(work, action)
+        work = StepContext(host, clock, action.name, former, report.progress)
+        trail = UndoTrail(work, action)
         try:
             _carry_out(work, manifest, action, trail)
             pending = _verify(work, manifest, desired, action, trail)
@@ -106,7 +106,9 @@ def _refuse_moved(host: Host, action: Action) -> DomainView | None:
     return former
 
 
-def _carry_out(work: Work, manifest: MachineManifest, action: Action, trail: Trail) -> None:
+def _carry_out(
+    work: StepContext, manifest: MachineManifest, action: Action, trail: UndoTrail
+) -> None:
     step: Optional[Step] = None
     try:
         for step in action.steps:
@@ -126,7 +128,7 @@ def _carry_out(work: Work, manifest: MachineManifest, action: Action, trail: Tra
 
 
 def _verify(
-    work: Work, manifest: MachineManifest, desired: Desired, action: Action, trail: Trail
+    work: StepContext, manifest: MachineManifest, desired: Desired, action: Action, trail: UndoTrail
 ) -> Tuple[str, ...]:
     try:
         return verify(work, manifest, desired, action)
@@ -136,7 +138,7 @@ def _verify(
         raise type(error)(trail.explain_difference(str(error))) from error
 
 
-def _explain(work: Work, error: ReconcilerError) -> Tuple[Type[ReconcilerError], str]:
+def _explain(work: StepContext, error: ReconcilerError) -> Tuple[Type[ReconcilerError], str]:
     """Return the kind of a failure and its words; a job of libvirt's that is in the way is named.
 
     Such a failure passes by itself, whatever libvirt calls it.

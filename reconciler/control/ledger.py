@@ -10,18 +10,12 @@ import threading
 from functools import partial
 from typing import Callable, Dict, Mapping
 
-from reconciler.control.once import Once
-from reconciler.control.ports.service import Journal, Store
-from reconciler.core.loop import events
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.record import (
-    Record,
-    SourceRecord,
-    source_without_secrets,
-    without_secrets,
-)
-from reconciler.core.loop.verdict import READY, RESTART_REQUIRED, STALLED
-from reconciler.core.status import Condition
+from reconciler.control.journal_reporter import TroubleReporter
+from reconciler.control.service_ports import Journal, Store
+from reconciler.core import events
+from reconciler.core.conditions import READY, RESTART_REQUIRED, STALLED, Condition
+from reconciler.core.events import Event
+from reconciler.core.records import Record, SourceRecord, source_without_secrets, without_secrets
 
 TOLD = (READY, STALLED, RESTART_REQUIRED)
 
@@ -37,12 +31,12 @@ class Ledger:
         self._source_lock = threading.Lock()
         # Grows with each change, so that who sums up need not do so for nothing.
         self.version = 0
-        self._loading = Once(journal, "what was remembered is not used")
+        self._loading = TroubleReporter(journal, "what was remembered is not used")
         self._records: Dict[str, Record] = {}
         self._loading.run(lambda: self._records.update(store.load_records()))
         self._source = store.load_source()
         self._placements: Dict[str, str] = dict(store.load_placements())
-        self._writing = Once(journal, "the daemon works without a memory")
+        self._writing = TroubleReporter(journal, "the daemon works without a memory")
         self._is_unsaved = False
         self._write(store.touch)
 

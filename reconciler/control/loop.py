@@ -11,30 +11,26 @@ import time
 from dataclasses import replace
 from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 
-from reconciler.control.host_pass import HostPass
-from reconciler.control.lanes import Lanes
+from reconciler.control.change_recorder import DaemonRecorder
+from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.ledger import Ledger
-from reconciler.control.once import Once
-from reconciler.control.one_pass import Passes
-from reconciler.control.parts import Parts
-from reconciler.control.ports.service import HostSigns
+from reconciler.control.one_pass import ObjectPass
 from reconciler.control.pruning import Prune
-from reconciler.control.queue import WorkQueue
-from reconciler.control.recording import Book
-from reconciler.control.shared import QEMU, Shared
-from reconciler.control.work import HOST, MACHINE, PROBE, Key, Work
-from reconciler.core.loop import events, metrics
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.failures import describe_unreached
-from reconciler.core.loop.prints import fingerprint
-from reconciler.core.loop.record import SourceRecord
-from reconciler.core.loop.settings import Settings
-from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.verdict import READY, RECONCILING
+from reconciler.control.queue import Lanes, WorkQueue
+from reconciler.control.service_ports import HostSigns
+from reconciler.control.state import QEMU, LoopServices, LoopState
+from reconciler.control.worker import HOST, MACHINE, PROBE, Key, ObjectWorker
+from reconciler.core import events, metrics
+from reconciler.core.conditions import READY, RECONCILING, describe_unreached, fingerprint
+from reconciler.core.events import Event
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.planner import is_placed_here
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.records import SourceRecord
+from reconciler.core.settings import Settings
 from reconciler.core.world import DomainView, Unknown
 from reconciler.errors import ReconcilerError, RefusedError
+from reconciler.kinds.host.host_pass import HostPass
+from reconciler.kinds.machine.planner import is_placed_here
 
 Views = Mapping[str, Union[DomainView, Unknown]]
 
@@ -42,35 +38,37 @@ Views = Mapping[str, Union[DomainView, Unknown]]
 class Loop:
     """One host's loop. Implements `Listener` of libvirt's news."""
 
-    def __init__(self, parts: Parts, settings: Settings) -> None:
+    def __init__(self, parts: LoopServices, settings: Settings) -> None:
         """Begin with nothing known: nothing is done before there are manifests."""
         ledger = Ledger(parts.store, parts.journal)
         ledger.change_source(lambda one: replace(one, configuration="", restart_needed=()))
-        self.shared = Shared(parts, ledger, suspended=frozenset(parts.store.suspended()))
+        self.shared = LoopState(parts, ledger, suspended=frozenset(parts.store.suspended()))
         self.queue: WorkQueue[Key] = WorkQueue()
         attempts = self.shared.attempts
-        passes = Passes(
+        passes = ObjectPass(
             parts.host,
             parts.clock,
             attempts,
             parts.journal,
             parts.meter,
             parts.chance,
-            Book(parts),
+            DaemonRecorder(parts),
             self._is_suspended,
             self.shared.move,
             parts.connect,
         )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
         host = HostPass(self.shared)
-        self.work = Work(self.shared, passes, self.prune, host, self.queue, time.monotonic())
+        self.work = ObjectWorker(
+            self.shared, passes, self.prune, host, self.queue, time.monotonic()
+        )
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
         self.resync_due = threading.Event()
         self._signs: Optional[HostSigns] = None
         self._confirmed = parts.store.confirmed_prune()
-        self._orders = Once(parts.journal, "suspensions and orders stay as they were")
+        self._orders = TroubleReporter(parts.journal, "suspensions and orders stay as they were")
 
-    def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: ManifestSet) -> None:
         """Take new manifests, and look at what they change."""
         changed = self.shared.wanted.replace(snapshot)
         self.shared.parts.meter.set(metrics.SOURCE_CHANGED, self.shared.parts.wall())
@@ -90,9 +88,9 @@ class Loop:
         machines = self.shared.wanted.in_force.machines
         self.shared.ledger.place(
             {
-                name: one.host
-                for name, one in machines.items()
-                if one.host is not None and not is_placed_here(one, here)
+                name: machine.host
+                for name, machine in machines.items()
+                if machine.host is not None and not is_placed_here(machine, here)
             }
         )
 
@@ -143,8 +141,8 @@ class Loop:
         An image or a medium may lie in a pool that the manifest does not name.
         """
         users = self.shared.wanted.users_of(kind, name)
-        for one in users:
-            self.shared.attempts.soil(one)
+        for user in users:
+            self.shared.attempts.soil(user)
         self._retry((users & self._unready()) | self._find_waiting())
         self.look_at(users)
 
@@ -234,15 +232,15 @@ class Loop:
             self.shared.attempts.hurry(name)
         self.look_at(
             name
-            for name, one in machines.items()
-            if name in unready or not self._is_clean(one, views.get(name))
+            for name, machine in machines.items()
+            if name in unready or not self._is_clean(machine, views.get(name))
         )
         self.look_at(self.prune.decide(views))
         self.shared.parts.meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
 
     def look_at_host(self) -> None:
         """Have the host's daemons looked at, if a manifest says anything about them."""
-        if any(one.mode for one in self.shared.wanted.in_force.hosts):
+        if any(host.mode for host in self.shared.wanted.in_force.hosts):
             self.queue.add(HOST)
 
     def look_at(self, names: Iterable[str]) -> None:
@@ -282,11 +280,11 @@ class Loop:
         seen = fingerprint(manifest.generation, view)
         return self.shared.attempts.is_clean(manifest.name, seen)
 
-    def _record_source(self, snapshot: Snapshot) -> None:
+    def _record_source(self, snapshot: ManifestSet) -> None:
         ledger = self.shared.ledger
         former = ledger.source
         same = snapshot.identity == former.identity
-        lines = tuple(str(one) for one in snapshot.problems)
+        lines = tuple(str(problem) for problem in snapshot.problems)
         since = former.since if same else self.shared.parts.wall()
         ledger.change_source(
             lambda source: SourceRecord(
@@ -308,10 +306,10 @@ class Loop:
         if not same:
             self._tell(events.REVISION, f"now applying {_describe(snapshot)}")
 
-    def _tell(self, kind: events.Kind, text: str) -> None:
+    def _tell(self, kind: events.EventKind, text: str) -> None:
         revision = self.shared.ledger.source.revision
         self.shared.parts.journal.tell(Event(kind, text, revision=revision))
 
 
-def _describe(snapshot: Snapshot) -> str:
+def _describe(snapshot: ManifestSet) -> str:
     return f"commit {snapshot.revision}" if snapshot.revision else f"files {snapshot.identity}"

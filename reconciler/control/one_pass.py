@@ -10,25 +10,31 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Callable, Dict, FrozenSet, Optional, Tuple
 
-from reconciler.control.attempts import Attempt, Attempts
-from reconciler.control.background import Background
-from reconciler.control.elsewhere import Connect
+from reconciler.control.attempts import Attempt, Attempts, describe_left
+from reconciler.control.change_recorder import DaemonRecorder
 from reconciler.control.executor import execute
-from reconciler.control.observe import observe
+from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.ports import Clock, Host
-from reconciler.control.ports.service import Journal, Meter
-from reconciler.control.recording import Book
-from reconciler.control.telling import Telling
-from reconciler.core.loop import events, metrics
-from reconciler.core.loop.backoff import MOST, MOST_MISSING, find_delay
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.failures import kind_of
-from reconciler.core.loop.fight import describe_left
-from reconciler.core.loop.overview import LEFT_ALONE
-from reconciler.core.loop.prints import fingerprint
-from reconciler.core.loop.result import Again, Done, Result, Stalled
-from reconciler.core.loop.verdict import Verdict, failed, planned, unknown
+from reconciler.control.service_ports import Journal, Meter
+from reconciler.core import events, metrics
+from reconciler.core.conditions import (
+    MOST,
+    MOST_MISSING,
+    Again,
+    Conditions,
+    Done,
+    Result,
+    Stalled,
+    failed,
+    find_delay,
+    fingerprint,
+    kind_of,
+    planned,
+    unknown,
+)
+from reconciler.core.events import Event
 from reconciler.core.manifest import Desired, HostManifest, MachineManifest
+from reconciler.core.overview import LEFT_ALONE
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -39,7 +45,6 @@ from reconciler.core.plan import (
     Resume,
     SetMetadata,
 )
-from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.world import DomainView, Unknown, World
 from reconciler.errors import (
     BusyError,
@@ -50,6 +55,9 @@ from reconciler.errors import (
     StoppingError,
     TransientError,
 )
+from reconciler.kinds.machine.elsewhere import Background, Connect
+from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planner import PlanOptions, plan_machine
 
 
 @dataclass(frozen=True)
@@ -78,21 +86,21 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Finding:
+class PassResult:
     """How a pass ended; `done` are the changes that were carried out, for people.
 
     `tried` is False when a former failure kept the pass from trying again.
     """
 
     result: Result
-    verdict: Verdict
+    verdict: Conditions
     view: Optional[DomainView] = None
     done: str = ""
     tried: bool = True
 
 
 @dataclass(frozen=True)
-class Passes:
+class ObjectPass:
     """What passes work with. `chance` in [0, 1) spreads what is tried again.
 
     `is_suspended` looks at the orders themselves: one holds for every change that has not begun.
@@ -106,12 +114,12 @@ class Passes:
     journal: Journal
     meter: Meter
     chance: Callable[[], float]
-    book: Book
+    book: DaemonRecorder
     is_suspended: Callable[[str], bool]
     moved: Callable[[], None]
     connect: Optional[Connect] = None
 
-    def run(self, task: Task) -> Finding:
+    def run(self, task: Task) -> PassResult:
         """Bring one machine to what its manifest says, as far as may be."""
         try:
             views = self._read_views(task)
@@ -120,19 +128,21 @@ class Passes:
         except TransientError as error:
             self._count(error)
             self._tell(task, str(error))
-            return Finding(self._again(task, error), unknown(str(error), again=str(error)))
+            return PassResult(self._again(task, error), unknown(str(error), again=str(error)))
         except ReconcilerError as error:
             self._count(error)
             self._tell(task, str(error))
-            return Finding(Stalled(str(error)), unknown(str(error)))
+            return PassResult(Stalled(str(error)), unknown(str(error)))
 
-    def look_only(self, name: str, why: str) -> Finding:
+    def look_only(self, name: str, why: str) -> PassResult:
         """Read the domain for those who want to see its state, and do nothing to it."""
-        return Finding(Done(), unknown(why), self._read_view(name))
+        return PassResult(Done(), unknown(why), self._read_view(name))
 
     def _read_views(self, task: Task) -> Dict[str, DomainView]:
         """Read the machine's domain and its templates'; only libvirt's word means absent."""
-        names = {task.name} | {one.domain for one in task.desired.templates if one.domain}
+        names = {task.name} | {
+            template.domain for template in task.desired.templates if template.domain
+        }
         found = {name: self._read_view(name) for name in sorted(names)}
         return {name: view for name, view in found.items() if view is not None}
 
@@ -144,7 +154,7 @@ class Passes:
 
     def _look(
         self, task: Task, views: Dict[str, DomainView], view: Optional[DomainView]
-    ) -> Finding:
+    ) -> PassResult:
         if view is not None:
             self.book.keep(view)
         background = Background(
@@ -156,7 +166,7 @@ class Passes:
             error = TransientError(f"cannot be read, so nothing is done: {found.reason}")
             self._count(error)
             self._tell(task, str(error))
-            return Finding(self._again(task, error), unknown(str(error)), view)
+            return PassResult(self._again(task, error), unknown(str(error)), view)
         if found and found.owner and found.owner.generation == task.manifest.generation:
             task = replace(task, drift=True)
         action = self._plan(task, world)
@@ -166,9 +176,9 @@ class Passes:
             return self._idle(task, action, view, seen)
         held = self._find_hold(task, seen)
         if held is not None:
-            return Finding(held, _held(held), view, tried=False)
+            return PassResult(held, _held(held), view, tried=False)
         if self.is_suspended(task.name):
-            return Finding(Done(), unknown(LEFT_ALONE), view)
+            return PassResult(Done(), unknown(LEFT_ALONE), view)
         return self._carry_out(task, action, world, seen)
 
     def _plan(self, task: Task, world: World) -> Action:
@@ -185,7 +195,9 @@ class Passes:
             corrections = again
             self.attempts.correct(task.name, corrections)
 
-    def _idle(self, task: Task, action: Action, view: Optional[DomainView], seen: str) -> Finding:
+    def _idle(
+        self, task: Task, action: Action, view: Optional[DomainView], seen: str
+    ) -> PassResult:
         verdict = planned(action)
         if action.action is ActionKind.FAILED or verdict.stalled:
             self._tell(task, action.reason or verdict.stalled)
@@ -196,21 +208,25 @@ class Passes:
                 else MissingError
             )
             error = kind(action.reason or verdict.reason)
-            return Finding(self._again(task, error), verdict, view)
+            return PassResult(self._again(task, error), verdict, view)
         if verdict.stalled:
-            return Finding(Stalled(verdict.stalled), verdict, view)
+            return PassResult(Stalled(verdict.stalled), verdict, view)
         if action.action is ActionKind.NONE:
             missing = self._find_missing_networks(task, view)
             if missing:
-                return Finding(
-                    Done(), Verdict(ready=False, reason=missing, pending=action.pending), view
+                return PassResult(
+                    Done(), Conditions(ready=False, reason=missing, pending=action.pending), view
                 )
             self.attempts.succeed(task.name, seen)
-        return Finding(Done(), verdict, view)
+        return PassResult(Done(), verdict, view)
 
     def _find_missing_networks(self, task: Task, view: Optional[DomainView]) -> str:
         """Say which of a running guest's networks is not there: libvirt does not, until a start."""
-        wanted = {one.network for one in task.manifest.machine.interfaces or () if one.network}
+        wanted = {
+            interface.network
+            for interface in task.manifest.machine.interfaces or ()
+            if interface.network
+        }
         if not wanted or view is None or view.live_xml is None:
             return ""
         networks = self.host.networks.list_networks()
@@ -229,9 +245,9 @@ class Passes:
             return Again(last.reason, wait) if wait > 0 else None
         return None
 
-    def _carry_out(self, task: Task, action: Action, world: World, seen: str) -> Finding:
+    def _carry_out(self, task: Task, action: Action, world: World, seen: str) -> PassResult:
         revision = task.manifest.revision
-        telling = Telling(
+        telling = JournalReporter(
             self.journal, self.meter, revision, task.drift, self.moved, task.last_error
         )
         todo = Plan(world.host, world.uri, (action,), task.manifest.revision)
@@ -249,11 +265,11 @@ class Passes:
             self.attempts.correct(task.name, made.plus(self.clock.now(), brought_back))
         verdict = _after(action, outcome)
         again = self._again(task, BusyError(verdict.reason)) if action.transient else None
-        return Finding(again or Done(), verdict, view, done=_summary(action))
+        return PassResult(again or Done(), verdict, view, done=_summary(action))
 
     def _fail(
         self, task: Task, cause: ReconcilerError, view: Optional[DomainView], seen: str
-    ) -> Finding:
+    ) -> PassResult:
         """Say how it failed; it is not tried again in vain at the domain that was `seen`."""
         # A domain that went meanwhile is planned anew, as one that was changed meanwhile is.
         passes = isinstance(cause, (TransientError, RefusedError, NotFoundError))
@@ -264,7 +280,7 @@ class Passes:
             self.attempts.fail(
                 task.name, Attempt(task.manifest.generation, seen, str(cause), until)
             )
-        return Finding(result, failed(str(cause), again=passes), view)
+        return PassResult(result, failed(str(cause), again=passes), view)
 
     def _tell(self, task: Task, text: str) -> None:
         """Tell what was found before anything was carried out; a failed try tells by itself."""
@@ -288,30 +304,32 @@ def _stores(action: Action) -> bool:
 
     Else somebody has changed it meanwhile, and at that it has not been tried.
     """
-    return any(isinstance(one, (Define, SetMetadata)) for one in action.steps)
+    return any(isinstance(step, (Define, SetMetadata)) for step in action.steps)
 
 
-def _held(result: Result) -> Verdict:
+def _held(result: Result) -> Conditions:
     if isinstance(result, Again):
         return failed(result.reason, again=True)
     return failed(result.reason if isinstance(result, Stalled) else "", again=False)
 
 
-def _after(action: Action, outcome: Outcome) -> Verdict:
+def _after(action: Action, outcome: Outcome) -> Conditions:
     """Judge by what is left: what the plan withheld, and what waits for the next cold start."""
-    held = tuple(one for one in action.changes if one.effect is Effect.WITHHELD)
+    held = tuple(change for change in action.changes if change.effect is Effect.WITHHELD)
     kind = ActionKind.WITHHELD if held else ActionKind.NONE
     left = Action(action.kind, action.name, kind, held, pending=outcome.pending)
     return planned(replace(left, transient=action.transient))
 
 
 def _paths(action: Action) -> FrozenSet[str]:
-    return frozenset(one.path for one in action.changes if one.effect is not Effect.WITHHELD)
+    return frozenset(
+        change.path for change in action.changes if change.effect is not Effect.WITHHELD
+    )
 
 
 def _resumed(action: Action) -> FrozenSet[str]:
     """Return `power` of a guest that goes on after an I/O error: nobody fights about that."""
-    steps = (one for one in action.steps if isinstance(one, Resume))
+    steps = (step for step in action.steps if isinstance(step, Resume))
     return frozenset({"power"} if any(steps) else ())
 
 

@@ -9,26 +9,32 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Dict, FrozenSet, Mapping, Optional, Union
 
-from reconciler.control.deleting import execute_delete, plan_deletion
-from reconciler.control.recording import Book
-from reconciler.control.shared import Shared
-from reconciler.control.survey import understand
-from reconciler.control.telling import Telling
-from reconciler.core.domain.owner import NAMESPACE
-from reconciler.core.loop import events, metrics
-from reconciler.core.loop.backoff import find_delay
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.failures import kind_of
-from reconciler.core.loop.prune import Deletion, Known, Left, Pruning, decide
-from reconciler.core.loop.record import Record
-from reconciler.core.loop.result import Again, Done, Result, Stalled
-from reconciler.core.loop.settings import PruneRails
-from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.verdict import failed, unknown
+from reconciler.control.change_recorder import DaemonRecorder
+from reconciler.control.journal_reporter import JournalReporter
+from reconciler.control.state import LoopState
+from reconciler.core import events, metrics
+from reconciler.core.conditions import (
+    Again,
+    Done,
+    Result,
+    Stalled,
+    failed,
+    find_delay,
+    kind_of,
+    unknown,
+)
+from reconciler.core.events import Event
 from reconciler.core.manifest import Desired
+from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.plan import Action, ActionKind
+from reconciler.core.prune import Deletion, KeptObject, KnownObject, Pruning, decide
+from reconciler.core.records import Record
+from reconciler.core.settings import PruneRails
 from reconciler.core.world import DomainView, Unknown
 from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TransientError
+from reconciler.kinds.machine.deletion import execute_delete, plan_deletion
+from reconciler.kinds.machine.domain.mark import NAMESPACE
+from reconciler.kinds.machine.survey import understand
 
 Views = Mapping[str, Union[DomainView, Unknown]]
 
@@ -41,11 +47,11 @@ class Prune:
     What was decided holds for the manifests that were `weighed` then, and for no others.
     """
 
-    shared: Shared
+    shared: LoopState
     rails: PruneRails
     settle: float
     doomed: Dict[str, Deletion] = field(default_factory=dict)
-    weighed: Optional[Snapshot] = None
+    weighed: Optional[ManifestSet] = None
 
     def decide(self, views: Views) -> FrozenSet[str]:
         """Decide about what has no manifest, and return the names to be deleted now.
@@ -60,7 +66,7 @@ class Prune:
             self._block(Pruning())
             return frozenset()
         pruning = decide(
-            Known(
+            KnownObject(
                 self.shared.ledger.all(),
                 snapshot,
                 {name: understand(view) for name, view in views.items()},
@@ -71,7 +77,7 @@ class Prune:
             self.rails,
         )
         self._write_down(pruning)
-        self.doomed = {one.name: one for one in pruning.deletions}
+        self.doomed = {deletion.name: deletion for deletion in pruning.deletions}
         return frozenset(self.doomed)
 
     def delete(self, name: str, record: Record) -> Result:
@@ -97,9 +103,11 @@ class Prune:
     def _carry_out(self, name: str, record: Record, desired: Desired, action: Action) -> Result:
         parts = self.shared.parts
         revision = self.shared.wanted.in_force.revision
-        telling = Telling(parts.journal, parts.meter, revision, drift=False, moved=self.shared.move)
+        telling = JournalReporter(
+            parts.journal, parts.meter, revision, drift=False, moved=self.shared.move
+        )
         telling.last_error = record.last_error
-        recording = Book(parts).on(telling, revision)
+        recording = DaemonRecorder(parts).on(telling, revision)
 
         def refuse() -> None:
             reprieve = self._find_reprieve(name)
@@ -161,10 +169,12 @@ class Prune:
             self._leave(one)
         for waiting in pruning.held:
             reason = "its manifest is gone: it is to be deleted, and waits"
-            self._leave(Left(waiting.name, f"{reason} for a person" if pruning.blocked else reason))
+            self._leave(
+                KeptObject(waiting.name, f"{reason} for a person" if pruning.blocked else reason)
+            )
         self._block(pruning)
 
-    def _leave(self, one: Left) -> None:
+    def _leave(self, one: KeptObject) -> None:
         record = self.shared.ledger.get(one.name)
         self.shared.ledger.put(
             replace(record, conditions=unknown(one.reason).conditions(), last_error="", problem="")

@@ -1,8 +1,4 @@
-"""The work queue: which objects are to be looked at. Holds keys, never what happened to them.
-
-Each key waits at most once, is worked on by at most one worker, and what comes in for it
-meanwhile makes it wait once more when that worker is done (the queue of client-go does the same).
-"""
+"""The work queue, and the lanes that work it off: what takes long holds up nobody else."""
 
 from __future__ import annotations
 
@@ -115,3 +111,65 @@ class WorkQueue(Generic[K]):
         times = [] if until is None else [until]
         times += [self._heap[0][0]] if self._heap else []
         return max(min(times) - now, 0.001) if times else None
+
+
+PATIENCE = 5.0  # seconds
+MOST = 64  # threads, however long they last
+
+
+class Lanes(Generic[K]):
+    """Takes keys out of a queue and works on each in a thread of its own."""
+
+    def __init__(self, queue: WorkQueue[K], work: Callable[[K, float], None], lanes: int) -> None:
+        """`work` is given a key and the seconds that it waited; it must not raise."""
+        self._queue = queue
+        self._work = work
+        self._lanes = lanes
+        self._changed = threading.Condition()
+        self._begun: Dict[K, float] = {}
+
+    def run(self) -> None:
+        """Hand out work until the queue is closed."""
+        while self._wait_for_lane():
+            taken = self._queue.take()
+            if taken is None:
+                return
+            with self._changed:
+                self._begun[taken[0]] = time.monotonic()
+            threading.Thread(target=self._carry, args=taken, daemon=True).start()
+
+    def longest(self) -> float:
+        """Return for how many seconds the oldest piece of work has been going on; 0 for none."""
+        with self._changed:
+            now = time.monotonic()
+            return now - min(self._begun.values(), default=now)
+
+    def is_full(self) -> bool:
+        """Whether nothing more begins before something ends, however long that takes."""
+        with self._changed:
+            return len(self._begun) >= MOST
+
+    def _carry(self, key: K, waited: float) -> None:
+        try:
+            self._work(key, waited)
+        finally:
+            with self._changed:
+                del self._begun[key]
+                self._changed.notify_all()
+            self._queue.done(key)
+
+    def _wait_for_lane(self) -> bool:
+        with self._changed:
+            while True:
+                wait = self._find_wait()
+                if wait == 0:
+                    return True
+                self._changed.wait(wait)
+
+    def _find_wait(self) -> Optional[float]:
+        """Return 0 if one more may begin, else seconds until that must be asked again."""
+        if len(self._begun) >= MOST:
+            return None
+        now = time.monotonic()
+        fresh = [one for one in self._begun.values() if now - one < PATIENCE]
+        return 0 if len(fresh) < self._lanes else max(min(fresh) + PATIENCE - now, 0.001)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Mapping, Optional, Sequence, Tuple
 
-from reconciler.core.domain.secrets import hide_secrets
-from reconciler.core.owner import Owner
+from reconciler.core.domain_secrets import hide_secrets
+from reconciler.core.names import Owner
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -32,7 +32,7 @@ FOLDER = "history"  # in the daemon's state, or in a person's
 
 
 @dataclass(frozen=True)
-class PastChange:
+class RecordedChange:
     """One field as it was planned; `effect` is the word of the plan."""
 
     path: str
@@ -43,7 +43,7 @@ class PastChange:
 
 
 @dataclass(frozen=True)
-class Former:
+class FormerDomain:
     """The domain before the change: its stored definition, and what libvirt keeps beside it."""
 
     xml: str
@@ -53,7 +53,7 @@ class Former:
 
 
 @dataclass(frozen=True)
-class Cause:
+class ChangeCause:
     """Who or what caused a change: a user or `daemon`, by which verb, at which revision.
 
     `back_to` is the number of the change that a rollback took back, None for everything else.
@@ -66,7 +66,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Past:
+class ChangeRecord:
     """One change of one machine. `number` counts from 1 and is never given twice.
 
     `former` is None for a creation. `outcome` is `unfinished` until the end was written down.
@@ -75,12 +75,12 @@ class Past:
 
     name: str
     at: float
-    cause: Cause
+    cause: ChangeCause
     action: str
-    changes: Tuple[PastChange, ...] = ()
+    changes: Tuple[RecordedChange, ...] = ()
     steps: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = ()
-    former: Optional[Former] = None
+    former: Optional[FormerDomain] = None
     number: int = 0
     outcome: str = UNFINISHED
     error: str = ""
@@ -120,45 +120,47 @@ def keep_last(view: DomainView, owner: Optional[Owner], now: float) -> Optional[
     return LastKnown(view.name, now, view.uuid, hide_secrets(view.persistent_xml), view.autostart)
 
 
-def find_newest(last: Optional[LastKnown], entries: Sequence[Past]) -> Optional[LastKnown]:
+def find_newest(last: Optional[LastKnown], entries: Sequence[ChangeRecord]) -> Optional[LastKnown]:
     """Return the newest definition that is known: the one that was kept, or one before a change."""
-    former = next((one for one in entries if one.former is not None and one.counts), None)
+    former = next((entry for entry in entries if entry.former is not None and entry.counts), None)
     if former is None or former.former is None or (last is not None and last.at >= former.at):
         return last
     found = former.former
     return LastKnown(former.name, former.at, found.uuid, found.xml, found.autostart)
 
 
-def remember(action: Action, former: Optional[DomainView], cause: Cause, now: float) -> Past:
+def remember(
+    action: Action, former: Optional[DomainView], cause: ChangeCause, now: float
+) -> ChangeRecord:
     """Return the entry of an action that is about to be carried out."""
-    return Past(
+    return ChangeRecord(
         action.name,
         now,
         cause,
         action.action.value,
-        tuple(_past(one) for one in action.changes),
-        tuple(type(one).__name__ for one in action.steps),
+        tuple(_past(change) for change in action.changes),
+        tuple(type(step).__name__ for step in action.steps),
         tuple(map(hide_text, action.notes)),
         # What an interrupted creation left is nothing to go back to.
         None if former is None or action.action is ActionKind.CREATE else _former(former),
     )
 
 
-def conclude(past: Past, outcome: Outcome) -> Past:
+def conclude(past: ChangeRecord, outcome: Outcome) -> ChangeRecord:
     """Return the entry with how the action ended."""
     ended = DONE if outcome.error is None else FAILED
     kept = tuple(map(hide_text, outcome.kept))
     return replace(past, outcome=ended, error=hide_text(outcome.error or ""), kept=kept)
 
 
-def is_same_try(one: Past, other: Past) -> bool:
+def is_same_try(one: ChangeRecord, other: ChangeRecord) -> bool:
     """Whether the other is one more try of what failed: it takes its place, and pushes none out."""
     if one.counts:
         return False
     return (one.cause, one.action, one.changes) == (other.cause, other.action, other.changes)
 
 
-def choose(entries: Sequence[Past], number: Optional[int], name: str) -> Past:
+def choose(entries: Sequence[ChangeRecord], number: Optional[int], name: str) -> ChangeRecord:
     """Return the change that is to be taken back, the last one if no number is given.
 
     A rollback that was interrupted goes on to where it was going. A change that was finished by a
@@ -172,44 +174,44 @@ def choose(entries: Sequence[Past], number: Optional[int], name: str) -> Past:
         found = _find_begun(entries)
         why = f"{name}: no change is known that could be taken back"
     else:
-        found = next((one for one in entries if one.number == number), None)
-        there = ", ".join(str(one.number) for one in entries) or "none"
+        found = next((entry for entry in entries if entry.number == number), None)
+        there = ", ".join(str(entry.number) for entry in entries) or "none"
         why = f"{name}: there is no change {number} in its history; there are: {there}"
     if found is None:
         raise RefusedError(why)
     return found
 
 
-def find_interrupted(entries: Sequence[Past]) -> Optional[Past]:
+def find_interrupted(entries: Sequence[ChangeRecord]) -> Optional[ChangeRecord]:
     """Return the newest change if it is a rollback whose end was not written down."""
-    newest = next((one for one in entries if one.counts), None)
+    newest = next((entry for entry in entries if entry.counts), None)
     if newest is None or newest.outcome != UNFINISHED or newest.cause.back_to is None:
         return None
     return newest
 
 
-def _find_begun(entries: Sequence[Past]) -> Optional[Past]:
+def _find_begun(entries: Sequence[ChangeRecord]) -> Optional[ChangeRecord]:
     """Return the newest change, or the first of the unfinished tries that it completes."""
-    found: Optional[Past] = None
-    for one in entries:
-        if not one.counts:
+    found: Optional[ChangeRecord] = None
+    for entry in entries:
+        if not entry.counts:
             continue
-        if found is not None and not _completes(found, one):
+        if found is not None and not _completes(found, entry):
             break
-        found = one
+        found = entry
     return found
 
 
-def _completes(later: Past, earlier: Past) -> bool:
+def _completes(later: ChangeRecord, earlier: ChangeRecord) -> bool:
     """Whether the later change is one more try of the earlier, which was interrupted."""
     same = [(one.cause.verb, one.cause.revision, one.cause.back_to) for one in (later, earlier)]
     return earlier.outcome == UNFINISHED and same[0] == same[1]
 
 
-def find_former_sizes(entries: Sequence[Past], since: int) -> Mapping[str, int]:
+def find_former_sizes(entries: Sequence[ChangeRecord], since: int) -> Mapping[str, int]:
     """Return disk → size in bytes before the change `since`, for those that were grown since."""
     sizes = {}
-    for entry in sorted(entries, key=lambda one: one.number, reverse=True):
+    for entry in sorted(entries, key=lambda entry: entry.number, reverse=True):
         if entry.number < since or not entry.counts:
             continue
         for change in entry.changes:
@@ -220,17 +222,19 @@ def find_former_sizes(entries: Sequence[Past], since: int) -> Mapping[str, int]:
     return sizes
 
 
-def as_action(past: Past) -> Action:
+def as_action(past: ChangeRecord) -> Action:
     """Return the action as it was planned, to be shown; its steps are not to be carried out."""
     return Action(
         "VirtualMachine",
         past.name,
         ActionKind(past.action),
         tuple(
-            Change(one.path, one.observed, one.desired, Effect(one.effect), one.reason)
-            for one in past.changes
+            Change(
+                change.path, change.observed, change.desired, Effect(change.effect), change.reason
+            )
+            for change in past.changes
         ),
-        tuple(_SHOWN.get(one, Define("")) for one in past.steps),
+        tuple(_SHOWN.get(step, Define("")) for step in past.steps),
         notes=past.notes,
     )
 
@@ -239,14 +243,16 @@ def as_action(past: Past) -> Action:
 _SHOWN: Mapping[str, Step] = {"Start": Start(), "Shutdown": Shutdown(0, force=False)}
 
 
-def _past(change: Change) -> PastChange:
+def _past(change: Change) -> RecordedChange:
     observed, desired = hide_sides(change.path, change.observed, change.desired)
     path, reason = hide_text(change.path), hide_text(change.reason)
-    return PastChange(path, observed, desired, change.effect.value, reason)
+    return RecordedChange(path, observed, desired, change.effect.value, reason)
 
 
-def _former(view: DomainView) -> Former:
-    return Former(hide_secrets(view.persistent_xml), view.uuid, view.is_active, view.autostart)
+def _former(view: DomainView) -> FormerDomain:
+    return FormerDomain(
+        hide_secrets(view.persistent_xml), view.uuid, view.is_active, view.autostart
+    )
 
 
 def _is_size(value: Value) -> bool:

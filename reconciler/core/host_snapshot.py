@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 
-from reconciler.core.daemons.view import DaemonsView
-from reconciler.core.domain.secrets import hide_fragment, hide_secrets, hide_spec
+from reconciler.core.domain_secrets import hide_fragment, hide_secrets, hide_spec
 from reconciler.core.images import ImageView, SnapshotView
+from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.plain_data import from_plain, to_plain
 from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
@@ -105,7 +105,7 @@ def _hide_manifest(manifest: MachineManifest) -> MachineManifest:
     if spec == manifest.spec:
         return manifest
     overlays = tuple(
-        replace(one, fragment=hide_fragment(one.xpath, one.fragment))
-        for one in manifest.machine.overlays
+        replace(overlay, fragment=hide_fragment(overlay.xpath, overlay.fragment))
+        for overlay in manifest.machine.overlays
     )
     return replace(manifest, spec=spec, machine=replace(manifest.machine, overlays=overlays))

@@ -152,7 +152,7 @@ class Images:
         wanted = self.identify(image)
         found = {
             self.identify(name): name
-            for name in sorted({*self.views, *(one.path for one in self.uses)})
+            for name in sorted({*self.views, *(use.path for use in self.uses)})
             if self.identify(name) != wanted and wanted in self._chains_of(name)
         }
         return tuple(sorted(found.values()))
@@ -200,7 +200,7 @@ class Images:
     @cached_property
     def _raw(self) -> FrozenSet[str]:
         """Images that a domain takes for raw, so that a guest may write any header into them."""
-        return frozenset(self.identify(one.path) for one in self.uses if one.format == RAW)
+        return frozenset(self.identify(use.path) for use in self.uses if use.format == RAW)
 
     @cached_property
     def _chains(self) -> Dict[str, FrozenSet[str]]:
@@ -211,7 +211,7 @@ class Images:
         found: Dict[str, List[ImageUse]] = {}
         for use in self.uses:
             names = (*self.find_chain(use.path, use.format), *((use.mirror,) if use.mirror else ()))
-            for identity in {self.identify(one) for one in names}:
+            for identity in {self.identify(name) for name in names}:
                 found.setdefault(identity, []).append(use)
         return {identity: tuple(uses) for identity, uses in found.items()}
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type, TypeVar, Union
 
-from reconciler.core.daemons.table import Mode
 from reconciler.core.key import Key
-from reconciler.core.model import Disruption, Machine
+from reconciler.core.libvirt_daemons import Mode
+from reconciler.core.machine import Disruption, Machine
 
 MACHINE, TEMPLATE, HOST = "VirtualMachine", "Template", "Host"
 

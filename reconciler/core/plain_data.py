@@ -63,7 +63,7 @@ def _read_one_of(choices: Tuple[Any, ...], data: Any, path: str) -> Any:
         return None
     if Unknown in choices and isinstance(data, dict) and set(data) == {UNKNOWN}:
         return Unknown(from_plain(str, data[UNKNOWN], f"{path}.{UNKNOWN}"))
-    [rest] = [one for one in choices if one not in (Unknown, type(None))]
+    [rest] = [choice for choice in choices if choice not in (Unknown, type(None))]
     return from_plain(rest, data, path)
 
 
@@ -76,7 +76,7 @@ def _read_many(origin: Any, inner: Tuple[Any, ...], data: Any, path: str) -> Any
         if len(items) != len(inner):
             raise _misfit(data, path)
         return tuple(from_plain(*pair, path) for pair in zip(inner, items))
-    read = (from_plain(inner[0], one, f"{path}[{index}]") for index, one in enumerate(items))
+    read = (from_plain(inner[0], item, f"{path}[{index}]") for index, item in enumerate(items))
     return tuple(read) if origin is tuple else frozenset(read)
 
 

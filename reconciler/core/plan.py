@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional, Tuple, Union
 
-from reconciler.core.daemons.faults import Verb
+from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
 
@@ -308,4 +308,4 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do and nothing that is held back or failed."""
-        return all(one.action is ActionKind.NONE for one in self.actions)
+        return all(action.action is ActionKind.NONE for action in self.actions)

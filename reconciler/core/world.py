@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
-from reconciler.core.daemons.view import DaemonsView
 from reconciler.core.images import Images
-from reconciler.core.model import Machine
-from reconciler.core.owner import Owner
+from reconciler.core.libvirt_daemons import DaemonsView
+from reconciler.core.machine import Machine
+from reconciler.core.names import Owner
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict
 
-from reconciler.core.identity import derive_mac
+from reconciler.core.names import derive_mac
 from tests.lab.host import LabHost
 
 from .stage import Stage, StageError

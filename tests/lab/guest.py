@@ -13,7 +13,7 @@ from typing import Any, List, Mapping, Tuple
 import libvirt
 import libvirt_qemu
 
-from reconciler.core.model import Overlay
+from reconciler.core.machine import Overlay
 from tests.lab.guest_image import COMMAND_LINE, build_guest
 
 POLL = 0.1  # seconds

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Tuple
 
+from reconciler.core.machine import Machine, Overlay
 from reconciler.core.manifest import Lifecycle, MachineManifest
-from reconciler.core.model import Machine, Overlay
 from reconciler.core.plan import Action
-from reconciler.core.planning.update import find
 from reconciler.core.world import GuestState
+from reconciler.kinds.machine.planning.update import find
 from tests.lab.guest import Guest
 from tests.real.worlds import Product, manifest_of
 
@@ -70,7 +70,7 @@ class Bench:
 
     def read(self, manifest: MachineManifest, *, live: bool) -> Machine:
         """Return the machine as libvirt has it, devices named as in the manifest."""
-        from reconciler.control.observe import observe  # noqa: PLC0415
+        from reconciler.kinds.machine.observe import observe  # noqa: PLC0415
 
         desired = self.product.desired((manifest,))
         world = observe(self.product.host, desired)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Mapping, Tuple, Type, Union
 
-from reconciler.core.model import Cdrom, Disk, Interface, Machine
+from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 
 Device = Union[Disk, Cdrom, Interface]
 Change = Callable[[Machine], Machine]

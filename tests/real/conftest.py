@@ -7,7 +7,7 @@ from typing import Iterator
 
 import pytest
 
-from reconciler.adapters.libvirt import Host, connect
+from reconciler.adapters.libvirt.host import LibvirtHost, connect
 from tests.lab.guest import boot_overlays
 from tests.lab.host import LabHost, temporary_host
 from tests.lab.surroundings import hide_machine, remains, short_folder
@@ -43,7 +43,7 @@ def lab() -> Iterator[LabHost]:
 
 
 @pytest.fixture(scope="session")
-def lab_host(lab: LabHost) -> Host:
+def lab_host(lab: LabHost) -> LibvirtHost:
     """Return the product's connections to the host."""
     return connect(lab.uri())
 
@@ -65,7 +65,7 @@ def bench(product: Product, lab: LabHost, media: str) -> Bench:
 
 
 @pytest.fixture
-def product(lab_host: Host) -> Iterator[Product]:
+def product(lab_host: LibvirtHost) -> Iterator[Product]:
     """Return the product on that host, with nothing there before and after."""
     product = Product(lab_host)
     product.clear()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from reconciler.control.ports.locks import NoLocks
-from reconciler.control.ports.units import NoUnits
+from reconciler.control.ports import NoLocks, NoUnits
 from reconciler.errors import TerminalError
 
 

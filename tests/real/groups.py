@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Mapping, Tuple
 
-from reconciler.core.model import Cdrom, Disk, Interface, Memory, Overlay
+from reconciler.core.machine import Cdrom, Disk, Interface, Memory, Overlay
 from reconciler.core.plan import Effect
 from tests.real.changes import alter, nothing, plug, put, unplug
 from tests.real.looks import (

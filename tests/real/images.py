@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Tuple
 
-from reconciler.core.document import build_machine
-from reconciler.core.domain import read_machine
 from reconciler.core.manifest import MachineManifest, Place
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.document import build_machine
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
 
 SIZE = 64 * 2**20

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from reconciler.core.match import by_name
-from reconciler.core.model import Machine
+from reconciler.core.machine import Machine
+from reconciler.kinds.machine.match import by_name
 from tests.lab.guest import Guest
 
 Read = Callable[[Machine], Any]

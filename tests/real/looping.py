@@ -14,19 +14,18 @@ from typing import Any, Callable, List, Optional, Tuple
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
-from reconciler.adapters.libvirt.networks import LibvirtNetworks
+from reconciler.adapters.libvirt.host import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
-from reconciler.control.parts import Parts
-from reconciler.control.ports.locks import Locks, NoLocks
-from reconciler.control.ports.service import History
-from reconciler.control.ports.units import NoUnits, Units
-from reconciler.core.loop.record import Record
-from reconciler.core.loop.settings import Settings
-from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.verdict import READY
+from reconciler.control.ports import Locks, NoLocks, NoUnits, Units
+from reconciler.control.service_ports import History
+from reconciler.control.state import LoopServices
+from reconciler.core.conditions import READY
+from reconciler.core.machine import Cpus, Machine, Memory, Power
 from reconciler.core.manifest import Desired, HostManifest, Lifecycle, MachineManifest
-from reconciler.core.model import Cpus, Machine, Memory, Power
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.records import Record
+from reconciler.core.settings import Settings
 from reconciler.daemon import StoppableClock
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
@@ -97,7 +96,7 @@ class Looping:
         )
         news = LibvirtEvents(connections)
         self.loop = Loop(
-            Parts(
+            LoopServices(
                 host,
                 news,
                 self.store,
@@ -133,7 +132,7 @@ class Looping:
         """Give the loop new manifests."""
         self.count += 1
         name = revision or f"r{self.count}"
-        self.loop.publish(Snapshot(name, Desired.of(*manifests, *hosts), problems, name))
+        self.loop.publish(ManifestSet(name, Desired.of(*manifests, *hosts), problems, name))
 
     def record(self, name: str) -> Record:
         """Return what the loop remembers of an object."""

@@ -12,7 +12,7 @@ from typing import Any, Tuple
 
 from lxml import etree
 
-from reconciler.core.model import Machine
+from reconciler.core.machine import Machine
 from reconciler.core.world import MachineCaps
 from tests.lab.host import LabHost
 

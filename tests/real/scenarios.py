@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from reconciler.core.model import Cpus, Disk, Interface, Machine, Memory, Power
+from reconciler.core.machine import Cpus, Disk, Interface, Machine, Memory, Power
 from reconciler.core.plan import Effect
 from tests.real.changes import Change
 from tests.real.looks import Look, Read

@@ -18,8 +18,8 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 from reconciler.cli.composition import Product as Parts
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
-from reconciler.core.domain import read_machine
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
 
 BLOCK = 64 * 1024  # bytes

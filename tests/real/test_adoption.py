@@ -15,8 +15,8 @@ from typing import Any, Dict, Iterator, List
 import pytest
 import yaml
 
-from reconciler.adapters.libvirt import Host
-from reconciler.adapters.manifests import load_manifests
+from reconciler.adapters.libvirt.host import LibvirtHost
+from reconciler.adapters.manifests.loading import load_manifests
 from tests.lab.host import LabHost
 from tests.real.faults import Fault, FaultyHost, fail
 from tests.real.foreign.commanding import Commanding
@@ -98,7 +98,7 @@ class Hand:
 
 
 @pytest.fixture
-def hand(product: Product, lab: LabHost, lab_host: Host, tmp_path: Path) -> Iterator[Hand]:
+def hand(product: Product, lab: LabHost, lab_host: LibvirtHost, tmp_path: Path) -> Iterator[Hand]:
     """Return a host with two images and a medium."""
     hand = Hand(lab, product, Commanding(lab_host, tmp_path / "state"), tmp_path)
     hand.make_images()

@@ -8,10 +8,10 @@ from typing import Dict, Tuple, Union
 
 import pytest
 
-from reconciler.adapters.manifests import load_manifests
+from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.control.executor import execute
-from reconciler.control.observe import observe
-from reconciler.core.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import Clock, Product, Silent

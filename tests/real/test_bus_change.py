@@ -8,7 +8,7 @@ from typing import Optional
 
 import pytest
 
-from reconciler.core.model import Disk, Machine, Power
+from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.plan import Effect
 from reconciler.core.world import GuestState
 from reconciler.core.xmltree import Element, parse

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from reconciler.adapters.libvirt import Host
-from reconciler.adapters.manifests import load_manifests
+from reconciler.adapters.libvirt.host import LibvirtHost
+from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.xmltree import parse, serialise
@@ -89,7 +89,7 @@ def test_after_a_change_only_what_was_withheld_is_left(
 @REAL
 @given(spec=CHIPSETS.flatmap(lambda one: specs(one, "stopped")), order=st.randoms())
 def test_an_order_of_the_xml_that_libvirt_did_not_choose_plans_nothing(
-    product: Product, lab_host: Host, spec: Document, order: st.DataObject
+    product: Product, lab_host: LibvirtHost, spec: Document, order: st.DataObject
 ) -> None:
     product.clear()
     wanted = manifest(spec)

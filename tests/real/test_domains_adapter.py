@@ -17,12 +17,12 @@ from typing import Callable, Iterator, List, Sequence, Tuple
 import libvirt
 import pytest
 
-from reconciler.adapters.libvirt import Host, connect
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
-from reconciler.core.domain.owner import NAMESPACE
+from reconciler.adapters.libvirt.host import LibvirtHost, connect
 from reconciler.core.world import DomainView, GuestState, MachineCaps
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
+from reconciler.kinds.machine.domain.mark import NAMESPACE
 from tests.lab.host import LabHost, temporary_host
 
 MIB = 2**20
@@ -36,7 +36,7 @@ KEEPS_USB_FULL = 11_000_000  # 9.0 empties a drive on usb, 11.3 refuses to
 class Bench:
     """The driver, a folder for images, and what the host can run."""
 
-    host: Host
+    host: LibvirtHost
     folder: Path
     caps: MachineCaps
 
@@ -104,7 +104,7 @@ SCSI = "<controller type='scsi' model='virtio-scsi'/>"
 
 
 @pytest.fixture
-def bench(lab: LabHost, lab_host: Host) -> Iterator[Bench]:
+def bench(lab: LabHost, lab_host: LibvirtHost) -> Iterator[Bench]:
     """Return a bench on an empty host, and leave an empty one."""
     folder = lab.folder / "adapter"
     folder.mkdir(exist_ok=True)
@@ -115,7 +115,7 @@ def bench(lab: LabHost, lab_host: Host) -> Iterator[Bench]:
         one.unlink()
 
 
-def _clear(host: Host) -> None:
+def _clear(host: LibvirtHost) -> None:
     for name, view in host.domains.list_domains().items():
         assert isinstance(view, DomainView)
         if view.state.is_active:

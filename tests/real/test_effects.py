@@ -15,9 +15,9 @@ from typing import Any, Iterator, List, Set
 
 import pytest
 
-from reconciler.core.model import Machine
+from reconciler.core.machine import Machine
 from reconciler.core.plan import Effect
-from reconciler.core.planning.effects import TABLE
+from reconciler.kinds.machine.planning.effects import TABLE
 from tests.lab.guest import Guest, boot_overlays
 from tests.real.booting import Bench
 from tests.real.groups import GROUPS, SCENARIOS, SEALED

@@ -18,8 +18,8 @@ import pytest
 import yaml
 from lxml import etree
 
-from reconciler.adapters.libvirt import Host
-from reconciler.adapters.manifests import load_manifests
+from reconciler.adapters.libvirt.host import LibvirtHost
+from reconciler.adapters.manifests.loading import load_manifests
 from tests.lab.host import LabHost
 from tests.real.foreign import SHAPES
 from tests.real.foreign.commanding import Commanding
@@ -93,7 +93,7 @@ class Herd:
 
 
 @pytest.fixture
-def herd(product: Product, lab: LabHost, lab_host: Host, tmp_path: Path) -> Herd:
+def herd(product: Product, lab: LabHost, lab_host: LibvirtHost, tmp_path: Path) -> Herd:
     """Return an empty one."""
     return Herd(product, lab, Commanding(lab_host, tmp_path / "state"), tmp_path)
 

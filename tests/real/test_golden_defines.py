@@ -11,21 +11,17 @@ from typing import Iterator, Tuple
 
 import pytest
 
-from reconciler.core.diff import compare
-from reconciler.core.domain import (
-    complete_machine,
-    edit_domain,
-    merge_overlays,
-    owner_xml,
-    read_machine,
-    read_owner,
-)
-from reconciler.core.domain.owner import NAMESPACE, PREFIX
-from reconciler.core.match import align
-from reconciler.core.model import Machine, Overlay
-from reconciler.core.owner import Owner
+from reconciler.core.machine import Machine, Overlay
+from reconciler.core.names import Owner
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse, serialise
+from reconciler.kinds.machine.differences import compare
+from reconciler.kinds.machine.domain.create import complete_machine
+from reconciler.kinds.machine.domain.edit import edit_domain
+from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX, owner_xml, read_owner
+from reconciler.kinds.machine.domain.overlays import merge_overlays
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import align
 from tests.lab.host import LabHost, temporary_host
 from tests.real.offering import Offering
 from tests.unit.domain.samples import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.model import Cpus, Disk, Interface, Machine, Memory, Power
+from reconciler.core.machine import Cpus, Disk, Interface, Machine, Memory, Power
 from reconciler.core.xmltree import Element, parse
 from tests.lab.host import LabHost
 from tests.real.worlds import MIB, Product, manifest_of

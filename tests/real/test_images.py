@@ -13,16 +13,15 @@ from typing import Callable, Iterator, List, Mapping
 
 import pytest
 
-from reconciler.control.deleting import plan_deletion
 from reconciler.control.executor import execute
-from reconciler.control.observe import observe, read
-from reconciler.control.survey import add_snapshots, survey
-from reconciler.core.history import Cause, remember
+from reconciler.core.history import ChangeCause, remember
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Plan
-from reconciler.core.planning.former import find_target
-from reconciler.core.planning.rollback import plan_rollback
-from reconciler.core.status import find_status
+from reconciler.kinds.machine.deletion import plan_deletion
+from reconciler.kinds.machine.observe import observe, read
+from reconciler.kinds.machine.planning.rollback import find_target, plan_rollback
+from reconciler.kinds.machine.status import find_status
+from reconciler.kinds.machine.survey import add_snapshots, survey
 from tests.lab.host import LabHost
 from tests.real.faults import Fault, FaultyHost
 from tests.real.images import (
@@ -325,7 +324,7 @@ def test_a_rollback_does_not_leave_the_snapshot(
     product: Product, hands: Hands, image: Path
 ) -> None:
     reading = read(product.host.domains.read_domain(NAME))
-    former = remember(plan(product, named(image)), reading.view, Cause("me", "apply"), 0.0)
+    former = remember(plan(product, named(image)), reading.view, ChangeCause("me", "apply"), 0.0)
     product.apply(manifest(NAME, memory="192MiB", disks=named_disks(image)))
     hands("snapshot-create-as", NAME, "nightly", "--disk-only")
     write_pattern(hands.source(NAME), 0x29)

@@ -10,10 +10,10 @@ from typing import Set, Tuple
 
 import pytest
 
-from reconciler.core.domain import read_machine
+from reconciler.core.machine import Cpus, Disk, Machine, Memory, Power
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.model import Cpus, Disk, Machine, Memory, Power
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
 from tests.real.images import holds_pattern, write_pattern
 from tests.real.worlds import GIB, MIB, Product, manifest_of

@@ -18,8 +18,8 @@ from typing import Callable, Dict, Iterator, List, Set, Tuple
 
 import pytest
 
-from reconciler.core.domain import read_machine
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost, temporary_host
 from tests.real.second_actor import BLOCK, qemu_io
 

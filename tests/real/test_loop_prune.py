@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from reconciler.core.loop.record import Suspension
-from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.verdict import READY
+from reconciler.core.conditions import READY
+from reconciler.core.machine import Power
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
-from reconciler.core.model import Power
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.records import Suspension
 from reconciler.errors import Problem, TransientError
 from tests.real.looping import Looping, manifest, stored
 
@@ -93,7 +93,7 @@ def test_how_new_manifests_are_is_not_asked_of_a_clock_that_is_set(looping: Loop
     ledger.change_source(lambda source: replace(source, since=0.0))  # for ages, by today's clock
     resync(looping)
     # A resync comes between the taking of new manifests and the writing down of when that was.
-    looping.loop.shared.wanted.replace(Snapshot("new", Desired.of(*doomed(*names[2:]))))
+    looping.loop.shared.wanted.replace(ManifestSet("new", Desired.of(*doomed(*names[2:]))))
     resync(looping)
     assert sorted(stored(looping)) == names
 

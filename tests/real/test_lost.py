@@ -11,16 +11,17 @@ from typing import Tuple
 
 import pytest
 
-from reconciler.adapters.state import FolderHistory
-from reconciler.control.background import Background
+from reconciler.adapters.state.history import FolderHistory
 from reconciler.control.executor import execute
-from reconciler.control.observe import observe
-from reconciler.core.domain import read_machine, read_owner
 from reconciler.core.history import keep_last
-from reconciler.core.model import Disk, Interface, Power
+from reconciler.core.machine import Disk, Interface, Power
 from reconciler.core.plan import Plan
-from reconciler.core.planner import PlanOptions, make_plan
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.mark import read_owner
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.elsewhere import Background
+from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill

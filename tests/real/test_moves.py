@@ -9,10 +9,10 @@ from typing import Iterator
 
 import pytest
 
-from reconciler.adapters.libvirt import connect
-from reconciler.core.loop.verdict import READY
+from reconciler.adapters.libvirt.host import connect
+from reconciler.core.conditions import READY
+from reconciler.core.machine import Power
 from reconciler.core.manifest import HostManifest
-from reconciler.core.model import Power
 from tests.lab.host import LabHost, temporary_host
 from tests.real.commands import Command
 from tests.real.looping import Looping, manifest

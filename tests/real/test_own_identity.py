@@ -9,9 +9,9 @@ from typing import Iterator, List
 
 import pytest
 
-from reconciler.core.domain import read_machine
-from reconciler.core.model import Machine
+from reconciler.core.machine import Machine
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import MIB, Product

@@ -12,9 +12,7 @@ from typing import Iterator, Tuple
 import pytest
 
 from reconciler.control.executor import execute
-from reconciler.core.domain import read_machine
-from reconciler.core.manifest import Lifecycle, TemplateManifest
-from reconciler.core.model import (
+from reconciler.core.machine import (
     Cdrom,
     CloneMode,
     Cpus,
@@ -26,9 +24,11 @@ from reconciler.core.model import (
     Overlay,
     Power,
 )
+from reconciler.core.manifest import Lifecycle, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
 from tests.real.offering import Offering
 from tests.real.worlds import GIB, MIB, Clock, Product, Silent, manifest_of

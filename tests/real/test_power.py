@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.control import steps, verify
+from reconciler.core.machine import Cpus, Disk, Disruption, Machine, Memory, Power
 from reconciler.core.manifest import Lifecycle, Window
-from reconciler.core.model import Cpus, Disk, Disruption, Machine, Memory, Power
 from reconciler.core.plan import Effect
 from reconciler.core.world import GuestState
+from reconciler.kinds.machine import execute, verify
 from tests.lab.guest_image import kvm_boots
 from tests.real.booting import LIMIT, Bench
 from tests.real.scenarios import BASE, CPUS
@@ -123,7 +123,7 @@ def test_a_processor_that_was_plugged_in_can_go_again(
     change = bench.change(three, two).changes[0]
     assert (change.path, change.effect) == ("cpus.count", Effect.LIVE)
     if not kvm_boots():
-        monkeypatch.setattr(steps, "DETACH_LIMIT", HOPELESS)
+        monkeypatch.setattr(execute, "DETACH_LIMIT", HOPELESS)
     [outcome] = bench.product.apply(two)
     bench.wait(lambda: guest.online_cpus() == 2, "the guest uses two processors")
     assert guest.boot_id() == boot_id

@@ -7,14 +7,14 @@ from typing import Any, Dict, Iterator, Optional, Set
 
 import pytest
 
-from reconciler.adapters.libvirt import Host
-from reconciler.control.deleting import execute_delete, plan_deletion, plan_deletions
-from reconciler.control.steps import Work, perform
-from reconciler.core.document.build import build_machine
+from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
+from reconciler.kinds.machine.deletion import execute_delete, plan_deletion, plan_deletions
+from reconciler.kinds.machine.document import build_machine
+from reconciler.kinds.machine.execute import StepContext, perform
 from tests.lab.host import LabHost
 from tests.real.booting import Bench
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
@@ -242,7 +242,7 @@ def test_snapshots_and_templates_are_not_lost_unseen(product: Product, lab: LabH
 
 
 def test_a_pool_that_is_not_active_hides_what_there_is(
-    product: Product, lab: LabHost, lab_host: Host
+    product: Product, lab: LabHost, lab_host: LibvirtHost
 ) -> None:
     create(product, wanted({**ROOT, "pool": "xfs"}))
     lab.virsh("pool-destroy", "xfs")
@@ -300,7 +300,7 @@ def test_an_image_that_is_borrowed_while_the_guest_shuts_down_stays(product: Pro
 def test_no_volume_goes_from_under_a_guest_that_somebody_started(product: Product) -> None:
     create(product, wanted(ROOT, power="running"))
     path = product.host.storage.read_pool("default").volumes["vm-root.qcow2"].path
-    work = Work(product.host, Clock(), "vm", None, Silent().progress)
+    work = StepContext(product.host, Clock(), "vm", None, Silent().progress)
     with pytest.raises(RefusedError, match="started meanwhile, so its disks stay"):
         perform(work, DeleteVolume("root", "default", "vm-root.qcow2", path))
     assert product.volumes() == {"vm-root.qcow2"}

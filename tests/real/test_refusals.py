@@ -10,8 +10,8 @@ from typing import Any, Mapping
 
 import pytest
 
+from reconciler.core.machine import Cpus, Disk, Machine, Memory, Power
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.model import Cpus, Disk, Machine, Memory, Power
 from reconciler.core.plan import ActionKind, Effect
 from tests.lab.host import LabHost
 from tests.real.worlds import GIB, MIB, Product, manifest_of

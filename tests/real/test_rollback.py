@@ -14,20 +14,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from reconciler.adapters.state import FolderHistory
+from reconciler.adapters.state.history import FolderHistory
+from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.executor import execute
-from reconciler.control.observe import observe
-from reconciler.control.recording import Chronicle
-from reconciler.control.rolling_back import WayBack, find_kept_otherwise, plan_way_back
-from reconciler.core.domain import read_owner
-from reconciler.core.domain.owner import set_owner
-from reconciler.core.history import DONE, Cause, Past, choose
+from reconciler.core.history import DONE, ChangeCause, ChangeRecord, choose
+from reconciler.core.machine import Disk, Interface
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.model import Disk, Interface
 from reconciler.core.plan import Action, ActionKind, Effect
-from reconciler.core.planner import PlanOptions, make_plan
 from reconciler.core.xmltree import copy_of, parse, serialise
 from reconciler.errors import RefusedError
+from reconciler.kinds.machine.domain.mark import read_owner, set_owner
+from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.rollback import RollbackPlan, find_kept_otherwise, plan_way_back
 from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.real.booting import LIMIT, Bench
@@ -53,9 +52,9 @@ class Recorded:
     history: FolderHistory
     told: List[str] = field(default_factory=list)
 
-    def chronicle(self, verb: str, back_to: Optional[int] = None) -> Chronicle:
-        cause = Cause("alice", verb, "f00", back_to)
-        return Chronicle(self.history, cause, time.time, self.told.append)
+    def chronicle(self, verb: str, back_to: Optional[int] = None) -> ChangeRecorder:
+        cause = ChangeCause("alice", verb, "f00", back_to)
+        return ChangeRecorder(self.history, cause, time.time, self.told.append)
 
     def apply(self, wanted: MachineManifest) -> Action:
         """Apply without a failure; return what the plan had said."""
@@ -64,16 +63,18 @@ class Recorded:
         plan = make_plan(desired, world, PlanOptions())
         [action] = plan.actions
         assert action.action is not ActionKind.FAILED, action.reason
-        self.carry(WayBack(desired, world, plan), "apply")
+        self.carry(RollbackPlan(desired, world, plan), "apply")
         return action
 
-    def carry(self, way: WayBack, verb: str, back_to: Optional[int] = None) -> None:
+    def carry(self, way: RollbackPlan, verb: str, back_to: Optional[int] = None) -> None:
         report = self.chronicle(verb, back_to).on(self.product.host, Silent())
         for outcome in execute(self.product.host, way.desired, way.plan, report, Clock()):
             assert outcome.error is None, outcome.error
         assert self.told == []
 
-    def plan_back(self, number: Optional[int] = None, now: Optional[datetime] = None) -> WayBack:
+    def plan_back(
+        self, number: Optional[int] = None, now: Optional[datetime] = None
+    ) -> RollbackPlan:
         entries = self.history.list("vm")
         past = choose(entries, number, "vm")
         return plan_way_back(self.product.host, past, entries, now)
@@ -85,7 +86,7 @@ class Recorded:
         assert find_kept_otherwise(self.product.host, way) == ""
         return way.plan.actions[0]
 
-    def entries(self) -> Tuple[Past, ...]:
+    def entries(self) -> Tuple[ChangeRecord, ...]:
         return self.history.list("vm")
 
 
@@ -191,11 +192,13 @@ CHANGED: Document = {
 }  # fmt: skip
 
 
-def killed(recorded: Recorded, way: WayBack, verb: str, back_to: Optional[int], step: int) -> bool:
+def killed(
+    recorded: Recorded, way: RollbackPlan, verb: str, back_to: Optional[int], step: int
+) -> bool:
     """Carry out a plan that is killed after so many calls; return whether it came to that."""
     host = FaultyHost.around(recorded.product.host, Fault(step, kill, after=True))
-    cause = Cause("alice", verb, "f00", back_to)
-    chronicle = Chronicle(recorded.history, cause, time.time, recorded.told.append)
+    cause = ChangeCause("alice", verb, "f00", back_to)
+    chronicle = ChangeRecorder(recorded.history, cause, time.time, recorded.told.append)
     try:
         execute(host, way.desired, way.plan, chronicle.on(recorded.product.host, Silent()), Clock())
     except Killed:
@@ -231,7 +234,7 @@ def test_an_interrupted_apply_is_taken_back(
     more = [*DISKS["disks"], {"name": "logs", "size": "8MiB"}]
     desired = product.desired([wanted_of({**DISKS, "disks": more, "memory": "128MiB"})])
     world = observe(product.host, desired)
-    way = WayBack(desired, world, make_plan(desired, world, PlanOptions()))
+    way = RollbackPlan(desired, world, make_plan(desired, world, PlanOptions()))
     assert killed(recorded, way, "apply", None, step)
     recorded.roll_back()
     expected = with_volumes_of(before, product.xml("vm"))
@@ -295,7 +298,7 @@ def test_before_its_adoption_a_domain_was_nobodys_and_is_so_again(
     desired = product.desired([wanted_of(SMALL)])
     world = observe(product.host, desired)
     plan = make_plan(desired, world, PlanOptions(adopt_all=True))
-    recorded.carry(WayBack(desired, world, plan), "adopt")
+    recorded.carry(RollbackPlan(desired, world, plan), "adopt")
     assert canonical(product.xml("vm")) == canonical(owner)
     [change] = recorded.roll_back().changes
     assert (change.path, change.observed, change.desired) == ("metadata.owner", "vm", None)

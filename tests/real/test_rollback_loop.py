@@ -8,9 +8,10 @@ from typing import Iterator, List
 
 import pytest
 
-from reconciler.adapters.state import FolderHistory, FolderStore
+from reconciler.adapters.state.folder import FolderStore
+from reconciler.adapters.state.history import FolderHistory
 from reconciler.core.history import FOLDER
-from reconciler.core.model import Memory, Power
+from reconciler.core.machine import Memory, Power
 from tests.lab.host import LabHost, temporary_host
 from tests.real.commands import Command
 from tests.real.looping import Looping, manifest

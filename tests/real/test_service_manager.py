@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List
 
 import pytest
 
-from reconciler.core.loop import events
+from reconciler.core import events
 from tests.lab.container import Container, temporary_container
 
 ROOT = Path(__file__).parents[2]

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.adapters.libvirt import Host
+from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.adapters.recorded import RecordedHost
-from reconciler.control.taking import take_snapshot
 from reconciler.core.host_snapshot import HostSnapshot, read_snapshot, write_snapshot
 from reconciler.core.plan import Plan
-from reconciler.core.render.as_json import render_json
-from reconciler.core.render.style import Style
+from reconciler.core.render.json import render_json
+from reconciler.core.render.layout import Style
 from reconciler.core.render.text import render_text
+from reconciler.kinds.machine.survey import take_snapshot
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.hostable import specs
@@ -34,7 +34,7 @@ STATE = "state.json"
 ROOT = Path(__file__).parents[2]
 
 
-def keep(host: Host) -> HostSnapshot:
+def keep(host: LibvirtHost) -> HostSnapshot:
     """Return a snapshot as it is read from the file."""
     taken = take_snapshot(host, "2027-01-15T08:00:00Z", "1.0", None)
     found = read_snapshot(write_snapshot(taken), "state")
@@ -50,7 +50,7 @@ def say(plan: Plan) -> Tuple[str, str]:
 @settings(REAL, max_examples=100)
 @given(pair=CHIPSETS.flatmap(lambda one: st.tuples(specs(one, "stopped"), specs(one, "stopped"))))
 def test_for_any_two_manifests_it_is_the_plan_on_the_host(
-    product: Product, lab_host: Host, pair: Tuple[Document, Document]
+    product: Product, lab_host: LibvirtHost, pair: Tuple[Document, Document]
 ) -> None:
     product.clear()
     former, wanted = map(manifest, pair)

@@ -9,11 +9,11 @@ from typing import Iterator, Set
 
 import pytest
 
-from reconciler.adapters.state import FolderStore
+from reconciler.adapters.state.folder import FolderStore
 from reconciler.cli.composition import Product
-from reconciler.core.loop import fight
-from reconciler.core.loop.overview import SUSPENDED, WORDS
-from reconciler.core.model import Interface
+from reconciler.control import attempts
+from reconciler.core.machine import Interface
+from reconciler.core.overview import SUSPENDED, WORDS
 from tests.lab.host import LabHost
 from tests.real.looping import Looping, manifest
 from tests.unit.cli.fakes import Result, call
@@ -95,7 +95,7 @@ def suspend(desk: Desk, seen: Set[str]) -> None:
 
 
 def fight_over_power(desk: Desk, seen: Set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fight, "MOST", 2)
+    monkeypatch.setattr(attempts, "MOST", 2)
     while desk.word() != "NotReady":
         desk.looping.virsh("destroy", "vm", check=False)
         desk.looping.wait(lambda: desk.is_running() or desk.word() == "NotReady", "it is seen")

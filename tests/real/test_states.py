@@ -14,8 +14,8 @@ from typing import Any, Callable, Iterator, Tuple
 
 import pytest
 
+from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Memory, Overlay, Power
 from reconciler.core.manifest import Lifecycle, MachineManifest
-from reconciler.core.model import Cpus, Disk, Disruption, Interface, Memory, Overlay, Power
 from reconciler.core.plan import Action, ActionKind, Change, Effect
 from reconciler.core.world import DomainView, GuestState
 from tests.lab.guest import Guest, boot_overlays

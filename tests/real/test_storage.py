@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import pytest
 
-from reconciler.adapters.libvirt import Host
+from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.core.plan import CreateVolume
 from reconciler.core.world import VolumeView
 from reconciler.errors import RefusedError, TerminalError, TransientError
@@ -58,7 +58,7 @@ def make_image(path: Path, image_format: str, data: int = DATA) -> Path:
 class Bench:
     """One pool of the lab, with a template of each format in it."""
 
-    host: Host
+    host: LibvirtHost
     pool: str
     folder: Path
 
@@ -89,7 +89,7 @@ def _quiet(what: str, done: int, total: int) -> None:
     """Tell nobody."""
 
 
-def _bench(lab: LabHost, host: Host, pool: str, folder: Path) -> Iterator[Bench]:
+def _bench(lab: LabHost, host: LibvirtHost, pool: str, folder: Path) -> Iterator[Bench]:
     before = {one.name for one in folder.iterdir()}
     for kind, suffix in (("qcow2", "qcow2"), ("raw", "img")):
         make_image(folder / f"template.{suffix}", kind)
@@ -102,13 +102,13 @@ def _bench(lab: LabHost, host: Host, pool: str, folder: Path) -> Iterator[Bench]
 
 
 @pytest.fixture
-def plain(lab: LabHost, lab_host: Host) -> Iterator[Bench]:
+def plain(lab: LabHost, lab_host: LibvirtHost) -> Iterator[Bench]:
     """Return the pool `default`, on whatever file system the machine has."""
     yield from _bench(lab, lab_host, "default", lab.images)
 
 
 @pytest.fixture
-def xfs(lab: LabHost, lab_host: Host) -> Iterator[Bench]:
+def xfs(lab: LabHost, lab_host: LibvirtHost) -> Iterator[Bench]:
     """Return the pool `xfs`, which can share blocks."""
     yield from _bench(lab, lab_host, "xfs", lab.folder / "xfs")
 

@@ -9,13 +9,14 @@ from typing import Iterator, Optional
 
 import pytest
 
-from reconciler.adapters.libvirt import Host
-from reconciler.core.domain import owner_xml, read_machine
+from reconciler.adapters.libvirt.host import LibvirtHost
+from reconciler.core.machine import CloneMode, Cpus, Disk, Machine, Memory, Power
 from reconciler.core.manifest import MachineManifest, Place, TemplateManifest
-from reconciler.core.model import CloneMode, Cpus, Disk, Machine, Memory, Power
-from reconciler.core.owner import Owner
+from reconciler.core.names import Owner
 from reconciler.core.plan import ActionKind
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.mark import owner_xml
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
 from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.worlds import GIB, MIB, Product, manifest_of
@@ -109,7 +110,7 @@ def test_a_template_that_runs_is_refused(hosted: Product) -> None:
 
 
 def test_a_template_with_clones_on_it_is_not_changed_unseen(
-    hosted: Product, lab_host: Host
+    hosted: Product, lab_host: LibvirtHost
 ) -> None:
     product = with_template(hosted, LINKED)
     source = Disk("root", "virtio", volume=IMAGE, pool="default")
@@ -130,7 +131,7 @@ def test_a_template_with_clones_on_it_is_not_changed_unseen(
 
 
 def test_a_volume_that_is_there_is_an_error_and_no_target(
-    hosted: Product, lab: LabHost, lab_host: Host
+    hosted: Product, lab: LabHost, lab_host: LibvirtHost
 ) -> None:
     lab.virsh("vol-create-as", "default", "vm-root.qcow2", "1G", "--format", "qcow2")
     reason = refusal(with_template(hosted, FULL), manifest_of(machine("vm")))

@@ -12,8 +12,8 @@ from typing import Iterator
 
 import pytest
 
-from reconciler.core.domain import owner_xml, read_owner
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.mark import owner_xml, read_owner
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import Product

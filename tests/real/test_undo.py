@@ -7,9 +7,9 @@ from typing import Set, Tuple
 
 import pytest
 
-from reconciler.core.domain import read_machine
-from reconciler.core.model import Cpus, Disk, Interface, Machine, Memory, Power
+from reconciler.core.machine import Cpus, Disk, Interface, Machine, Memory, Power
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.real.faults import Fault, FaultyHost, fail
 from tests.real.worlds import MIB, Product, manifest_of
 

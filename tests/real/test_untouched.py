@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from reconciler.core.domain.owner import NAMESPACE
-from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.mark import NAMESPACE
 from tests.lab.host import LabHost
 from tests.real.worlds import GIB, MIB, Product, manifest_of
 

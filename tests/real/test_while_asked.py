@@ -11,9 +11,9 @@ from typing import Callable, Mapping, Tuple
 
 import pytest
 
-from reconciler.core.domain import read_machine
 from reconciler.core.world import GuestState
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import Product

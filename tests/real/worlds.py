@@ -8,19 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import Any, Sequence, Set, Tuple
 
-from reconciler.adapters.libvirt import Host
+from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.control.executor import execute
-from reconciler.control.observe import observe
-from reconciler.core.manifest import (
-    Desired,
-    Lifecycle,
-    MachineManifest,
-    Place,
-    TemplateManifest,
-)
-from reconciler.core.model import Machine
+from reconciler.core.machine import Machine
+from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, Outcome, Plan
-from reconciler.core.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
 
 MIB, GIB = 2**20, 2**30
 
@@ -66,7 +60,7 @@ class Silent:
 class Product:
     """Plan and apply on one host."""
 
-    host: Host
+    host: LibvirtHost
     templates: Tuple[TemplateManifest, ...] = ()
 
     def desired(self, manifests: Sequence[MachineManifest]) -> Desired:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.manifests import load_manifests
-from reconciler.control.observe import read
-from reconciler.core.diff import compare
-from reconciler.core.export import export_machine
-from reconciler.core.match import align
-from reconciler.core.needs import size_key
-from reconciler.core.uncovered import find_remarks
+from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.yaml_text import write_documents
+from reconciler.kinds.machine.differences import compare
+from reconciler.kinds.machine.export import export_machine
+from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.needs import size_key
+from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.uncovered import find_remarks
 from tests.unit.cli.domains import AROUND
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reconciler.adapters.recorded import RecordedHost
-from reconciler.core.domain.overlays import compare_overlays
-from reconciler.core.domain.secrets import hide_secrets
+from reconciler.core.domain_secrets import hide_secrets
 from reconciler.core.host_snapshot import (
     HostSnapshot,
     hide_desired,
@@ -22,11 +21,12 @@ from reconciler.core.host_snapshot import (
     read_snapshot,
     write_snapshot,
 )
+from reconciler.core.machine import Machine, Overlay
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.model import Machine, Overlay
 from reconciler.core.plain_data import from_plain, to_plain
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
+from reconciler.kinds.machine.domain.overlays import compare_overlays
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "schemas" / "v1" / "Snapshot.json").read_text("utf-8")

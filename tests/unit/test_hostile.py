@@ -15,37 +15,36 @@ from typing import Any, Callable, Dict, List, Optional, TypeVar
 import pytest
 import yaml
 
-from reconciler.adapters.manifests import load_files, loading
-from reconciler.adapters.manifests.loading import MOST_PROBLEMS
-from reconciler.adapters.state import FolderHistory, FolderStore
+from reconciler.adapters.manifests import loading
+from reconciler.adapters.manifests.loading import MOST_PROBLEMS, load_files
+from reconciler.adapters.state.folder import FolderStore
+from reconciler.adapters.state.history import FolderHistory
 from reconciler.cli.daemon_state import look_into
-from reconciler.control.survey import understand
-from reconciler.core import planner
-from reconciler.core.document import check_machine
-from reconciler.core.export import export_machine
-from reconciler.core.files import MOST_BYTES, ManifestFile
-from reconciler.core.history import Cause, Former, Past, PastChange
+from reconciler.core.conditions import Condition, fingerprint
+from reconciler.core.history import ChangeCause, ChangeRecord, FormerDomain, RecordedChange
 from reconciler.core.host_snapshot import HostSnapshot, hide_view, read_snapshot, write_snapshot
-from reconciler.core.loop.prints import fingerprint
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
 from reconciler.core.manifest import Desired
+from reconciler.core.manifest_files import MOST_BYTES, ManifestFile
 from reconciler.core.plan import Plan
-from reconciler.core.plan_file import PlanFile, read_plan_file, write_plan_file
-from reconciler.core.planner import PlanOptions, make_plan
-from reconciler.core.planning.create import plan_create
-from reconciler.core.render.as_json import render_json
+from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.render.history import render_history, render_history_json, render_past
-from reconciler.core.render.layout import Page
-from reconciler.core.render.overview import render_overview
-from reconciler.core.render.status_json import render_overview_json
-from reconciler.core.render.style import Style
+from reconciler.core.render.json import render_json, render_overview_json
+from reconciler.core.render.layout import Page, Style
+from reconciler.core.render.status import render_overview
 from reconciler.core.render.text import render_text
-from reconciler.core.seals import Seal, seal_plan
-from reconciler.core.status import Condition, find_status
-from reconciler.core.uncovered import find_remarks
 from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import RefusedError
+from reconciler.kinds.machine import planner
+from reconciler.kinds.machine.checks import check_machine
+from reconciler.kinds.machine.export import export_machine
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.planning.create import plan_create
+from reconciler.kinds.machine.seals import Seal, seal_plan
+from reconciler.kinds.machine.status import find_status
+from reconciler.kinds.machine.survey import understand
+from reconciler.kinds.machine.uncovered import find_remarks
 from tests.unit.domain.samples import GOLDEN, Q35
 from tests.unit.hostile import draw_from, spoil_json, spoil_manifest, spoil_xml, time_limit
 from tests.unit.planning.worlds import UUID, domain
@@ -270,9 +269,9 @@ def test_an_odd_state_file_is_named_and_leaves_the_others(seed: int, tmp_path: P
     store.confirmed_prune()
 
 
-PAST = Past(
-    "vm", 12.5, Cause("alice", "apply", "abc"), "update", (PastChange("memory.size", 1, 2, "live", "why"),),
-    ("Define",), ("a note",), Former(OWN, UUID, running=True),
+PAST = ChangeRecord(
+    "vm", 12.5, ChangeCause("alice", "apply", "abc"), "update", (RecordedChange("memory.size", 1, 2, "live", "why"),),
+    ("Define",), ("a note",), FormerDomain(OWN, UUID, running=True),
 )  # fmt: skip
 
 

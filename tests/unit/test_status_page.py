@@ -8,11 +8,10 @@ from typing import Any, Iterator
 
 import pytest
 
-from reconciler.core.loop.overview import WORDS
-from reconciler.core.render.layout import Page
-from reconciler.core.render.overview import HEADER, render_overview
-from reconciler.core.render.status_json import render_overview_json
-from reconciler.core.render.style import Style
+from reconciler.core.overview import WORDS
+from reconciler.core.render.json import render_overview_json
+from reconciler.core.render.layout import Page, Style
+from reconciler.core.render.status import STATUS_HEADER, render_overview
 
 from .render.overviews import NOW, TROUBLED
 
@@ -45,4 +44,4 @@ def test_every_line_about_the_manifests_is_explained(label: str) -> None:
 
 
 def test_the_table_is_as_on_the_page() -> None:
-    assert any(tuple(one.split()) == HEADER for one in PAGE.splitlines())
+    assert any(tuple(one.split()) == STATUS_HEADER for one in PAGE.splitlines())

@@ -1,21 +1,55 @@
-"""The one place that runs `git`. Knows how it is run safely, and nothing of what for.
-
-A repository's own configuration can name commands: so none of what is run here looks at the index,
-hooks are off, nothing is asked of a person, nothing is fetched that was not asked for, and each
-command has a time limit, its children included.
-"""
+"""The one place that runs `git`, and how a remote is reached. Knows nothing of what for."""
 
 from __future__ import annotations
 
 import os
+import re
 import selectors
+import shlex
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
 from typing import IO, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.settings import GitSource
 from reconciler.errors import TransientError
+
+_FILE = "file://"
+CREDENTIAL = "deploy_key"
+_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
+
+
+def find_key(settings: GitSource, credentials: Optional[str]) -> Optional[str]:
+    """Return the deploy key's file: the setting, else systemd's credential of that name."""
+    if settings.deploy_key is not None:
+        return settings.deploy_key
+    path = os.path.join(credentials, CREDENTIAL) if credentials else None
+    return path if path and os.path.exists(path) else None
+
+
+def ssh_environment(settings: GitSource, credentials: Optional[str]) -> Mapping[str, str]:
+    """Return how git shall call ssh: never asking, never trusting an unknown host."""
+    words = ["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    words += ["-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15"]
+    key = find_key(settings, credentials)
+    if key is not None:
+        words += ["-i", key, "-o", "IdentitiesOnly=yes"]
+    if settings.known_hosts is not None:
+        words += ["-o", f"UserKnownHostsFile={settings.known_hosts}"]
+    return {"GIT_SSH_COMMAND": " ".join(map(shlex.quote, words)), "GIT_SSH_VARIANT": "ssh"}
+
+
+def local_folder(url: str) -> Optional[str]:
+    """Return the folder of this host that an address means, or None."""
+    path = url.removeprefix(_FILE)
+    return path if path.startswith("/") else None
+
+
+def hide_password(text: str) -> str:
+    """Return a text without what stands before the host in an address."""
+    return _PASSWORD.sub("", text)
+
 
 LIMIT = 30.0  # seconds for what only reads what is here
 MOST_OUTPUT = 2**20  # bytes, where nothing else is said
@@ -39,7 +73,7 @@ class TooMuchOutputError(TransientError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class GitAnswer:
     """How a command ended."""
 
     status: int
@@ -54,8 +88,8 @@ class Answer:
     @property
     def words(self) -> str:
         """What git said is wrong, on one line."""
-        lines = [one.strip() for one in self.errors.splitlines()]
-        return "; ".join(one for one in lines if one) or f"exit status {self.status}"
+        lines = [line.strip() for line in self.errors.splitlines()]
+        return "; ".join(line for line in lines if line) or f"exit status {self.status}"
 
 
 def run_git(
@@ -65,7 +99,7 @@ def run_git(
     given: bytes = b"",
     limit: float = LIMIT,
     most: int = MOST_OUTPUT,
-) -> Answer:
+) -> GitAnswer:
     """Run git; how it ended is the answer. Raises TransientError if it did not start or not end.
 
     No more than `most` bytes of its output are ever held: TooMuchOutputError.
@@ -88,7 +122,7 @@ def run_git(
             raise TransientError(f"git did not end within {limit:.0f} s") from error
         finally:
             _end(process)
-    return Answer(process.returncode, output, errors.decode("utf-8", "backslashreplace"))
+    return GitAnswer(process.returncode, output, errors.decode("utf-8", "backslashreplace"))
 
 
 def _talk(
@@ -161,7 +195,7 @@ class Repository:
         given: bytes = b"",
         limit: float = LIMIT,
         most: int = MOST_OUTPUT,
-    ) -> Answer:
+    ) -> GitAnswer:
         """Run a command in it; how it ended is the answer."""
         return run_git(
             (f"--git-dir={self.folder}", *_ALWAYS, *arguments),
@@ -171,7 +205,7 @@ class Repository:
             most=most,
         )
 
-    def ask(self, *arguments: str, given: bytes = b"", most: int = MOST_OUTPUT) -> Answer:
+    def ask(self, *arguments: str, given: bytes = b"", most: int = MOST_OUTPUT) -> GitAnswer:
         """Run a command that is to succeed. Raises TransientError with git's words."""
         answer = self.run(*arguments, given=given, most=most)
         if answer.status != 0:

@@ -1,31 +1,73 @@
-"""Follow a Git remote: fetch into a repository of our own, and take only what may be taken.
-
-The commit taken last is remembered in that repository as `TAKEN`. A commit that does not descend
-from it (a forced push, an older state) is refused until a person deletes that ref.
-"""
+"""Follow a Git remote: fetch into a repository of our own, and take only what may be taken."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from reconciler.adapters.git.access import hide_password, local_folder, ssh_environment
 from reconciler.adapters.git.command import (
     LIMIT,
-    Answer,
+    GitAnswer,
     Repository,
     explain_foreign,
+    hide_password,
     is_foreign,
+    local_folder,
     make_environment,
     run_git,
+    ssh_environment,
 )
 from reconciler.adapters.git.commit import clean_folder, read_commit
-from reconciler.adapters.git.signature import Signers
-from reconciler.core.files import MOST_BYTES, FileSet
-from reconciler.core.loop.settings import GitSource
+from reconciler.core.manifest_files import MOST_BYTES, FileSet
+from reconciler.core.settings import GitSource
 from reconciler.errors import RefusedError, TransientError
+
+
+@dataclass(frozen=True)
+class Signers:
+    """An allowed signers file, as of ssh-keygen(1). It must not come out of the repository."""
+
+    file: str
+
+    def check(self, repository: Repository, commit: str, where: str) -> None:
+        """Raise RefusedError unless one of them has signed this very commit.
+
+        Its parents need no signature: who signs a commit answers for all that is in it.
+        """
+        self._check_readable()
+        answer = repository.run(*self._options(), "verify-commit", commit)
+        if answer.status != 0:
+            raise RefusedError(
+                f"{where} is not taken: it is not signed by anybody in {self.file}"
+                f" ({answer.words if answer.errors.strip() else 'no signature'}); what was in "
+                "force stays"
+            )
+
+    def _options(self) -> Tuple[str, ...]:
+        settings = {
+            "gpg.format": "ssh",
+            "gpg.ssh.allowedSignersFile": self.file,
+            "gpg.ssh.program": "ssh-keygen",
+            "gpg.minTrustLevel": "fully",  # a good signature by a stranger is none
+            # Git looks at what kind a signature is, not at gpg.format: no key ring counts here.
+            "gpg.program": "false",
+            "gpg.openpgp.program": "false",
+            "gpg.x509.program": "false",
+        }
+        return tuple(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
+
+    def _check_readable(self) -> None:
+        try:
+            with open(self.file, "rb"):
+                pass
+        except OSError as error:
+            raise TransientError(
+                f"the allowed signers cannot be read: {self.file}: {error.strerror}"
+            ) from error
+
 
 FETCHED = "refs/virt-reconciler/fetched"
 TAKEN = "refs/virt-reconciler/taken"
@@ -159,7 +201,7 @@ class RemoteSource:
         names = [f"{kind}{given}" for kind in ("refs/heads/", "refs/tags/", "refs/")]
         answer = self._reach("ls-remote", "--", self._settings.url, *names)
         there = {line.partition("\t")[2] for line in answer.text.split("\n")}
-        found = [one for one in names if one in there]
+        found = [name for name in names if name in there]
         if len(found) > 1:
             raise RefusedError(
                 f"{self._name}: {given} is ambiguous: there are {' and '.join(found)}; nothing is "
@@ -168,7 +210,7 @@ class RemoteSource:
             )
         return found[0] if found else given
 
-    def _reach(self, *arguments: str) -> Answer:
+    def _reach(self, *arguments: str) -> GitAnswer:
         """Run what talks to the remote."""
         try:
             answer = self._repository.run(*_SLOW, *_STREAM, *arguments, limit=self._limit)

@@ -1,32 +1,226 @@
-"""Make a volume: blank, or as a full, linked or reflink clone. Overwrites and shrinks nothing.
-
-Whatever fails after the volume was made deletes that volume again, and only that one: it is known
-by the object that its creation returned, so a name that was taken is never ours to delete.
-"""
+"""Make a volume: blank, or as a full, linked or reflink clone. Overwrites and shrinks nothing."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import struct
+import threading
 from contextlib import contextmanager
-from typing import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Callable, Generic, Iterator, List, Mapping, Optional, TypeVar
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
-from reconciler.adapters.libvirt.lookup import (
+from reconciler.adapters.libvirt.images import find_obstacle
+from reconciler.adapters.libvirt.objects import Pool, Volume
+from reconciler.adapters.libvirt.pools import (
     ALLOCATION,
     CAPACITY,
+    FILE_POOLS,
+    find_by_path,
     find_on_disk,
+    find_pool,
+    find_volume,
     try_refresh,
+    view_pool,
     view_volume,
+    write_volume_xml,
 )
-from reconciler.adapters.libvirt.making import Making, prepare, taken
-from reconciler.adapters.libvirt.objects import Volume
-from reconciler.adapters.libvirt.qcow2 import find_obstacle
-from reconciler.adapters.libvirt.sharing import share
-from reconciler.adapters.libvirt.waiting import run_watched
 from reconciler.control.ports import Progress
 from reconciler.core.plan import CreateVolume
-from reconciler.core.world import VolumeView
-from reconciler.errors import ReconcilerError, TerminalError
+from reconciler.core.units import format_size
+from reconciler.core.world import PoolView, VolumeView
+from reconciler.errors import ReconcilerError, RefusedError, TerminalError
+
+T = TypeVar("T")
+
+LOOK_EVERY = 0.25  # seconds
+
+
+class _Call(Generic[T]):
+    """A call, and what came of it."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self.results: List[T] = []
+        self.errors: List[BaseException] = []
+
+    def __call__(self) -> None:
+        try:
+            self.results.append(self._function())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self.errors.append(error)
+
+
+def run_watched(function: Callable[[], T], look: Callable[[], None]) -> T:
+    """Return the function's result or raise its error; `look` is called every quarter second.
+
+    The thread is a daemon: an interrupt (Ctrl-C) ends the wait at once. The call itself cannot be
+    called back, and libvirt goes on with it to its end.
+    """
+    call = _Call(function)
+    thread = threading.Thread(target=call, name="long call", daemon=True)
+    thread.start()
+    thread.join(LOOK_EVERY)
+    while thread.is_alive():
+        look()
+        thread.join(LOOK_EVERY)
+    if call.errors:
+        raise call.errors[0]
+    return call.results[0]
+
+
+# linux/fs.h; the same on all architectures of Rocky 9 but ppc64le, which has other ioctl numbers.
+FICLONE = 0x40049409
+FICLONERANGE = 0x4020940D
+# A whole number of blocks on any file system; a range that does not end the file must be one.
+TRIAL = 65536
+
+
+def can_share(folder: str, image: str) -> bool:
+    """Whether a file in the folder could share the blocks of the image.
+
+    Tried with one block of the real image and a file without a name (O_TMPFILE), of which nothing
+    is ever to be seen. Whatever stands in the way, a permission as well, means no.
+    """
+    try:
+        with _opened(image, os.O_RDONLY) as source, _unnamed(folder) as target:
+            length = TRIAL if os.fstat(source).st_size >= TRIAL else 0  # 0: to the end
+            fcntl.ioctl(target, FICLONERANGE, struct.pack("qQQQ", source, 0, length, 0))
+    except OSError:
+        return False
+    return True
+
+
+def share(image: str, path: str) -> None:
+    """Make the existing file at `path` a clone of the image. Raises OSError.
+
+    The file's owner, mode and label stay. What is at `path` must be an ordinary file: a link could
+    lead anywhere.
+    """
+    for_writing = os.O_WRONLY | os.O_NOFOLLOW
+    with _opened(image, os.O_RDONLY) as source, _opened(path, for_writing) as target:
+        os.ftruncate(target, 0)  # of a longer file the rest would stay
+        fcntl.ioctl(target, FICLONE, source)
+        os.fsync(target)
+
+
+@contextmanager
+def _opened(path: str, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _unnamed(folder: str) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class VolumeOrigin:
+    """The image to clone, in libvirt and as a value."""
+
+    volume: Volume
+    view: VolumeView
+
+
+@dataclass(frozen=True)
+class Making:
+    """One volume that is being made."""
+
+    connections: Connections
+    step: CreateVolume
+    progress: Progress
+    pool: Pool
+    view: PoolView
+    source: Optional[VolumeOrigin]
+
+    @property
+    def label(self) -> str:
+        """What to call the volume: pool/name."""
+        return f"{self.step.pool}/{self.step.name}"
+
+    @property
+    def origin(self) -> VolumeOrigin:
+        """The image to clone. Raises TerminalError where the step names none."""
+        if self.source is None:
+            raise TerminalError(f"volume {self.label}: a {self.step.clone} clone of nothing")
+        return self.source
+
+    @property
+    def capacity(self) -> int:
+        """The size asked for, else that of the image cloned; it was checked to be no less."""
+        if self.step.capacity is not None:
+            return self.step.capacity
+        return self.origin.view.capacity
+
+    @property
+    def is_of_files(self) -> bool:
+        """Whether the pool's volumes are files."""
+        return self.view.type in FILE_POOLS
+
+    def xml(self, capacity: int, backing: Optional[VolumeView] = None) -> str:
+        """Describe the volume to libvirt."""
+        step = self.step
+        return write_volume_xml(self.view.type, step.name, step.format, capacity, backing)
+
+
+def prepare(connections: Connections, step: CreateVolume, progress: Progress) -> Making:
+    """Look up what the step names, and refuse what cannot be done, before anything is made."""
+    connection = connections.get(STORAGE)
+    pool = find_pool(connection, step.pool)
+    source = None
+    if step.origin is not None:
+        volume = find_by_path(connection, step.origin, is_local=connections.is_local)
+        source = VolumeOrigin(volume, view_volume(volume, ""))
+    making = Making(connections, step, progress, pool, view_pool(pool), source)
+    _refuse_other_pools(making)
+    if source is not None:
+        _refuse_other_image(making, source.view)
+    if find_volume(pool, step.name) is not None:
+        raise taken(making)
+    return making
+
+
+def taken(making: Making) -> RefusedError:
+    """Return the refusal of a name that is not ours."""
+    return RefusedError(f"volume {making.label} exists already and was left as it is")
+
+
+def _refuse_other_pools(making: Making) -> None:
+    if not making.is_of_files and making.step.clone in {"linked", "reflink"}:
+        raise TerminalError(
+            f"volume {making.label}: a {making.step.clone} clone needs a pool of files "
+            f"({', '.join(sorted(FILE_POOLS))}); pool {making.step.pool!r} is of type "
+            f"{making.view.type}: use clone: full"
+        )
+
+
+def _refuse_other_image(making: Making, image: VolumeView) -> None:
+    """Refuse an image that is not as planned, and to cut one off."""
+    step = making.step
+    if step.origin_format not in (None, image.format):
+        raise RefusedError(
+            f"volume {making.label}: {image.path} is {image.format} now, not {step.origin_format} "
+            "as planned; plan again"
+        )
+    if step.clone == "reflink" and step.format != image.format:
+        raise TerminalError(f"volume {making.label}: a reflink keeps the format {image.format}")
+    if making.capacity < image.capacity:
+        raise RefusedError(
+            f"volume {making.label}: {format_size(making.capacity)} is less than the "
+            f"{format_size(image.capacity)} of "
+            f"{image.path}; an image is never shrunk"
+        )
+
 
 # The size of a volume that is about to become a reflink. Only the clone's own size is right
 # afterwards, which proves that libvirt sees the file that we wrote.

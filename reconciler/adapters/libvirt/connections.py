@@ -1,21 +1,38 @@
-"""The connections to one host: one per driver, each opened when it is first needed.
-
-A connection that died is opened anew at the next use; nothing is retried here. There is no event
-loop: a caller that wants events brings one, and is told of each connection (`on_open`). A dead
-connection is let go of and not closed: another thread may still be in a call of it, and the last
-one to leave closes it.
-"""
+"""The connections to one host: one per driver, each opened when it is first needed."""
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, Optional
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection
-from reconciler.adapters.libvirt.uris import driver_uri, is_local
 from reconciler.errors import ReconcilerError, TransientError
+
+# Only the URI of QEMU's driver can be turned into that of another driver of the same host. The
+# test driver has everything in one connection.
+_SPLIT = re.compile(r"^qemu(?P<transport>\+[a-z0-9]+)?(?P<rest>://[^/]*/(?:system|session)\b.*)$")
+_LOCAL = re.compile(r"^[a-z]+(?:\+unix)?:///")
+
+
+def driver_uri(uri: str, driver: str) -> str:
+    """Return the URI of a driver (`storage`, `network`, `nodedev`) on the host that `uri` reaches.
+
+    Transport, host and query stay. Where the drivers cannot be told apart (`test:///default`,
+    `qemu:///embed`), it is `uri` itself.
+    """
+    match = _SPLIT.match(uri)
+    if match is None:
+        return uri
+    return f"{driver}{match.group('transport') or ''}{match.group('rest')}"
+
+
+def is_local(uri: str) -> bool:
+    """Whether the host that `uri` reaches is this one, so that its files can be ours to see."""
+    return _LOCAL.match(uri) is not None and not uri.startswith("test:")
+
 
 MAIN = "qemu"
 STORAGE = "storage"

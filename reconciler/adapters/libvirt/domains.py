@@ -1,29 +1,106 @@
-"""The hypervisor driver: domains, and what the host can do. Implements `ports.Domains`.
-
-Does what it is told to one domain at a time; decides nothing and keeps nothing between calls.
-Every method that changes a running guest changes its live configuration only: the stored one is
-written by `define` alone.
-"""
+"""The hypervisor driver: domains, their devices, what the host can do. Implements `Domains`."""
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import Iterator, Mapping, Optional, Tuple, Union
 
-from reconciler.adapters.libvirt import binding, devices, own_view
-from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_machine_caps
+from reconciler.adapters.libvirt import binding, own_view
+from reconciler.adapters.libvirt.capabilities import host_arch, list_machines, read_machine_caps
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
+from reconciler.adapters.libvirt.domain_reading import (
+    NOT_RUNNING,
+    find_job,
+    list_views,
+    read_off_reason,
+    read_sizes,
+    read_view,
+)
 from reconciler.adapters.libvirt.objects import Connection, Domain
-from reconciler.adapters.libvirt.reading import NOT_RUNNING, list_views, read_sizes, read_view
-from reconciler.adapters.libvirt.states import find_job, read_off_reason
-from reconciler.core.domain.mentions import read_snapshot
-from reconciler.core.domain.owner import NAMESPACE, PREFIX
 from reconciler.core.images import SnapshotView
 from reconciler.core.machine_types import refuse_machine
 from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
-from reconciler.errors import MissingError, RefusedError
+from reconciler.errors import MissingError, RefusedError, TransientError
+from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX
+from reconciler.kinds.machine.domain.mentions import read_snapshot
+
+# What is said of a drive whose tray did not open: by QEMU ("Tray of device 'sata0-0-0' is not
+# open", "is locked and force was not specified") and by libvirt, which waits 5 s for the guest
+# ("timed out waiting to open tray of 'sda'", qemuHotplugWaitForTrayEject).
+_TRAY = ("is not open", "is locked", "waiting to open tray")
+# A guest that was asked may open its tray a moment later, and the next call finds it open; QEMU
+# also loses this race now and then (https://gitlab.com/qemu-project/qemu/-/issues/933).
+_TRAY_WAITS = (1.0, 2.0)  # seconds before each further try
+# QEMU's words when a device was asked for before and the guest has not answered yet
+# (softmmu/qdev-monitor.c, qmp_device_del). Our caller waits for the device to go either way.
+_ALREADY_ASKED = "already in the process of unplug"
+
+
+def update(domain: Domain, xml: str) -> None:
+    """Change a device: its medium, its link. Raises TransientError if the tray stays shut."""
+    for wait in _TRAY_WAITS:
+        try:
+            domain.updateDeviceFlags(xml, binding.AFFECT_LIVE)
+        except binding.Error as error:
+            if not _is_about_tray(error):
+                raise
+            time.sleep(wait)
+        else:
+            return
+    _update_at_last(domain, xml)
+
+
+def detach(domain: Domain, xml: str) -> None:
+    """Ask for a device back; that it was asked for before is no error."""
+    try:
+        domain.detachDeviceFlags(xml, binding.AFFECT_LIVE)
+    except binding.Error as error:
+        if _ALREADY_ASKED not in binding.message_of(error):
+            raise
+
+
+def set_vcpus(domain: Domain, count: int) -> None:
+    """Plug processors in, or ask for them back.
+
+    libvirt waits 5 s for the guest to give one back (qemuDomainRemoveDeviceWaitTime); a slow one
+    does so later, which is no error. Our caller waits for it.
+    """
+    try:
+        domain.setVcpusFlags(count, binding.AFFECT_LIVE)
+    except binding.Error as error:
+        if binding.code_of(error) != binding.OPERATION_TIMEOUT:
+            raise
+
+
+def _update_at_last(domain: Domain, xml: str) -> None:
+    """Try for the last time.
+
+    libvirt older than 9.3 (Debian 12, Rocky 9.2) opens no tray of a drive that was plugged into
+    the running guest: it does not know that there is one until it is restarted, and forcing does
+    not help (NEWS of 9.3.0, "Properly detect tray of hotplugged CD-ROM devices"; tried on 9.0).
+    And when firmware or a driver resets the SCSI bus while the tray is open, QEMU shuts it without
+    telling (scsi_disk_reset); libvirt takes it for open, and opens it never again.
+    """
+    try:
+        domain.updateDeviceFlags(xml, binding.AFFECT_LIVE)
+    except binding.Error as error:
+        if not _is_about_tray(error):
+            raise
+        raise TransientError(
+            f"domain {domain.name()}: the CD-ROM drive's tray stays shut: unmount the medium in "
+            "the guest; or, of a drive that was reset while its tray was open, or that was plugged "
+            "in while it ran, and libvirt is older than 9.3, restart libvirt's daemon "
+            f"(libvirt: {binding.message_of(error)})"
+        ) from error
+
+
+def _is_about_tray(error: Exception) -> bool:
+    message = binding.message_of(error)
+    return any(words in message for words in _TRAY)
+
 
 # What a manifest that names no machine type gets where the host has it: libvirt's own default on
 # Rocky 9 is pc-i440fx-rhel7.6.0, which is deprecated.
@@ -135,8 +212,8 @@ class LibvirtDomains:
         with self._domain(name, "listing its snapshots") as domain:
             checkpoints = [one.getName() for one in domain.listAllCheckpoints()]
             snapshots = domain.snapshotListNames()
-        found = [f"snapshot {one}" for one in snapshots]
-        return tuple(sorted([*found, *(f"checkpoint {one}" for one in checkpoints)]))
+        found = [f"snapshot {snapshot}" for snapshot in snapshots]
+        return tuple(sorted([*found, *(f"checkpoint {checkpoint}" for checkpoint in checkpoints)]))
 
     def read_snapshots(self, name: str) -> Tuple[SnapshotView, ...]:
         """Return the domain's snapshots, the oldest first."""
@@ -152,17 +229,17 @@ class LibvirtDomains:
     def update(self, name: str, xml: str) -> None:
         """Change a device of the running guest."""
         with self._domain(name, "changing a device") as domain:
-            devices.update(domain, xml)
+            update(domain, xml)
 
     def detach(self, name: str, xml: str) -> None:
         """Ask the running guest to let a device go; returns before it did."""
         with self._domain(name, "unplugging a device") as domain:
-            devices.detach(domain, xml)
+            detach(domain, xml)
 
     def set_vcpus(self, name: str, count: int) -> None:
         """Ask the running guest to use so many processors; may return before it does."""
         with self._domain(name, f"setting {count} processors online") as domain:
-            devices.set_vcpus(domain, count)
+            set_vcpus(domain, count)
 
     def set_memory(self, name: str, kib: int) -> None:
         """Set the running guest's balloon target."""

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import MAIN, NETWORK, STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Connection
-from reconciler.control.ports.events import Listener
+from reconciler.control.ports import Listener
 from reconciler.errors import ReconcilerError
 
 # A daemon that hangs is noticed after interval * (count + 1) seconds, and its calls fail then.

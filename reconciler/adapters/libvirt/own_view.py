@@ -13,7 +13,7 @@ import struct
 from typing import FrozenSet, Optional
 from urllib.parse import parse_qs, urlsplit
 
-from reconciler.adapters.libvirt.qcow2 import read_version
+from reconciler.adapters.libvirt.images import read_version
 from reconciler.core.world import FileKind, FileView
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
@@ -76,7 +76,7 @@ def list_devices(daemon: Optional[int]) -> Optional[FrozenSet[str]]:
             lines = file.read().splitlines()[2:]  # two lines of headings
     except OSError:
         return None
-    return frozenset(one.partition(":")[0].strip() for one in lines)
+    return frozenset(line.partition(":")[0].strip() for line in lines)
 
 
 def read_file(path: str, daemon: Optional[int]) -> Optional[FileView]:

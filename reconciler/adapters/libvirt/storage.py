@@ -11,20 +11,20 @@ from dataclasses import replace
 from typing import Mapping, Optional, Sequence, Tuple
 
 from reconciler.adapters.libvirt import binding, clones, own_view
+from reconciler.adapters.libvirt.clones import can_share
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
-from reconciler.adapters.libvirt.images import read_images
-from reconciler.adapters.libvirt.lookup import (
+from reconciler.adapters.libvirt.domain_reading import map_in_threads
+from reconciler.adapters.libvirt.images import find_obstacle, read_images
+from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
+from reconciler.adapters.libvirt.pools import (
     CAPACITY,
+    FILE_POOLS,
     find_by_path,
     find_on_disk,
+    read_pool_xml,
     refresh,
     try_refresh,
 )
-from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
-from reconciler.adapters.libvirt.qcow2 import find_obstacle
-from reconciler.adapters.libvirt.sharing import can_share
-from reconciler.adapters.libvirt.threads import map_in_threads
-from reconciler.adapters.libvirt.volumes import FILE_POOLS, read_pool_xml
 from reconciler.control.ports import Progress
 from reconciler.core.images import ImageView
 from reconciler.core.plan import CreateVolume
@@ -46,13 +46,13 @@ class LibvirtStorage:
         """Names of the active pools."""
         with binding.calling("listing the storage pools"):
             pools = self._connection.listAllStoragePools(binding.LIST_ACTIVE_POOLS)
-            return tuple(sorted(one.name() for one in pools))
+            return tuple(sorted(pool.name() for pool in pools))
 
     def list_inactive_pools(self) -> Tuple[str, ...]:
         """Names of the pools that are defined and not active."""
         with binding.calling("listing the storage pools"):
             pools = self._connection.listAllStoragePools(binding.LIST_INACTIVE_POOLS)
-            return tuple(sorted(one.name() for one in pools))
+            return tuple(sorted(pool.name() for pool in pools))
 
     def read_pool(self, name: str) -> PoolView:
         """Read a pool and its volumes; looked through anew if files came or went by hand."""
@@ -176,7 +176,7 @@ def _try_read(pool: Pool) -> Optional[PoolView]:
 
 def _read(pool: Pool) -> PoolView:
     volumes = map_in_threads(_volume_xml, pool.listAllVolumes())
-    return read_pool_xml(pool.XMLDesc(), [one for one in volumes if one is not None])
+    return read_pool_xml(pool.XMLDesc(), [volume for volume in volumes if volume is not None])
 
 
 def _volume_xml(volume: Volume) -> Optional[str]:
@@ -199,7 +199,7 @@ def _is_stale(pool: PoolView) -> bool:
         return False
     try:
         with os.scandir(pool.path) as entries:
-            files = {one.name for one in entries if one.is_file()}
+            files = {entry.name for entry in entries if entry.is_file()}
     except OSError:
         return False
     return not files <= set(pool.volumes)

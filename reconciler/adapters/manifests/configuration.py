@@ -12,19 +12,13 @@ import stat
 from dataclasses import replace
 from typing import Iterator, List
 
-from reconciler.adapters.manifests.documents import Document, read_documents
+from reconciler.adapters.manifests.documents import Blot, Document, read_documents
 from reconciler.adapters.manifests.files import read_files
-from reconciler.adapters.manifests.nodes import Blot
-from reconciler.adapters.manifests.schemas import is_valid, load_schema
-from reconciler.core.document import Finding, format_path
-from reconciler.core.document.configuration import (
-    build_settings,
-    check_configuration,
-    refuse_head,
-)
-from reconciler.core.document.kinds import CONFIGURATION
-from reconciler.core.files import show_name
-from reconciler.core.loop.settings import Settings
+from reconciler.adapters.manifests.schema_errors import is_valid, load_schema
+from reconciler.core.configuration import build_settings, check_configuration, refuse_head
+from reconciler.core.documents import CONFIGURATION, Finding, format_path
+from reconciler.core.manifest_files import show_name
+from reconciler.core.settings import Settings
 from reconciler.errors import InvalidManifestError, Problem, UsageError
 
 # A setting on a line of its own, in a file that is not YAML as a whole.
@@ -62,8 +56,8 @@ def salvage_settings(path: str) -> Settings:
 def _salvage(path: str, name: str) -> str:
     for file in read_files([path]).files:
         documents, _ = read_documents(file.content)
-        for one in documents:
-            spec = one.data.get("spec") if isinstance(one.data, dict) else None
+        for document in documents:
+            spec = document.data.get("spec") if isinstance(document.data, dict) else None
             text = spec.get(name) if isinstance(spec, dict) else None
             if isinstance(text, str):
                 return text
@@ -81,7 +75,7 @@ def _read(path: str) -> List[Document]:
     documents: List[Document] = []
     for file in reading.files:
         documents, blots = read_documents(file.content)
-    problems = [*reading.problems, *(_blotted(name, one) for one in blots)]
+    problems = [*reading.problems, *(_blotted(name, blot) for blot in blots)]
     if problems:
         raise InvalidManifestError(tuple(problems))
     return documents
@@ -101,8 +95,10 @@ def _refuse_kind_of_file(path: str, name: str) -> None:
 def _refuse_number(name: str, documents: List[Document]) -> Iterator[Problem]:
     if not documents:
         yield Problem(name, 0, 0, "", "is empty; virt-reconciler-config(5) says what to write")
-    for one in documents[1:]:
-        yield Problem(name, one.line, one.column, "", "a configuration is a single document")
+    for document in documents[1:]:
+        yield Problem(
+            name, document.line, document.column, "", "a configuration is a single document"
+        )
 
 
 def _check(name: str, document: Document) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Sequence, Set, Tuple
 
-from reconciler.core.files import (
+from reconciler.core.manifest_files import (
     MOST_BYTES,
     MOST_TOTAL,
     TOO_LARGE,
@@ -50,7 +50,7 @@ def read_bounded(name: str, found: os.stat_result) -> Optional[bytes]:
 
 
 @dataclass
-class Reading:
+class FileReading:
     """What has been found so far; a file that two paths lead to is read once.
 
     `read` gets the bytes of a file; `links` are the symbolic links that were met on the way.
@@ -71,9 +71,9 @@ class Reading:
         self.problems.append(Problem(show_name(name), 0, 0, "", message))
 
 
-def read_files(paths: Sequence[str], read: Read = read_bounded) -> Reading:
+def read_files(paths: Sequence[str], read: Read = read_bounded) -> FileReading:
     """Read the given files, and the manifest files below the given folders, in order of name."""
-    reading = Reading(read)
+    reading = FileReading(read)
     for path in paths:
         _visit(path, path, reading)
     return reading
@@ -84,11 +84,11 @@ def read_manifest_files(
 ) -> Tuple[Tuple[ManifestFile, ...], Tuple[Problem, ...]]:
     """Return the files as values, and what is wrong with those that could not be read."""
     reading = read_files(paths)
-    files = tuple(ManifestFile(one.name, one.content) for one in reading.files)
+    files = tuple(ManifestFile(file.name, file.content) for file in reading.files)
     return files, tuple(reading.problems)
 
 
-def _visit(given: str, name: str, reading: Reading) -> None:
+def _visit(given: str, name: str, reading: FileReading) -> None:
     try:
         found = os.stat(name)
         if _is_new(given, found, reading):
@@ -99,7 +99,7 @@ def _visit(given: str, name: str, reading: Reading) -> None:
         reading.refuse(given, name, "cannot be read: there is no such file name")
 
 
-def _is_new(given: str, found: os.stat_result, reading: Reading) -> bool:
+def _is_new(given: str, found: os.stat_result, reading: FileReading) -> bool:
     identity = (found.st_dev, found.st_ino)
     if identity in reading.seen:
         reading.told.add(given)
@@ -108,7 +108,7 @@ def _is_new(given: str, found: os.stat_result, reading: Reading) -> bool:
     return True
 
 
-def _read(given: str, name: str, found: os.stat_result, reading: Reading) -> None:
+def _read(given: str, name: str, found: os.stat_result, reading: FileReading) -> None:
     if stat.S_ISDIR(found.st_mode):
         for entry in _manifest_entries(name):
             if entry.is_symlink():
@@ -130,7 +130,7 @@ def _read(given: str, name: str, found: os.stat_result, reading: Reading) -> Non
 def _manifest_entries(folder: str) -> List[os.DirEntry[str]]:
     """Return folders and manifest files; hidden ones are editors' and Git's."""
     with os.scandir(folder) as entries:
-        found = [one for one in entries if is_manifest(one.name) or _is_folder(one)]
+        found = [entry for entry in entries if is_manifest(entry.name) or _is_folder(entry)]
     return sorted(found, key=lambda one: one.name)
 
 

@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Tuple
 
-from reconciler.adapters.manifests.files import Reading, read_bounded, read_files
+from reconciler.adapters.manifests.files import FileReading, read_bounded, read_files
 from reconciler.control.ports import Clock
-from reconciler.core.files import FileSet, ManifestFile, check_not_empty, show_name
+from reconciler.core.manifest_files import FileSet, ManifestFile, check_not_empty, show_name
 from reconciler.errors import Problem, TransientError
 
 QUIET = 0.2  # seconds between two readings that must be equal
@@ -36,7 +36,7 @@ class _Scan:
     problems: Tuple[Problem, ...]
     links: Tuple[str, ...]
 
-    def lists(self, reading: Reading) -> bool:
+    def lists(self, reading: FileReading) -> bool:
         """Whether that reading found the very same names, links and problems."""
         return (
             len(self.files) == len(reading.files)
@@ -75,7 +75,7 @@ class FolderSource:
         scan, restless = self._rest()
         if self._set is None or scan is not self._last:
             self._links = scan.links
-            names = {one.name for one in scan.files}
+            names = {file.name for file in scan.files}
             self._known = {
                 name: one for name, one in self._known.items() if show_name(name) in names
             }
@@ -109,20 +109,20 @@ class FolderSource:
         self._refuse_missing(reading)
         if self._last is not None and not self._has_read and self._last.lists(reading):
             return self._last
-        files = tuple(ManifestFile(one.name, one.content) for one in reading.files)
+        files = tuple(ManifestFile(file.name, file.content) for file in reading.files)
         return _Scan(
             files,
-            {one.name: hashlib.sha256(one.content).digest() for one in files},
+            {file.name: hashlib.sha256(file.content).digest() for file in files},
             tuple(sorted(reading.problems)),
             tuple(sorted(reading.links)),
         )
 
-    def _refuse_missing(self, reading: Reading) -> None:
+    def _refuse_missing(self, reading: FileReading) -> None:
         name = show_name(self._path)
-        for one in reading.problems:
-            if one.file == name:
-                raise TransientError(f"{name}: {one.message}")
-        if any(one.name == name for one in reading.files):
+        for problem in reading.problems:
+            if problem.file == name:
+                raise TransientError(f"{name}: {problem.message}")
+        if any(file.name == name for file in reading.files):
             raise TransientError(f"{name}: is a file; give the folder that it is in")
 
     def _read(self, name: str, found: os.stat_result) -> Optional[bytes]:
@@ -139,8 +139,8 @@ class FolderSource:
         return content
 
     def _make_set(self, scan: _Scan, restless: Tuple[str, ...]) -> FileSet:
-        files = tuple(one for one in scan.files if one.name not in restless)
-        problems = {one for one in scan.problems if one.file not in restless}
+        files = tuple(file for file in scan.files if file.name not in restless)
+        problems = {problem for problem in scan.problems if problem.file not in restless}
         problems.update(
             Problem(one, 0, 0, "", "is being written all the time; it is taken when it rests")
             for one in restless

@@ -10,35 +10,19 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from reconciler.adapters.manifests.documents import Document, read_documents
-from reconciler.adapters.manifests.files import Reading, SourceFile, read_files
-from reconciler.adapters.manifests.nodes import Blot
-from reconciler.adapters.manifests.schemas import is_valid, load_schema
-from reconciler.core.document import (
-    Clash,
-    Finding,
-    build_host,
-    build_machine,
-    build_template,
-    check_host,
-    check_machine,
-    check_template,
-    check_together,
-    find_kind,
-    format_path,
-)
-from reconciler.core.document.prune import drop_near, prune
-from reconciler.core.document.together import Together
+from reconciler.adapters.manifests.documents import Blot, Document, read_documents
+from reconciler.adapters.manifests.files import FileReading, SourceFile, read_files
+from reconciler.adapters.manifests.schema_errors import is_valid, load_schema
+from reconciler.core.documents import Clash, Finding, find_kind, format_path
 from reconciler.core.faults import isolate
-from reconciler.core.files import ManifestFile, show_name
-from reconciler.core.manifest import (
-    Desired,
-    HostManifest,
-    MachineManifest,
-    Place,
-    TemplateManifest,
-)
+from reconciler.core.manifest import Desired, HostManifest, MachineManifest, Place, TemplateManifest
+from reconciler.core.manifest_files import ManifestFile, show_name
+from reconciler.core.schema import drop_near, prune
 from reconciler.errors import FaultError, InvalidManifestError, Problem
+from reconciler.kinds.host.document import check_host
+from reconciler.kinds.machine.checks import check_machine, check_template
+from reconciler.kinds.machine.document import build_host, build_machine, build_template
+from reconciler.kinds.machine.document_set import Together, check_together
 
 Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
@@ -86,30 +70,30 @@ def load_manifests(paths: Sequence[str]) -> Loaded:
 
 def load_files(files: Sequence[ManifestFile]) -> Loaded:
     """Do the same for files that were read already; that one has nothing in it is no problem."""
-    return _load((), Reading(files=[SourceFile("", one.name, one.content) for one in files]))
+    return _load((), FileReading(files=[SourceFile("", file.name, file.content) for file in files]))
 
 
-def _load(paths: Sequence[str], reading: Reading) -> Loaded:
+def _load(paths: Sequence[str], reading: FileReading) -> Loaded:
     items, problems = _read_items(reading)
     problems.extend(reading.problems)
     problems.extend(_empty_paths(paths, reading, items, problems))
     clashes, findings = check_together(_together(items))
-    problems.extend(_problem(items[one.one], _finding(one, items)) for one in clashes)
+    problems.extend(_problem(items[clash.one], _finding(clash, items)) for clash in clashes)
     for number, found in findings.items():
         problems.extend(_problem(items[number], one) for one in found)
-    bad = {one.one for one in clashes} | {one.other for one in clashes} | set(findings)
-    sound = [one for number, one in enumerate(items) if one.is_sound and number not in bad]
+    bad = {clash.one for clash in clashes} | {clash.other for clash in clashes} | set(findings)
+    sound = [item for number, item in enumerate(items) if item.is_sound and number not in bad]
     valid = (one.manifest for one in sound if one.manifest is not None)
     return Loaded(Desired.of(*valid), tuple(sorted(set(problems))))
 
 
-def _read_items(reading: Reading) -> Tuple[List[Item], List[Problem]]:
+def _read_items(reading: FileReading) -> Tuple[List[Item], List[Problem]]:
     items: List[Item] = []
     problems: List[Problem] = []
     for file in reading.files:
         documents, blots = read_documents(file.content)
-        problems.extend(_blotted(file.name, one) for one in blots)
-        here = [_isolate(file, one) for one in documents]
+        problems.extend(_blotted(file.name, blot) for blot in blots)
+        here = [_isolate(file, document) for document in documents]
         problems.extend(_find_problems(file.name, here))
         items.extend(here)
     return items, problems
@@ -206,11 +190,11 @@ def _together(items: Sequence[Item]) -> Together:
 
 
 def _empty_paths(
-    paths: Sequence[str], reading: Reading, items: Sequence[Item], problems: Sequence[Problem]
+    paths: Sequence[str], reading: FileReading, items: Sequence[Item], problems: Sequence[Problem]
 ) -> List[Problem]:
     """Nothing at all in a path is a mistake, and never means that nothing is wanted."""
-    full = {one.file for one in items} | {one.file for one in problems}
-    told = {one.given for one in reading.files if one.name in full} | reading.told
+    full = {item.file for item in items} | {problem.file for problem in problems}
+    told = {file.given for file in reading.files if file.name in full} | reading.told
     return [
         Problem(show_name(path), 0, 0, "", f"there are no manifests in {show_name(path)}")
         for path in paths

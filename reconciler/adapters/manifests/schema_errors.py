@@ -1,19 +1,52 @@
-"""Why a document does not fit its schema, in words for people: the only importer of jsonschema.
-
-Only asked once something is known to be wrong, so it may be slow. Advice stands in the schema
-files (`errorMessage`); what the validator says by itself is for programmers and is never shown.
-"""
+"""Why a document does not fit its schema, in words for people: the only importer of jsonschema."""
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from jsonschema import Draft7Validator
 
-from reconciler.core.document import Finding, Path
-from reconciler.core.document.kinds import refuse_field, suggest
+from reconciler.core.documents import (
+    CONFIGURATION,
+    DOCUMENTS,
+    KINDS,
+    DocumentPath,
+    Finding,
+    refuse_field,
+    suggest,
+)
+from reconciler.core.schema import Test, compile_schema
 from reconciler.core.units import suggest_size
+from reconciler.errors import UsageError
+
+_NAMES = (*KINDS, CONFIGURATION, *DOCUMENTS)
+# In a checkout this is a link to the folder `schemas` at the top.
+_FOLDER = Path(__file__).parents[2] / "schemas" / "v1"
+
+
+def read_schema(kind: str) -> str:
+    """Return the JSON Schema of a kind as text; `all` is the one for editors."""
+    if kind not in (*_NAMES, "all"):
+        raise UsageError(f"there is no schema {kind!r}; there are {', '.join(_NAMES)} and all")
+    return (_FOLDER / f"{kind}.json").read_text(encoding="utf-8")
+
+
+@cache
+def load_schema(kind: str) -> Mapping[str, Any]:
+    """Return the schema of a kind as data; not to be changed."""
+    schema: Mapping[str, Any] = json.loads(read_schema(kind))
+    return schema
+
+
+@cache
+def is_valid(kind: str) -> Test:
+    """Return the fast predicate of a kind."""
+    return compile_schema(load_schema(kind))
+
 
 Error = Any  # a ValidationError, whose attributes each release types differently
 
@@ -31,7 +64,7 @@ _TYPE_NAMES = {
 def explain(kind: str, schema: Mapping[str, Any], data: Any) -> List[Finding]:
     """Return what is wrong with the data; empty if nothing is."""
     errors = Draft7Validator(schema).iter_errors(data)
-    found = (finding for one in errors for finding in _explain(kind, one))
+    found = (finding for error in errors for finding in _explain(kind, error))
     return list(dict.fromkeys(islice(found, MOST_FINDINGS)))
 
 
@@ -52,7 +85,7 @@ def _explain(kind: str, error: Error) -> Iterator[Finding]:
         yield Finding(_path(error), _message(error))
 
 
-def _path(error: Error) -> Path:
+def _path(error: Error) -> DocumentPath:
     return tuple(error.absolute_path)
 
 

@@ -13,7 +13,7 @@ from typing import List, Optional, Tuple
 
 from reconciler.adapters.state import files
 from reconciler.adapters.state.values import to_data, to_last, to_past
-from reconciler.core.history import LastKnown, Past, find_newest, is_same_try
+from reconciler.core.history import ChangeRecord, LastKnown, find_newest, is_same_try
 from reconciler.errors import TransientError
 
 KEPT = 20  # changes of each machine
@@ -28,7 +28,7 @@ class FolderHistory:
         """Touch nothing yet."""
         self.folder = folder
 
-    def begin(self, past: Past) -> Past:
+    def begin(self, past: ChangeRecord) -> ChangeRecord:
         """Write an entry down, through to the disk, and return it with its number."""
         folder = self._of(past.name)
         try:
@@ -40,7 +40,7 @@ class FolderHistory:
             raise _failed(folder, error) from error
         return written
 
-    def end(self, past: Past) -> None:
+    def end(self, past: ChangeRecord) -> None:
         """Write the same entry with its end."""
         path = self._path(self._of(past.name), past.number)
         try:
@@ -48,7 +48,7 @@ class FolderHistory:
         except OSError as error:
             raise _failed(path, error) from error
 
-    def list(self, name: str) -> Tuple[Past, ...]:
+    def list(self, name: str) -> Tuple[ChangeRecord, ...]:
         """Return the entries that can be read, newest first."""
         folder = self._of(name)
         read = [_read(self._path(folder, one), name) for one in reversed(_numbers(folder))]
@@ -79,7 +79,7 @@ class FolderHistory:
             return None
         return found if found is not None and found.name == name else None
 
-    def _write_new(self, folder: str, past: Past) -> Past:
+    def _write_new(self, folder: str, past: ChangeRecord) -> ChangeRecord:
         numbers = _numbers(folder)
         newest = _read(self._path(folder, numbers[-1]), past.name) if numbers else None
         if newest is not None and is_same_try(newest, past):
@@ -114,10 +114,10 @@ class FolderHistory:
 def _numbers(folder: str) -> List[int]:
     """Return the numbers of the entries in a folder, the oldest first."""
     names = files.list_names(folder)
-    return sorted(int(one) for one in names if one.isascii() and one.isdigit())
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
-def _read(path: str, name: str) -> Optional[Past]:
+def _read(path: str, name: str) -> Optional[ChangeRecord]:
     """Return an entry; one that makes no sense, or is gone meanwhile, counts as not there."""
     try:
         data = files.read_json(path)

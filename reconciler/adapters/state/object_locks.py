@@ -18,7 +18,7 @@ from typing import Callable, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 from reconciler.adapters.state import files
-from reconciler.core.worker import Worker, describe_busy
+from reconciler.core.names import Worker, describe_busy
 from reconciler.errors import BusyError, TransientError
 
 SHARED = "/run/virt-reconciler/locks"  # root's, and the daemon's

@@ -16,9 +16,16 @@ from typing import (
     get_type_hints,
 )
 
-from reconciler.core.history import Cause, Former, LastKnown, Past, PastChange, as_action
-from reconciler.core.loop.record import LastChange, Record, SourceRecord, Suspension
-from reconciler.core.status import Condition
+from reconciler.core.conditions import Condition
+from reconciler.core.history import (
+    ChangeCause,
+    ChangeRecord,
+    FormerDomain,
+    LastKnown,
+    RecordedChange,
+    as_action,
+)
+from reconciler.core.records import LastChange, Record, SourceRecord, Suspension
 
 # All our floats are times, and these can be shown: the years 1 (in any zone) to 9999.
 _EARLIEST, _LATEST = -62_000_000_000, 253_000_000_000
@@ -32,10 +39,10 @@ _TYPES: Tuple[Any, ...] = (
     LastChange,
     Condition,
     LastKnown,
-    Past,
-    PastChange,
-    Former,
-    Cause,
+    ChangeRecord,
+    RecordedChange,
+    FormerDomain,
+    ChangeCause,
 )
 _HINTS: Mapping[Any, Mapping[str, Any]] = {one: get_type_hints(one) for one in _TYPES}
 
@@ -67,16 +74,16 @@ def to_suspension(data: Mapping[str, Any]) -> Suspension:
     return _build(Suspension, data)
 
 
-def to_past(data: Mapping[str, Any]) -> Past:
+def to_past(data: Mapping[str, Any]) -> ChangeRecord:
     """Return one entry of a machine's history."""
     plain = dict(data)
     former = plain.get("former")
-    plain["former"] = None if former is None else _build(Former, former)
-    plain["cause"] = _build(Cause, plain.get("cause"))
-    plain["changes"] = tuple(_build(PastChange, one) for one in _list(plain, "changes"))
+    plain["former"] = None if former is None else _build(FormerDomain, former)
+    plain["cause"] = _build(ChangeCause, plain.get("cause"))
+    plain["changes"] = tuple(_build(RecordedChange, one) for one in _list(plain, "changes"))
     for name in ("steps", "notes", "kept"):
         plain[name] = tuple(_list(plain, name))
-    past = _build(Past, plain)
+    past = _build(ChangeRecord, plain)
     as_action(past)  # its words must be those of a plan
     return past
 

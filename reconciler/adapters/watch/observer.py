@@ -62,7 +62,7 @@ class _Announcer(FileSystemEventHandler):
         if self._names is None:
             return True
         paths = (os.fsdecode(one) for one in (event.src_path, event.dest_path) if one)
-        return any(os.path.basename(one) in self._names for one in paths)
+        return any(os.path.basename(path) in self._names for path in paths)
 
 
 class Observation:
@@ -72,9 +72,11 @@ class Observation:
         """Watch. Raises OSError when a limit is met, or a folder is gone."""
         before = _readers()
         self._observer = InotifyObserver()
-        for one in folders:
-            handler = _Announcer(one.names, hint)
-            self._observer.schedule(handler, one.path, recursive=one.is_deep, event_filter=_EVENTS)
+        for folder in folders:
+            handler = _Announcer(folder.names, hint)
+            self._observer.schedule(
+                handler, folder.path, recursive=folder.is_deep, event_filter=_EVENTS
+            )
         try:
             self._observer.start()
         except OSError:
@@ -84,7 +86,7 @@ class Observation:
 
     def is_alive(self) -> bool:
         """Whether all of watchdog's threads are there; the observer alone says so too readily."""
-        return all(one.is_alive() for one in self._threads)
+        return all(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         """Watch no more."""

@@ -1,11 +1,10 @@
-"""Which folders to watch so that no change of a place goes unseen, and which they are now.
-
-A path can come to mean another folder without that folder changing: a link on the way is
-exchanged, or the folder is renamed away. So the folders that hold those names are watched too.
-"""
+"""Which folders to watch so that no change goes unseen, and why one cannot be watched."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import os
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterator, List, Optional, Sequence, Set, Tuple
@@ -62,8 +61,8 @@ def survey(places: Sequence[str]) -> Survey:
 def _add(place: str, found: _Finding) -> None:
     is_alone = place.endswith(_ALONE)
     links, real = _follow(place[: -len(_ALONE)] if is_alone else place)
-    for one in (*links, real):
-        found.note(one)
+    for link in (*links, real):
+        found.note(link)
     if os.path.isdir(real):
         (found.whole if is_alone else found.deep).add(real)
         return
@@ -109,9 +108,9 @@ def _identify(folders: Sequence[Folder]) -> Iterator[Tuple[str, int, int]]:
     for folder in folders:
         yield from _stat(folder.path)
         for place, names, _ in os.walk(folder.path) if folder.is_deep else ():
-            names[:] = [one for one in names if not one.startswith(".")]
-            for one in names:
-                yield from _stat(os.path.join(place, one))
+            names[:] = [name for name in names if not name.startswith(".")]
+            for name in names:
+                yield from _stat(os.path.join(place, name))
 
 
 def _stat(path: str) -> Iterator[Tuple[str, int, int]]:
@@ -124,3 +123,106 @@ def _stat(path: str) -> Iterator[Tuple[str, int, int]]:
 
 def _is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+MOUNTS = "/proc/self/mountinfo"
+# What other hosts, or a program, change in these is announced to nobody here.
+REMOTE = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse", "gfs2", "glusterfs", "gpfs", "lustre", "nfs"}
+    | {"nfs4", "ocfs2", "smb3", "vboxsf", "virtiofs"}
+)
+
+_CLOSE_ON_EXEC = 0o2000000
+_CREATE = 0x100  # any event will do for a try
+_WATCHES = "the limit of inotify watches is reached; raise it: sysctl fs.inotify.max_user_watches"
+_INSTANCES = (
+    "the limit of inotify instances or of open files is reached; raise it: "
+    "sysctl fs.inotify.max_user_instances, or LimitNOFILE= of the service"
+)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def find_hindrance(folders: Sequence[Folder]) -> str:
+    """Return why these folders cannot be watched, or nothing."""
+    return find_remote(folders, read_mounts()) or _try_limits(folders)
+
+
+def explain(error: OSError) -> str:
+    """Return what a failed call of inotify means, and what to do."""
+    if error.errno == errno.ENOSPC:
+        return _WATCHES
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return _INSTANCES
+    return f"inotify does not work here: {error.strerror or error}"
+
+
+def find_remote(folders: Sequence[Folder], mounts: Sequence[Tuple[str, str]]) -> str:
+    """Return what to say if a folder whose content matters is on a file system that others change.
+
+    `mounts` are the points and types of all file systems, the later over the earlier.
+    """
+    for folder in folders:
+        kinds = [kind for point, kind in mounts if _is_below(folder.path, point)]
+        kind = kinds[-1] if kinds else ""
+        if folder.names is None and kind.split(".")[0] in REMOTE:
+            return f"{folder.path} is on {kind}, which does not announce what others change in it"
+    return ""
+
+
+def read_mounts() -> Tuple[Tuple[str, str], ...]:
+    """Return point and type of each file system, by increasing length of the point."""
+    try:
+        with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.split(" ") for line in file]
+    except OSError:
+        return ()
+    mounts = [(_unescape(line[4]), line[line.index("-") + 1]) for line in lines]
+    return tuple(sorted(mounts, key=lambda mount: len(mount[0])))
+
+
+def _unescape(text: str) -> str:
+    for code, letter in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, letter)
+    return text
+
+
+def _is_below(path: str, point: str) -> bool:
+    return point in ("/", path) or path.startswith(f"{point}/")
+
+
+def _try_limits(folders: Sequence[Folder]) -> str:
+    """Take all that watching will take, and give it back."""
+    opened: List[int] = []
+    try:
+        for folder in folders:
+            opened.append(_call("inotify_init1", _CLOSE_ON_EXEC))
+            for path in _paths(folder):
+                _add_watch(opened[-1], path)
+    except OSError as error:
+        return explain(error)
+    finally:
+        for one in opened:
+            os.close(one)
+    return ""
+
+
+def _paths(folder: Folder) -> Iterator[str]:
+    if not folder.is_deep:
+        yield folder.path
+        return
+    for place, _, _ in os.walk(folder.path):
+        yield place
+
+
+def _add_watch(descriptor: int, path: str) -> None:
+    # Gone, or not to be read: whoever reads it says so.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        _call("inotify_add_watch", descriptor, os.fsencode(path), _CREATE)
+
+
+def _call(name: str, *arguments: object) -> int:
+    result = int(getattr(_LIBC, name)(*arguments))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result

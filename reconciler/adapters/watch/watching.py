@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, Optional, Tuple
+import os
+from contextlib import suppress
+from typing import Callable, FrozenSet, Optional, Tuple
 
-from reconciler.adapters.watch.hindrances import explain, find_hindrance
 from reconciler.adapters.watch.observer import Observation
-from reconciler.adapters.watch.places import Survey, survey
-from reconciler.control.ports.service import INOTIFY
+from reconciler.adapters.watch.places import Survey, explain, find_hindrance, survey
+from reconciler.control.service_ports import INOTIFY, HostSigns
 
 _TRIES = 3  # a folder may be exchanged while it is being armed
 
@@ -57,3 +58,18 @@ class FileWatcher:
         except RuntimeError as error:
             return f"no thread can be started: {error}"
         return ""
+
+
+LINKS = "/sys/class/net"
+MOUNTS = "/proc/self/mountinfo"
+
+
+def read_signs() -> HostSigns:
+    """Return the network interfaces and the mounts; what cannot be read is left out."""
+    links: FrozenSet[str] = frozenset()
+    mounts = ""
+    with suppress(OSError):
+        links = frozenset(os.listdir(LINKS))
+    with suppress(OSError), open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+        mounts = file.read()
+    return HostSigns(links, mounts)

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
 
 def _choose(plan: Plan, names: Sequence[str]) -> Plan:
     """Keep the actions of the named machines."""
-    found: Mapping[str, Action] = {one.name: one for one in plan.actions}
+    found: Mapping[str, Action] = {action.name: action for action in plan.actions}
     missing = [name for name in names if name not in found]
     if missing:
         raise UsageError(f"no manifest for this host names {list_names(missing)}")
@@ -50,13 +50,13 @@ def _choose(plan: Plan, names: Sequence[str]) -> Plan:
 
 
 def _refuse_changes(plan: Plan, console: Console) -> None:
-    absent = [one.name for one in plan.actions if one.action is ActionKind.CREATE]
+    absent = [action.name for action in plan.actions if action.action is ActionKind.CREATE]
     if absent:
         raise RefusedError(
             f"nothing was adopted: {list_names(absent)}: no such domain on this host; use `apply` "
             "to create what the manifests describe"
         )
-    unfit = [one for one in plan.actions if not _is_fit(one)]
+    unfit = [action for action in plan.actions if not _is_fit(action)]
     if not unfit:
         return
     console.write(render_text(replace(plan, actions=tuple(unfit)), console.style()))
@@ -68,14 +68,14 @@ def _refuse_changes(plan: Plan, console: Console) -> None:
 
 def _is_fit(action: Action) -> bool:
     if action.action is ActionKind.ADOPT:
-        return all(one.path == MARK for one in action.changes)
+        return all(change.path == MARK for change in action.changes)
     if action.action is ActionKind.UPDATE:  # ours already: only what is applied is written anew
-        return {one.path for one in action.changes} == {GENERATION}
+        return {change.path for change in action.changes} == {GENERATION}
     return action.action is ActionKind.NONE
 
 
 def _explain(plan: Plan, name: str) -> str:
-    return next(f"{name}: {one.reason}" for one in plan.actions if one.name == name)
+    return next(f"{name}: {action.reason}" for action in plan.actions if action.name == name)
 
 
 def _has_work(plan: Plan, console: Console) -> bool:

@@ -10,15 +10,14 @@ from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import choose
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
-from reconciler.core.export import export_machine
-from reconciler.core.export_faults import take_out
 from reconciler.core.faults import isolate
-from reconciler.core.files import ManifestFile, show_name
+from reconciler.core.manifest_files import ManifestFile, show_name
 from reconciler.core.render.values import escape
-from reconciler.core.uncovered import find_remarks
 from reconciler.core.world import Reading, Unknown
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import FaultError, Problem, TerminalError, UsageError
+from reconciler.kinds.machine.export import export_machine, take_out
+from reconciler.kinds.machine.uncovered import find_remarks
 
 Refused = List[Tuple[str, str]]
 
@@ -113,7 +112,7 @@ def make_valid(exported: Sequence[Exported], parts: Parts) -> Tuple[List[Exporte
 
 def _find_first(problems: Sequence[Problem]) -> Mapping[str, Problem]:
     """Return one problem of each manifest: what it leads to may be what the next is about."""
-    return {one.file: one for one in sorted(problems, reverse=True)}
+    return {problem.file: problem for problem in sorted(problems, reverse=True)}
 
 
 def _lessen(exported: Exported, problem: Problem) -> Optional[Exported]:

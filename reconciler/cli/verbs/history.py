@@ -9,7 +9,7 @@ from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import Whereabouts, find_histories, find_history, find_last
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
-from reconciler.core.domain.secrets import fill_secrets
+from reconciler.core.domain_secrets import fill_secrets
 from reconciler.core.history import choose
 from reconciler.core.render.history import render_history, render_history_json, render_past
 from reconciler.core.render.values import escape

@@ -8,12 +8,12 @@ from typing import Optional
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
-from reconciler.control.checking import check_daemons
 from reconciler.core.manifest import Desired
-from reconciler.core.render.daemons import render_report, render_report_json
 from reconciler.core.render.values import escape
 from reconciler.core.world import Unknown
 from reconciler.errors import InvalidManifestError, TransientError
+from reconciler.kinds.host.execute import check_daemons
+from reconciler.kinds.host.render import render_report, render_report_json
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:

@@ -10,7 +10,7 @@ import argparse
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import refuse_another_host, settings_to_order
-from reconciler.core.loop.record import SourceRecord
+from reconciler.core.records import SourceRecord
 from reconciler.core.render.text import render_text
 from reconciler.core.render.values import escape
 from reconciler.errors import RefusedError

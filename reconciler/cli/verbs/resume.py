@@ -10,10 +10,10 @@ from reconciler.cli.daemon_state import look_into, say_when
 from reconciler.cli.names import find_entries
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import refuse_another_host, settings_to_order
-from reconciler.control.ports.service import Memory
-from reconciler.core.loop.overview import Entry
-from reconciler.core.loop.record import Record
-from reconciler.core.loop.verdict import READY
+from reconciler.control.service_ports import DaemonMemory
+from reconciler.core.conditions import READY
+from reconciler.core.overview import OverviewEntry
+from reconciler.core.records import Record
 from reconciler.core.render.values import escape
 
 
@@ -32,7 +32,9 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     return Exit.DONE
 
 
-def _resume(name: str, entry: Optional[Entry], memory: Memory, console: Console) -> bool:
+def _resume(
+    name: str, entry: Optional[OverviewEntry], memory: DaemonMemory, console: Console
+) -> bool:
     """Return whether there was anything to resume: a suspension, or a state that is not Ready."""
     was_suspended = memory.resume(name)
     record = Record(name) if entry is None else entry.record

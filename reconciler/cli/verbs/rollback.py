@@ -15,16 +15,16 @@ from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
-from reconciler.control.ports.service import Memory
-from reconciler.control.rolling_back import WayBack
-from reconciler.core.history import DONE, Past, choose, find_interrupted
-from reconciler.core.loop.record import Suspension
+from reconciler.control.service_ports import DaemonMemory
+from reconciler.core.history import DONE, ChangeRecord, choose, find_interrupted
 from reconciler.core.plan import Action, ActionKind
-from reconciler.core.render.as_json import render_json
+from reconciler.core.records import Suspension
+from reconciler.core.render.json import render_json
 from reconciler.core.render.text import render_text
-from reconciler.core.render.times import show_time
 from reconciler.core.render.values import escape
+from reconciler.core.times import show_time
 from reconciler.errors import TransientError, UsageError
+from reconciler.kinds.machine.rollback import RollbackPlan
 
 QUESTION = "Go back to that?"
 SHORT = 12  # characters of a commit
@@ -65,13 +65,13 @@ class Going:
 
     options: argparse.Namespace
     host: Host
-    past: Past
-    way: WayBack
+    past: ChangeRecord
+    way: RollbackPlan
 
 
 def _plan(
-    options: argparse.Namespace, host: Host, entries: Sequence[Past], parts: Parts
-) -> Tuple[Past, WayBack]:
+    options: argparse.Namespace, host: Host, entries: Sequence[ChangeRecord], parts: Parts
+) -> Tuple[ChangeRecord, RollbackPlan]:
     past = choose(entries, options.number, options.name)
     now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
     way = parts.plan_way_back(host, past, entries, now)
@@ -80,20 +80,22 @@ def _plan(
     if unfinished is not None:
         begun = f"goes on with the rollback that was interrupted (change {unfinished.number})"
         notes = (begun, *notes)
-    actions = tuple(replace(one, notes=(*notes, *one.notes)) for one in way.plan.actions)
+    actions = tuple(replace(action, notes=(*notes, *action.notes)) for action in way.plan.actions)
     return past, replace(way, plan=replace(way.plan, actions=actions))
 
 
-def _say_suspended(way: WayBack, name: str) -> WayBack:
+def _say_suspended(way: RollbackPlan, name: str) -> RollbackPlan:
     """Say before anybody is asked that the machine is suspended, so that it stays as it will be."""
     resume = f"virt-reconciler resume {shlex.quote(name)}"
     note = f"the daemon leaves it alone from now on, until: {resume}"
-    actions = tuple(replace(one, notes=(*one.notes, note)) for one in way.plan.actions)
+    actions = tuple(replace(action, notes=(*action.notes, note)) for action in way.plan.actions)
     return replace(way, plan=replace(way.plan, actions=actions))
 
 
-def _say_where(past: Past, entries: Sequence[Past]) -> Tuple[str, ...]:
-    later = sorted(one.number for one in entries if one.number >= past.number and one.counts)
+def _say_where(past: ChangeRecord, entries: Sequence[ChangeRecord]) -> Tuple[str, ...]:
+    later = sorted(
+        entry.number for entry in entries if entry.number >= past.number and entry.counts
+    )
     what = f"change {later[0]}" if len(later) == 1 else f"changes {', '.join(map(str, later))}"
     revision = f" at {past.cause.revision[:SHORT]}" if past.cause.revision else ""
     by = f"by {past.cause.who}{revision}, {show_time(past.at)}"
@@ -125,7 +127,7 @@ def _go_back(going: Going, console: Console, parts: Parts) -> int:
     return _say_end(going, memory, console, parts)
 
 
-def _say_end(going: Going, memory: Optional[Memory], console: Console, parts: Parts) -> int:
+def _say_end(going: Going, memory: Optional[DaemonMemory], console: Console, parts: Parts) -> int:
     name = escape(going.past.name)
     if memory is not None:
         console.line(
@@ -138,7 +140,7 @@ def _say_end(going: Going, memory: Optional[Memory], console: Console, parts: Pa
     return Exit.DONE
 
 
-def _find_memory(going: Going, console: Console, parts: Parts) -> Optional[Memory]:
+def _find_memory(going: Going, console: Console, parts: Parts) -> Optional[DaemonMemory]:
     """Return the memory of the daemon that looks after this libvirt, if one ever did."""
     state = read_state(going.options, console, parts)
     if state is None:
@@ -147,7 +149,7 @@ def _find_memory(going: Going, console: Console, parts: Parts) -> Optional[Memor
     return parts.reach_memory(state)
 
 
-def _suspend(memory: Memory, going: Going, console: Console, parts: Parts) -> None:
+def _suspend(memory: DaemonMemory, going: Going, console: Console, parts: Parts) -> None:
     """Order it. Raises TransientError if this user may not: the daemon would undo the change."""
     past, now = going.past, parts.now()
     former = memory.suspended().get(past.name)

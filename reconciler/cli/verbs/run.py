@@ -7,7 +7,7 @@ import argparse
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import settings_of
-from reconciler.core.loop.settings import Settings
+from reconciler.core.settings import Settings
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:

@@ -13,14 +13,13 @@ from reconciler.cli.daemon_state import look_into
 from reconciler.cli.names import choose
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import names_another_host, settings_to_order, uri_of
-from reconciler.core.loop.overview import Overview, mark_suspended
-from reconciler.core.loop.record import Suspension
+from reconciler.core.overview import Overview, mark_suspended
+from reconciler.core.records import Suspension
+from reconciler.core.render.json import render_overview_json, render_statuses_json
 from reconciler.core.render.layout import Page
-from reconciler.core.render.overview import render_overview
-from reconciler.core.render.status_json import render_overview_json, render_statuses_json
-from reconciler.core.render.table import render_statuses
-from reconciler.core.status import find_renamed, find_status, is_owned
+from reconciler.core.render.status import render_overview, render_statuses
 from reconciler.errors import TransientError
+from reconciler.kinds.machine.status import find_renamed, find_status, is_owned
 
 NOT_KNOWN = "the daemon knows no such virtual machine (--live asks libvirt itself)"
 
@@ -33,7 +32,9 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if overview.is_known and not options.live:
         return _show_remembered(overview, options, console, parts)
     suspended = {
-        name: one.suspension for name, one in overview.entries.items() if one.suspension is not None
+        name: entry.suspension
+        for name, entry in overview.entries.items()
+        if entry.suspension is not None
     }
     return _show_live(options, console, parts, suspended)
 
@@ -72,7 +73,7 @@ def _show_live(
     readings = parts.read_domains(parts.connect(uri_of(options, parts, console)))
     renamed = find_renamed(readings)
     names = options.names or sorted(
-        name for name, one in readings.items() if is_owned(one) or name in renamed
+        name for name, reading in readings.items() if is_owned(reading) or name in renamed
     )
     chosen, missing = choose(names, readings, console)
     statuses = [

@@ -9,8 +9,8 @@ from reconciler.cli.daemon_state import look_into, say_when
 from reconciler.cli.names import find_entries
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import refuse_another_host, settings_to_order
-from reconciler.core.loop.record import Suspension
-from reconciler.core.render.details import show_suspension
+from reconciler.core.records import Suspension
+from reconciler.core.render.status import show_suspension
 from reconciler.core.render.values import escape
 
 

@@ -7,11 +7,11 @@ from typing import Iterator
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.parts import Parts
-from reconciler.core.guests import describe_unknown
 from reconciler.core.manifest import Desired
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
 from reconciler.errors import InvalidManifestError
+from reconciler.kinds.machine.guests import describe_unknown
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:

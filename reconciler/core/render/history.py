@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Iterator, List, Sequence
 
-from reconciler.core.history import DONE, UNFINISHED, Past, as_action
+from reconciler.core.history import DONE, UNFINISHED, ChangeRecord, as_action
 from reconciler.core.plan import ActionKind, Effect, Plan
-from reconciler.core.render.layout import Page, lay_columns
-from reconciler.core.render.style import Style
+from reconciler.core.render.layout import Page, Style, lay_columns
 from reconciler.core.render.text import render_text
-from reconciler.core.render.times import show_time
 from reconciler.core.render.values import escape, escape_line, show_path
+from reconciler.core.times import show_time
 
 FORMAT_VERSION = 1
 SHORT = 12  # characters of a commit
@@ -20,26 +19,26 @@ _DEEDS = {"create": "created", "adopt": "adopted", "delete": "deleted"}
 HEADS = ("N", "WHEN", "BY", "REVISION", "OUTCOME", "WHAT")
 
 
-def render_history(entries: Sequence[Past], style: Style) -> str:
+def render_history(entries: Sequence[ChangeRecord], style: Style) -> str:
     """Return a line for each change, newest first."""
-    lines = lay_columns([HEADS, *(_row(one) for one in entries)], Page(style))
+    lines = lay_columns([HEADS, *(_row(entry) for entry in entries)], Page(style))
     return "\n".join(lines) + "\n"
 
 
-def _row(past: Past) -> Sequence[str]:
+def _row(past: ChangeRecord) -> Sequence[str]:
     revision = (past.cause.revision or "-")[:SHORT]
     when = show_time(past.at) or "-"
     what = escape(describe(past))
     return str(past.number), when, escape(say_who(past)), revision, past.outcome, what
 
 
-def say_who(past: Past) -> str:
+def say_who(past: ChangeRecord) -> str:
     """Return who or what caused it: `daemon`, or `apply by alice`."""
     cause = past.cause
     return cause.who if cause.verb == "run" else f"{cause.verb} by {cause.who}"
 
 
-def describe(past: Past) -> str:
+def describe(past: ChangeRecord) -> str:
     """Return in a few words what was done."""
     words = [_DEEDS[past.action]] if past.action in _DEEDS else []
     if past.cause.back_to is not None:
@@ -49,19 +48,19 @@ def describe(past: Past) -> str:
     return ", ".join(words) or "nothing but our mark"
 
 
-def _fields(past: Past) -> List[str]:
-    done = [one for one in past.changes if one.effect != Effect.WITHHELD.value]
+def _fields(past: ChangeRecord) -> List[str]:
+    done = [change for change in past.changes if change.effect != Effect.WITHHELD.value]
     shown = [f"{show_path(one.path)} ({one.effect})" for one in done[:SHOWN]]
     more = len(done) - len(shown)
     return [*shown, f"{more} more"] if more else shown
 
 
-def render_past(past: Past, style: Style) -> str:
+def render_past(past: ChangeRecord, style: Style) -> str:
     """Return one change in full: its plan as it was, how it ended, the definition before it."""
     return "\n".join(_full(past, style)) + "\n"
 
 
-def _full(past: Past, style: Style) -> Iterator[str]:
+def _full(past: ChangeRecord, style: Style) -> Iterator[str]:
     at = f", manifests at {past.cause.revision}" if past.cause.revision else ""
     by = f"change {past.number} of {past.name}, {show_time(past.at)}, {say_who(past)}{at}"
     yield style.paint(escape(by), "bold")
@@ -82,7 +81,7 @@ def _full(past: Past, style: Style) -> Iterator[str]:
     yield from map(escape_line, past.former.xml.rstrip("\n").split("\n"))
 
 
-def _say_end(past: Past) -> str:
+def _say_end(past: ChangeRecord) -> str:
     if past.outcome == DONE:
         return "It was carried out."
     if past.outcome == UNFINISHED:
@@ -90,18 +89,18 @@ def _say_end(past: Past) -> str:
     return f"It failed: {past.error}"
 
 
-def render_history_json(name: str, entries: Sequence[Past]) -> str:
+def render_history_json(name: str, entries: Sequence[ChangeRecord]) -> str:
     """Return the entries as an indented JSON document; keys are only ever added."""
     document = {
         "formatVersion": FORMAT_VERSION,
         "kind": "VirtualMachine",
         "name": name,
-        "changes": [_entry(one) for one in entries],
+        "changes": [_entry(entry) for entry in entries],
     }
     return json.dumps(document, indent=2) + "\n"
 
 
-def _entry(past: Past) -> Dict[str, Any]:
+def _entry(past: ChangeRecord) -> Dict[str, Any]:
     former = past.former
     return {
         "number": past.number,
@@ -117,13 +116,13 @@ def _entry(past: Past) -> Dict[str, Any]:
         "notes": list(past.notes),
         "changes": [
             {
-                "path": show_path(one.path),
-                "observed": one.observed,
-                "desired": one.desired,
-                "effect": one.effect,
-                "reason": one.reason,
+                "path": show_path(change.path),
+                "observed": change.observed,
+                "desired": change.desired,
+                "effect": change.effect,
+                "reason": change.reason,
             }
-            for one in past.changes
+            for change in past.changes
         ],
         "former": None
         if former is None

@@ -1,4 +1,4 @@
-"""Lay out text: columns that line up, paragraphs behind labels. Knows nothing of what they say."""
+"""Lay out and colour text: columns that line up, paragraphs behind labels. Knows no meaning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,65 @@ import textwrap
 from dataclasses import dataclass
 from typing import Iterable, List, Mapping, Sequence
 
-from reconciler.core.render.style import Style
+from reconciler.core.plan import ActionKind, Effect
+
+_CODES: Mapping[str, str] = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "magenta": "35",
+    "cyan": "36",
+}
+
+EFFECT_COLOURS: Mapping[Effect, str] = {
+    Effect.NEXT_BOOT: "yellow",
+    Effect.RESTART: "red",
+    Effect.DESTRUCTIVE: "red",
+    Effect.WITHHELD: "magenta",
+}
+
+SYMBOLS: Mapping[ActionKind, str] = {
+    ActionKind.CREATE: "+",
+    ActionKind.UPDATE: "~",
+    ActionKind.DELETE: "-",
+    ActionKind.ADOPT: ">",
+    ActionKind.NONE: "=",
+    ActionKind.WITHHELD: "!",
+    ActionKind.FAILED: "!",
+}
+
+SYMBOL_COLOURS: Mapping[str, str] = {
+    "+": "green",
+    "~": "yellow",
+    "-": "red",
+    ">": "cyan",
+    "!": "magenta",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """`colour`: ANSI colours may be used. `unicode`: `→` can be shown."""
+
+    colour: bool = False
+    unicode: bool = True
+
+    @property
+    def arrow(self) -> str:
+        """What stands between an old and a new value."""
+        return "→" if self.unicode else "->"
+
+    def paint(self, text: str, *names: str) -> str:
+        """Colour the text, if colours are wanted."""
+        codes = ";".join(_CODES[name] for name in names if name)
+        return f"\033[{codes}m{text}\033[0m" if self.colour and codes and text else text
+
+    def paint_symbol(self, symbol: str) -> str:
+        """Colour one of the signs at the start of a line."""
+        return self.paint(symbol, SYMBOL_COLOURS.get(symbol, ""))
+
 
 GAP = "  "
 NARROWEST = 24  # columns; where less is left for a text, it is not broken
@@ -31,14 +89,14 @@ class Line:
 
 def lay_lines(lines: Sequence[Line], page: Page, indent: int = 0) -> List[str]:
     """Return the paragraphs, labels flush right, later lines below the first one's text."""
-    room = max((len(one.label) for one in lines), default=0)
+    room = max((len(line.label) for line in lines), default=0)
     found: List[str] = []
-    for one in lines:
-        label = f"{one.label}:" if one.label else ""
+    for line in lines:
+        label = f"{line.label}:" if line.label else ""
         head = f"{' ' * indent}{label:>{room + 1}} "
-        first, *rest = _wrap(one.text, page.width - len(head))
-        found.append(head + page.style.paint(first, one.colour))
-        found.extend(" " * len(head) + page.style.paint(each, one.colour) for each in rest)
+        first, *rest = _wrap(line.text, page.width - len(head))
+        found.append(head + page.style.paint(first, line.colour))
+        found.extend(" " * len(head) + page.style.paint(each, line.colour) for each in rest)
     return found
 
 

@@ -53,9 +53,9 @@ class Summary:
 def summarise(plan: Plan) -> Summary:
     """Count the plan's actions."""
     actions = plan.actions
-    kinds = Counter(one.action for one in actions)
+    kinds = Counter(action.action for action in actions)
     foreign = sum(map(is_foreign, actions))
-    acting = [one for one in actions if not is_idle(one)]
+    acting = [action for action in actions if not is_idle(action)]
     held = sum(_count(one, Effect.WITHHELD) for one in acting)
     return Summary(
         create=kinds[ActionKind.CREATE],
@@ -108,15 +108,17 @@ def count_volumes(action: Action) -> int:
 def disturbs(action: Action) -> bool:
     """Whether a running guest notices more than a device coming or going, now or in its window."""
     later = action.awaits_window and not is_idle(action)
-    return later or shuts_down(action) or any(one.effect in DISTURBING for one in action.changes)
+    return (
+        later or shuts_down(action) or any(change.effect in DISTURBING for change in action.changes)
+    )
 
 
 def _count(action: Action, effect: Effect) -> int:
-    return sum(one.effect is effect for one in action.changes)
+    return sum(change.effect is effect for change in action.changes)
 
 
 def _count_with(actions: Iterable[Action], effect: Effect) -> int:
-    return sum(_count(one, effect) > 0 for one in actions)
+    return sum(_count(action, effect) > 0 for action in actions)
 
 
 def _count_volumes(actions: Iterable[Action]) -> int:

@@ -1,20 +1,17 @@
-"""A plan as text, in the reading order of Terraform's: what happens to whom, then the sum.
-
-Every line of a change carries its effect word in one column, so that the eye and grep find what
-would disturb a guest. Objects that stay as they are are counted, and listed only when asked for.
-The last line is frozen by the public contract.
-"""
+"""A plan as text, in the reading order of Terraform's: what happens to whom, then the sum."""
 
 from __future__ import annotations
 
-from typing import Iterator, Mapping
+import difflib
+from dataclasses import dataclass
+from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
-from reconciler.core.plan import Action, ActionKind, Plan
-from reconciler.core.render.rows import Row, find_rows
-from reconciler.core.render.style import EFFECT_COLOURS, SYMBOLS, Style
-from reconciler.core.render.summary import summarise
-from reconciler.core.render.values import escape
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan, Value
+from reconciler.core.render.layout import EFFECT_COLOURS, SYMBOLS, Style
+from reconciler.core.render.summary import DISTURBING, disturbs, is_foreign, is_idle, summarise
+from reconciler.core.render.values import escape, escape_line, show_path, show_value
 from reconciler.core.render.words import (
+    count,
     headline,
     last_line,
     made_of,
@@ -23,6 +20,166 @@ from reconciler.core.render.words import (
     remarks,
     waiting,
 )
+from reconciler.core.secrets import hide_sides
+from reconciler.core.xmltree import fragment, indent, parse
+from reconciler.errors import TerminalError
+
+CONTEXT = 3  # lines that stay, around those that change
+Lines = Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Diff:
+    """How many lines each side has, and what becomes of them."""
+
+    before: int = 0
+    after: int = 0
+    lines: Lines = ()
+
+
+def unify(old: Value, new: Value) -> Diff:
+    """Return the diff of two sides; it has no lines if each side is one line at most.
+
+    Each line begins with `+`, `-`, a space or `@@`, and holds nothing that a terminal obeys.
+    """
+    sides = [one for one in (old, new) if one is not None]
+    if all(str(side).endswith("\n") for side in sides):  # else the newline at the end is news
+        old, new = _chop(old), _chop(new)
+    before, after = _lay_out(old), _lay_out(new)
+    if before == after:  # the layout is all that differs
+        before, after = _split(old), _split(new)
+    if max(len(before), len(after)) <= 1:
+        return Diff()
+    return Diff(len(before), len(after), tuple(_diff(before, after)))
+
+
+def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    if not (before and after):
+        yield from (f"-{line}" for line in before)
+        yield from (f"+{line}" for line in after)
+        return
+    lines = difflib.unified_diff(before, after, n=CONTEXT, lineterm="")
+    yield from list(lines)[2:]  # without the names of files that are none
+
+
+def _chop(value: Value) -> Value:
+    return None if value is None else str(value)[:-1]
+
+
+def _split(value: Value) -> Lines:
+    return () if value is None else tuple(map(escape_line, str(value).split("\n")))
+
+
+def _lay_out(value: Value) -> Lines:
+    """Return the lines of a value, those of an XML element indented by depth."""
+    if not isinstance(value, str) or not value.lstrip().startswith("<"):
+        return _split(value)
+    try:
+        element = parse(value.strip())
+    except TerminalError:
+        return _split(value)
+    indent(element, 0)
+    return _split(fragment(element))
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """`old` is None where there was none, or the same that is made anew.
+
+    `lines` is the diff of values of several lines. All is as it may be shown: one line each,
+    nothing secret, nothing that a terminal obeys.
+    """
+
+    symbol: str
+    effect: Effect
+    path: str
+    old: Optional[str]
+    new: str
+    reason: str
+    lines: Tuple[str, ...] = ()
+
+    def say(self, arrow: str = "→") -> str:
+        """Return the change without its effect and reason."""
+        values = self.new if self.old is None else f"{self.old} {arrow} {self.new}"
+        return f"{self.path}: {values}"
+
+
+def find_rows(action: Action) -> Tuple[ChangeRow, ...]:
+    """Return the rows of an object; a reason that its headline gives is not repeated."""
+    return tuple(_rows(action))
+
+
+def _rows(action: Action) -> Iterator[ChangeRow]:
+    for change in action.changes:
+        old, new = hide_sides(change.path, change.observed, change.desired)
+        diff = unify(old, new)
+        is_new = change.observed is None or change.observed == change.desired
+        yield ChangeRow(
+            _symbol(change),
+            change.effect,
+            show_path(change.path),
+            None if is_new else _show(change.path, old, diff.before),
+            _show(change.path, new, diff.after),
+            "" if change.reason == action.reason else escape(change.reason),
+            diff.lines,
+        )
+
+
+def _symbol(change: Change) -> str:
+    if change.effect is Effect.WITHHELD:
+        return "!"
+    if change.observed is None:
+        return "+"
+    return "-" if change.desired is None else "~"
+
+
+def _show(path: str, value: Value, lines: int) -> str:
+    return count(lines, "line") if lines > 1 else show_value(path, value)
+
+
+_POWER = "power"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Objects whose running guest is disturbed, those deleted, and those not done as asked.
+
+    An object may be among the first and the last; what is deleted is among the second alone.
+    """
+
+    disturbed: Tuple[Action, ...]
+    deleted: Tuple[Action, ...]
+    held: Tuple[Action, ...]
+
+
+def find_attention(plan: Plan) -> Attention:
+    """Sort out the plan's actions, in its order."""
+    deleted = tuple(action for action in plan.actions if action.action is ActionKind.DELETE)
+    others = [action for action in plan.actions if action.action is not ActionKind.DELETE]
+    return Attention(
+        tuple(other for other in others if not is_idle(other) and disturbs(other)),
+        deleted,
+        tuple(other for other in others if _is_held(other)),
+    )
+
+
+def _is_held(action: Action) -> bool:
+    kinds = (ActionKind.WITHHELD, ActionKind.FAILED)
+    held = any(change.effect is Effect.WITHHELD for change in action.changes)
+    return action.action in kinds or is_foreign(action) or held
+
+
+def disturbing_rows(action: Action) -> Tuple[ChangeRow, ...]:
+    """Return the changes that disturb the running guest, now or in its maintenance window."""
+    later = {Effect.NEXT_BOOT} if action.awaits_window else set()
+    effects = DISTURBING | later
+    return tuple(row for row in find_rows(action) if row.effect in effects or row.path == _POWER)
+
+
+def held_rows(action: Action) -> Tuple[ChangeRow, ...]:
+    """Return the changes that are not done."""
+    return tuple(row for row in find_rows(action) if row.effect is Effect.WITHHELD)
+
 
 # Signs at the start of a line of a unified diff.
 _DIFF_COLOURS: Mapping[str, str] = {"+": "green", "-": "red", "@": "cyan"}
@@ -31,11 +188,11 @@ _DIFF_COLOURS: Mapping[str, str] = {"+": "green", "-": "red", "@": "cyan"}
 def render_text(plan: Plan, style: Style, *, verbose: bool = False) -> str:
     """Return the plan as lines; `verbose` also lists what stays unchanged."""
     effects = (change.effect for action in plan.actions for change in action.changes)
-    width = max((len(one.value) for one in effects), default=0)
+    width = max((len(effect.value) for effect in effects), default=0)
     blocks = [
-        "\n".join(_block(one, width, style))
-        for one in plan.actions
-        if verbose or one.pending or one.notes or one.action is not ActionKind.NONE
+        "\n".join(_block(action, width, style))
+        for action in plan.actions
+        if verbose or action.pending or action.notes or action.action is not ActionKind.NONE
     ]
     summary = summarise(plan)
     title = style.paint(f"{place(plan)}{made_of(plan)}", "bold")
@@ -56,7 +213,7 @@ def _block(action: Action, width: int, style: Style) -> Iterator[str]:
         yield f"    {style.paint(f'note: {escape(note)}', 'dim')}"
 
 
-def _line(row: Row, width: int, style: Style) -> str:
+def _line(row: ChangeRow, width: int, style: Style) -> str:
     colour = EFFECT_COLOURS.get(row.effect, "")
     effect = style.paint(f"{row.effect.value:<{width}}", colour)
     reason = style.paint(f"  # {row.reason}" if row.reason else "", "dim")

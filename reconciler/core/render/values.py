@@ -39,7 +39,7 @@ def show_path(path: str) -> str:
     """Return the path in the manifest's spelling: `guestAgent`, not `guest_agent`."""
     head, *rest = re.split(r"(?=[.\[])", path, maxsplit=1)
     first, *others = head.split("_")
-    return escape("".join([first, *(one.capitalize() for one in others), *rest]))
+    return escape("".join([first, *(other.capitalize() for other in others), *rest]))
 
 
 def escape(text: Value) -> str:

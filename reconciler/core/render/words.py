@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Callable, Iterator, List, Tuple
 
 from reconciler.core.plan import Action, ActionKind, Effect, Plan, Start
-from reconciler.core.render.summary import (
-    Summary,
-    count_volumes,
-    is_foreign,
-    shuts_down,
-)
+from reconciler.core.render.summary import Summary, count_volumes, is_foreign, shuts_down
 from reconciler.core.render.values import escape, show_path
 
 SHORT = 12  # characters of a commit
@@ -96,7 +91,7 @@ def _delete_deeds(action: Action) -> Iterator[str]:
 
 
 def _change_deeds(action: Action) -> Iterator[str]:
-    withheld = sum(one.effect is Effect.WITHHELD for one in action.changes)
+    withheld = sum(change.effect is Effect.WITHHELD for change in action.changes)
     marks = action.action is ActionKind.ADOPT
     if marks:
         yield "will be adopted"
@@ -138,7 +133,7 @@ def remarks(plan: Plan, summary: Summary) -> List[str]:
 
 
 def _no_changes(plan: Plan) -> str:
-    waits = sum(bool(one.pending) for one in plan.actions)
+    waits = sum(bool(action.pending) for action in plan.actions)
     if plan.left_out:
         problems = count(plan.left_out, "problem")
         return f"No changes planned, but {problems} of manifests left out: mend them, plan again."

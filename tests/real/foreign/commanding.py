@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from reconciler.adapters.libvirt import Host
+from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.cli import composition
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
@@ -22,11 +22,11 @@ class Piped(io.StringIO):
 class Connected(composition.Product):
     """The real parts, connected already."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: LibvirtHost) -> None:
         """Keep the connections."""
         self._host = host
 
-    def connect(self, uri: Optional[str]) -> Host:
+    def connect(self, uri: Optional[str]) -> LibvirtHost:
         """Return the host."""
         return self._host
 
@@ -35,7 +35,7 @@ class Connected(composition.Product):
 class Commanding:
     """`virt-reconciler VERB …` on a host; what it writes down for itself goes to a folder."""
 
-    host: Host
+    host: LibvirtHost
     folder: Path
 
     def __call__(self, *words: str, status: int = 0) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.git.revision import read_revision
+from reconciler.adapters.git.work_tree import read_revision
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -12,14 +12,14 @@ from typing import Iterator
 
 import pytest
 
-from reconciler.adapters.state import FolderLocks
+from reconciler.adapters.state.object_locks import FolderLocks
 from reconciler.errors import BusyError
 
 KEY = ("VirtualMachine", "web01")
 PLACE = "qemu-system-kvm01"
 HOLDER = """
 import sys
-from reconciler.adapters.state import FolderLocks
+from reconciler.adapters.state.object_locks import FolderLocks
 FolderLocks(sys.argv[1], "apply").take("qemu-system-kvm01", ("VirtualMachine", "web01"))
 print("held", flush=True)
 sys.stdin.read()

@@ -8,28 +8,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
 
-from reconciler.adapters.manifests import load_files
+from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.text_files import write_folder
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Loaded, Parts, Versions
 from reconciler.cli.run import run
-from reconciler.control.background import Background
-from reconciler.control.ports import Clock, Host, Reporter
-from reconciler.control.ports.service import History, Memory
-from reconciler.control.ports.units import NoUnits, Units
-from reconciler.control.recording import Chronicle
-from reconciler.control.rolling_back import WayBack
-from reconciler.core.files import ManifestFile
-from reconciler.core.history import Past
+from reconciler.control.change_recorder import ChangeRecorder
+from reconciler.control.ports import Clock, Host, NoUnits, Reporter, Units
+from reconciler.control.service_ports import DaemonMemory, History
+from reconciler.core.history import ChangeRecord
 from reconciler.core.host_snapshot import HostSnapshot
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.core.loop.settings import Settings
+from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.model import Machine
+from reconciler.core.manifest_files import ManifestFile
 from reconciler.core.plan import Action, ActionKind, Outcome, Plan
-from reconciler.core.planner import PlanOptions
+from reconciler.core.records import Record, SourceRecord, Suspension
+from reconciler.core.settings import Settings
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import Problem, UsageError
+from reconciler.kinds.machine.elsewhere import Background
+from reconciler.kinds.machine.planner import PlanOptions
+from reconciler.kinds.machine.rollback import RollbackPlan
 from tests.unit.loop.fakes import MemoryHistory
 
 NO_HOST = cast("Host", object())
@@ -194,7 +193,7 @@ class FakeParts:
     states: List[str] = field(default_factory=list)
     history: MemoryHistory = field(default_factory=MemoryHistory)
     histories: List[str] = field(default_factory=list)
-    chronicles: List[Chronicle] = field(default_factory=list)
+    chronicles: List[ChangeRecorder] = field(default_factory=list)
     taken_back: List[int] = field(default_factory=list)
     kept_otherwise: str = ""
     time: float = 1_000_000.0
@@ -254,7 +253,7 @@ class FakeParts:
         self.served = [settings, reread()]
         return 0
 
-    def reach_memory(self, state: str) -> Memory:
+    def reach_memory(self, state: str) -> DaemonMemory:
         """Return the memory set."""
         self.states.append(state)
         return self.memory
@@ -264,19 +263,23 @@ class FakeParts:
         self.histories.append(folder)
         return self.history
 
-    def record(self, host: Host, told: Reporter, chronicle: Chronicle) -> Reporter:
+    def record(self, host: Host, told: Reporter, chronicle: ChangeRecorder) -> Reporter:
         """Record nothing; remember who wanted it."""
         self.chronicles.append(chronicle)
         return told
 
     def plan_way_back(
-        self, host: Host, past: Past, entries: Sequence[Past], now: Optional[datetime]
-    ) -> WayBack:
+        self,
+        host: Host,
+        past: ChangeRecord,
+        entries: Sequence[ChangeRecord],
+        now: Optional[datetime],
+    ) -> RollbackPlan:
         """Return the plan set."""
         self.taken_back.append(past.number)
-        return WayBack(self.loaded.desired, World("kvm01", "qemu:///system"), self.planned)
+        return RollbackPlan(self.loaded.desired, World("kvm01", "qemu:///system"), self.planned)
 
-    def find_kept_otherwise(self, host: Host, way: WayBack) -> str:
+    def find_kept_otherwise(self, host: Host, way: RollbackPlan) -> str:
         """Say what the test says."""
         return self.kept_otherwise
 

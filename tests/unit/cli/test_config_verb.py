@@ -7,10 +7,10 @@ from typing import Tuple
 
 import pytest
 
-from reconciler.adapters.state import FolderStore
+from reconciler.adapters.state.folder import FolderStore
 from reconciler.cli.composition import Product
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.core.loop.verdict import failed
+from reconciler.core.conditions import failed
+from reconciler.core.records import Record, SourceRecord, Suspension
 
 from .fakes import call
 

@@ -8,11 +8,11 @@ from typing import Tuple
 
 import pytest
 
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.core.loop.settings import Settings
-from reconciler.core.loop.verdict import Verdict, unknown
+from reconciler.core.conditions import Conditions, unknown
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Change, Effect, SetAutostart, SetMetadata
+from reconciler.core.records import Record, SourceRecord, Suspension
+from reconciler.core.settings import Settings
 
 from .fakes import FakeLoaded, FakeMemory, FakeParts, action, call, manifest, plan_of
 
@@ -22,7 +22,7 @@ PLAN = plan_of(
     action("vm1", ActionKind.UPDATE, changes=(CHANGE,), steps=STEPS),
     action("vm2", ActionKind.UPDATE, changes=(CHANGE,), steps=STEPS),
 )
-READY = Verdict(ready=True).conditions()
+READY = Conditions(ready=True).conditions()
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from reconciler.core.history import (
     DONE,
     FAILED,
     UNFINISHED,
-    Cause,
-    Former,
+    ChangeCause,
+    ChangeRecord,
+    FormerDomain,
     LastKnown,
-    Past,
-    PastChange,
+    RecordedChange,
 )
-from reconciler.core.loop.record import Suspension
-from reconciler.core.loop.settings import Settings
 from reconciler.core.plan import ActionKind, Change, Define, Effect, Outcome, Plan
+from reconciler.core.records import Suspension
+from reconciler.core.settings import Settings
 from reconciler.errors import TransientError
 
 from .fakes import FakeMemory, FakeParts, action, call, fail, plan_of, succeed
@@ -30,18 +30,18 @@ from .fakes import FakeMemory, FakeParts, action, call, fail, plan_of, succeed
 URI = "qemu:///system"
 XML = "<domain type='kvm'>\n  <name>web01</name>\n</domain>\n"
 CHANGES = (
-    PastChange("memory.size", 2**30, 2**31, "next-boot", "above the running guest's maximum"),
-    PastChange("disks[root].size", 2**31, 2**30, "withheld", "a disk is never shrunk"),
+    RecordedChange("memory.size", 2**30, 2**31, "next-boot", "above the running guest's maximum"),
+    RecordedChange("disks[root].size", 2**31, 2**30, "withheld", "a disk is never shrunk"),
 )
 PASTS = (
-    Past("web01", 1_000_000.0, Cause("daemon", "run", "a" * 40), "create", number=1, outcome=DONE),
-    Past(
-        "web01", 1_000_100.0, Cause("alice", "apply"), "update", CHANGES, ("Define",),
-        former=Former(XML, "uuid", running=True), number=2, outcome=DONE,
+    ChangeRecord("web01", 1_000_000.0, ChangeCause("daemon", "run", "a" * 40), "create", number=1, outcome=DONE),
+    ChangeRecord(
+        "web01", 1_000_100.0, ChangeCause("alice", "apply"), "update", CHANGES, ("Define",),
+        former=FormerDomain(XML, "uuid", running=True), number=2, outcome=DONE,
     ),
-    Past(
-        "web01", 1_000_200.0, Cause("root", "rollback", back_to=2), "update", CHANGES[:1],
-        ("Define",), former=Former(XML, "uuid"), number=3, outcome=FAILED, error="no space",
+    ChangeRecord(
+        "web01", 1_000_200.0, ChangeCause("root", "rollback", back_to=2), "update", CHANGES[:1],
+        ("Define",), former=FormerDomain(XML, "uuid"), number=3, outcome=FAILED, error="no space",
     ),
 )  # fmt: skip
 BACK = plan_of(

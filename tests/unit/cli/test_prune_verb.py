@@ -11,9 +11,9 @@ import pytest
 from reconciler.cli.console import Console
 from reconciler.cli.verbs import prune
 from reconciler.control.ports import Host
-from reconciler.core.loop.record import SourceRecord
-from reconciler.core.loop.settings import Settings
 from reconciler.core.plan import Plan
+from reconciler.core.records import SourceRecord
+from reconciler.core.settings import Settings
 from reconciler.errors import RefusedError, TransientError, UsageError
 from tests.unit.render.plans import DELETE, UNDEFINE, plan_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.loop.settings import DirectorySource, Settings
+from reconciler.core.settings import DirectorySource, Settings
 
 from .fakes import FakeParts, call
 

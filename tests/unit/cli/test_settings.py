@@ -12,7 +12,7 @@ from reconciler.cli.arguments import build_parser
 from reconciler.cli.composition import Product
 from reconciler.cli.console import Exit
 from reconciler.cli.settings import settings_of
-from reconciler.core.loop.settings import DirectorySource, Settings
+from reconciler.core.settings import DirectorySource, Settings
 from reconciler.errors import TransientError, UsageError
 
 from .fakes import FakeParts, call

@@ -10,15 +10,15 @@ from typing import Any, Dict, Optional, Tuple, Union
 import pytest
 
 from reconciler.cli import settings as settings_module
-from reconciler.control.observe import read
-from reconciler.core.domain import set_owner
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.core.loop.settings import DirectorySource, Settings
-from reconciler.core.loop.verdict import Verdict, failed
-from reconciler.core.owner import Owner
-from reconciler.core.status import find_status
+from reconciler.core.conditions import Conditions, failed
+from reconciler.core.names import Owner
+from reconciler.core.records import Record, SourceRecord, Suspension
+from reconciler.core.settings import DirectorySource, Settings
 from reconciler.core.world import DomainView, GuestState, Reading, Unknown
 from reconciler.errors import TransientError
+from reconciler.kinds.machine.domain.mark import set_owner
+from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.status import find_status
 
 from .domains import LIVE, STORED
 from .fakes import FakeMemory, FakeParts, call
@@ -180,7 +180,7 @@ def test_cpu_that_libvirt_resolved_at_start_needs_no_restart() -> None:
 def remembered(**more: object) -> FakeMemory:
     records = {
         "db01": Record("db01", "running", conditions=failed("no pool", again=False).conditions()),
-        "web01": Record("web01", "running", conditions=Verdict(ready=True).conditions()),
+        "web01": Record("web01", "running", conditions=Conditions(ready=True).conditions()),
     }
     source = SourceRecord("f00d" * 10, "f00d" * 10, 999_700.0, watching="inotify")
     known = {"records": records, "source": source, "daemon": 812, **more}

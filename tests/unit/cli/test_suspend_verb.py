@@ -9,11 +9,11 @@ from typing import Dict, Optional
 
 import pytest
 
-from reconciler.adapters.state import FolderStore
+from reconciler.adapters.state.folder import FolderStore
 from reconciler.cli.console import find_caller
-from reconciler.control.ports.service import Memory
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.core.loop.verdict import Verdict, failed
+from reconciler.control.service_ports import DaemonMemory
+from reconciler.core.conditions import Conditions, failed
+from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.errors import TransientError
 
 from .fakes import FakeMemory, FakeParts, call
@@ -23,7 +23,7 @@ FORMER = Suspension("web02", 900_000.0, "bob", "broken fan")
 
 def memory(daemon: Optional[int] = 812) -> FakeMemory:
     """Return the memory of a daemon that knows two machines, and left a third alone."""
-    ready = Verdict(ready=True).conditions()
+    ready = Conditions(ready=True).conditions()
     records = {one: Record(one, conditions=ready) for one in ("web01", "web02")}
     return FakeMemory(records, SourceRecord("r", "r"), {"web02": FORMER}, daemon)
 
@@ -171,7 +171,7 @@ def test_what_a_terminal_obeys_is_escaped() -> None:
 
 def test_the_folder_of_the_configuration_is_where_it_is_kept(tmp_path: Path) -> None:
     class Parts(FakeParts):
-        def reach_memory(self, state: str) -> Memory:
+        def reach_memory(self, state: str) -> DaemonMemory:
             return FolderStore(str(tmp_path / "state"))
 
     store = FolderStore(str(tmp_path / "state"))

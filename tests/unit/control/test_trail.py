@@ -9,14 +9,14 @@ import pytest
 
 from reconciler.cli.carrying_out import sum_up
 from reconciler.control.executor import execute
-from reconciler.control.ports.locks import NoLocks
+from reconciler.control.ports import NoLocks
 from reconciler.core import plan
-from reconciler.core.domain import digest
-from reconciler.core.history import Cause, conclude, remember
+from reconciler.core.history import ChangeCause, conclude, remember
+from reconciler.core.machine import Cpus, Machine
 from reconciler.core.manifest import Desired
-from reconciler.core.model import Cpus, Machine
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Outcome, Plan
 from reconciler.core.world import DomainView, GuestState, VolumeView
+from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, ReconcilerError, TerminalError, TransientError
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.planning.worlds import UUID, domain, manifest_of
@@ -203,7 +203,7 @@ def test_a_change_that_spoils_another_managed_field_is_taken_back() -> None:
 
 def test_what_stays_of_a_failure_can_be_taken_back_later() -> None:
     action = Action("VirtualMachine", "vm", ActionKind.UPDATE, (CHANGE,))
-    past = remember(action, None, Cause("me", "apply"), 0.0)
+    past = remember(action, None, ChangeCause("me", "apply"), 0.0)
     failed = Outcome("vm", ActionKind.UPDATE, "does not go off")
     assert not conclude(past, failed).counts
     assert conclude(past, replace(failed, kept=("cpus.count",))).counts

@@ -6,8 +6,8 @@ from typing import FrozenSet
 
 import pytest
 
-from reconciler.adapters.units.answering import find_unit, find_user
-from reconciler.core.daemons.client import find_socket, find_uri
+from reconciler.adapters.units import find_unit, find_user
+from reconciler.core.libvirt_daemons import find_socket, find_uri
 from reconciler.errors import TerminalError
 
 DIRECT, LEGACY = "/run/libvirt/virtqemud-sock", "/run/libvirt/libvirt-sock"

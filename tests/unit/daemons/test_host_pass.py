@@ -7,18 +7,15 @@ from typing import Any, Tuple, cast
 
 import pytest
 
-from reconciler.control.host_pass import HostPass
 from reconciler.control.ledger import Ledger
-from reconciler.control.parts import Parts
-from reconciler.control.ports import Host
-from reconciler.control.ports.events import News
-from reconciler.control.shared import Shared
-from reconciler.core.daemons.view import DaemonsView, Unit
-from reconciler.core.loop.inforce import InForce, merge
-from reconciler.core.loop.result import Done, Stalled
-from reconciler.core.loop.snapshot import Snapshot
+from reconciler.control.ports import Host, News
+from reconciler.control.state import LoopServices, LoopState
+from reconciler.core.conditions import Done, Stalled
+from reconciler.core.libvirt_daemons import DaemonsView, Unit
 from reconciler.core.manifest import Desired, HostManifest
+from reconciler.core.manifest_sets import InForce, ManifestSet, merge
 from reconciler.errors import Problem
+from reconciler.kinds.host.host_pass import HostPass
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.daemons.test_host_plan import FakeUnits
 from tests.unit.daemons.views import LISTENING, host, modular
@@ -40,7 +37,7 @@ class Daemonless:
 def make_pass(seen: DaemonsView, *hosts: HostManifest) -> Tuple[HostPass, FakeUnits, ListJournal]:
     """Return a pass over a host with these daemons, where these manifests are in force."""
     units, store, journal = FakeUnits(seen), MemoryStore(), ListJournal()
-    parts = Parts(
+    parts = LoopServices(
         cast("Host", Daemonless(units)),
         cast("News", None),
         store,
@@ -51,8 +48,8 @@ def make_pass(seen: DaemonsView, *hosts: HostManifest) -> Tuple[HostPass, FakeUn
         lambda: 0.0,
         MemoryHistory(),
     )
-    shared = Shared(parts, Ledger(store, journal))
-    shared.wanted.replace(Snapshot("one", Desired.of(*hosts), revision="one"))
+    shared = LoopState(parts, Ledger(store, journal))
+    shared.wanted.replace(ManifestSet("one", Desired.of(*hosts), revision="one"))
     return HostPass(shared), units, journal
 
 
@@ -94,7 +91,7 @@ def test_without_a_manifest_for_this_host_nothing_is_done(hosts: Tuple[HostManif
 
 
 def test_a_host_whose_manifest_became_invalid_stays_in_force() -> None:
-    before = merge(InForce(), Snapshot("one", Desired.of(host())))
-    broken = Snapshot("two", Desired(), (Problem("host.yaml", 1, 1, "", "wrong"),))
+    before = merge(InForce(), ManifestSet("one", Desired.of(host())))
+    broken = ManifestSet("two", Desired(), (Problem("host.yaml", 1, 1, "", "wrong"),))
     assert merge(before, broken).hosts == (host(),)
-    assert merge(before, Snapshot("three", Desired())).hosts == ()
+    assert merge(before, ManifestSet("three", Desired())).hosts == ()

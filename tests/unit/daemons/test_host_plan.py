@@ -7,19 +7,17 @@ from typing import List, Tuple, Union
 
 import pytest
 
-from reconciler.control.hosting import execute_host
-from reconciler.core.daemons.faults import Verb
-from reconciler.core.daemons.table import BY_NAME, Mode
-from reconciler.core.daemons.view import Answer, DaemonsView, Unit
+from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView, Mode, SocketAnswer, Unit, Verb
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import Action, ActionKind, ChangeUnits, Effect, Outcome
-from reconciler.core.planner import PlanOptions, make_plan
-from reconciler.core.planning.hosts import plan_host
-from reconciler.core.render.as_json import render_json
-from reconciler.core.render.style import Style
+from reconciler.core.render.json import render_json
+from reconciler.core.render.layout import Style
 from reconciler.core.render.text import render_text
 from reconciler.core.world import Unknown, World
 from reconciler.errors import TerminalError
+from reconciler.kinds.host.execute import execute_host
+from reconciler.kinds.host.planning import plan_host
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.daemons.views import IDLE, LISTENING, host, machine, modular, monolithic
 
@@ -161,7 +159,7 @@ class FakeUnits:
     def observe(self) -> DaemonsView:
         return replace(self.seen, guests=self.guests)
 
-    def ask(self, path: str) -> Answer:
+    def ask(self, path: str) -> SocketAnswer:
         raise AssertionError(f"nobody may connect to {path}")
 
     def change(self, verb: Verb, units: Tuple[str, ...]) -> None:

@@ -7,19 +7,25 @@ from typing import Tuple
 
 import pytest
 
-from reconciler.core.daemons.faults import Verb
-from reconciler.core.daemons.judge import (
-    Verdict,
+from reconciler.core.libvirt_daemons import (
+    BY_NAME,
+    DAEMONS,
+    DaemonsView,
+    Mode,
+    SocketAnswer,
+    Unit,
+    Verb,
+)
+from reconciler.core.manifest import Desired
+from reconciler.kinds.host.faults import Need, detect_mode, detect_needs, find_needs
+from reconciler.kinds.host.judgement import (
+    DaemonHealth,
     find_askable,
     find_hindrance,
     judge,
     judge_all,
+    make_report,
 )
-from reconciler.core.daemons.needs import Need, detect_mode, detect_needs, find_needs
-from reconciler.core.daemons.report import make_report
-from reconciler.core.daemons.table import BY_NAME, DAEMONS, Mode
-from reconciler.core.daemons.view import Answer, DaemonsView, Unit
-from reconciler.core.manifest import Desired
 from tests.unit.daemons.views import (
     IDLE,
     LISTENING,
@@ -66,7 +72,7 @@ RIGHT: Tuple[Tuple[str, DaemonsView], ...] = (
 @pytest.mark.parametrize("seen", [pytest.param(seen, id=name) for name, seen in RIGHT])
 def test_a_daemon_that_clients_reach_is_right(seen: DaemonsView) -> None:
     daemon = BY_NAME["virtnetworkd"]
-    assert judge(daemon, Need.REQUIRED, seen).verdict is Verdict.RIGHT
+    assert judge(daemon, Need.REQUIRED, seen).verdict is DaemonHealth.RIGHT
     assert find_hindrance(daemon, seen) == ""
 
 
@@ -138,7 +144,7 @@ def test_a_daemon_that_clients_do_not_reach_is_wrong(
 ) -> None:
     daemon = BY_NAME["virtnetworkd"]
     found = judge(daemon, Need.REQUIRED, seen)
-    assert found.verdict is Verdict.WRONG
+    assert found.verdict is DaemonHealth.WRONG
     assert (found.faults[0].reason, found.faults[0].fix) == (reason, fix)
     assert find_hindrance(daemon, seen).startswith(f"{reason} (")
 
@@ -156,7 +162,7 @@ def test_the_other_sockets_count_for_what_a_host_requires_and_for_nobody_else() 
     assert [one.unit for one in judge(daemon, Need.REQUIRED, seen).faults] == [
         "virtnetworkd-ro.socket"
     ]
-    assert judge(daemon, Need.EXPECTED, seen).verdict is Verdict.RIGHT
+    assert judge(daemon, Need.EXPECTED, seen).verdict is DaemonHealth.RIGHT
 
 
 @pytest.mark.parametrize(
@@ -170,7 +176,7 @@ def test_the_other_sockets_count_for_what_a_host_requires_and_for_nobody_else() 
 def test_libvirtd_beside_modular_daemons_is_wrong(unit: dict[str, Unit]) -> None:
     seen = modular(**unit)
     left_alone = judge(BY_NAME["libvirtd"], Need.OFF, seen)
-    assert (left_alone.verdict, left_alone.faults[0].fix) == (Verdict.WRONG, ())
+    assert (left_alone.verdict, left_alone.faults[0].fix) == (DaemonHealth.WRONG, ())
     forbidden = judge(BY_NAME["libvirtd"], Need.FORBIDDEN, seen)
     assert {Verb.MASK} <= set(forbidden.faults[0].fix)
     assert "libvirtd.service" in [one.unit for one in forbidden.faults]
@@ -179,12 +185,12 @@ def test_libvirtd_beside_modular_daemons_is_wrong(unit: dict[str, Unit]) -> None
 def test_modular_daemons_beside_libvirtd_are_wrong() -> None:
     both = view({**monolithic().units, **modular(libvirtd_service=LISTENING).units})
     found = judge_all(detect_needs(Mode.MONOLITHIC), both)
-    wrong = {one.daemon.name for one in found if one.verdict is Verdict.WRONG}
+    wrong = {one.daemon.name for one in found if one.verdict is DaemonHealth.WRONG}
     assert {"virtqemud", "virtnetworkd", "virtstoraged"} <= wrong
 
 
 def test_a_forbidden_daemon_that_is_off_is_as_it_should_be() -> None:
-    assert judge(BY_NAME["libvirtd"], Need.FORBIDDEN, modular()).verdict is Verdict.OFF
+    assert judge(BY_NAME["libvirtd"], Need.FORBIDDEN, modular()).verdict is DaemonHealth.OFF
 
 
 @pytest.mark.parametrize(
@@ -218,7 +224,7 @@ def test_what_machines_require_is_expected_and_says_of_whom() -> None:
     wanted = Desired.of(machine("a", ["virtnodedevd"]), machine("b"))
     report = make_report(modular(), wanted)
     [row] = [one for one in report.rows if one.judgement.daemon.name == "virtnodedevd"]
-    assert (row.judgement.verdict, row.users) == (Verdict.WRONG, ("a",))
+    assert (row.judgement.verdict, row.users) == (DaemonHealth.WRONG, ("a",))
 
 
 def test_nobody_connects_to_what_must_be_off() -> None:
@@ -241,26 +247,33 @@ def test_nobody_connects_where_nobody_listens() -> None:
 @pytest.mark.parametrize(
     ("answer", "verdict", "words"),
     [
-        pytest.param(Answer("virtnetworkd.service", "x", 7), Verdict.RIGHT, "", id="itself"),
         pytest.param(
-            Answer("libvirtd.service", "libvirtd", 7),
-            Verdict.WRONG,
+            SocketAnswer("virtnetworkd.service", "x", 7), DaemonHealth.RIGHT, "", id="itself"
+        ),
+        pytest.param(
+            SocketAnswer("libvirtd.service", "libvirtd", 7),
+            DaemonHealth.WRONG,
             f"libvirtd.service answers at {NETWORK}",
             id="another",
         ),
         pytest.param(
-            Answer("", "socat", 7),
-            Verdict.WRONG,
+            SocketAnswer("", "socat", 7),
+            DaemonHealth.WRONG,
             f"process 7 (socat), of no unit, answers at {NETWORK}",
             id="no unit at all",
         ),
-        pytest.param(Answer(problem="no rights"), Verdict.RIGHT, "", id="nobody can tell"),
         pytest.param(
-            Answer(problem="refused", refused=True), Verdict.WRONG, "refused", id="nobody answers"
+            SocketAnswer(problem="no rights"), DaemonHealth.RIGHT, "", id="nobody can tell"
+        ),
+        pytest.param(
+            SocketAnswer(problem="refused", refused=True),
+            DaemonHealth.WRONG,
+            "refused",
+            id="nobody answers",
         ),
     ],
 )
-def test_who_answers_counts(answer: Answer, verdict: Verdict, words: str) -> None:
+def test_who_answers_counts(answer: SocketAnswer, verdict: DaemonHealth, words: str) -> None:
     seen = replace(modular(), answers={NETWORK: answer})
     found = judge(BY_NAME["virtnetworkd"], Need.REQUIRED, seen)
     assert found.verdict is verdict

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, Iterable
 
-from reconciler.core.daemons.table import BY_NAME, DAEMONS, Mode
-from reconciler.core.daemons.view import DaemonsView, Unit
+from reconciler.core.libvirt_daemons import BY_NAME, DAEMONS, DaemonsView, Mode, Unit
+from reconciler.core.machine import Machine
 from reconciler.core.manifest import HostManifest, MachineManifest, Place
-from reconciler.core.model import Machine
 
 PLACE = Place("host.yaml", 1, 1)
 IDLE = Unit("loaded", "inactive", "disabled")

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Mapping, Tuple
 
-from reconciler.core.diff import Difference, compare
-from reconciler.core.domain import complete_machine, create_domain, read_machine
-from reconciler.core.match import align
-from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
-from reconciler.core.owner import Owner
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.names import Owner
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.differences import Difference, compare
+from reconciler.kinds.machine.domain.create import complete_machine, create_domain
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import align
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"

@@ -7,10 +7,10 @@ from typing import Any, Dict, Iterator, Mapping, Set, Tuple, Type
 
 import pytest
 
-from reconciler.core.domain import read_machine
-from reconciler.core.domain.bindings import TABLES, UNBOUND, find_binding
-from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.fields import TABLES, UNBOUND, find_binding
+from reconciler.kinds.machine.domain.read import read_machine
 
 from .samples import CREATED, FOREIGN, create, foreign
 

@@ -6,12 +6,13 @@ from typing import Tuple
 
 import pytest
 
-from reconciler.core.diff import Difference, Kind, compare
-from reconciler.core.domain import edit_domain, read_machine
-from reconciler.core.match import align
-from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse
 from reconciler.errors import TerminalError
+from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
+from reconciler.kinds.machine.domain.edit import edit_domain
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import align
 
 from .samples import EDITED, FOREIGN, GIB, differences, foreign
 
@@ -337,7 +338,7 @@ def test_a_read_only_disk_made_writable_may_move_to_sata() -> None:
 
 def test_a_device_that_is_gone_is_said_so() -> None:
     gone = Difference(
-        "disks[].cache", Kind.CHANGE, None, "none", "root", Disk("root", target="vdx")
+        "disks[].cache", DifferenceKind.CHANGE, None, "none", "root", Disk("root", target="vdx")
     )
     with pytest.raises(TerminalError, match=r"disks\[root\].cache: the domain has no such device"):
         edit_domain(domain(""), [gone])
@@ -345,7 +346,7 @@ def test_a_device_that_is_gone_is_said_so() -> None:
 
 @pytest.mark.parametrize("field", ["autostart", "power", "disks[].size"])
 def test_what_is_not_in_the_definition_is_not_edited(field: str) -> None:
-    change = Difference(field, Kind.CHANGE, None, 1, "vda" if "[]" in field else None)
+    change = Difference(field, DifferenceKind.CHANGE, None, 1, "vda" if "[]" in field else None)
     with pytest.raises(TerminalError, match="does not stand in the domain's definition"):
         edit_domain(domain(drive("vda", "virtio")), [change])
 

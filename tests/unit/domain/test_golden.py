@@ -11,10 +11,11 @@ from typing import Callable
 
 import pytest
 
-from reconciler.core.diff import compare
-from reconciler.core.domain import edit_domain, read_machine
-from reconciler.core.match import align
 from reconciler.core.xmltree import parse, serialise
+from reconciler.kinds.machine.differences import compare
+from reconciler.kinds.machine.domain.edit import edit_domain
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import align
 
 from .samples import (
     CREATED,

@@ -6,16 +6,13 @@ from typing import Any, List, Mapping, Tuple
 
 import pytest
 
-from reconciler.core.diff import Device, Difference, Kind
-from reconciler.core.domain import (
-    device_xml,
-    live_device,
-    needed_controllers,
-    read_machine,
-)
-from reconciler.core.model import Cdrom, Disk, Interface
+from reconciler.core.machine import Cdrom, Disk, Interface
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
+from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
+from reconciler.kinds.machine.domain.buses import needed_controllers
+from reconciler.kinds.machine.domain.devices import device_xml, live_device
+from reconciler.kinds.machine.domain.read import read_machine
 
 from .samples import foreign
 
@@ -95,7 +92,9 @@ def test_a_scsi_disk_may_need_its_controller_first(case: str) -> None:
 
 
 def test_a_detached_device_is_the_whole_element_as_it_is() -> None:
-    gone = Difference("interfaces[]", Kind.REMOVE, "wan", None, "wan", the("interfaces", 1))
+    gone = Difference(
+        "interfaces[]", DifferenceKind.REMOVE, "wan", None, "wan", the("interfaces", 1)
+    )
     text = live_device(foreign("exotic"), gone)
     assert "".join(text.split()) in "".join(foreign("exotic").split())
     assert "<filterref filter='clean-traffic'/>" in text
@@ -103,8 +102,8 @@ def test_a_detached_device_is_the_whole_element_as_it_is() -> None:
 
 def test_an_updated_device_is_the_whole_element_with_the_changes() -> None:
     item = the("interfaces", 0)
-    link = Difference("interfaces[].link", Kind.CHANGE, "down", "up", "lan", item)
-    bridge = Difference("interfaces[].bridge", Kind.CHANGE, "br0", "br1", "lan", item)
+    link = Difference("interfaces[].link", DifferenceKind.CHANGE, "down", "up", "lan", item)
+    bridge = Difference("interfaces[].bridge", DifferenceKind.CHANGE, "br0", "br1", "lan", item)
     text = live_device(foreign("exotic"), link, bridge)
     assert read_back(text) == Interface(
         item.name, bridge="br1", model="virtio", mac=item.name, link="up", boot=3
@@ -114,12 +113,12 @@ def test_an_updated_device_is_the_whole_element_with_the_changes() -> None:
 
 @pytest.mark.parametrize("media", ["", "/i/other.iso"])
 def test_a_medium_is_ejected_and_changed(media: str) -> None:
-    change = Difference("cdroms[].media", Kind.CHANGE, "x", media, "cd", the("cdroms", 0))
+    change = Difference("cdroms[].media", DifferenceKind.CHANGE, "x", media, "cd", the("cdroms", 0))
     built = read_back(live_device(foreign("exotic"), change))
     assert (built.media, built.target) == (media, "sdc")
 
 
 def test_a_device_that_does_not_run_is_said_so() -> None:
-    change = Difference("disks[]", Kind.REMOVE, "d", None, "d", Disk("d", target="vdz"))
+    change = Difference("disks[]", DifferenceKind.REMOVE, "d", None, "d", Disk("d", target="vdz"))
     with pytest.raises(TerminalError, match=r"disks\[d\]: the domain has no such device"):
         live_device(foreign("exotic"), change)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.diff import Kind
-from reconciler.core.domain import compare_overlays, merge_overlays
-from reconciler.core.model import Overlay
+from reconciler.core.machine import Overlay
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
+from reconciler.kinds.machine.differences import DifferenceKind
+from reconciler.kinds.machine.domain.overlays import compare_overlays, merge_overlays
 
 from .samples import FOREIGN, foreign
 
@@ -24,7 +24,7 @@ ARGUMENT = Overlay(
     f"<q:commandline xmlns:q='{QEMU}'><q:arg value='-s'/><q:env name='A' value='2'/></q:commandline>",
 )
 
-Row = Tuple[str, Kind, object, object]
+Row = Tuple[str, DifferenceKind, object, object]
 
 
 def rows(xml: str, *overlays: Overlay) -> List[Row]:
@@ -36,7 +36,14 @@ COMPARED: Dict[str, Tuple[str, Overlay, List[Row]]] = {
     "a missing element": (
         "linux-q35",
         BALLOON,
-        [("xml[/domain/devices/memballoon/stats]", Kind.ADD, None, "<stats period='5'/>")],
+        [
+            (
+                "xml[/domain/devices/memballoon/stats]",
+                DifferenceKind.ADD,
+                None,
+                "<stats period='5'/>",
+            )
+        ],
     ),
     "another timer beside those there are": (
         "linux-q35",
@@ -44,7 +51,7 @@ COMPARED: Dict[str, Tuple[str, Overlay, List[Row]]] = {
         [
             (
                 "xml[/domain/clock/timer]",
-                Kind.ADD,
+                DifferenceKind.ADD,
                 None,
                 "<timer name='kvmclock' present='yes'/>",
             )
@@ -53,12 +60,12 @@ COMPARED: Dict[str, Tuple[str, Overlay, List[Row]]] = {
     "an attribute of a timer that is there": (
         "linux-q35",
         Overlay("/domain/clock", "<timer name='rtc' tickpolicy='delay'/>"),
-        [("xml[/domain/clock/timer/@tickpolicy]", Kind.CHANGE, "catchup", "delay")],
+        [("xml[/domain/clock/timer/@tickpolicy]", DifferenceKind.CHANGE, "catchup", "delay")],
     ),
     "text": (
         "exotic",
         Overlay("/domain/cputune", "<shares>512</shares>"),
-        [("xml[/domain/cputune/shares/text()]", Kind.CHANGE, "2048", "512")],
+        [("xml[/domain/cputune/shares/text()]", DifferenceKind.CHANGE, "2048", "512")],
     ),
     "one number in two spellings": (
         "exotic",
@@ -75,7 +82,7 @@ COMPARED: Dict[str, Tuple[str, Overlay, List[Row]]] = {
         [
             (
                 "xml[/domain/devices/disk[target/@dev='vdb']/driver/iothread]",
-                Kind.ADD,
+                DifferenceKind.ADD,
                 None,
                 "<iothread id='1'/>",
             )
@@ -84,12 +91,12 @@ COMPARED: Dict[str, Tuple[str, Overlay, List[Row]]] = {
     "a parent that is not there": (
         "linux-q35",
         Overlay("/domain/cputune", "<shares>512</shares>"),
-        [("xml[/domain/cputune/shares]", Kind.ADD, None, "<shares>512</shares>")],
+        [("xml[/domain/cputune/shares]", DifferenceKind.ADD, None, "<shares>512</shares>")],
     ),
     "something that shall not be there": (
         "exotic",
         Overlay("/domain/devices/watchdog/@action", present=False),
-        [("xml[/domain/devices/watchdog/@action]", Kind.REMOVE, "reset", None)],
+        [("xml[/domain/devices/watchdog/@action]", DifferenceKind.REMOVE, "reset", None)],
     ),
     "something that is not there already": (
         "linux-q35",
@@ -102,11 +109,11 @@ COMPARED: Dict[str, Tuple[str, Overlay, List[Row]]] = {
         [
             (
                 "xml[/domain/q:commandline/q:arg]",
-                Kind.ADD,
+                DifferenceKind.ADD,
                 None,
                 f"<q:arg value='-s' xmlns:q='{QEMU}'/>",
             ),
-            ("xml[/domain/q:commandline/q:env/@value]", Kind.CHANGE, "1", "2"),
+            ("xml[/domain/q:commandline/q:env/@value]", DifferenceKind.CHANGE, "1", "2"),
         ],
     ),
 }
@@ -172,7 +179,7 @@ def test_a_bad_overlay_is_refused_with_its_path(case: str) -> None:
 def test_several_of_them_fit_only_where_nothing_tells_them_apart() -> None:
     overlay = Overlay("/domain/devices", "<disk><target dev='vdb'/><serial>NEW</serial></disk>")
     assert rows(foreign("exotic"), overlay) == [
-        ("xml[/domain/devices/disk/serial/text()]", Kind.CHANGE, "EX-0001", "NEW")
+        ("xml[/domain/devices/disk/serial/text()]", DifferenceKind.CHANGE, "EX-0001", "NEW")
     ]
 
 

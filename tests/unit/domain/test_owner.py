@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.domain import owner_xml, read_owner, set_owner
-from reconciler.core.owner import Owner
+from reconciler.core.names import Owner
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owner
 
 from .samples import FOREIGN, OWNER, foreign
 

@@ -9,12 +9,13 @@ from typing import Dict, Optional, Sequence, Tuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.diff import compare
-from reconciler.core.domain import edit_domain, read_machine
-from reconciler.core.match import align
-from reconciler.core.model import Cdrom, Disk, Interface, Machine, Memory
+from reconciler.core.machine import Cdrom, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse, serialise
 from reconciler.errors import TerminalError
+from reconciler.kinds.machine.differences import compare
+from reconciler.kinds.machine.domain.edit import edit_domain
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import align
 
 from .samples import FOREIGN, GIB, foreign
 

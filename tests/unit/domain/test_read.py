@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.domain import read_machine
-from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.read import read_machine
 
 from .samples import GIB, foreign
 

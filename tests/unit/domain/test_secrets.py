@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from reconciler.core.domain.owner import read_owner, set_owner
-from reconciler.core.domain.secrets import fill_secrets, hide_secrets
-from reconciler.core.owner import Owner
+from reconciler.core.domain_secrets import fill_secrets, hide_secrets
+from reconciler.core.names import Owner
 from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 
 DOMAIN = """\
 <domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
-from reconciler.core.history import LastKnown, Past, find_newest
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
+from reconciler.core.events import Event
+from reconciler.core.history import ChangeRecord, LastKnown, find_newest
+from reconciler.core.records import Record, SourceRecord, Suspension
 
 
 class MemoryStore:
@@ -65,18 +65,18 @@ class MemoryHistory:
     """A history in memory; `broken` is why it cannot be written."""
 
     def __init__(self) -> None:
-        self.entries: List[Past] = []
+        self.entries: List[ChangeRecord] = []
         self.last: Dict[str, LastKnown] = {}
         self.broken: Optional[Exception] = None
 
-    def begin(self, past: Past) -> Past:
+    def begin(self, past: ChangeRecord) -> ChangeRecord:
         if self.broken is not None:
             raise self.broken
         numbered = replace(past, number=len(self.entries) + 1)
         self.entries.append(numbered)
         return numbered
 
-    def end(self, past: Past) -> None:
+    def end(self, past: ChangeRecord) -> None:
         self.entries[past.number - 1] = past
 
     def keep(self, last: LastKnown) -> None:
@@ -87,7 +87,7 @@ class MemoryHistory:
     def find_last(self, name: str) -> Optional[LastKnown]:
         return find_newest(self.last.get(name), self.list(name))
 
-    def list(self, name: str) -> Sequence[Past]:
+    def list(self, name: str) -> Sequence[ChangeRecord]:
         return [one for one in reversed(self.entries) if one.name == name]
 
 

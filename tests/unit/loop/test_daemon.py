@@ -12,11 +12,11 @@ from typing import Any, List, Tuple, cast
 import pytest
 
 from reconciler import daemon as module
-from reconciler.control import lanes
+from reconciler.control import queue
+from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.loop import Loop
-from reconciler.control.ports.events import Listener
-from reconciler.control.telling import Telling
-from reconciler.core.loop.summary import summarise
+from reconciler.control.ports import Listener
+from reconciler.core.overview import summarise
 from reconciler.daemon import Daemon, Follower, StoppableClock
 from reconciler.errors import UsageError
 
@@ -138,10 +138,10 @@ def test_a_reload_that_is_refused_is_shown_until_one_is_not() -> None:
 def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "MOST", 1)
+    monkeypatch.setattr(queue, "MOST", 1)
     loop = World().make_loop()
     daemon = make_daemon(loop)
-    clone = Telling(daemon.journal, cast("Any", None), None, False, loop.shared.move)
+    clone = JournalReporter(daemon.journal, cast("Any", None), None, False, loop.shared.move)
     loop.work.probed = 0.0  # no probe has come through since
     begun = time.monotonic()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.loop.failures import describe_unreached
+from reconciler.core.conditions import describe_unreached
 
 
 def test_a_reason_that_several_drivers_have_is_said_once() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.core.loop.fight import MOST, WINDOW, Corrections, describe_left
-from reconciler.core.loop.verdict import planned
+from reconciler.control.attempts import MOST, WINDOW, Corrections, describe_left
+from reconciler.core.conditions import planned
 from reconciler.core.plan import Action, ActionKind, Change, Effect
 
 POWER, CPUS = frozenset({"power"}), frozenset({"cpus.count"})

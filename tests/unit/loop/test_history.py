@@ -11,36 +11,35 @@ from typing import List, Optional, cast
 
 import pytest
 
-from reconciler.adapters.state import FolderHistory
-from reconciler.adapters.state.history import KEPT
-from reconciler.control.parts import Parts
+from reconciler.adapters.state.history import KEPT, FolderHistory
+from reconciler.control.change_recorder import ChangeRecorder, DaemonRecorder, RecordingReporter
 from reconciler.control.ports import Host
-from reconciler.control.recording import Book, Chronicle, Recording
-from reconciler.core.domain import digest
-from reconciler.core.history import (
+from reconciler.control.state import LoopServices
+from reconciler.core.history import (  # fmt: skip
     DONE,
     FAILED,
     UNFINISHED,
-    Cause,
-    Former,
-    Past,
-    PastChange,
+    ChangeCause,
+    ChangeRecord,
+    FormerDomain,
+    RecordedChange,
     choose,
     conclude,
     find_former_sizes,
-)  # fmt: skip
+)
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Outcome
 from reconciler.core.world import DomainView, GuestState
+from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, RefusedError, TransientError
 
 from .fakes import ListJournal, MemoryHistory
 
 XML = "<domain><name>vm</name><graphics type='vnc' passwd='hunter2'/></domain>"
 VIEW = DomainView("vm", "uuid", GuestState.RUNNING, XML, XML, autostart=True)
-CHANGE = PastChange("memory.size", 1, 2, "live", "why")
-PAST = Past(
-    "vm", 12.5, Cause("alice", "apply", "abc"), "update", (CHANGE,), ("Define",), ("a note",),
-    Former("<domain/>", "uuid", running=True),
+CHANGE = RecordedChange("memory.size", 1, 2, "live", "why")
+PAST = ChangeRecord(
+    "vm", 12.5, ChangeCause("alice", "apply", "abc"), "update", (CHANGE,), ("Define",), ("a note",),
+    FormerDomain("<domain/>", "uuid", running=True),
 )  # fmt: skip
 
 
@@ -49,7 +48,7 @@ def history(tmp_path: Path) -> FolderHistory:
     return FolderHistory(str(tmp_path / "state" / "history"))
 
 
-def fill(history: FolderHistory, count: int) -> List[Past]:
+def fill(history: FolderHistory, count: int) -> List[ChangeRecord]:
     return [history.begin(replace(PAST, at=float(number))) for number in range(count)]
 
 
@@ -171,8 +170,10 @@ ACTION = Action(
 )  # fmt: skip
 
 
-def record(history: MemoryHistory, told: Told, host: Optional[OneHost] = None) -> Recording:
-    chronicle = Chronicle(history, Cause("alice", "apply"), lambda: 7.0, told.words.append)
+def record(history: MemoryHistory, told: Told, host: Optional[OneHost] = None) -> RecordingReporter:
+    chronicle = ChangeRecorder(
+        history, ChangeCause("alice", "apply"), lambda: 7.0, told.words.append
+    )
     return chronicle.on(cast("Host", host or OneHost()), told)
 
 
@@ -226,10 +227,10 @@ def test_the_daemon_tells_that_once() -> None:
     history, journal = MemoryHistory(), ListJournal()
     history.broken = TransientError("no space left")
     none = cast("object", None)
-    parts = Parts(
+    parts = LoopServices(
         cast("Host", OneHost()), none, none, journal, none, none, lambda: 0.0, lambda: 0.0, history  # type: ignore[arg-type]
     )  # fmt: skip
-    book = Book(parts)
+    book = DaemonRecorder(parts)
     for _ in range(3):
         book.on(Told(), "abc").started(ACTION)
     assert journal.lines("failed") == [
@@ -237,9 +238,9 @@ def test_the_daemon_tells_that_once() -> None:
     ]
 
 
-def entry(number: int, outcome: str = DONE, **size: int) -> Past:
+def entry(number: int, outcome: str = DONE, **size: int) -> ChangeRecord:
     changes = tuple(
-        PastChange(f"disks[{disk}].size", observed, observed * 2, "live")
+        RecordedChange(f"disks[{disk}].size", observed, observed * 2, "live")
         for disk, observed in size.items()
     )
     return replace(PAST, number=number, outcome=outcome, changes=changes)
@@ -255,8 +256,8 @@ def test_the_last_change_is_the_last_that_was_carried_out() -> None:
         choose([entry(1, FAILED)], None, "vm")
 
 
-def rolled(number: int, outcome: str, back_to: int) -> Past:
-    return replace(entry(number, outcome), cause=Cause("root", "rollback", back_to=back_to))
+def rolled(number: int, outcome: str, back_to: int) -> ChangeRecord:
+    return replace(entry(number, outcome), cause=ChangeCause("root", "rollback", back_to=back_to))
 
 
 def test_an_interrupted_rollback_goes_on_to_where_it_was_going() -> None:

@@ -7,9 +7,8 @@ from typing import List
 
 import pytest
 
-from reconciler.control import lanes as lanes_module
-from reconciler.control.lanes import Lanes
-from reconciler.control.queue import WorkQueue
+from reconciler.control import queue as lanes_module
+from reconciler.control.queue import Lanes, WorkQueue
 
 LIMIT = 20.0  # seconds
 

@@ -12,12 +12,11 @@ from typing import Any, Dict, Iterator, get_args
 import pytest
 
 from reconciler.adapters.metrics import Exposition
-from reconciler.control.metering import Registry
-from reconciler.control.once import Once
-from reconciler.core.loop import metrics
-from reconciler.core.loop.failures import FAILURES, kind_of
-from reconciler.core.loop.result import Result
-from reconciler.core.loop.settings import MetricsSettings
+from reconciler.control.gauges import Registry
+from reconciler.control.journal_reporter import TroubleReporter
+from reconciler.core import metrics
+from reconciler.core.conditions import FAILURES, Result, kind_of
+from reconciler.core.settings import MetricsSettings
 from reconciler.errors import (
     NotFoundError,
     RefusedError,
@@ -281,7 +280,7 @@ def test_errors_have_kinds(error: Exception, kind: str) -> None:
 
 def test_a_trouble_is_told_when_it_comes_and_when_it_comes_again() -> None:
     journal = ListJournal()
-    once = Once(journal, "metrics are not shown")
+    once = TroubleReporter(journal, "metrics are not shown")
     troubles = [TransientError("full"), TransientError("full"), None, TransientError("full")]
 
     def do() -> None:

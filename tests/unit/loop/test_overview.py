@@ -6,55 +6,54 @@ from typing import Optional
 
 import pytest
 
-from reconciler.core.loop.overview import Entry, Overview, make_entries, mark_suspended
-from reconciler.core.loop.record import Record, SourceRecord, Suspension
-from reconciler.core.loop.verdict import Verdict, failed, unknown
-from reconciler.core.status import Condition, Status
+from reconciler.core.conditions import Condition, Conditions, Status, failed, unknown
+from reconciler.core.overview import Overview, OverviewEntry, make_entries, mark_suspended
+from reconciler.core.records import Record, SourceRecord, Suspension
 
 SUSPENSION = Suspension("vm", 5.0, "alice", "why")
 
 
-def entry(verdict: Verdict, suspension: Optional[Suspension] = None) -> Entry:
-    return Entry(Record("vm", conditions=verdict.conditions(), next_try=9.0), suspension)
+def entry(verdict: Conditions, suspension: Optional[Suspension] = None) -> OverviewEntry:
+    return OverviewEntry(Record("vm", conditions=verdict.conditions(), next_try=9.0), suspension)
 
 
 @pytest.mark.parametrize(
     ("one", "word"),
     [
-        (entry(Verdict(ready=True)), "Ready"),
-        (entry(Verdict(ready=True, pending=("tpm",))), "Ready"),
-        (entry(Verdict(ready=False, reason="withheld")), "NotReady"),
+        (entry(Conditions(ready=True)), "Ready"),
+        (entry(Conditions(ready=True, pending=("tpm",))), "Ready"),
+        (entry(Conditions(ready=False, reason="withheld")), "NotReady"),
         (entry(unknown("cannot be read")), "Unknown"),
         (entry(unknown("away", again="away")), "Reconciling"),
         (entry(failed("no", again=True)), "Reconciling"),
         (entry(failed("no", again=False)), "Stalled"),
-        (Entry(Record("vm")), "Unknown"),
-        (entry(Verdict(ready=True), SUSPENSION), "Suspended"),
+        (OverviewEntry(Record("vm")), "Unknown"),
+        (entry(Conditions(ready=True), SUSPENSION), "Suspended"),
         (entry(failed("no", again=False), SUSPENSION), "Suspended"),
     ],
 )
-def test_the_word_says_what_matters_most(one: Entry, word: str) -> None:
+def test_the_word_says_what_matters_most(one: OverviewEntry, word: str) -> None:
     assert one.word == word
 
 
 @pytest.mark.parametrize(
     ("one", "command"),
     [
-        (entry(Verdict(ready=True)), ""),
-        (entry(Verdict(ready=False, reason="withheld")), "virt-reconciler retry vm"),
-        (entry(Verdict(ready=False, reason="network a is not active (virsh net-start a)")), ""),
+        (entry(Conditions(ready=True)), ""),
+        (entry(Conditions(ready=False, reason="withheld")), "virt-reconciler retry vm"),
+        (entry(Conditions(ready=False, reason="network a is not active (virsh net-start a)")), ""),
         (entry(failed("no", again=True)), "virt-reconciler retry vm"),
         (entry(failed("no", again=False)), "virt-reconciler retry vm"),
         (entry(failed("no", again=False), SUSPENSION), "virt-reconciler resume vm"),
-        (Entry(Record("my vm"), SUSPENSION), "virt-reconciler resume 'my vm'"),
+        (OverviewEntry(Record("my vm"), SUSPENSION), "virt-reconciler resume 'my vm'"),
     ],
 )
-def test_each_state_that_is_not_ready_names_a_command(one: Entry, command: str) -> None:
+def test_each_state_that_is_not_ready_names_a_command(one: OverviewEntry, command: str) -> None:
     assert one.command == command
 
 
 def test_what_was_found_before_a_suspension_holds_no_more() -> None:
-    one = entry(Verdict(ready=True, reconciling="x", stalled="y", pending=("tpm",)), SUSPENSION)
+    one = entry(Conditions(ready=True, reconciling="x", stalled="y", pending=("tpm",)), SUSPENSION)
     assert one.conditions == (
         Condition("Suspended", holds=True, reason="why"),
         Condition("Ready", holds=None, reason="suspended"),
@@ -82,7 +81,7 @@ def test_a_memory_that_holds_suspensions_alone_was_written_by_no_daemon() -> Non
     assert not Overview(entries).is_known
     assert Overview(entries, SourceRecord(error="away")).is_known
     assert Overview(entries, daemon=0).is_known
-    ready = Record("b", conditions=Verdict(ready=True).conditions())
+    ready = Record("b", conditions=Conditions(ready=True).conditions())
     assert Overview(make_entries({"b": ready}, {})).is_known
 
 

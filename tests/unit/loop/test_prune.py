@@ -8,13 +8,13 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 import pytest
 
-from reconciler.core.loop.prune import Deletion, Known, Pruning, decide
-from reconciler.core.loop.record import Record
-from reconciler.core.loop.settings import PruneRails
-from reconciler.core.loop.snapshot import Snapshot
+from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.model import Machine
-from reconciler.core.owner import Owner
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.names import Owner
+from reconciler.core.prune import Deletion, KnownObject, Pruning, decide
+from reconciler.core.records import Record
+from reconciler.core.settings import PruneRails
 from reconciler.core.world import DomainView, GuestState, Reading, Unknown
 from reconciler.errors import Problem
 
@@ -36,19 +36,19 @@ def reading(name: str, deletion: Optional[str] = "undefine", **owner: Any) -> Re
     )  # fmt: skip
 
 
-def snapshot(*names: str, **more: Any) -> Snapshot:
+def snapshot(*names: str, **more: Any) -> ManifestSet:
     place = Place("vm.yaml", 1, 1)
     machines = tuple(MachineManifest(Machine(one), "g1", "{}", place) for one in names)
-    return Snapshot(
+    return ManifestSet(
         **{"identity": "two", "desired": Desired.of(*machines), "revision": "two", **more}
     )
 
 
-def known(*present: str, **more: Any) -> Known:
+def known(*present: str, **more: Any) -> KnownObject:
     """Return ten owned machines, all seen at revision one, of which these have manifests now."""
     domains: Dict[str, Union[Reading, Unknown]] = {one: reading(one) for one in NAMES}
     records = {one: Record(one, generation="g1", uuid=uuid(one), seen_at="one") for one in NAMES}
-    return Known(
+    return KnownObject(
         **{
             "records": records, "snapshot": snapshot(*present), "domains": domains,
             "settled": True, **more,
@@ -56,16 +56,16 @@ def known(*present: str, **more: Any) -> Known:
     )  # fmt: skip
 
 
-def without(*gone: str, **more: Any) -> Known:
+def without(*gone: str, **more: Any) -> KnownObject:
     return known(*(one for one in NAMES if one not in gone), **more)
 
 
-def change(state: Known, name: str, **fields: Any) -> Known:
+def change(state: KnownObject, name: str, **fields: Any) -> KnownObject:
     """Return what is known with another record of one machine."""
     return replace(state, records={**state.records, name: replace(state.records[name], **fields)})
 
 
-def reread(state: Known, name: str, found: Union[Reading, Unknown, None]) -> Known:
+def reread(state: KnownObject, name: str, found: Union[Reading, Unknown, None]) -> KnownObject:
     """Return what is known with another reading of one domain, or none."""
     domains = {**state.domains, name: found}
     return replace(state, domains={one: each for one, each in domains.items() if each})
@@ -105,7 +105,7 @@ def test_a_mark_that_makes_no_sense_allows_nothing(spec: str) -> None:
 
 
 # What is certain of a machine, each doubted once.
-DOUBTS: Dict[str, Tuple[Known, str]] = {
+DOUBTS: Dict[str, Tuple[KnownObject, str]] = {
     "the state was lost": (without("vm3", records={}), "none is known of an earlier revision"),
     "its manifest was never seen": (change(without("vm3"), "vm3", seen_at=None), "none is known"),
     "its UUID was never seen": (change(without("vm3"), "vm3", uuid=None), "none is known"),

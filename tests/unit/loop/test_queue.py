@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.control.queue import WorkQueue
-from reconciler.core.loop.backoff import FIRST, MOST, find_delay, spread
+from reconciler.core.conditions import FIRST, MOST, find_delay, spread
 
 
 class Time:

@@ -18,11 +18,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.adapters.state import FolderStore, lock
+from reconciler.adapters.state import folder
 from reconciler.adapters.state.files import file_name, object_name
+from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
-from reconciler.core.loop.record import LastChange, Record, SourceRecord, Suspension
-from reconciler.core.status import Condition
+from reconciler.core.conditions import Condition
+from reconciler.core.records import LastChange, Record, SourceRecord, Suspension
 from reconciler.errors import RefusedError, TransientError
 
 ROOT = Path(__file__).parents[3]
@@ -261,8 +262,8 @@ def test_who_is_killed_while_writing_leaves_the_former_file(
     store.save_record(RECORD)
     code = (
         "import json, os, signal, sys\n"
-        "from reconciler.adapters.state import FolderStore\n"
-        "from reconciler.core.loop.record import Record\n"
+        "from reconciler.adapters.state.folder import FolderStore\n"
+        "from reconciler.core.records import Record\n"
         "def half(data, file, **_):\n"
         "    text = json.dumps(data)\n"
         "    file.write(text[:len(text) // 2])\n"
@@ -329,7 +330,7 @@ def test_a_confirmation_is_used_up_by_other_manifests(store: FolderStore) -> Non
 def other_daemon(store: FolderStore) -> Iterator[int]:
     """Run another process that holds the lock."""
     code = (
-        "import sys, time\nfrom reconciler.adapters.state import FolderStore\n"
+        "import sys, time\nfrom reconciler.adapters.state.folder import FolderStore\n"
         "with FolderStore(sys.argv[1]).lock():\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen(
@@ -347,7 +348,7 @@ def other_daemon(store: FolderStore) -> Iterator[int]:
 def test_only_one_daemon_runs_on_a_state(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "TRIES", 2)
+    monkeypatch.setattr(folder, "TRIES", 2)
     with other_daemon(store) as process:
         holder = rf"another virt-reconciler \(process {process}, since \d{{4}}-"
         with pytest.raises(RefusedError, match=holder), store.lock():

@@ -8,17 +8,17 @@ from typing import List
 import pytest
 
 from reconciler.control import one_pass
-from reconciler.control.measuring import Measuring
-from reconciler.control.telling import Telling
-from reconciler.core.loop import metrics
-from reconciler.core.loop.events import Level
-from reconciler.core.loop.record import Record, SourceRecord
-from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.summary import summarise
-from reconciler.core.loop.verdict import Verdict, failed
+from reconciler.control.gauges import LoopGauges
+from reconciler.control.journal_reporter import JournalReporter
+from reconciler.core import metrics
+from reconciler.core.conditions import Conditions, failed
+from reconciler.core.events import Level
+from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.manifest import Desired
-from reconciler.core.model import Cpus, Machine, Memory
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.overview import summarise
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, failed_action
+from reconciler.core.records import Record, SourceRecord
 from reconciler.core.world import World as Seen
 from reconciler.errors import TerminalError, TransientError
 
@@ -46,7 +46,7 @@ def test_what_is_stalled_by_its_plan_is_told_as_an_error_once(
 
 def test_a_machine_that_is_not_as_wanted_without_a_failure_is_a_warning(world: World) -> None:
     loop = world.make_loop()
-    verdict = Verdict(ready=False, reason="withheld: lifecycle.disruption is never")
+    verdict = Conditions(ready=False, reason="withheld: lifecycle.disruption is never")
     loop.shared.ledger.put(Record("web01", conditions=verdict.conditions()))
     assert warnings(world.journal) == ["Ready is False: withheld: lifecycle.disruption is never"]
 
@@ -63,7 +63,7 @@ def test_what_failed_is_not_a_warning_once_more(world: World) -> None:
 @pytest.mark.parametrize("drift", [True, False])
 def test_drift_is_told_apart_and_values_are_in_the_manifests_units(drift: bool) -> None:
     journal = ListJournal()
-    telling = Telling(journal, CountingMeter(), "r", drift, lambda: None)
+    telling = JournalReporter(journal, CountingMeter(), "r", drift, lambda: None)
     change = Change("memory.size", 2**30, 2**31, Effect.NEXT_BOOT)
     telling.started(Action("VirtualMachine", "web01", ActionKind.UPDATE, (change,)))
     telling.finished(Outcome("web01", ActionKind.UPDATE))
@@ -83,7 +83,7 @@ def test_gauges_are_right_from_the_first_scrape_after_a_restart(world: World) ->
     world.store.records["web01"] = Record("web01", generation="g1", conditions=conditions)
     world.store.source = SourceRecord("one", "one", 900.0, prune_blocked="too many")
     loop = world.make_loop(publish=False)
-    measuring = Measuring(loop, world.meter)
+    measuring = LoopGauges(loop, world.meter)
     measuring.measure()
     assert gauge(world, metrics.STALLED) == 1
     assert gauge(world, metrics.MACHINES) == 1
@@ -92,19 +92,19 @@ def test_gauges_are_right_from_the_first_scrape_after_a_restart(world: World) ->
     assert gauge(world, metrics.LAST_SUCCESS) == 1000
     assert gauge(world, metrics.SOURCE_INFO, revision="one") == 1
     assert gauge(world, metrics.LIBVIRT_CONNECTED, driver="storage") == 0
-    loop.publish(Snapshot("one", Desired.of(MANIFEST), revision="one"))
+    loop.publish(ManifestSet("one", Desired.of(MANIFEST), revision="one"))
     measuring.measure()
     assert gauge(world, metrics.STALLED) == 1
 
 
 def test_gauges_follow_manifests_that_change_no_record(world: World) -> None:
-    conditions = Verdict(ready=True).conditions()
+    conditions = Conditions(ready=True).conditions()
     world.store.records["web01"] = Record("web01", generation="g1", conditions=conditions)
     loop = world.make_loop(publish=False)
-    measuring = Measuring(loop, world.meter)
+    measuring = LoopGauges(loop, world.meter)
     measuring.measure()
     other = replace(MANIFEST, machine=Machine("web02", cpus=Cpus(count=1), memory=Memory(2**30)))
-    loop.shared.wanted.replace(Snapshot("two", Desired.of(other)))
+    loop.shared.wanted.replace(ManifestSet("two", Desired.of(other)))
     measuring.measure()
     assert gauge(world, metrics.READY_MACHINES) == 0
 
@@ -135,8 +135,8 @@ class FullStore(Store):
 def test_a_daemon_without_a_memory_says_so_once_works_and_writes_when_it_can(world: World) -> None:
     world.store = store = FullStore()
     loop = world.make_loop()
-    measuring, ledger = Measuring(loop, world.meter), loop.shared.ledger
-    ledger.put(Record("web01", conditions=Verdict(ready=True).conditions()))
+    measuring, ledger = LoopGauges(loop, world.meter), loop.shared.ledger
+    ledger.put(Record("web01", conditions=Conditions(ready=True).conditions()))
     measuring.measure()
     assert warnings(world.journal) == [
         "the daemon works without a memory: /state: cannot be written: No space left on device"

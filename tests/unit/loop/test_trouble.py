@@ -9,20 +9,19 @@ from typing import Any, Dict, List, Mapping, Optional, cast
 import pytest
 
 from reconciler.control.attempts import Attempt
+from reconciler.control.gauges import LoopGauges
 from reconciler.control.loop import Loop
-from reconciler.control.measuring import Measuring
-from reconciler.control.parts import Parts
-from reconciler.control.ports.events import News
-from reconciler.control.ports.service import HostSigns
-from reconciler.control.work import AFTER_FAULT
-from reconciler.core.loop import metrics
-from reconciler.core.loop.prints import fingerprint
-from reconciler.core.loop.record import Record, Suspension
-from reconciler.core.loop.settings import Settings
-from reconciler.core.loop.snapshot import Snapshot
-from reconciler.core.loop.verdict import READY, RECONCILING, Verdict, failed
+from reconciler.control.ports import News
+from reconciler.control.service_ports import HostSigns
+from reconciler.control.state import LoopServices
+from reconciler.control.worker import AFTER_FAULT
+from reconciler.core import metrics
+from reconciler.core.conditions import READY, RECONCILING, Conditions, failed, fingerprint
+from reconciler.core.machine import Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
-from reconciler.core.model import Disk, Interface, Machine
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.records import Record, Suspension
+from reconciler.core.settings import Settings
 from reconciler.core.world import DomainView, GuestState
 from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import NotFoundError, TransientError
@@ -83,7 +82,7 @@ class World:
     def make_loop(self, *, publish: bool = True) -> Loop:
         """Return a loop that has a manifest, or none yet."""
         loop = Loop(
-            Parts(
+            LoopServices(
                 cast("Any", self.host),
                 cast("News", None),
                 self.store,
@@ -97,7 +96,7 @@ class World:
             Settings(),
         )
         if publish:
-            loop.publish(Snapshot("one", Desired.of(self.manifest), revision="one"))
+            loop.publish(ManifestSet("one", Desired.of(self.manifest), revision="one"))
         return loop
 
     def succeeded(self) -> bool:
@@ -171,7 +170,7 @@ def test_a_bug_is_told_counted_and_ends_one_pass_alone(world: World) -> None:
 
 
 def test_after_a_bug_nobody_is_told_that_all_is_well(world: World) -> None:
-    conditions = Verdict(ready=True).conditions()
+    conditions = Conditions(ready=True).conditions()
     world.store.records["web01"] = Record("web01", generation="g0", conditions=conditions)
     loop = world.make_loop()
     loop.reached("qemu")
@@ -208,7 +207,7 @@ def test_a_machine_of_another_host_is_not_shown_here(world: World) -> None:
     loop.work(KEY, 0.0)  # whose it is can only be told once libvirt is reached
     loop.reached("qemu")
     loop.work(KEY, 0.0)
-    Measuring(loop, world.meter).measure()
+    LoopGauges(loop, world.meter).measure()
     assert world.store.records == {}
     assert world.meter.values[metrics.MACHINES, ()] == 0
 
@@ -260,9 +259,9 @@ def test_the_same_manifests_read_anew_are_held_back_as_before(world: World) -> N
     loop.shared.ledger.change_source(
         lambda source: replace(source, prune_blocked="too many", prune_held=("a", "b"))
     )
-    loop.publish(Snapshot("one", Desired.of(MANIFEST), revision="one"))  # systemctl reload
+    loop.publish(ManifestSet("one", Desired.of(MANIFEST), revision="one"))  # systemctl reload
     assert world.store.source.prune_held == ("a", "b")
-    loop.publish(Snapshot("two", Desired.of(MANIFEST), revision="two"))
+    loop.publish(ManifestSet("two", Desired.of(MANIFEST), revision="two"))
     assert (world.store.source.prune_blocked, world.store.source.prune_held) == ("", ())
 
 
@@ -289,7 +288,7 @@ def test_what_is_made_from_a_domain_is_tried_again_when_that_changes_and_nothing
     other = replace(MANIFEST, machine=Machine("other"))
     gold = replace(MANIFEST, machine=Machine("gold"))
     loop = world.make_loop()
-    loop.publish(Snapshot("two", Desired.of(made, other, gold, golden)))
+    loop.publish(ManifestSet("two", Desired.of(made, other, gold, golden)))
     attempts = loop.shared.attempts
     for name in ("made", "other", "gold"):
         attempts.fail(name, Attempt("g1", "seen", "in vain", None))

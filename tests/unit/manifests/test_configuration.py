@@ -11,10 +11,10 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from reconciler.adapters.manifests import load_manifests, read_schema
 from reconciler.adapters.manifests.configuration import read_settings, salvage_settings
-from reconciler.adapters.manifests.schemas import is_valid, load_schema
-from reconciler.core.loop.settings import (
+from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.schema_errors import is_valid, load_schema, read_schema
+from reconciler.core.settings import (
     DirectorySource,
     GitSource,
     MetricsSettings,

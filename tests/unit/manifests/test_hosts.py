@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.daemons.table import Mode
+from reconciler.core.libvirt_daemons import Mode
 from tests.unit.manifests.documents import complaints, host, load, machine
 
 

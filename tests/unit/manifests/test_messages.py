@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.manifests import load_manifests, loading
+from reconciler.adapters.manifests import loading
+from reconciler.adapters.manifests.loading import load_manifests
 from tests.conftest import Golden
 from tests.unit.manifests.documents import load, machine
 

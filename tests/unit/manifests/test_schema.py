@@ -12,12 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from reconciler.adapters.manifests import read_schema
-from reconciler.adapters.manifests.schema_errors import explain
-from reconciler.adapters.manifests.schemas import is_valid, load_schema
-from reconciler.core.document import KINDS, compile_schema
-from reconciler.core.document.kinds import CONFIGURATION, DOCUMENTS
-from reconciler.core.document.schema import UnknownKeywordError
+from reconciler.adapters.manifests.schema_errors import explain, is_valid, load_schema, read_schema
+from reconciler.core.documents import CONFIGURATION, DOCUMENTS, KINDS
+from reconciler.core.schema import UnknownKeywordError, compile_schema
 from reconciler.errors import UsageError
 from tests.strategies import Document, host_documents, machine_documents, template_documents
 

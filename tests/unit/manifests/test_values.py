@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.document import build_machine, check_machine
-from reconciler.core.manifest import Lifecycle, MachineManifest, Place, TemplateManifest, Window
-from reconciler.core.model import (
+from reconciler.core.machine import (
     Cdrom,
     CloneMode,
     Cpus,
@@ -24,6 +22,9 @@ from reconciler.core.model import (
     Overlay,
     Power,
 )
+from reconciler.core.manifest import Lifecycle, MachineManifest, Place, TemplateManifest, Window
+from reconciler.kinds.machine.checks import check_machine
+from reconciler.kinds.machine.document import build_machine
 from tests.strategies import Document, machine_documents
 from tests.unit.manifests.documents import load, machine, template
 

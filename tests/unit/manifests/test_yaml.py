@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.manifests import documents
 from reconciler.adapters.manifests.documents import FastComposer, PlainComposer, read_documents
-from reconciler.core.document import Path
+from reconciler.core.documents import DocumentPath
 
 
 @pytest.fixture(params=[FastComposer, PlainComposer], ids=["with libyaml", "without libyaml"])
@@ -152,7 +152,7 @@ def test_a_byte_order_mark_is_no_content() -> None:
         pytest.param((), False, (1, 1), id="the document"),
     ],
 )
-def test_a_path_has_a_place(path: Path, at_key: bool, place: Tuple[int, int]) -> None:
+def test_a_path_has_a_place(path: DocumentPath, at_key: bool, place: Tuple[int, int]) -> None:
     text = "spec:\n  cpus: 4\n  disks:\n    - {name: a}\n    - {bus: x}\n  empty:\n"
     (document,), _ = read_documents(text.encode())
     assert document.locate(path, at_key=at_key) == place

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Set
 import pytest
 import yaml
 
-from reconciler.core.loop.metrics import BY_NAME, PREFIX, TABLE, Metric
+from reconciler.core.metrics import BY_NAME, PREFIX, TABLE, Metric
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "packaging" / "prometheus" / "virt-reconciler.rules.yml"

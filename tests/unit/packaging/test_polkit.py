@@ -8,7 +8,7 @@ from typing import Dict
 
 import pytest
 
-from reconciler.core.daemons.table import ALL_UNITS
+from reconciler.core.libvirt_daemons import ALL_UNITS
 
 RULES = Path(__file__).parents[3] / "packaging" / "polkit" / "virt-reconciler.rules"
 KEEPERS = ("virtlogd", "virtlockd")  # guests need them as long as they run

@@ -8,20 +8,22 @@ from typing import Any, Mapping, Optional, Tuple
 
 import pytest
 
-from reconciler.control.observe import find_claims, read
-from reconciler.core.document import build_machine
-from reconciler.core.domain import read_machine, read_owner, refuse_doubles, set_owner
-from reconciler.core.export import export_machine
 from reconciler.core.images import Images, ImageUse, ImageView
 from reconciler.core.manifest import Desired, Place
-from reconciler.core.owner import Owner
-from reconciler.core.pending import pending_paths
+from reconciler.core.names import Owner
 from reconciler.core.plan import Action, ActionKind, Define, Effect, SetMetadata
-from reconciler.core.planner import PlanOptions, plan_machine
-from reconciler.core.planning.sources import chain_of
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
+from reconciler.kinds.machine.document import build_machine
+from reconciler.kinds.machine.domain.mark import read_owner, set_owner
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.domain.soundness import refuse_doubles
+from reconciler.kinds.machine.export import export_machine
+from reconciler.kinds.machine.observe import find_claims, read
+from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planning.sources import chain_of
+from reconciler.kinds.machine.status import pending_paths
 from tests.unit.domain.samples import Q35
 
 A, B = "/images/a.qcow2", "/images/b.qcow2"

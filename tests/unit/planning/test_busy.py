@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from reconciler.core.loop.verdict import planned
+from reconciler.core.conditions import planned
+from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.model import Cpus, Machine, Memory
 from reconciler.core.plan import ActionKind
-from reconciler.core.planner import PlanOptions, make_plan
 from reconciler.core.world import World
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
 
 LINE = "another virt-reconciler works on vm (pid 123, apply); try again when it has ended"
 VM = MachineManifest(

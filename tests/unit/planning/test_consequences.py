@@ -6,10 +6,10 @@ from typing import Optional
 
 import pytest
 
+from reconciler.core.machine import Cdrom, Cpus, Disk, Disruption, Interface, Machine, Memory
 from reconciler.core.manifest import Lifecycle, Window
-from reconciler.core.model import Cdrom, Cpus, Disk, Disruption, Interface, Machine, Memory
 from reconciler.core.plan import Action, ActionKind, Define
-from reconciler.core.render.style import Style
+from reconciler.core.render.layout import Style
 from reconciler.core.render.summary import summarise
 from reconciler.core.render.text import render_text
 from tests.unit.cli.fakes import plan_of

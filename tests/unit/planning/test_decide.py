@@ -6,20 +6,22 @@ from typing import List, Optional, Sequence, Tuple
 
 import pytest
 
-from reconciler.core.diff import Difference, Kind
+from reconciler.core.machine import Cdrom, Disruption, Machine
 from reconciler.core.manifest import Lifecycle
-from reconciler.core.model import Cdrom, Disruption, Machine
 from reconciler.core.plan import Effect
-from reconciler.core.planning.decide import ONLY_STORED, Weighing, decide
-from reconciler.core.planning.guards import Guest
+from reconciler.kinds.machine.differences import Difference, DifferenceKind
+from reconciler.kinds.machine.planning.decide import ONLY_STORED, Weighing, decide
+from reconciler.kinds.machine.planning.guards import Guest
 
-BOOT = Difference("disks[].boot", Kind.CHANGE, 1, 2, "root")
-CACHE = Difference("disks[].cache", Kind.CHANGE, "none", "writeback", "root")
+BOOT = Difference("disks[].boot", DifferenceKind.CHANGE, 1, 2, "root")
+CACHE = Difference("disks[].cache", DifferenceKind.CHANGE, "none", "writeback", "root")
 
 
 def gone(bus: str) -> Difference:
     """Return the removal of a drive that holds a medium."""
-    return Difference("cdroms[]", Kind.REMOVE, "cd", None, "cd", Cdrom("cd", bus, "/i/x.iso"))
+    return Difference(
+        "cdroms[]", DifferenceKind.REMOVE, "cd", None, "cd", Cdrom("cd", bus, "/i/x.iso")
+    )
 
 
 def effects(

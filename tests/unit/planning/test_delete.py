@@ -8,12 +8,9 @@ from typing import Any, Dict, Optional, Tuple
 
 import pytest
 
-from reconciler.control.observe import read
-from reconciler.core.domain import set_owner
 from reconciler.core.manifest import Desired, Place, TemplateManifest
-from reconciler.core.owner import Owner
+from reconciler.core.names import Owner
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Shutdown, Undefine
-from reconciler.core.planning.delete import plan_delete
 from reconciler.core.render.summary import summarise
 from reconciler.core.world import (
     DomainView,
@@ -24,6 +21,9 @@ from reconciler.core.world import (
     VolumeView,
     World,
 )
+from reconciler.kinds.machine.domain.mark import set_owner
+from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.planning.delete import plan_delete
 from tests.unit.render.plans import plan_of
 
 PATH = "/images/vm-root.qcow2"

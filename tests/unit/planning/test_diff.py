@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.diff import Kind, compare
-from reconciler.core.model import Cpus, Disk, Interface, Machine, Memory, Power
+from reconciler.core.machine import Cpus, Disk, Interface, Machine, Memory, Power
+from reconciler.kinds.machine.differences import DifferenceKind, compare
 
 OBSERVED = Machine(
     "vm",
@@ -31,7 +31,7 @@ def test_what_the_manifest_leaves_out_is_not_managed() -> None:
 
 def test_an_empty_list_means_none_of_them() -> None:
     [one] = compare(Machine("vm", interfaces=()), OBSERVED)
-    assert (one.kind, one.path) == (Kind.REMOVE, "interfaces[lan]")
+    assert (one.kind, one.path) == (DifferenceKind.REMOVE, "interfaces[lan]")
 
 
 def test_fields_of_a_device_are_named_by_the_device() -> None:
@@ -44,7 +44,7 @@ def test_fields_of_a_device_are_named_by_the_device() -> None:
 def test_a_device_that_is_missing_is_added_and_one_too_many_removed() -> None:
     wanted = Machine("vm", disks=(Disk("root"), Disk("logs", "virtio", 2**30)))
     found = [(one.kind, one.path) for one in compare(wanted, OBSERVED)]
-    assert found == [(Kind.REMOVE, "disks[data]"), (Kind.ADD, "disks[logs]")]
+    assert found == [(DifferenceKind.REMOVE, "disks[data]"), (DifferenceKind.ADD, "disks[logs]")]
 
 
 def test_hints_and_creation_fields_are_no_difference() -> None:

@@ -7,12 +7,12 @@ from typing import Iterator, Optional, Type, get_type_hints
 
 import pytest
 
-from reconciler.core import model
-from reconciler.core.diff import Difference, Kind
-from reconciler.core.model import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core import machine
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.plan import Effect
-from reconciler.core.planning.effects import TABLE, Route, Row, find_row
-from reconciler.core.planning.guards import Guest
+from reconciler.kinds.machine.differences import Difference, DifferenceKind
+from reconciler.kinds.machine.planning.effects import TABLE, EffectRow, Route, find_row
+from reconciler.kinds.machine.planning.guards import Guest
 
 DEVICES = {"disks": Disk, "cdroms": Cdrom, "interfaces": Interface}
 PARTS = {"cpus": Cpus, "memory": Memory}
@@ -43,7 +43,7 @@ GUEST = Guest(
 
 def change(field: str, observed: object, desired: object, item: object = None) -> Difference:
     """Return a difference of any value."""
-    return Difference(field, Kind.CHANGE, observed, desired, "d", item)  # type: ignore[arg-type]
+    return Difference(field, DifferenceKind.CHANGE, observed, desired, "d", item)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", sorted(compared_fields(Machine)))
@@ -57,7 +57,7 @@ def test_ids_are_unique() -> None:
 
 
 def test_the_model_has_no_device_that_the_test_forgets() -> None:
-    hints = get_type_hints(model.Machine)
+    hints = get_type_hints(machine.Machine)
     assert {name for name, hint in hints.items() if "Tuple" in str(hint)} == {*DEVICES, "overlays"}
 
 
@@ -68,24 +68,27 @@ def disk(bus: str) -> Disk:
 
 CASES = {
     "virtio disk is plugged live": (
-        Difference("disks[]", Kind.ADD, None, "d", "d", disk("virtio")),
+        Difference("disks[]", DifferenceKind.ADD, None, "d", "d", disk("virtio")),
         "disk-attach",
     ),
-    "sata disk waits": (Difference("disks[]", Kind.ADD, None, "d", "d", disk("sata")), "disk-add"),
+    "sata disk waits": (
+        Difference("disks[]", DifferenceKind.ADD, None, "d", "d", disk("sata")),
+        "disk-add",
+    ),
     "scsi disk is unplugged live": (
-        Difference("disks[]", Kind.REMOVE, "d", None, "d", disk("scsi")),
+        Difference("disks[]", DifferenceKind.REMOVE, "d", None, "d", disk("scsi")),
         "disk-detach",
     ),
     "ide disk stays until the next boot": (
-        Difference("disks[]", Kind.REMOVE, "d", None, "d", disk("ide")),
+        Difference("disks[]", DifferenceKind.REMOVE, "d", None, "d", disk("ide")),
         "disk-remove",
     ),
     "usb drive is unplugged live": (
-        Difference("cdroms[]", Kind.REMOVE, "d", None, "d", Cdrom("d", "usb")),
+        Difference("cdroms[]", DifferenceKind.REMOVE, "d", None, "d", Cdrom("d", "usb")),
         "cdrom-detach",
     ),
     "sata drive stays until the next boot": (
-        Difference("cdroms[]", Kind.REMOVE, "d", None, "d", Cdrom("d", "sata")),
+        Difference("cdroms[]", DifferenceKind.REMOVE, "d", None, "d", Cdrom("d", "sata")),
         "cdrom-remove",
     ),
     "a disk grows": (change("disks[].size", 2**30, 2**31), "disk-grow"),
@@ -122,7 +125,7 @@ def test_without_a_balloon_memory_waits() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.id)
-def test_a_live_row_has_a_route_and_any_other_says_why(row: Row) -> None:
+def test_a_live_row_has_a_route_and_any_other_says_why(row: EffectRow) -> None:
     if row.running is Effect.LIVE:
         assert row.route is not Route.NONE
     else:

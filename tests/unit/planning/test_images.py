@@ -7,9 +7,6 @@ from typing import Any, Mapping, Optional, Tuple
 
 import pytest
 
-from reconciler.control.observe import read
-from reconciler.core.document import build_machine
-from reconciler.core.domain import set_owner
 from reconciler.core.images import (
     Images,
     ImageUse,
@@ -18,16 +15,19 @@ from reconciler.core.images import (
     normalise,
     resolve_backing,
 )
+from reconciler.core.machine import Cdrom, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.model import Cdrom, Machine
-from reconciler.core.owner import Owner
+from reconciler.core.names import Owner
 from reconciler.core.plan import Action, ActionKind, Define, Effect
-from reconciler.core.planner import PlanOptions, plan_machine
-from reconciler.core.planning.chains import settle_media
-from reconciler.core.planning.images import describe_dependants, read_uses
-from reconciler.core.planning.sources import resolve_disk
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from reconciler.errors import TerminalError
+from reconciler.kinds.machine.document import build_machine
+from reconciler.kinds.machine.domain.mark import set_owner
+from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planning.backing_chains import settle_media
+from reconciler.kinds.machine.planning.images import describe_dependants, read_uses
+from reconciler.kinds.machine.planning.sources import resolve_disk
 from tests.unit.domain.samples import Q35
 
 BASE, TOP, OTHER = "/images/base.qcow2", "/images/base.nightly", "/images/other.qcow2"

@@ -6,8 +6,8 @@ from typing import Tuple
 
 import pytest
 
-from reconciler.core.match import align, align_live
-from reconciler.core.model import Cdrom, Disk, Interface, Machine
+from reconciler.core.machine import Cdrom, Disk, Interface, Machine
+from reconciler.kinds.machine.match import align, align_live
 
 Names = Tuple[str, ...]
 

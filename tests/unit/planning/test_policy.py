@@ -6,10 +6,10 @@ from datetime import datetime
 
 import pytest
 
+from reconciler.core.machine import Disruption
 from reconciler.core.manifest import Lifecycle, Window
-from reconciler.core.model import Disruption
 from reconciler.core.plan import Effect
-from reconciler.core.planning.policy import is_open, settle_boot_effect
+from reconciler.kinds.machine.planning.guards import is_open, settle_boot_effect
 
 SATURDAY_NIGHT = Window((5,), 23 * 60, 120)
 MONDAY = datetime(2026, 11, 23, 12, 0)  # noqa: DTZ001 - windows are in the host's local time

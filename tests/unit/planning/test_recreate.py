@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from reconciler.core.machine import Cpus, Disk, Machine, Memory
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.model import Cpus, Disk, Machine, Memory
-from reconciler.core.owner import Owner
+from reconciler.core.names import Owner
 from reconciler.core.plan import Action, ActionKind
-from reconciler.core.planner import PlanOptions, make_plan
 from reconciler.core.world import (
     DomainView,
     GuestState,
@@ -16,6 +15,7 @@ from reconciler.core.world import (
     VolumeView,
     World,
 )
+from reconciler.kinds.machine.planner import PlanOptions, make_plan
 
 PATH = "/nfs/vm-root.qcow2"
 XML = f"""<domain type='kvm'><name>vm</name><os><type machine='q35'>hvm</type></os><devices>

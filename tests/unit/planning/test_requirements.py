@@ -7,12 +7,9 @@ from typing import Optional, Tuple
 
 import pytest
 
-from reconciler.control.observe import read
+from reconciler.core.machine import Cdrom, CloneMode, Cpus, Disk, Interface, Machine, Memory, Power
 from reconciler.core.manifest import Desired, TemplateManifest
-from reconciler.core.model import Cdrom, CloneMode, Cpus, Disk, Interface, Machine, Memory, Power
-from reconciler.core.needs import Needs, find_needs
 from reconciler.core.plan import Action, ActionKind, Effect
-from reconciler.core.planner import PlanOptions, plan_machine
 from reconciler.core.world import (
     DomainView,
     Facilities,
@@ -24,6 +21,9 @@ from reconciler.core.world import (
     VolumeView,
     World,
 )
+from reconciler.kinds.machine.needs import Needs, find_needs
+from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.planner import PlanOptions, plan_machine
 from tests.unit.domain.samples import Q35
 from tests.unit.planning.worlds import GIB, domain, manifest_of, plan
 

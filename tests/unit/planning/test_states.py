@@ -7,11 +7,9 @@ from typing import Any, Optional, Tuple
 
 import pytest
 
-from reconciler.control.observe import read
-from reconciler.core.domain.owner import set_owner
-from reconciler.core.loop.verdict import planned
+from reconciler.core.conditions import planned
+from reconciler.core.machine import Cpus, Disruption, Machine, Memory, Power
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place
-from reconciler.core.model import Cpus, Disruption, Machine, Memory, Power
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -23,9 +21,11 @@ from reconciler.core.plan import (
     Start,
     Wake,
 )
-from reconciler.core.planner import PlanOptions, plan_machine
-from reconciler.core.planning.marks import owner_of
 from reconciler.core.world import DomainView, GuestState, World
+from reconciler.kinds.machine.domain.mark import set_owner
+from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planning.marks import owner_of
 
 PATH = "/images/vm-root.qcow2"
 XML = f"""<domain type='kvm' id='7'><name>vm</name><memory>2097152</memory>

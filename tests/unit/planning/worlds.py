@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Mapping, Optional, Tuple
 
-from reconciler.control.observe import read
-from reconciler.core.domain import set_owner
+from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place
-from reconciler.core.model import Machine
 from reconciler.core.plan import Action
-from reconciler.core.planner import PlanOptions, plan_machine
-from reconciler.core.planning.marks import owner_of
 from reconciler.core.world import DomainView, GuestState, World
+from reconciler.kinds.machine.domain.mark import set_owner
+from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planning.marks import owner_of
 from tests.unit.domain.samples import Q35
 
 GIB = 2**30

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reconciler.core.loop.overview import Overview, make_entries
-from reconciler.core.loop.record import LastChange, Record, SourceRecord, Suspension
-from reconciler.core.loop.verdict import Verdict, failed, unknown
+from reconciler.core.conditions import Conditions, failed, unknown
+from reconciler.core.overview import Overview, make_entries
+from reconciler.core.records import LastChange, Record, SourceRecord, Suspension
 
 NOW = 1_800_000_000.0
 REVISION = "3f2a1b9c0d1e4f5a6b7c8d9e0f1a2b3c4d5e6f70"
@@ -12,7 +12,7 @@ FORMER = "a0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f70819"
 G1, G2 = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 
 
-def record(name: str, verdict: Verdict, **more: object) -> Record:
+def record(name: str, verdict: Conditions, **more: object) -> Record:
     """Return a record of a machine that runs as of the newest manifest."""
     known = {
         "state": "running",
@@ -30,8 +30,8 @@ NO_SPACE = (
     "no space left in pool default: 12 GiB are needed and 3 GiB are free (virsh pool-info default)"
 )
 RECORDS = (
-    record("web01", Verdict(ready=True)),
-    record("web02", Verdict(ready=True, pending=("tpm", "guest_agent"))),
+    record("web01", Conditions(ready=True)),
+    record("web02", Conditions(ready=True, pending=("tpm", "guest_agent"))),
     record(
         "db01",
         failed("no pool 'fast' on this host (virsh pool-list --all)", again=False),
@@ -49,11 +49,11 @@ RECORDS = (
         next_try=NOW + 45,
         last_change=None,
     ),
-    record("mail", Verdict(ready=True), last_change=LastChange(NOW - 700_000, None, "created")),
+    record("mail", Conditions(ready=True), last_change=LastChange(NOW - 700_000, None, "created")),
     record("old", unknown("orphaned: its manifest is gone; lifecycle.deletion is orphan, so it stays as it is")),
     record(
         "win2022-terminal-server",
-        Verdict(ready=False, reason="withheld: memory.size: disruption is not allowed"),
+        Conditions(ready=False, reason="withheld: memory.size: disruption is not allowed"),
         problem="vms/win.yaml:12:9: spec.cpus: is required",
     ),
 )  # fmt: skip

@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.plan import Effect, Plan
-from reconciler.core.render.as_html import Markup, render_html, tag
-from reconciler.core.render.html_style import STYLE
+from reconciler.core.render.html import STYLE, Markup, render_html, tag
 from reconciler.core.render.summary import summarise
 from reconciler.core.render.words import last_line
 

@@ -10,9 +10,9 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Sequence
 import pytest
 from jsonschema import Draft7Validator
 
-from reconciler.adapters.manifests import read_schema
+from reconciler.adapters.manifests.schema_errors import read_schema
 from reconciler.core.plan import Plan
-from reconciler.core.render.as_json import render_json
+from reconciler.core.render.json import render_json
 
 from .plans import HOSTDEV, PLANS, USER_DATA
 

@@ -13,8 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan
-from reconciler.core.render.as_markdown import LIMIT, MARKER, render_markdown
-from reconciler.core.render.markdown_parts import code, code_in_html, fence
+from reconciler.core.render.markdown import (
+    LIMIT,
+    MARKER,
+    code,
+    code_in_html,
+    fence,
+    render_markdown,
+)
 from reconciler.core.render.summary import summarise
 from reconciler.core.render.words import last_line
 

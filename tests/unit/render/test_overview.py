@@ -8,12 +8,11 @@ from typing import Any, Mapping
 
 import pytest
 
-from reconciler.core.loop.overview import Overview
-from reconciler.core.loop.record import SourceRecord
-from reconciler.core.render.layout import Page
-from reconciler.core.render.overview import render_overview
-from reconciler.core.render.status_json import render_overview_json
-from reconciler.core.render.style import Style
+from reconciler.core.overview import Overview
+from reconciler.core.records import SourceRecord
+from reconciler.core.render.json import render_overview_json
+from reconciler.core.render.layout import Page, Style
+from reconciler.core.render.status import render_overview
 from tests.conftest import Golden
 
 from .overviews import HOSTILE, MIXED, NOW, TROUBLED, WELL

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from reconciler.core.render.status_json import render_statuses_json
-from reconciler.core.render.style import Style
-from reconciler.core.render.table import render_statuses
-from reconciler.core.status import Condition, Status
+from reconciler.core.conditions import Condition, Status
+from reconciler.core.render.json import render_statuses_json
+from reconciler.core.render.layout import Style
+from reconciler.core.render.status import render_statuses
 
 STATUSES = (
     Status(

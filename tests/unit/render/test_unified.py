@@ -7,7 +7,7 @@ from typing import Tuple
 import pytest
 
 from reconciler.core.plan import Value
-from reconciler.core.render.unified import unify
+from reconciler.core.render.text import unify
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,19 @@ import json
 
 import pytest
 
-from reconciler.adapters.systemd.fields import describe, make_fields
+from reconciler.adapters.systemd import describe, make_fields
 from reconciler.cli.console import Console
+from reconciler.control.journal_reporter import describe as describe_change
 from reconciler.control.ledger import Ledger
-from reconciler.control.telling import describe as describe_change
-from reconciler.control.verify import _left
-from reconciler.core.loop import events
-from reconciler.core.loop.record import LastChange, Record, SourceRecord
+from reconciler.core import events
+from reconciler.core.conditions import Condition, Status
 from reconciler.core.plan import Action, ActionKind, Change, Effect
-from reconciler.core.render.status_json import render_statuses_json
+from reconciler.core.records import LastChange, Record, SourceRecord
+from reconciler.core.render.json import render_statuses_json
 from reconciler.core.render.values import escape, show_path, show_value
-from reconciler.core.status import Condition, Status
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import TransientError
+from reconciler.kinds.machine.verify import _left
 from tests.unit.cli.fakes import FakeParts, call
 from tests.unit.loop.fakes import ListJournal, MemoryStore
 

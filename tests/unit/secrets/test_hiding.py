@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from reconciler.core.secrets import HIDDEN, OTHER, hide_sides, hide_text, hide_value, hiding
-from reconciler.core.secrets.lines import hide_lines
-from reconciler.core.secrets.mask import hide
-from reconciler.core.secrets.phrases import hide_flow, hide_phrases
+from reconciler.core import secrets
+from reconciler.core.secret_text import HIDDEN, OTHER, hide, hide_flow, hide_phrases
+from reconciler.core.secrets import hide_lines, hide_sides, hide_text, hide_value
 from tests.unit.hostile import time_limit
 
 S = "hunter2"
@@ -235,7 +234,7 @@ WORDS = st.sampled_from(
 @settings(max_examples=500)
 @given(st.lists(WORDS, max_size=12).map("".join))
 def test_what_is_passed_over_unread_holds_nothing_that_the_tables_know(text: str) -> None:
-    if not hiding._SIGNS_OF_VALUES.search(text):
+    if not secrets._SIGNS_OF_VALUES.search(text):
         assert hide_phrases(hide_flow(hide_lines(text, hide), hide), hide) == text
-    if not hiding._SIGNS.search(text):
+    if not secrets._SIGNS.search(text):
         assert hide_phrases(text, hide) == text

@@ -6,17 +6,16 @@ import threading
 from collections import Counter
 from typing import Callable, List, Optional, Tuple, Union
 
-from reconciler.control.following import Follower, Listener
-from reconciler.control.pace import Pace
-from reconciler.core.loop.events import Event
-from reconciler.core.loop.snapshot import Snapshot
+from reconciler.control.manifest_follower import LookTimer, ManifestFollower, ManifestListener
+from reconciler.core.events import Event
 from reconciler.core.manifest import Desired
+from reconciler.core.manifest_sets import ManifestSet
 from reconciler.errors import ReconcilerError
 
 
-def snapshot(identity: str) -> Snapshot:
+def snapshot(identity: str) -> ManifestSet:
     """Return a snapshot that is told apart by its identity alone."""
-    return Snapshot(identity, Desired())
+    return ManifestSet(identity, Desired())
 
 
 class Script:
@@ -29,14 +28,14 @@ class Script:
         self.during: Callable[[], None] = lambda: None
         self.looks = 0
 
-    def take(self) -> Snapshot:
+    def take(self) -> ManifestSet:
         self.looks += 1
         self.during()
         if isinstance(self.says, ReconcilerError):
             raise self.says
         return snapshot(self.says)
 
-    def recall(self) -> Optional[Snapshot]:
+    def recall(self) -> Optional[ManifestSet]:
         return None if self.remembers is None else snapshot(self.remembers)
 
     def places(self) -> Tuple[str, ...]:
@@ -73,19 +72,19 @@ class Ears:
         self.heard: List[str] = []
         self.told: List[str] = []
         self.counts: Counter[str] = Counter()
-        self.snapshots: List[Snapshot] = []
+        self.snapshots: List[ManifestSet] = []
         self.lock = threading.Lock()
         self.on_publish: Callable[[], None] = lambda: None
 
-    def listener(self) -> Listener:
-        return Listener(
+    def listener(self) -> ManifestListener:
+        return ManifestListener(
             self.publish,
             lambda error: self.hear(f"trouble: {error}"),
             lambda: self.hear("recovered"),
             lambda how: self.hear(f"watching: {how}"),
         )
 
-    def publish(self, one: Snapshot) -> None:
+    def publish(self, one: ManifestSet) -> None:
         with self.lock:
             self.snapshots.append(one)
         self.hear(one.identity)
@@ -130,7 +129,7 @@ class Stage:
         self.watcher = watcher or Deaf()
         self.ears = Ears()
         self.time = Time()
-        self.pace = Pace(30.0, grace=0.01, now=self.time, chance=lambda: 0.5)
-        self.follower = Follower(
+        self.pace = LookTimer(30.0, grace=0.01, now=self.time, chance=lambda: 0.5)
+        self.follower = ManifestFollower(
             source, self.watcher, self.ears.listener(), self.ears, self.ears, self.pace
         )

@@ -13,7 +13,7 @@ import pytest
 from reconciler.adapters.git import commit as reading
 from reconciler.adapters.git.command import Repository as Git
 from reconciler.adapters.git.commit import read_commit
-from reconciler.core.files import MOST_BYTES, MOST_TOTAL
+from reconciler.core.manifest_files import MOST_BYTES, MOST_TOTAL
 from reconciler.errors import RefusedError
 from tests.unit.source.repositories import Repository, environment, machines
 

@@ -10,7 +10,7 @@ from typing import Dict, List
 import pytest
 
 from reconciler.adapters.manifests.folder import FolderSource
-from reconciler.core.files import FileSet
+from reconciler.core.manifest_files import FileSet
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.manifests.documents import machine
 from tests.unit.source.clocks import StillClock

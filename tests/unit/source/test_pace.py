@@ -8,40 +8,40 @@ from typing import List, Optional, Tuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.control.pace import MOST, QUIET, Cause, Pace
+from reconciler.control.manifest_follower import MOST, QUIET, LookCause, LookTimer
 from tests.unit.source.clocks import wait_until
 from tests.unit.source.fakes import Time
 
 
-def make(chance: float = 0.5) -> Tuple[Pace, Time]:
+def make(chance: float = 0.5) -> Tuple[LookTimer, Time]:
     time = Time()
-    pace = Pace(30.0, now=time, chance=lambda: chance)
+    pace = LookTimer(30.0, now=time, chance=lambda: chance)
     pace.begin()
     return pace, time
 
 
-def due_in(pace: Pace, time: Time) -> Tuple[float, Cause]:
+def due_in(pace: LookTimer, time: Time) -> Tuple[float, LookCause]:
     due, cause = pace.find_due()
     return round(due - time.now, 6), cause
 
 
 def test_the_first_look_is_due_at_once() -> None:
-    assert Pace(30.0, now=Time()).wait() is Cause.HINT
+    assert LookTimer(30.0, now=Time()).wait() is LookCause.HINT
 
 
 def test_without_a_hint_it_is_the_timer_ten_percent_more_or_less() -> None:
-    assert due_in(*make(0.5)) == (30.0, Cause.TIMER)
-    assert due_in(*make(0.0)) == (27.0, Cause.TIMER)
-    assert due_in(*make(1.0)) == (33.0, Cause.TIMER)
+    assert due_in(*make(0.5)) == (30.0, LookCause.TIMER)
+    assert due_in(*make(0.0)) == (27.0, LookCause.TIMER)
+    assert due_in(*make(1.0)) == (33.0, LookCause.TIMER)
 
 
 def test_a_hint_waits_until_it_is_quiet() -> None:
     pace, time = make()
     pace.hint()
-    assert due_in(pace, time) == (QUIET, Cause.HINT)
+    assert due_in(pace, time) == (QUIET, LookCause.HINT)
     time.now += QUIET / 2
     pace.hint()
-    assert due_in(pace, time) == (QUIET, Cause.HINT)
+    assert due_in(pace, time) == (QUIET, LookCause.HINT)
 
 
 def test_a_burst_that_never_ends_starves_nobody() -> None:
@@ -72,9 +72,9 @@ def test_hints_of_a_look_that_began_are_over_and_later_ones_are_not() -> None:
     pace, time = make()
     pace.hint()
     pace.begin()
-    assert due_in(pace, time) == (30.0, Cause.TIMER)
+    assert due_in(pace, time) == (30.0, LookCause.TIMER)
     pace.hint()
-    assert due_in(pace, time) == (QUIET, Cause.HINT)
+    assert due_in(pace, time) == (QUIET, LookCause.HINT)
 
 
 def test_the_timer_does_not_wait_for_hints_to_end() -> None:
@@ -87,7 +87,7 @@ def test_the_timer_does_not_wait_for_hints_to_end() -> None:
 def test_who_asks_does_not_wait() -> None:
     pace, _ = make()
     pace.ask()
-    assert pace.wait() is Cause.HINT
+    assert pace.wait() is LookCause.HINT
 
 
 def test_a_hint_is_remembered_for_a_while() -> None:
@@ -102,8 +102,8 @@ def test_a_hint_is_remembered_for_a_while() -> None:
 
 
 def test_whoever_waits_is_woken_by_a_hint_and_by_the_end() -> None:
-    pace = Pace(1000.0, quiet=0.0)
-    causes: List[Optional[Cause]] = []
+    pace = LookTimer(1000.0, quiet=0.0)
+    causes: List[Optional[LookCause]] = []
 
     def run() -> None:
         while not causes or causes[-1] is not None:
@@ -118,4 +118,4 @@ def test_whoever_waits_is_woken_by_a_hint_and_by_the_end() -> None:
     wait_until(lambda: len(causes) == 3)
     pace.stop()
     thread.join(20)
-    assert causes == [Cause.HINT, Cause.HINT, Cause.HINT, None]
+    assert causes == [LookCause.HINT, LookCause.HINT, LookCause.HINT, None]

@@ -12,9 +12,8 @@ from typing import Dict, Tuple
 
 import pytest
 
-from reconciler.adapters.watch import hindrances
-from reconciler.adapters.watch.hindrances import explain, find_remote
-from reconciler.adapters.watch.places import Folder, survey
+from reconciler.adapters.watch import places as hindrances
+from reconciler.adapters.watch.places import Folder, explain, find_remote, survey
 from reconciler.adapters.watch.watching import FileWatcher
 
 Watched = Dict[str, Tuple[bool, object]]

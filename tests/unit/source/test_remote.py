@@ -10,10 +10,10 @@ from typing import List
 import pytest
 
 from reconciler.adapters.git import remote
-from reconciler.adapters.git.access import find_key, hide_password, ssh_environment
+from reconciler.adapters.git.command import find_key, hide_password, ssh_environment
 from reconciler.adapters.git.remote import TAKEN, RemoteSource
-from reconciler.core.files import FileSet
-from reconciler.core.loop.settings import GitSource
+from reconciler.core.manifest_files import FileSet
+from reconciler.core.settings import GitSource
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.source.clocks import wait_until
 from tests.unit.source.repositories import (

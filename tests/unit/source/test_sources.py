@@ -6,11 +6,11 @@ from typing import Optional, Tuple
 
 import pytest
 
-from reconciler.adapters.manifests import load_files
-from reconciler.control.sources import ParsedFiles
-from reconciler.core.files import FileSet, ManifestFile
+from reconciler.adapters.manifests.loading import load_files
+from reconciler.control.manifest_sets import ParsedFiles
 from reconciler.core.key import Key
-from reconciler.core.loop.inforce import InForce, merge
+from reconciler.core.manifest_files import FileSet, ManifestFile
+from reconciler.core.manifest_sets import InForce, merge
 from reconciler.errors import Problem, RefusedError
 from tests.unit.manifests.documents import machine, template
 

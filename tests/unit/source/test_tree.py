@@ -9,8 +9,7 @@ from typing import List, Tuple
 import pytest
 
 from reconciler.adapters.git.command import Repository as Opened
-from reconciler.adapters.git.commit import clean_folder, read_commit
-from reconciler.adapters.git.tree import Entry, Tree
+from reconciler.adapters.git.commit import Tree, TreeEntry, clean_folder, read_commit
 from reconciler.adapters.manifests.files import read_files
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.source.repositories import Repository, git
@@ -145,5 +144,5 @@ def test_a_path_is_cleaned(path: str, folder: str) -> None:
 
 def test_many_links_in_a_row_are_followed_as_far_as_the_kernel_does() -> None:
     links = {f"l{number}": f"l{number + 1}" for number in range(50)}
-    tree = Tree({"": {"l50": Entry("040000", "tree", "x")}, "l50": {}}, links)
+    tree = Tree({"": {"l50": TreeEntry("040000", "tree", "x")}, "l50": {}}, links)
     assert (tree.resolve("l11"), tree.resolve("l9")) == ("l50", None)

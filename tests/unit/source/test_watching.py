@@ -20,13 +20,12 @@ import pytest
 from watchdog.observers import inotify_c
 
 from reconciler.adapters.git.work_tree import WorkTreeSource
-from reconciler.adapters.manifests import load_files
 from reconciler.adapters.manifests.folder import FolderSource
-from reconciler.adapters.watch import FileWatcher
-from reconciler.control.following import Follower
-from reconciler.control.pace import Pace
-from reconciler.control.sources import LocalFiles, ParsedFiles
-from reconciler.core.loop.metrics import WATCH_MISSED
+from reconciler.adapters.manifests.loading import load_files
+from reconciler.adapters.watch.watching import FileWatcher
+from reconciler.control.manifest_follower import LookTimer, ManifestFollower
+from reconciler.control.manifest_sets import LocalFiles, ParsedFiles
+from reconciler.core.metrics import WATCH_MISSED
 from tests.unit.manifests.documents import machine
 from tests.unit.source.clocks import wait_until
 from tests.unit.source.fakes import Ears
@@ -52,12 +51,12 @@ class Following:
     def __init__(self, path: Path, rescan: float = NEVER, quiet: float = QUIET) -> None:
         self.ears = Ears()
         self.watcher = FileWatcher()
-        self.pace = Pace(rescan, quiet=quiet, most=max(0.3, 2 * quiet), grace=0.6)
+        self.pace = LookTimer(rescan, quiet=quiet, most=max(0.3, 2 * quiet), grace=0.6)
         self.looks = 0
         folder = FolderSource(str(path), RealClock(), quiet)
         files = LocalFiles(WorkTreeSource(str(path)), folder)
         source = ParsedFiles(files, load_files)
-        self.follower = Follower(
+        self.follower = ManifestFollower(
             source, self.watcher, self.ears.listener(), self.ears, self.ears, self.pace
         )
         self.thread = threading.Thread(target=self.follower.run)

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.adapters.git.work_tree import WorkTreeSource
 from reconciler.adapters.manifests.folder import FolderSource
-from reconciler.control.sources import LocalFiles
-from reconciler.core.files import FileSet
+from reconciler.control.manifest_sets import LocalFiles
+from reconciler.core.manifest_files import FileSet
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.source.clocks import StillClock
 from tests.unit.source.repositories import Repository, git, machines, pretend_foreign

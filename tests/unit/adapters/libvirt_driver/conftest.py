@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.libvirt import Host, connect
 from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.host import LibvirtHost, connect
 
 # One running domain, two that are off, a pool of files, one of logical volumes, two networks.
 NODE = """
@@ -39,6 +39,6 @@ def connections(tmp_path: Path) -> Connections:
 
 
 @pytest.fixture
-def host(connections: Connections) -> Host:
+def host(connections: Connections) -> LibvirtHost:
     """Return the product's view of that host."""
     return connect(connections.uri)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.libvirt.caps import host_arch, list_machines, read_machine_caps
+from reconciler.adapters.libvirt.capabilities import host_arch, list_machines, read_machine_caps
 
 RECORDED = Path(__file__).parent / "recorded"
 

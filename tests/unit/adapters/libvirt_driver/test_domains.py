@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from reconciler.adapters.libvirt import Host, LibvirtDomains
 from reconciler.adapters.libvirt.connections import Connections
-from reconciler.core.domain.owner import NAMESPACE
+from reconciler.adapters.libvirt.domains import LibvirtDomains
+from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.core.world import GuestState
 from reconciler.errors import NotFoundError, RefusedError, TerminalError
+from reconciler.kinds.machine.domain.mark import NAMESPACE
 
 NEW = """<domain type='test'><name>new</name><memory>65536</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
 
 
-def test_a_definition_is_stored_and_taken_back(host: Host) -> None:
+def test_a_definition_is_stored_and_taken_back(host: LibvirtHost) -> None:
     host.domains.define(NEW)
     assert host.domains.read_domain("new").state is GuestState.OFF
     host.domains.undefine_new("new")
@@ -24,7 +25,7 @@ def test_a_definition_is_stored_and_taken_back(host: Host) -> None:
         host.domains.read_domain("new")
 
 
-def test_only_a_domain_that_is_off_is_undefined(host: Host) -> None:
+def test_only_a_domain_that_is_off_is_undefined(host: LibvirtHost) -> None:
     with pytest.raises(RefusedError, match="domain on: it runs"):
         host.domains.undefine("on")
     host.domains.undefine("off")
@@ -51,14 +52,14 @@ def test_snapshots_are_listed_by_name(connections: Connections) -> None:
     ids=["a wrong value", "an unknown element", "not XML"],
 )
 def test_what_libvirt_would_not_have_is_refused_and_nothing_is_stored(
-    host: Host, xml: str, what: str
+    host: LibvirtHost, xml: str, what: str
 ) -> None:
     with pytest.raises(TerminalError, match=what):
         host.domains.define(xml)
     assert set(host.domains.list_domains()) == {"on", "off"}
 
 
-def test_a_guest_is_started_shut_down_and_powered_off(host: Host) -> None:
+def test_a_guest_is_started_shut_down_and_powered_off(host: LibvirtHost) -> None:
     host.domains.start("off")
     assert host.domains.read_domain("off").live_xml is not None
     host.domains.shut_down("off")
@@ -69,7 +70,7 @@ def test_a_guest_is_started_shut_down_and_powered_off(host: Host) -> None:
     assert host.domains.read_domain("on").state is GuestState.OFF
 
 
-def test_our_mark_is_written_and_nobody_elses_is_touched(host: Host) -> None:
+def test_our_mark_is_written_and_nobody_elses_is_touched(host: LibvirtHost) -> None:
     other = "<o:mark xmlns:o='urn:other'/>"
     host.domains.define(NEW.replace("<memory>", f"<metadata>{other}</metadata><memory>"))
     host.domains.set_metadata("new", "<manifest name='new'/>", False)
@@ -78,16 +79,16 @@ def test_our_mark_is_written_and_nobody_elses_is_touched(host: Host) -> None:
     assert "urn:other" in stored
 
 
-def test_what_is_done_to_a_domain_that_is_not_there_is_not_found(host: Host) -> None:
+def test_what_is_done_to_a_domain_that_is_not_there_is_not_found(host: LibvirtHost) -> None:
     for deed in (host.domains.start, host.domains.shut_down, host.domains.undefine_new):
         with pytest.raises(NotFoundError, match="domain absent: "):
             deed("absent")
 
 
-def test_a_host_has_a_name_and_a_uri(host: Host) -> None:
+def test_a_host_has_a_name_and_a_uri(host: LibvirtHost) -> None:
     assert host.domains.host
     assert host.domains.uri.startswith("test:///")
 
 
-def test_networks_are_listed_with_their_state(host: Host) -> None:
+def test_networks_are_listed_with_their_state(host: LibvirtHost) -> None:
     assert host.networks.list_networks() == {"lan": True}

@@ -7,7 +7,8 @@ from typing import Type
 import libvirt
 import pytest
 
-from reconciler.adapters.libvirt import binding, connect
+from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt.host import connect
 from reconciler.errors import (
     MissingError,
     NotFoundError,

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from reconciler.adapters.libvirt import own_view
-from reconciler.adapters.libvirt.qcow2 import read_version
+from reconciler.adapters.libvirt.images import read_version
 from reconciler.core.world import FileKind
 
 

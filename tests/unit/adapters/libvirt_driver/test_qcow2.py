@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.libvirt.qcow2 import MAGIC, find_obstacle
+from reconciler.adapters.libvirt.images import MAGIC, find_obstacle
 
 
 def header(version: int = 3, features: int = 0, below: bytes = b"") -> bytes:

@@ -7,9 +7,9 @@ from typing import List, Optional, cast
 import libvirt
 import pytest
 
-from reconciler.adapters.libvirt import Host
+from reconciler.adapters.libvirt.domain_reading import list_views
+from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.adapters.libvirt.objects import Connection, Domain
-from reconciler.adapters.libvirt.reading import list_views
 from reconciler.core.world import DomainView, GuestState, Unknown
 from reconciler.errors import NotFoundError
 from tests.unit.adapters.libvirt_driver.test_errors import QEMU, Made
@@ -81,7 +81,7 @@ def test_a_running_guest_has_both_configurations() -> None:
     assert (view.state, view.live_xml, view.persistent_xml) == (GuestState.RUNNING, RUNNING, STORED)
 
 
-def test_one_read_and_many_read_are_the_same(host: Host) -> None:
+def test_one_read_and_many_read_are_the_same(host: LibvirtHost) -> None:
     host.domains.set_autostart("off", True)
     views = host.domains.list_domains()
     assert set(views) == {"on", "off"}
@@ -92,6 +92,6 @@ def test_one_read_and_many_read_are_the_same(host: Host) -> None:
         assert (view.state is GuestState.RUNNING) is (name == "on")
 
 
-def test_a_name_that_libvirt_does_not_have_is_not_found(host: Host) -> None:
+def test_a_name_that_libvirt_does_not_have_is_not_found(host: LibvirtHost) -> None:
     with pytest.raises(NotFoundError, match="absent"):
         host.domains.read_domain("absent")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.libvirt.sharing import can_share, share
+from reconciler.adapters.libvirt.clones import can_share, share
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.adapters.libvirt.uris import driver_uri, is_local
+from reconciler.adapters.libvirt.connections import driver_uri, is_local
 
 
 @pytest.mark.parametrize(

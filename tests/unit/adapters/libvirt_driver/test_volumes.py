@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.adapters.libvirt.volumes import read_pool_xml, read_volume_xml, write_volume_xml
+from reconciler.adapters.libvirt.pools import read_pool_xml, read_volume_xml, write_volume_xml
 from reconciler.core.world import VolumeView
 
 OVERLAY = """<volume type='file'><name>a.qcow2</name><key>/p/a.qcow2</key>

@@ -13,8 +13,8 @@ import pytest
 import systemd.journal
 
 from reconciler.adapters.systemd import open_journal
-from reconciler.core.loop import events
-from reconciler.core.loop.events import Event
+from reconciler.core import events
+from reconciler.core.events import Event
 
 CHANGED = Event(
     events.CHANGED,
@@ -188,6 +188,6 @@ def test_every_kind_has_an_id_of_its_own() -> None:
     ids = [one.message_id for one in events.KINDS]
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
     assert len(set(ids)) == len({one.name for one in events.KINDS}) == len(ids)
-    assert {one for one in vars(events).values() if isinstance(one, events.Kind)} == set(
+    assert {one for one in vars(events).values() if isinstance(one, events.EventKind)} == set(
         events.KINDS
     )

@@ -12,7 +12,7 @@ from typing import Iterator, List
 import pytest
 
 from reconciler.adapters.systemd import SystemdSupervisor
-from reconciler.control.ports.service import Supervisor
+from reconciler.control.service_ports import Supervisor
 
 
 @pytest.fixture

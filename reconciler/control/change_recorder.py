@@ -1,0 +1,149 @@
+"""Write down each change of a machine before it is made, and how it ended. Implements `Reporter`.
+
+Stands before the reporter that tells people. A history that cannot be written is told, and never
+keeps a change from being made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Optional
+
+from reconciler.control.ports import Host, Reporter
+from reconciler.control.service_ports import History
+from reconciler.control.state import LoopServices
+from reconciler.core import events
+from reconciler.core.events import Event
+from reconciler.core.history import (
+    DAEMON,
+    ChangeCause,
+    ChangeRecord,
+    LastKnown,
+    conclude,
+    keep_last,
+    remember,
+)
+from reconciler.core.plan import Action, Outcome
+from reconciler.core.world import DomainView
+from reconciler.core.xmltree import digest, parse
+from reconciler.errors import ReconcilerError
+from reconciler.kinds.machine.domain.mark import read_owner
+from reconciler.kinds.machine.execute import read_former
+
+MACHINE = "VirtualMachine"
+
+
+@dataclass(frozen=True)
+class ChangeRecorder:
+    """Where changes are written down, who makes them, and whom to tell if that fails.
+
+    `wall` is seconds since the epoch.
+    """
+
+    history: History
+    cause: ChangeCause
+    wall: Callable[[], float]
+    tell: Callable[[str], None]
+
+    def on(self, host: Host, told: Reporter) -> RecordingReporter:
+        """Return the reporter that records what is done on a host, and tells another."""
+        return RecordingReporter(self, host, told)
+
+
+def find_last(view: DomainView, now: float) -> Optional[LastKnown]:
+    """Return what is to be kept of a domain, None if nothing is."""
+    return keep_last(view, read_owner(parse(view.persistent_xml)), now)
+
+
+class DaemonRecorder:
+    """The daemon's own entries; a trouble with them is told when it comes, not at each change."""
+
+    def __init__(self, parts: LoopServices) -> None:
+        """Begin with nothing told."""
+        self._parts = parts
+        self._told = ""
+        self._kept: Dict[str, int] = {}  # hashes of the definitions that were kept
+
+    def keep(self, view: DomainView) -> None:
+        """Keep the definition of a machine, unless it was kept like that before."""
+        seen = hash((view.uuid, view.persistent_xml, view.autostart))
+        if self._kept.get(view.name) == seen:
+            return
+        last = find_last(view, self._parts.wall())
+        try:
+            if last is not None:
+                self._parts.history.keep(last)
+        except ReconcilerError as error:
+            self._tell(f"the last known definition of {view.name} is not kept: {error}")
+            return
+        self._kept[view.name] = seen
+
+    def find_last(self, name: str) -> Optional[LastKnown]:
+        """Return a machine's last known definition; None also if it cannot be read."""
+        try:
+            return self._parts.history.find_last(name)
+        except ReconcilerError as error:
+            self._tell(f"the last known definition of {name} cannot be read: {error}")
+            return None
+
+    def on(self, told: Reporter, revision: Optional[str]) -> RecordingReporter:
+        """Return the reporter of one action that manifests of this revision cause."""
+        parts, cause = self._parts, ChangeCause(DAEMON, "run", revision)
+        return ChangeRecorder(parts.history, cause, parts.wall, self._tell).on(parts.host, told)
+
+    def _tell(self, text: str) -> None:
+        why = text.rpartition(": ")[2]  # the same trouble with every machine's folder
+        if why != self._told:
+            self._parts.journal.tell(Event(events.FAILED, text))
+        self._told = why
+
+
+class RecordingReporter:
+    """Records the actions of one run, one after the other."""
+
+    def __init__(self, chronicle: ChangeRecorder, host: Host, told: Reporter) -> None:
+        """Begin with nothing under way."""
+        self._chronicle = chronicle
+        self._host = host
+        self._told = told
+        self._past: Optional[ChangeRecord] = None
+
+    def started(self, action: Action) -> None:
+        """Write down what is about to be done, and what is there before."""
+        self._past = None
+        if action.kind == MACHINE:
+            self._try(lambda: self._begin(action))
+        self._told.started(action)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Pass it on."""
+        self._told.progress(what, done, total)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Write down how it ended."""
+        past, self._past = self._past, None
+        if past is not None:
+            self._try(lambda: self._chronicle.history.end(conclude(past, outcome)))
+            self._try(lambda: self._keep(past.name))
+        self._told.finished(outcome)
+
+    def _begin(self, action: Action) -> None:
+        former = read_former(self._host, action.name)
+        found = None if former is None else digest(former.persistent_xml)
+        if found != action.before.definition:
+            return  # it has moved on since the plan was made, and nothing will be done
+        entry = remember(action, former, self._chronicle.cause, self._chronicle.wall())
+        self._past = self._chronicle.history.begin(entry)
+
+    def _keep(self, name: str) -> None:
+        """Keep the definition as it is now; of a domain that is gone, what was known stays."""
+        view = read_former(self._host, name)
+        last = None if view is None else find_last(view, self._chronicle.wall())
+        if last is not None:
+            self._chronicle.history.keep(last)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except ReconcilerError as error:
+            self._chronicle.tell(f"the history is not written, and the work goes on: {error}")

@@ -1,0 +1,132 @@
+"""Tell the journal and the meter what became of one object, and of a trouble once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from reconciler.control.service_ports import Journal, Meter
+from reconciler.core import events, metrics
+from reconciler.core.events import Event
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, Value
+from reconciler.core.render.values import show_path, show_value
+from reconciler.core.secrets import hide_sides
+from reconciler.errors import ReconcilerError
+
+_NAMES = re.compile(r"\[[^]]*\]")
+
+
+@dataclass
+class JournalReporter:
+    """One object's action as it goes along.
+
+    `drift` says that the manifest was carried out before: what differs now was changed by somebody
+    else. `last_error` has been told already and is not told again. `moved` is called as it goes on.
+    """
+
+    journal: Journal
+    meter: Meter
+    revision: Optional[str]
+    drift: bool
+    moved: Callable[[], None]
+    last_error: str = ""
+    _action: Optional[Action] = None
+
+    def started(self, action: Action) -> None:
+        """Count what was found to differ."""
+        self._action = action
+        self._count(metrics.DRIFT_FOUND, action)
+
+    def progress(self, what: str, done: int, total: int) -> None:  # noqa: ARG002 - the port's shape
+        """Keep quiet: the journal is no progress bar. But it does go on."""
+        self.moved()
+
+    def finished(self, outcome: Outcome) -> None:
+        """Tell each change, or the failure."""
+        action = self._action
+        if action is None:
+            return
+        if outcome.error is not None:
+            self._tell_failure(action, outcome.error)
+            return
+        self._count(metrics.DRIFT_REPAIRED, action)
+        if action.action is ActionKind.CREATE:
+            self._tell(action, "created", "")
+            return
+        for change in action.changes:
+            if change.effect is not Effect.WITHHELD:
+                drift = "; someone had changed it" if self.drift else ""
+                self._tell(action, f"{describe(change)}{drift}", change.effect.value)
+
+    def _tell(self, action: Action, text: str, effect: str) -> None:
+        self.journal.tell(
+            Event(
+                events.DRIFT if self.drift else events.CHANGED,
+                text,
+                object=action.name,
+                action=action.action.value,
+                effect=effect or None,
+                revision=self.revision,
+            )
+        )
+
+    def _tell_failure(self, action: Action, error: str) -> None:
+        if error != self.last_error:
+            event = Event(
+                events.FAILED,
+                error,
+                object=action.name,
+                action=action.action.value,
+                revision=self.revision,
+            )
+            self.journal.tell(event)
+
+    def _count(self, name: str, action: Action) -> None:
+        if self.drift:
+            for change in action.changes:
+                if change.effect is not Effect.WITHHELD:
+                    self.meter.count(name, field=field_of(change.path))
+
+
+def field_of(path: str) -> str:
+    """Return a path without names: `disks[root].bus` is `disks[].bus`."""
+    return _NAMES.sub("[]", path)
+
+
+def describe(change: Change) -> str:
+    """Return a change as one line, without secrets, in the manifest's units."""
+    old, new = hide_sides(change.path, change.observed, change.desired)
+    path = change.path
+    return f"{show_path(path)}: {_show(path, old)} -> {_show(path, new)}"
+
+
+def _show(path: str, value: Value) -> str:
+    return "none" if value is None else show_value(path, value)
+
+
+class TroubleReporter:
+    """One thing that is tried; `trouble` is what to say in front of an error."""
+
+    def __init__(self, journal: Journal, trouble: str) -> None:
+        """Begin with nothing told."""
+        self._journal = journal
+        self._trouble = trouble
+        self._told = ""
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong at the last try; empty if nothing did."""
+        return self._told
+
+    def run(self, do: Callable[[], None]) -> bool:
+        """Do it, and return whether it was done; an error stops nothing."""
+        try:
+            do()
+        except ReconcilerError as error:
+            if str(error) != self._told:
+                self._journal.tell(Event(events.FAILED, f"{self._trouble}: {error}"))
+            self._told = str(error)
+            return False
+        self._told = ""
+        return True

@@ -1,0 +1,96 @@
+"""What the manifests said at one moment, and the newest valid manifest of each object. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import FrozenSet, Mapping, Optional, Tuple
+
+from reconciler.core.key import Key
+from reconciler.core.manifest import (
+    Desired,
+    HostManifest,
+    MachineManifest,
+    Manifest,
+    TemplateManifest,
+)
+from reconciler.errors import Problem
+
+
+@dataclass(frozen=True)
+class ManifestSet:
+    """One consistent reading of all manifests.
+
+    `identity` is equal for equal content: the commit, else a digest of all files. `revision` is
+    the Git commit, None outside of Git. `problems` are those of the manifests left out; while there
+    are any, nothing may be concluded from an object's absence.
+    """
+
+    identity: str
+    desired: Desired
+    problems: Tuple[Problem, ...] = ()
+    revision: Optional[str] = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything could be read, so that what is missing is really absent."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class InForce:
+    """All objects in force, by key.
+
+    `problems` says of an object why its newest manifest is not in force. `absent` are objects
+    that were in force and are in a complete snapshot no more; `is_complete` says that it was one.
+    """
+
+    identity: str = ""
+    revision: Optional[str] = None
+    objects: Mapping[Key, Manifest] = field(default_factory=dict)
+    problems: Mapping[Key, str] = field(default_factory=dict)
+    absent: FrozenSet[Key] = frozenset()
+    is_complete: bool = False
+
+    @cached_property
+    def desired(self) -> Desired:
+        """The same as what a plan is made of."""
+        return Desired(self.objects)
+
+    @cached_property
+    def machines(self) -> Mapping[str, MachineManifest]:
+        """The virtual machines, by name."""
+        return {manifest.name: manifest for manifest in self.desired.machines}
+
+    @property
+    def templates(self) -> Tuple[TemplateManifest, ...]:
+        """The templates, sorted by name."""
+        return self.desired.templates
+
+    @property
+    def hosts(self) -> Tuple[HostManifest, ...]:
+        """The hosts, sorted by name."""
+        return self.desired.hosts
+
+
+def merge(former: InForce, new: ManifestSet) -> InForce:
+    """Return what is in force once a new snapshot was read."""
+    there = new.desired.objects
+    missing = former.objects.keys() - there.keys()
+    kept = frozenset() if new.is_complete else frozenset(missing)
+    found = {**{key: former.objects[key] for key in kept}, **there}
+    objects = {key: found[key] for key in sorted(found)}
+    return InForce(
+        new.identity,
+        new.revision,
+        objects,
+        {key: _explain(objects[key], new) for key in sorted(kept)},
+        frozenset(missing - kept),
+        new.is_complete,
+    )
+
+
+def _explain(manifest: Manifest, new: ManifestSet) -> str:
+    """Return the problems of the file that the object was in; of all files if it has none."""
+    mine = [str(problem) for problem in new.problems if problem.file == manifest.place.file]
+    return "; ".join(mine or [str(problem) for problem in new.problems])

@@ -1,0 +1,171 @@
+"""Names and addresses that are derived and never stored, and the mark of ownership as a value.
+
+Each derived name is a pure function of names in the manifest, so that every pass, every host and
+every plan comes to the same value. A change here would change machines that exist: the tests pin
+values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import FrozenSet, Mapping, Optional, Tuple
+from urllib.parse import parse_qs, quote, urlsplit
+
+from reconciler.core.times import show_time
+from reconciler.errors import TerminalError
+
+QUIET = 600.0  # seconds without a sign after which a run on another machine counts as dead
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One run of virt-reconciler that works on an object.
+
+    `machine` stands for the boot of the machine and the namespace in which `process` is counted;
+    `started` is when that process began, in clock ticks since the boot: a number that was given
+    again has another. `since` is when it began with the object, in seconds since the epoch.
+    """
+
+    machine: str
+    host: str
+    process: int
+    started: int
+    verb: str
+    since: float = 0.0
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What tells this run from every other."""
+        return {"machine": self.machine, "process": self.process, "started": self.started}
+
+    def describe(self) -> str:
+        """Return `pid 123, apply, since 2026-11-26T12:03:00Z`."""
+        since = f", since {show_time(self.since)}" if self.since else ""
+        return f"pid {self.process}, {self.verb}{since}"
+
+
+def describe_busy(name: str, worker: Optional[Worker]) -> str:
+    """Say that another run of virt-reconciler works on an object now."""
+    who = worker.describe() if worker else "it does not say which process"
+    return f"another virt-reconciler works on {name} ({who}); try again when it has ended"
+
+
+def describe_unseen(name: str, worker: Worker, last: float) -> str:
+    """Say that a run on another machine may still make volumes; `last` is its last sign."""
+    until = show_time(last + QUIET)
+    return (
+        f"another virt-reconciler on {worker.host} ({worker.describe()}) makes volumes of {name}; "
+        f"whether it still runs cannot be seen from here. If they do not grow until {until}, "
+        "it counts as ended: apply again then"
+    )
+
+
+MAC_PREFIX = "52:54:00"
+ALIAS_PREFIX = "ua-"
+_ALIAS_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_SUFFIXES = {"": "", "raw": ".img"}
+IMAGES = ("qcow2", "raw", "")  # what the name of a volume that we made may tell of its format
+
+
+def derive_mac(machine: str, interface: str) -> str:
+    """Return the MAC of an interface for which the manifest gives none.
+
+    QEMU's prefix 52:54:00, then the first three bytes of sha256 over both names with a zero byte
+    between. A clash with another domain is found by the planner, which sees every MAC of the host.
+    """
+    seed = hashlib.sha256(f"{machine}\0{interface}".encode()).digest()
+    return ":".join((MAC_PREFIX, *(f"{byte:02x}" for byte in seed[:3])))
+
+
+def volume_name(machine: str, disk: str, image: str) -> str:
+    """Return the name of the volume made for a disk: `MACHINE-DISK.qcow2`, or .img for raw.
+
+    An empty `image` is for pools that hold no files, where a suffix means nothing.
+    """
+    return f"{machine}-{disk}{_SUFFIXES.get(image, f'.{image}')}"
+
+
+def alias_of(name: str) -> str:
+    """Return the user alias that carries a device's name.
+
+    libvirt drops an alias with any other character without a word, and the device would have lost
+    its identity; so such a name is refused.
+    """
+    if not is_alias_name(name):
+        raise TerminalError(
+            f"device name {name!r}: only letters, digits, '-' and '_' survive in libvirt's alias"
+        )
+    return f"{ALIAS_PREFIX}{name}"
+
+
+def is_alias_name(name: str) -> bool:
+    """Whether a user alias can carry the name."""
+    return _ALIAS_NAME.fullmatch(name) is not None
+
+
+def name_of(alias: Optional[str]) -> Optional[str]:
+    """Return the name that a user alias carries; None for libvirt's own aliases (`net0`)."""
+    if alias is None or not alias.startswith(ALIAS_PREFIX):
+        return None
+    return alias[len(ALIAS_PREFIX) :]
+
+
+def name_place(host: str, uri: str) -> str:
+    """Return a name for a host's driver that is the same by every way there: `qemu-system-kvm01`.
+
+    `host` is the name that libvirt reports. Of what a URI may say besides, only a socket that is
+    not libvirt's usual one leads elsewhere.
+    """
+    parts = urlsplit(uri)
+    sockets = parse_qs(parts.query).get("socket", [])
+    other = [
+        socket
+        for socket in sockets
+        if not socket.startswith(("/run/libvirt/", "/var/run/libvirt/"))
+    ]
+    words = [parts.scheme.partition("+")[0], parts.path.strip("/"), host]
+    words += [f"socket={one}" for one in other]
+    return quote("-".join(word for word in words if word), safe=" _-").replace(".", "%2E")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What the domain's metadata says of the manifest it follows.
+
+    `name` is the manifest's; a domain of another name (a copy made by hand) is not ours.
+    `generation` and `spec` are those last applied in full. `creating` are paths of volumes that
+    were being made; they are unfinished if the mark is still there in a later pass. `revision` is
+    the Git commit that was applied then, None where it was not known. `made` are paths of volumes
+    that were made for the machine, there being none before: only those are ever deleted with it.
+    `worker` is the run that makes or made the volumes in `creating`. `formerly` are the names that
+    the machine had before it was renamed: its volumes may be called by them. `is_unfinished` says
+    that the machine itself is being created: its definition lacks the disks whose volumes are not
+    complete.
+    """
+
+    name: str
+    generation: str
+    spec: str = "{}"
+    os: Optional[str] = None
+    creating: Tuple[str, ...] = ()
+    revision: Optional[str] = None
+    made: Tuple[str, ...] = ()
+    worker: Optional[Worker] = None
+    formerly: Tuple[str, ...] = ()
+    is_unfinished: bool = False
+
+    @property
+    def names(self) -> Tuple[str, ...]:
+        """The machine's names, the present one first."""
+        return (self.name, *self.formerly)
+
+    @property
+    def disks(self) -> FrozenSet[str]:
+        """Names of the disks that the last applied spec gave the machine."""
+        try:
+            return frozenset(disk["name"] for disk in json.loads(self.spec).get("disks", ()))
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return frozenset()  # somebody edited it: we know of none

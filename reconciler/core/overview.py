@@ -1,0 +1,162 @@
+"""What the daemon's memory says of all objects, for people and for systemctl. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field, replace
+from typing import Dict, Mapping, Optional, Tuple
+
+from reconciler.core.conditions import (
+    READY,
+    RECONCILING,
+    RESTART_REQUIRED,
+    STALLED,
+    Condition,
+    Status,
+)
+from reconciler.core.records import Record, SourceRecord, Suspension
+
+SUSPENDED = "Suspended"
+NOT_READY = "NotReady"
+UNKNOWN = "Unknown"
+WORDS = (READY, NOT_READY, RECONCILING, STALLED, SUSPENDED, UNKNOWN)
+
+LEFT_ALONE = "suspended"  # the reason that a pass over a suspended object gives
+RESUMED = "resumed, and not looked at since"
+
+
+@dataclass(frozen=True)
+class OverviewEntry:
+    """One object: what was written down last, and whether it is left alone."""
+
+    record: Record
+    suspension: Optional[Suspension] = None
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.record.name
+
+    @property
+    def word(self) -> str:
+        """The one word of `WORDS` that says most."""
+        if self.suspension is not None:
+            return SUSPENDED
+        for type_ in (STALLED, RECONCILING):
+            if self.condition(type_).holds:
+                return type_
+        ready = self.condition(READY).holds
+        return UNKNOWN if ready is None else READY if ready else NOT_READY
+
+    @property
+    def conditions(self) -> Tuple[Condition, ...]:
+        """The conditions as they hold now; `Suspended` only where it does."""
+        shown = tuple(map(self._adapt, self.record.conditions))
+        if self.suspension is None:
+            return shown
+        return (Condition(SUSPENDED, holds=True, reason=self.suspension.why), *shown)
+
+    @property
+    def next_try(self) -> Optional[float]:
+        """When it is tried again, if it is."""
+        return self.record.next_try if self.suspension is None else None
+
+    @property
+    def command(self) -> str:
+        """The command that helps in this state; empty if there is nothing to do, or none helps."""
+        word, name = self.word, shlex.quote(self.name)
+        if word == SUSPENDED:
+            return f"virt-reconciler resume {name}"
+        if word in (STALLED, RECONCILING):
+            return f"virt-reconciler retry {name}"
+        if word == NOT_READY and not _names_command(self.condition(READY).reason):
+            return f"virt-reconciler retry {name}"
+        return ""
+
+    def condition(self, type_: str) -> Condition:
+        """Return the condition of that type; Unknown if nothing is said about it."""
+        unknown = Condition(type_, holds=None)
+        return next(
+            (condition for condition in self.conditions if condition.type == type_), unknown
+        )
+
+    def _adapt(self, one: Condition) -> Condition:
+        if self.suspension is None:
+            is_past = one.type == READY and one.reason == LEFT_ALONE
+            return replace(one, reason=RESUMED) if is_past else one
+        if one.type == READY:
+            return Condition(READY, holds=None, reason=LEFT_ALONE)
+        return one if one.type == RESTART_REQUIRED else Condition(one.type, holds=False)
+
+
+def _names_command(text: str) -> bool:
+    return any(f"{one} " in text for one in ("virt-reconciler", "virsh", "systemctl"))
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything that is remembered.
+
+    `daemon` is the process that runs on this memory (0: it is not known which), None if none does;
+    `last_sign` is when there was last a sign of one, `broken` a line for each file of no use,
+    `hindrance` why nothing can be written any more.
+    """
+
+    entries: Mapping[str, OverviewEntry]
+    source: SourceRecord = field(default_factory=SourceRecord)
+    daemon: Optional[int] = None
+    last_sign: Optional[float] = None
+    broken: Tuple[str, ...] = ()
+    hindrance: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a daemon has ever written anything here, or is about to."""
+        if self.source != SourceRecord() or self.daemon is not None:
+            return True
+        return any(entry.record.conditions for entry in self.entries.values())
+
+
+def make_entries(
+    records: Mapping[str, Record], suspended: Mapping[str, Suspension]
+) -> Mapping[str, OverviewEntry]:
+    """Return an entry for each object that has a record or is suspended, by name."""
+    found: Dict[str, OverviewEntry] = {}
+    for name in sorted({*records, *suspended}):
+        found[name] = OverviewEntry(records.get(name) or Record(name), suspended.get(name))
+    return found
+
+
+def mark_suspended(status: Status, suspension: Optional[Suspension]) -> Status:
+    """Return what was seen of an object, said as of one that is left alone if it is."""
+    entry = OverviewEntry(Record(status.name, conditions=status.conditions), suspension)
+    return replace(status, conditions=entry.conditions)
+
+
+_SHORT = 12  # characters of a commit
+
+
+def summarise(records: Mapping[str, Record], source: SourceRecord, memory: str = "") -> str:
+    """Return how many objects there are, what is not well, and at which revision.
+
+    `memory` is why nothing is written down, if so.
+    """
+    counts = [
+        (sum(bool(record.condition(type_).holds) for record in records.values()), word)
+        for type_, word in (
+            (READY, "ready"),
+            (STALLED, "stalled"),
+            (RESTART_REQUIRED, "waiting for a restart"),
+        )
+    ]
+    words = [f"{len(records)} virtual machine{'' if len(records) == 1 else 's'}"]
+    words += [f"{count} {word}" for count, word in counts if count or word == "ready"]
+    if source.revision:
+        words.append(f"at {source.revision[:_SHORT]}")
+    trouble = source.error or source.refused
+    said = [f"manifests: {trouble}"] if trouble else []
+    said += [f"configuration not reloaded: {source.configuration}"] if source.configuration else []
+    if source.restart_needed:
+        said.append(f"restart needed for: {', '.join(source.restart_needed)}")
+    said += [f"works without a memory: {memory}"] if memory else []
+    return "; ".join([", ".join(words), *said])

@@ -1,0 +1,203 @@
+"""Decide which machines go because their manifests went. Pure, and the one place that decides it.
+
+That a manifest is not there proves little: a folder may be empty by mistake, a path wrong, a state
+lost. So a machine is deleted only if all of these hold, and each failure is kept visible:
+
+- this daemon saw its manifest at an earlier revision (its record), and all manifests could be read
+  now (a complete snapshot) without it;
+- the domain of that name is there, can be read, carries our mark made for itself, and is the one
+  that was recorded (UUID);
+- the spec last applied to it, in its own mark, allows it, and no later one was seen;
+- it is not suspended, and it is not too many at once: a person has to confirm those.
+
+An orphan stays as it is, mark and all, so that a reverted commit takes it up again. Nothing happens
+to it, so it counts neither as deleted nor as left against the rails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple, Union
+
+from reconciler.core.conditions import READY
+from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.names import Owner
+from reconciler.core.records import Record
+from reconciler.core.settings import PruneRails
+from reconciler.core.world import Reading, Unknown
+from reconciler.kinds.machine.status import ORPHAN, is_owned, read_applied
+
+NAMES_SHOWN = 5
+NEVER_SEEN = "no manifest, and none is known of an earlier revision: nothing is done"
+
+
+@dataclass(frozen=True)
+class KnownObject:
+    """What is known when it is decided.
+
+    `domains` is one complete listing of the host: a name that lacks is absent for certain. Where
+    the listing failed, nothing is decided at all. `confirmed` is the identity of the snapshot whose
+    deletions a person has confirmed. `settled` says that this snapshot was in force for a whole
+    resync: a file that is away for a minute while somebody edits it is not gone.
+    """
+
+    records: Mapping[str, Record]
+    snapshot: ManifestSet
+    domains: Mapping[str, Union[Reading, Unknown]]
+    settled: bool
+    confirmed: str = ""
+    suspended: FrozenSet[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """A machine to be deleted; `policy` is `undefine` or `deleteDisks`."""
+
+    name: str
+    uuid: str
+    policy: str
+
+
+@dataclass(frozen=True)
+class KeptObject:
+    """A machine without a manifest to which nothing is done, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What was decided.
+
+    `deletions` are carried out now. `held` would be, and wait: for a person if `blocked` says why,
+    else for the next resync. `left` stay as they are for good. `absent` are records whose domain is
+    gone for certain: there is nothing to remember of them.
+    """
+
+    deletions: Tuple[Deletion, ...] = ()
+    held: Tuple[Deletion, ...] = ()
+    left: Tuple[KeptObject, ...] = ()
+    absent: Tuple[str, ...] = ()
+    blocked: str = ""
+
+
+# What a record of a machine says for which the daemon has no manifest, or one of another host.
+ELSEWHERE = "its manifest is for another host; what is here is left alone"
+_NOT_FOLLOWED = ("no manifest", "orphaned:", ELSEWHERE)
+
+
+def is_followed(record: Record) -> bool:
+    """Whether the daemon keeps the machine as a manifest says."""
+    return not record.condition(READY).reason.startswith(_NOT_FOLLOWED)
+
+
+def decide(known: KnownObject, rails: PruneRails) -> Pruning:
+    """Return what is pruned now, what waits for whom, and what stays."""
+    judged = [(name, _judge(name, known)) for name in _find_gone(known)]
+    wanted = tuple(one for _, one in judged if isinstance(one, Deletion))
+    if not known.snapshot.is_complete:
+        # Any of these may be one of the manifests that could not be read.
+        return Pruning(held=wanted, blocked=_describe_problems(known) if wanted else "")
+    left = tuple(one for _, one in judged if isinstance(one, KeptObject))
+    absent = tuple(name for name, one in judged if one is None)
+    if known.confirmed and known.confirmed == known.snapshot.identity:
+        return Pruning(wanted, (), left, absent)
+    blocked = _find_rail(wanted, known, rails)
+    if blocked or not known.settled:
+        return Pruning((), wanted, left, absent, blocked)
+    return Pruning(wanted, (), left, absent)
+
+
+def _find_gone(known: KnownObject) -> List[str]:
+    """Return the machines, known or owned, that no manifest names.
+
+    One that is placed on another host now still has its manifest, and is not deleted here.
+    """
+    wanted = {manifest.name for manifest in known.snapshot.desired.machines}
+    owned = {name for name, domain in known.domains.items() if is_owned(domain)}
+    return sorted(one for one in owned.union(known.records) if one not in wanted)
+
+
+def _judge(name: str, known: KnownObject) -> Union[Deletion, KeptObject, None]:
+    """Return what is to become of one machine without a manifest; None if it is gone."""
+    reading = known.domains.get(name)
+    if reading is None:
+        return None
+    if isinstance(reading, Unknown):
+        return KeptObject(
+            name, f"no manifest; cannot be read, so nothing is done: {reading.reason}"
+        )
+    reason = _find_hindrance(name, reading, known)
+    if reason is not None:
+        return KeptObject(name, reason)
+    assert reading.owner is not None  # noqa: S101 - a domain that is not owned has a hindrance
+    return Deletion(name, reading.view.uuid, read_applied(reading.owner).deletion)
+
+
+def _find_hindrance(name: str, reading: Reading, known: KnownObject) -> Optional[str]:
+    """Return why nothing is done to the machine, or None if it may be deleted."""
+    record = known.records.get(name)
+    if reading.owner is None or not is_owned(reading):
+        return "no manifest, and the domain is not owned: nothing is done"
+    if record is None or not record.seen_at or record.uuid is None:
+        return f"orphaned: {NEVER_SEEN}"
+    if record.seen_at in (known.snapshot.identity, known.snapshot.revision):
+        return "no manifest, though it was seen at this very revision: nothing is done"
+    if record.uuid != reading.view.uuid:
+        return f"no manifest, and another domain has its name (UUID {reading.view.uuid})"
+    if name in known.suspended:
+        return "no manifest; suspended: nothing is done"
+    return _find_permission(reading.owner, record)
+
+
+def _find_permission(owner: Owner, record: Record) -> Optional[str]:
+    """Return why what was last applied does not allow the deletion, or None if it does."""
+    if read_applied(owner).deletion == ORPHAN:
+        return "orphaned: its manifest is gone; lifecycle.deletion is orphan, so it stays as it is"
+    if record.generation not in (None, owner.generation):
+        return (
+            "orphaned: its manifest is gone, and the last one was never carried out in full, so "
+            "what it said of deletion is not known; it stays as it is"
+        )
+    return None
+
+
+def _find_rail(wanted: Sequence[Deletion], known: KnownObject, rails: PruneRails) -> str:
+    """Return why so many are not deleted without a person's word; empty if they may be."""
+    if not wanted:
+        return ""
+    machines = {manifest.name for manifest in known.snapshot.desired.machines}
+    stay = sum(is_owned(domain) and name in machines for name, domain in known.domains.items())
+    total = len(wanted) + stay
+    if not stay:
+        return _describe(wanted, total, "no machine that is owned here would be left")
+    if len(wanted) > rails.most:
+        return _describe(wanted, total, f"prune.most allows {rails.most} at once")
+    if len(wanted) / total > rails.share:
+        return _describe(wanted, total, f"prune.share allows {rails.share:.0%} of them at once")
+    return ""
+
+
+def _describe(wanted: Sequence[Deletion], total: int, why: str) -> str:
+    machines = "machine has" if total == 1 else "machines have"
+    return (
+        f"{len(wanted)} of {total} owned {machines} no manifest any more and would be deleted "
+        f"({_list_names(wanted)}), but {why}; nothing is pruned until the manifests are back or "
+        "a person confirms with `virt-reconciler prune`"
+    )
+
+
+def _describe_problems(known: KnownObject) -> str:
+    count = len(known.snapshot.problems)
+    problems = "1 problem" if count == 1 else f"{count} problems"
+    return (
+        f"the manifests have {problems}, so nothing is concluded from those that are missing, and "
+        f"nothing is pruned until they are put right; first: {known.snapshot.problems[0]}"
+    )
+
+
+def _list_names(wanted: Sequence[Deletion]) -> str:
+    shown = ", ".join(one.name for one in wanted[:NAMES_SHOWN])
+    more = len(wanted) - NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,178 @@
+"""Plans and status as JSON, as the public contract has them; the same value is the same text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Optional, Sequence
+
+from reconciler.core.conditions import Condition, Status
+from reconciler.core.overview import Overview, OverviewEntry
+from reconciler.core.plan import Action, ActionKind, Change, Plan
+from reconciler.core.records import LastChange, SourceRecord, Suspension
+from reconciler.core.render.summary import Summary, summarise
+from reconciler.core.render.values import show_path
+from reconciler.core.secrets import hide_sides, hide_text
+from reconciler.core.times import show_time
+
+FORMAT_VERSION = 1
+
+
+def render_json(plan: Plan) -> str:
+    """Return the plan as an indented JSON document."""
+    summary = summarise(plan)
+    ordered = sorted(plan.actions, key=lambda action: (action.kind, action.name))
+    document = {
+        "formatVersion": FORMAT_VERSION,
+        "host": plan.host,
+        "uri": hide_text(plan.uri),
+        "revision": plan.revision,
+        "base": plan.base,
+        "snapshot": plan.taken_at and {"takenAt": plan.taken_at},
+        "summary": _summary(summary),
+        "withheldChanges": summary.withheld_changes,
+        "resources": [_resource(one) for one in ordered],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _summary(summary: Summary) -> Dict[str, int]:
+    """Count the words under `action`.
+
+    `volumes` are those deleted; `failed` counts those of the withheld that failed.
+    """
+    return {
+        "create": summary.create,
+        "update": summary.update,
+        "adopt": summary.adopt + summary.foreign,
+        "delete": summary.delete,
+        "volumes": summary.volumes,
+        "none": summary.none,
+        "withheld": summary.withheld - summary.withheld_changes - summary.foreign,
+        "failed": summary.failed,
+    }
+
+
+def _resource(action: Action) -> Dict[str, Any]:
+    failed = action.action is ActionKind.FAILED
+    return {
+        "kind": action.kind,
+        "name": action.name,
+        "action": "withheld" if failed else action.action.value,
+        "failed": failed,
+        "reason": hide_text(action.reason),
+        "pending": [show_path(one) for one in action.pending],
+        "notes": list(map(hide_text, action.notes)),
+        "changes": [_change(change) for change in action.changes],
+    }
+
+
+def _change(change: Change) -> Dict[str, Any]:
+    observed, desired = hide_sides(change.path, change.observed, change.desired)
+    return {
+        "path": show_path(change.path),
+        "observed": observed,
+        "desired": desired,
+        "effect": change.effect.value,
+        "reason": hide_text(change.reason),
+    }
+
+
+KIND = "VirtualMachine"
+
+
+def render_statuses_json(statuses: Sequence[Status]) -> str:
+    """Return what was seen on the host."""
+    items = [
+        {
+            "kind": KIND,
+            "name": status.name,
+            "state": status.state,
+            "guest": status.guest or status.state,
+            "observedGeneration": status.generation,
+            "conditions": [_condition(each) for each in status.conditions],
+        }
+        for status in statuses
+    ]
+    return _write({"from": "libvirt", "resources": items})
+
+
+def render_overview_json(overview: Overview, chosen: Sequence[OverviewEntry]) -> str:
+    """Return what is remembered; `chosen` are the objects to show."""
+    return _write(
+        {
+            "from": "daemon",
+            "daemon": _daemon(overview),
+            "source": _source(overview.source),
+            "resources": [_entry(one) for one in chosen],
+        }
+    )
+
+
+def _write(document: Dict[str, Any]) -> str:
+    return json.dumps({"formatVersion": FORMAT_VERSION, **document}, indent=2) + "\n"
+
+
+def _daemon(overview: Overview) -> Dict[str, Any]:
+    return {
+        "running": overview.daemon is not None,
+        "process": overview.daemon or None,
+        "lastSign": show_time(overview.last_sign),
+        "unusable": list(overview.broken),
+        "notWritable": overview.hindrance,
+    }
+
+
+def _source(source: SourceRecord) -> Dict[str, Any]:
+    return {
+        "revision": source.revision,
+        "identity": source.identity,
+        "since": show_time(source.since),
+        "error": source.error,
+        "refused": source.refused,
+        "problems": list(source.problems),
+        "pruneBlocked": source.prune_blocked,
+        "pruneHeld": list(source.prune_held),
+        "watching": source.watching,
+        "libvirt": source.libvirt,
+        "configuration": source.configuration,
+        "restartNeeded": list(source.restart_needed),
+    }
+
+
+def _entry(entry: OverviewEntry) -> Dict[str, Any]:
+    record = entry.record
+    return {
+        "kind": KIND,
+        "name": entry.name,
+        "status": entry.word,
+        "state": record.state,
+        "guest": record.guest or record.state,
+        "generation": record.generation,
+        "observedGeneration": record.observed_generation,
+        "revision": record.revision,
+        "conditions": [_condition(condition) for condition in entry.conditions],
+        "suspended": _suspension(entry.suspension),
+        "lastChange": _last_change(record.last_change),
+        "lastError": record.last_error,
+        "failures": record.failures,
+        "nextTry": show_time(entry.next_try),
+        "problem": record.problem,
+        "command": entry.command,
+    }
+
+
+def _suspension(one: Optional[Suspension]) -> Optional[Dict[str, Any]]:
+    return None if one is None else {"since": show_time(one.at), "by": one.by, "reason": one.why}
+
+
+def _last_change(one: Optional[LastChange]) -> Optional[Dict[str, Any]]:
+    return (
+        None
+        if one is None
+        else {"at": show_time(one.at), "revision": one.revision, "what": one.what}
+    )
+
+
+def _condition(condition: Condition) -> Dict[str, str]:
+    reason = hide_text(condition.reason)
+    return {"type": condition.type, "status": condition.word, "reason": reason}

@@ -1,0 +1,1 @@
+"""The kinds of object that manifests describe: one folder a kind, one row a kind."""

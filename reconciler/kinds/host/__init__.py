@@ -1,0 +1,1 @@
+"""`Host`: libvirt's daemons on one host."""

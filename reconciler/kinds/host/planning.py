@@ -1,0 +1,126 @@
+"""What becomes of a host's daemons: a `Host` manifest held against what was seen of them. Pure.
+
+Nothing is stopped that the manifest does not forbid, and nothing at all while guests run; nothing
+is started that would stop something else (`Conflicts=` between the two modes).
+"""
+
+from __future__ import annotations
+
+from typing import Iterator, List, Sequence, Tuple, Union
+
+from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView, Verb
+from reconciler.core.manifest import Desired, HostManifest, MachineManifest
+from reconciler.core.plan import Action, ActionKind, Change, ChangeUnits, Effect
+from reconciler.core.world import Unknown, World
+from reconciler.kinds.host.faults import Fault, Need, find_needs
+from reconciler.kinds.host.judgement import MUST_BE_OFF, Judgement, find_hindrance, judge_all
+
+KIND = "Host"
+# What else may run on the host is not the manifest's business.
+CONCERNS = (Need.REQUIRED, *MUST_BE_OFF)
+CHECK_ONLY = "the Host says `action: check`"
+
+
+def plan_host(manifest: HostManifest, world: World) -> Action:
+    """Plan one host's daemons."""
+    view = world.daemons
+    if isinstance(view, Unknown):
+        reason = f"the daemons cannot be looked at: {view.reason}"
+        return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=reason)
+    judgements = judge_all(find_needs(manifest), view)
+    rows = [
+        (judgement, fault)
+        for judgement in judgements
+        if judgement.need in CONCERNS
+        for fault in judgement.faults
+    ]
+    held = [_find_hold(manifest, one, fault, judgements, view) for one, fault in rows]
+    changes = tuple(_change(one, fault, why) for (one, fault), why in zip(rows, held))
+    steps = _steps([fault for (_, fault), why in zip(rows, held) if not why])
+    if not changes:
+        return Action(KIND, manifest.name, ActionKind.NONE)
+    kind = ActionKind.UPDATE if steps else ActionKind.WITHHELD
+    return Action(KIND, manifest.name, kind, changes, steps)
+
+
+def _change(one: Judgement, fault: Fault, hold: str) -> Change:
+    path = f"daemons[{one.daemon.name}].{fault.field}"
+    effect = Effect.WITHHELD if hold else Effect.LIVE
+    reason = f"{hold}: {fault.reason} ({fault.advice})" if hold else fault.reason
+    return Change(path, fault.observed, fault.desired, effect, reason)
+
+
+def _find_hold(
+    manifest: HostManifest,
+    one: Judgement,
+    fault: Fault,
+    judgements: Sequence[Judgement],
+    view: DaemonsView,
+) -> str:
+    """Say why a fault is not put right; empty if it is."""
+    if not manifest.ensure:
+        return CHECK_ONLY
+    if not fault.fix:
+        return "left to a person"
+    if one.need is Need.FORBIDDEN:
+        return find_guests(view)
+    return _find_conflict(one, judgements, view)
+
+
+def find_guests(view: DaemonsView) -> str:
+    """Say which guests keep daemons from being stopped; empty if none does."""
+    if view.guests is None:
+        return "whether guests run cannot be seen; run as root"
+    return f"never while guests run ({', '.join(view.guests)})" if view.guests else ""
+
+
+def _find_conflict(one: Judgement, judgements: Sequence[Judgement], view: DaemonsView) -> str:
+    """Say which daemon of the other mode would be stopped by starting this one."""
+    if one.daemon.mode is None:
+        return ""
+    for other in judgements:
+        in_the_way = other.need in MUST_BE_OFF and bool(other.faults)
+        if in_the_way and other.daemon.mode is not one.daemon.mode:
+            guests = find_guests(view)
+            if other.need is Need.OFF:
+                return f"starting it would stop {other.daemon.name}, which is not `forbidden`"
+            if guests:
+                return f"starting it would stop {other.daemon.name}: {guests}"
+    return ""
+
+
+def _steps(faults: Sequence[Fault]) -> Tuple[ChangeUnits, ...]:
+    """Return one step for each verb, in the verbs' order: stopping first, starting last."""
+    return tuple(_merge(faults))
+
+
+def _merge(faults: Sequence[Fault]) -> Iterator[ChangeUnits]:
+    for verb in Verb:
+        units = dict.fromkeys(fault.unit for fault in faults if verb in fault.fix)
+        if units:
+            yield ChangeUnits(verb, tuple(units))
+
+
+def find_missing(manifest: MachineManifest, view: Union[DaemonsView, Unknown]) -> str:
+    """Say which of the machine's daemons cannot serve it; empty if all can, or it is not known."""
+    if isinstance(view, Unknown):
+        return ""
+    missing: List[str] = []
+    for name in manifest.required_daemons:
+        hindrance = find_hindrance(BY_NAME[name], view)
+        if hindrance:
+            missing.append(hindrance)
+    return f"required daemon: {'; '.join(missing)}" if missing else ""
+
+
+def find_notes(manifest: MachineManifest, world: World) -> Tuple[str, ...]:
+    """Return what a reader should know of the machine's daemons."""
+    if not manifest.required_daemons or not isinstance(world.daemons, Unknown):
+        return ()
+    names = ", ".join(manifest.required_daemons)
+    return (f"required daemons, not checked ({world.daemons.reason}): {names}",)
+
+
+def find_served(desired: Desired, view: Union[DaemonsView, Unknown]) -> Tuple[MachineManifest, ...]:
+    """Return the machines that no missing daemon holds back."""
+    return tuple(machine for machine in desired.machines if not find_missing(machine, view))

@@ -1,0 +1,1 @@
+"""`VirtualMachine`: a libvirt domain with its disks."""

@@ -1,0 +1,300 @@
+"""What a schema cannot say about one document: each check yields findings, none stops another.
+
+What a path in `xml` means is decided by the domain's own parser, which is asked here.
+"""
+
+from __future__ import annotations
+
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Hashable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+from reconciler.core.documents import DocumentPath, Finding
+from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
+from reconciler.core.manifest import MachineManifest, TemplateManifest
+from reconciler.core.units import format_size, parse_duration
+from reconciler.core.xmltree import MOST_NESTED, Element, children_of, make, measure_depth, parse
+from reconciler.errors import TerminalError
+from reconciler.kinds.machine.domain.mark import NAMESPACE
+from reconciler.kinds.machine.domain.xml_places import find_place
+from reconciler.kinds.machine.guests import is_windows
+
+_OWNED = ("name", "uuid")
+# Parts without which there is no machine to speak of.
+_WHOLE = frozenset({"/domain", "/domain/devices", "/domain/metadata", "/domain/os"})
+
+
+def check_overlays(
+    overlays: Sequence[Overlay], data: Sequence[Mapping[str, Any]]
+) -> Iterator[Finding]:
+    """Yield what is wrong with each entry."""
+    for index, (overlay, entry) in enumerate(zip(overlays, data)):
+        path: DocumentPath = ("spec", "xml", index)
+        if entry.get("absent") is False:
+            yield Finding((*path, "absent"), "only true has a meaning; remove the entry instead")
+        yield from _check_xpath((*path, "xpath"), overlay)
+        if overlay.present:
+            yield from _check_fragment((*path, "fragment"), overlay)
+
+
+def _check_xpath(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
+    xpath = overlay.xpath
+    try:
+        place = find_place(make("domain"), xpath)
+    except TerminalError as error:
+        yield Finding(path, str(error).replace(f"xml[{xpath}]: ", "", 1))
+        return
+    if not (xpath == "/domain" or xpath.startswith("/domain/")):
+        yield Finding(path, f"{xpath} does not begin with /domain/")
+    elif overlay.present and place.attribute is not None:
+        yield Finding(path, "must name an element, not an attribute; set it in the fragment")
+    elif any(_is_within(xpath, f"/domain/{one}") for one in _OWNED):
+        yield Finding(path, _owned(xpath))
+    elif not overlay.present and xpath in _WHOLE:
+        yield Finding(path, f"{xpath} cannot be absent")
+
+
+def _is_within(xpath: str, ancestor: str) -> bool:
+    return xpath == ancestor or xpath.startswith((f"{ancestor}/", f"{ancestor}["))
+
+
+def _owned(what: str) -> str:
+    return f"{what} is kept by virt-reconciler itself and cannot be set here"
+
+
+def _check_fragment(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
+    try:
+        root = parse(overlay.fragment.strip(), is_ours=True)
+    except TerminalError as error:
+        yield Finding(path, _explain(overlay.fragment, error))
+        return
+    if measure_depth(overlay.fragment) > MOST_NESTED:
+        yield Finding(path, f"XML nested more than {MOST_NESTED} deep is refused")
+    if overlay.xpath == "/domain" and root.tag in (*_OWNED, "domain"):
+        yield Finding(path, _owned(f"<{root.tag}>"))
+    if any(_is_ours(element) for element in root.iter("*")):
+        yield Finding(path, _owned("its mark in <metadata>"))
+
+
+def _is_ours(element: Element) -> bool:
+    return str(element.tag).startswith(f"{{{NAMESPACE}}}")
+
+
+def _explain(fragment: str, error: TerminalError) -> str:
+    """Say "several elements" rather than the parser's words for it."""
+    try:
+        count = len(children_of(parse(f"<all>{fragment}</all>")))
+    except TerminalError:
+        return str(error)
+    return f"holds {count} elements, not one; write an entry for each" if count != 1 else str(error)
+
+
+Data = Mapping[str, Any]
+
+LISTS = ("disks", "cdroms", "interfaces")
+SHUTDOWN_RANGE = (5, 6 * 3600)
+WINDOW_RANGE = (60, 24 * 3600)
+GENERALIZE = (
+    "run sysprep in it and say so in the template's `generalized`, like "
+    '"sysprep /generalize /oobe, 2026-03-01"; clones that share host name and SID go wrong'
+)
+
+
+def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
+    """Return what is wrong with a VirtualMachine; `data` is what the schema passed."""
+    findings = [one for check in _MACHINE_CHECKS for one in check(manifest.machine)]
+    findings.extend(_check_lifecycle(manifest, data["spec"].get("lifecycle", {})))
+    if manifest.machine.overlays:
+        # Needs the XML parser, which nothing else here does; few manifests have any.
+
+        findings.extend(check_overlays(manifest.machine.overlays, data["spec"]["xml"]))
+    return findings
+
+
+def check_template(manifest: TemplateManifest) -> List[Finding]:
+    """Return what is wrong with a Template."""
+    if is_windows(manifest.os) and manifest.generalized is None:
+        return [Finding(("spec", "generalized"), f"{manifest.os} is a Windows: {GENERALIZE}")]
+    return []
+
+
+def items_of(machine: Machine, listing: str) -> Iterator[Tuple[DocumentPath, Any]]:
+    """Yield path and value of each device of a list."""
+    for index, item in enumerate(getattr(machine, listing) or ()):
+        yield ("spec", listing, index), item
+
+
+def _repeated(
+    values: Iterable[Tuple[DocumentPath, Optional[Hashable]]], what: str
+) -> Iterator[Finding]:
+    first: Dict[Hashable, DocumentPath] = {}
+    for path, value in values:
+        if value is None:
+            continue
+        if value in first:
+            where = ".".join(str(one) for one in first[value][1:2])
+            index = first[value][2]
+            yield Finding(path, f"{what} {value!r} is used already by {where}[{index}]")
+        first.setdefault(value, path)
+
+
+def _check_names(machine: Machine) -> Iterator[Finding]:
+    """Names become aliases, which a domain may have only once, whatever the device."""
+    named = [((*path, "name"), item.name) for one in LISTS for path, item in items_of(machine, one)]
+    yield from _repeated(named, "name")
+
+
+def _check_boot(machine: Machine) -> Iterator[Finding]:
+    ordered = [
+        ((*path, "boot"), item.boot) for one in LISTS for path, item in items_of(machine, one)
+    ]
+    yield from _repeated(ordered, "boot order")
+
+
+def _check_targets(machine: Machine) -> Iterator[Finding]:
+    targets = [
+        ((*path, "target"), item.target)
+        for one in ("disks", "cdroms")
+        for path, item in items_of(machine, one)
+    ]
+    yield from _repeated(targets, "target")
+
+
+def _check_disks(machine: Machine) -> Iterator[Finding]:
+    for path, disk in items_of(machine, "disks"):
+        yield from _check_disk(path, disk)
+
+
+def _check_disk(path: DocumentPath, disk: Disk) -> Iterator[Finding]:
+    origins = (disk.size, disk.source, disk.volume, disk.template, disk.target)
+    if all(origin is None for origin in origins):
+        yield Finding(
+            path,
+            "give a size (for a blank disk) or a source; or, for a disk that an existing machine "
+            "has, its target",
+        )
+    if disk.source is not None and disk.pool is not None:
+        yield Finding((*path, "pool"), "has no meaning beside source.path")
+    if disk.shareable and disk.format not in (None, "raw"):
+        yield Finding(
+            (*path, "shareable"),
+            f"only a raw image can be written to by several guests, not {disk.format}",
+        )
+    if disk.shareable and (disk.template is not None or _is_blank(disk)) and disk.format != "raw":
+        yield Finding((*path, "shareable"), "a new volume that is shared needs format: raw")
+    if disk.io == "native" and disk.cache not in (None, "none", "directsync"):
+        yield Finding((*path, "io"), f"native needs cache none or directsync, not {disk.cache}")
+
+
+def _is_blank(disk: Disk) -> bool:
+    return disk.source is None and disk.volume is None and disk.size is not None
+
+
+def _check_cdroms(machine: Machine) -> Iterator[Finding]:
+    """Refuse what QEMU would not start: it has no empty usb-storage ("drive property not set")."""
+    for path, cdrom in items_of(machine, "cdroms"):
+        is_managed = cdrom.media is not None or cdrom.target is None
+        if cdrom.bus == "usb" and is_managed and not (cdrom.media or cdrom.volume):
+            yield Finding(
+                (*path, "bus"), "a drive on usb cannot be empty; give media, or use sata or scsi"
+            )
+
+
+def _check_interfaces(machine: Machine) -> Iterator[Finding]:
+    for path, interface in items_of(machine, "interfaces"):
+        yield from _check_mac((*path, "mac"), interface)
+
+
+def _check_mac(path: DocumentPath, interface: Interface) -> Iterator[Finding]:
+    if interface.mac is None:
+        return
+    first = int(interface.mac[:2], 16)
+    if first & 1:
+        yield Finding(path, f"{interface.mac} is a multicast address: make the first byte even")
+    elif set(interface.mac) <= {"0", ":"}:
+        yield Finding(path, "all zeros is no address; leave mac out to have a stable one derived")
+
+
+def _check_cpus(machine: Machine) -> Iterator[Finding]:
+    cpus = machine.cpus
+    if cpus is None:
+        return
+    path: DocumentPath = ("spec", "cpus")
+    if cpus.count and cpus.maximum and cpus.count > cpus.maximum:
+        yield Finding((*path, "count"), f"{cpus.count} is more than the maximum, {cpus.maximum}")
+    if cpus.model is not None and cpus.mode not in (None, "custom"):
+        yield Finding((*path, "model"), f"only mode custom has a model, not {cpus.mode}")
+    if cpus.mode == "custom" and cpus.model is None:
+        yield Finding((*path, "mode"), "custom needs a model")
+    yield from _check_topology(path, cpus)
+
+
+def _check_topology(path: DocumentPath, cpus: Cpus) -> Iterator[Finding]:
+    total = cpus.maximum or cpus.count
+    given = [one for one in (cpus.sockets, cpus.cores, cpus.threads) if one is not None]
+    if not given or total is None:
+        return
+    product = 1
+    for one in given:
+        product *= one
+    fits = (
+        product == total
+        if len(given) == len(("sockets", "cores", "threads"))
+        else total % product == 0
+    )
+    if not fits:
+        sum_ = " x ".join(str(one) for one in given)
+        what = "maximum" if cpus.maximum else "count"
+        yield Finding(path, f"sockets, cores and threads ({sum_}) do not make the {what}, {total}")
+
+
+def _check_memory(machine: Machine) -> Iterator[Finding]:
+    memory = machine.memory
+    if memory is None or memory.size is None or memory.maximum is None:
+        return
+    if memory.size > memory.maximum:
+        most = format_size(memory.maximum)
+        yield Finding(
+            ("spec", "memory", "size"),
+            f"{format_size(memory.size)} is more than the maximum, {most}",
+        )
+
+
+def _check_lifecycle(manifest: MachineManifest, data: Data) -> Iterator[Finding]:
+    path: DocumentPath = ("spec", "lifecycle")
+    if manifest.lifecycle.disruption is Disruption.WINDOW and not manifest.lifecycle.windows:
+        yield Finding((*path, "disruption"), "window needs `windows` that say when")
+    yield from _check_range((*path, "shutdownTimeout"), data, SHUTDOWN_RANGE, "5s to 6h")
+    for index, window in enumerate(data.get("windows", ())):
+        where = (*path, "windows", index, "duration")
+        yield from _check_range(where, window, WINDOW_RANGE, "1m to 24h")
+
+
+def _check_range(
+    path: DocumentPath, data: Data, limits: Tuple[int, int], words: str
+) -> Iterator[Finding]:
+    text = data.get(str(path[-1]))
+    if text is not None and not limits[0] <= parse_duration(text) <= limits[1]:
+        yield Finding(path, f"{text} is not within {words}")
+
+
+_MACHINE_CHECKS: Tuple[Callable[[Machine], Iterator[Finding]], ...] = (
+    _check_names,
+    _check_boot,
+    _check_targets,
+    _check_disks,
+    _check_cdroms,
+    _check_interfaces,
+    _check_cpus,
+    _check_memory,
+)

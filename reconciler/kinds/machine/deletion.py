@@ -1,0 +1,165 @@
+"""Delete one machine whose manifest is gone, by a plan that says everything that will go.
+
+Nothing is deleted on old knowledge: the plan is made anew right before the first step, and again
+after the guest has shut down, and must come out the same. Nothing here decides that a machine goes.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Callable, List, Sequence, Tuple
+
+from reconciler.control.object_locks import holding
+from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.core.manifest import Desired
+from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Plan, Shutdown, Step
+from reconciler.core.world import Reading, World
+from reconciler.errors import BusyError, NotFoundError, ReconcilerError, RefusedError, TerminalError
+from reconciler.kinds.machine.execute import StepContext, perform, read_former
+from reconciler.kinds.machine.needs import Needs
+from reconciler.kinds.machine.observe import read, read_every_image, read_pools
+from reconciler.kinds.machine.planning.delete import plan_delete
+from reconciler.kinds.machine.status import DELETE_DISKS, read_applied
+from reconciler.kinds.machine.survey import survey
+
+
+def _never() -> None:
+    """Have nothing against it."""
+
+
+def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Action:
+    """Read the host and plan the machine's end, as the spec last applied to it says.
+
+    `uuid` is that of the domain that is meant, where it is known. Raises NotFoundError when there
+    is no such domain, or another has its name by now; TransientError when it cannot be read now.
+    """
+    view = host.domains.read_domain(name)
+    job = host.domains.find_job(name) if view.is_active else ""
+    reading = read(replace(view, job=job))
+    if uuid not in ("", reading.view.uuid):
+        raise NotFoundError(f"domain {name}: it is another one now (UUID {reading.view.uuid})")
+    world = _observe(host, reading)
+    return plan_delete(reading, world, desired, host.domains.list_snapshots(name))
+
+
+def plan_deletions(host: Host, desired: Desired, names: Sequence[str]) -> Plan:
+    """Plan the end of several machines, for a person to look at; those that are gone are left out.
+
+    Raises TransientError when the host cannot be read.
+    """
+    actions: List[Action] = []
+    for name in sorted(names):
+        with suppress(NotFoundError):
+            actions.append(plan_deletion(host, desired, name))
+    return Plan(host.domains.host, host.domains.uri, tuple(actions))
+
+
+def execute_delete(
+    host: Host,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+    refuse: Callable[[], None] = _never,
+) -> Outcome:
+    """Carry out a DELETE action and return how it ended.
+
+    After a failure the machine is still there, and may be planned and deleted again. `refuse`
+    raises if the machine is not to go any more; it is asked before each part that has no way back.
+    """
+    try:
+        with holding(host, (action.kind, action.name), clock):
+            return _delete_alone(host, desired, action, report, clock, refuse)
+    except BusyError as error:
+        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        report.finished(outcome)
+        return outcome
+
+
+def _delete_alone(
+    host: Host,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+    refuse: Callable[[], None],
+) -> Outcome:
+    report.started(action)
+    try:
+        _carry_out(host, desired, action, report, clock, refuse)
+        outcome = Outcome(action.name, action.action)
+    except ReconcilerError as error:
+        outcome = Outcome(action.name, action.action, str(error), cause=error)
+    report.finished(outcome)
+    return outcome
+
+
+def _observe(host: Host, reading: Reading) -> World:
+    """Return every domain, and every active pool where volumes are to go."""
+    applied = read_applied(reading.owner) if reading.owner is not None else None
+    pools = {}
+    if applied is not None and applied.deletion == DELETE_DISKS:
+        named = frozenset(disk.pool for disk in applied.disks if disk.is_made)
+        pools = dict(read_pools(host, Needs(pools=named, all_pools=True)))
+    domains = {**survey(host), reading.view.name: reading}
+    world = World(host.domains.host, host.domains.uri, domains, pools=pools)
+    return replace(world, images=read_every_image(host, world)) if pools else world
+
+
+def _carry_out(
+    host: Host,
+    desired: Desired,
+    action: Action,
+    report: Reporter,
+    clock: Clock,
+    refuse: Callable[[], None],
+) -> None:
+    refuse()
+    refuse_other_plan(action, plan_deletion(host, desired, action.name))
+    work = StepContext(host, clock, action.name, read_former(host, action.name), report.progress)
+    stops = tuple(one for one in action.steps if isinstance(one, Shutdown))
+    rest = action.steps[len(stops) :]
+    if stops:
+        for step in stops:
+            perform(work, step)
+        # That may have taken hours, in which anybody could begin to use one of the volumes, or
+        # have brought the manifest back.
+        refuse()
+        _refuse_other_steps(rest, plan_deletion(host, desired, action.name))
+    _perform_all(work, rest)
+    _refuse_left(work)
+
+
+def refuse_other_plan(planned: Action, again: Action) -> None:
+    """Refuse to delete by a plan that was made for another world."""
+    _refuse_other_steps(planned.steps, again)
+    if planned.before != again.before:
+        raise RefusedError("the domain was changed since the plan was made; plan again")
+
+
+def _refuse_other_steps(steps: Tuple[Step, ...], again: Action) -> None:
+    if again.action is not ActionKind.DELETE:
+        raise RefusedError(again.reason or "it is not to be deleted any more; plan again")
+    if again.steps != steps:
+        raise RefusedError("what is to be deleted has changed since the plan was made; plan again")
+
+
+def _perform_all(work: StepContext, steps: Tuple[Step, ...]) -> None:
+    """Carry out the steps; an error says which volumes are gone already."""
+    gone: List[str] = []
+    try:
+        for step in steps:
+            perform(work, step)
+            if isinstance(step, DeleteVolume):
+                gone.append(f"{step.pool}/{step.name}")
+    except ReconcilerError as error:
+        if not gone:
+            raise
+        raise type(error)(f"{error}; deleted before that: {', '.join(gone)}") from error
+
+
+def _refuse_left(work: StepContext) -> None:
+    """Raise TerminalError if the domain is there still; only libvirt's own word means gone."""
+    if read_former(work.host, work.name) is not None:
+        raise TerminalError("it is there still, though libvirt took its definition away")

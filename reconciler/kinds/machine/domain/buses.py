@@ -1,0 +1,253 @@
+"""Disk buses: controllers, moves from one bus to another, and a boot order that stays sound."""
+
+from __future__ import annotations
+
+from typing import FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+
+from reconciler.core.machine import Interface
+from reconciler.core.machine_types import chipset_of
+from reconciler.core.xmltree import Element, fragment, make, parse, parse_number
+from reconciler.errors import TerminalError
+from reconciler.kinds.machine.differences import Device
+from reconciler.kinds.machine.domain import layout
+from reconciler.kinds.machine.domain.targets import (
+    bus_of,
+    free_target,
+    index_of,
+    iter_disks,
+    slot_in_use,
+    slot_of,
+)
+
+_OWN_CONTROLLERS = ("scsi", "sata", "ide")
+
+
+def add_missing(root: Element) -> None:
+    """Write out the SCSI controllers that the disks of a definition need."""
+    devices = layout.ensure(root, "devices")
+    for index in _missing(root, _needed(root)):
+        layout.insert_device(devices, _scsi(index))
+
+
+def needed_controllers(xml: str, item: Device) -> Tuple[str, ...]:
+    """Return the controllers to be plugged into a running guest before this device can be."""
+    if isinstance(item, Interface) or item.bus != "scsi":
+        return ()
+    root = parse(xml)
+    place = slot_of("scsi", index_of(item.target or free_target("scsi", [root])))
+    wanted = range(place[0] + 1) if place else ()
+    return tuple(fragment(_scsi(index)) for index in _missing(root, wanted))
+
+
+def place_of(disk: Element) -> Tuple[str, int]:
+    """Return type and index of the controller that a disk hangs on."""
+    slot = slot_in_use(disk)
+    return bus_of(disk), slot[0] if slot else 0
+
+
+def drop_unused(root: Element, kind: str, index: int) -> None:
+    """Remove a controller that a disk has just left, if it serves nothing any more.
+
+    One that is built into the machine stays, and so does one below an index that is in use,
+    because libvirt would put it back, in a model of its own choice.
+    """
+    if kind not in _OWN_CONTROLLERS or _is_built_in(root, kind, index):
+        return
+    if any(used >= index for used in _used(root, kind)):
+        return
+    for element in root.findall(f"devices/controller[@type='{kind}']"):
+        if parse_number(element.get("index", "0")) == index:
+            layout.remove(element)
+
+
+def read_chipset(root: Element) -> str:
+    """Return the chipset of a domain's machine type."""
+    kind = root.find("os/type")
+    return chipset_of("" if kind is None else kind.get("machine", ""))
+
+
+def _is_built_in(root: Element, kind: str, index: int) -> bool:
+    return index == 0 and (read_chipset(root), kind) in (("q35", "sata"), ("pc", "ide"))
+
+
+def _needed(root: Element) -> Iterable[int]:
+    used = _used(root, "scsi")
+    return range(max(used) + 1) if used else ()
+
+
+def _missing(root: Element, wanted: Iterable[int]) -> List[int]:
+    controllers = root.findall("devices/controller[@type='scsi']")
+    there = {parse_number(controller.get("index", "0")) for controller in controllers}
+    return [index for index in wanted if index not in there]
+
+
+def _used(root: Element, kind: str) -> List[int]:
+    disks = [place_of(one)[1] for one in iter_disks(root) if bus_of(one) == kind]
+    hostdevs = root.findall(f"devices/hostdev[@type='{kind}']")
+    addresses = [hostdev.find("address") for hostdev in hostdevs]
+    return disks + [
+        0 if address is None else parse_number(address.get("controller", "0"))
+        for address in addresses
+    ]
+
+
+def _scsi(index: int) -> Element:
+    return make("controller", {"type": "scsi", "index": index, "model": "virtio-scsi"})
+
+
+_VIRTIO = frozenset({"virtio"})
+_SCSI = frozenset({"scsi"})
+
+# What stands on these paths is understood by these buses only, and refused by libvirt on others.
+_ONLY_ON: Tuple[Tuple[str, FrozenSet[str]], ...] = (
+    ("driver/@queues", _VIRTIO),
+    ("driver/@queue_size", _VIRTIO),
+    ("driver/@iothread", _VIRTIO),
+    ("driver/@ioeventfd", _VIRTIO),
+    ("driver/@event_idx", _VIRTIO),
+    ("driver/@iommu", _VIRTIO),
+    ("driver/@ats", _VIRTIO),
+    ("driver/@packed", _VIRTIO),
+    ("driver/@page_per_vq", _VIRTIO),
+    ("driver/@rerror_policy", frozenset({"virtio", "scsi", "sata", "ide"})),
+    ("@model", _VIRTIO),
+    ("target/@rotation_rate", frozenset({"scsi", "sata", "ide"})),
+    ("target/@removable", frozenset({"usb", "scsi"})),
+    ("wwn", frozenset({"scsi", "ide"})),
+    ("vendor", _SCSI),
+    ("product", _SCSI),
+    ("geometry", frozenset({"virtio", "scsi", "ide"})),
+)
+_LUN_BUSES = frozenset({"virtio", "scsi"})
+
+# QEMU cuts a longer serial off without a word, or does not start.
+SERIAL_LIMITS: Mapping[str, int] = {"virtio": 20, "sata": 20, "ide": 20, "scsi": 36, "usb": 36}
+
+
+def move_to_bus(root: Element, disk: Element, bus: str) -> None:
+    """Put a drive on another bus: new target, no stale address, no useless controller."""
+    _refuse_lun(disk, bus)
+    left = place_of(disk)
+    target = layout.ensure(disk, "target")
+    target.set("dev", free_target(bus, [root], skip=disk))
+    target.set("bus", bus)
+    layout.remove_children(disk, "address")
+    for path, buses in _ONLY_ON:
+        if bus not in buses:
+            _drop(disk, path)
+    add_missing(root)
+    drop_unused(root, *left)
+
+
+def _refuse_lun(disk: Element, bus: str) -> None:
+    if disk.get("device") == "lun" and bus not in _LUN_BUSES:
+        raise TerminalError(f"bus {bus}: a disk that is a LUN of the host can be on virtio or scsi")
+
+
+def _drop(disk: Element, path: str) -> None:
+    tag, _, attribute = path.partition("@")
+    element = disk if not tag else disk.find(tag.rstrip("/"))
+    if element is None:
+        return
+    if attribute:
+        layout.drop_attributes(element, attribute)
+    else:
+        layout.remove(element)
+
+
+# The kinds that the domain may name, each with the devices that it stands for.
+_KINDS: Mapping[str, str] = {
+    "cdrom": "devices/disk[@device='cdrom']",
+    "network": "devices/interface",
+    "fd": "devices/disk[@device='floppy']",
+}
+# QEMU boots from the first device of a kind only (qemuBuildDisksCommandLine, bootNet).
+_FIRST: Mapping[str, str] = {**_KINDS, "hd": "devices/disk"}
+_DISKS = ("disk", "lun")
+
+
+def settle_boot(root: Element, chosen: Sequence[Element]) -> None:
+    """Make the order valid again; the numbers of the `chosen` devices hold.
+
+    A device whose number was taken gives way to the next free one; nobody else is touched, for
+    their numbers may be the manifest's too.
+    """
+    numbered = _numbered(root)
+    if chosen and numbered:
+        _number_kinds(root)
+        numbered = _numbered(root)
+    _refuse_twins(numbered, chosen)
+    taken = {_order(one) for one in numbered}
+    fixed = {_order(one) for one in numbered if one.getparent() in chosen}
+    for one in numbered:
+        if one.getparent() not in chosen and _order(one) in fixed:
+            order = _next_free(_order(one), taken)
+            taken.add(order)
+            one.set("order", str(order))
+
+
+def _numbered(root: Element) -> List[Element]:
+    return [element for element in root.iterfind("devices/*/boot") if element.get("order")]
+
+
+def _number_kinds(root: Element) -> None:
+    """Turn the kinds of device into numbers, behind those that are given, and drop the kinds."""
+    os = layout.ensure(root, "os")
+    kinds = [element.get("dev", "") for element in os.findall("boot")]
+    layout.remove_children(os, "boot")
+    for kind in kinds:
+        device = _find_first(root, kind)
+        if device is not None and device.find("boot") is None:
+            last = max((_order(one) for one in _numbered(root)), default=0)
+            layout.append(device, make("boot", {"order": last + 1}))
+
+
+def _find_first(root: Element, kind: str) -> Optional[Element]:
+    found = root.findall(_FIRST[kind]) if kind in _FIRST else []
+    if kind == "hd":
+        found = [one for one in found if one.get("device", "disk") in _DISKS]
+    return found[0] if found else None
+
+
+def drop_empty_kinds(root: Element, had: Sequence[str]) -> None:
+    """Stop booting from a kind of device (of those `had` before) of which none is left."""
+    os = root.find("os")
+    if os is None:
+        return
+    gone = [
+        element
+        for element in os.findall("boot")
+        if element.get("dev") in had and not _has(root, element)
+    ]
+    if not gone:
+        return
+    if len(gone) == len(os.findall("boot")):
+        gone.pop().set("dev", "hd")
+    for one in gone:
+        layout.remove(one)
+
+
+def kinds_there(root: Element) -> List[str]:
+    """Return the kinds of device of which the domain has at least one."""
+    return [kind for kind, path in _KINDS.items() if root.find(path) is not None]
+
+
+def _has(root: Element, boot: Element) -> bool:
+    return root.find(_KINDS[boot.get("dev", "")]) is not None
+
+
+def _refuse_twins(numbered: Sequence[Element], chosen: Sequence[Element]) -> None:
+    orders = [_order(one) for one in numbered if one.getparent() in chosen]
+    twice = sorted({order for order in orders if orders.count(order) > 1})
+    if twice:
+        raise TerminalError(f"boot: {twice[0]} is given to more than one device")
+
+
+def _order(boot: Element) -> int:
+    return parse_number(boot.get("order", "0"))
+
+
+def _next_free(order: int, taken: Set[int]) -> int:
+    while order in taken:
+        order += 1
+    return order

@@ -1,0 +1,346 @@
+"""Write the XML of a new domain; what the manifest leaves open is completed first. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.machine_types import chipset_of
+from reconciler.core.names import Owner, derive_mac, name_of
+from reconciler.core.world import MachineCaps
+from reconciler.core.xmltree import (
+    Element,
+    indent,
+    make,
+    make_namespaced,
+    make_text,
+    parse,
+    serialise,
+)
+from reconciler.errors import TerminalError
+from reconciler.kinds.machine.differences import Device
+from reconciler.kinds.machine.domain import layout
+from reconciler.kinds.machine.domain.buses import add_missing
+from reconciler.kinds.machine.domain.devices import build_device, default_cache
+from reconciler.kinds.machine.domain.fields import FEATURES, is_wanted
+from reconciler.kinds.machine.domain.firmware import write_firmware
+from reconciler.kinds.machine.domain.mark import set_owner
+from reconciler.kinds.machine.domain.processors import KIB
+from reconciler.kinds.machine.domain.targets import PREFIXES, letters
+from reconciler.kinds.machine.domain.xml_places import NAMESPACES
+from reconciler.kinds.machine.guests import full_id, is_windows, needs_tpm
+
+DEFAULT_NETWORK = "default"
+
+# First on offer wins. Windows has drivers for the plain cards only.
+_VIDEO: Mapping[bool, Tuple[str, ...]] = {
+    False: ("virtio", "vga", "bochs", "qxl", "cirrus"),
+    True: ("vga", "bochs", "qxl", "cirrus"),
+}
+_GRAPHICS = ("vnc", "spice")
+_CPU_MODES: Mapping[str, Tuple[str, ...]] = {
+    "kvm": ("host-passthrough", "host-model", "maximum"),
+    "qemu": ("maximum", "host-model"),
+}
+# Every system has drivers for the buses that the chipset brings along.
+_CHIPSET_BUSES: Mapping[str, Tuple[str, ...]] = {
+    "pc": ("ide", "sata", "scsi", "usb"),
+    "q35": ("sata", "scsi", "usb"),
+}
+_OTHER_BUSES = ("scsi", "sata", "usb")
+_FAST_BUSES = ("virtio", "scsi")
+_WINDOWS_NICS: Mapping[str, str] = {"q35": "e1000e"}
+
+
+def complete_machine(machine: Machine, caps: MachineCaps, networks: Mapping[str, bool]) -> Machine:
+    """Return the machine with every choice made; images and sizes must be known by then."""
+    disks, cdroms = _place(machine, caps)
+    graphics = machine.graphics or _first(_GRAPHICS, caps.graphics) or "none"
+    return replace(
+        machine,
+        machine=caps.machine,
+        firmware=machine.firmware or "bios",
+        cpus=_cpus(machine.cpus, caps),
+        memory=_memory(machine),
+        disks=disks,
+        cdroms=cdroms,
+        interfaces=_interfaces(machine, caps, networks),
+        guest_agent=machine.guest_agent is not False,
+        console=machine.console is not False,
+        graphics=graphics,
+        video=machine.video or _video(machine, caps, graphics),
+        rng=_rng(machine, caps),
+        tpm=needs_tpm(machine.os) and caps.tpm if machine.tpm is None else machine.tpm,
+    )
+
+
+def _cpus(cpus: Optional[Cpus], caps: MachineCaps) -> Cpus:
+    given = cpus or Cpus()
+    count = given.count or given.maximum or 1
+    mode = given.mode or ("custom" if given.model else None)
+    return replace(
+        given,
+        count=count,
+        maximum=max(given.maximum or 0, count),
+        mode=mode or _first(_CPU_MODES.get(caps.domain_type, ()), caps.cpu_modes),
+    )
+
+
+def _memory(machine: Machine) -> Memory:
+    given = machine.memory or Memory()
+    size = given.size or given.maximum
+    if size is None:
+        raise TerminalError("memory: required to create a machine")
+    return Memory(size, max(given.maximum or 0, size))
+
+
+def _video(machine: Machine, caps: MachineCaps, graphics: str) -> str:
+    if graphics == "none":
+        return "none"
+    return _first(_VIDEO[is_windows(machine.os)], caps.video) or "none"
+
+
+def _rng(machine: Machine, caps: MachineCaps) -> bool:
+    return caps.rng and not is_windows(machine.os) if machine.rng is None else machine.rng
+
+
+def _interfaces(
+    machine: Machine, caps: MachineCaps, networks: Mapping[str, bool]
+) -> Tuple[Interface, ...]:
+    given = machine.interfaces
+    if given is None:
+        one = Interface(DEFAULT_NETWORK, network=DEFAULT_NETWORK)
+        given = (one,) if DEFAULT_NETWORK in networks else ()
+    return tuple(
+        replace(
+            one,
+            model=one.model or _nic(machine, caps),
+            mac=one.mac or derive_mac(machine.name, one.name),
+        )
+        for one in given
+    )
+
+
+def _nic(machine: Machine, caps: MachineCaps) -> str:
+    if not is_windows(machine.os):
+        return "virtio"
+    return _WINDOWS_NICS.get(chipset_of(caps.machine), "e1000")
+
+
+def _place(machine: Machine, caps: MachineCaps) -> Tuple[Tuple[Disk, ...], Tuple[Cdrom, ...]]:
+    """Give every drive a bus and a target, disks first, in the manifest's order."""
+    taken: Dict[str, int] = {}
+    names: List[str] = [one.target for one in machine.disks or () if one.target]
+    plain = _CHIPSET_BUSES.get(chipset_of(caps.machine), _OTHER_BUSES)
+    best = plain if is_windows(machine.os) else (*_FAST_BUSES, *plain)
+    disks = []
+    for disk in machine.disks or ():
+        bus = disk.bus or _first(best, caps.disk_buses) or "virtio"
+        target = disk.target or _target(bus, taken, names)
+        placed = replace(disk, bus=bus, target=target, discard=disk.discard or "unmap")
+        disks.append(replace(placed, cache=default_cache(placed)))
+    cdroms = []
+    for cdrom in machine.cdroms or ():
+        bus = cdrom.bus or _first(plain, caps.cdrom_buses) or "sata"
+        target = cdrom.target or _target(bus, taken, names)
+        cdroms.append(replace(cdrom, bus=bus, target=target, media=cdrom.media or ""))
+    return tuple(disks), tuple(cdroms)
+
+
+def _target(bus: str, taken: Dict[str, int], names: Sequence[str]) -> str:
+    """Return the next target of the bus; names that the manifest gave are passed over."""
+    prefix = PREFIXES.get(bus, "sd")
+    while True:
+        index = taken.get(prefix, 0)
+        taken[prefix] = index + 1
+        name = f"{prefix}{letters(index)}"
+        if name not in names:
+            return name
+
+
+def _first(wanted: Sequence[str], offered: FrozenSet[str]) -> Optional[str]:
+    return next((one for one in wanted if one in offered), None)
+
+
+# q35 has no free slot of its own for a device that is plugged in later; virt-install leaves 14.
+SPARE_ROOT_PORTS = 14
+
+_TIMERS: Tuple[Tuple[str, Mapping[str, str]], ...] = (
+    ("rtc", {"tickpolicy": "catchup"}),
+    ("pit", {"tickpolicy": "delay"}),
+    ("hpet", {"present": "no"}),
+)
+_HYPERV: Tuple[Tuple[str, Mapping[str, str]], ...] = (
+    ("relaxed", {"state": "on"}),
+    ("vapic", {"state": "on"}),
+    ("spinlocks", {"state": "on", "retries": "8191"}),
+)
+_LIFECYCLE: Tuple[Tuple[str, str], ...] = (
+    ("on_poweroff", "destroy"),
+    ("on_reboot", "restart"),
+    ("on_crash", "destroy"),
+)
+
+
+def create_domain(machine: Machine, caps: MachineCaps, owner: Owner) -> str:
+    """Return the definition of a machine that `complete_machine` has completed."""
+    enlightened = is_windows(machine.os) and caps.domain_type == "kvm"
+    root = make(
+        "domain",
+        {"type": caps.domain_type},
+        *_head(machine),
+        _os(machine, caps),
+        _features(enlightened=enlightened),
+        *_cpu(machine.cpus or Cpus()),
+        _clock(windows=is_windows(machine.os), enlightened=enlightened),
+        *(make_text(tag, action) for tag, action in _LIFECYCLE),
+        _power_management(),
+        make("devices", None, *_devices(machine, caps)),
+    )
+    indent(root, 0)
+    write_firmware(root, machine.firmware or "bios")
+    add_missing(root)
+    return set_owner(serialise(root), owner)
+
+
+def without_disks(xml: str, names: Collection[str]) -> str:
+    """Return a definition without the disks of these names."""
+    root = parse(xml)
+    for disk in root.findall("devices/disk"):
+        alias = disk.find("alias")
+        if alias is not None and name_of(alias.get("name")) in names:
+            layout.remove(disk)
+    return serialise(root)
+
+
+def set_uuid(xml: str, uuid: str) -> str:
+    """Return a definition with that UUID, if it has none of its own."""
+    root = parse(xml)
+    name = root.find("name")
+    if name is None or root.find("uuid") is not None:
+        return xml
+    layout.insert_after(name, make_text("uuid", uuid))
+    return serialise(root)
+
+
+def _head(machine: Machine) -> Iterator[Element]:
+    yield make_text("name", machine.name)
+    if machine.uuid:
+        yield make_text("uuid", machine.uuid)
+    yield from _osinfo(machine.os)
+    memory = machine.memory or Memory()
+    yield make_text("memory", -(-(memory.maximum or 0) // KIB), {"unit": "KiB"})
+    yield make_text("currentMemory", -(-(memory.size or 0) // KIB), {"unit": "KiB"})
+    yield _vcpu(machine.cpus or Cpus())
+
+
+def _osinfo(os: Optional[str]) -> List[Element]:
+    """Say for other tools which system this is, where its full id is certain."""
+    identifier = full_id(os)
+    if identifier is None:
+        return []
+    uri = NAMESPACES["libosinfo"]
+    outer = make_namespaced(f"{{{uri}}}libosinfo", {"libosinfo": uri})
+    inner = make_namespaced(f"{{{uri}}}os", {"libosinfo": uri})
+    inner.set("id", identifier)
+    outer.append(inner)
+    return [make("metadata", None, outer)]
+
+
+def _vcpu(cpus: Cpus) -> Element:
+    count, most = cpus.count or 1, cpus.maximum or cpus.count or 1
+    return make_text(
+        "vcpu", most, {"placement": "static", "current": count if count != most else None}
+    )
+
+
+def _os(machine: Machine, caps: MachineCaps) -> Element:
+    kind = make_text("type", "hvm", {"arch": caps.arch, "machine": caps.machine})
+    return make("os", None, kind, *_boot_kinds(machine))
+
+
+def _drives(machine: Machine) -> List[Device]:
+    return [*(machine.disks or ()), *(machine.cdroms or ())]
+
+
+def _boot_kinds(machine: Machine) -> Iterator[Element]:
+    """Boot from disk, then from CD-ROM, unless devices have numbers of their own."""
+    devices = [*_drives(machine), *(machine.interfaces or ())]
+    if any(device.boot is not None for device in devices):
+        return
+    yield make("boot", {"dev": "hd"})
+    if machine.cdroms:
+        yield make("boot", {"dev": "cdrom"})
+
+
+def _features(*, enlightened: bool) -> Element:
+    features = make("features", None, make("acpi"), make("apic"))
+    if enlightened:
+        rows = (make(tag, attributes) for tag, attributes in _HYPERV)
+        features.append(make("hyperv", {"mode": "custom"}, *rows))
+    features.append(make("vmport", {"state": "off"}))
+    return features
+
+
+def _cpu(cpus: Cpus) -> Iterator[Element]:
+    cpu = make("cpu", {"mode": cpus.mode})
+    if cpus.model:
+        cpu.append(make_text("model", cpus.model))
+    given = (cpus.sockets, cpus.cores, cpus.threads)
+    if any(one is not None for one in given):
+        cpu.append(_topology(cpus))
+    if len(cpu) or cpu.attrib:
+        yield cpu
+
+
+def _topology(cpus: Cpus) -> Element:
+    """Multiply what is given out to the maximum: by sockets, or cores, or threads."""
+    factors = {"sockets": cpus.sockets, "cores": cpus.cores, "threads": cpus.threads}
+    rest = cpus.maximum or cpus.count or 1
+    for value in factors.values():
+        rest //= value or 1
+    for name, value in factors.items():
+        if value is None:
+            factors[name], rest = max(rest, 1), 1
+    return make("topology", factors)
+
+
+def _clock(*, windows: bool, enlightened: bool) -> Element:
+    timers = [make("timer", {"name": name, **attributes}) for name, attributes in _TIMERS]
+    if enlightened:
+        timers.append(make("timer", {"name": "hypervclock", "present": "yes"}))
+    return make("clock", {"offset": "localtime" if windows else "utc"}, *timers)
+
+
+def _power_management() -> Element:
+    off = {"enabled": "no"}
+    return make("pm", None, make("suspend-to-mem", off), make("suspend-to-disk", off))
+
+
+def _devices(machine: Machine, caps: MachineCaps) -> Iterator[Element]:
+    for drive in _drives(machine):
+        yield build_device(drive)
+    yield from _controllers(caps)
+    for interface in machine.interfaces or ():
+        yield build_device(interface)
+    yield from _feature(machine, "console")
+    yield from _feature(machine, "guest_agent")
+    yield make("input", {"type": "tablet", "bus": "usb"})
+    for field in ("tpm", "graphics", "video"):
+        yield from _feature(machine, field)
+    yield make("memballoon", {"model": "virtio"})
+    yield from _feature(machine, "rng")
+
+
+def _feature(machine: Machine, field: str) -> List[Element]:
+    value = getattr(machine, field)
+    return list(FEATURES[field].make(value)) if is_wanted(field, value) else []
+
+
+def _controllers(caps: MachineCaps) -> Iterator[Element]:
+    yield make("controller", {"type": "usb", "model": "qemu-xhci", "ports": 15})
+    if chipset_of(caps.machine) == "q35":
+        yield make("controller", {"type": "pci", "model": "pcie-root"})
+        for _ in range(SPARE_ROOT_PORTS):
+            yield make("controller", {"type": "pci", "model": "pcie-root-port"})

@@ -1,0 +1,168 @@
+"""Our mark in a domain's metadata: which manifest it follows, and as of what.
+
+Only our own element is read or written; the metadata of other tools is none of our business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Optional, Tuple
+
+from reconciler.core.names import Owner, Worker
+from reconciler.core.xmltree import (
+    Element,
+    fragment,
+    make,
+    make_namespaced,
+    make_text,
+    parse,
+    serialise,
+)
+from reconciler.kinds.machine.domain import layout
+
+NAMESPACE = "urn:virt-reconciler:domain:1"
+PREFIX = "vr"
+_TAG = f"{{{NAMESPACE}}}manifest"
+_LEADERS = ("name", "uuid", "genid", "title", "description")
+
+
+def read_owner(root: Element) -> Optional[Owner]:
+    """Return our mark, or None if the domain is not ours."""
+    element = _find(root)
+    if element is None:
+        return None
+    return Owner(
+        element.get("name", ""),
+        element.get("generation", ""),
+        element.findtext(f"{{{NAMESPACE}}}spec") or "{}",
+        element.get("os"),
+        _read_all(element, "creating", "path"),
+        element.get("revision"),
+        _read_all(element, "made", "path"),
+        _read_worker(element.find(f"{{{NAMESPACE}}}worker")),
+        _read_all(element, "formerly", "name"),
+        element.get("unfinished") == "yes",
+    )
+
+
+def _read_all(element: Element, tag: str, attribute: str) -> Tuple[str, ...]:
+    return tuple(one.get(attribute, "") for one in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
+
+
+def _read_worker(element: Optional[Element]) -> Optional[Worker]:
+    if element is None:
+        return None
+    get = element.get
+    try:
+        return Worker(
+            get("machine", ""),
+            get("host", ""),
+            int(get("process", "")),
+            int(get("started", "")),
+            get("verb", ""),
+            float(get("since", "0")),
+        )
+    except ValueError:
+        return None  # somebody edited it
+
+
+def sign_mark(xml: str, worker: Worker) -> str:
+    """Say in a mark that names unfinished volumes who makes them; all else stays as it is.
+
+    `xml` is a domain's, or the mark alone as `owner_xml` returns it.
+    """
+    if "creating" not in xml:
+        return xml
+    root = parse(xml)
+    if root.tag == "manifest":
+        if root.find("creating") is None:
+            return xml
+        for former in root.findall("worker"):
+            root.remove(former)
+        root.append(_worker(worker))
+        return fragment(root)
+    owner = read_owner(root)
+    if owner is None or not owner.creating:
+        return xml
+    return set_owner(xml, replace(owner, worker=worker))
+
+
+def drop_owner(xml: str) -> str:
+    """Return the domain XML without our mark, to compare all the rest."""
+    root = parse(xml)
+    former = _find(root)
+    if former is None:
+        return xml
+    metadata = former.getparent()
+    layout.remove(former)
+    if metadata is not None and not len(metadata):
+        layout.remove(metadata)
+    return serialise(root)
+
+
+def owner_xml(owner: Owner) -> str:
+    """Return the mark for virDomainSetMetadata, which adds namespace and prefix itself."""
+    return fragment(_plain(owner))
+
+
+def set_owner(xml: str, owner: Owner) -> str:
+    """Return the domain XML with our mark in place of a former one."""
+    root = parse(xml)
+    former = _find(root)
+    if former is not None:
+        layout.remove(former)
+    layout.append(_metadata(root), _namespaced(_plain(owner)))
+    return serialise(root)
+
+
+def _find(root: Element) -> Optional[Element]:
+    marks = (mark for child in root.iterchildren("metadata") for mark in child.iterchildren(_TAG))
+    return next(marks, None)
+
+
+def _plain(owner: Owner) -> Element:
+    head = {"name": owner.name, "generation": owner.generation, "os": owner.os}
+    head["revision"] = owner.revision
+    head["unfinished"] = "yes" if owner.is_unfinished else None
+    volumes = [make("creating", {"path": path}) for path in owner.creating]
+    volumes += [make("made", {"path": path}) for path in owner.made]
+    volumes += [make("formerly", {"name": name}) for name in owner.formerly]
+    if owner.creating and owner.worker is not None:
+        volumes.append(_worker(owner.worker))
+    return make("manifest", head, make_text("spec", owner.spec), *volumes)
+
+
+def _worker(worker: Worker) -> Element:
+    return make(
+        "worker",
+        {
+            "machine": worker.machine,
+            "host": worker.host,
+            "process": worker.process,
+            "started": worker.started,
+            "verb": worker.verb,
+            "since": round(worker.since),
+        },
+    )
+
+
+def _namespaced(element: Element) -> Element:
+    twin = make_namespaced(f"{{{NAMESPACE}}}{element.tag}", {PREFIX: NAMESPACE})
+    twin.text = element.text
+    twin.attrib.update(element.attrib)
+    twin.extend(_namespaced(one) for one in element)
+    return twin
+
+
+def _metadata(root: Element) -> Element:
+    """Return the domain's metadata element, made where libvirt writes it."""
+    there = root.find("metadata")
+    if there is not None:
+        return there
+    element = make("metadata")
+    leaders = [one for one in root if one.tag in _LEADERS]
+    if leaders:
+        layout.insert_after(leaders[-1], element)
+    else:
+        layout.insert_first(root, element)
+    return element

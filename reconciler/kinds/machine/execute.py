@@ -1,0 +1,324 @@
+"""Carry out one step of a plan through the ports, and know how to take it back.
+
+A table: step type → function. A function performs its step and returns how to undo it, or None
+where there is nothing to undo or it must not be undone (a grown disk, a started guest).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, List, Mapping, Optional, Set, Type
+
+from reconciler.control.ports import Clock, Host, Progress
+from reconciler.core import plan
+from reconciler.core.machine import Machine
+from reconciler.core.names import Worker
+from reconciler.core.world import DomainView, GuestState
+from reconciler.core.xmltree import parse
+from reconciler.errors import NotFoundError, RefusedError, TransientError
+from reconciler.kinds.machine.domain.create import set_uuid
+from reconciler.kinds.machine.domain.mark import drop_owner, sign_mark
+from reconciler.kinds.machine.domain.mentions import mentions_image
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.planning.states import is_deaf, refuse_to_ask
+
+Undo = Callable[[], None]
+
+DETACH_LIMIT = 20.0  # seconds; a guest's driver needs about one
+ASK_AGAIN = 10.0  # seconds; a guest that is still booting loses the first power-button press
+POLL = 0.25  # seconds
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """One action in progress: on which domain, and the domain as it was before (None: absent).
+
+    `stored` are the definitions that it has stored so far, as libvirt keeps them.
+    """
+
+    host: Host
+    clock: Clock
+    name: str
+    former: Optional[DomainView]
+    progress: Progress
+    stored: List[str] = field(default_factory=list)
+
+
+def perform(work: StepContext, step: plan.Step) -> Optional[Undo]:
+    """Carry out a step and return how to take it back."""
+    return PERFORM[type(step)](work, step)
+
+
+def _create_volume(work: StepContext, step: plan.CreateVolume) -> Undo:
+    path = work.host.storage.create_volume(step, work.progress).path
+    return lambda: _take_back_volume(work, step, path)
+
+
+def _take_back_volume(work: StepContext, step: plan.CreateVolume, path: str) -> None:
+    """Delete a volume that was made for nothing; never one that a guest has got meanwhile."""
+    found = read_former(work.host, work.name)
+    live = found.live_xml if found is not None else None
+    if live is not None and mentions_image(live, step.pool, step.name, path):
+        raise RefusedError(f"volume {step.pool}/{step.name} is in use by the running guest")
+    work.host.storage.delete_partial(step.pool, step.name)
+
+
+def _delete_partial(work: StepContext, step: plan.DeletePartial) -> None:
+    work.host.storage.delete_partial(step.pool, step.name)
+
+
+def _resize_volume(work: StepContext, step: plan.ResizeVolume) -> None:
+    work.host.storage.resize_volume(step.path, step.capacity)
+
+
+def _block_resize(work: StepContext, step: plan.BlockResize) -> None:
+    work.host.domains.resize_block(work.name, step.target, step.capacity)
+
+
+def _define(work: StepContext, step: plan.Define) -> Undo:
+    """Store a definition. That of a new machine comes twice: without its new disks, then whole."""
+    begun = read_former(work.host, work.name) if work.former is None else None
+    xml = step.xml if begun is None else set_uuid(step.xml, begun.uuid)
+    _refuse_changed(work)
+    work.host.domains.define(sign_mark(xml, _sign(work)))
+    work.stored.append(_read_definition(work))
+    if begun is None:
+        return lambda: restore(work)
+    stub = begun.persistent_xml
+    return lambda: _store_again(work, stub)
+
+
+def _store_again(work: StepContext, xml: str) -> None:
+    _refuse_changed(work)
+    work.host.domains.define(xml)
+    work.stored.append(_read_definition(work))
+
+
+def _refuse_changed(work: StepContext) -> None:
+    """Refuse to overwrite a definition that somebody changed while this action was under way.
+
+    A snapshot that was taken meanwhile moved the disks, and what the guest wrote since would be
+    lost with it.
+    """
+    former = work.former.persistent_xml if work.former is not None else None
+    known = work.stored[-1] if work.stored else former
+    if known is not None and _strip(_read_definition(work)) != _strip(known):
+        raise RefusedError(
+            f"the definition of {work.name} was changed by someone else meanwhile, so it is left "
+            "as it is; plan again"
+        )
+
+
+def _read_definition(work: StepContext) -> str:
+    return work.host.domains.read_domain(work.name).persistent_xml
+
+
+def _strip(xml: str) -> str:
+    """Return a definition without our mark, and without the space that it was in."""
+    return re.sub(r">\s+<", "><", drop_owner(xml))
+
+
+def _sign(work: StepContext) -> Worker:
+    """Return who works here, for others who see that volumes are being made."""
+    return replace(work.host.locks.me, since=time.time())
+
+
+def restore(work: StepContext) -> None:
+    """Put the former definition back, or take the new one away where there was none."""
+    if work.former is None:
+        with suppress(NotFoundError):  # a machine that comes back is defined twice
+            work.host.domains.undefine_new(work.name)
+    else:
+        _store_again(work, work.former.persistent_xml)
+
+
+def _attach(work: StepContext, step: plan.AttachDevice) -> Undo:
+    work.host.domains.attach(work.name, step.xml)
+
+    def unplug() -> None:
+        _detach(work, plan.DetachDevice(step.path, step.xml))
+
+    return unplug
+
+
+def _update(work: StepContext, step: plan.UpdateDevice) -> None:
+    work.host.domains.update(work.name, step.xml)
+
+
+def _detach(work: StepContext, step: plan.DetachDevice) -> Undo:
+    work.host.domains.detach(work.name, step.xml)
+    if not wait_until(work.clock, DETACH_LIMIT, lambda: not _is_plugged(work, step.xml)):
+        raise TransientError(
+            f"{step.path}: the guest did not let the device go within {DETACH_LIMIT:.0f} s"
+        )
+    return lambda: work.host.domains.attach(work.name, step.xml)
+
+
+def _is_plugged(work: StepContext, xml: str) -> bool:
+    """Whether the running guest still has the device, known by its target or its MAC."""
+    device = parse(xml)
+    places = (*device.findall("target"), *device.findall("mac"))
+    keys = {place.get("dev") or place.get("address") for place in places} - {None}
+    live = work.host.domains.read_domain(work.name).live_xml
+    return live is not None and bool(keys & _plugged_keys(read_machine(parse(live))))
+
+
+def _plugged_keys(machine: Machine) -> Set[Optional[str]]:
+    keys = {disk.target for disk in machine.disks or ()}
+    keys |= {cdrom.target for cdrom in machine.cdroms or ()}
+    return keys | {interface.mac for interface in machine.interfaces or ()}
+
+
+def _set_vcpus(work: StepContext, step: plan.SetVcpus) -> None:
+    work.host.domains.set_vcpus(work.name, step.count)
+    if not wait_until(work.clock, DETACH_LIMIT, lambda: _online_cpus(work) == step.count):
+        raise TransientError(
+            f"cpus.count: the guest did not come to {step.count} within {DETACH_LIMIT:.0f} s; "
+            f"it has {_online_cpus(work)}"
+        )
+
+
+def _online_cpus(work: StepContext) -> Optional[int]:
+    live = work.host.domains.read_domain(work.name).live_xml
+    cpus = read_machine(parse(live)).cpus if live else None
+    return cpus.count if cpus else None
+
+
+def _set_memory(work: StepContext, step: plan.SetMemory) -> None:
+    work.host.domains.set_memory(work.name, step.kib)
+
+
+def _set_autostart(work: StepContext, step: plan.SetAutostart) -> Optional[Undo]:
+    work.host.domains.set_autostart(work.name, step.enabled)
+    former = work.former
+    if former is None:
+        return None  # it goes with the definition
+    return lambda: work.host.domains.set_autostart(work.name, former.autostart)
+
+
+def _set_metadata(work: StepContext, step: plan.SetMetadata) -> Undo:
+    work.host.domains.set_metadata(work.name, sign_mark(step.xml, _sign(work)), step.live)
+    return lambda: restore(work)
+
+
+def _start(work: StepContext, step: plan.Start) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.start(work.name)
+    if work.former is not None and work.former.saved and _find_state(work) is GuestState.PAUSED:
+        work.host.domains.resume(work.name)  # it was saved while it was paused
+
+
+def _resume(work: StepContext, step: plan.Resume) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.resume(work.name)
+
+
+def _wake(work: StepContext, step: plan.Wake) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.wake(work.name)
+    if not wait_until(work.clock, DETACH_LIMIT, lambda: _find_state(work) is GuestState.RUNNING):
+        raise TransientError(
+            f"the guest did not wake up within {DETACH_LIMIT:.0f} s: "
+            f"virsh dompmwakeup {shlex.quote(work.name)}"
+        )
+
+
+def _delete_volume(work: StepContext, step: plan.DeleteVolume) -> None:
+    if not _is_off(work):
+        raise RefusedError("the guest was started meanwhile, so its disks stay; plan again")
+    work.host.storage.delete_volume(step.pool, step.name, step.path)
+
+
+def _undefine(work: StepContext, step: plan.Undefine) -> None:  # noqa: ARG001 - the table's shape
+    work.host.domains.undefine(work.name)
+
+
+def _shut_down(work: StepContext, step: plan.Shutdown) -> None:
+    """Ask, ask again, wait; cut the power only where the manifest says so.
+
+    A guest that is paused or has crashed cannot be asked; one that suspended itself is woken up.
+    """
+    if is_deaf(work.host.domains.read_domain(work.name)):
+        _give_up(work, step)
+        return
+    deadline = work.clock.now() + step.timeout
+    while not _is_off(work):
+        if work.clock.now() >= deadline:
+            _give_up(work, step)
+            return
+        if _find_state(work) is GuestState.PMSUSPENDED:
+            _wake(work, plan.Wake())
+        work.host.domains.shut_down(work.name)
+        wait_until(work.clock, min(ASK_AGAIN, deadline - work.clock.now()), lambda: _is_off(work))
+
+
+def _give_up(work: StepContext, step: plan.Shutdown) -> None:
+    view = work.host.domains.read_domain(work.name)
+    if not step.force and is_deaf(view):
+        raise TransientError(refuse_to_ask(view))
+    if not step.force:
+        raise TransientError(
+            f"the guest did not shut down within {step.timeout} s and goes on running; what needs "
+            "it to be off waits until it is (lifecycle.forceOff would allow a hard stop)"
+        )
+    work.host.domains.power_off(work.name)
+
+
+def _is_off(work: StepContext) -> bool:
+    return _find_state(work) is GuestState.OFF
+
+
+def _find_state(work: StepContext) -> GuestState:
+    return work.host.domains.read_domain(work.name).state
+
+
+def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:
+    """Poll until the condition holds; return whether it did within `limit` seconds."""
+    deadline = clock.now() + limit
+    while not condition():
+        if clock.now() >= deadline:
+            return False
+        clock.sleep(POLL)
+    return True
+
+
+def read_former(host: Host, name: str) -> Optional[DomainView]:
+    """Read a domain; None only when libvirt says that there is none."""
+    try:
+        return host.domains.read_domain(name)
+    except NotFoundError:
+        return None
+
+
+# What stays in force when a later step fails: the field of each step that has no way back.
+LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
+    plan.UpdateDevice: lambda step: str(step.path),
+    plan.SetVcpus: lambda _: "cpus.count",
+    plan.SetMemory: lambda _: "memory.size",
+    plan.Resume: lambda _: "power",
+    plan.Wake: lambda _: "power",
+    plan.BlockResize: lambda step: f"disks[{step.disk}].size",
+    plan.ResizeVolume: lambda step: f"disks[{step.disk}].size",
+}
+
+PERFORM: Mapping[Type[Any], Callable[[StepContext, Any], Optional[Undo]]] = {
+    plan.CreateVolume: _create_volume,
+    plan.DeletePartial: _delete_partial,
+    plan.ResizeVolume: _resize_volume,
+    plan.BlockResize: _block_resize,
+    plan.Define: _define,
+    plan.AttachDevice: _attach,
+    plan.UpdateDevice: _update,
+    plan.DetachDevice: _detach,
+    plan.SetVcpus: _set_vcpus,
+    plan.SetMemory: _set_memory,
+    plan.SetAutostart: _set_autostart,
+    plan.SetMetadata: _set_metadata,
+    plan.Start: _start,
+    plan.Shutdown: _shut_down,
+    plan.Resume: _resume,
+    plan.Wake: _wake,
+    plan.DeleteVolume: _delete_volume,
+    plan.Undefine: _undefine,
+}

@@ -1,0 +1,156 @@
+"""Give each observed device the name that the manifest has for it.
+
+Identity is the user alias (`ua-NAME`) that the product writes: an alias that is a name of the
+manifest decides, and nothing else counts. Every other device is recognised by what its owner sees:
+image, serial, target and MAC, whatever alias another tool gave it. Where it has no alias at all,
+its name in the manifest may be its target or MAC, and the only card on a network is found by that.
+Never by position, and never when two devices would fit.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypeVar
+
+from reconciler.core.machine import Cdrom, Disk, Interface, Machine
+
+DeviceT = TypeVar("DeviceT", Disk, Cdrom, Interface)
+Value = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class DeviceKey:
+    """What tells a device of the manifest, and one of the domain, to be the same.
+
+    `any_alias` says that it holds for a device with an alias that the manifest does not name; what
+    it does not hold for may be another device of ours, whose place or network is free now.
+    """
+
+    desired: Value
+    observed: Value
+    any_alias: bool = True
+
+
+def _image(source: Optional[str]) -> Optional[str]:
+    return posixpath.normpath(source) if source and source.startswith("/") else source
+
+
+# The running configuration and the stored one give a device the same alias, whoever chose it.
+_ALIAS = DeviceKey(lambda device: device.alias, lambda device: device.alias)
+_TARGET = DeviceKey(lambda disk: disk.target, lambda disk: disk.target)
+_TARGET_AS_NAME = DeviceKey(
+    lambda disk: None if disk.target else disk.name, lambda disk: disk.target, any_alias=False
+)
+# Tried in this order; a device found by an earlier key is not looked for by a later one. What a
+# disk holds tells more than where it is plugged in; a medium tells less, as it is changed often.
+KEYS: Mapping[str, Tuple[DeviceKey, ...]] = {
+    "disks": (
+        _ALIAS,
+        DeviceKey(lambda disk: _image(disk.source), lambda disk: _image(disk.source)),
+        DeviceKey(lambda disk: disk.serial, lambda disk: disk.serial),
+        _TARGET,
+        _TARGET_AS_NAME,
+    ),
+    "cdroms": (
+        _ALIAS,
+        _TARGET,
+        _TARGET_AS_NAME,
+        DeviceKey(lambda cdrom: _image(cdrom.media), lambda cdrom: _image(cdrom.media)),
+    ),
+    "interfaces": (
+        _ALIAS,
+        DeviceKey(lambda card: card.mac, lambda card: card.mac),
+        DeviceKey(lambda card: card.name, lambda card: card.mac, any_alias=False),
+        DeviceKey(lambda card: card.network, lambda card: card.network, any_alias=False),
+        DeviceKey(lambda card: card.bridge, lambda card: card.bridge, any_alias=False),
+    ),
+}
+
+
+def align(desired: Machine, observed: Machine) -> Machine:
+    """Return `observed` with its devices named as `desired` names them."""
+    named = {
+        kind: _rename(getattr(desired, kind) or (), getattr(observed, kind) or (), keys)
+        for kind, keys in KEYS.items()
+    }
+    if all(named[kind] is (getattr(observed, kind) or ()) for kind in KEYS):
+        return observed
+    return replace(observed, **named)  # type: ignore[arg-type]  # the kinds are its own fields
+
+
+def align_live(desired: Machine, stored: Machine, live: Machine) -> Machine:
+    """Name the devices of the running guest by way of the stored definition, aligned already.
+
+    A device that was changed in the definition (another bus, so another target) is still found
+    in the running guest by what the change left alone.
+    """
+    return align(desired, align(stored, live))
+
+
+def _rename(
+    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[DeviceKey]
+) -> Tuple[DeviceT, ...]:
+    names = _find_names(desired, observed, keys)
+    taken = set(names.values())
+    renamed = tuple(
+        device if device.name == name else replace(device, name=name)
+        for index, device in enumerate(observed)
+        for name in [names.get(index) or _free(device.name, taken)]
+    )
+    # The same value where nothing is renamed, so that who compares can see it at once.
+    return observed if renamed == observed and isinstance(observed, tuple) else renamed
+
+
+def _find_names(
+    desired: Sequence[DeviceT], observed: Sequence[DeviceT], keys: Sequence[DeviceKey]
+) -> Dict[int, str]:
+    """Return index of an observed device → its name in the manifest."""
+    wanted = {device.name: device for device in desired}
+    names: Dict[int, str] = {}
+    for index, device in enumerate(observed):
+        if device.alias is not None and wanted.pop(device.alias, None) is not None:
+            names[index] = device.alias
+    for key in keys:
+        if not wanted or len(names) == len(observed):
+            break
+        for index, name in _match_by(key, wanted, observed, names):
+            names[index] = name
+            del wanted[name]
+    return names
+
+
+def _match_by(
+    key: DeviceKey, wanted: Mapping[str, Any], observed: Sequence[Any], names: Mapping[int, str]
+) -> List[Tuple[int, str]]:
+    """Return what this key tells apart: one wanted and one observed device of the same value."""
+    want = _group(key.desired, wanted.items())
+    have = _group(
+        key.observed,
+        (
+            (index, device)
+            for index, device in enumerate(observed)
+            if index not in names and (key.any_alias or not device.alias)
+        ),
+    )
+    pairs = [(have.get(value, []), of_value) for value, of_value in want.items()]
+    return [(found[0], name[0]) for found, name in pairs if len(found) == len(name) == 1]
+
+
+def _group(key: Value, items: Iterable[Tuple[Any, Any]]) -> Dict[Any, List[Any]]:
+    groups: Dict[Any, List[Any]] = {}
+    for tag, item in items:
+        value = key(item)
+        if value:
+            groups.setdefault(value, []).append(tag)
+    return groups
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Keep an unmatched device apart from a wanted one that happens to have its name."""
+    return name if name not in taken else f"{name} (not in the manifest)"
+
+
+def by_name(devices: Optional[Sequence[DeviceT]], name: str) -> Optional[DeviceT]:
+    """Return the device of that name, or None."""
+    return next((device for device in devices or () if device.name == name), None)

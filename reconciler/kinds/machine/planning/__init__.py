@@ -1,0 +1,1 @@
+"""From what differs to what is done: the effect table, decisions, steps. Pure."""

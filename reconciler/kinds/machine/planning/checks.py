@@ -1,0 +1,254 @@
+"""Refuse, before anything is done, what this host cannot do or what is taken already. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from reconciler.core.machine import Disk, Interface, Machine
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.world import MachineCaps, Unknown, World
+from reconciler.errors import MissingError, TerminalError
+from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
+from reconciler.kinds.machine.domain.soundness import check_offer
+from reconciler.kinds.machine.planning.images import (
+    DEFAULT_POOL,
+    describe_dependants,
+    find_dependants,
+    named_volume,
+)
+
+
+def find_caps(world: World, machine: str) -> MachineCaps:
+    """Return what the host offers for that machine type.
+
+    Raises TerminalError where it offers none, MissingError where it cannot be asked now.
+    """
+    caps = world.machines.get(machine)
+    if isinstance(caps, MachineCaps):
+        return caps
+    reason = caps.reason if isinstance(caps, Unknown) else "it was not asked for"
+    kind = MissingError if isinstance(caps, Unknown) and caps.transient else TerminalError
+    raise kind(f"machine: {machine or 'default'!r}: {reason}")
+
+
+def refuse_unoffered(machine: Machine, caps: MachineCaps) -> None:
+    """Raise TerminalError naming everything that this host does not offer."""
+    refusals = check_offer(machine, caps)
+    if refusals:
+        raise TerminalError("; ".join(refusals))
+
+
+def refuse_taken(
+    manifest: MachineManifest,
+    devices: Iterable[Device],
+    desired: Desired,
+    world: World,
+    staying: Tuple[Disk, ...] = (),
+) -> None:
+    """Raise TerminalError if a UUID, MAC or image is held by another domain, manifest or disk.
+
+    `staying` are the disks that the machine has and keeps.
+    """
+    items = tuple(devices)
+    wanted = [("uuid", manifest.machine.uuid, "uuid")]
+    wanted += [
+        ("mac", item.mac, f"interfaces[{item.name}].mac")
+        for item in items
+        if isinstance(item, Interface)
+    ]
+    taken = [
+        f"{path}: {value} is already used by domain {', '.join(holders)}"
+        for kind, value, path in wanted
+        if value
+        for holders in [_others(world, kind, value, manifest.name)]
+        if holders
+    ]
+    disks = [item for item in items if isinstance(item, Disk)]
+    for index, disk in enumerate(disks):
+        if disk.source and not disk.readonly:
+            beside = (*staying, *disks[:index])
+            users = _find_users(manifest, disk, desired, world, beside)
+            taken += [f"disks[{disk.name}].source: {user}" for user in users]
+    if taken:
+        raise TerminalError("; ".join(taken))
+
+
+def _others(world: World, kind: str, value: str, name: str) -> Tuple[str, ...]:
+    return tuple(one for one in world.claims.get((kind, value), ()) if one != name)
+
+
+def _find_users(
+    manifest: MachineManifest,
+    disk: Disk,
+    desired: Desired,
+    world: World,
+    beside: Tuple[Disk, ...],
+) -> List[str]:
+    """Return who else writes to the disk's image, or to one that it depends on."""
+    found = _find_domains(manifest.name, disk, world)
+    image = disk.source or ""
+    for other in desired.machines:
+        named = _find_same(other, disk, world) if other.name != manifest.name else None
+        if named is not None and _can_meet(manifest, other):
+            text = f"{image} is named by the manifest of {other.name} too{_name_as(named, image)}"
+            found.setdefault(other.name, text + _advise_sharing(disk))
+    for mine in beside:
+        if mine.name != disk.name and world.images.is_same(mine.source, image):
+            text = f"{image} is the image of disks[{mine.name}] too"
+            found.setdefault("", text + _name_as(mine.source or "", image))
+    return list(found.values())
+
+
+def _find_domains(name: str, disk: Disk, world: World) -> Dict[str, str]:
+    """Return the domains other than `name` that hold the image, and how."""
+    images, image = world.images, disk.source or ""
+    found: Dict[str, str] = {}
+    for use in images.find_users(image):
+        if use.domain == name or not use.writes:
+            continue
+        is_top = images.is_same(use.path, image)
+        if is_top and is_shared(disk, use.shareable, use.format):
+            continue
+        where = _name_as(use.path, image) if is_top else f", below {use.path}"
+        text = f"{image} is already used by domain {use.domain}{where}"
+        found.setdefault(use.domain, text + (_advise_sharing(disk) if is_top else ""))
+    for below in images.find_chain(image, disk.format or "")[1:]:
+        for use in images.find_users(below):
+            if use.is_live and use.writes and images.is_same(use.path, below):
+                text = f"{image} lies over {below}, which the running domain {use.domain} writes to"
+                found.setdefault(use.domain, text)
+    return found
+
+
+def is_shared(disk: Disk, shareable: bool, image_format: str) -> bool:  # noqa: FBT001
+    """Whether two disks may write to one image: both say so, and it is raw."""
+    return bool(disk.shareable) and shareable and disk.format == image_format == "raw"
+
+
+def _name_as(name: str, image: str) -> str:
+    return "" if name == image else f" (as {name})"
+
+
+def _advise_sharing(disk: Disk) -> str:
+    if disk.format != "raw":
+        return ""
+    return "; if both guests may write to it at once, set shareable: true on both disks"
+
+
+def _can_meet(one: MachineManifest, other: MachineManifest) -> bool:
+    return one.host is None or other.host is None or one.host == other.host
+
+
+def _find_same(manifest: MachineManifest, disk: Disk, world: World) -> Optional[str]:
+    """Return by what name a manifest gives another machine the same image to write to."""
+    for other in manifest.machine.disks or ():
+        volume = named_volume(world, f"{other.pool or DEFAULT_POOL}/{other.volume}")
+        name = other.source or (volume.path if volume else None)
+        if other.readonly or not world.images.is_same(name, disk.source):
+            continue
+        if not is_shared(disk, bool(other.shareable), other.format or disk.format or ""):
+            return name
+    return None
+
+
+def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
+    """Raise MissingError for an interface on a libvirt network that is not there."""
+    for device in devices:
+        if not isinstance(device, Interface) or device.network is None:
+            continue
+        if device.network not in world.networks:
+            there = ", ".join(sorted(world.networks)) or "none"
+            raise MissingError(
+                f"interfaces[{device.name}].network: no network {device.network!r} on this host; "
+                f"it has: {there}"
+            )
+
+
+def refuse_misnamed(differences: Iterable[Difference]) -> None:
+    """Raise TerminalError where a domain that is taken over would get a second of what it has.
+
+    Another tool's alias keeps a name from meaning the disk on that target, or the interface on that
+    network: what is added is more likely the device that is there.
+    """
+    found = tuple(differences)
+    there = [
+        one.item for one in found if one.kind is DifferenceKind.REMOVE and one.item is not None
+    ]
+    for one in found:
+        if one.kind is DifferenceKind.ADD and one.item is not None:
+            for other in there:
+                hint = _find_hint(one.item, other)
+                if hint:
+                    raise TerminalError(
+                        f"{one.path}: the domain has {_call(other)} with the alias ua-{other.alias}"
+                        f", so that this would be a second one. If it is this one, give {hint}"
+                    )
+
+
+def refuse_misaliased(name: str, wanted: Machine, stored: Machine) -> None:
+    """Raise TerminalError where an alias that is not ours names another device than is meant.
+
+    `stored` is the domain with its devices named as in `wanted`. An alias that somebody else chose
+    may be a name of the manifest by chance: what the manifest says of that device is on another.
+    """
+    pairs: Tuple[Tuple[str, Sequence[Device], Sequence[Device]], ...] = (
+        ("disks", wanted.disks or (), stored.disks or ()),
+        ("cdroms", wanted.cdroms or (), stored.cdroms or ()),
+        ("interfaces", wanted.interfaces or (), stored.interfaces or ()),
+    )
+    for listing, named, there in pairs:
+        for one in named:
+            found = next((it for it in there if it.name == one.name == it.alias), None)
+            sign, value, tell = _find_sign(one)
+            if found is None or value is None or tell(found) == value:
+                continue
+            meant = next((it for it in there if tell(it) == value), None)
+            if meant is not None:
+                raise TerminalError(
+                    f"{listing}[{one.name}]: the domain's {_call(found)} has the alias "
+                    f"ua-{one.name}, but the {sign} that the manifest gives, {value}, is that of "
+                    f"{_call(meant)}. Give {_call(found)} the name {one.name} in the manifest and "
+                    f"{_call(meant)} another, or remove the alias: virsh edit {shlex.quote(name)}"
+                )
+
+
+def _find_sign(device: Device) -> Tuple[str, Optional[str], Callable[[Any], Optional[str]]]:
+    """Return by what a manifest tells a device from others, and how it is read of another."""
+    if isinstance(device, Interface):
+        return "MAC address", device.mac, lambda card: card.mac
+    if isinstance(device, Disk) and device.source is not None:
+        return "image", device.source, lambda disk: disk.source
+    return "target", device.target, lambda disk: disk.target
+
+
+def _find_hint(new: Device, there: Device) -> str:
+    """Return what the manifest has to say for a device that is there; empty if it is another."""
+    if type(new) is not type(there) or not there.alias:
+        return ""
+    if isinstance(new, Interface) and isinstance(there, Interface):
+        on = (new.network, new.bridge)
+        return (
+            f"mac: {there.mac!r}" if new.mac is None and on == (there.network, there.bridge) else ""
+        )
+    if isinstance(new, Interface) or isinstance(there, Interface):
+        return ""
+    return f"target: {there.target}" if new.name == there.target else ""
+
+
+def _call(device: Device) -> str:
+    if isinstance(device, Interface):
+        return f"interface {device.mac}"
+    return f"{'disk' if isinstance(device, Disk) else 'CD-ROM drive'} {device.target}"
+
+
+def refuse_template_writes(machine: Machine, world: World, what: str) -> None:
+    """Raise TerminalError if a disk to be written to carries overlays, which would break."""
+    for disk in machine.disks or ():
+        overlays = find_dependants(world, disk.source or "")
+        if overlays and not disk.readonly:
+            raise TerminalError(
+                f"{what}: {disk.source} (disks[{disk.name}]) carries {len(overlays)} linked "
+                "clone(s), which any write to it would break: "
+                f"{describe_dependants(world, overlays)}"
+            )

@@ -1,0 +1,246 @@
+"""Weigh what differs in the stored and in the running configuration of one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+
+from reconciler.core.machine import Cdrom, Disk, Disruption, Interface
+from reconciler.core.manifest import Lifecycle
+from reconciler.core.plan import Change, Effect, Value
+from reconciler.core.units import format_size
+from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
+from reconciler.kinds.machine.planning.effects import EffectRow, Route, find_row
+from reconciler.kinds.machine.planning.guards import HOTPLUG_BUSES, Guest, settle_boot_effect
+from reconciler.kinds.machine.planning.states import (
+    Standing,
+    settle_boot,
+    settle_live,
+    settle_power,
+    settle_start,
+)
+
+
+def describe_device(device: Device, about: str = "") -> str:
+    """Return like `virtio 60GiB, linked clone of template win2016 as default/vm-root.qcow2`."""
+    words = [one for one in _words(device) if one]
+    return ", ".join(one for one in (" ".join(words), about) if one)
+
+
+def _words(device: Device) -> Iterable[Optional[str]]:
+    if isinstance(device, Disk):
+        return (device.bus, format_size(device.size) if device.size else None)
+    if isinstance(device, Cdrom):
+        return (device.bus, device.media or "empty")
+    return (
+        *_source(device),
+        device.model,
+        device.mac,
+        (device.link == "down" and "link down") or None,
+    )
+
+
+def _source(device: Interface) -> Tuple[Optional[str], ...]:
+    if device.bridge:
+        return ("bridge", device.bridge)
+    return ("network", device.network) if device.network else (device.uplink,)
+
+
+ONLY_STORED = "the running guest is like that already; only the stored definition changes"
+PENDING = "stored already; waits for the guest's next cold start"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one difference.
+
+    `stored` and `live` are the difference in either configuration, None where there is none.
+    A decision without `change` only waits (`RestartRequired`).
+    """
+
+    row: EffectRow
+    stored: Optional[Difference]
+    live: Optional[Difference]
+    change: Optional[Change]
+
+    @property
+    def difference(self) -> Difference:
+        """The difference, from whichever configuration has it."""
+        return next(one for one in (self.stored, self.live) if one is not None)
+
+    @property
+    def effect(self) -> Optional[Effect]:
+        """The effect word, None for what only waits."""
+        return self.change.effect if self.change else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this plan carries it out."""
+        return self.effect not in (None, Effect.WITHHELD)
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """What one machine's decisions depend on besides the differences.
+
+    `held` is why nothing may be done; `waits` says that it passes by itself. `left` is why single
+    paths are left alone.
+    """
+
+    stored_guest: Guest
+    live_guest: Optional[Guest]
+    lifecycle: Lifecycle
+    now: Optional[datetime]
+    held: str = ""
+    waits: bool = False
+    standing: Optional[Standing] = None
+    left: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def between(self) -> Optional[Standing]:
+        """How the guest stands, if it is neither off nor running."""
+        return self.standing if self.standing and self.standing.is_between else None
+
+
+def awaits_window(decisions: Iterable[Decision], weighing: Weighing) -> bool:
+    """Whether the running guest is going to be restarted in the next maintenance window."""
+    if weighing.lifecycle.disruption is not Disruption.WINDOW or weighing.held:
+        return False
+    return weighing.live_guest is not None and any(
+        decision.row.running is Effect.NEXT_BOOT
+        and decision.row.cured
+        and decision.live is not None
+        and decision.effect in (None, Effect.NEXT_BOOT)
+        for decision in decisions
+    )
+
+
+def decide(
+    stored: Iterable[Difference], live: Iterable[Difference], weighing: Weighing
+) -> Tuple[Decision, ...]:
+    """Return one decision for each path that differs in either configuration."""
+    pairs: Dict[Tuple[str, DifferenceKind], List[Optional[Difference]]] = {}
+    for side, differences in enumerate((stored, _with_ejects(live))):
+        for difference in differences:
+            pairs.setdefault((difference.path, difference.kind), [None, None])[side] = difference
+    return tuple(_decide(stored, live, weighing) for stored, live in pairs.values())
+
+
+def _with_ejects(live: Iterable[Difference]) -> Iterable[Difference]:
+    """Before a drive that cannot go while the guest runs, its medium goes."""
+    for one in live:
+        item = one.item
+        if (
+            one.kind is DifferenceKind.REMOVE
+            and isinstance(item, Cdrom)
+            and item.media
+            and item.bus not in HOTPLUG_BUSES
+        ):
+            yield replace(
+                one,
+                field="cdroms[].media",
+                kind=DifferenceKind.CHANGE,
+                observed=item.media,
+                desired="",
+            )
+        yield one
+
+
+def _decide(
+    stored: Optional[Difference], live: Optional[Difference], weighing: Weighing
+) -> Decision:
+    # The running guest decides what can be done to it; a device that it lacks, the definition.
+    guest = (weighing.live_guest if live else None) or weighing.stored_guest
+    difference = live or stored
+    assert difference is not None  # noqa: S101 - a pair holds at least one
+    row = find_row(difference, guest)
+    effect, reason = _settle(row, stored, live, weighing)
+    if effect is not None and difference.path in weighing.left and not weighing.held:
+        effect, reason = Effect.WITHHELD, weighing.left[difference.path]
+    change = effect and Change(*_values(difference), effect, reason)
+    return Decision(row, stored, live, change or None)
+
+
+def _settle(
+    row: EffectRow, stored: Optional[Difference], live: Optional[Difference], weighing: Weighing
+) -> Tuple[Optional[Effect], str]:
+    if weighing.held:
+        only_pending = weighing.waits and stored is None and row.running is Effect.NEXT_BOOT
+        return (None, PENDING) if only_pending else (Effect.WITHHELD, weighing.held)
+    if weighing.live_guest is None:
+        return _settle_off(row, weighing)
+    settled = _settle_between(row, live, weighing)
+    if settled is not None:
+        return settled
+    if _needs_only_storing(row) and live is None:
+        return Effect.LIVE, ONLY_STORED
+    return _settle_running(row, stored, weighing)
+
+
+def _settle_between(
+    row: EffectRow, live: Optional[Difference], weighing: Weighing
+) -> Optional[Tuple[Effect, str]]:
+    """Return what a guest that is neither off nor running allows; None where it allows all."""
+    standing = weighing.between
+    if standing is None:
+        return None
+    if row.field == "power":
+        return settle_power(standing)
+    if row.running is not Effect.LIVE or live is None:
+        return None
+    return settle_live(standing, row.field, needs_guest=row.needs_guest)
+
+
+def _settle_running(
+    row: EffectRow, stored: Optional[Difference], weighing: Weighing
+) -> Tuple[Optional[Effect], str]:
+    if row.running is Effect.NEXT_BOOT:
+        return _settle_boot(row, stored, weighing)
+    held, reason = settle_boot_effect(weighing.lifecycle, weighing.now)
+    if row.running is Effect.RESTART and held is Effect.WITHHELD:
+        return held, reason
+    return row.running, row.reason
+
+
+def _settle_off(row: EffectRow, weighing: Weighing) -> Tuple[Effect, str]:
+    if row.route is Route.START and weighing.standing is not None:
+        settled = settle_start(weighing.standing)
+        if settled is not None:
+            return settled
+    return row.off, row.reason if _says_why(row) else ""
+
+
+def _says_why(row: EffectRow) -> bool:
+    """Whether the row's reason holds while the machine is off."""
+    return row.off is Effect.WITHHELD or row.route is Route.START
+
+
+def _needs_only_storing(row: EffectRow) -> bool:
+    """Whether nothing has to be done, nor waits, where the running guest has it already."""
+    return row.running in (Effect.LIVE, Effect.NEXT_BOOT) and row.route is not Route.BLOCK_RESIZE
+
+
+def _settle_boot(
+    row: EffectRow, stored: Optional[Difference], weighing: Weighing
+) -> Tuple[Optional[Effect], str]:
+    if weighing.between is None:
+        effect, reason = settle_boot_effect(weighing.lifecycle, weighing.now)
+    else:
+        effect, reason = settle_boot(weighing.between)
+    if effect is not Effect.WITHHELD and not row.cured:
+        effect, reason = Effect.NEXT_BOOT, ""  # now or in the next window, nobody restarts for it
+    if stored is not None:
+        return effect, "; ".join(one for one in (row.reason, reason) if one)
+    return (effect if effect is Effect.RESTART else None), PENDING
+
+
+def _values(difference: Difference) -> Tuple[str, Value, Value]:
+    """Return path, observed and desired as a reader wants them; devices in a few words."""
+    if difference.item is None or difference.kind is DifferenceKind.CHANGE:
+        return difference.path, difference.observed, difference.desired
+    item = difference.item
+    image = item.source if isinstance(item, Disk) else None
+    if difference.kind is DifferenceKind.ADD:
+        return difference.path, None, describe_device(item, image or "")
+    return difference.path, describe_device(item, image or ""), None

@@ -1,0 +1,303 @@
+"""The image of one disk beside the one that its manifest names, and which disks cannot grow."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import shlex
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any, Iterable, Mapping, Optional, Tuple
+
+from reconciler.core.images import RAW, is_path
+from reconciler.core.machine import Disk
+from reconciler.core.manifest import MachineManifest
+from reconciler.core.names import IMAGES, Owner, volume_name
+from reconciler.core.plan import Effect
+from reconciler.core.units import format_size
+from reconciler.core.world import FileKind, FileView, Reading, World
+from reconciler.kinds.machine.planning.decide import Decision
+from reconciler.kinds.machine.planning.images import DEFAULT_POOL, named_volume, volume_at
+
+_IS_ON = " is on "
+_SNAPSHOT = "external snapshot "
+
+
+def find_snapshot_notes(notes: Iterable[str]) -> str:
+    """Return, as one line, those notes that say of a disk that it is on a snapshot."""
+    return "; ".join(note for note in notes if f"{_IS_ON}{_SNAPSHOT}" in note)
+
+
+@dataclass(frozen=True)
+class DiskChain:
+    """One disk of the manifest beside its image.
+
+    `named` is the image that the manifest, or the machine's own volume, names; `present` the one
+    that the domain is on. `snapshot` names the external snapshot that is between them, since
+    `since` (Unix time, 0 if not known). `reason` says why a change of the image is withheld.
+    """
+
+    disk: str
+    target: str
+    named: str
+    present: str
+    snapshot: str = ""
+    since: float = 0.0
+    reason: str = ""
+
+    @property
+    def note(self) -> str:
+        """What a person should know of the disk, or an empty text."""
+        if not self.snapshot:
+            return ""
+        return f"disks[{self.disk}]{_IS_ON}{self.about} ({self.present} over {self.named})"
+
+    @property
+    def about(self) -> str:
+        """The snapshot in words."""
+        since = f" since {_show_time(self.since)}" if self.since else ""
+        return f"{_SNAPSHOT}{self.snapshot!r}{since}"
+
+
+def with_snapshot(chain: DiskChain, domain: str, world: World) -> DiskChain:
+    """Return the chain with the snapshot that its image belongs to, by libvirt or by its name."""
+    known = world.images.find_snapshot(domain, chain.target, chain.present)
+    if known is not None:
+        return replace(chain, snapshot=known.name, since=known.created_at)
+    # Nobody writes to an image any more once another lies over it.
+    base = world.images.views.get(chain.named)
+    since = base.changed_at if base is not None else 0
+    return replace(chain, snapshot=_guess_snapshot(chain), since=since)
+
+
+def _guess_snapshot(chain: DiskChain) -> str:
+    """Return NAME of `disk.NAME` over `disk.qcow2`, as libvirt calls the files of snapshots."""
+    name = posixpath.basename(chain.present)
+    stem = posixpath.splitext(posixpath.basename(chain.named))[0]
+    return name[len(stem) + 1 :] if name.startswith(f"{stem}.") and name != stem else name
+
+
+def is_snapshot_file(overlay: str, below: str) -> bool:
+    """Whether the overlay is called as libvirt calls the file of a snapshot of the one below."""
+    folder, name = posixpath.split(overlay)
+    stem, _ = posixpath.splitext(posixpath.basename(below))
+    ending = name[len(stem) :]
+    return (
+        folder == posixpath.dirname(below)
+        and name.startswith(f"{stem}.")
+        and ending not in (".qcow2", ".img", ".raw")
+    )
+
+
+def find_own_image(disk: str, owner: Optional[Owner]) -> Optional[str]:
+    """Return the path of the volume that was made for this disk, as our mark has it."""
+    if owner is None:
+        return None
+    names = {volume_name(name, disk, image) for name in owner.names for image in IMAGES}
+    found = [one for one in owner.made if posixpath.basename(one) in names]
+    return found[0] if len(found) == 1 else None
+
+
+def find_reason(
+    manifest: MachineManifest,
+    disk: Disk,
+    chain: DiskChain,
+    stored: Disk,
+    reading: Reading,
+    world: World,
+) -> str:
+    """Return why the disk is not moved to the image that the manifest names; empty if it is."""
+    images = world.images
+    if not is_asked(manifest, disk, reading.owner, world):
+        if images.can_see(chain.named) and not images.can_see(chain.present):
+            name = reading.view.name
+            return (
+                f"{chain.present}, which the disk is on, is not to be found; bring it back or "
+                f"mount its storage. If it is lost for good, and with it what was written since, "
+                f"name {chain.named} in its place: virsh edit {shlex.quote(name)}"
+            )
+        return (
+            f"the disk is on {chain.present} now: a block commit, pull or copy moved it, or "
+            f"somebody; going back to {chain.named} would lose what was written since. "
+            f"{_advise(manifest, disk, stored, reading, world)}"
+        )
+    if images.is_in_chain(chain.present, chain.named):
+        present, named = images.views.get(chain.present), images.views.get(chain.named)
+        if present is None or named is None or named.changed_at <= present.changed_at:
+            return (
+                f"{chain.named} lies over {chain.present}, which was written after it: it is older "
+                f"than what the guest uses. {_advise(manifest, disk, stored, reading, world)}"
+            )
+    snapshots = images.snapshots.get(reading.view.name, ())
+    if any(
+        images.is_same(snapshot.overlays.get(chain.target), chain.named) for snapshot in snapshots
+    ):
+        return (
+            f"{chain.named} is an older snapshot of this disk than what the guest uses. "
+            f"{_advise(manifest, disk, stored, reading, world)}"
+        )
+    return _find_unseen(manifest, disk, chain, stored, reading, world)
+
+
+def _find_unseen(
+    manifest: MachineManifest,
+    disk: Disk,
+    chain: DiskChain,
+    stored: Disk,
+    reading: Reading,
+    world: World,
+) -> str:
+    """Return why the disk stays where one of its images, or what is below it, cannot be seen."""
+    images, present, named = world.images, chain.present, chain.named
+    if is_path(named) and images.can_see(present) and not images.can_see(named):
+        return (
+            f"{named} is not to be found, and the disk is on {present}, which is there; bring it "
+            f"back or mount its storage. {_advise(manifest, disk, stored, reading, world)}"
+        )
+    if images.is_chain_known(present, stored.format or ""):
+        return ""
+    parts = images.find_chain(present, stored.format or "")
+    gone = next((part for part in parts if is_path(part) and not images.can_see(part)), None)
+    if images.can_see(named) and gone is not None:
+        below = "" if gone == present else f", which lies below {present},"
+        return (
+            f"{gone}{below} is not to be found, so it is not certain that {named} has all that "
+            "was on it; mount its storage if it is not mounted; if it was moved there, keep the "
+            f"old name too: ln -s {shlex.quote(named)} {shlex.quote(gone)}"
+        )
+    return (
+        f"it cannot be seen from here what lies below {present}, so not whether it is {named} "
+        "itself; refresh its storage pool (virsh pool-refresh POOL) or plan as root on the host"
+    )
+
+
+def is_asked(manifest: MachineManifest, disk: Disk, owner: Optional[Owner], world: World) -> bool:
+    """Whether the manifest names another image than it did when it was applied last."""
+    if owner is None:
+        return False
+    former = _read_disk(owner.spec, disk.name)
+    if former is None or former == _read_disk(manifest.spec, disk.name):
+        return False
+    named = _find_applied(former, disk.name, owner, world)
+    return named is None or not world.images.is_same(named, disk.source)
+
+
+def _read_disk(spec: str, name: str) -> Optional[Mapping[str, Any]]:
+    """Return what a spec says of where a disk's image is; None if it does not have the disk."""
+    try:
+        disks = json.loads(spec).get("disks") or ()
+        found = next((disk for disk in disks if disk.get("name") == name), None)
+        return found and {"source": found.get("source", {}), "pool": found.get("pool")}
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _find_applied(
+    former: Mapping[str, Any], disk: str, owner: Owner, world: World
+) -> Optional[str]:
+    source = former["source"]
+    if "path" in source:
+        return str(source["path"])
+    if "volume" in source:
+        pool = source.get("pool") or former["pool"] or DEFAULT_POOL
+        volume = named_volume(world, f"{pool}/{source['volume']}")
+        return volume.path if volume else None
+    return find_own_image(disk, owner)
+
+
+def _advise(
+    manifest: MachineManifest, disk: Disk, stored: Disk, reading: Reading, world: World
+) -> str:
+    image = find_lasting(reading.view.name, stored, world)
+    volume = volume_at(world, image)
+    source = f"{{path: {image}}}"
+    if volume is not None:
+        source = f"{{volume: {volume.name}, pool: {volume.pool}}}"
+    place = manifest.find_disk_source(disk.name)
+    where = f"{place.file}, line {place.line}"
+    return f"To keep the disk, set disks[{disk.name}].source to {source} ({where})"
+
+
+def find_lasting(domain: str, disk: Disk, world: World) -> str:
+    """Return the image of a disk that a manifest should name: the one below its snapshots."""
+    chain = world.images.find_chain(disk.source or "", disk.format or "")
+    for image, below in zip(chain, chain[1:]):
+        known = world.images.find_snapshot(domain, disk.target or "", image)
+        if (known is None and not is_snapshot_file(image, below)) or not is_path(below):
+            return image
+    return chain[-1]
+
+
+def _show_time(at: float) -> str:
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+_QCOW2 = "qcow2"
+_OLD = 2  # the version of qcow2 whose snapshots do not know the size that the image had
+
+
+def hold_growth(decisions: Tuple[Decision, ...], domain: str, world: World) -> Tuple[Decision, ...]:
+    """Withhold the growth of disks that neither libvirt nor QEMU can grow as they are."""
+    return tuple(_hold(decision, domain, world) for decision in decisions)
+
+
+def _hold(decision: Decision, domain: str, world: World) -> Decision:
+    item = decision.difference.item
+    if decision.difference.field != "disks[].size" or not isinstance(item, Disk):
+        return decision
+    if decision.change is None or not decision.is_done:
+        return decision
+    reason = _find_obstacle(decision, item, domain, world)
+    if not reason:
+        return decision
+    return replace(decision, change=replace(decision.change, effect=Effect.WITHHELD, reason=reason))
+
+
+def _find_obstacle(decision: Decision, disk: Disk, domain: str, world: World) -> str:
+    path, size = disk.source or "", int(decision.difference.desired or 0)
+    found = world.facilities.files.get(path)
+    if _is_device(path, found):
+        return _check_device(path, found, size, is_raw=disk.format in (None, RAW))
+    volume = volume_at(world, path)
+    is_mistaken = disk.format == RAW and volume is not None and volume.format == _QCOW2
+    if decision.live is None and is_mistaken:
+        return (
+            f"libvirt takes {path} for qcow2, and the domain for raw, so what libvirt grows is "
+            f"not what the guest has: see qemu-img info {shlex.quote(path)}. If it is qcow2, "
+            f"correct the type of the disk's driver (virsh edit {shlex.quote(domain)}); if it is "
+            "raw, start the guest, and it is grown then"
+        )
+    if found is not None and found.snapshots and found.qcow2_version == _OLD:
+        return (
+            f"{path} is a qcow2 of version 2 with {found.snapshots} internal snapshot(s), which "
+            f"QEMU does not grow; with the guest off: "
+            f"qemu-img amend -o compat=1.1 {shlex.quote(path)}"
+        )
+    if decision.live is None and path.startswith("/") and volume is None:
+        folder = posixpath.dirname(path)
+        name = shlex.quote(posixpath.basename(folder) or "root")
+        return (
+            "the image is in no active storage pool, and only a running guest's can be grown "
+            "then: start it, or define a pool over its folder: "
+            f"virsh pool-define-as {name} dir --target {shlex.quote(folder)} && "
+            f"virsh pool-start {name}; if it has a pool that is inactive, start that: virsh "
+            "pool-list --inactive"
+        )
+    return ""
+
+
+def _is_device(path: str, found: object) -> bool:
+    if isinstance(found, FileView) and found.kind is not FileKind.MISSING:
+        return found.kind is FileKind.BLOCK
+    return path.startswith("/dev/")
+
+
+def _check_device(path: str, found: object, size: int, *, is_raw: bool) -> str:
+    there = found.size if isinstance(found, FileView) else 0
+    if not is_raw or there >= size:
+        return ""
+    has = f"has {format_size(there)}" if there else "is not known to be large enough"
+    return (
+        f"the block device {path} {has}: grow the device first (lvextend -L "
+        f"{format_size(size)[:-2]} {shlex.quote(path)}), then apply"
+    )

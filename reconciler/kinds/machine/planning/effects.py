@@ -1,0 +1,317 @@
+"""The one table: what a difference does to a guest, and by which route it is carried out.
+
+Rows are tried from the top; the first whose field, kind and condition fit is the answer. Nothing
+else in the product decides an effect word or a route. `off` is the word while the guest is off.
+
+What QEMU can do live is libvirt's documented set for virDomainAttachDeviceFlags,
+virDomainUpdateDeviceFlags and virDomainDetachDeviceFlags; each row is proved on a running guest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional, Tuple
+
+from reconciler.core.plan import Effect
+from reconciler.kinds.machine.differences import Difference, DifferenceKind
+from reconciler.kinds.machine.planning import guards
+from reconciler.kinds.machine.planning.guards import Guard, Guest
+
+
+class Route(Enum):
+    """How a live change reaches the running guest."""
+
+    NONE = "define only"
+    ATTACH = "attach device"
+    DETACH = "detach device"
+    UPDATE = "update device"
+    BLOCK_RESIZE = "block resize"
+    SET_VCPUS = "set vcpus"
+    SET_MEMORY = "set memory"
+    SET_AUTOSTART = "set autostart"
+    SET_METADATA = "set metadata"
+    START = "start"
+    RESUME = "resume"
+    WAKE = "wake up"
+    SHUT_DOWN = "shut down"
+
+
+@dataclass(frozen=True)
+class EffectRow:
+    """One row. `field` ending in `*` fits every field that begins so; `when` may narrow it.
+
+    `cured` says that a cold start of its own is worth it for a NEXT_BOOT row; one that is not is
+    never a reason to restart a guest. `needs_guest` says that the guest has a part in it, so that
+    it is not tried while the guest is paused.
+    """
+
+    id: str
+    field: str
+    kind: Optional[DifferenceKind]
+    running: Effect
+    route: Route = Route.NONE
+    off: Effect = Effect.OFFLINE
+    when: Guard = guards.always
+    reason: str = ""
+    cured: bool = True
+    needs_guest: bool = False
+
+    def fits(self, difference: Difference, guest: Guest) -> bool:
+        """Whether this row speaks of that difference in that guest."""
+        return (
+            self._names(difference.field)
+            and self.kind in (None, difference.kind)
+            and self.when(difference, guest)
+        )
+
+    def _names(self, field: str) -> bool:
+        return field.startswith(self.field[:-1]) if self.field[-1] == "*" else field == self.field
+
+
+_ADD, _REMOVE, _CHANGE = DifferenceKind.ADD, DifferenceKind.REMOVE, DifferenceKind.CHANGE
+_LIVE, _BOOT, _NO, _OFF = Effect.LIVE, Effect.NEXT_BOOT, Effect.WITHHELD, Effect.OFFLINE
+_FULL = "the running machine has no free PCI slot for it"
+_ORDER = "the boot order is read when the guest starts; a running one is not restarted for it"
+_COLD = "QEMU cannot change this while the guest runs"
+
+TABLE: Tuple[EffectRow, ...] = (
+    EffectRow("uuid", "uuid", _CHANGE, _NO, off=_NO, reason="a UUID is for life"),
+    EffectRow(
+        "power-restore",
+        "power",
+        _CHANGE,
+        _LIVE,
+        Route.START,
+        when=guards.is_saved,
+        reason="the guest is resumed from its saved state",
+    ),
+    EffectRow(
+        "power-resume",
+        "power",
+        _CHANGE,
+        _LIVE,
+        Route.RESUME,
+        when=guards.is_paused,
+        reason="a pause by a job is the job's; a person's pause is left alone by the daemon",
+    ),
+    EffectRow(
+        "power-wake",
+        "power",
+        _CHANGE,
+        _LIVE,
+        Route.WAKE,
+        when=guards.is_asleep,
+        reason="the guest suspended itself; it is woken up",
+    ),
+    EffectRow(
+        "power-crashed",
+        "power",
+        _CHANGE,
+        Effect.RESTART,
+        when=guards.has_crashed,
+        reason="switched off hard and started, if disruption and forceOff allow it",
+    ),
+    EffectRow(
+        "power-leaving",
+        "power",
+        _CHANGE,
+        _NO,
+        when=guards.is_shutting_down,
+        reason="the guest is shutting down",
+    ),
+    EffectRow("power-on", "power", _CHANGE, _LIVE, Route.START, when=guards.wants_running),
+    EffectRow(
+        "power-off",
+        "power",
+        _CHANGE,
+        Effect.RESTART,
+        Route.SHUT_DOWN,
+        reason="the manifest wants it stopped: the guest is asked to shut down",
+    ),
+    EffectRow("autostart", "autostart", _CHANGE, _LIVE, Route.SET_AUTOSTART),
+    EffectRow(
+        "machine-chipset",
+        "machine",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.changes_chipset,
+        reason="another chipset is another computer: the guest would find none of its devices",
+    ),
+    EffectRow("machine", "machine", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow(
+        "firmware",
+        "firmware",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        reason="the installed system boots by the firmware that it was installed with",
+    ),
+    EffectRow(
+        "cpus-plug", "cpus.count", _CHANGE, _LIVE, Route.SET_VCPUS, when=guards.can_plug_cpus
+    ),
+    EffectRow(
+        "cpus-unplug",
+        "cpus.count",
+        _CHANGE,
+        _LIVE,
+        Route.SET_VCPUS,
+        when=guards.can_unplug_cpus,
+        needs_guest=True,
+    ),
+    EffectRow(
+        "cpus-above",
+        "cpus.count",
+        _CHANGE,
+        _BOOT,
+        when=guards.above_cpu_maximum,
+        reason="above the running guest's maximum",
+    ),
+    EffectRow(
+        "cpus-below",
+        "cpus.count",
+        _CHANGE,
+        _BOOT,
+        reason="processors present since the start cannot be unplugged",
+    ),
+    EffectRow("cpus-shape", "cpus.*", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow(
+        "memory-undeflated",
+        "memory.size",
+        _CHANGE,
+        _BOOT,
+        when=guards.is_not_deflated,
+        reason="the balloon is set, and the guest (still booting, or no driver) has not followed",
+        cured=False,
+    ),
+    EffectRow(
+        "memory-balloon",
+        "memory.size",
+        _CHANGE,
+        _LIVE,
+        Route.SET_MEMORY,
+        when=guards.can_balloon,
+        needs_guest=True,
+    ),
+    EffectRow(
+        "memory-above",
+        "memory.size",
+        _CHANGE,
+        _BOOT,
+        reason="above the running guest's maximum, or it has no balloon",
+    ),
+    EffectRow("memory-maximum", "memory.maximum", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("disk-no-slot", "disks[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL),
+    EffectRow("disk-attach", "disks[]", _ADD, _LIVE, Route.ATTACH, when=guards.on_hotplug_bus),
+    EffectRow(
+        "disk-add", "disks[]", _ADD, _BOOT, reason="this bus cannot be plugged while running"
+    ),
+    EffectRow(
+        "disk-detach",
+        "disks[]",
+        _REMOVE,
+        _LIVE,
+        Route.DETACH,
+        when=guards.on_hotplug_bus,
+        needs_guest=True,
+    ),
+    EffectRow(
+        "disk-remove",
+        "disks[]",
+        _REMOVE,
+        _BOOT,
+        reason="this bus cannot be unplugged while running",
+    ),
+    EffectRow(
+        "disk-bus-windows",
+        "disks[].bus",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.is_windows,
+        reason="Windows must have bound the new bus's driver first; a staged switch is needed",
+    ),
+    EffectRow("disk-bus", "disks[].bus", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow(
+        "disk-size-unknown",
+        "disks[].size",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.is_unread,
+        reason="the size of its image cannot be read: is the image there?",
+    ),
+    EffectRow(
+        "disk-shrink",
+        "disks[].size",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        when=guards.shrinks,
+        reason="a disk is never shrunk",
+    ),
+    EffectRow("disk-grow", "disks[].size", _CHANGE, _LIVE, Route.BLOCK_RESIZE),
+    EffectRow(
+        "disk-format",
+        "disks[].format",
+        _CHANGE,
+        _NO,
+        off=_NO,
+        reason="an image is never converted in place",
+    ),
+    EffectRow("disk-source", "disks[].source", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("disk-boot", "disks[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
+    EffectRow("disk-tuning", "disks[].*", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("cdrom-no-slot", "cdroms[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL),
+    EffectRow("cdrom-attach", "cdroms[]", _ADD, _LIVE, Route.ATTACH, when=guards.can_plug_drive),
+    EffectRow(
+        "cdrom-add",
+        "cdroms[]",
+        _ADD,
+        _BOOT,
+        reason="neither this bus nor an empty drive can be plugged while running",
+    ),
+    EffectRow(
+        "cdrom-detach",
+        "cdroms[]",
+        _REMOVE,
+        _LIVE,
+        Route.DETACH,
+        when=guards.on_hotplug_bus,
+        needs_guest=True,
+    ),
+    EffectRow(
+        "cdrom-remove",
+        "cdroms[]",
+        _REMOVE,
+        _BOOT,
+        reason="this bus cannot be unplugged while running",
+    ),
+    EffectRow("cdrom-media", "cdroms[].media", _CHANGE, _LIVE, Route.UPDATE, needs_guest=True),
+    EffectRow("cdrom-boot", "cdroms[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
+    EffectRow("cdrom-shape", "cdroms[].*", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow(
+        "interface-no-slot", "interfaces[]", _ADD, _BOOT, when=guards.has_no_slot, reason=_FULL
+    ),
+    EffectRow("interface-attach", "interfaces[]", _ADD, _LIVE, Route.ATTACH),
+    EffectRow("interface-detach", "interfaces[]", _REMOVE, _LIVE, Route.DETACH, needs_guest=True),
+    EffectRow("interface-link", "interfaces[].link", _CHANGE, _LIVE, Route.UPDATE),
+    EffectRow("interface-network", "interfaces[].network", _CHANGE, _LIVE, Route.UPDATE),
+    EffectRow("interface-bridge", "interfaces[].bridge", _CHANGE, _LIVE, Route.UPDATE),
+    EffectRow("interface-boot", "interfaces[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
+    EffectRow("interface-shape", "interfaces[].*", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("guest-agent", "guest_agent", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("console", "console", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("graphics", "graphics", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("video", "video", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("rng", "rng", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("tpm", "tpm", _CHANGE, _BOOT, reason=_COLD),
+    EffectRow("xml", "xml[*", None, _BOOT, reason=_COLD),
+    EffectRow("metadata", "metadata.*", _CHANGE, _LIVE, Route.SET_METADATA),
+)
+
+
+def find_row(difference: Difference, guest: Guest) -> EffectRow:
+    """Return the row that speaks of this difference."""
+    return next(row for row in TABLE if row.fits(difference, guest))

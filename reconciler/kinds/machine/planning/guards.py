@@ -1,0 +1,182 @@
+"""Conditions of the effect table, and when the lifecycle lets a running guest be disturbed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Callable, FrozenSet, Optional, Tuple
+
+from reconciler.core.machine import Cdrom, Cpus, Disk, Disruption, Interface, Machine, Memory, Power
+from reconciler.core.machine_types import chipset_of
+from reconciler.core.manifest import Lifecycle, Window
+from reconciler.core.plan import Effect
+from reconciler.kinds.machine import guests
+from reconciler.kinds.machine.differences import Difference
+
+_DAY = 24 * 60
+_WEEK = 7 * _DAY
+
+
+def settle_boot_effect(lifecycle: Lifecycle, now: Optional[datetime]) -> Tuple[Effect, str]:
+    """Return what becomes of a change that needs a cold start, and why.
+
+    `now` is the host's local time; without it no window is open.
+    """
+    if lifecycle.disruption is Disruption.NEVER:
+        return Effect.WITHHELD, "lifecycle.disruption is never; it is done when the VM is off"
+    if lifecycle.disruption is Disruption.RESTART:
+        return Effect.RESTART, "lifecycle.disruption allows the restart"
+    if lifecycle.disruption is Disruption.WINDOW:
+        if now is not None and is_open(lifecycle.windows, now):
+            return Effect.RESTART, "a maintenance window is open"
+        return Effect.NEXT_BOOT, "restarted in the next maintenance window"
+    return Effect.NEXT_BOOT, ""
+
+
+def is_open(windows: Tuple[Window, ...], now: datetime) -> bool:
+    """Whether one of the weekly windows holds at that time."""
+    minute = now.weekday() * _DAY + now.hour * 60 + now.minute
+    return any(
+        (minute - (day * _DAY + window.start)) % _WEEK < window.duration
+        for window in windows
+        for day in window.days
+    )
+
+
+# libvirt hot-plugs and hot-unplugs disks on these buses only
+# (qemuDomainAttachDeviceDiskLiveInternal, qemuDomainDetachPrepDisk).
+HOTPLUG_BUSES = frozenset({"virtio", "scsi", "usb"})
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What a row may look at: the machine as it runs (or is stored, when off), and its OS.
+
+    `stored` is the definition for the next start, where it is not `observed` itself. `cramped` are
+    the paths of new devices for which the running machine has no PCI slot.
+    """
+
+    observed: Machine
+    os: Optional[str] = None
+    stored: Optional[Machine] = None
+    cramped: FrozenSet[str] = frozenset()
+
+
+Guard = Callable[[Difference, Guest], bool]
+
+
+def always(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Fit without a condition."""
+    return True
+
+
+def is_windows(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Whether the guest's OS is a Windows, or one whose name nobody knows."""
+    return guests.may_be_windows(guest.os)
+
+
+def on_hotplug_bus(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the device sits on a bus that can be plugged while the guest runs."""
+    item = difference.item
+    if item is None or isinstance(item, Interface):
+        return False
+    # A new disk of which nobody said a bus will be on virtio.
+    return item.bus in HOTPLUG_BUSES or (item.bus is None and isinstance(item, Disk))
+
+
+def has_no_slot(difference: Difference, guest: Guest) -> bool:
+    """Whether the running machine has no PCI slot left for the device."""
+    return difference.path in guest.cramped
+
+
+def can_plug_drive(difference: Difference, guest: Guest) -> bool:
+    """Whether a CD-ROM drive can be plugged in: libvirt 9.0 cannot do so without a medium."""
+    item = difference.item
+    return on_hotplug_bus(difference, guest) and isinstance(item, Cdrom) and bool(item.media)
+
+
+def shrinks(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Whether the wanted size is below the present one."""
+    return int(difference.desired or 0) < int(difference.observed or 0)
+
+
+def is_unread(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
+    """Whether the present value could not be read."""
+    return difference.observed is None
+
+
+def wants_running(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the machine is off and should run."""
+    return difference.desired == Power.RUNNING.value
+
+
+def is_saved(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the machine has a saved state and should run."""
+    return _goes_on(difference, Power.SAVED)
+
+
+def is_paused(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest is paused and should run."""
+    return _goes_on(difference, Power.PAUSED)
+
+
+def is_asleep(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest suspended itself and should run."""
+    return _goes_on(difference, Power.PMSUSPENDED)
+
+
+def has_crashed(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest has crashed, is kept, and should run."""
+    return _goes_on(difference, Power.CRASHED)
+
+
+def is_shutting_down(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the guest is shutting down and should run."""
+    return _goes_on(difference, Power.SHUTTING_DOWN)
+
+
+def _goes_on(difference: Difference, observed: Power) -> bool:
+    return (difference.observed, difference.desired) == (observed.value, Power.RUNNING.value)
+
+
+def changes_chipset(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the machine type goes from one chipset to another."""
+    return chipset_of(str(difference.desired)) != chipset_of(str(difference.observed))
+
+
+def can_plug_cpus(difference: Difference, guest: Guest) -> bool:
+    """Whether more processors fit below the running maximum."""
+    cpus = guest.observed.cpus or Cpus()
+    return (cpus.count or 0) < int(difference.desired or 0) <= (cpus.maximum or 0)
+
+
+def above_cpu_maximum(difference: Difference, guest: Guest) -> bool:
+    """Whether the wanted count is above what the running guest was started with."""
+    return int(difference.desired or 0) > ((guest.observed.cpus or Cpus()).maximum or 0)
+
+
+def can_unplug_cpus(difference: Difference, guest: Guest) -> bool:
+    """Whether enough of the online processors were plugged in after the start."""
+    cpus = guest.observed.cpus or Cpus()
+    return (
+        (cpus.count or 0) - (cpus.unpluggable or 0)
+        <= int(difference.desired or 0)
+        < (cpus.count or 0)
+    )
+
+
+def can_balloon(difference: Difference, guest: Guest) -> bool:
+    """Whether the wanted size is within the running maximum and the guest has a balloon."""
+    memory = guest.observed.memory or Memory()
+    return bool(memory.balloon) and int(difference.desired or 0) <= (memory.maximum or 0)
+
+
+def is_not_deflated(difference: Difference, guest: Guest) -> bool:
+    """Whether the balloon was told already, and a guest without its driver has not followed.
+
+    Such a guest has all of its maximum; QEMU does not tell what the balloon was told.
+    """
+    stored = (guest.stored and guest.stored.memory) or Memory()
+    memory = guest.observed.memory or Memory()
+    told = stored.size == difference.desired
+    return told and difference.observed == memory.maximum != difference.desired

@@ -1,0 +1,226 @@
+"""Find pools, volumes and templates' images in the world; refuse with what is there. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import FrozenSet, Iterator, Optional, Set, Tuple
+
+from reconciler.core.images import ImageUse, is_path, resolve_backing
+from reconciler.core.machine import Disk, Machine
+from reconciler.core.manifest import Desired, TemplateManifest
+from reconciler.core.world import PoolView, Reading, Unknown, VolumeView, World
+from reconciler.core.xmltree import parse
+from reconciler.errors import MissingError, TerminalError
+from reconciler.kinds.machine.domain.mentions import read_image_uses
+from reconciler.kinds.machine.match import by_name
+
+DEFAULT_POOL = "default"
+
+
+def find_pool(world: World, name: str, path: str) -> PoolView:
+    """Return the pool, or raise MissingError with what there is."""
+    pool = world.pools.get(name, Unknown("it was not asked for"))
+    if isinstance(pool, Unknown):
+        raise MissingError(f"{path}: storage pool {name!r}: {pool.reason}")
+    return pool
+
+
+def find_volume(world: World, pool: str, name: str, path: str) -> VolumeView:
+    """Return the volume, or raise MissingError."""
+    volume = find_pool(world, pool, path).volumes.get(name)
+    if volume is None:
+        raise MissingError(f"{path}: no volume {name!r} in storage pool {pool!r}")
+    return volume
+
+
+def named_volume(world: World, source: Optional[str]) -> Optional[VolumeView]:
+    """Return the volume that a domain names as POOL/VOLUME, if its pool was read and has it."""
+    name, _, volume = (source or "").partition("/")
+    pool = world.pools.get(name)
+    return pool.volumes.get(volume) if isinstance(pool, PoolView) else None
+
+
+def all_volumes(world: World) -> Iterator[VolumeView]:
+    """Yield every volume of the pools that were read."""
+    for pool in world.pools.values():
+        if isinstance(pool, PoolView):
+            yield from pool.volumes.values()
+
+
+def read_uses(reading: Reading, world: World) -> Tuple[ImageUse, ...]:
+    """Return what images a domain has, in both configurations; volumes of pools by their path."""
+    view = reading.view
+    texts = [(view.persistent_xml, False)]
+    if view.live_xml is not None:
+        texts.append((view.live_xml, True))
+    uses = (
+        use
+        for xml, is_live in texts
+        for use in read_image_uses(parse(xml), view.name, is_live=is_live)
+    )
+    return tuple(_settle_use(use, world) for use in uses)
+
+
+def _settle_use(use: ImageUse, world: World) -> ImageUse:
+    volume = None if is_path(use.path) else named_volume(world, use.path)
+    return replace(use, path=volume.path) if volume else use
+
+
+def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
+    """Return the paths of the images that manifests and the marks of their domains name."""
+    found: Set[Optional[str]] = {template.image for template in desired.templates}
+    for manifest in desired.machines:
+        for disk in manifest.machine.disks or ():
+            found.add(disk.source)
+            volume = named_volume(world, f"{disk.pool or DEFAULT_POOL}/{disk.volume}")
+            found.add(volume.path if volume else None)
+        for cdrom in manifest.machine.cdroms or ():
+            found.add(cdrom.media)
+            volume = named_volume(world, f"{cdrom.pool or DEFAULT_POOL}/{cdrom.volume}")
+            found.add(volume.path if volume else None)
+        reading = world.domains.get(manifest.name)
+        if isinstance(reading, Reading) and reading.owner is not None:
+            found.update(reading.owner.made)
+    return frozenset(one for one in found if one)
+
+
+def find_moved_volumes(desired: Desired, world: World) -> FrozenSet[str]:
+    """Return the machines that have not the very volume on a disk that their manifest names."""
+    return frozenset(
+        manifest.name
+        for manifest in desired.machines
+        for reading in [world.domains.get(manifest.name)]
+        if isinstance(reading, Reading)
+        for disk in manifest.machine.disks or ()
+        for volume in [named_volume(world, f"{disk.pool or DEFAULT_POOL}/{disk.volume}")]
+        if volume is not None and not _has(reading, volume)
+    )
+
+
+def _has(reading: Reading, volume: VolumeView) -> bool:
+    names = {volume.path, f"{volume.pool}/{volume.name}"}
+    sides = (reading.persistent, reading.live or reading.persistent)
+    return all(any(disk.source in names for disk in side.disks or ()) for side in sides)
+
+
+def volume_at(world: World, path: Optional[str]) -> Optional[VolumeView]:
+    """Return the volume that a path leads to, also by a link or another name of it."""
+    if not path:
+        return None
+    exact = next((volume for volume in all_volumes(world) if volume.path == path), None)
+    if exact is not None:
+        return exact
+    return next(
+        (volume for volume in all_volumes(world) if world.images.is_same(volume.path, path)), None
+    )
+
+
+def find_overlays(world: World, source: str) -> Tuple[str, ...]:
+    """Return the paths of images that depend on the image at `source`, by whatever name."""
+    images = world.images
+    found = {
+        images.identify(volume.path): volume.path
+        for volume in all_volumes(world)
+        if volume.backing and images.is_same(resolve_backing(volume.backing, volume.path), source)
+    }
+    found.update((images.identify(overlay), overlay) for overlay in images.find_overlays(source))
+    found.pop(images.identify(source), None)
+    return tuple(sorted(found.values()))
+
+
+def find_dependants(world: World, source: str) -> Tuple[str, ...]:
+    """Return the images over `source` that a write to it would break.
+
+    One that no domain uses and that is older than the last write to `source` is left over from a
+    snapshot that was merged: it is of no use any more.
+    """
+    return tuple(
+        overlay
+        for overlay in find_overlays(world, source)
+        if not _is_left_over(world, overlay, source)
+    )
+
+
+def describe_dependants(world: World, overlays: Tuple[str, ...]) -> str:
+    """Name images over another, with who uses them, or how one that nobody uses is deleted."""
+    unused = [overlay for overlay in overlays if not world.images.find_users(overlay)]
+    used = [overlay for overlay in overlays if overlay not in unused]
+    words = [f"{one} (of domain {_list_users(world, one)})" for one in used[:3]]
+    if unused:
+        commands = " && ".join(_delete_command(world, one) for one in unused[:3])
+        words.append(
+            f"{', '.join(unused[:3])}, which no domain uses: if left over from a snapshot that was "
+            f"merged, delete it ({commands}), else keep it"
+        )
+    return "; ".join(words)
+
+
+def _list_users(world: World, image: str) -> str:
+    return ", ".join(sorted({user.domain for user in world.images.find_users(image)})[:3])
+
+
+def _delete_command(world: World, image: str) -> str:
+    volume = volume_at(world, image)
+    if volume is None:
+        return f"rm {shlex.quote(image)}"
+    return f"virsh vol-delete {shlex.quote(volume.name)} {shlex.quote(volume.pool)}"
+
+
+def _is_left_over(world: World, overlay: str, source: str) -> bool:
+    images = world.images
+    top, base = images.views.get(overlay), images.views.get(source)
+    if images.find_users(overlay) or top is None or base is None:
+        return False
+    return 0 < top.changed_at <= base.changed_at
+
+
+def template_image(template: TemplateManifest, world: World, path: str) -> VolumeView:
+    """Return the image of a template; raise TerminalError if it is not there or is in use."""
+    if template.domain is not None:
+        return _domain_image(template, template.domain, world, path)
+    if template.volume is not None:
+        return find_volume(world, template.pool or DEFAULT_POOL, template.volume, path)
+    return _volume_at(template.image or "", world, f"{path}: template {template.name!r}")
+
+
+def _domain_image(template: TemplateManifest, name: str, world: World, path: str) -> VolumeView:
+    where = f"{path}: template {template.name!r}"
+    reading = world.domains.get(name)
+    if reading is None:
+        raise TerminalError(f"{where}: no domain {name!r} on this host")
+    if isinstance(reading, Unknown):
+        raise TerminalError(f"{where}: domain {name!r} cannot be read: {reading.reason}")
+    if reading.is_active:
+        raise TerminalError(
+            f"{where}: domain {name!r} is {reading.view.state.value}; shut it down to clone from it"
+        )
+    if reading.view.saved:
+        raise TerminalError(
+            f"{where}: domain {name!r} has a saved state, and what is in its memory is not on its "
+            f"disk; start it (virsh start {shlex.quote(name)}) and shut it down to clone from it"
+        )
+    disk = _template_disk(template, reading.persistent, where)
+    return _volume_at(disk.source or "", world, where)
+
+
+def _template_disk(template: TemplateManifest, machine: Machine, where: str) -> Disk:
+    disks = machine.disks or ()
+    if template.disk is not None:
+        named = by_name(disks, template.disk)
+        if named is None:
+            raise TerminalError(f"{where}: its domain has no disk {template.disk!r}")
+        return named
+    if not disks:
+        raise TerminalError(f"{where}: its domain has no disk")
+    return min(disks, key=lambda disk: disk.boot or len(disks) + 1)
+
+
+def _volume_at(source: str, world: World, where: str) -> VolumeView:
+    volume = volume_at(world, source)
+    if volume is None:
+        raise TerminalError(
+            f"{where}: {source} is in no active storage pool; define one over its folder "
+            "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
+        )
+    return volume

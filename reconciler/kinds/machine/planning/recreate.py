@@ -1,0 +1,298 @@
+"""Bring back a machine that libvirt has lost: as it was last known, with its own disks. Pure.
+
+Nothing is made anew that is there, and no guest is started on an image that is older than what it
+wrote last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Iterator, Optional, Sequence, Tuple
+
+from reconciler.core.machine import Disk, Machine, Power
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.names import IMAGES, volume_name
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    Before,
+    Change,
+    Define,
+    Effect,
+    SetAutostart,
+    Start,
+    Step,
+)
+from reconciler.core.times import show_time
+from reconciler.core.world import LostMachine, PoolView, Reading, VolumeView, World
+from reconciler.core.xmltree import digest, parse
+from reconciler.errors import MissingError, RefusedError
+from reconciler.kinds.machine.differences import Difference, DifferenceKind
+from reconciler.kinds.machine.domain.edit import edit_domain
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import align, by_name
+from reconciler.kinds.machine.planning.checks import refuse_taken
+from reconciler.kinds.machine.planning.decide import describe_device
+from reconciler.kinds.machine.planning.images import DEFAULT_POOL, find_overlays, volume_at
+from reconciler.kinds.machine.planning.sources import describe_use, settle_found, settle_sources
+from reconciler.kinds.machine.planning.update import Holding, Planner, plan_update
+
+# libvirt's pool types that another host may use as well (https://libvirt.org/storage.html).
+SHARED_POOLS = frozenset(
+    {"gluster", "iscsi", "iscsi-direct", "netfs", "rbd", "sheepdog", "vstorage"}
+)
+UNDEFINED = "somebody undefined it while it ran; as the guest runs now"
+
+
+def plan_recreate(
+    manifest: MachineManifest,
+    lost: LostMachine,
+    desired: Desired,
+    world: World,
+    planner: Planner,
+) -> Optional[Action]:
+    """Return the CREATE action that defines the machine again, None if all its images are gone.
+
+    Raises MissingError where an image cannot be seen now or is not the newest, TerminalError where
+    something of it is taken.
+    """
+    disks = _disks(manifest, lost, world)
+    if disks and all(_is_gone(one.source or "", world) for one in disks):
+        return None
+    kept = None if manifest.machine.disks is None else {one.name for one in manifest.machine.disks}
+    for disk in disks:
+        if kept is not None and disk.name not in kept:
+            continue  # it is taken away, and its image stays where and as it is
+        _refuse_unseen(manifest.name, disk, lost, world)
+        _refuse_overlaid(manifest.name, disk, world)
+    machine = lost.reading.persistent
+    known = replace(manifest, machine=replace(manifest.machine, uuid=lost.reading.view.uuid))
+    refuse_taken(known, (*disks, *(machine.interfaces or ())), desired, world)
+    base = _base(manifest, lost, disks, world)
+    action = plan_update(manifest, base.reading, desired, world, planner, Holding.OURS)
+    return replace(
+        action,
+        action=ActionKind.CREATE,
+        changes=(*_describe(base, disks), *action.changes),
+        steps=(Define(base.reading.view.persistent_xml), *_rest(action, manifest, lost)),
+        before=Before(None),
+        notes=(*_notes(lost), *action.notes),
+    )
+
+
+def find_shared(manifest: MachineManifest, lost: LostMachine, world: World) -> str:
+    """Say why a person must confirm that a lost machine runs nowhere else; empty if not needed.
+
+    On storage that another host reaches, it may have been migrated away instead of lost.
+    """
+    for disk in () if world.others_asked else _disks(manifest, lost, world):
+        volume = volume_at(world, disk.source)
+        pool = world.pools.get(volume.pool) if volume is not None else None
+        if isinstance(pool, PoolView) and pool.type in SHARED_POOLS:
+            return (
+                f"libvirt has no definition of it any more, and its disk {disk.name} is in pool "
+                f"{pool.name} ({pool.type}), which another host may use. If it does not run "
+                "anywhere else, confirm: virt-reconciler apply --here "
+                f"{manifest.name} {manifest.place.file}"
+            )
+    return ""
+
+
+def _disks(manifest: MachineManifest, lost: LostMachine, world: World) -> Tuple[Disk, ...]:
+    """Return the disks that the machine had and may write to, with the images it is to have."""
+    wanted = settle_sources(manifest.machine, world).disks
+    former = align(manifest.machine, settle_found(lost.reading.persistent, world)).disks or ()
+    asked = [by_name(wanted or (), one.name) for one in former]
+    return tuple(
+        replace(one, source=new.source) if new is not None and new.source else one
+        for one, new in zip(former, asked)
+        if not one.readonly and (one.source or "").startswith("/")
+    )
+
+
+def _is_gone(path: str, world: World) -> bool:
+    """Whether there is certainly no such image: its folder is a pool's, which has it not."""
+    pools = [pool for pool in world.pools.values() if isinstance(pool, PoolView)]
+    folder = path.rpartition("/")[0]
+    in_pool = any(pool.path.rstrip("/") == folder for pool in pools)
+    return in_pool and volume_at(world, path) is None
+
+
+def _refuse_unseen(name: str, disk: Disk, lost: LostMachine, world: World) -> None:
+    path = disk.source or ""
+    where = f"disks[{disk.name}]: {name} was undefined, and its image {path}"
+    if _is_gone(path, world):
+        raise MissingError(
+            f"{where} is gone, while others of it are there; put it back, or take the disk out of "
+            f"the manifest, or make a blank one: qemu-img create -f {disk.format or 'raw'} "
+            f"{path} SIZE"
+        )
+    owner = lost.reading.owner
+    if owner is not None and path in owner.made and volume_at(world, path) is None:
+        raise MissingError(
+            f"{where} is in no active storage pool; start its pool: virsh pool-list --all, "
+            "virsh pool-start POOL"
+        )
+
+
+def refuse_there(manifest: MachineManifest, world: World) -> None:
+    """Raise RefusedError where volumes of a machine to be made are there: they may be its own."""
+    found = [
+        describe_there(manifest.name, disk, volume, world)
+        for disk in manifest.machine.disks or ()
+        if disk.source is None and disk.volume is None
+        for volume in _volumes_of(manifest.name, disk, world)
+    ]
+    if found:
+        raise RefusedError("; ".join(found))
+
+
+def _volumes_of(name: str, disk: Disk, world: World) -> Iterator[VolumeView]:
+    pool = world.pools.get(disk.pool or DEFAULT_POOL)
+    if isinstance(pool, PoolView):
+        names = (volume_name(name, disk.name, image) for image in IMAGES)
+        yield from (pool.volumes[one] for one in names if one in pool.volumes)
+
+
+def describe_there(name: str, disk: Disk, volume: VolumeView, world: World) -> str:
+    """Say that the volume of a disk is there, and with which line it is used."""
+    use = describe_use(name, disk, volume, world)
+    if use:
+        return use
+    newest = _find_newest(volume.path, world) or (volume.path,)
+    lines = " or ".join(_source_line(disk, one, world) for one in newest)
+    return (
+        f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, and "
+        f"no record says that it belongs to {name}. If it does (its definition was lost), write in "
+        f"the manifest of this disk: {lines} (and no other source). If it does not, give the disk "
+        "another name"
+    )
+
+
+def _refuse_overlaid(name: str, disk: Disk, world: World) -> None:
+    """Raise MissingError where an image that nobody uses lies above the disk's: it is newer."""
+    newest = _find_newest(disk.source or "", world)
+    if newest:
+        lines = " or ".join(_source_line(disk, one, world) for one in newest)
+        paths = ", ".join(newest)
+        raise MissingError(
+            f"disks[{disk.name}]: {disk.source} is not the newest image of {name}: {paths} lies "
+            "above it, as after a snapshot with --disk-only, and has what the guest wrote since. "
+            f"To go on with it, write in the manifest of this disk: {lines}"
+        )
+
+
+def _find_newest(path: str, world: World) -> Tuple[str, ...]:
+    """Return the tops of the chains above an image that no machine uses, defined or lost."""
+    over = [overlay for overlay in find_overlays(world, path) if not _is_used(overlay, world)]
+    images = world.images
+    return tuple(
+        one
+        for one in over
+        if not any(
+            images.is_same(one, below) for other in over for below in images.find_chain(other)[1:]
+        )
+    )
+
+
+def _is_used(path: str, world: World) -> bool:
+    images = world.images
+    lost = (disk for one in world.lost.values() for disk in one.reading.persistent.disks or ())
+    return bool(images.find_users(path)) or any(images.is_same(one.source, path) for one in lost)
+
+
+def _source_line(disk: Disk, path: str, world: World) -> str:
+    """Return the line of a manifest that names the image as the disk's."""
+    volume = volume_at(world, path)
+    if volume is not None and volume.pool == (disk.pool or DEFAULT_POOL):
+        return f"source: {{volume: {volume.name}}}"
+    return f"source: {{path: {path}}}"
+
+
+def _base(
+    manifest: MachineManifest, lost: LostMachine, disks: Sequence[Disk], world: World
+) -> LostMachine:
+    """Return the machine as it is defined first: on the images that it is to have.
+
+    Where a size cannot be seen, it is the manifest's.
+    """
+    wanted = {disk.name: disk.size for disk in manifest.machine.disks or ()}
+    former = align(manifest.machine, settle_found(lost.reading.persistent, world)).disks or ()
+    edits = tuple(edit for one in former for edit in _moves(one, by_name(disks, one.name), world))
+    xml = edit_domain(lost.reading.view.persistent_xml, edits)
+    machine = replace(read_machine(parse(xml)), power=Power.STOPPED, autostart=False)
+    named = align(manifest.machine, machine).disks or ()
+    sizes = {one.alias or one.target: _size(one, wanted.get(one.name), world) for one in named}
+    sized = tuple(
+        replace(disk, size=sizes.get(disk.alias or disk.target)) for disk in machine.disks or ()
+    )
+    view = replace(lost.reading.view, persistent_xml=xml)
+    machine = replace(machine, disks=sized)
+    return replace(lost, reading=replace(lost.reading, view=view, persistent=machine))
+
+
+def _size(disk: Disk, wanted: Optional[int], world: World) -> Optional[int]:
+    volume = volume_at(world, disk.source)
+    return wanted if volume is None else volume.capacity
+
+
+def _moves(former: Disk, disk: Optional[Disk], world: World) -> Iterator[Difference]:
+    """Yield the edits that put a disk on the image that the manifest names by now."""
+    if disk is None or world.images.is_same(former.source, disk.source):
+        return
+    volume = volume_at(world, disk.source)
+    image_format = volume.format if volume is not None else disk.format
+    for leaf, old, new in (
+        ("source", former.source, disk.source),
+        ("format", former.format, image_format),
+    ):
+        if old != new:
+            yield Difference(
+                f"disks[].{leaf}", DifferenceKind.CHANGE, old, new, former.name, former
+            )
+
+
+def _rest(action: Action, manifest: MachineManifest, lost: LostMachine) -> Iterator[Step]:
+    """Yield what is done to the machine once it is defined, autostart as it was among it."""
+    keeps_autostart = lost.autostart and manifest.machine.autostart is None
+    for step in action.steps:
+        if keeps_autostart and isinstance(step, Start):
+            yield SetAutostart(enabled=True)
+            keeps_autostart = False
+        yield step
+    if keeps_autostart:
+        yield SetAutostart(enabled=True)
+
+
+def _describe(lost: LostMachine, disks: Sequence[Disk]) -> Iterator[Change]:
+    uuid = lost.reading.view.uuid
+    yield Change("uuid", None, uuid, Effect.OFFLINE, "as it was")
+    for disk in disks:
+        about = f"its own image {disk.source}"
+        yield Change(f"disks[{disk.name}]", None, describe_device(disk, about), Effect.OFFLINE)
+    machine: Machine = lost.reading.persistent
+    for card in machine.interfaces or ():
+        path = f"interfaces[{card.name}]"
+        yield Change(path, None, describe_device(card), Effect.OFFLINE)
+
+
+def _notes(lost: LostMachine) -> Iterator[str]:
+    yield (
+        "libvirt has no definition of it any more; defined again with its own disks, UUID and "
+        f"addresses, known from the record of {show_time(lost.at)}"
+    )
+    for place in lost.missing:
+        yield f"{place}: the secret that was here is not known any more; set it anew"
+
+
+def store_again(action: Action, reading: Reading) -> Action:
+    """Have the definition of a running machine stored again, before what else the plan does."""
+    view = reading.view
+    change = Change("definition", None, f"stored again, UUID {view.uuid}", Effect.LIVE, UNDEFINED)
+    return replace(
+        action,
+        action=ActionKind.UPDATE,
+        changes=(change, *action.changes),
+        steps=(Define(view.persistent_xml), *action.steps),
+        before=Before(digest(view.persistent_xml), view.state),
+    )

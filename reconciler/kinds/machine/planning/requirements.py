@@ -1,0 +1,286 @@
+"""What a plan needs of the host, asked for before anything is done. Pure.
+
+What is lacking for a step of this plan refuses it, with the command that helps; what only a later
+start lacks is a note. What could not be seen is not said to be lacking.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from dataclasses import dataclass, replace
+from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
+
+from reconciler.core.machine import Interface, Machine
+from reconciler.core.manifest import MachineManifest
+from reconciler.core.plan import Action, Change, CreateVolume, Define, Effect, Start
+from reconciler.core.units import KIB, format_size
+from reconciler.core.world import FileKind, MachineCaps, PoolView, Reading, Unknown, World
+from reconciler.core.xmltree import Element, parse
+from reconciler.errors import MissingError, TerminalError
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.planning.images import volume_at
+from reconciler.kinds.machine.planning.sources import FILE_POOLS
+
+# Files besides disks that QEMU opens at the start: the element, and the attribute or its text.
+_BOOT_FILES: Tuple[Tuple[str, str], ...] = (
+    ("devices/emulator", ""),
+    ("os/kernel", ""),
+    ("os/initrd", ""),
+    ("os/dtb", ""),
+    ("os/loader", ""),
+    ("os/nvram", "template"),
+)
+
+
+@dataclass(frozen=True)
+class Lack:
+    """One thing that the host has not; `of` is the device or group of fields that needs it.
+
+    `is_for_good` says that only another manifest or definition helps.
+    """
+
+    of: str
+    text: str
+    is_for_good: bool = False
+
+
+def settle_requirements(action: Action, manifest: MachineManifest, world: World) -> Action:
+    """Return the action with a note for each lack that only a later start has.
+
+    Raises MissingError, or TerminalError where trying again cannot help, for what its own steps
+    lack.
+    """
+    if not action.steps:
+        return action
+    xml = _find_definition(action, world)
+    lacks = [*_find_space(action, world)]
+    notes = [*_find_thin(action, world)]
+    starts = any(isinstance(step, Start) for step in action.steps)
+    if xml is not None:
+        found = find_lacks(xml, manifest, world, _find_made(action, world))
+        now = _find_touched(action.changes, {Effect.LIVE})
+        later = _find_touched(action.changes, {Effect.OFFLINE, Effect.NEXT_BOOT})
+        for one in found:
+            if starts or one.of in now or (one.is_for_good and one.of in later):
+                lacks.append(one)
+            elif one.of in later:
+                notes.append(f"it cannot start as it is: {one.text}")
+    if lacks:
+        kind = TerminalError if any(lack.is_for_good for lack in lacks) else MissingError
+        raise kind("; ".join(dict.fromkeys(lack.text for lack in lacks)))
+    return replace(action, notes=(*action.notes, *notes))
+
+
+def find_lacks(
+    xml: str, manifest: MachineManifest, world: World, made: FrozenSet[str]
+) -> Tuple[Lack, ...]:
+    """Return what the host lacks to start the definition; `made` are images that will be made."""
+    root = parse(xml)
+    machine = align(manifest.machine, read_machine(root))
+    return (
+        *_find_memory(machine, world),
+        *_find_offer(root, machine, world),
+        *_find_uplinks(machine, world),
+        *_find_images(root, machine, world, made),
+        *_find_boot_files(root, world),
+    )
+
+
+def find_boot_files(xml: str) -> FrozenSet[str]:
+    """Return the paths of files besides disks that QEMU opens when the definition starts."""
+    return frozenset(path for _, path in _boot_files(parse(xml)))
+
+
+def _find_definition(action: Action, world: World) -> Optional[str]:
+    defined = [step.xml for step in action.steps if isinstance(step, Define)]
+    if defined:
+        return defined[-1]
+    reading = world.domains.get(action.name)
+    return reading.view.persistent_xml if isinstance(reading, Reading) else None
+
+
+def _find_made(action: Action, world: World) -> FrozenSet[str]:
+    pools = {name: pool for name, pool in world.pools.items() if isinstance(pool, PoolView)}
+    return frozenset(
+        f"{pools[step.pool].path.rstrip('/')}/{step.name}"
+        for step in action.steps
+        if isinstance(step, CreateVolume) and step.pool in pools
+    )
+
+
+def _find_touched(changes: Tuple[Change, ...], effects: set[Effect]) -> FrozenSet[str]:
+    """Return the devices (`disks[root]`) and groups (`memory`) with a change of these effects."""
+    paths = (change.path for change in changes if change.effect in effects)
+    return frozenset(f"{_head(path)}]" if "[" in path else path.split(".")[0] for path in paths)
+
+
+def _head(path: str) -> str:
+    """Return `disks[root` of `disks[root].source` and of `disks[root]`."""
+    return path.split("].")[0].split("]/")[0].rstrip("]")
+
+
+def _find_memory(machine: Machine, world: World) -> Iterator[Lack]:
+    most = (machine.memory and machine.memory.maximum) or 0
+    there = world.facilities.memory
+    if there is not None and most > there:
+        yield Lack(
+            "memory",
+            f"memory: not enough memory for {format_size(most)}: the host has {_show(there)}",
+        )
+
+
+def _find_offer(root: Element, machine: Machine, world: World) -> Iterator[Lack]:
+    """Yield what libvirt or QEMU of this host has no more: machine type, CPU model, processors."""
+    caps = world.machines.get(machine.machine or "")
+    if isinstance(caps, Unknown):
+        if not caps.transient:
+            yield Lack("machine", f"machine: {caps.reason}", is_for_good=True)
+    elif isinstance(caps, MachineCaps):
+        yield from _find_cpu(machine, caps, root.get("type") or "")
+
+
+def _find_cpu(machine: Machine, caps: MachineCaps, domain_type: str) -> Iterator[Lack]:
+    cpus = machine.cpus
+    if cpus is None:
+        return
+    if (
+        caps.cpu_models
+        and cpus.model
+        and cpus.mode == "custom"
+        and cpus.model not in caps.cpu_models
+    ):
+        near = difflib.get_close_matches(cpus.model, sorted(caps.cpu_models), n=3, cutoff=0.4)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        yield Lack("cpus", f"cpus.model: this host has no CPU {cpus.model}{hint}", is_for_good=True)
+    if (cpus.maximum or 0) > caps.vcpu_max and domain_type == caps.domain_type:
+        text = f"cpus.maximum: {cpus.maximum} is more than the {caps.vcpu_max} of {caps.machine}"
+        yield Lack("cpus", text, is_for_good=True)
+
+
+def _find_uplinks(machine: Machine, world: World) -> Iterator[Lack]:
+    for interface in machine.interfaces or ():
+        text = _find_uplink(interface, world)
+        if text:
+            yield Lack(f"interfaces[{interface.name}]", f"interfaces[{interface.name}].{text}")
+
+
+def _find_uplink(card: Interface, world: World) -> str:
+    devices, networks = world.facilities.devices, world.networks
+    if card.bridge and devices is not None and card.bridge not in devices:
+        near = difflib.get_close_matches(card.bridge, sorted(devices), n=3, cutoff=0.5)
+        hint = f" (near it: {', '.join(near)})" if near else ""
+        make = f"ip link add {card.bridge} type bridge && ip link set {card.bridge} up"
+        return f"bridge: no bridge {card.bridge!r} on this host{hint}: {make}"
+    if card.network and networks and card.network not in networks:
+        there = ", ".join(sorted(networks))
+        return f"network: no network {card.network!r} on this host; it has: {there}"
+    if card.network and networks.get(card.network) is False:
+        start = f"virsh net-start {shlex.quote(card.network)}"
+        return f"network: network {card.network!r} is not active: {start}"
+    return ""
+
+
+def _find_images(
+    root: Element, machine: Machine, world: World, made: FrozenSet[str]
+) -> Iterator[Lack]:
+    optional = {
+        str(target.get("dev"))
+        for target in root.iterfind("devices/disk/target")
+        for source in target.itersiblings("source", preceding=True)
+        if source.get("startupPolicy") in ("optional", "requisite") or source.get("dir")
+    }
+    for disk in machine.disks or ():
+        if disk.source not in made and disk.target not in optional:
+            yield from _find_image(f"disks[{disk.name}]", "source", disk.source or "", world)
+    for cdrom in machine.cdroms or ():
+        if cdrom.target not in optional:
+            yield from _find_image(f"cdroms[{cdrom.name}]", "media", cdrom.media or "", world)
+
+
+def _find_image(device: str, field: str, path: str, world: World) -> Iterator[Lack]:
+    found = world.facilities.files.get(path)
+    if found is not None and found.kind is FileKind.MISSING:
+        advice = "put it there, or name another" if field == "media" else "bring it back"
+        yield Lack(device, f"{device}.{field}: {path} does not exist on this host; {advice}")
+    elif found is not None and found.kind is FileKind.OTHER:
+        yield Lack(device, f"{device}.{field}: {path} is {found.kind.value}")
+    name, _, volume = path.partition("/")
+    pool = world.pools.get(name)
+    if name and volume and isinstance(pool, Unknown):
+        yield Lack(device, f"{device}.{field}: storage pool {name!r}: {pool.reason}")
+
+
+def _find_boot_files(root: Element, world: World) -> Iterator[Lack]:
+    for place, path in _boot_files(root):
+        found = world.facilities.files.get(path)
+        if found is not None and found.kind is FileKind.MISSING:
+            name = root.findtext("name", "")
+            help_ = f"install it, or change {place}: virsh edit {shlex.quote(name)}"
+            yield Lack(place, f"{place}: {path} does not exist on this host; {help_}")
+
+
+def _boot_files(root: Element) -> Iterator[Tuple[str, str]]:
+    for place, attribute in _BOOT_FILES:
+        element = root.find(place)
+        if element is None:
+            continue
+        path = element.get(attribute) if attribute else (element.text or "").strip()
+        if path and path.startswith("/"):
+            yield place, path
+
+
+def _find_space(action: Action, world: World) -> Iterator[Lack]:
+    """Yield the pools that cannot hold what is copied or allocated at once."""
+    needed: Dict[str, int] = {}
+    for step in _volumes(action):
+        needed[step.pool] = needed.get(step.pool, 0) + _find_cost(step, world)
+    for name, size in needed.items():
+        free = _find_free(name, world)
+        if free is not None and size > free:
+            yield Lack(
+                "disks",
+                f"storage pool {name!r}: the new volumes take {_show(size)} at once, and "
+                f"{_show(free)} are free: virsh vol-list {shlex.quote(name)} --details",
+            )
+
+
+def _find_thin(action: Action, world: World) -> Iterator[str]:
+    """Say of each volume that takes its space bit by bit if there is not enough for all of it."""
+    for step in _volumes(action):
+        free = _find_free(step.pool, world)
+        size = step.capacity or 0
+        if free is not None and _find_cost(step, world) <= free < size:
+            yield (
+                f"disks[{step.disk}]: can grow to {format_size(size)}, and storage pool "
+                f"{step.pool!r} has {_show(free)} free"
+            )
+
+
+def _volumes(action: Action) -> List[CreateVolume]:
+    return [step for step in action.steps if isinstance(step, CreateVolume)]
+
+
+def _find_free(name: str, world: World) -> Optional[int]:
+    pool = world.pools.get(name)
+    return pool.available if isinstance(pool, PoolView) else None
+
+
+def _find_cost(step: CreateVolume, world: World) -> int:
+    """Return the bytes that a new volume takes at once."""
+    pool = world.pools.get(step.pool)
+    if isinstance(pool, PoolView) and pool.type not in FILE_POOLS:
+        return step.capacity or 0
+    if step.clone != "full":
+        return 0
+    origin = volume_at(world, step.origin)
+    return (origin.allocation if origin and origin.allocation is not None else step.capacity) or 0
+
+
+def _show(size: int) -> str:
+    """Return a size in the largest unit of which there is at least one, rounded down."""
+    for unit, factor in (("TiB", KIB**4), ("GiB", KIB**3), ("MiB", KIB**2)):
+        if size >= factor:
+            return f"{size // factor}{unit}"
+    return "less than 1MiB"

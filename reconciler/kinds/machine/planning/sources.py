@@ -1,0 +1,331 @@
+"""Where a disk's data comes from: resolve what the manifest says to volumes and paths.
+
+Pure. Every refusal names the field and what to do; nothing is guessed about an image.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from typing import Mapping, Optional, Tuple
+
+from reconciler.core.images import RAW
+from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
+from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
+from reconciler.core.names import IMAGES, Owner, volume_name
+from reconciler.core.plan import CreateVolume, DeletePartial, ResizeVolume, Step
+from reconciler.core.units import format_size
+from reconciler.core.world import PoolView, VolumeView, World
+from reconciler.errors import RefusedError, TerminalError
+from reconciler.kinds.machine.planning.images import (
+    DEFAULT_POOL,
+    find_pool,
+    find_volume,
+    named_volume,
+    template_image,
+    volume_at,
+)
+
+# libvirt's pool types whose volumes are plain files, so that qcow2 and overlays are possible
+# (https://libvirt.org/storage.html).
+FILE_POOLS = frozenset({"dir", "fs", "netfs"})
+
+
+@dataclass(frozen=True)
+class NewDisk:
+    """A disk whose volume has still to be made, and the steps that make it."""
+
+    disk: Disk
+    steps: Tuple[Step, ...]
+    about: str
+
+
+def settle_sources(machine: Machine, world: World) -> Machine:
+    """Replace pool/volume references by the paths they have on this host."""
+    disks = machine.disks and tuple(_settle_disk(disk, world) for disk in machine.disks)
+    cdroms = machine.cdroms and tuple(_settle_cdrom(cdrom, world) for cdrom in machine.cdroms)
+    return replace(machine, disks=disks, cdroms=cdroms)
+
+
+def _settle_disk(disk: Disk, world: World) -> Disk:
+    if disk.volume is None:
+        return disk
+    path = f"disks[{disk.name}].source.volume"
+    volume = find_volume(world, disk.pool or DEFAULT_POOL, disk.volume, path)
+    return replace(disk, source=volume.path)
+
+
+def _settle_cdrom(cdrom: Cdrom, world: World) -> Cdrom:
+    if cdrom.volume is None:
+        return cdrom
+    path = f"cdroms[{cdrom.name}].media.volume"
+    volume = find_volume(world, cdrom.pool or DEFAULT_POOL, cdrom.volume, path)
+    return replace(cdrom, media=volume.path)
+
+
+def settle_found(machine: Machine, world: World) -> Machine:
+    """Replace what a domain names as POOL/VOLUME by its path, where a manifest made us read it."""
+    if not world.pools:
+        return machine
+    disks = machine.disks and tuple(
+        replace(disk, source=path_of(disk.source, world)) for disk in machine.disks
+    )
+    cdroms = machine.cdroms and tuple(
+        replace(cdrom, media=path_of(cdrom.media, world)) for cdrom in machine.cdroms
+    )
+    return replace(machine, disks=disks, cdroms=cdroms)
+
+
+def chain_of(world: World, source: str, image_format: str) -> Tuple[Tuple[str, str], ...]:
+    """Return (identity, name) of an image that a domain names, and of all that is below it."""
+    path = path_of(source, world) or source
+    chain = world.images.find_chain(path, image_format)
+    return tuple((world.images.identify(one), one) for one in chain)
+
+
+def path_of(source: Optional[str], world: World) -> Optional[str]:
+    """Return the path of what a domain names as POOL/VOLUME, where known; else what is given."""
+    volume = named_volume(world, source)
+    return volume.path if volume else source
+
+
+def resolve_disk(
+    disk: Disk, manifest: MachineManifest, desired: Desired, world: World, owner: Optional[Owner]
+) -> NewDisk:
+    """Return the disk with its source, and the steps that make its volume (none if it exists).
+
+    `owner` is our mark on the machine, None where there is no machine yet.
+    """
+    if disk.source is not None:
+        return NewDisk(_with_format(disk, world), (), disk.source)
+    path = f"disks[{disk.name}]"
+    pool = find_pool(world, disk.pool or DEFAULT_POOL, f"{path}.pool")
+    former = _former_volume(disk, pool, owner, world)
+    if former is not None:
+        return _former_disk(disk, former)
+    creating = find_unfinished(owner, world)
+    _refuse_used(disk, manifest.name, pool, world)
+    if disk.template is None:
+        return _new_volume(disk, manifest, pool, creating, None)
+    return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
+
+
+def _refuse_used(disk: Disk, name: str, pool: PoolView, world: World) -> None:
+    """Raise RefusedError where another domain has the volume that the disk would be made as."""
+    for image in IMAGES:
+        volume = pool.volumes.get(volume_name(name, disk.name, image))
+        use = describe_use(name, disk, volume, world) if volume is not None else ""
+        if use:
+            raise RefusedError(use)
+
+
+def describe_use(name: str, disk: Disk, volume: VolumeView, world: World) -> str:
+    """Say which other domains have the volume that a disk would be made as; empty if none has."""
+    users = sorted({user.domain for user in world.images.find_users(volume.path)} - {name})
+    if not users:
+        return ""
+    there = (
+        f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, "
+        f"and is used by domain {', '.join(users)}. "
+    )
+    renamed = [one for one in world.claims.get(("mark", name), ()) if one in users]
+    if renamed:
+        return (
+            f"{there}That domain bears the mark of {name}: it was renamed, and the {name} that is "
+            f"there now is another one. Rename the manifest to {renamed[0]} and run: "
+            f"virt-reconciler adopt {shlex.quote(renamed[0])} -f MANIFESTS"
+        )
+    return (
+        f"{there}If that is {name} by another name, remove this manifest; else give the disk "
+        "another name"
+    )
+
+
+def _former_volume(
+    disk: Disk, pool: PoolView, owner: Optional[Owner], world: World
+) -> Optional[VolumeView]:
+    """Return the volume that we made for this disk, if it was unplugged by hand or a rollback.
+
+    Our mark says that the machine had this disk, finished, or that its volume was made for the
+    machine; what it does not say is not ours.
+    """
+    if owner is None:
+        return None
+    names = {volume_name(name, disk.name, image) for name in owner.names for image in IMAGES}
+    found = [volume for name, volume in pool.volumes.items() if name in names]
+    if disk.name not in owner.disks:
+        found = [one for one in found if one.path in owner.made]
+    unfinished = find_unfinished(owner, world)
+    return found[0] if len(found) == 1 and found[0].path not in unfinished else None
+
+
+def find_unfinished(owner: Optional[Owner], world: World) -> Tuple[str, ...]:
+    """Return the volumes that an interrupted run did not complete.
+
+    One that a domain names is none of them: a guest may have had it open.
+    """
+    creating = owner.creating if owner else ()
+    return tuple(one for one in creating if not world.images.find_users(one))
+
+
+def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:
+    where = f"disks[{disk.name}]: it was unplugged, and its volume {volume.path}"
+    if disk.format not in (None, volume.format):
+        raise TerminalError(f"{where} is {volume.format}, not {disk.format}; nothing is converted")
+    size = disk.size or volume.capacity
+    if size < volume.capacity:
+        there = format_size(volume.capacity)
+        raise TerminalError(f"{where} is {there}, not {format_size(size)}; a disk is never shrunk")
+    grow = ResizeVolume(disk.name, volume.path, size)
+    return NewDisk(
+        replace(disk, source=volume.path, format=volume.format),
+        (grow,) if size > volume.capacity else (),
+        f"its own volume {volume.pool}/{volume.name}, plugged in again",
+    )
+
+
+def _with_format(disk: Disk, world: World) -> Disk:
+    volume = volume_at(world, disk.source)
+    known = volume.format if volume else None
+    if disk.format is None and known is None:
+        raise TerminalError(
+            f"disks[{disk.name}].format: say qcow2 or raw; {disk.source} is in no active storage "
+            "pool, and libvirt rightly never guesses a format"
+        )
+    if (disk.format, known) == (RAW, "qcow2"):
+        raise TerminalError(
+            f"disks[{disk.name}].format: {disk.source} is qcow2, and a guest that takes it for raw "
+            "destroys it; leave format out, or set format: qcow2"
+        )
+    return replace(disk, format=disk.format or known)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The image that a disk is cloned from, and how."""
+
+    template: str
+    volume: VolumeView
+    mode: str
+
+
+def _new_volume(
+    disk: Disk,
+    manifest: MachineManifest,
+    pool: PoolView,
+    creating: Tuple[str, ...],
+    origin: Optional[Origin],
+) -> NewDisk:
+    image = _format(disk, pool, origin)
+    name = volume_name(manifest.name, disk.name, image if pool.type in FILE_POOLS else "")
+    source = f"{pool.path.rstrip('/')}/{name}"
+    step = CreateVolume(
+        disk.name,
+        pool.name,
+        name,
+        image,
+        disk.size or (origin.volume.capacity if origin else None),
+        origin.mode if origin else "none",
+        origin.volume.path if origin else None,
+        origin.volume.format if origin else None,
+    )
+    leftover = _leftover(disk, pool, name, source, creating)
+    return NewDisk(
+        replace(disk, source=source, format=image), (*leftover, step), _about(step, origin)
+    )
+
+
+def _about(step: CreateVolume, origin: Optional[Origin]) -> str:
+    if origin is None:
+        return f"blank volume {step.pool}/{step.name}"
+    return f"{origin.mode} clone of template {origin.template} as {step.pool}/{step.name}"
+
+
+def _leftover(
+    disk: Disk, pool: PoolView, name: str, source: str, creating: Tuple[str, ...]
+) -> Tuple[Step, ...]:
+    """Refuse a volume that is there already, unless we were making it when we were stopped."""
+    if name not in pool.volumes:
+        return ()
+    if source in creating:
+        return (DeletePartial(disk.name, pool.name, name),)
+    raise RefusedError(
+        f"disks[{disk.name}]: volume {name!r} exists already in pool {pool.name!r}, and no record "
+        f"says that it belongs to this machine. If it does, write in the manifest of this disk: "
+        f"source: {{volume: {name}}} (and no other source). If it does not, give the disk another "
+        "name"
+    )
+
+
+def _format(disk: Disk, pool: PoolView, origin: Optional[Origin]) -> str:
+    if pool.type not in FILE_POOLS:
+        return _same_format(disk, "raw", f"pool {pool.name!r} of type {pool.type} holds raw only")
+    if origin is None:
+        return disk.format or "qcow2"
+    if origin.mode == "linked":
+        return _same_format(disk, "qcow2", "a linked clone is always qcow2")
+    if origin.mode == "reflink":
+        return _same_format(disk, origin.volume.format, "a reflink keeps the template's format")
+    return disk.format or origin.volume.format
+
+
+def _same_format(disk: Disk, image: str, why: str) -> str:
+    if disk.format not in (None, image):
+        raise TerminalError(f"disks[{disk.name}].format: {disk.format} is not possible: {why}")
+    return image
+
+
+def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -> Origin:
+    path = f"disks[{disk.name}].source.template"
+    template = desired.template(disk.template or "")
+    if template is None:
+        raise TerminalError(f"{path}: no Template {disk.template!r} among the manifests")
+    volume = template_image(template, world, path)
+    images = world.images
+    writers = sorted(
+        {
+            user.domain
+            for user in images.find_users(volume.path)
+            if user.is_live and user.writes and images.is_same(user.path, volume.path)
+        }
+    )
+    if writers:
+        raise TerminalError(
+            f"{path}: template {template.name!r}: {volume.path} is being written by the running "
+            f"domain {', '.join(writers)}; shut it down to clone from it"
+        )
+    if disk.size is not None and disk.size < volume.capacity:
+        raise TerminalError(
+            f"disks[{disk.name}].size: {format_size(disk.size)} is smaller than template "
+            f"{template.name!r} ({format_size(volume.capacity)}); a disk is never shrunk"
+        )
+    return Origin(template.name, volume, _mode(disk, template, volume, world, pool))
+
+
+def _mode(
+    disk: Disk, template: TemplateManifest, volume: VolumeView, world: World, pool: PoolView
+) -> str:
+    can = {
+        "reflink": (pool.name, volume.path) in world.reflinks,
+        "linked": template.linked_clones and pool.type in FILE_POOLS,
+        "full": True,
+    }
+    asked = disk.clone or CloneMode.AUTO
+    if asked is CloneMode.AUTO:
+        return next(mode for mode, possible in can.items() if possible)
+    mode = str(asked.value)
+    if not can[mode]:
+        raise TerminalError(f"disks[{disk.name}].source.clone: {_WHY_NOT[asked]}")
+    return mode
+
+
+_WHY_NOT: Mapping[CloneMode, str] = {
+    CloneMode.REFLINK: (
+        "reflink is not possible: the template's image and the pool must share a file system that "
+        "clones blocks (XFS with reflink=1, btrfs), reachable from here; use auto, linked or full"
+    ),
+    CloneMode.LINKED: (
+        "linked is not allowed: the template does not say `linkedClones: true`, or the pool holds "
+        "no qcow2 files"
+    ),
+}

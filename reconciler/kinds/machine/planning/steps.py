@@ -1,0 +1,349 @@
+"""Turn decisions into steps: volumes, the definition, live devices, our mark, power. Pure.
+
+The order is the safety. Our mark names unfinished volumes before they exist, until the definition
+has them; the definition is stored (and refused by libvirt, if it is wrong) before the running
+guest is touched; the mark of the new generation comes when all that can be undone is done; power
+comes last, but that a paused guest goes on first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from functools import partial
+from typing import Callable, Dict, Iterator, List, Mapping, Set, Tuple
+
+from reconciler.core.machine import Disk, Machine
+from reconciler.core.names import Owner
+from reconciler.core.plan import (
+    AttachDevice,
+    BlockResize,
+    CreateVolume,
+    Define,
+    DetachDevice,
+    Effect,
+    ResizeVolume,
+    Resume,
+    SetAutostart,
+    SetMemory,
+    SetMetadata,
+    SetVcpus,
+    Shutdown,
+    Start,
+    Step,
+    UpdateDevice,
+    Wake,
+)
+from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
+from reconciler.kinds.machine.domain.buses import needed_controllers
+from reconciler.kinds.machine.domain.devices import device_xml, live_device, plug
+from reconciler.kinds.machine.domain.edit import edit_domain
+from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
+from reconciler.kinds.machine.domain.overlays import merge_overlays
+from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
+from reconciler.kinds.machine.planning.checks import refuse_template_writes
+from reconciler.kinds.machine.planning.decide import Decision
+from reconciler.kinds.machine.planning.devices import (
+    NewDevice,
+    Update,
+    drop_leftovers,
+    remake_disks,
+)
+from reconciler.kinds.machine.planning.effects import Route
+from reconciler.kinds.machine.planning.marks import begin_owner, finish_owner, made_with, owner_of
+from reconciler.kinds.machine.planning.sources import chain_of
+
+NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
+
+# Fields that are only right together, so that an edit must know all of them that are managed.
+_GROUPS = ("cpus", "memory")
+
+Steps = Tuple[Step, ...]
+
+
+def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
+    """Return the steps in order, given the devices to be added.
+
+    Raises TerminalError where the host or another VM forbids one.
+    """
+    volumes = (*new, *remake_disks(update))
+    items = {one.item.name: one.item for one in new}
+    paths = _find_made(volumes)
+    made = made_with(update.reading.owner, update.manifest.name, paths)
+    steps = (
+        *_bring_back(update),
+        *drop_leftovers(update, volumes),
+        *_volumes(update, volumes, paths, made),
+        *_definition(update, new, made),
+        *_live(update, items),
+        *_resizes(update),
+        *_mark(update, made),
+        *_autostart(update),
+        *_power(update),
+    )
+    return (*_begin(update, steps), *steps)
+
+
+def _begin(update: Update, steps: Steps) -> Steps:
+    """Say whose the domain is before anything is done to it: not all of it has a way back."""
+    if not update.adopts or all(isinstance(step, SetMetadata) for step in steps):
+        return ()
+    owner = begin_owner(update.manifest, update.made, update.formerly)
+    return (SetMetadata(owner_xml(owner), live=False),)
+
+
+def _bring_back(update: Update) -> Steps:
+    """Let the guest go on before anything is asked of it."""
+    routes = {decision.row.route for decision in update.decisions if decision.effect is Effect.LIVE}
+    steps: Mapping[Route, Step] = {Route.RESUME: Resume(), Route.WAKE: Wake()}
+    return tuple(step for route, step in steps.items() if route in routes)
+
+
+def _find_made(new: Tuple[NewDevice, ...]) -> Tuple[str, ...]:
+    """Return the paths of what is made here, unfinished until stored; not of disks found again."""
+    return tuple(
+        one.item.source or ""
+        for one in new
+        if isinstance(one.item, Disk) and any(isinstance(step, CreateVolume) for step in one.steps)
+    )
+
+
+def _volumes(
+    update: Update, new: Tuple[NewDevice, ...], paths: Tuple[str, ...], made: Tuple[str, ...]
+) -> Steps:
+    """Make the volumes; our mark names those that are not complete yet, and loses each in turn."""
+    if not paths:
+        return tuple(step for one in new for step in one.steps)
+    former = update.reading.owner
+    if update.adopts or former is None:
+        former = begin_owner(update.manifest, update.made, update.formerly)
+    left = list(paths)
+    steps: List[Step] = [_mark_creating(former, left, made)]
+    for one in new:
+        steps.extend(one.steps)
+        source = one.item.source if isinstance(one.item, Disk) else None
+        if source in left:
+            left.remove(source)
+            if left:  # the last is marked by the definition that has the disks
+                steps.append(_mark_creating(former, left, made))
+    return tuple(steps)
+
+
+def _is_complete(owner: Owner) -> bool:
+    return not (owner.creating or owner.is_unfinished)
+
+
+def _mark_creating(former: Owner, creating: List[str], made: Tuple[str, ...]) -> SetMetadata:
+    mark = replace(former, creating=tuple(creating), made=made, worker=None)
+    return SetMetadata(owner_xml(mark), live=False)
+
+
+def find_edits(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Difference, ...]:
+    """Return what is to be edited in the stored definition, overlays left out.
+
+    With what is managed and as it should be already, where fields depend on each other.
+    """
+    items = {one.item.name: one.item for one in new}
+    stored = [
+        _with_item(decision.stored, items) for decision in update.decisions if decision.stored
+    ]
+    edits = [one for one in stored if one.field not in NOT_IN_XML and not _is_ours(one)]
+    edits = [edit for edit in edits if not edit.field.startswith("xml[")]
+    return (*edits, *_find_settled(update, {edit.field for edit in edits}))
+
+
+def _find_settled(update: Update, edited: Set[str]) -> Iterator[Difference]:
+    """Yield the managed fields of an edited group that are stored as the manifest gives them."""
+    for group in _GROUPS:
+        wanted, found = getattr(update.machine, group), getattr(update.stored, group)
+        if not any(one.startswith(f"{group}.") for one in edited) or not (wanted and found):
+            continue
+        for one in fields(wanted):
+            field, value = f"{group}.{one.name}", getattr(wanted, one.name)
+            if value is not None and value == getattr(found, one.name):
+                yield Difference(field, DifferenceKind.CHANGE, value, value)
+
+
+def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...]) -> Steps:
+    """Edit what is stored; everything that no decision names stays as it is."""
+    former = update.reading.view.persistent_xml
+    overlays = update.manifest.machine.overlays
+    stored = [decision.stored for decision in update.decisions if decision.stored]
+    changed = any(one.field.startswith("xml[") for one in stored)
+    xml = edit_domain(former, find_edits(update, new))
+    xml = merge_overlays(xml, overlays) if changed else xml
+    if xml == former:
+        return ()
+    _refuse_doubles(xml, former, update)
+    refuse_empty_usb(xml, former)
+    if update.adopts:
+        # One call changes the domain and says whose it is: nothing else may change a foreign one.
+        return (Define(set_owner(xml, begin_owner(update.manifest, made, update.formerly))),)
+    owner = update.reading.owner
+    if owner is None or (_is_complete(owner) and made == owner.made):
+        return (Define(xml),)
+    # One call adds a new disk and says that its volume is finished: no kill can come between.
+    return (Define(set_owner(xml, finish_owner(owner, made))),)
+
+
+def _refuse_doubles(xml: str, former: str, update: Update) -> None:
+    refuse_doubles(xml, former, partial(chain_of, update.world))
+
+
+def _is_ours(difference: Difference) -> bool:
+    return difference.field.startswith("metadata.")
+
+
+def _with_item(difference: Difference, items: Mapping[str, Device]) -> Difference:
+    if difference.kind is not DifferenceKind.ADD:
+        return difference
+    return replace(difference, item=items.get(difference.device or "", difference.item))
+
+
+def _live(update: Update, items: Mapping[str, Device]) -> Steps:
+    """Return what is done to the running guest, device by device."""
+    if update.reading.view.live_xml is None:
+        return ()
+    done = [
+        decision
+        for decision in update.decisions
+        if decision.effect is Effect.LIVE and decision.live
+    ]
+    plain = [step for one in done for step in _route(one, update, items)]
+    plugged = [one.xml for one in plain if isinstance(one, AttachDevice)]
+    if plugged:
+        live = update.reading.view.live_xml
+        gone = {one.xml for one in plain if isinstance(one, DetachDevice)}
+        _refuse_doubles(plug(live, plugged, gone), live, update)
+    return (*_once(plain), *_device_updates(update, done))
+
+
+def _once(steps: List[Step]) -> Steps:
+    """Plug in only once what several devices need: their controller."""
+    first = {step.xml: step for step in reversed(steps) if isinstance(step, AttachDevice)}
+    return tuple(
+        step for step in steps if not isinstance(step, AttachDevice) or first[step.xml] is step
+    )
+
+
+def _route(decision: Decision, update: Update, items: Mapping[str, Device]) -> Steps:
+    build = ROUTES.get(decision.row.route)
+    if build is None or decision.live is None:
+        return ()
+    return build(_with_item(decision.live, items), update)
+
+
+def _attach(difference: Difference, update: Update) -> Steps:
+    item = difference.item
+    assert item is not None  # noqa: S101 - only devices are attached
+    live = update.reading.view.live_xml or ""
+    controllers = [AttachDevice(difference.path, one) for one in needed_controllers(live, item)]
+    return (*controllers, AttachDevice(difference.path, device_xml(item, live)))
+
+
+def _detach(difference: Difference, update: Update) -> Steps:
+    live = update.reading.view.live_xml or ""
+    return (DetachDevice(difference.path, live_device(live, difference)),)
+
+
+def _set_vcpus(difference: Difference, update: Update) -> Steps:  # noqa: ARG001 - a route's shape
+    return (SetVcpus(int(difference.desired or 0)),)
+
+
+def _set_memory(difference: Difference, update: Update) -> Steps:  # noqa: ARG001
+    return (SetMemory(int(difference.desired or 0) // 1024),)
+
+
+def _block_resize(difference: Difference, update: Update) -> Steps:
+    refuse_template_writes(_only(update, difference), update.world, difference.path)
+    item = difference.item
+    target = (item.target if isinstance(item, Disk) else None) or ""
+    return (BlockResize(difference.device or "", target, int(difference.desired or 0)),)
+
+
+ROUTES: Mapping[Route, Callable[[Difference, Update], Steps]] = {
+    Route.ATTACH: _attach,
+    Route.DETACH: _detach,
+    Route.SET_VCPUS: _set_vcpus,
+    Route.SET_MEMORY: _set_memory,
+    Route.BLOCK_RESIZE: _block_resize,
+}
+
+
+def _device_updates(update: Update, done: List[Decision]) -> Steps:
+    """Update each device once, with all its changes: libvirt takes a whole device."""
+    groups: Dict[str, List[Difference]] = {}
+    for one in done:
+        if one.row.route is Route.UPDATE and one.live:
+            groups.setdefault(f"{one.live.field.split('.')[0]}{one.live.device}", []).append(
+                one.live
+            )
+    live = update.reading.view.live_xml or ""
+    return tuple(
+        UpdateDevice(changes[0].path, live_device(live, *changes)) for changes in groups.values()
+    )
+
+
+def _resizes(update: Update) -> Steps:
+    """Grow images that no running guest has open."""
+    steps: List[Step] = []
+    for decision in update.decisions:
+        item = decision.difference.item
+        if (
+            decision.row.route is Route.BLOCK_RESIZE
+            and decision.live is None
+            and isinstance(item, Disk)
+        ):
+            refuse_template_writes(
+                _only(update, decision.difference), update.world, decision.difference.path
+            )
+            size = int(decision.difference.desired or 0)
+            steps.append(ResizeVolume(item.name, item.source or "", size))
+    return tuple(steps)
+
+
+def _only(update: Update, difference: Difference) -> Machine:
+    item = difference.item
+    return Machine(update.manifest.name, disks=(item,) if isinstance(item, Disk) else ())
+
+
+def _mark(update: Update, made: Tuple[str, ...]) -> Steps:
+    """Write the new generation, unless it is there already or is not carried out in full.
+
+    A commit that does not change this machine is no reason to write. Who takes a domain over
+    writes whose it is, also where the rest has to wait.
+    """
+    owner = owner_of(update.manifest, made=made, formerly=update.formerly)
+    former = update.reading.owner
+    if update.adopts:
+        owner = owner if update.in_full else begin_owner(update.manifest, made, update.formerly)
+        return (SetMetadata(owner_xml(owner), live=update.live is not None),)
+    if not update.in_full:
+        # What was begun is completed or dropped by now, whatever else is withheld.
+        if former is None or _is_complete(former):
+            return ()
+        return (SetMetadata(owner_xml(finish_owner(former, made)), live=False),)
+    if former and replace(former, revision=owner.revision) == owner:
+        return ()
+    return (SetMetadata(owner_xml(owner), live=update.live is not None),)
+
+
+def _autostart(update: Update) -> Steps:
+    return tuple(
+        SetAutostart(enabled=bool(decision.difference.desired))
+        for decision in update.decisions
+        if decision.row.route is Route.SET_AUTOSTART
+    )
+
+
+def _power(update: Update) -> Steps:
+    lifecycle = update.manifest.lifecycle
+    stop = Shutdown(lifecycle.shutdown_timeout, lifecycle.force_off)
+    routes = {decision.row.route for decision in update.decisions}
+    if Route.SHUT_DOWN in routes:
+        return (stop,)
+    if any(decision.effect is Effect.RESTART for decision in update.decisions):
+        return (stop, Start())
+    if Route.START not in routes:
+        return ()
+    refuse_template_writes(update.stored, update.world, "power")
+    return (Start(),)

@@ -1,0 +1,364 @@
+"""Plan a machine that exists: ours, or one to be taken over.
+
+What differs in the stored and in the running configuration is decided by the effect table; here
+the decisions become an action: its lines and its steps. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from typing import Mapping, Optional, Tuple
+
+from reconciler.core.images import Images
+from reconciler.core.machine import Machine, Power
+from reconciler.core.machine_types import chipset_of
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
+from reconciler.core.units import format_size
+from reconciler.core.world import GuestState, Reading, World, describe_state
+from reconciler.core.xmltree import digest
+from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
+from reconciler.kinds.machine.domain.devices import find_cramped
+from reconciler.kinds.machine.domain.firmware import settle_firmware
+from reconciler.kinds.machine.domain.overlays import compare_overlays
+from reconciler.kinds.machine.match import align, align_live
+from reconciler.kinds.machine.planning.backing_chains import (
+    find_chain_notes,
+    hold_chains,
+    name_images,
+    settle_chains,
+)
+from reconciler.kinds.machine.planning.checks import refuse_misaliased, refuse_misnamed
+from reconciler.kinds.machine.planning.consequences import find_neighbours, find_remarks
+from reconciler.kinds.machine.planning.decide import (
+    Decision,
+    Weighing,
+    awaits_window,
+    decide,
+    describe_device,
+)
+from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
+from reconciler.kinds.machine.planning.disk_images import DiskChain, hold_growth
+from reconciler.kinds.machine.planning.guards import Guest
+from reconciler.kinds.machine.planning.images import volume_at
+from reconciler.kinds.machine.planning.marks import inherit_mark
+from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
+from reconciler.kinds.machine.planning.states import Standing, find_saved_hold, find_wait
+from reconciler.kinds.machine.planning.steps import plan_steps
+
+NOT_OURS = "not ours yet: take it over with `adopt` or `apply --adopt`"
+# libvirt shows these modes of a running guest as the CPU that they came to on this host.
+RESOLVED_AT_START = frozenset({"host-model", "maximum"})
+KEPT = "not removed while the domain is adopted; the next apply removes it"
+NEEDED = 2**20  # bytes; a guest that an I/O error paused asks for less at once
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Who plans: at which local time (None: no window is open), and whether a person sees it.
+
+    `left` is why single paths are left alone.
+    """
+
+    now: Optional[datetime] = None
+    unattended: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
+
+
+class Holding(Enum):
+    """Whose the domain is: ours, ours with this plan, or somebody else's."""
+
+    OURS = "ours"
+    ADOPTED = "adopted"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A manifest beside what was found, devices named alike."""
+
+    manifest: MachineManifest
+    machine: Machine
+    reading: Reading
+    stored: Machine
+    live: Optional[Machine]
+    chains: Tuple[DiskChain, ...] = ()
+
+
+def plan_update(
+    manifest: MachineManifest,
+    reading: Reading,
+    desired: Desired,
+    world: World,
+    planner: Planner,
+    holding: Holding,
+) -> Action:
+    """Return the UPDATE, ADOPT, WITHHELD or NONE action.
+
+    Raises TerminalError where a change is impossible.
+    """
+    if holding is not Holding.OURS:
+        reading = replace(reading, owner=inherit_mark(reading, world))
+    found = find(manifest, reading, world)
+    if holding is not Holding.OURS:
+        refuse_misaliased(manifest.name, settle_sources(manifest.machine, world), found.stored)
+    stored, live = find_differences(found)
+    standing = find_standing(found, planner, world)
+    held = NOT_OURS if holding is Holding.FOREIGN else ""
+    weighing = weigh(found, stored, live, standing, world.images, held)
+    weighing = replace(weighing, left=planner.left)
+    decisions = decide(stored, live, weighing)
+    decisions = hold_chains(decisions, found, reading, world)
+    decisions = hold_growth(decisions, manifest.name, world)
+    if holding is not Holding.OURS:
+        refuse_misnamed(decision.difference for decision in decisions)
+        decisions = tuple(_keep(decision) for decision in decisions)
+    update = to_update(found, decisions, desired, world)
+    update = replace(update, adopts=holding is Holding.ADOPTED)
+    new = complete_devices(update)
+    passes = passes_by_itself(weighing, decisions)
+    if holding is Holding.FOREIGN:
+        action = _action(found, describe_new(decisions, new), (), holding)
+        return replace(action, notes=_find_state_notes(found, decisions), transient=passes)
+    steps = plan_steps(update, new)
+    neighbours, notes = find_neighbours(update, new), find_remarks(update)
+    beside = (*neighbours, *_unfinished(found, world))
+    action = _action(found, describe_new(decisions, new), steps, holding, beside)
+    window = awaits_window(decisions, weighing)
+    notes = (*find_chain_notes(found.chains, decisions), *notes)
+    if holding is Holding.ADOPTED:
+        notes = (*_find_state_notes(found, decisions), *notes)
+    return replace(action, notes=notes, transient=passes, awaits_window=window)
+
+
+def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
+    """Say how the guest of a domain that is taken over is, if it neither runs nor is simply off."""
+    view = found.reading.view
+    is_plain = view.state in (GuestState.OFF, GuestState.RUNNING) and not view.saved
+    if is_plain or any(decision.difference.field == "power" for decision in decisions):
+        return ()
+    return (f"the guest is {describe_state(view)}, and stays so",)
+
+
+def find_standing(found: Found, planner: Planner, world: World) -> Standing:
+    """Return how the guest stands, for what its state allows."""
+    view = found.reading.view
+    return Standing(
+        view,
+        found.manifest.lifecycle,
+        planner.now,
+        found.machine.power,
+        planner.unattended,
+        _find_full(found.reading, world),
+    )
+
+
+def _find_full(reading: Reading, world: World) -> str:
+    """Say which disk of a guest that an I/O error paused has no space still."""
+    targets = [key for key, error in reading.view.disk_errors.items() if error == "no space"]
+    for disk in (reading.live and reading.live.disks) or ():
+        free = world.free.get(disk.source or "")
+        if disk.target in targets and free is not None and free < NEEDED:
+            return (
+                f"paused by an I/O error: no space for {disk.target} ({disk.source}), "
+                f"{format_size(free)} free; make room, and the guest is resumed"
+            )
+    return ""
+
+
+def passes_by_itself(weighing: Weighing, decisions: Tuple[Decision, ...]) -> bool:
+    """Whether something is withheld that is to be tried again without anybody's doing."""
+    waits = weighing.waits or (weighing.standing is not None and weighing.standing.waits_for_space)
+    return waits and any(decision.effect is Effect.WITHHELD for decision in decisions)
+
+
+def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
+    """Set the manifest beside the reading: devices named alike, equal spellings made equal."""
+    machine = settle_sources(manifest.machine, world)
+    persistent = settle_found(reading.persistent, world)
+    if reading.view.saved and not reading.is_active and machine.power is Power.RUNNING:
+        persistent = replace(persistent, power=Power.SAVED)
+    known = name_images(manifest, machine, persistent, reading, world)
+    stored = settle_firmware(machine.firmware, align(known, persistent))
+    running = settle_found(reading.live, world) if reading.live else None
+    live = align_live(known, stored, running) if running else None
+    live = settle_firmware(machine.firmware, _pin_cpu(live, stored)) if live else None
+    machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
+    machine, live, chains = settle_chains(manifest, machine, stored, live, reading, world)
+    return Found(manifest, machine, reading, stored, live, chains)
+
+
+def _pin_cpu(live: Machine, stored: Machine) -> Machine:
+    """Take the CPU that a mode was resolved to at the start for that mode."""
+    if not (live.cpus and stored.cpus) or stored.cpus.mode not in RESOLVED_AT_START:
+        return live
+    cpus = replace(live.cpus, mode=stored.cpus.mode, model=stored.cpus.model)
+    return replace(live, cpus=cpus)
+
+
+def creating(reading: Reading) -> Tuple[str, ...]:
+    """Return the paths of volumes that an interrupted run left unfinished."""
+    return reading.owner.creating if reading.owner else ()
+
+
+def _skip_unfinished(machine: Machine, stored: Machine, paths: Tuple[str, ...]) -> Machine:
+    """Do not compare the size of an image that is made anew anyway."""
+    unfinished = {disk.name for disk in stored.disks or () if disk.source in paths}
+    if not unfinished or machine.disks is None:
+        return machine
+    disks = (
+        replace(disk, size=None) if disk.name in unfinished else disk for disk in machine.disks
+    )
+    return replace(machine, disks=tuple(disks))
+
+
+def _pin(machine: Machine, stored: Machine) -> Machine:
+    """Take a machine type without a version for what it was resolved to when it was made."""
+    wanted = machine.machine
+    if wanted in ("q35", "pc") and stored.machine and chipset_of(stored.machine) == wanted:
+        return replace(machine, machine=stored.machine)
+    return machine
+
+
+def find_differences(
+    found: Found,
+) -> Tuple[Tuple[Difference, ...], Tuple[Difference, ...]]:
+    """Return what differs in the stored and in the running configuration."""
+    overlays = found.manifest.machine.overlays
+    view = found.reading.view
+    stored = compare(found.machine, found.stored)
+    stored += compare_overlays(view.persistent_xml, overlays)
+    if found.live is None or view.live_xml is None:
+        return stored, ()
+    return stored, compare(found.machine, found.live) + compare_overlays(view.live_xml, overlays)
+
+
+def weigh(
+    found: Found,
+    stored: Tuple[Difference, ...],
+    live: Tuple[Difference, ...],
+    standing: Standing,
+    images: Images,
+    held: str = "",
+) -> Weighing:
+    """Return what the decisions about this machine depend on besides what differs.
+
+    `held` is why nothing at all may be changed, whatever the guest does; else empty.
+    """
+    fields = {one.field for one in (*stored, *live)}
+    wait = find_wait(standing.view, fields)
+    held = held or wait or find_saved_hold(found.reading, fields, images)
+    os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
+    cramped = find_cramped(live_xml, live) if live_xml else frozenset()
+    return Weighing(
+        Guest(found.stored, os),
+        Guest(found.live, os, found.stored, cramped) if found.live else None,
+        found.manifest.lifecycle,
+        standing.now,
+        held,
+        waits=bool(wait) and held == wait,
+        standing=standing,
+    )
+
+
+def describe_new(
+    decisions: Tuple[Decision, ...], new: Tuple[NewDevice, ...]
+) -> Tuple[Decision, ...]:
+    """Say of each device to be added what it will be, now that it is known."""
+    words = {one.path: describe_device(one.item, one.about) for one in new}
+    return tuple(
+        replace(decision, change=replace(decision.change, desired=words[decision.change.path]))
+        if decision.change
+        and decision.difference.kind is DifferenceKind.ADD
+        and decision.change.path in words
+        else decision
+        for decision in decisions
+    )
+
+
+def _keep(decision: Decision) -> Decision:
+    """Withhold the removal of a device from a domain that is only now taken over."""
+    if decision.difference.kind is not DifferenceKind.REMOVE or decision.change is None:
+        return decision
+    return replace(decision, change=replace(decision.change, effect=Effect.WITHHELD, reason=KEPT))
+
+
+def to_update(
+    found: Found, decisions: Tuple[Decision, ...], desired: Desired, world: World
+) -> Update:
+    """Return what is to be done of the decisions; whole if nothing is withheld."""
+    return Update(
+        found.manifest,
+        found.machine,
+        found.stored,
+        found.live,
+        found.reading,
+        tuple(decision for decision in decisions if decision.is_done),
+        all(decision.effect is not Effect.WITHHELD for decision in decisions),
+        desired,
+        world,
+    )
+
+
+def _action(
+    found: Found,
+    decisions: Tuple[Decision, ...],
+    steps: Tuple[Step, ...],
+    holding: Holding,
+    beside: Tuple[Change, ...] = (),
+) -> Action:
+    changes = tuple(decision.change for decision in decisions if decision.change) + beside
+    changes += _mark(found, holding, alone=not changes)
+    view = found.reading.view
+    return Action(
+        "VirtualMachine",
+        found.manifest.name,
+        _kind(changes, steps, holding),
+        changes=changes,
+        steps=steps,
+        # A digest costs more than the whole comparison, and what does nothing expects nothing.
+        before=Before(digest(view.persistent_xml), view.state) if steps else Before(None),
+        pending=tuple(
+            decision.difference.path for decision in decisions if decision.change is None
+        ),
+        reason=NOT_OURS if holding is Holding.FOREIGN else "",
+    )
+
+
+def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
+    """Show our mark where writing it is news: on adoption, or when nothing else changes."""
+    owner = found.reading.owner
+    wanted = found.manifest.generation
+    effect = Effect.LIVE if found.reading.is_active else Effect.OFFLINE
+    if holding is Holding.ADOPTED:
+        former = owner.formerly[0] if owner and owner.formerly else None
+        return (Change("metadata.owner", former, found.manifest.name, effect),)
+    if holding is Holding.OURS and alone and owner and owner.generation != wanted:
+        reason = "the manifest changed, no field of the domain does"
+        return (Change("metadata.generation", owner.generation, wanted, effect, reason),)
+    return ()
+
+
+def _unfinished(found: Found, world: World) -> Tuple[Change, ...]:
+    """Say what becomes of the volumes that an interrupted run did not complete."""
+    return tuple(
+        Change("volume", path, path, Effect.OFFLINE, _explain_volume(path, world))
+        for path in creating(found.reading)
+    )
+
+
+def _explain_volume(path: str, world: World) -> str:
+    stopped = "an earlier run was stopped while it made this volume"
+    if volume_at(world, path) is not None and world.images.find_users(path):
+        return f"{stopped}; a domain uses it, so it is kept as it is"
+    return f"{stopped}; it is made anew, or deleted if no disk needs it"
+
+
+def _kind(changes: Tuple[Change, ...], steps: Tuple[Step, ...], holding: Holding) -> ActionKind:
+    if holding is not Holding.OURS:
+        return ActionKind.ADOPT
+    if steps:
+        return ActionKind.UPDATE
+    return ActionKind.WITHHELD if changes else ActionKind.NONE

@@ -1,0 +1,207 @@
+"""The conditions of an owned machine, from live state and its last applied spec alone. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, replace
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+from reconciler.core.conditions import Condition, Status
+from reconciler.core.machine import Machine
+from reconciler.core.manifest import Lifecycle
+from reconciler.core.names import Owner
+from reconciler.core.units import parse_duration
+from reconciler.core.world import Reading, Unknown, describe_state, find_command, store_command
+from reconciler.kinds.machine.differences import compare
+from reconciler.kinds.machine.document import build_lifecycle
+from reconciler.kinds.machine.domain.firmware import settle_firmware
+from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.planning.images import DEFAULT_POOL
+from reconciler.kinds.machine.planning.update import RESOLVED_AT_START
+
+
+def pending_paths(reading: Reading) -> Tuple[str, ...]:
+    """Return the fields in which the running guest differs from its stored definition."""
+    if reading.live is None:
+        return ()
+    stored = _comparable(reading.persistent)
+    live = settle_firmware(stored.firmware, align(stored, reading.live))
+    return tuple(one.path for one in compare(stored, live))
+
+
+def _comparable(stored: Machine) -> Machine:
+    cpus = stored.cpus
+    if cpus is not None and cpus.mode in RESOLVED_AT_START:
+        cpus = replace(cpus, mode=None, model=None)
+    return replace(stored, cpus=cpus, power=None, autostart=None)
+
+
+ORPHAN, UNDEFINE, DELETE_DISKS = "orphan", "undefine", "deleteDisks"
+_PLAIN = Lifecycle()
+
+
+@dataclass(frozen=True)
+class AppliedDisk:
+    """A disk that the spec gives the machine, in which pool, and how it came to be.
+
+    `is_made`: the spec names no image that was there, so that its volume was made for the machine.
+    """
+
+    name: str
+    pool: str
+    is_made: bool
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`deletion` is the word of the spec; `shutdown_timeout` seconds."""
+
+    deletion: str = ORPHAN
+    shutdown_timeout: int = _PLAIN.shutdown_timeout
+    force_off: bool = False
+    disks: Tuple[AppliedDisk, ...] = ()
+
+
+def read_applied(owner: Owner) -> Applied:
+    """Return what the mark's spec says; what it does not say has its default."""
+    try:
+        spec = json.loads(owner.spec)
+        lifecycle = spec.get("lifecycle", {})
+        deletion = lifecycle.get("deletion", ORPHAN)
+        return Applied(
+            deletion if deletion in (UNDEFINE, DELETE_DISKS) else ORPHAN,
+            parse_duration(lifecycle.get("shutdownTimeout", f"{_PLAIN.shutdown_timeout}s")),
+            lifecycle.get("forceOff") is True,
+            tuple(_read_disk(disk) for disk in spec.get("disks") or ()),
+        )
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return Applied()
+
+
+def read_lifecycle(owner: Optional[Owner]) -> Lifecycle:
+    """Return the lifecycle of the mark's spec; the default where there is none to be had."""
+    try:
+        return build_lifecycle(json.loads(owner.spec).get("lifecycle", {}) if owner else {})
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return _PLAIN
+
+
+def _read_disk(data: Dict[str, Any]) -> AppliedDisk:
+    source = data.get("source", {})
+    return AppliedDisk(
+        data["name"],
+        data.get("pool", DEFAULT_POOL),
+        "path" not in source and "volume" not in source,
+    )
+
+
+def is_owned(reading: Union[Reading, Unknown]) -> bool:
+    """Whether the domain carries our mark, made for itself and not for what it was copied from."""
+    if isinstance(reading, Unknown) or reading.owner is None:
+        return False
+    return reading.owner.name == reading.view.name
+
+
+def is_unfinished(reading: Union[Reading, Unknown]) -> bool:
+    """Whether the domain is what an interrupted creation left, and nobody has started it."""
+    if isinstance(reading, Unknown) or reading.owner is None or reading.is_active:
+        return False
+    return is_owned(reading) and reading.owner.is_unfinished and not reading.view.saved
+
+
+def find_former_name(reading: Union[Reading, Unknown]) -> Optional[str]:
+    """Return whose mark a domain of another name bears; None of what is certainly a copy.
+
+    It was renamed if that machine is not there any more. A copy has other disks.
+    """
+    if isinstance(reading, Unknown) or reading.owner is None or is_owned(reading):
+        return None
+    made, disks = reading.owner.made, reading.persistent.disks or ()
+    is_copy = made and all(disk.source not in made for disk in disks)
+    return None if is_copy else reading.owner.name
+
+
+def find_renamed(readings: Mapping[str, Union[Reading, Unknown]]) -> Mapping[str, str]:
+    """Return name → former name of the machines that were renamed, given all domains."""
+    former = {name: find_former_name(reading) for name, reading in readings.items()}
+    return {name: one for name, one in former.items() if one and not has_own_mark(readings, one)}
+
+
+def has_own_mark(readings: Mapping[str, Union[Reading, Unknown]], name: str) -> bool:
+    """Whether a machine is there by its own name; a domain made by somebody else is another."""
+    reading = readings.get(name)
+    return reading is not None and (isinstance(reading, Unknown) or is_owned(reading))
+
+
+def find_status(
+    name: str,
+    reading: Union[Reading, Unknown],
+    former_name: Optional[str] = None,
+    *,
+    is_taken: bool = False,
+) -> Status:
+    """Return the machine's conditions.
+
+    `former_name` is set of one that was renamed; `is_taken` says that another domain has that name.
+    """
+    if isinstance(reading, Unknown):
+        return Status(name, "unknown", (Condition("Ready", holds=None, reason=reading.reason),))
+    state, guest = reading.view.state.value, describe_state(reading.view)
+    if reading.owner is None or not is_owned(reading):
+        why = "not owned"
+        if former_name is not None:
+            new, old = shlex.quote(name), shlex.quote(former_name)
+            back = f": virsh domrename {new} {old}, or"
+            if is_taken:
+                back = ", and another domain has that name now:"
+            why = (
+                f"bears the mark of {former_name}, so it was renamed{back} rename the manifest and "
+                f"run: virt-reconciler adopt {new} -f MANIFESTS"
+            )
+        return Status(name, state, (Condition("Ready", holds=None, reason=why),), guest=guest)
+    conditions = (
+        _ready(reading, reading.owner),
+        _reconciling(reading.owner),
+        _restart_required(reading),
+    )
+    return Status(name, state, conditions, reading.owner.generation or None, guest)
+
+
+def _ready(reading: Reading, owner: Owner) -> Condition:
+    if owner.creating or owner.is_unfinished:
+        return Condition("Ready", holds=False, reason="its disks are not complete")
+    view, wanted = reading.view, _wanted_power(owner)
+    if not view.persistent:
+        why = f"the domain is transient; store it: {store_command(view.name)}"
+        return Condition("Ready", holds=False, reason=why)
+    if wanted == "running" and not reading.is_running:
+        help_ = f": {find_command(view)}" if view.is_active else ""
+        why = f"should be running and is {describe_state(view)}{help_}"
+        return Condition("Ready", holds=False, reason=why)
+    if wanted == "stopped" and reading.is_active:
+        why = f"should be stopped and is {describe_state(view)}"
+        return Condition("Ready", holds=False, reason=why)
+    return Condition("Ready", holds=True, reason=reading.snapshots)
+
+
+def _wanted_power(owner: Owner) -> Optional[str]:
+    try:
+        spec = json.loads(owner.spec)
+    except ValueError:  # written by someone else; then nothing is known
+        return None
+    return spec.get("power") if isinstance(spec, dict) else None
+
+
+def _reconciling(owner: Owner) -> Condition:
+    if not owner.creating and not owner.is_unfinished:
+        return Condition("Reconciling", holds=False)
+    what = ", ".join(owner.creating) or "its definition"
+    return Condition(
+        "Reconciling", holds=True, reason=f"being made, or interrupted: {what}; apply goes on"
+    )
+
+
+def _restart_required(reading: Reading) -> Condition:
+    paths = pending_paths(reading)
+    return Condition("RestartRequired", holds=bool(paths), reason=", ".join(paths))
