@@ -1,1 +1,0 @@
-"""What the daemon knows and decides, as values and pure functions. Talks to nobody."""

@@ -1,1 +1,0 @@
-"""From what differs to what is done: the effect table, decisions, steps. Pure."""
