@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import FrozenSet, List
+from typing import Any, Dict, FrozenSet, List, Union
 
+from reconciler.core.field_table import TABLES
+from reconciler.core.fields import Offer
 from reconciler.core.machine_types import chipset_of
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import Element, parse
@@ -28,16 +30,26 @@ def read_machine_caps(xml: str) -> MachineCaps:
         disk_buses=buses,
         cdrom_buses=buses & CDROM_BUSES if has_cdrom else frozenset(),
         firmware=_firmware(root),
-        cpu_modes=frozenset(
-            element.get("name", "") for element in root.iterfind("cpu/mode[@supported='yes']")
-        ),
-        graphics=_device(root, "graphics", "type"),
-        video=_device(root, "video", "modelType"),
-        tpm=_offers(root, "tpm", "backendModel", "emulator"),
         rng=_has_rng(root),
         cpu_models=_values(root, "cpu/mode[@name='custom']/model"),
         emulator=root.findtext("path") or "",
+        **_read_offers(root),
     )
+
+
+def _read_offers(root: Element) -> Dict[str, Any]:
+    """Return what is in one place of the capabilities, by the table of fields."""
+    fields = (field for table in TABLES.values() for field in table)
+    offers = (field.offer for field in fields if field.offer and field.offer.path)
+    return {offer.caps: _read_offer(root, offer) for offer in offers}
+
+
+def _read_offer(root: Element, offer: Offer) -> Union[bool, FrozenSet[str]]:
+    path, _, name = offer.path.partition("/@")
+    found = list(root.iterfind(path))
+    if offer.always is False:
+        return bool(found)
+    return frozenset((place.get(name) if name else place.text) or "" for place in found)
 
 
 def list_machines(capabilities: str, arch: str) -> List[str]:

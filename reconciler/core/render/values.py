@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import re
 
+from reconciler.core.field_table import TABLES
+from reconciler.core.fields import SIZE
 from reconciler.core.plan import Value
 from reconciler.core.secrets import hide_text, hide_value
 from reconciler.core.units import format_size
 
-_SIZE = re.compile(r"memory\.(size|maximum)|disks\[.*\]\.size")
+_SIZES = frozenset(
+    f"{prefix}{field.name}"
+    for prefix, table in TABLES.items()
+    for field in table
+    if field.notation is SIZE
+)
+_NAME = re.compile(r"\[.*\]")
 _SPACE = re.compile(r"\s+")
 
 
@@ -24,7 +32,7 @@ def show_value(path: str, value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return format_size(value) if _SIZE.fullmatch(path) else str(value)
+        return format_size(value) if _NAME.sub("[]", path) in _SIZES else str(value)
     return escape(hide_value(path, value)) or "(empty)"
 
 

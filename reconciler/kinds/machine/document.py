@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
+from reconciler.core.field_table import TABLES, named
+from reconciler.core.fields import PLAIN
 from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import (
     Cdrom,
@@ -17,7 +19,6 @@ from reconciler.core.machine import (
     Machine,
     Memory,
     Overlay,
-    Power,
 )
 from reconciler.core.manifest import (
     HostManifest,
@@ -27,89 +28,25 @@ from reconciler.core.manifest import (
     TemplateManifest,
     Window,
 )
-from reconciler.core.units import parse_duration, parse_size
+from reconciler.core.units import parse_duration
 
 Data = Mapping[str, Any]
 
-NO_MEDIUM = "none"
-
-
-def build_disk(data: Data) -> Disk:
-    """Return the disk of an entry of `disks`."""
-    get, source = data.get, data.get("source", {})
-    clone = source.get("clone")
-    return Disk(
-        name=data["name"],
-        bus=get("bus"),
-        size=build_size(get("size")),
-        format=get("format"),
-        source=source.get("path"),
-        cache=get("cache"),
-        io=get("io"),
-        discard=get("discard"),
-        serial=get("serial"),
-        boot=build_number(get("boot")),
-        readonly=get("readonly"),
-        shareable=get("shareable"),
-        target=get("target"),
-        pool=source.get("pool", get("pool")),
-        volume=source.get("volume"),
-        template=source.get("template"),
-        clone=None if clone is None else CloneMode(clone),
-    )
-
-
-def build_cdrom(data: Data) -> Cdrom:
-    """Return the drive of an entry of `cdroms`."""
-    get, media = data.get, data.get("media")
-    given = media if isinstance(media, dict) else {"path": _medium(media)}
-    return Cdrom(
-        name=data["name"],
-        bus=get("bus"),
-        media=given.get("path"),
-        boot=build_number(get("boot")),
-        target=get("target"),
-        pool=given.get("pool"),
-        volume=given.get("volume"),
-    )
-
-
-def build_interface(data: Data) -> Interface:
-    """Return the interface of an entry of `interfaces`."""
-    get, mac = data.get, data.get("mac")
-    return Interface(
-        name=data["name"],
-        network=get("network"),
-        bridge=get("bridge"),
-        model=get("model"),
-        mac=None if mac is None else mac.lower(),
-        link=get("link"),
-        boot=build_number(get("boot")),
-    )
-
-
-def _medium(media: Optional[str]) -> Optional[str]:
-    return "" if media == NO_MEDIUM else media
-
-
-def build_number(value: Any) -> Optional[int]:
-    """Return a plain int: JSON Schema takes 1.0 for an integer, too."""
-    return None if value is None else int(value)
-
-
-def build_size(text: Optional[str]) -> Optional[int]:
-    """Return the bytes, if there is a size."""
-    return None if text is None else parse_size(text)
-
-
 GENERATION_DIGITS = 12
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_CPU_NUMBERS = ("count", "maximum", "sockets", "cores", "threads")
-_POWER: Mapping[Optional[str], Optional[Power]] = {
-    "running": Power.RUNNING,
-    "stopped": Power.STOPPED,
-    "unmanaged": None,
-    None: None,
+NO_MEDIUM = "none"
+# Per table: the fields of which the manifest's value is the model's, and those to convert.
+_PLAIN = {
+    prefix: tuple((field.key, field.name) for field in named(prefix) if field.notation is PLAIN)
+    for prefix in TABLES
+}
+_CONVERTED = {
+    prefix: tuple(
+        (field.key, field.name, field.notation.build)
+        for field in named(prefix)
+        if field.notation is not None and field.notation is not PLAIN
+    )
+    for prefix in TABLES
 }
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
@@ -178,49 +115,77 @@ def _machine(name: str, spec: Data) -> Machine:
     get = spec.get
     return Machine(
         name=name,
-        uuid=_lower(get("uuid")),
-        os=get("os"),
-        power=_POWER[get("power")],
-        autostart=get("autostart"),
-        machine=get("machine"),
-        firmware=get("firmware"),
         cpus=_cpus(get("cpus")),
         memory=_memory(get("memory")),
         disks=_each(build_disk, get("disks")),
         cdroms=_each(build_cdrom, get("cdroms")),
         interfaces=_each(build_interface, get("interfaces")),
-        guest_agent=get("guestAgent"),
-        console=get("console"),
-        graphics=get("graphics"),
-        video=get("video"),
-        rng=get("rng"),
-        tpm=get("tpm"),
         overlays=tuple(_overlay(one) for one in get("xml", ())),
+        **_read_fields("", spec),
     )
+
+
+def _read_fields(prefix: str, data: Data) -> Dict[str, Any]:
+    """Return the values of the fields that the table says all of."""
+    values = {name: data[key] for key, name in _PLAIN[prefix] if key in data}
+    for key, name, build in _CONVERTED[prefix]:
+        if key in data:
+            values[name] = build(data[key])
+    return values
 
 
 def _each(build: Any, items: Optional[Any]) -> Any:
     return None if items is None else tuple(map(build, items))
 
 
-def _lower(text: Optional[str]) -> Optional[str]:
-    return None if text is None else text.lower()
-
-
 def _cpus(data: Any) -> Optional[Cpus]:
     if data is None:
         return None
-    if not isinstance(data, dict):
-        return Cpus(count=int(data))
-    numbers = {key: build_number(data.get(key)) for key in _CPU_NUMBERS}
-    return Cpus(mode=data.get("mode"), model=data.get("model"), **numbers)
+    given = data if isinstance(data, dict) else {"count": data}
+    return Cpus(**_read_fields("cpus.", given))
 
 
 def _memory(data: Any) -> Optional[Memory]:
     if data is None:
         return None
     given = {"size": data} if isinstance(data, str) else data
-    return Memory(build_size(given.get("size")), build_size(given.get("maximum")))
+    return Memory(**_read_fields("memory.", given))
+
+
+def build_disk(data: Data) -> Disk:
+    """Return the disk of an entry of `disks`."""
+    source = data.get("source", {})
+    clone = source.get("clone")
+    return Disk(
+        name=data["name"],
+        source=source.get("path"),
+        pool=source.get("pool", data.get("pool")),
+        volume=source.get("volume"),
+        template=source.get("template"),
+        clone=None if clone is None else CloneMode(clone),
+        **_read_fields("disks[].", data),
+    )
+
+
+def build_cdrom(data: Data) -> Cdrom:
+    """Return the drive of an entry of `cdroms`."""
+    media = data.get("media")
+    given = media if isinstance(media, dict) else {"path": "" if media == NO_MEDIUM else media}
+    return Cdrom(
+        name=data["name"],
+        media=given.get("path"),
+        pool=given.get("pool"),
+        volume=given.get("volume"),
+        **_read_fields("cdroms[].", data),
+    )
+
+
+def build_interface(data: Data) -> Interface:
+    """Return the interface of an entry of `interfaces`."""
+    return Interface(
+        name=data["name"],
+        **_read_fields("interfaces[].", data),
+    )
 
 
 def _overlay(data: Data) -> Overlay:

@@ -10,6 +10,7 @@ import re
 from copy import deepcopy
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
 
+from reconciler.core.field_table import MACHINE, TABLES, in_order
 from reconciler.core.machine import Cpus, Machine, Memory, Power
 from reconciler.core.manifest import Place
 from reconciler.core.units import format_size
@@ -33,13 +34,9 @@ Path = Tuple[Union[str, int], ...]
 
 # Fields that have a default. What a machine is (its size, its image, its state) has none, and a
 # MAC address is how a device without an alias is found again.
-_FIELDS = (
-    "machine", "firmware", "guestAgent", "console", "graphics", "video", "rng", "tpm",
-)  # fmt: skip
-_DEVICE_FIELDS = {
-    "disks": ("bus", "cache", "discard"),
-    "cdroms": ("bus",),
-    "interfaces": ("model",),
+_DEFAULTED = {
+    prefix.rstrip("[]."): tuple(field.key for field in table if field.default is not None)
+    for prefix, table in TABLES.items()
 }
 _NOWHERE = Place("", 0, 0)
 
@@ -70,12 +67,12 @@ def without(manifest: Spec, path: Path) -> Spec:
 
 
 def _candidates(spec: Spec) -> Iterator[Path]:
-    yield from ((field,) for field in _FIELDS if field in spec)
-    if "model" not in spec["cpus"] and "mode" in spec["cpus"]:
-        yield "cpus", "mode"
-    for kind, fields in _DEVICE_FIELDS.items():
+    yield from ((key,) for key in _DEFAULTED[""] if key in spec)
+    if "model" not in spec["cpus"]:
+        yield from (("cpus", key) for key in _DEFAULTED["cpus"] if key in spec["cpus"])
+    for kind in ("disks", "cdroms", "interfaces"):
         for index, device in enumerate(spec.get(kind, ())):
-            yield from ((kind, index, field) for field in fields if field in device)
+            yield from ((kind, index, key) for key in _DEFAULTED[kind] if key in device)
 
 
 def _complete(manifest: Spec, around: World) -> Optional[Machine]:
@@ -99,6 +96,7 @@ API_VERSION = "virt-reconciler/v1"
 # What libvirt writes down as the CPU of a domain of which nobody said one (qemuDomainDefaultCPU).
 _LIBVIRTS_CPU = {"mode": "custom", "match": "exact", "check": "none"}
 _LIBVIRTS_MODEL = "qemu64"
+_FEATURES = in_order(Machine, (field for field in MACHINE if field.feature))
 
 
 def export_machine(
@@ -126,7 +124,7 @@ def export_machine(
                 "disks": export_disks(reading, sizes, around),
                 "cdroms": export_cdroms(machine, around),
                 "interfaces": export_interfaces(machine),
-                **_extras(machine),
+                **{field.key: getattr(machine, field.name) for field in _FEATURES},
             }
         ),
     }
@@ -151,17 +149,6 @@ def find_osinfo(root: Element) -> Optional[str]:
     uri = NAMESPACES["libosinfo"]
     found = root.find(f"metadata/{{{uri}}}libosinfo/{{{uri}}}os")
     return None if found is None else found.get("id")
-
-
-def _extras(machine: Machine) -> DeviceSpec:
-    return {
-        "guestAgent": machine.guest_agent,
-        "console": machine.console,
-        "graphics": machine.graphics,
-        "video": machine.video,
-        "rng": machine.rng,
-        "tpm": machine.tpm,
-    }
 
 
 def is_libvirts_cpu(root: Element) -> bool:

@@ -15,12 +15,16 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Tuple,
     Union,
 )
 
+from reconciler.core.field_table import in_order, named
+from reconciler.core.fields import Field
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, Reading, VolumeView, World
+from reconciler.kinds.machine.differences import Device
 from reconciler.kinds.machine.needs import size_key
 from reconciler.kinds.machine.planning.disk_images import is_snapshot_file
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL, named_volume
@@ -32,6 +36,26 @@ _LASTING_POOLS = frozenset({"dir", "fs", "netfs", "logical"})
 _KIB = 1024  # sizes that are no whole number of these have no spelling
 
 DeviceSpec = Dict[str, Any]
+
+
+def _find_others(kind: type, prefix: str, by_hand: Collection[str]) -> Tuple[Field, ...]:
+    """Return the fields of a device that are exported as the table says."""
+    return in_order(kind, (field for field in named(prefix) if field.name not in by_hand))
+
+
+_DISK = _find_others(Disk, "disks[].", ("bus", "size", "format", "target"))
+_CDROM = _find_others(Cdrom, "cdroms[].", ("bus", "target"))
+_INTERFACE = _find_others(Interface, "interfaces[].", ("network", "bridge"))
+
+
+def _show_others(device: Device, table: Sequence[Field]) -> DeviceSpec:
+    """Return these fields as the manifest writes them, without what their absence means."""
+    values = ((field, getattr(device, field.name)) for field in table)
+    return {
+        field.key: field.notation.show(value)
+        for field, value in values
+        if field.notation is not None and value not in (None, field.absent)
+    }
 
 
 def given(values: DeviceSpec) -> DeviceSpec:
@@ -99,13 +123,7 @@ def _export_disk(
             "pool": pool if pool != DEFAULT_POOL else None,
             "source": source,
             "target": disk.target if not (pool or source) or name != own_name(disk) else None,
-            "cache": disk.cache,
-            "io": disk.io,
-            "discard": disk.discard,
-            "serial": disk.serial,
-            "boot": disk.boot,
-            "readonly": disk.readonly or None,
-            "shareable": disk.shareable or None,
+            **_show_others(disk, _DISK),
         }
     )
 
@@ -157,7 +175,7 @@ def _export_cdrom(name: str, cdrom: Cdrom, around: World) -> DeviceSpec:
             "name": name,
             "bus": cdrom.bus,
             "media": "none" if cdrom.media == "" else medium,
-            "boot": cdrom.boot,
+            **_show_others(cdrom, _CDROM),
             "target": cdrom.target if unsaid or name != own_name(cdrom) else None,
         }
     )
@@ -177,10 +195,7 @@ def _export_interface(name: str, interface: Interface) -> DeviceSpec:
             "name": name,
             "network": interface.network,
             "bridge": None if interface.network else interface.bridge,
-            "model": interface.model,
-            "mac": interface.mac,
-            "link": interface.link if interface.link != "up" else None,
-            "boot": interface.boot,
+            **_show_others(interface, _INTERFACE),
         }
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
+from reconciler.core.field_table import OFFERED
 from reconciler.core.machine import Cdrom, Disk, Disruption, Machine, Power
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
@@ -26,7 +27,7 @@ Readings = Mapping[str, Union[Reading, Unknown]]
 
 NONE_LOST: Mapping[str, LostMachine] = {}
 _DEVICES = ("disks[]", "cdroms[]", "interfaces[]")
-_OFFERS = frozenset({*_DEVICES, "disks[].bus", "graphics", "video", "tpm", "rng"})
+_OFFERS = frozenset({*_DEVICES, "disks[].bus", *OFFERED})
 _VOLUMES = frozenset({"disks[]", "disks[].size", "disks[].source", "power"})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import FrozenSet, Iterator, Mapping, Optional, Tuple
 
+from reconciler.core.field_table import FEATURES, find_elements, find_parts
 from reconciler.core.machine import Cpus
 from reconciler.core.names import name_of
 from reconciler.core.world import Reading, World
@@ -23,40 +24,36 @@ from reconciler.kinds.machine.planning.images import named_volume
 _OURS = frozenset({NAMESPACE, NAMESPACES["libosinfo"]})
 # Below these it is the children that are told.
 _DEEP = frozenset({"os", "features", "cpu", "clock", "metadata", "devices"})
-# Modelled, or what every tool writes, so that naming it would be noise; by path.
+# What every tool writes, so that naming it would be noise; by path. Besides what has a field.
 _USUAL = frozenset(
     {
-        "name", "uuid", "memory", "currentMemory", "vcpu", "vcpus", "pm", "resource",
-        "on_poweroff", "on_reboot", "on_crash",
-        "os/type", "os/loader", "os/nvram", "os/firmware", "os/boot",
+        "pm", "resource", "on_poweroff", "on_reboot", "on_crash",
+        "os/loader", "os/nvram", "os/firmware", "os/boot",
         "features/acpi", "features/apic", "features/pae", "features/vmport", "features/smm",
-        "cpu/model", "cpu/topology", "cpu/vendor", "clock/timer",
-        "devices/emulator", "devices/controller", "devices/serial", "devices/console",
-        "devices/channel", "devices/input", "devices/graphics", "devices/video", "devices/audio",
-        "devices/memballoon", "devices/rng", "devices/tpm",
+        "cpu/vendor", "clock/timer",
+        "devices/emulator", "devices/controller", "devices/input", "devices/audio",
+        *(path for prefix in ("", "cpus.", "memory.") for path in find_elements(prefix)),
+        *(f"devices/{tag}" for feature in FEATURES.values() for tag in feature.tags),
     }
 )  # fmt: skip
 # The same for devices of which there are entries: children, and attributes of some of them.
 _USUAL_PARTS: Mapping[str, FrozenSet[str]] = {
     "disk": frozenset(
         {
-            "driver", "driver/@name", "driver/@type", "driver/@cache", "driver/@io",
-            "driver/@discard", "source", "source/@file", "source/@dev", "source/@dir",
-            "source/@pool", "source/@volume", "source/@protocol", "source/@name", "source/@index",
-            "target", "target/@dev", "target/@bus", "readonly", "shareable", "serial", "boot",
-            "boot/@order", "alias", "address", "backingStore",
+            "driver/@name", "source/@file", "source/@dev", "source/@dir", "source/@pool",
+            "source/@volume", "source/@protocol", "source/@name", "source/@index",
+            "address", "backingStore", *find_parts("disks[]."), *find_parts("cdroms[]."),
         }
     ),
-    "interface": frozenset(
-        {
-            "mac", "mac/@address", "source", "source/@network", "source/@bridge", "model",
-            "model/@type", "boot", "boot/@order", "link", "link/@state", "alias", "address",
-        }
-    ),
+    "interface": frozenset({"address", *find_parts("interfaces[].")}),
 }  # fmt: skip
 _WHOLE = frozenset({"alias", "address", "backingStore"})  # whatever they hold
 # A new machine has one of each at most, so that more than one is more than a manifest says.
-_SINGLE = frozenset({"devices/graphics", "devices/video", "devices/rng", "devices/tpm"})
+_SINGLE = frozenset(
+    f"devices/{feature.parts[0]}"
+    for feature in FEATURES.values()
+    if feature.parts == feature.tags[:1]
+)
 
 
 def find_remarks(reading: Reading, around: World) -> Tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
+from reconciler.core.field_table import FEATURES, TABLES
 from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.names import name_of
 from reconciler.core.plan import Value
@@ -23,7 +24,6 @@ from reconciler.core.xmltree import (
 )
 from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.domain.edit import edit_domain
-from reconciler.kinds.machine.domain.fields import FEATURES, TABLES
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.domain.read import read_machine
@@ -150,7 +150,7 @@ class _Comparison:
         self._replaced = {
             path.split("/")[0]
             for field in {edit.field for edit in edits} & set(FEATURES)
-            for path in FEATURES[field].paths
+            for path in FEATURES[field].parts
         }
         removed = (
             edit for edit in edits if edit.kind is DifferenceKind.REMOVE and "[]" in edit.field

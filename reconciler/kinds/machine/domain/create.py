@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Collection, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.field_table import CDROM, CPUS, DISK, FEATURES, INTERFACE, MACHINE, NONE
+from reconciler.core.fields import Field, NewGuest
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.machine_types import chipset_of
 from reconciler.core.names import Owner, derive_mac, name_of
+from reconciler.core.plan import Value
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import (
     Element,
@@ -23,68 +26,69 @@ from reconciler.kinds.machine.differences import Device
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.buses import add_missing
 from reconciler.kinds.machine.domain.devices import build_device, default_cache
-from reconciler.kinds.machine.domain.fields import FEATURES, is_wanted
+from reconciler.kinds.machine.domain.features import is_wanted, make_feature
 from reconciler.kinds.machine.domain.firmware import write_firmware
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.domain.processors import KIB
+from reconciler.kinds.machine.domain.soundness import is_offered
 from reconciler.kinds.machine.domain.targets import PREFIXES, letters
 from reconciler.kinds.machine.domain.xml_places import NAMESPACES
 from reconciler.kinds.machine.guests import full_id, is_windows, needs_tpm
 
 DEFAULT_NETWORK = "default"
 
-# First on offer wins. Windows has drivers for the plain cards only.
-_VIDEO: Mapping[bool, Tuple[str, ...]] = {
-    False: ("virtio", "vga", "bochs", "qxl", "cirrus"),
-    True: ("vga", "bochs", "qxl", "cirrus"),
-}
-_GRAPHICS = ("vnc", "spice")
-_CPU_MODES: Mapping[str, Tuple[str, ...]] = {
-    "kvm": ("host-passthrough", "host-model", "maximum"),
-    "qemu": ("maximum", "host-model"),
-}
-# Every system has drivers for the buses that the chipset brings along.
-_CHIPSET_BUSES: Mapping[str, Tuple[str, ...]] = {
-    "pc": ("ide", "sata", "scsi", "usb"),
-    "q35": ("sata", "scsi", "usb"),
-}
-_OTHER_BUSES = ("scsi", "sata", "usb")
-_FAST_BUSES = ("virtio", "scsi")
-_WINDOWS_NICS: Mapping[str, str] = {"q35": "e1000e"}
-
 
 def complete_machine(machine: Machine, caps: MachineCaps, networks: Mapping[str, bool]) -> Machine:
     """Return the machine with every choice made; images and sizes must be known by then."""
-    disks, cdroms = _place(machine, caps)
-    graphics = machine.graphics or _first(_GRAPHICS, caps.graphics) or "none"
+    new = _describe(machine, caps)
+    disks, cdroms = _place(machine, new, caps)
+    chosen = _choose_all(MACHINE, machine, new, caps)
+    if machine.video is None and chosen["graphics"] == NONE:
+        chosen["video"] = NONE
     return replace(
         machine,
-        machine=caps.machine,
-        firmware=machine.firmware or "bios",
-        cpus=_cpus(machine.cpus, caps),
+        **{**chosen, "machine": caps.machine},
+        cpus=_cpus(machine.cpus or Cpus(), new, caps),
         memory=_memory(machine),
         disks=disks,
         cdroms=cdroms,
-        interfaces=_interfaces(machine, caps, networks),
-        guest_agent=machine.guest_agent is not False,
-        console=machine.console is not False,
-        graphics=graphics,
-        video=machine.video or _video(machine, caps, graphics),
-        rng=_rng(machine, caps),
-        tpm=needs_tpm(machine.os) and caps.tpm if machine.tpm is None else machine.tpm,
+        interfaces=_interfaces(machine, new, caps, networks),
     )
 
 
-def _cpus(cpus: Optional[Cpus], caps: MachineCaps) -> Cpus:
-    given = cpus or Cpus()
+def _describe(machine: Machine, caps: MachineCaps) -> NewGuest:
+    return NewGuest(
+        is_windows=is_windows(machine.os),
+        needs_tpm=needs_tpm(machine.os),
+        chipset=chipset_of(caps.machine),
+        accelerator=caps.domain_type,
+    )
+
+
+def _choose_all(
+    table: Sequence[Field], given: Any, new: NewGuest, caps: MachineCaps
+) -> Dict[str, Any]:
+    """Return the values of a part of the machine that have defaults."""
+    return {
+        field.name: _choose(field, getattr(given, field.name), new, caps)
+        for field in table
+        if field.default is not None
+    }
+
+
+def _choose(field: Field, given: Value, new: NewGuest, caps: MachineCaps) -> Value:
+    """Return what is given, else the first choice that the host offers, else the last."""
+    choices = field.default(new) if field.default and given is None else ()
+    if not choices:
+        return given
+    return next((choice for choice in choices if is_offered(field, choice, caps)), choices[-1])
+
+
+def _cpus(given: Cpus, new: NewGuest, caps: MachineCaps) -> Cpus:
     count = given.count or given.maximum or 1
     mode = given.mode or ("custom" if given.model else None)
-    return replace(
-        given,
-        count=count,
-        maximum=max(given.maximum or 0, count),
-        mode=mode or _first(_CPU_MODES.get(caps.domain_type, ()), caps.cpu_modes),
-    )
+    given = replace(given, count=count, maximum=max(given.maximum or 0, count), mode=mode)
+    return replace(given, **_choose_all(CPUS, given, new, caps))
 
 
 def _memory(machine: Machine) -> Memory:
@@ -95,56 +99,39 @@ def _memory(machine: Machine) -> Memory:
     return Memory(size, max(given.maximum or 0, size))
 
 
-def _video(machine: Machine, caps: MachineCaps, graphics: str) -> str:
-    if graphics == "none":
-        return "none"
-    return _first(_VIDEO[is_windows(machine.os)], caps.video) or "none"
-
-
-def _rng(machine: Machine, caps: MachineCaps) -> bool:
-    return caps.rng and not is_windows(machine.os) if machine.rng is None else machine.rng
-
-
 def _interfaces(
-    machine: Machine, caps: MachineCaps, networks: Mapping[str, bool]
+    machine: Machine, new: NewGuest, caps: MachineCaps, networks: Mapping[str, bool]
 ) -> Tuple[Interface, ...]:
     given = machine.interfaces
     if given is None:
-        one = Interface(DEFAULT_NETWORK, network=DEFAULT_NETWORK)
-        given = (one,) if DEFAULT_NETWORK in networks else ()
+        plain = Interface(DEFAULT_NETWORK, network=DEFAULT_NETWORK)
+        given = (plain,) if DEFAULT_NETWORK in networks else ()
     return tuple(
         replace(
-            one,
-            model=one.model or _nic(machine, caps),
-            mac=one.mac or derive_mac(machine.name, one.name),
+            interface,
+            mac=interface.mac or derive_mac(machine.name, interface.name),
+            **_choose_all(INTERFACE, interface, new, caps),
         )
-        for one in given
+        for interface in given
     )
 
 
-def _nic(machine: Machine, caps: MachineCaps) -> str:
-    if not is_windows(machine.os):
-        return "virtio"
-    return _WINDOWS_NICS.get(chipset_of(caps.machine), "e1000")
-
-
-def _place(machine: Machine, caps: MachineCaps) -> Tuple[Tuple[Disk, ...], Tuple[Cdrom, ...]]:
+def _place(
+    machine: Machine, new: NewGuest, caps: MachineCaps
+) -> Tuple[Tuple[Disk, ...], Tuple[Cdrom, ...]]:
     """Give every drive a bus and a target, disks first, in the manifest's order."""
     taken: Dict[str, int] = {}
-    names: List[str] = [one.target for one in machine.disks or () if one.target]
-    plain = _CHIPSET_BUSES.get(chipset_of(caps.machine), _OTHER_BUSES)
-    best = plain if is_windows(machine.os) else (*_FAST_BUSES, *plain)
+    names: List[str] = [disk.target for disk in machine.disks or () if disk.target]
     disks = []
     for disk in machine.disks or ():
-        bus = disk.bus or _first(best, caps.disk_buses) or "virtio"
-        target = disk.target or _target(bus, taken, names)
-        placed = replace(disk, bus=bus, target=target, discard=disk.discard or "unmap")
-        disks.append(replace(placed, cache=default_cache(placed)))
+        chosen = replace(disk, **_choose_all(DISK, disk, new, caps))
+        target = disk.target or _target(str(chosen.bus), taken, names)
+        disks.append(replace(chosen, target=target, cache=default_cache(chosen)))
     cdroms = []
     for cdrom in machine.cdroms or ():
-        bus = cdrom.bus or _first(plain, caps.cdrom_buses) or "sata"
-        target = cdrom.target or _target(bus, taken, names)
-        cdroms.append(replace(cdrom, bus=bus, target=target, media=cdrom.media or ""))
+        drive = replace(cdrom, **_choose_all(CDROM, cdrom, new, caps))
+        target = cdrom.target or _target(str(drive.bus), taken, names)
+        cdroms.append(replace(drive, target=target, media=cdrom.media or ""))
     return tuple(disks), tuple(cdroms)
 
 
@@ -157,10 +144,6 @@ def _target(bus: str, taken: Dict[str, int], names: Sequence[str]) -> str:
         name = f"{prefix}{letters(index)}"
         if name not in names:
             return name
-
-
-def _first(wanted: Sequence[str], offered: FrozenSet[str]) -> Optional[str]:
-    return next((one for one in wanted if one in offered), None)
 
 
 # q35 has no free slot of its own for a device that is plugged in later; virt-install leaves 14.
@@ -318,24 +301,17 @@ def _power_management() -> Element:
     return make("pm", None, make("suspend-to-mem", off), make("suspend-to-disk", off))
 
 
-def _devices(machine: Machine, caps: MachineCaps) -> Iterator[Element]:
-    for drive in _drives(machine):
-        yield build_device(drive)
-    yield from _controllers(caps)
-    for interface in machine.interfaces or ():
-        yield build_device(interface)
-    yield from _feature(machine, "console")
-    yield from _feature(machine, "guest_agent")
-    yield make("input", {"type": "tablet", "bus": "usb"})
-    for field in ("tpm", "graphics", "video"):
-        yield from _feature(machine, field)
-    yield make("memballoon", {"model": "virtio"})
-    yield from _feature(machine, "rng")
-
-
-def _feature(machine: Machine, field: str) -> List[Element]:
-    value = getattr(machine, field)
-    return list(FEATURES[field].make(value)) if is_wanted(field, value) else []
+def _devices(machine: Machine, caps: MachineCaps) -> List[Element]:
+    """Return all devices in libvirt's order."""
+    devices = [build_device(one) for one in (*_drives(machine), *(machine.interfaces or ()))]
+    devices += _controllers(caps)
+    devices.append(make("input", {"type": "tablet", "bus": "usb"}))
+    devices.append(make("memballoon", {"model": "virtio"}))
+    for field in FEATURES:
+        value = getattr(machine, field)
+        if is_wanted(field, value):
+            devices += make_feature(field, value)
+    return sorted(devices, key=layout.rank)
 
 
 def _controllers(caps: MachineCaps) -> Iterator[Element]:

@@ -19,6 +19,8 @@ from typing import (
     Union,
 )
 
+from reconciler.core.field_table import bound, find_field
+from reconciler.core.fields import Field
 from reconciler.core.machine import Cdrom, Disk, Interface
 from reconciler.core.names import alias_of, is_alias_name, name_of
 from reconciler.core.plan import Value
@@ -36,9 +38,9 @@ from reconciler.errors import TerminalError
 from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.buses import move_to_bus, needed_controllers, read_chipset
-from reconciler.kinds.machine.domain.fields import TABLES, Binding, find_binding
 from reconciler.kinds.machine.domain.layout import ensure, find_device, remove_children
 from reconciler.kinds.machine.domain.targets import PREFIXES, free_target, iter_disks
+from reconciler.kinds.machine.domain.xml_values import CONVERSIONS
 
 EXPRESS, CONVENTIONAL = "express", "conventional"
 # PCI Express devices of their own; virtio ones are what their slot is.
@@ -150,27 +152,27 @@ def default_cache(disk: Disk) -> Optional[str]:
 def build_device(item: Device) -> Element:
     """Return the element of a placed device; its name is written as the user alias."""
     element = _empty(item)
-    for binding in TABLES[PREFIX_OF[type(item)]]:
-        value = item.name if binding.field == "alias" else getattr(item, binding.field)
+    for field in bound(PREFIX_OF[type(item)]):
+        value = item.name if field.name == "alias" else getattr(item, field.name)
         if value is not None:
-            write_field(element, binding, value)
+            write_field(element, field, value)
     return element
 
 
-def write_field(element: Element, binding: Binding, value: Value) -> None:
+def write_field(element: Element, field: Field, value: Value) -> None:
     """Write one field of the table below an element; what is missing on the way is made."""
-    form = binding.form
-    if form.write is not None:
-        form.write(element, value)
+    conversion = CONVERSIONS[field.form]
+    if conversion.write is not None:
+        conversion.write(element, value)
         return
-    if not binding.leaf:
-        _write_presence(element, binding.path, there=bool(value))
+    if not field.leaf:
+        _write_presence(element, field.path, there=bool(value))
         return
-    place = layout.ensure(element, binding.tag)
-    if binding.leaf == "text()":
-        place.text = form.encode(value)
+    place = layout.ensure(element, field.tag)
+    if field.leaf == "text()":
+        place.text = conversion.encode(value)
     else:
-        place.set(binding.leaf[1:], form.encode(value))
+        place.set(field.leaf[1:], conversion.encode(value))
 
 
 def _write_presence(element: Element, tag: str, *, there: bool) -> None:
@@ -226,10 +228,10 @@ def change_device(root: Element, element: Element, difference: Difference) -> No
         special(root, element, difference)
         return
     prefix, _, leaf = difference.field.partition("].")
-    binding = find_binding(f"{prefix}].", leaf)
-    if binding is None:
+    field = find_field(f"{prefix}].", leaf)
+    if field is None:
         raise TerminalError(f"{difference.path}: does not stand in the domain's definition")
-    write_field(element, binding, difference.desired)
+    write_field(element, field, difference.desired)
 
 
 def _change_bus(root: Element, element: Element, difference: Difference) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Mapping, Sequence
 
+from reconciler.core.field_table import FEATURES, find_field
 from reconciler.core.machine import Disk
 from reconciler.core.machine_types import chipset_of
 from reconciler.core.plan import Value
@@ -28,7 +29,7 @@ from reconciler.kinds.machine.domain.devices import (
     place_device,
     write_field,
 )
-from reconciler.kinds.machine.domain.fields import FEATURES, find_binding, set_feature
+from reconciler.kinds.machine.domain.features import set_feature
 from reconciler.kinds.machine.domain.firmware import SECURE
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.processors import edit_cpus, edit_memory
@@ -118,9 +119,9 @@ def _set_uuid(root: Element, value: Value) -> None:
 def _set_firmware(root: Element, value: Value) -> None:
     if value == SECURE and read_chipset(root) != "q35":
         raise TerminalError("firmware: uefi-secure needs a machine of type q35")
-    binding = find_binding("", "firmware")
-    assert binding is not None  # noqa: S101 - a row of the table
-    write_field(root, binding, value)
+    field = find_field("", "firmware")
+    assert field is not None  # noqa: S101 - a row of the table
+    write_field(root, field, value)
 
 
 _MACHINE_EDITS: Mapping[str, Callable[[Element, Value], None]] = {

@@ -63,7 +63,7 @@ def insert_device(devices: Element, element: Element) -> None:
     """Put a new device behind the last of its kind, or where libvirt would write it."""
     there = children_of(devices)
     alike = [one for one in there if one.tag == element.tag]
-    before = alike or [one for one in there if _rank(one) <= _rank(element)]
+    before = alike or [one for one in there if rank(one) <= rank(element)]
     if before:
         insert_after(before[-1], element)
     else:
@@ -114,6 +114,12 @@ def drop_attributes(element: Element, *names: str) -> None:
             del element.attrib[name]
 
 
+def rank(element: Element) -> int:
+    """Return the place of a device in libvirt's order."""
+    known = element.tag in _DEVICE_ORDER
+    return _DEVICE_ORDER.index(element.tag) if known else len(_DEVICE_ORDER)
+
+
 def _close_up(element: Element, parent: Element) -> None:
     before = element.getprevious()
     if before is not None:
@@ -132,11 +138,6 @@ def _lead(node: Element) -> Optional[str]:
 
 def _depth(element: Element) -> int:
     return sum(1 for _ in element.iterancestors())
-
-
-def _rank(element: Element) -> int:
-    known = element.tag in _DEVICE_ORDER
-    return _DEVICE_ORDER.index(element.tag) if known else len(_DEVICE_ORDER)
 
 
 _TAGS: Mapping[str, Tuple[str, Tuple[str, ...]]] = {

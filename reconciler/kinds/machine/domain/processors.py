@@ -8,7 +8,7 @@ from reconciler.core.xmltree import Element, make, parse_number
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.differences import Difference
 from reconciler.kinds.machine.domain import layout
-from reconciler.kinds.machine.domain.xml_values import BYTES
+from reconciler.kinds.machine.domain.xml_values import read_bytes
 
 KIB = 1024
 
@@ -42,8 +42,7 @@ def _refuse_owned(root: Element) -> None:
 
 
 def _bytes(root: Element, tag: str) -> int:
-    assert BYTES.read is not None  # noqa: S101 - for the type checker
-    return int(BYTES.read(root.find(tag)) or 0)
+    return read_bytes(root.find(tag)) or 0
 
 
 def _write(root: Element, tag: str, size: int) -> None:

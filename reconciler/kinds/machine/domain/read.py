@@ -10,21 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
+from reconciler.core.field_table import bound, find_elements
+from reconciler.core.fields import Field
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse_number
-from reconciler.kinds.machine.domain.fields import TABLES, Binding, is_display
+from reconciler.kinds.machine.domain.features import is_display
 from reconciler.kinds.machine.domain.firmware import leaves_secure_boot_open
+from reconciler.kinds.machine.domain.xml_values import CONVERSIONS
 
 Kids = Mapping[str, Element]
 Reader = Tuple[str, Callable[[Kids], Any]]
 
 # A floppy is no disk of ours: it is neither read nor touched.
 _DISK_KINDS = {"disk": "disks", "lun": "disks", "cdrom": "cdroms"}
-_DEVICES = (
-    "disk", "interface", "graphics", "video", "rng", "tpm", "serial", "console", "memballoon",
-)  # fmt: skip
-# Elements whose children the table names too.
-_DEEP = tuple((one, f"{one}/") for one in ("os", "cpu", "devices/video"))
+# The elements that the tables of the machine name, and those whose children they name.
+_ELEMENTS = sorted(path for prefix in ("", "cpus.", "memory.") for path in find_elements(prefix))
+_DEVICES = ("disk", "interface", *(path.split("/")[1] for path in _ELEMENTS if "devices/" in path))
+_DEEP = sorted({path.rpartition("/")[0] for path in _ELEMENTS} - {"", "devices"})
 
 
 def read_machine(root: Element) -> Machine:
@@ -100,35 +102,31 @@ class _DeviceReader:
         """Group the rows; `identity` is the field that names a device without a user alias."""
         self._kind = kind
         self._identity = identity
-        rows = [table for table in TABLES[prefix] if table.form.read is None]
-        whole = [table for table in TABLES[prefix] if table.form.read is not None]
-        self._defaults = {one.field: one.form.default for one in rows}
-        self._defaults.update((one.field, _whole(one)(None)) for one in whole)
+        self._absent = {field.name: field.absent for field in bound(prefix)}
         self._rows: Dict[str, List[Tuple[str, str, Any]]] = {}
-        for one in rows:
-            row = (one.field, one.leaf[1:] if one.leaf != "text()" else "", one.form.decode)
-            self._rows.setdefault(one.tag, []).append(row)
-        self._whole = {one.tag: (one.field, _whole(one)) for one in whole}
+        self._whole: Dict[str, Tuple[str, Any]] = {}
+        for field in bound(prefix):
+            conversion = CONVERSIONS[field.form]
+            if conversion.read is not None:
+                self._whole[field.tag] = (field.name, conversion.read)
+            else:
+                attribute = field.leaf[1:] if field.leaf != "text()" else ""
+                row = (field.name, attribute, conversion.decode)
+                self._rows.setdefault(field.tag, []).append(row)
 
     def read(self, element: Element) -> Any:
         """Return the device."""
-        values = self._defaults.copy()
+        values: Dict[str, Any] = self._absent.copy()
         for child in element:
             tag = child.tag
-            for field, name, decode in self._rows.get(tag, ()):
-                text = child.get(name) if name else child.text
+            for name, attribute, decode in self._rows.get(tag, ()):
+                text = child.get(attribute) if attribute else child.text
                 if text is not None:
-                    values[field] = decode(text)
+                    values[name] = decode(text)
             if tag in self._whole:
-                field, read = self._whole[tag]
-                values[field] = read(child)
-        name = values["alias"] or values[self._identity] or ""
-        return self._kind(name, **values)
-
-
-def _whole(binding: Binding) -> Callable[[Optional[Element]], Any]:
-    assert binding.form.read is not None  # noqa: S101 - asked for only where it is
-    return binding.form.read
+                name, read = self._whole[tag]
+                values[name] = read(child)
+        return self._kind(values["alias"] or values[self._identity] or "", **values)
 
 
 def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]:
@@ -150,10 +148,10 @@ def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]
     # One of them stands for all, whatever their order.
     for one in sorted(filter(is_display, displays), key=lambda one: one.get("type", "")):
         kids.setdefault("devices/graphics", one)
-    for path, prefix in _DEEP:
+    for path in _DEEP:
         element = kids.get(path)
         if element is not None:
-            kids.update((prefix + child.tag, child) for child in element.iterchildren("*"))
+            kids.update((f"{path}/{child.tag}", child) for child in element.iterchildren("*"))
     return kids, managed
 
 
@@ -162,49 +160,35 @@ def _read(readers: Sequence[Reader], kids: Kids) -> Dict[str, Any]:
 
 
 def _compile(prefix: str) -> Tuple[Reader, ...]:
-    return tuple((table.field, _reader(table)) for table in TABLES[prefix])
+    return tuple((field.name, _reader(field)) for field in bound(prefix))
 
 
-def _reader(binding: Binding) -> Callable[[Kids], Any]:
-    if binding.form.read is not None:
-        return _element_reader(binding.path, binding.form.read)
-    if binding.leaf == "text()":
-        return _text_reader(binding)
-    return _attribute_reader(binding)
-
-
-def _element_reader(path: str, read: Callable[[Optional[Element]], Any]) -> Callable[[Kids], Any]:
-    first, *others = path.split("|")
+def _reader(field: Field) -> Callable[[Kids], Any]:
+    """Return what reads a field out of the elements by their paths."""
+    conversion, absent = CONVERSIONS[field.form], field.absent
+    read, decode = conversion.read, conversion.decode
+    path, *others = field.tag.split("|")
+    attribute = field.leaf[1:]
 
     def read_element(kids: Kids) -> Any:
-        element = kids.get(first)
+        element = kids.get(path)
         for other in others:
             element = kids.get(other) if element is None else element
-        return read(element)
-
-    return read_element
-
-
-def _attribute_reader(binding: Binding) -> Callable[[Kids], Any]:
-    path, name, form = binding.tag, binding.leaf[1:], binding.form
+        return read(element) if read else None
 
     def read_attribute(kids: Kids) -> Any:
         element = kids.get(path)
-        text = None if element is None else element.get(name)
-        return form.default if text is None else form.decode(text)
-
-    return read_attribute
-
-
-def _text_reader(binding: Binding) -> Callable[[Kids], Any]:
-    path, form = binding.tag, binding.form
+        text = None if element is None else element.get(attribute)
+        return absent if text is None else decode(text)
 
     def read_text(kids: Kids) -> Any:
         element = kids.get(path)
         text = None if element is None else element.text
-        return form.default if text is None else form.decode(text)
+        return absent if text is None else decode(text)
 
-    return read_text
+    if read is not None:
+        return read_element
+    return read_text if field.leaf == "text()" else read_attribute
 
 
 _MACHINE = _compile("")

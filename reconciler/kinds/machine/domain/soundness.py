@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from reconciler.core.field_table import CDROM, CPUS, DISK, MACHINE
+from reconciler.core.fields import Field
 from reconciler.core.machine import Cpus, Disk, Machine
 from reconciler.core.machine_types import chipset_of
 from reconciler.core.names import name_of
+from reconciler.core.plan import Value
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import Element, parse
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain.buses import SERIAL_LIMITS
 from reconciler.kinds.machine.domain.devices import default_cache
-from reconciler.kinds.machine.domain.xml_values import SOURCE
+from reconciler.kinds.machine.domain.xml_values import read_source
 
 # QEMU's hard disks there cannot be read-only, and a guest must not suddenly be able to write.
 _WRITABLE_ONLY = frozenset({"sata", "ide"})
@@ -117,7 +120,7 @@ def _unique_parts(device: Element, find_chain: FindChain) -> Iterator[Tuple[str,
         for one in _macs(device):
             mac = one.get("address", "").lower()
             yield f"mac {mac}", f"MAC address {mac}", True
-    source = SOURCE.read(device.find("source")) if device.tag == "disk" and SOURCE.read else None
+    source = read_source(device.find("source")) if device.tag == "disk" else None
     if source:
         driver = device.find("driver")
         kind = "" if driver is None else driver.get("type", "")
@@ -149,9 +152,18 @@ def check_offer(machine: Machine, caps: MachineCaps) -> Tuple[str, ...]:
     return tuple(refusal for check in _CHECKS for refusal in check(machine, caps))
 
 
+def is_offered(row: Field, value: Value, caps: MachineCaps) -> bool:
+    """Whether the host offers the value of a row."""
+    offer = row.offer
+    if offer is None or value == offer.always:
+        return True
+    offered = getattr(caps, offer.caps)
+    return bool(offered) if isinstance(offered, bool) else value in offered
+
+
 def _check_disks(machine: Machine, caps: MachineCaps) -> Iterator[str]:
     for disk in machine.disks or ():
-        yield from _offered(f"disks[{disk.name}].bus", disk.bus, caps.disk_buses, caps)
+        yield from _check_table(DISK, disk, f"disks[{disk.name}].", caps)
         yield from _check_serial(disk)
         yield from find_unsound(replace(disk, cache=disk.cache or default_cache(disk)))
 
@@ -167,13 +179,11 @@ def _check_serial(disk: Disk) -> Iterator[str]:
 
 def _check_cdroms(machine: Machine, caps: MachineCaps) -> Iterator[str]:
     for cdrom in machine.cdroms or ():
-        yield from _offered(f"cdroms[{cdrom.name}].bus", cdrom.bus, caps.cdrom_buses, caps)
+        yield from _check_table(CDROM, cdrom, f"cdroms[{cdrom.name}].", caps)
 
 
-def _check_firmware(machine: Machine, caps: MachineCaps) -> Iterator[str]:
-    if machine.firmware in (None, "bios"):
-        return
-    yield from _offered("firmware", machine.firmware, caps.firmware | {"bios"}, caps)
+def _check_machine(machine: Machine, caps: MachineCaps) -> Iterator[str]:
+    yield from _check_table(MACHINE, machine, "", caps)
     if machine.firmware == "uefi-secure" and chipset_of(caps.machine) != "q35":
         yield f"firmware: uefi-secure needs machine q35, this is {caps.machine}"
 
@@ -185,7 +195,7 @@ def _check_cpus(machine: Machine, caps: MachineCaps) -> Iterator[str]:
         field = "cpus.maximum" if (cpus.maximum or 0) == most else "cpus.count"
         yield f"{field}: {most} is more than the {caps.vcpu_max} that {caps.machine} can have"
     yield from _check_topology(cpus, most)
-    yield from _offered("cpus.mode", cpus.mode, caps.cpu_modes, caps)
+    yield from _check_table(CPUS, cpus, "cpus.", caps)
 
 
 def _check_topology(cpus: Cpus, most: int) -> Iterator[str]:
@@ -201,30 +211,21 @@ def _check_topology(cpus: Cpus, most: int) -> Iterator[str]:
         )
 
 
-def _check_displays(machine: Machine, caps: MachineCaps) -> Iterator[str]:
-    yield from _offered("graphics", machine.graphics, caps.graphics | {"none"}, caps)
-    yield from _offered("video", machine.video, caps.video | {"none"}, caps)
-
-
-def _check_switches(machine: Machine, caps: MachineCaps) -> Iterator[str]:
-    for name, wanted, there in (("tpm", machine.tpm, caps.tpm), ("rng", machine.rng, caps.rng)):
-        if wanted and not there:
-            yield f"{name}: not on offer for {caps.machine} on this host"
-
-
-def _offered(
-    path: str, wanted: Optional[str], offered: Iterable[str], caps: MachineCaps
+def _check_table(
+    table: Sequence[Field], part: object, prefix: str, caps: MachineCaps
 ) -> Iterator[str]:
-    there = sorted(offered)
-    if wanted is not None and wanted not in there:
-        yield f"{path}: {wanted} is not on offer for {caps.machine}; on offer: {', '.join(there)}"
+    """Yield a refusal for each value of a part of the machine that is not on offer."""
+    for row in table:
+        value = None if row.offer is None else getattr(part, row.name)
+        if row.offer is None or value is None or is_offered(row, value, caps):
+            continue
+        path, offered = f"{prefix}{row.key}", getattr(caps, row.offer.caps)
+        if isinstance(offered, bool):
+            yield f"{path}: not on offer for {caps.machine} on this host"
+        else:
+            always = {row.offer.always} - {None}
+            names = ", ".join(sorted(always | offered))
+            yield f"{path}: {value} is not on offer for {caps.machine}; on offer: {names}"
 
 
-_CHECKS: Tuple[Check, ...] = (
-    _check_disks,
-    _check_cdroms,
-    _check_firmware,
-    _check_cpus,
-    _check_displays,
-    _check_switches,
-)
+_CHECKS: Tuple[Check, ...] = (_check_disks, _check_cdroms, _check_machine, _check_cpus)

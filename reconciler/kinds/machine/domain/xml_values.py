@@ -1,21 +1,21 @@
 """How the value of one field is written in XML, both ways.
 
-A `Form` either converts the text at the binding's path, or reads and writes the element itself
+A `Conversion` either converts the text at the field's path, or reads and writes the element itself
 where one path cannot say it. It looks at nothing but the element it is given.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
+from reconciler.core.field_table import GUEST_AGENT_CHANNEL
+from reconciler.core.fields import Form
 from reconciler.core.names import alias_of, name_of
 from reconciler.core.xmltree import Element, attributes_of, children_of, parse_number
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.firmware import read_firmware, write_firmware
-
-GUEST_AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
 _BYTES_PER_UNIT = {
     "b": 1, "bytes": 1, "KB": 10**3, "k": 2**10, "KiB": 2**10, "MB": 10**6, "M": 2**20,
@@ -24,16 +24,15 @@ _BYTES_PER_UNIT = {
 
 
 @dataclass(frozen=True)
-class Form:
-    """Conversion of one value. `default` is what the absence of the place means.
+class Conversion:
+    """Conversion of one value.
 
-    With `read`, the form is given the element of the path (None if it is not there) instead of
-    its text. With `write`, it is given the device's element (or the domain's) and the value.
+    With `read`, it is given the element of the path (None if it is not there) instead of its text.
+    With `write`, it is given the device's element (or the domain's) and the value.
     """
 
     decode: Callable[[str], Any] = str
     encode: Callable[[Any], str] = str
-    default: Any = None
     read: Optional[Callable[[Optional[Element]], Any]] = None
     write: Optional[Callable[[Element, Any], None]] = None
 
@@ -115,7 +114,8 @@ def _unplug(interface: Element, kind: str) -> None:
     interface.set("type", kind)
 
 
-def _read_bytes(element: Optional[Element]) -> Optional[int]:
+def read_bytes(element: Optional[Element]) -> Optional[int]:
+    """Return a number with a unit (KiB where it has none) in bytes."""
     if element is None or not element.text:
         return None
     return parse_number(element.text) * _BYTES_PER_UNIT.get(element.get("unit", "KiB"), 2**10)
@@ -151,19 +151,19 @@ def _is_there(element: Optional[Element]) -> bool:
     return element is not None
 
 
-TEXT = Form()
-INTEGER = Form(decode=parse_number)
-PRESENCE = Form(read=_is_there)
-LINK = Form(default="up")
-OR_NONE = Form(default="none")
-ALIAS = Form(decode=name_of, encode=alias_of)
-SOURCE = Form(read=read_source, write=_write_source)
-MEDIA = Form(read=lambda source: read_source(source) or "", write=_write_source)
-NETWORK = Form(write=_uplink("network"))
-BRIDGE = Form(write=_uplink("bridge"))
-BYTES = Form(read=_read_bytes)
-ONLINE = Form(read=_read_online)
-UNPLUGGABLE = Form(read=_read_unpluggable)
-BALLOON = Form(read=_read_balloon)
-FIRMWARE = Form(read=read_firmware, write=write_firmware)
-GUEST_AGENT = Form(read=_read_agent)
+CONVERSIONS: Mapping[Form, Conversion] = {
+    Form.TEXT: Conversion(),
+    Form.INTEGER: Conversion(decode=parse_number),
+    Form.PRESENCE: Conversion(read=_is_there),
+    Form.ALIAS: Conversion(decode=name_of, encode=alias_of),
+    Form.SOURCE: Conversion(read=read_source, write=_write_source),
+    Form.MEDIA: Conversion(read=lambda source: read_source(source) or "", write=_write_source),
+    Form.NETWORK: Conversion(write=_uplink("network")),
+    Form.BRIDGE: Conversion(write=_uplink("bridge")),
+    Form.BYTES: Conversion(read=read_bytes),
+    Form.ONLINE: Conversion(read=_read_online),
+    Form.UNPLUGGABLE: Conversion(read=_read_unpluggable),
+    Form.BALLOON: Conversion(read=_read_balloon),
+    Form.FIRMWARE: Conversion(read=read_firmware, write=write_firmware),
+    Form.GUEST_AGENT: Conversion(read=_read_agent),
+}

@@ -11,6 +11,7 @@ import shlex
 from dataclasses import replace
 from typing import Iterator, List, Mapping, Optional, Protocol, Tuple
 
+from reconciler.core.field_table import DISK
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Effect
@@ -28,7 +29,7 @@ from reconciler.kinds.machine.planning.disk_images import (
 from reconciler.kinds.machine.planning.images import describe_dependants, find_dependants
 
 # What may change while other images depend on where and how the disk is.
-_HARMLESS = frozenset({"cache", "io", "discard", "serial", "boot", "readonly", "shareable"})
+_HARMLESS = frozenset(field.name for field in DISK if not field.moves)
 
 
 SWAPPED = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Iterable, Iterator, List, Optional, Tuple
 
+from reconciler.core.field_table import FEATURES
 from reconciler.core.machine import Disk
 from reconciler.core.plan import Change, Effect
 from reconciler.core.units import format_size
@@ -15,9 +16,8 @@ from reconciler.kinds.machine.domain.consequences import (
     describe_element,
     find_consequences,
 )
-from reconciler.kinds.machine.domain.fields import FEATURES
 from reconciler.kinds.machine.domain.layout import find_device
-from reconciler.kinds.machine.domain.xml_values import BYTES
+from reconciler.kinds.machine.domain.xml_values import read_bytes
 from reconciler.kinds.machine.planning.decide import Decision
 from reconciler.kinds.machine.planning.devices import NewDevice, Update
 from reconciler.kinds.machine.planning.steps import find_edits
@@ -56,7 +56,7 @@ def _may_cause(difference: Difference, path: str) -> bool:
     if path.startswith("devices/"):
         tag = path.split("/")[1].split("[")[0]
         feature = FEATURES.get(difference.field)
-        is_its_own = feature is not None and tag in {one.split("/")[0] for one in feature.paths}
+        is_its_own = feature is not None and tag in {part.split("/")[0] for part in feature.parts}
         return is_its_own or difference.field == "graphics"  # what hangs on the display
     group = difference.field.split(".")[0]
     return path.startswith(_PLACES_OF.get(group, (group,)))
@@ -171,7 +171,7 @@ def _find_unpinned(update: Update, root: Element) -> Iterator[str]:
 def _find_limit(update: Update, root: Element) -> Iterator[str]:
     limit = root.find("memtune/hard_limit")
     size = (update.machine.memory and update.machine.memory.size) or 0
-    most = BYTES.read(limit) if limit is not None and BYTES.read else None
+    most = read_bytes(limit)
     if most is not None and most < size:
         yield (
             f"memory: memtune/hard_limit is {format_size(most)}, below {format_size(size)}; the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Iterable, Optional, Tuple
 
+from reconciler.core.field_table import OFFERED
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import derive_mac
@@ -196,10 +197,6 @@ def _touched_interfaces(update: Update) -> Iterable[Interface]:
     return (interface for interface in update.machine.interfaces or () if interface.name in touched)
 
 
-# What a change of these asks of the host; everything else QEMU has on every host.
-_OFFERED = ("graphics", "video", "tpm", "rng")
-
-
 def _to_be_offered(update: Update, items: Tuple[Device, ...]) -> Machine:
     """Return a machine of only what this plan newly asks of the host."""
     changed = {decision.difference.field: decision.difference for decision in update.decisions}
@@ -212,5 +209,5 @@ def _to_be_offered(update: Update, items: Tuple[Device, ...]) -> Machine:
     disks += [disk for disk in update.machine.disks or () if disk.name in moved]
     cdroms = tuple(item for item in items if isinstance(item, Cdrom))
     machine = Machine(update.manifest.name, disks=tuple(disks) or None, cdroms=cdroms or None)
-    asked = {one: getattr(update.machine, one) for one in _OFFERED if one in changed}
+    asked = {one: getattr(update.machine, one) for one in OFFERED if one in changed}
     return replace(machine, **asked)

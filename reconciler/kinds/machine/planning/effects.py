@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Optional, Tuple
 
+from reconciler.core.field_table import FEATURES
 from reconciler.core.plan import Effect
 from reconciler.kinds.machine.differences import Difference, DifferenceKind
 from reconciler.kinds.machine.planning import guards
@@ -301,12 +302,10 @@ TABLE: Tuple[EffectRow, ...] = (
     EffectRow("interface-bridge", "interfaces[].bridge", _CHANGE, _LIVE, Route.UPDATE),
     EffectRow("interface-boot", "interfaces[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     EffectRow("interface-shape", "interfaces[].*", _CHANGE, _BOOT, reason=_COLD),
-    EffectRow("guest-agent", "guest_agent", _CHANGE, _BOOT, reason=_COLD),
-    EffectRow("console", "console", _CHANGE, _BOOT, reason=_COLD),
-    EffectRow("graphics", "graphics", _CHANGE, _BOOT, reason=_COLD),
-    EffectRow("video", "video", _CHANGE, _BOOT, reason=_COLD),
-    EffectRow("rng", "rng", _CHANGE, _BOOT, reason=_COLD),
-    EffectRow("tpm", "tpm", _CHANGE, _BOOT, reason=_COLD),
+    *(
+        EffectRow(field.replace("_", "-"), field, _CHANGE, _BOOT, reason=_COLD)
+        for field in FEATURES
+    ),
     EffectRow("xml", "xml[*", None, _BOOT, reason=_COLD),
     EffectRow("metadata", "metadata.*", _CHANGE, _LIVE, Route.SET_METADATA),
 )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Set, Tuple, Type
 
 import pytest
 
+from reconciler.core.field_table import TABLES, bound
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import parse
-from reconciler.kinds.machine.domain.fields import TABLES, UNBOUND, find_binding
 from reconciler.kinds.machine.domain.read import read_machine
 
 from .samples import CREATED, FOREIGN, create, foreign
 
+SCHEMAS = Path(__file__).parents[3] / "schemas" / "v1"
 MODEL: Mapping[str, Type[Any]] = {
     "": Machine,
     "cpus.": Cpus,
@@ -23,18 +26,43 @@ MODEL: Mapping[str, Type[Any]] = {
     "interfaces[].": Interface,
 }
 FIELDS = [(prefix, one.name) for prefix, kind in MODEL.items() for one in fields(kind)]
-ROWS = [(prefix, one.field) for prefix, rows in TABLES.items() for one in rows]
+ROWS = [(prefix, row.name) for prefix in TABLES for row in bound(prefix)]
+NAMES = [(prefix, row.name) for prefix, rows in TABLES.items() for row in rows]
 
 
 @pytest.mark.parametrize(("prefix", "field"), FIELDS)
 def test_a_field_is_bound_or_says_why_not(prefix: str, field: str) -> None:
-    bound = find_binding(prefix, field) is not None
-    assert bound != (f"{prefix}{field}" in UNBOUND)
+    row = next(row for row in TABLES[prefix] if row.name == field)
+    assert bool(row.path) != bool(row.elsewhere)
 
 
-@pytest.mark.parametrize(("prefix", "field"), ROWS)
+@pytest.mark.parametrize(("prefix", "field"), NAMES)
 def test_a_row_is_a_field_of_the_model(prefix: str, field: str) -> None:
     assert (prefix, field) in FIELDS
+
+
+def schema_of(prefix: str) -> Mapping[str, Any]:
+    """Return the fields that the manifest may have there."""
+    schema = json.loads((SCHEMAS / "VirtualMachine.json").read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = schema["properties"]["spec"]["properties"]
+    if not prefix:
+        return found
+    part = found[prefix.rstrip("[].")]
+    mapping = part["items"] if "items" in part else part["anyOf"][1]
+    properties: Mapping[str, Any] = mapping["properties"]
+    return properties
+
+
+# What is no part of the machine itself.
+AROUND = {"placement", "requiredDaemons", "lifecycle", "xml"}
+
+
+@pytest.mark.parametrize("prefix", TABLES)
+def test_what_a_manifest_may_say_has_a_row_and_a_row_with_a_notation_may_be_said(
+    prefix: str,
+) -> None:
+    keys = {row.key for row in TABLES[prefix] if row.notation is not None}
+    assert keys == set(schema_of(prefix)) - AROUND
 
 
 def parts(machine: Machine) -> Iterator[Tuple[str, object]]:
@@ -52,8 +80,8 @@ def seen() -> Dict[Tuple[str, str], Set[object]]:
     xmls = [create(*case) for case in CREATED.values()] + [foreign(name) for name in FOREIGN]
     values: Dict[Tuple[str, str], Set[object]] = {}
     for prefix, part in (pair for xml in xmls for pair in parts(read_machine(parse(xml)))):
-        for row in TABLES[prefix]:
-            values.setdefault((prefix, row.field), set()).add(getattr(part, row.field))
+        for row in bound(prefix):
+            values.setdefault((prefix, row.name), set()).add(getattr(part, row.name))
     return values
 
 
