@@ -14,6 +14,7 @@ _virt_reconciler_value() {
         'plan':--head) wants='nothing' many='' ;;
         'plan':--out) wants='files' many='' ;;
         'snapshot':--out) wants='files' many='' ;;
+        'apply':--parallel) wants='nothing' many='' ;;
         'status':--format | 'history':--format | 'rollback':--format | 'host check':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'export':--output-dir) wants='files' many='' ;;
@@ -42,7 +43,7 @@ _virt_reconciler_verb() {
             rest='' verbs='' value='' many=''
             ;;
         'apply')
-            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only --here -y --yes'
+            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only --here -y --yes --parallel'
             rest='files' verbs='' value='' many=''
             ;;
         'run')

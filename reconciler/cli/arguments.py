@@ -11,6 +11,8 @@ from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.errors import UsageError
 
 PROGRAM = "virt-reconciler"
+PARALLEL = 4  # objects that `apply` works on at a time, unless told otherwise
+MOST_PARALLEL = 64
 CONFIG_FILE = "/etc/virt-reconciler/config.yaml"
 
 DESCRIPTION = "Keep the virtual machines of a libvirt host as YAML manifests say."
@@ -172,7 +174,8 @@ def _apply(verbs: Any) -> None:
         "apply",
         "bring the host to what the manifests say",
         "Given what `plan --out` has kept, does exactly that, or nothing if anything that it "
-        "depends on has moved on.",
+        "depends on has moved on. Works on several objects at a time: a host's daemons before its "
+        "machines, a template's domain before its clones.",
     )
     parser.add_argument(
         "paths", metavar="PATH", nargs="+", help="manifest file or folder; or one plan file"
@@ -180,6 +183,21 @@ def _apply(verbs: Any) -> None:
     _add_adopt(parser)
     _add_here(parser)
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--parallel",
+        metavar="N",
+        type=_count_objects,
+        default=PARALLEL,
+        help=f"work on N objects at a time (default: {PARALLEL}; 1: one after the other)",
+    )
+
+
+def _count_objects(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_PARALLEL):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of objects from 1 to {MOST_PARALLEL}"
+        )
+    return int(text)
 
 
 def _history(verbs: Any) -> None:

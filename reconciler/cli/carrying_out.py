@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
-from reconciler.cli.progress import LineReporter
+from reconciler.cli.progress import ProgressBoard
 from reconciler.control.change_recorder import ChangeRecorder
-from reconciler.core.plan import ActionKind, Outcome
+from reconciler.control.ports import Reporter
+from reconciler.core.plan import Action, ActionKind, Outcome
 from reconciler.errors import BusyError
 
 
@@ -31,15 +32,24 @@ class Carried:
 
 
 def carry_out(
-    prepared: Prepared, chronicle: ChangeRecorder, console: Console, parts: Parts
+    prepared: Prepared, chronicle: ChangeRecorder, console: Console, parts: Parts, lanes: int = 1
 ) -> Carried:
-    """Execute the plan, write down what is done, and return how many of its objects failed."""
-    reporter = LineReporter(console, parts.clock)
-    recording = parts.record(prepared.host, reporter, chronicle)
+    """Execute the plan, write down what is done, and return how many of its objects failed.
+
+    `lanes` is the number of objects that are worked on at a time.
+    """
+    board = ProgressBoard(console, parts.clock)
+    quiet = replace(chronicle, tell=board.note)
+
+    def report_on(action: Action) -> Reporter:
+        return parts.record(prepared.host, board.report_on(action), quiet)
+
     try:
-        outcomes = parts.execute(prepared.host, prepared.desired, prepared.plan, recording)
+        outcomes = parts.execute(
+            prepared.host, prepared.desired, prepared.plan, report_on, lanes=lanes
+        )
     except KeyboardInterrupt:
-        reporter.interrupted()
+        board.interrupted()
         raise
     console.line(sum_up(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]

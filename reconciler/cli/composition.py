@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reconciler.core.host_snapshot import HostSnapshot
     from reconciler.core.manifest import Desired
     from reconciler.core.manifest_files import ManifestFile
-    from reconciler.core.plan import Outcome, Plan
+    from reconciler.core.plan import Action, Outcome, Plan
     from reconciler.core.settings import Settings
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
@@ -263,9 +263,15 @@ class Product:
         return make_plan(desired, world, options)
 
     def execute(
-        self, host: Host, desired: Desired, todo: Plan, report: Reporter
+        self,
+        host: Host,
+        desired: Desired,
+        todo: Plan,
+        report_on: Callable[[Action], Reporter],
+        *,
+        lanes: int,
     ) -> Tuple[Outcome, ...]:
         """Carry out the plan's steps."""
-        from reconciler.control.executor import execute  # noqa: PLC0415
+        from reconciler.control.executor import execute_in_lanes  # noqa: PLC0415
 
-        return execute(host, desired, todo, report, self.clock)
+        return execute_in_lanes(host, desired, todo, report_on, self.clock, lanes)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reconciler.core.host_snapshot import HostSnapshot
     from reconciler.core.manifest import Desired
     from reconciler.core.manifest_files import FileSet, ManifestFile
-    from reconciler.core.plan import Outcome, Plan
+    from reconciler.core.plan import Action, Outcome, Plan
     from reconciler.core.settings import Settings
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
@@ -180,6 +180,12 @@ class Parts(Protocol):
         """Plan for the host as it was read."""
 
     def execute(
-        self, host: Host, desired: Desired, todo: Plan, report: Reporter
+        self,
+        host: Host,
+        desired: Desired,
+        todo: Plan,
+        report_on: Callable[[Action], Reporter],
+        *,
+        lanes: int,
     ) -> Tuple[Outcome, ...]:
-        """Carry out the plan."""
+        """Carry out the plan, `lanes` objects at a time."""

@@ -1,11 +1,13 @@
-"""Tell a person how an apply goes: a clone's progress, and one line for each object.
+"""Tell a person how an apply goes: clones' progress, and one line for each object.
 
+Several objects may be under way at once, so each line names its object and is written in one piece.
 A reader that goes away (`apply | head`) must never stop an apply halfway, so a broken pipe only
-silences this. Implements the `Reporter` port.
+silences this.
 """
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import Dict, List, Optional, Tuple
 
@@ -19,55 +21,114 @@ from reconciler.core.render.words import count
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP = 1024
 _TENTH = 10  # percent between two plain progress lines
+_BETWEEN = " · "
 
 
-class LineReporter:
-    """Writes to a console as the executor goes along."""
+class ProgressBoard:
+    """What a person sees of an apply: the objects under way, and how each ended."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
         """Begin with nothing under way."""
         self._console = console
         self._clock = clock
-        self._action: Optional[Action] = None
-        self._begun: Dict[str, Tuple[float, int]] = {}
-        self._tenths: Dict[str, int] = {}
+        self._lock = threading.RLock()
+        self._running: List[LineReporter] = []
         self._line_open = False
 
-    def started(self, action: Action) -> None:
-        """Remember what is under way."""
+    def report_on(self, action: Action) -> LineReporter:
+        """Return the reporter of one action."""
+        return LineReporter(self, action, self._clock)
+
+    @property
+    def can_rewrite(self) -> bool:
+        """Whether progress is shown on a line that is written over."""
+        return self._console.can_rewrite
+
+    def started(self, reporter: LineReporter) -> None:
+        """Count an object among those under way."""
+        with self._lock:
+            self._running.append(reporter)
+
+    def ended(self, reporter: LineReporter, line: str, error: str = "") -> None:
+        """Write how an object's action ended."""
+        with self._lock, suppress(BrokenPipeError):
+            if reporter in self._running:
+                self._running.remove(reporter)
+            self._close_line()
+            if error:
+                self._console.error(error)
+            else:
+                self._console.line(line)
+
+    def show(self, news: str) -> None:
+        """Write a plain line of progress, or show on one line what everything long is at."""
+        with self._lock, suppress(BrokenPipeError):
+            if not self.can_rewrite:
+                self._console.line(news)
+                return
+            lines = [reporter.line for reporter in self._running if reporter.line]
+            self._console.write(f"\r{self._fit(lines)}\033[K")
+            self._line_open = True
+
+    def note(self, text: str) -> None:
+        """Write a note between the other lines."""
+        with self._lock, suppress(BrokenPipeError):
+            self._close_line()
+            self._console.note(text)
+
+    def interrupted(self) -> None:
+        """Say what was under way when the person stopped it."""
+        with self._lock, suppress(BrokenPipeError):
+            self._close_line()
+            names = ", ".join(sorted(escape(reporter.name) for reporter in self._running))
+            place = f" at {names}" if names else ""
+            self._console.error(f"interrupted{place}; what was not begun is left as it was")
+
+    def _fit(self, lines: List[str]) -> str:
+        """Return the lines as one that does not wrap, or it could not be written over."""
+        text = _BETWEEN.join(lines) if self._console.style().unicode else " | ".join(lines)
+        width = self._console.width()
+        return text if len(text) < width else f"{text[: max(width - 4, 0)]}..."
+
+    def _close_line(self) -> None:
+        if self._line_open:
+            self._console.write("\r\033[K")
+            self._line_open = False
+
+
+class LineReporter:
+    """Tells of one object. Implements the `Reporter` port."""
+
+    def __init__(self, board: ProgressBoard, action: Action, clock: Clock) -> None:
+        """Begin with nothing told."""
+        self.name = action.name
+        self.line = ""
+        self._board = board
         self._action = action
-        self._begun.clear()
-        self._tenths.clear()
+        self._clock = clock
+        self._begun: Dict[str, Tuple[float, int]] = {}
+        self._tenths: Dict[str, int] = {}
+
+    def started(self, action: Action) -> None:  # noqa: ARG002 - the port's shape
+        """Have it seen as under way."""
+        self._board.started(self)
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show how far something long has come."""
         if total <= 0:
             return
-        text = f"{self._label(what)}: {self._measure(what, done, total)}"
-        if self._console.can_rewrite:
-            self._write(f"\r{text}\033[K")
-            self._line_open = True
-        elif self._is_news(what, 100 * done // total):
-            self._write(f"{text}\n")
+        self.line = f"{self._label(what)}: {self._measure(what, done, total)}"
+        if self._is_news(what, 100 * done // total) or self._board.can_rewrite:
+            self._board.show(self.line)
 
     def finished(self, outcome: Outcome) -> None:
         """Say how the object's action ended."""
-        self._close_line()
-        if outcome.error is None:
-            self._write(f"{escape(outcome.name)}: {describe_result(self._action, outcome)}\n")
-        else:
-            self._complain(f"{escape(outcome.name)}: {escape(outcome.error)}")
-
-    def interrupted(self) -> None:
-        """Say what was under way when the person stopped it."""
-        self._close_line()
-        if self._action is not None:
-            name = escape(self._action.name)
-            self._complain(f"interrupted at {name}; what was not begun is left as it was")
+        name = escape(outcome.name)
+        error = "" if outcome.error is None else f"{name}: {escape(outcome.error)}"
+        self._board.ended(self, f"{name}: {describe_result(self._action, outcome)}", error)
 
     def _label(self, what: str) -> str:
-        name = self._action.name if self._action else ""
-        return escape(what if what.startswith(name) else f"{name}: {what}")
+        return escape(what if what.startswith(self.name) else f"{self.name}: {what}")
 
     def _measure(self, what: str, done: int, total: int) -> str:
         now = self._clock.now()
@@ -82,19 +143,6 @@ class LineReporter:
             return False
         self._tenths[what] = tenth
         return True
-
-    def _close_line(self) -> None:
-        if self._line_open:
-            self._write("\r\033[K")
-            self._line_open = False
-
-    def _write(self, text: str) -> None:
-        with suppress(BrokenPipeError):
-            self._console.write(text)
-
-    def _complain(self, text: str) -> None:
-        with suppress(BrokenPipeError):
-            self._console.error(text)
 
 
 def describe_result(action: Optional[Action], outcome: Outcome) -> str:

@@ -6,8 +6,15 @@ back, and undone as far as it can be when a step fails. One failed action never 
 
 from __future__ import annotations
 
-from typing import Optional, Tuple, Type
+from typing import Callable, Optional, Tuple, Type
 
+from reconciler.control.action_lanes import (
+    ActionLanes,
+    Interruption,
+    LaneClock,
+    LaneReporter,
+    find_order,
+)
 from reconciler.control.object_locks import holding
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core import plan
@@ -34,18 +41,39 @@ from reconciler.kinds.machine.verify import refuse_lost_edits, verify
 def execute(
     host: Host, desired: Desired, todo: Plan, report: Reporter, clock: Clock
 ) -> Tuple[Outcome, ...]:
-    """Carry out every action that has steps, and return how each ended."""
-    machines = {machine.name: machine for machine in desired.machines}
-    hosts = {one.name: one for one in desired.hosts}
+    """Carry out every action that has steps, one after the other; return how each ended."""
+    return execute_in_lanes(host, desired, todo, lambda _: report, clock, lanes=1)
 
-    def carry(action: Action) -> Outcome:
+
+def execute_in_lanes(
+    host: Host,
+    desired: Desired,
+    todo: Plan,
+    report_on: Callable[[Action], Reporter],
+    clock: Clock,
+    lanes: int,
+) -> Tuple[Outcome, ...]:
+    """Carry out every action that has steps, `lanes` at a time, and return how each ended.
+
+    `report_on` returns whom to tell of an action.
+    """
+    machines = {manifest.name: manifest for manifest in desired.machines}
+    hosts = {manifest.name: manifest for manifest in desired.hosts}
+    actions = [action for action in todo.actions if action.steps]
+
+    def carry(action: Action, interruption: Interruption) -> Outcome:
+        report = LaneReporter(report_on(action), interruption)
+        timer = LaneClock(clock, interruption)
         if action.kind == HOST:
-            return execute_host(host.units, hosts[action.name], action, report, clock)
+            return execute_host(host.units, hosts[action.name], action, report, timer)
         if action.action is ActionKind.DELETE:
-            return execute_delete(host, desired, action, report, clock)
-        return _execute_one(host, machines[action.name], desired, action, report, clock)
+            return execute_delete(host, desired, action, report, timer)
+        return _execute_one(host, machines[action.name], desired, action, report, timer)
 
-    return tuple(carry(one) for one in todo.actions if one.steps)
+    def withhold(action: Action, outcome: Outcome) -> None:
+        report_on(action).finished(outcome)
+
+    return ActionLanes(actions, find_order(actions, desired), carry, withhold).run(lanes)
 
 
 def _execute_one(
@@ -56,38 +84,27 @@ def _execute_one(
     report: Reporter,
     clock: Clock,
 ) -> Outcome:
+    kept: Tuple[str, ...] = ()
     try:
         with holding(host, (action.kind, action.name), clock):
-            return _execute_alone(host, manifest, desired, action, report, clock)
+            report.started(action)
+            try:
+                work = StepContext(
+                    host, clock, action.name, _refuse_moved(host, action), report.progress
+                )
+                trail = UndoTrail(work, action)
+                try:
+                    _carry_out(work, manifest, action, trail)
+                    pending = _verify(work, manifest, desired, action, trail)
+                finally:
+                    kept = trail.kept
+                outcome = Outcome(action.name, action.action, None, pending)
+            except ReconcilerError as error:
+                outcome = Outcome(action.name, action.action, str(error), cause=error, kept=kept)
+            report.finished(outcome)
     except BusyError as error:
         outcome = Outcome(action.name, action.action, str(error), cause=error)
         report.finished(outcome)
-        return outcome
-
-
-def _execute_alone(
-    host: Host,
-    manifest: MachineManifest,
-    desired: Desired,
-    action: Action,
-    report: Reporter,
-    clock: Clock,
-) -> Outcome:
-    report.started(action)
-    kept: Tuple[str, ...] = ()
-    try:
-        former = _refuse_moved(host, action)
-        work = StepContext(host, clock, action.name, former, report.progress)
-        trail = UndoTrail(work, action)
-        try:
-            _carry_out(work, manifest, action, trail)
-            pending = _verify(work, manifest, desired, action, trail)
-        finally:
-            kept = trail.kept
-        outcome = Outcome(action.name, action.action, None, pending)
-    except ReconcilerError as error:
-        outcome = Outcome(action.name, action.action, str(error), cause=error, kept=kept)
-    report.finished(outcome)
     return outcome
 
 
@@ -111,7 +128,10 @@ def _carry_out(
 ) -> None:
     step: Optional[Step] = None
     try:
-        for step in action.steps:
+        for following in action.steps:
+            if step is not None:
+                work.clock.sleep(0)  # Ctrl-C may come here; `step` is done
+            step = following
             trail.add(step, perform(work, step))
             if isinstance(step, plan.Define):
                 refuse_lost_edits(work, manifest, action, step.xml)

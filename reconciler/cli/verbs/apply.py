@@ -40,7 +40,7 @@ def _apply(prepared: Prepared, options: argparse.Namespace, console: Console, pa
         return Exit.FAILED
     console.line()
     chronicle = find_chronicle(options, prepared, console, parts)
-    carried = carry_out(prepared, chronicle, console, parts)
+    carried = carry_out(prepared, chronicle, console, parts, options.parallel)
     return _status(prepared, summary, carried)
 
 

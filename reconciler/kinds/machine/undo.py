@@ -55,8 +55,15 @@ class UndoTrail:
         return words + self._take_back()
 
     def give_up(self, failed: Optional[Step]) -> None:
-        """Put back what can be after Ctrl-C or a fault of our own, and say nothing."""
-        if not isinstance(failed, (plan.Start, plan.Shutdown)):
+        """Put back what can be after Ctrl-C or a fault of our own, and say nothing.
+
+        libvirt goes on with a copy that nobody waits for. Then our mark stays, which alone tells
+        the next apply that the volume is ours and not complete.
+        """
+        if isinstance(failed, (plan.Start, plan.Shutdown)):
+            return
+        is_done = any(step is failed for step, _ in self._undo)
+        if is_done or not isinstance(failed, plan.CreateVolume):
             self._take_back()
 
     def explain_difference(self, words: str) -> str:

@@ -97,6 +97,30 @@ def _finish(action: Action, error: Optional[str], report: Reporter) -> Outcome:
     return outcome
 
 
+class OneByOne:
+    """Tells of each action the reporter that is opened for it; implements `Reporter`."""
+
+    def __init__(self, report_on: Callable[[Action], Reporter]) -> None:
+        """Begin with none."""
+        self._report_on = report_on
+        self._told: Optional[Reporter] = None
+
+    def started(self, action: Action) -> None:
+        """Open one."""
+        self._told = self._report_on(action)
+        self._told.started(action)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Pass it on."""
+        assert self._told is not None
+        self._told.progress(what, done, total)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Pass it on."""
+        assert self._told is not None
+        self._told.finished(outcome)
+
+
 @dataclass
 class FakeMemory:
     """The daemon's memory, as a test says; implements `Memory`."""
@@ -187,6 +211,7 @@ class FakeParts:
     uris: List[Optional[str]] = field(default_factory=list)
     options: List[PlanOptions] = field(default_factory=list)
     executed: List[Plan] = field(default_factory=list)
+    lanes: List[int] = field(default_factory=list)
     configs: List[str] = field(default_factory=list)
     served: List[Settings] = field(default_factory=list)
     memory: FakeMemory = field(default_factory=FakeMemory)
@@ -353,11 +378,14 @@ class FakeParts:
         host: Host,
         desired: Desired,
         todo: Plan,
-        report: Reporter,
+        report_on: Callable[[Action], Reporter],
+        *,
+        lanes: int,
     ) -> Tuple[Outcome, ...]:
-        """Carry out as the test says."""
+        """Carry out as the test says, one object after the other."""
         self.executed.append(todo)
-        return self.carry(todo, report)
+        self.lanes.append(lanes)
+        return self.carry(todo, OneByOne(report_on))
 
 
 class Terminal(io.StringIO):

@@ -127,6 +127,23 @@ def test_interrupt_says_where_and_is_130() -> None:
     assert "interrupted at vm1" in result.err
 
 
+@pytest.mark.parametrize(
+    ("words", "lanes"), [((), 4), (("--parallel", "1"), 1), (("--parallel=64",), 64)]
+)
+def test_as_many_objects_at_a_time_as_the_person_says(words: Tuple[str, ...], lanes: int) -> None:
+    parts = FakeParts(planned=TWO)
+    assert call(parts, "apply", "p", "--yes", *words).status == 0
+    assert parts.lanes == [lanes]
+
+
+@pytest.mark.parametrize("number", ["0", "65", "-1", "four", "1.5", ""])
+def test_a_number_of_objects_that_makes_no_sense_is_wrong_usage(number: str) -> None:
+    parts = FakeParts(planned=TWO)
+    result = call(parts, "apply", "p", "--yes", f"--parallel={number}")
+    assert (result.status, parts.executed) == (64, [])
+    assert f"{number!r} is not a number of objects from 1 to 64" in result.err
+
+
 def cloning(name: Optional[str] = "root") -> object:
     def carry(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
         report.started(plan.actions[0])

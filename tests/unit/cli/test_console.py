@@ -5,21 +5,27 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, Tuple, cast
 
 import pytest
 
 from reconciler.cli.console import Console
-from reconciler.cli.progress import LineReporter, roughly
+from reconciler.cli.progress import LineReporter, ProgressBoard, roughly
 from reconciler.cli.run import run
 from reconciler.control.ports import Reporter
 from reconciler.core.plan import ActionKind, Outcome, Plan, SetAutostart
 
-from .fakes import FakeClock, FakeParts, Piped, action, call, plan_of
+from .fakes import FakeClock, FakeParts, Piped, Terminal, action, call, plan_of
 
 ROOT = Path(__file__).parents[3]
 WORK = plan_of(action("vm1", ActionKind.CREATE, steps=(SetAutostart(enabled=True),)))
+
+
+def reporter_to(console: Console, clock: FakeClock) -> LineReporter:
+    """Return the reporter of the one action."""
+    return ProgressBoard(console, clock).report_on(WORK.actions[0])
 
 
 class Closed(io.StringIO):
@@ -60,19 +66,19 @@ def test_closed_pipe_never_stops_an_apply_halfway() -> None:
         reached.append("the end")
         return ()
 
-    carry(WORK, LineReporter(Console(Closed(), Closed(), Piped(), {}), FakeClock()))
+    carry(WORK, reporter_to(Console(Closed(), Closed(), Piped(), {}), FakeClock()))
     assert reached == ["the end"]
 
 
 def test_failure_is_told_although_nobody_reads_it() -> None:
-    reporter = LineReporter(Console(Closed(), Closed(), Piped(), {}), FakeClock())
+    reporter = reporter_to(Console(Closed(), Closed(), Piped(), {}), FakeClock())
     reporter.started(WORK.actions[0])
     reporter.finished(Outcome("vm1", ActionKind.CREATE, "no space"))
 
 
 def test_progress_tells_the_rate() -> None:
     out, clock = Piped(), FakeClock()
-    reporter = LineReporter(Console(out, Piped(), Piped(), {}), clock)
+    reporter = reporter_to(Console(out, Piped(), Piped(), {}), clock)
     reporter.started(WORK.actions[0])
     reporter.progress("root", 0, 1000 * 1024)
     clock.sleep(2.0)
@@ -82,8 +88,66 @@ def test_progress_tells_the_rate() -> None:
 
 def test_progress_of_nothing_is_no_division_by_zero() -> None:
     out = Piped()
-    LineReporter(Console(out, Piped(), Piped(), {}), FakeClock()).progress("root", 0, 0)
+    reporter_to(Console(out, Piped(), Piped(), {}), FakeClock()).progress("root", 0, 0)
     assert out.getvalue() == ""
+
+
+def side_by_side(*names: str, terminal: bool = False) -> Tuple[Piped, Piped]:
+    """Copy two disks at once, of which the second fails; return what was written."""
+    out, err = Terminal() if terminal else Piped(), Piped()
+    board = ProgressBoard(Console(out, err, Piped(), {}), FakeClock())
+    reporters = []
+    for name in names:
+        work = action(name, ActionKind.CREATE)
+        reporters.append(board.report_on(work))
+        reporters[-1].started(work)
+    for reporter in reporters:
+        reporter.progress("root", 50, 100)
+    first, second = (Outcome(name, ActionKind.CREATE) for name in names)
+    reporters[1].finished(replace(second, error="no space"))
+    reporters[0].progress("root", 60, 100)
+    reporters[0].finished(first)
+    return cast(Piped, out), err
+
+
+def test_lines_of_objects_that_are_under_way_together_each_name_theirs() -> None:
+    out, err = side_by_side("vm1", "vm2")
+    assert out.getvalue().splitlines() == [
+        "vm1: root:  50% of 100B (50B)",
+        "vm2: root:  50% of 100B (50B)",
+        "vm1: root:  60% of 100B (60B)",
+        "vm1: created",
+    ]
+    assert err.getvalue() == "virt-reconciler: error: vm2: no space\n"
+
+
+def test_a_terminal_shows_all_copies_on_one_line_as_long_as_they_last() -> None:
+    out, _ = side_by_side("vm1", "vm2", terminal=True)
+    one, other = "vm1: root:  50% of 100B (50B)", "vm2: root:  50% of 100B (50B)"
+    assert out.getvalue() == (
+        f"\r{one}\033[K\r{one} · {other}\033[K\r\033[K"
+        "\rvm1: root:  60% of 100B (60B)\033[K\r\033[Kvm1: created\n"
+    )
+
+
+def test_copies_that_a_terminal_has_no_room_for_never_wrap() -> None:
+    out, _ = side_by_side("a" * 60, "b" * 60, terminal=True)
+    assert max(len(line) for line in out.getvalue().replace("\033[K", "").split("\r")) < 80
+
+
+def test_all_that_was_under_way_is_named_after_ctrl_c() -> None:
+    err = Piped()
+    board = ProgressBoard(Console(Piped(), err, Piped(), {}), FakeClock())
+    for name in ("vm1", "vm2", "vm3"):
+        work = action(name, ActionKind.CREATE)
+        reporter = board.report_on(work)
+        reporter.started(work)
+        if name == "vm2":
+            reporter.finished(Outcome(name, ActionKind.CREATE))
+    board.interrupted()
+    assert err.getvalue() == (
+        "virt-reconciler: error: interrupted at vm1, vm3; what was not begun is left as it was\n"
+    )
 
 
 @pytest.mark.parametrize(

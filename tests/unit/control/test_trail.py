@@ -35,6 +35,7 @@ class Fake:
     state: GuestState = GuestState.OFF
     autostart: bool = False
     broken: Dict[str, int] = field(default_factory=dict)
+    interrupted: str = ""
     volumes: List[str] = field(default_factory=list)
     deaf: bool = False
     locks: NoLocks = field(default_factory=NoLocks)
@@ -52,6 +53,8 @@ class Fake:
         return self
 
     def _try(self, call: str, error: ReconcilerError) -> None:
+        if call == self.interrupted:
+            raise KeyboardInterrupt
         if self.broken.get(call, 0) > 0:
             self.broken[call] -= 1
             raise error
@@ -148,6 +151,18 @@ def test_a_new_machine_that_cannot_be_finished_leaves_nothing(broken: str) -> No
     assert (host.xml, host.volumes) == (None, [])
     assert (outcome.error or "").endswith("; everything was put back as it was")
     assert "0 created" in sum_up([outcome])
+
+
+@pytest.mark.parametrize("step", ["volume", "autostart"])
+def test_ctrl_c_takes_back_all_but_a_volume_that_libvirt_goes_on_making(step: str) -> None:
+    host = Fake(xml=None, interrupted=step)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(
+            host, plan.Define(NEW), VOLUME, plan.SetAutostart(enabled=True), plan.Start(),
+            create=True,
+        )  # fmt: skip
+    assert (host.xml is not None) is (step == "volume"), "our mark in it names the volume"
+    assert host.volumes == []
 
 
 def test_a_definition_with_which_the_guest_does_not_start_goes_back() -> None:
