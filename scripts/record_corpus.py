@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Record the hosts of tests/corpus on real libvirt: `record_corpus.py [WORLD…]`, or all of them.
+
+Each world gets a private host of its own (tests.lab.host; needs root, and no KVM). Its script
+`prepare` makes the host what it is to be, with virsh and virt-reconciler; then the product's own
+`snapshot` is kept as host.json. Afterwards `make golden` writes the plans, and `git diff` shows
+what is different now. What else is in a world: tests/corpus/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.lab.host import LabHost  # noqa: E402 - found through the line above
+from tests.lab.surroundings import hide_machine, short_folder  # noqa: E402
+
+CORPUS = ROOT / "tests" / "corpus"
+IMAGES = "/var/lib/libvirt/images"  # where the recorded host and the manifests have their images
+# What is not the same twice, and no plan may depend on.
+FIXED = {
+    "takenAt": "2027-01-15T08:00:00Z",
+    "version": "1.0",
+    "host": "kvm01",
+    "uri": "qemu:///system",
+    "revision": None,
+}
+
+WRAPPERS = {
+    "virt-reconciler": '#!/bin/sh\nexec "$PYTHON" -m reconciler "$@"\n',
+    # A run that is killed when it makes the first volume.
+    "killed-virt-reconciler": """#!/bin/sh
+exec "$PYTHON" -c '
+import os, sys
+from reconciler.adapters import libvirt
+from reconciler.cli import main
+host = libvirt.connect(None)
+type(host.storage).create_volume = lambda *_: os._exit(9)
+sys.exit(main(sys.argv[1:]))' "$@"
+""",
+}
+
+
+def main() -> None:
+    """Record the worlds that are named, or all."""
+    hide_machine()
+    names = sys.argv[1:] or sorted(path.parent.name for path in CORPUS.glob("*/prepare"))
+    for name in names:
+        text = record(CORPUS / name)
+        (CORPUS / name / "host.json").write_text(text, encoding="utf-8")
+        print(f"{name}: {len(text) // 1024} KiB", flush=True)
+
+
+def record(world: Path) -> str:
+    """Return the snapshot of the world's host."""
+    folder = short_folder()
+    try:
+        with LabHost(folder, kvm=False) as host:
+            work = folder / "work"
+            shutil.copytree(world, work)
+            for path in work.rglob("*.yaml"):
+                text = path.read_text(encoding="utf-8").replace(IMAGES, str(host.images))
+                path.write_text(text, encoding="utf-8")
+            environment = _make_environment(host)
+            _run(["sh", "-eu", "prepare"], work, environment)
+            text = _run(["virt-reconciler", "snapshot"], work, environment)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return tidy(text.replace(str(folder / "images"), IMAGES).replace(str(folder), "/run/lab"))
+
+
+def _make_environment(host: LabHost) -> Dict[str, str]:
+    programs = host.folder / "bin"
+    programs.mkdir()
+    for name, text in WRAPPERS.items():
+        (programs / name).write_text(text, encoding="ascii")
+        (programs / name).chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(host.folder),
+        "LIBVIRT_DEFAULT_URI": host.uri(),
+        "IMAGES": str(host.images),
+        "LOG": str(host.folder / "log"),
+    }
+
+
+def _run(command: List[str], folder: Path, environment: Dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{folder}: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def tidy(text: str) -> str:
+    """Leave out what is never the same, and the machine types that no domain or manifest has."""
+    data: Dict[str, Any] = json.loads(text)
+    machines = data["machines"]
+    used = {name for name in machines if name in ("", "pc", "q35") or f"machine='{name}'" in text}
+    data.update(
+        FIXED,
+        machines={name: machines[name] for name in machines if name in used},
+        machineTypes=[name for name in data["machineTypes"] if name in used],
+    )
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The recorded hosts of tests/corpus, planned and carried out."""
