@@ -34,6 +34,7 @@ FIXED = {
     "revision": None,
 }
 
+DEFAULTS = ("", "pc", "q35")  # machine types that manifests name, or leave to the host
 WRAPPERS = {
     "virt-reconciler": '#!/bin/sh\nexec "$PYTHON" -m reconciler "$@"\n',
     # A run that is killed when it makes the first volume.
@@ -108,7 +109,8 @@ def tidy(text: str) -> str:
     """Leave out what is never the same, and the machine types that no domain or manifest has."""
     data: Dict[str, Any] = json.loads(text)
     machines = data["machines"]
-    used = {name for name in machines if name in ("", "pc", "q35") or f"machine='{name}'" in text}
+    used = {name for name in machines if name in DEFAULTS or f"machine='{name}'" in text}
+    used |= {machines[name]["machine"] for name in DEFAULTS}
     data.update(
         FIXED,
         machines={name: machines[name] for name in machines if name in used},

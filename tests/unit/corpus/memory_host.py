@@ -24,8 +24,9 @@ from reconciler.core.world import (
     Unknown,
     VolumeView,
 )
-from reconciler.core.xmltree import Element, make, make_text, parse, serialise
+from reconciler.core.xmltree import Element, make, make_namespaced, make_text, parse, serialise
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
+from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX
 
 REFUSAL = "it was refused"
 SAME = uuid.UUID("00000000-0000-0000-0000-000000000000")
@@ -38,11 +39,17 @@ class Changes:
         """Refuse none."""
         self.made: List[str] = []
         self.fail_at: Optional[int] = None
+        self.for_ever = False
 
     def count(self, what: str) -> None:
-        """Take note of a change that is about to be made. Raises TerminalError if it is the one."""
+        """Take note of a change that is about to be made.
+
+        Raises TerminalError if it is the one, or comes after it and refusals last `for_ever`.
+        """
+        number = len(self.made)
         self.made.append(what)
-        if len(self.made) - 1 == self.fail_at:
+        is_later = self.for_ever and self.fail_at is not None and number > self.fail_at
+        if number == self.fail_at or is_later:
             raise TerminalError(REFUSAL)
 
 
@@ -401,7 +408,8 @@ def _mark(xml: str, mark: str) -> str:
 
 
 def _put_mark(root: Element, mark: str) -> None:
-    element = parse(mark)
+    """Write the mark as libvirt does: all of it in the namespace that it was given with."""
+    element = _qualify(parse(mark))
     metadata = root.find("metadata")
     if metadata is None:
         metadata = make("metadata")
@@ -409,3 +417,11 @@ def _put_mark(root: Element, mark: str) -> None:
     for found in metadata.findall(element.tag):
         metadata.remove(found)
     metadata.append(element)
+
+
+def _qualify(element: Element) -> Element:
+    twin = make_namespaced(f"{{{NAMESPACE}}}{element.tag}", {PREFIX: NAMESPACE})
+    twin.text = element.text
+    twin.attrib.update(element.attrib)
+    twin.extend(_qualify(child) for child in element)
+    return twin
