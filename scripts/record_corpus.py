@@ -37,14 +37,19 @@ FIXED = {
 DEFAULTS = ("", "pc", "q35")  # machine types that manifests name, or leave to the host
 WRAPPERS = {
     "virt-reconciler": '#!/bin/sh\nexec "$PYTHON" -m reconciler "$@"\n',
-    # A run that is killed when it makes the first volume.
+    # A run that is killed when it makes the first volume; with KILLED=after, right after that.
     "killed-virt-reconciler": """#!/bin/sh
 exec "$PYTHON" -c '
 import os, sys
 from reconciler.adapters import libvirt
 from reconciler.cli import main
 host = libvirt.connect(None)
-type(host.storage).create_volume = lambda *_: os._exit(9)
+create = type(host.storage).create_volume
+def make_volume(*arguments):
+    if os.environ.get("KILLED") == "after":
+        create(*arguments)
+    os._exit(9)
+type(host.storage).create_volume = make_volume
 sys.exit(main(sys.argv[1:]))' "$@"
 """,
 }

@@ -10,7 +10,7 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Dict, List, Optional, TypeVar, cast
 
 import pytest
 import yaml
@@ -23,6 +23,7 @@ from reconciler.cli.daemon_state import look_into
 from reconciler.core.conditions import Condition, fingerprint
 from reconciler.core.history import ChangeCause, ChangeRecord, FormerDomain, RecordedChange
 from reconciler.core.host_snapshot import HostSnapshot, hide_view, read_snapshot, write_snapshot
+from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import MOST_BYTES, ManifestFile
 from reconciler.core.plan import Plan
@@ -36,11 +37,9 @@ from reconciler.core.render.text import render_text
 from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import RefusedError
-from reconciler.kinds.machine import planner
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.export import export_machine
 from reconciler.kinds.machine.planner import PlanOptions, make_plan
-from reconciler.kinds.machine.planning.create import plan_create
 from reconciler.kinds.machine.seals import Seal, seal_plan
 from reconciler.kinds.machine.status import find_status
 from reconciler.kinds.machine.survey import understand
@@ -314,7 +313,9 @@ def test_a_bug_is_one_objects(monkeypatch: pytest.MonkeyPatch) -> None:
         (problem,) = map(str, loaded.problems)
         assert problem.startswith("bad.yaml:2:1: internal error (KeyError at test_hostile.py:")
     desired = load(bad)
-    monkeypatch.setattr(planner, "plan_create", fail("bad", plan_create))
-    reasons = {one.name: one.reason for one in make_plan(desired, around(), PlanOptions()).actions}
-    assert "internal error (KeyError" in reasons["bad"]
+    half = Reading(DomainView("bad", UUID, GuestState.OFF, OWN), cast("Machine", None))
+    reasons = {
+        one.name: one.reason for one in make_plan(desired, around(bad=half), PlanOptions()).actions
+    }
+    assert "internal error (AttributeError" in reasons["bad"]
     assert "internal error" not in reasons["sound"]

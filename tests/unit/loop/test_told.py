@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import List
+from typing import Any, List, cast
 
 import pytest
 
-from reconciler.control import one_pass
 from reconciler.control.gauges import LoopGauges
 from reconciler.control.journal_reporter import JournalReporter
 from reconciler.core import metrics
@@ -17,13 +16,14 @@ from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.overview import summarise
-from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, failed_action
+from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome
 from reconciler.core.records import Record, SourceRecord
-from reconciler.core.world import World as Seen
-from reconciler.errors import TerminalError, TransientError
+from reconciler.errors import TransientError
+from tests.unit.corpus.memory_host import MemoryHost
+from tests.unit.corpus.worlds import read_world
 
 from .fakes import CountingMeter, ListJournal
-from .test_trouble import KEY, MANIFEST, Store, World
+from .test_trouble import MANIFEST, Store, World
 
 
 def warnings(journal: ListJournal) -> List[str]:
@@ -31,17 +31,18 @@ def warnings(journal: ListJournal) -> List[str]:
     return [one.message for one in journal.events if one.kind.level.value <= Level.WARNING.value]
 
 
-def test_what_is_stalled_by_its_plan_is_told_as_an_error_once(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stalled = failed_action("VirtualMachine", "web01", TerminalError("cpus: no such CPU model"))
-    monkeypatch.setattr(one_pass, "observe", lambda *_: Seen("kvm01", "qemu:///system"))
-    monkeypatch.setattr(one_pass, "plan_machine", lambda *_: stalled)
+def test_what_is_stalled_by_its_plan_is_told_as_an_error_once() -> None:
+    recorded = read_world("numa")
+    host = MemoryHost(recorded.snapshot)
+    [stalled] = recorded.plan(host).actions
+    [manifest] = recorded.desired.machines
+    world = World(host=cast("Any", host), manifest=manifest)
     loop = world.make_loop()
     loop.reached("qemu")
     for _ in range(2):
-        loop.work(KEY, 0.0)
-    assert warnings(world.journal) == ["cpus: no such CPU model"]
+        loop.work(manifest.key, 0.0)
+    assert stalled.reason.startswith("cpus: the domain has NUMA cells")
+    assert warnings(world.journal) == [stalled.reason]
 
 
 def test_a_machine_that_is_not_as_wanted_without_a_failure_is_a_warning(world: World) -> None:

@@ -127,9 +127,11 @@ def test_mounts_are_read_with_their_types(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_remote_file_system_is_polled_and_not_taken_for_armed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(hindrances, "read_mounts", lambda: (("/", "nfs4"),))
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text("21 1 0:50 / / rw shared:1 - nfs4 host:/ rw\n", encoding="utf-8")
+    monkeypatch.setattr(hindrances, "MOUNTS", str(mounts))
     watcher = FileWatcher()
     how = watcher.watch((str(folder),), lambda: None)
     assert how.startswith("polling: ")
