@@ -28,7 +28,7 @@ PACKAGE = ROOT / "reconciler"
 CAPS = ROOT / "tests/unit/adapters/libvirt_driver/recorded/debian12-q35-tcg.xml"
 
 SMALL = 40  # lines: a module with fewer and one importer belongs in its importer
-NOUNS = frozenset({"planning"})  # these end like a gerund and are nouns in this trade
+NOUNS = frozenset({"planning", "binding", "backing"})  # like a gerund, and words of this trade
 VERBS = "verbs"  # the word in the paths of the files that hold the verbs
 DEFINE = "defineXMLFlags"  # libvirt's method that stores a domain
 INLINED = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>"})  # no frames any more since 3.12

@@ -16,18 +16,18 @@ from measure import Measures, Source, read_sources
 
 # What is measured → the most that it may be. Lower a limit as soon as the code allows it.
 LIMITS: Mapping[str, float] = {
-    "files": 330,
-    "% of lines are imports": 9.1,
-    "% of lines with code are imports": 13.3,
+    "files": 230,
+    "% of lines are imports": 8.3,
+    "% of lines with code are imports": 11.8,
     "frames from apply to the call that stores a domain": 14,
     "frames from apply to the deepest call": 23,
     "lines of half of the functions": 8,
     "lines of 90 % of the functions": 16,
     "lines of the longest function": 50,
-    "modules under 40 lines with a single importer": 7,
-    "class names that two classes have": 21,
-    "loops over `one`": 1040,
-    "modules named by a gerund": 33,
+    "modules under 40 lines with a single importer": 1,
+    "class names that two classes have": 1,
+    "loops over `one`": 450,
+    "modules named by a gerund": 7,
 }
 
 Found = Mapping[str, Tuple[float, Sequence[str]]]
