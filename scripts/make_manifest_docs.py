@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write docs/manifest.md and docs/configuration.md from the schemas: one heading for each field.
 
-Needs nothing but Python. A test holds the pages against the schemas.
+The defaults and effects are from the table of fields. A test holds the pages against the schemas.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, List, Mapping, Tuple
+
+from field_facts import render_facts
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "schemas" / "v1"
@@ -115,6 +117,8 @@ def render(name: str) -> str:
     for kind in kinds:
         schema = read_schema(kind)
         parts.append(f"## {kind}\n\n{schema['description']}\n")
+        if kind == "VirtualMachine":
+            parts.append(render_facts())
         parts.extend(map(_render_field, find_fields(schema)))
     return "\n".join(parts)
 

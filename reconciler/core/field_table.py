@@ -73,7 +73,7 @@ _DEVICE_BOOT = Field("boot", "boot/@order", Form.INTEGER, WHOLE)
 
 DISK: Tuple[Field, ...] = (
     _DEVICE_NAME,
-    Field("format", "driver/@type", moves=True),
+    Field("format", "driver/@type", moves=True, note="its template's or volume's; else `qcow2`"),
     Field("cache", "driver/@cache", default=no_choice, note="`none` where `io` is `native`"),
     Field("io", "driver/@io"),
     Field("discard", "driver/@discard", default=lambda _: ("unmap",)),
@@ -85,7 +85,13 @@ DISK: Tuple[Field, ...] = (
     Field("serial", "serial/text()"),
     _DEVICE_BOOT,
     _DEVICE_ALIAS,
-    Field("size", notation=SIZE, elsewhere="a property of the volume", moves=True),
+    Field(
+        "size",
+        notation=SIZE,
+        elsewhere="a property of the volume",
+        note="its template's or volume's; required for a blank volume",
+        moves=True,
+    ),
     Field("pool", notation=BY_HAND, elsewhere="how the source is found", note="`default`"),
     Field("volume", notation=None, elsewhere="how the source is found"),
     Field("template", notation=None, elsewhere="how the volume is made"),
@@ -94,7 +100,7 @@ DISK: Tuple[Field, ...] = (
 
 CDROM: Tuple[Field, ...] = (
     _DEVICE_NAME,
-    Field("media", "source", Form.MEDIA, BY_HAND, absent="", note="`none`, an empty drive"),
+    Field("media", "source", Form.MEDIA, BY_HAND, absent=""),
     Field("target", "target/@dev", note="the next free one"),
     Field("bus", "target/@bus", default=_plain_buses, offer=Offer("cdrom_buses")),
     _DEVICE_BOOT,
@@ -236,7 +242,14 @@ MACHINE: Tuple[Field, ...] = (
     Field("overlays", notation=None, elsewhere="compared on the tree itself (overlays.py)"),
     *(
         Field(name, notation=BY_HAND, elsewhere="a table of its own")
-        for name in ("cpus", "memory", "disks", "cdroms", "interfaces")
+        for name in ("cpus", "disks", "cdroms")
+    ),
+    Field("memory", notation=BY_HAND, elsewhere="a table of its own", note="required"),
+    Field(
+        "interfaces",
+        notation=BY_HAND,
+        elsewhere="a table of its own",
+        note="one on the network `default`, if there is one",
     ),
 )
 

@@ -61,12 +61,13 @@ class EffectRow:
     def fits(self, difference: Difference, guest: Guest) -> bool:
         """Whether this row speaks of that difference in that guest."""
         return (
-            self._names(difference.field)
+            self.names(difference.field)
             and self.kind in (None, difference.kind)
             and self.when(difference, guest)
         )
 
-    def _names(self, field: str) -> bool:
+    def names(self, field: str) -> bool:
+        """Whether this row is about that field."""
         return field.startswith(self.field[:-1]) if self.field[-1] == "*" else field == self.field
 
 
