@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
     from reconciler.kinds.machine.elsewhere import Background
+    from reconciler.kinds.machine.observe import ObservedHost
     from reconciler.kinds.machine.planner import PlanOptions
     from reconciler.kinds.machine.rollback import RollbackPlan
 
@@ -250,17 +251,15 @@ class Product:
 
         return look_around(host, readings)
 
-    def observe(self, host: Host, desired: Desired, background: Background) -> World:
+    def observe(self, host: Host, desired: Desired, background: Background) -> ObservedHost:
         """Read the host."""
         from reconciler.kinds.machine.observe import observe  # noqa: PLC0415
 
         return observe(host, desired, background=background)
 
-    def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
-        """Plan; reads nothing."""
-        from reconciler.kinds.machine.planner import make_plan  # noqa: PLC0415
-
-        return make_plan(desired, world, options)
+    def plan(self, observation: ObservedHost, options: PlanOptions) -> Plan:
+        """Plan, and read what the plan asks."""
+        return observation.plan(options)
 
     def execute(
         self,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
     from reconciler.kinds.machine.elsewhere import Background
+    from reconciler.kinds.machine.observe import ObservedHost
     from reconciler.kinds.machine.planner import PlanOptions
     from reconciler.kinds.machine.rollback import RollbackPlan
 
@@ -173,11 +174,11 @@ class Parts(Protocol):
     def look_around(self, host: Host, readings: Sequence[Reading]) -> World:
         """Read what the defaults of new machines like these depend on."""
 
-    def observe(self, host: Host, desired: Desired, background: Background) -> World:
-        """Read what a plan of these manifests depends on."""
+    def observe(self, host: Host, desired: Desired, background: Background) -> ObservedHost:
+        """Read the domains that the manifests name."""
 
-    def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
-        """Plan for the host as it was read."""
+    def plan(self, observation: ObservedHost, options: PlanOptions) -> Plan:
+        """Plan for the host, and read what the plan asks."""
 
     def execute(
         self,

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from dataclasses import replace
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from reconciler import __version__
 from reconciler.cli.console import Console
@@ -22,7 +22,7 @@ from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
 from reconciler.core.times import show_time
 from reconciler.errors import RefusedError, UsageError
-from reconciler.kinds.machine.seals import find_moved, seal_plan
+from reconciler.kinds.machine.seals import Seal, find_moved, seal_plan
 
 NOT_IN_IT = "the kept plan does nothing with it; plan again for this"
 
@@ -40,10 +40,16 @@ def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: 
         tuple(sorted(wish.adopt)),
         wish.adopt_all,
         _show(prepared),
-        seal_plan(prepared.plan, prepared.desired, prepared.world),
+        _seal(prepared),
     )
     parts.write_text(path, write_plan_file(kept))
     console.note(f"kept in {escape(path)}; to carry out exactly this: apply {escape(path)}")
+
+
+def _seal(prepared: Prepared) -> Tuple[Seal, ...]:
+    return prepared.observation.make(
+        lambda world: seal_plan(prepared.plan, prepared.desired, world)
+    )
 
 
 def find_plan_file(paths: Sequence[str]) -> Optional[str]:
@@ -100,7 +106,7 @@ def _leave_alone(action: Action) -> Action:
 
 
 def _refuse_moved(path: str, kept: PlanFile, prepared: Prepared, console: Console) -> None:
-    present = seal_plan(prepared.plan, prepared.desired, prepared.world)
+    present = _seal(prepared)
     moved = find_moved(kept.seals, present)
     if moved:
         for line in (*moved, *_explain_failed(prepared.plan)):

@@ -17,9 +17,9 @@ from reconciler.core.render.summary import Summary
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
 from reconciler.core.times import read_time, show_span
-from reconciler.core.world import World
 from reconciler.errors import InvalidManifestError, Problem
 from reconciler.kinds.machine.elsewhere import Background
+from reconciler.kinds.machine.observe import ObservedHost
 from reconciler.kinds.machine.planner import PlanOptions
 
 STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
@@ -31,7 +31,7 @@ class Prepared:
 
     host: Host
     desired: Desired
-    world: World
+    observation: ObservedHost
     plan: Plan
     problems: Tuple[Problem, ...]
 
@@ -70,11 +70,12 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
     if loaded.problems:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
     host, desired, taken_at = reach(wish, desired, console, parts)
-    world = parts.observe(host, desired, wish.recall(host) if taken_at is None else Background())
-    plan = parts.plan(desired, world, plan_options(wish, parts))
+    background = wish.recall(host) if taken_at is None else Background()
+    observation = parts.observe(host, desired, background)
+    plan = parts.plan(observation, plan_options(wish, parts))
     plan = replace(plan, taken_at=taken_at, left_out=len(loaded.problems))
     _tell_failed(plan, console)
-    return Prepared(host, desired, world, plan, loaded.problems)
+    return Prepared(host, desired, observation, plan, loaded.problems)
 
 
 def reach(

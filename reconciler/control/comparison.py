@@ -53,7 +53,7 @@ def compare_on(host: Host, base: Desired, head: Desired, options: PlanOptions) -
     """
     differing = find_differing(base, head)
     chosen = _restrict(head, differing, lambda one: one)
-    plan = make_plan(chosen, observe(host, chosen), options)
+    plan = observe(host, chosen).plan(options)
     here = [machine for machine in base.machines if is_placed_here(machine, plan.host)]
     gone = sorted(one.name for one in here if one.name in differing.gone)
     ends = [_plan_end(host, head, name) for name in gone]

@@ -45,7 +45,7 @@ from reconciler.core.plan import (
     Resume,
     SetMetadata,
 )
-from reconciler.core.world import DomainView, Unknown, World
+from reconciler.core.world import DomainView, Reading, Unknown, World
 from reconciler.errors import (
     BusyError,
     MissingError,
@@ -56,8 +56,8 @@ from reconciler.errors import (
     TransientError,
 )
 from reconciler.kinds.machine.elsewhere import Background, Connect
-from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.observe import ObservedHost, observe
+from reconciler.kinds.machine.planner import PlanOptions
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ class ObjectPass:
         background = Background(
             self.book.find_last, lambda _name: task.placed, self.connect, task.hosts
         )
-        world = observe(self.host, task.desired, views, background)
-        found = world.domains.get(task.name)
+        observation = observe(self.host, task.desired, views, background)
+        found = observation.world.domains.get(task.name)
         if isinstance(found, Unknown):
             error = TransientError(f"cannot be read, so nothing is done: {found.reason}")
             self._count(error)
@@ -169,9 +169,11 @@ class ObjectPass:
             return PassResult(self._again(task, error), unknown(str(error)), view)
         if found and found.owner and found.owner.generation == task.manifest.generation:
             task = replace(task, drift=True)
-        action = self._plan(task, world)
+        action = self._plan(task, observation)
+        world = observation.world
         seen = fingerprint(task.manifest.generation, view)
-        view = found.view if found else view  # with the job that is under way
+        found = world.domains.get(task.name)
+        view = found.view if isinstance(found, Reading) else view  # with the job under way
         if not action.steps:
             return self._idle(task, action, view, seen)
         held = self._find_hold(task, seen)
@@ -181,14 +183,14 @@ class ObjectPass:
             return PassResult(Done(), unknown(LEFT_ALONE), view)
         return self._carry_out(task, action, world, seen)
 
-    def _plan(self, task: Task, world: World) -> Action:
+    def _plan(self, task: Task, observation: ObservedHost) -> Action:
         """Plan the machine; a field that someone else keeps changing back is left alone."""
         now = datetime.now().astimezone().replace(tzinfo=None)
         corrections = self.attempts.corrections(task.name, task.manifest.generation)
         while True:
             left = describe_left(task.name, corrections)
             options = PlanOptions(now=now, unattended=True, left=left, migrated=task.migrated)
-            action = plan_machine(task.manifest, task.desired, world, options)
+            action = observation.plan_machine(task.manifest, options)
             again = corrections.leave(self.clock.now(), _paths(action) - _resumed(action))
             if not task.drift or again == corrections:
                 return action

@@ -32,9 +32,9 @@ from reconciler.core.records import Record
 from reconciler.core.settings import PruneRails
 from reconciler.core.world import DomainView, Unknown
 from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TransientError
+from reconciler.kinds.machine.answers import understand
 from reconciler.kinds.machine.deletion import execute_delete, plan_deletion
 from reconciler.kinds.machine.domain.mark import NAMESPACE
-from reconciler.kinds.machine.survey import understand
 
 Views = Mapping[str, Union[DomainView, Unknown]]
 

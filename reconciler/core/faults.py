@@ -6,16 +6,20 @@ import os
 import traceback
 from typing import Callable, TypeVar
 
+from reconciler.core.questions import HostQuestion
 from reconciler.errors import FaultError, ReconcilerError
 
 T = TypeVar("T")
 
 
 def isolate(call: Callable[..., T], *arguments: object) -> T:
-    """Call; whatever is raised is one of our errors. Raises FaultError for what nobody foresaw."""
+    """Call; whatever is raised is one of our errors. Raises FaultError for what nobody foresaw.
+
+    A question is none: it is passed on to whoever can answer it.
+    """
     try:
         return call(*arguments)
-    except ReconcilerError:
+    except (ReconcilerError, HostQuestion):
         raise
     except Exception as error:
         raise FaultError(describe_fault(error)) from error

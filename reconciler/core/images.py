@@ -12,7 +12,21 @@ import json
 import posixpath
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Set,
+    Tuple,
+)
+
+from reconciler.core.questions import Fact, Known, Section, ask
 
 RAW = "raw"
 _PREFIXES = ("file:", "host_device:")  # QEMU's protocols of a plain path
@@ -72,31 +86,55 @@ class SnapshotView:
 
 @dataclass(frozen=True)
 class Images:
-    """The images that a plan may concern.
+    """The images that a plan may concern. A method asks for what it needs and was not read.
 
-    `views` is by the name that was asked for. `uses` are those of all domains, where the plan asked
-    for them. `snapshots` are by domain, for those where they matter.
+    `views` is by name. `uses` are those of all domains; `every` are the names of all images of the
+    host that are known. `snapshots` are by domain. `find_own` returns the uses of the one domain
+    that is planned, where those of the others do not matter: its own XML lists what is below them.
     """
 
     views: Mapping[str, ImageView] = field(default_factory=dict)
     uses: Tuple[ImageUse, ...] = ()
     snapshots: Mapping[str, Tuple[SnapshotView, ...]] = field(default_factory=dict)
+    every: FrozenSet[str] = frozenset()
+    known: Known = None
+    find_own: Optional[Callable[[], Tuple[ImageUse, ...]]] = None
+
+    def find_view(self, path: str) -> Optional[ImageView]:
+        """Return the image of that name; None for one on the network, or if nothing is known."""
+        view = self.views.get(path)
+        if view is None and is_path(path):
+            ask(self.known, Fact(Section.IMAGE, path))
+        return view
+
+    def ask_views(self, paths: Iterable[Optional[str]]) -> None:
+        """Ask for several images at once, so that a plan need not be made again for each."""
+        missing = {path for path in paths if path and is_path(path) and path not in self.views}
+        ask(self.known, *(Fact(Section.IMAGE, one) for one in missing))
+
+    def find_snapshots(self, domain: str) -> Tuple[SnapshotView, ...]:
+        """Return the snapshots of a domain."""
+        ask(self.known, Fact(Section.SNAPSHOTS, domain))
+        return self.snapshots.get(domain, ())
 
     def identify(self, path: str) -> str:
         """Return the image's identity; its normalised name where the host cannot tell."""
-        known = self.views.get(path)
-        return known.identity if known is not None and known.identity else normalise(path)
+        view = self.find_view(path)
+        return view.identity if view is not None and view.identity else normalise(path)
 
     def can_see(self, path: str) -> bool:
         """Whether the image itself could be inspected, not only its name."""
-        known = self.views.get(path)
-        return known is not None and bool(known.identity)
+        view = self.find_view(path)
+        return view is not None and bool(view.identity)
 
     def is_same(self, one: Optional[str], other: Optional[str]) -> bool:
         """Whether two names mean the same image."""
         if not one or not other:
             return False
-        return one == other or self.identify(one) == self.identify(other)
+        if one == other:
+            return True
+        self.ask_views((one, other))
+        return self.identify(one) == self.identify(other)
 
     def find_chain(self, path: str, image_format: str = "") -> Tuple[str, ...]:
         """Return the image and all that is below it, from the top, each by one name.
@@ -119,6 +157,9 @@ class Images:
 
     def is_in_chain(self, image: str, top: str, top_format: str = "") -> bool:
         """Whether `image` is `top`, or lies somewhere below it."""
+        if image == top:
+            return True
+        self.ask_views((image, top))
         wanted = self.identify(image)
         return any(self.identify(one) == wanted for one in self.find_chain(top, top_format))
 
@@ -132,48 +173,62 @@ class Images:
 
     def find_users(self, image: str) -> Tuple[ImageUse, ...]:
         """Return the uses of the image, at the top of a chain or below."""
+        self._ask_every()
         return self._users.get(self.identify(image), ())
 
-    def find_snapshot_users(self, image: str) -> Tuple[str, ...]:
-        """Return the domains that have a snapshot for which the image is needed."""
+    def find_snapshot_users(self, image: str, domains: Iterable[str]) -> Tuple[str, ...]:
+        """Return which of the domains have a snapshot for which the image is needed."""
+        self._ask_every()
+        names = sorted(domains)
+        ask(self.known, *(Fact(Section.SNAPSHOTS, name) for name in names))
+        parts = {
+            name: [
+                path
+                for snapshot in self.find_snapshots(name)
+                for path in (*snapshot.images, *snapshot.overlays.values())
+            ]
+            for name in names
+        }
+        self.ask_views((image, *(path for paths in parts.values() for path in paths)))
         wanted = self.identify(image)
         return tuple(
-            sorted(
-                name
-                for name, some in self.snapshots.items()
-                for snapshot in some
-                for one in (*snapshot.images, *snapshot.overlays.values())
-                if wanted in self._chains_of(one)
-            )
+            name
+            for name, paths in parts.items()
+            if any(wanted in self._chains_of(path) for path in paths)
         )
 
     def find_overlays(self, image: str) -> Tuple[str, ...]:
         """Return the images that lie directly or indirectly over it, by one name each."""
+        self._ask_every()
         wanted = self.identify(image)
+        every = self.views if self.known is None else self.every
         found = {
             self.identify(name): name
-            for name in sorted({*self.views, *(use.path for use in self.uses)})
+            for name in sorted({*every, *(use.path for use in self.uses)})
             if self.identify(name) != wanted and wanted in self._chains_of(name)
         }
         return tuple(sorted(found.values()))
 
     def find_snapshot(self, domain: str, target: str, path: str) -> Optional[SnapshotView]:
         """Return the external snapshot that began to write the disk to that image."""
-        for one in reversed(self.snapshots.get(domain, ())):
-            if self.is_same(one.overlays.get(target), path):
-                return one
+        for snapshot in reversed(self.find_snapshots(domain)):
+            if self.is_same(snapshot.overlays.get(target), path):
+                return snapshot
         return None
 
+    def _ask_every(self) -> None:
+        ask(self.known, Fact(Section.IMAGES))
+
     def _is_read(self, name: str) -> bool:
-        known = self.views.get(name)
-        return (known is not None and known.is_read) or name in self._listed
+        view = self.find_view(name)
+        return (view is not None and view.is_read) or name in self._listed
 
     def _find_below(self, name: str) -> Iterator[Tuple[str, str]]:
-        known = self.views.get(name)
-        if known is not None and known.backing:
-            yield known.backing, known.backing_format
-        if known is not None and known.data:
-            yield known.data, RAW
+        view = self.find_view(name)
+        if view is not None and view.backing:
+            yield view.backing, view.backing_format
+        if view is not None and view.data:
+            yield view.data, RAW
         if name in self._listed:
             yield self._listed[name]
 
@@ -181,7 +236,9 @@ class Images:
     def _listed(self) -> Mapping[str, Tuple[str, str]]:
         """What the definitions of running guests list below each image."""
         found: Dict[str, Tuple[str, str]] = {}
-        for use in self.uses:
+        if self.find_own is None:
+            self._ask_every()
+        for use in self.uses if self.find_own is None else self.find_own():
             name = use.path
             for below in use.below:
                 if below[0]:

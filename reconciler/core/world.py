@@ -1,6 +1,7 @@
 """What was found on the host, as values: the observed side of a plan.
 
-What could not be read is `Unknown` with its reason: never empty, never absent.
+What could not be read is `Unknown` with its reason: never empty, never absent. What was not read
+yet is neither: a plan that depends on it asks.
 Built by the adapters, read by the planner; nothing here talks to libvirt.
 """
 
@@ -13,8 +14,9 @@ from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.images import Images
 from reconciler.core.libvirt_daemons import DaemonsView
-from reconciler.core.machine import Machine
+from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
+from reconciler.core.questions import Fact, Known, Section, ask
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,13 @@ class DomainView:
 
     `persistent_xml` is the definition for the next start (with VIR_DOMAIN_XML_INACTIVE and
     SECURE), `live_xml` the running one, None when the guest is off. `disk_sizes` maps a disk's
-    path (or target, where it has none) to its virtual size in bytes, as far as it was asked for.
+    path (or target, where it has none) to its virtual size in bytes, as far as it was read.
     `state_reason` is why the guest is in this state, in the words of `virsh domstate --reason`;
     empty for a guest that runs, or is off and is not to be started. `job` is what libvirt does to
-    the guest, like `backup` or `block copy of disk vda`, as far as it was asked for. `disk_errors`
+    the guest, like `backup` or `block copy of disk vda`, as far as it was read. `disk_errors`
     maps a disk's target to the error that paused the guest, `no space` or `unspecified`.
     `saved_xml` is the configuration in which a saved guest is resumed; empty if it cannot be read,
-    None if it was not asked for.
+    None if the guest is not saved.
     """
 
     name: str
@@ -137,6 +139,15 @@ class Reading:
     def is_active(self) -> bool:
         """Whether a QEMU process exists: its images are open, and a change can disturb it."""
         return self.view.is_active
+
+
+def size_key(disk: Disk) -> str:
+    """Return by what a disk's size is asked for: its path, else its target.
+
+    The path is the same in both configurations, where a changed bus changes the target.
+    """
+    is_path = (disk.source or "").startswith("/")
+    return (disk.source if is_path else disk.target) or ""
 
 
 @dataclass(frozen=True)
@@ -233,7 +244,7 @@ class FileView:
 
 @dataclass(frozen=True)
 class Facilities:
-    """What of the host a guest needs besides networks and pools, as far as the plan asks for it.
+    """What of the host a guest needs besides networks and pools.
 
     `memory` are the bytes that the host has. `devices` are the names of its network devices, the
     bridges among them. `files` maps a path to what lies there; a path that cannot be seen lacks.
@@ -246,22 +257,29 @@ class Facilities:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that a plan may depend on. Read once per pass, then only looked at.
+    """Everything that a plan may depend on, as far as it was read.
 
-    `domains` holds those that the manifests name (as machine or template); a name that is missing
-    is absent for certain. `machines` maps the machine type asked for (`q35`, or "" for none) to
-    what the host offers. `claims` maps what can be taken only once on a host, (`mac`, `52:54:…`)
-    and (`uuid`, …), to the names of the domains that hold it, owned or not; (`machine`, name) to
-    itself where that domain bears its own mark, and (`mark`, name) to the domains that are the
-    machine of that mark, renamed. `images` answers the same for images, and what lies below them.
-    `facilities` is what else the host has of what is needed.
-    `free` maps the path of an image that had no space to the bytes that are free there now.
-    `reflinks` holds the (pool, image path) pairs that were tried and can share blocks. `daemons`
-    are libvirt's, looked at only where a manifest asks for it. `busy` maps (kind, name) of an
-    object that another run of ours works on at this moment to a line that says so. `lost` has the
-    machines that are gone and known from before. `elsewhere` says of machines that are not here why
-    they are not to be made: another host has them, or may have. `others_asked` says that another
-    host of the repository was asked.
+    `known` are the facts that were read besides what is always read; None in a world in which what
+    is not there does not exist. Whoever plans looks only by way of the methods below and those of
+    `images`: they ask for what was not read, by a `HostQuestion`. An answer is kept, and none
+    changes what was answered before.
+
+    Always read: `domains`, those that the manifests name (as machine or template); a name that is
+    missing is absent for certain. `daemons` are libvirt's, looked at only where a manifest asks for
+    it. `busy` maps (kind, name) of an object that another run of ours works on at this moment to a
+    line that says so. `lost` has the machines that are gone and known from before. `elsewhere` says
+    of machines that are not here why they are not to be made: another host has them, or may have.
+    `others_asked` says that another host of the repository was asked.
+
+    Read where it is asked for: `networks` by name, and whether each is active. `pools`, the active
+    ones and, as Unknown, those that were asked for and are not. `machines` maps the machine type
+    asked for (`q35`, or "" for none) to what the host offers. `claims` maps what can be taken only
+    once on a host, (`mac`, `52:54:…`) and (`uuid`, …), to the names of the domains that hold it,
+    owned or not; (`machine`, name) to itself where that domain bears its own mark, and (`mark`,
+    name) to the domains that are the machine of that mark, renamed. `images` answers the same for
+    images, and what lies below them.
+    `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
+    image to the bytes that it may still grow by. `facilities` is what else the host has.
     """
 
     host: str
@@ -280,3 +298,59 @@ class World:
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     others_asked: bool = False
+    known: Known = None
+
+    def ask(self, *facts: Fact) -> None:
+        """Raise HostQuestion if any of the facts was not read yet."""
+        ask(self.known, *facts)
+
+    def find_pool(self, name: str) -> Union[PoolView, Unknown]:
+        """Return the pool of that name, or why there is none to use."""
+        self.ask(Fact(Section.POOL, name))
+        there = ", ".join(sorted(self.pools)) or "none"
+        return self.pools.get(name, Unknown(f"there is no such pool; there are: {there}"))
+
+    def list_pools(self) -> Tuple[PoolView, ...]:
+        """Return every active pool that can be read."""
+        self.ask(Fact(Section.POOLS))
+        return tuple(pool for pool in self.pools.values() if isinstance(pool, PoolView))
+
+    def list_networks(self) -> Mapping[str, bool]:
+        """Return the networks, and whether each is active."""
+        self.ask(Fact(Section.NETWORKS))
+        return self.networks
+
+    def find_machine(self, machine: str) -> Union[MachineCaps, Unknown, None]:
+        """Return what the host offers for that machine type; None if nothing is known of it."""
+        self.ask(Fact(Section.MACHINE_TYPE, machine))
+        return self.machines.get(machine)
+
+    def find_holders(self, kind: str, value: str) -> Tuple[str, ...]:
+        """Return the domains that hold what can be taken only once; see `claims`."""
+        self.ask(Fact(Section.CLAIMS))
+        return self.claims.get((kind, value), ())
+
+    def can_share(self, pool: str, image: str) -> bool:
+        """Whether the image can be cloned into the pool by block sharing."""
+        self.ask(Fact(Section.REFLINK, pool, image))
+        return (pool, image) in self.reflinks
+
+    def find_free(self, path: str) -> Optional[int]:
+        """Return the bytes that an image may still grow by; None where that is not known."""
+        self.ask(Fact(Section.FREE, path))
+        return self.free.get(path)
+
+    def find_memory(self) -> Optional[int]:
+        """Return the bytes of memory that the host has; None where that is not known."""
+        self.ask(Fact(Section.MEMORY))
+        return self.facilities.memory
+
+    def find_devices(self) -> Optional[FrozenSet[str]]:
+        """Return the names of the host's network devices; None where they are not known."""
+        self.ask(Fact(Section.DEVICES))
+        return self.facilities.devices
+
+    def find_file(self, path: str) -> Optional[FileView]:
+        """Return what lies at a path of the host; None where it cannot be seen."""
+        self.ask(Fact(Section.FILE, path))
+        return self.facilities.files.get(path)

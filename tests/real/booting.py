@@ -73,9 +73,9 @@ class Bench:
         from reconciler.kinds.machine.observe import observe  # noqa: PLC0415
 
         desired = self.product.desired((manifest,))
-        world = observe(self.product.host, desired)
-        reading = world.domains[manifest.name]
-        found = find(manifest, reading, world)  # type: ignore[arg-type]
+        seen = observe(self.product.host, desired)
+        reading = seen.world.domains[manifest.name]
+        found = seen.make(lambda world: find(manifest, reading, world))  # type: ignore[arg-type]
         machine = found.live if live else found.stored
         assert machine is not None
         return machine

@@ -11,7 +11,7 @@ import pytest
 from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.control.executor import execute
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.planner import PlanOptions
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import Clock, Product, Silent
@@ -190,7 +190,7 @@ def test_a_machine_that_vanishes_between_plan_and_apply_is_not_made_anew(
 ) -> None:
     path = command.write("taken.yaml", TAKEN.replace("cpus: 1", "cpus: 2"))
     desired = load_manifests([str(path)]).desired
-    plan = make_plan(desired, observe(product.host, desired), PlanOptions())
+    plan = observe(product.host, desired).plan(PlanOptions())
     lab.virsh("undefine", "taken")
     [outcome] = execute(product.host, desired, plan, Silent(), Clock())
     assert outcome.error == "the domain is gone since the plan was made; plan again"

@@ -17,8 +17,9 @@ from reconciler.control.executor import execute
 from reconciler.core.history import ChangeCause, remember
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Plan
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.deletion import plan_deletion
-from reconciler.kinds.machine.observe import observe, read
+from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planning.rollback import find_target, plan_rollback
 from reconciler.kinds.machine.status import find_status
 from reconciler.kinds.machine.survey import add_snapshots, survey
@@ -330,9 +331,9 @@ def test_a_rollback_does_not_leave_the_snapshot(
     write_pattern(hands.source(NAME), 0x29)
     present = read(product.host.domains.read_domain(NAME))
     target = find_target(former, present, {})
-    world = observe(product.host, Desired.of(target.manifest))
-    action = plan_rollback(target, present, world, None)
-    todo = Plan(world.host, world.uri, (action,))
+    seen = observe(product.host, Desired.of(target.manifest))
+    action = seen.make(lambda world: plan_rollback(target, present, world, None))
+    todo = Plan(seen.world.host, seen.world.uri, (action,))
     [outcome] = execute(product.host, Desired.of(target.manifest), todo, Silent(), Clock())
     assert outcome.error is None
     assert "<memory unit='KiB'>131072</memory>" in product.xml(NAME)

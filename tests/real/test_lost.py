@@ -21,7 +21,7 @@ from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.planner import PlanOptions
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
@@ -233,8 +233,8 @@ LOST = manifest_of(
 
 def plan_lost(product: Product, history: FolderHistory) -> Tuple[object, Plan]:
     desired = product.desired([LOST])
-    world = observe(product.host, desired, background=Background(history.find_last))
-    return desired, make_plan(desired, world, PlanOptions())
+    seen = observe(product.host, desired, background=Background(history.find_last))
+    return desired, seen.plan(PlanOptions())
 
 
 def lose(product: Product, history: FolderHistory, lab: LabHost) -> None:

@@ -274,7 +274,10 @@ def test_a_guest_that_cannot_start_again_runs_on_as_it_was(product: Product, lab
     for outcome in product.apply(manifest_of(ON, lifecycle)):
         assert outcome.error is None
     before = product.xml("vm")
-    kernel = Overlay("/domain/os", "<kernel>/nowhere/vmlinuz</kernel>")
+    absent = Overlay("/domain/os", "<kernel>/nowhere/vmlinuz</kernel>")
+    [action] = product.plan(manifest_of(replace(ON, overlays=(absent,)), lifecycle)).actions
+    assert "os/kernel: /nowhere/vmlinuz does not exist on this host" in action.reason
+    kernel = Overlay("/domain/os", "<kernel>/etc/hostname</kernel>")  # there, and no kernel
     [outcome] = product.apply(manifest_of(replace(ON, overlays=(kernel,)), lifecycle))
     assert "everything was put back as it was" in (outcome.error or "")
     assert (outcome.error or "").endswith("; the guest was started again as it was")

@@ -25,7 +25,7 @@ from reconciler.core.xmltree import copy_of, parse, serialise
 from reconciler.errors import RefusedError
 from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.planner import PlanOptions
 from reconciler.kinds.machine.rollback import RollbackPlan, find_kept_otherwise, plan_way_back
 from tests.lab.guest import Guest
 from tests.lab.host import LabHost
@@ -59,11 +59,11 @@ class Recorded:
     def apply(self, wanted: MachineManifest) -> Action:
         """Apply without a failure; return what the plan had said."""
         desired = self.product.desired([wanted])
-        world = observe(self.product.host, desired)
-        plan = make_plan(desired, world, PlanOptions())
+        seen = observe(self.product.host, desired)
+        plan = seen.plan(PlanOptions())
         [action] = plan.actions
         assert action.action is not ActionKind.FAILED, action.reason
-        self.carry(RollbackPlan(desired, world, plan), "apply")
+        self.carry(RollbackPlan(desired, seen, plan), "apply")
         return action
 
     def carry(self, way: RollbackPlan, verb: str, back_to: Optional[int] = None) -> None:
@@ -233,8 +233,8 @@ def test_an_interrupted_apply_is_taken_back(
     before, volumes = product.xml("vm"), product.volumes()
     more = [*DISKS["disks"], {"name": "logs", "size": "8MiB"}]
     desired = product.desired([wanted_of({**DISKS, "disks": more, "memory": "128MiB"})])
-    world = observe(product.host, desired)
-    way = RollbackPlan(desired, world, make_plan(desired, world, PlanOptions()))
+    seen = observe(product.host, desired)
+    way = RollbackPlan(desired, seen, seen.plan(PlanOptions()))
     assert killed(recorded, way, "apply", None, step)
     recorded.roll_back()
     expected = with_volumes_of(before, product.xml("vm"))
@@ -296,9 +296,9 @@ def test_before_its_adoption_a_domain_was_nobodys_and_is_so_again(
     lab.virsh("metadata", "vm", "urn:virt-reconciler:domain:1", "--config", "--remove")
     before = product.xml("vm")
     desired = product.desired([wanted_of(SMALL)])
-    world = observe(product.host, desired)
-    plan = make_plan(desired, world, PlanOptions(adopt_all=True))
-    recorded.carry(RollbackPlan(desired, world, plan), "adopt")
+    seen = observe(product.host, desired)
+    plan = seen.plan(PlanOptions(adopt_all=True))
+    recorded.carry(RollbackPlan(desired, seen, plan), "adopt")
     assert canonical(product.xml("vm")) == canonical(owner)
     [change] = recorded.roll_back().changes
     assert (change.path, change.observed, change.desired) == ("metadata.owner", "vm", None)

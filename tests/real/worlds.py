@@ -14,7 +14,7 @@ from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, Outcome, Plan
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.planner import PlanOptions
 
 MIB, GIB = 2**20, 2**30
 
@@ -70,7 +70,7 @@ class Product:
     def plan(self, *manifests: MachineManifest, **options: Any) -> Plan:
         """Observe and plan."""
         desired = self.desired(manifests)
-        return make_plan(desired, observe(self.host, desired), PlanOptions(**options))
+        return observe(self.host, desired).plan(PlanOptions(**options))
 
     def apply(
         self, *manifests: MachineManifest, host: Any = None, **options: Any

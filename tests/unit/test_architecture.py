@@ -93,9 +93,9 @@ STILL: Mapping[str, FrozenSet[str]] = {
     ),
     "reconciler.control.pruning": frozenset(
         {
+            "reconciler.kinds.machine.answers",
             "reconciler.kinds.machine.deletion",
             "reconciler.kinds.machine.domain.mark",
-            "reconciler.kinds.machine.survey",
         }
     ),
     "reconciler.control.worker": frozenset({"reconciler.kinds.host.host_pass"}),

@@ -37,12 +37,12 @@ from reconciler.core.render.text import render_text
 from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import RefusedError
+from reconciler.kinds.machine.answers import understand
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.export import export_machine
 from reconciler.kinds.machine.planner import PlanOptions, make_plan
 from reconciler.kinds.machine.seals import Seal, seal_plan
 from reconciler.kinds.machine.status import find_status
-from reconciler.kinds.machine.survey import understand
 from reconciler.kinds.machine.uncovered import find_remarks
 from tests.unit.domain.samples import GOLDEN, Q35
 from tests.unit.hostile import draw_from, spoil_json, spoil_manifest, spoil_xml, time_limit

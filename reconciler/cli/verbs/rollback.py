@@ -117,7 +117,7 @@ def _go_back(going: Going, console: Console, parts: Parts) -> int:
     if memory is not None:
         _suspend(memory, going, console, parts)
     way, past = going.way, going.past
-    prepared = Prepared(going.host, way.desired, way.world, way.plan, ())
+    prepared = Prepared(going.host, way.desired, way.observation, way.plan, ())
     chronicle = find_chronicle(going.options, prepared, console, parts, past.number)
     carried = carry_out(prepared, chronicle, console, parts)
     if carried.failed:

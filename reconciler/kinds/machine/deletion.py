@@ -14,14 +14,12 @@ from reconciler.control.object_locks import holding
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Plan, Shutdown, Step
-from reconciler.core.world import Reading, World
+from reconciler.core.world import Reading
 from reconciler.errors import BusyError, NotFoundError, ReconcilerError, RefusedError, TerminalError
+from reconciler.kinds.machine.answers import read, understand
 from reconciler.kinds.machine.execute import StepContext, perform, read_former
-from reconciler.kinds.machine.needs import Needs
-from reconciler.kinds.machine.observe import read, read_every_image, read_pools
+from reconciler.kinds.machine.observe import ObservedHost, begin
 from reconciler.kinds.machine.planning.delete import plan_delete
-from reconciler.kinds.machine.status import DELETE_DISKS, read_applied
-from reconciler.kinds.machine.survey import survey
 
 
 def _never() -> None:
@@ -39,8 +37,9 @@ def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Ac
     reading = read(replace(view, job=job))
     if uuid not in ("", reading.view.uuid):
         raise NotFoundError(f"domain {name}: it is another one now (UUID {reading.view.uuid})")
-    world = _observe(host, reading)
-    return plan_delete(reading, world, desired, host.domains.list_snapshots(name))
+    snapshots = host.domains.list_snapshots(name)
+    observation = _observe(host, desired, reading)
+    return observation.make(lambda world: plan_delete(reading, world, desired, snapshots))
 
 
 def plan_deletions(host: Host, desired: Desired, names: Sequence[str]) -> Plan:
@@ -95,16 +94,11 @@ def _delete_alone(
     return outcome
 
 
-def _observe(host: Host, reading: Reading) -> World:
-    """Return every domain, and every active pool where volumes are to go."""
-    applied = read_applied(reading.owner) if reading.owner is not None else None
-    pools = {}
-    if applied is not None and applied.deletion == DELETE_DISKS:
-        named = frozenset(disk.pool for disk in applied.disks if disk.is_made)
-        pools = dict(read_pools(host, Needs(pools=named, all_pools=True)))
-    domains = {**survey(host), reading.view.name: reading}
-    world = World(host.domains.host, host.domains.uri, domains, pools=pools)
-    return replace(world, images=read_every_image(host, world)) if pools else world
+def _observe(host: Host, desired: Desired, reading: Reading) -> ObservedHost:
+    """Return the host with every domain of it: any of them may depend on what is to go."""
+    views = host.domains.list_domains()
+    domains = {name: understand(view) for name, view in views.items()}
+    return begin(host, desired, {**domains, reading.view.name: reading}, views)
 
 
 def _carry_out(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import FrozenSet, Mapping, Optional
+from functools import partial
+from typing import Callable, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.faults import isolate
 from reconciler.core.manifest import Desired, MachineManifest
@@ -56,12 +57,37 @@ class PlanOptions:
 
 
 def make_plan(desired: Desired, world: World, options: PlanOptions) -> Plan:
-    """Plan this host's daemons, and every machine that is placed on it."""
-    here = [machine for machine in desired.machines if is_placed_here(machine, world.host)]
-    actions = [plan_machine(one, desired, world, options) for one in here]
-    host = find_host(desired.hosts, world.host)
-    if host is not None and host.mode is not None:
-        actions.append(plan_host(host, world))
+    """Plan this host's daemons, and every machine that is placed on it.
+
+    Raises HostQuestion for what was not read of the host; see `observe` for who answers.
+    """
+    planners = find_planners(desired, world.host, options)
+    return to_plan(tuple(plan(world) for plan in planners), world, options)
+
+
+def find_planners(
+    desired: Desired, host: str, options: PlanOptions
+) -> Tuple[Callable[[World], Action], ...]:
+    """Return what plans each object of the host, to be called with a world."""
+    planners: List[Callable[[World], Action]] = [
+        partial(_plan_in, manifest, desired, options)
+        for manifest in desired.machines
+        if is_placed_here(manifest, host)
+    ]
+    manifest = find_host(desired.hosts, host)
+    if manifest is not None and manifest.mode is not None:
+        planners.append(partial(plan_host, manifest))
+    return tuple(planners)
+
+
+def _plan_in(
+    manifest: MachineManifest, desired: Desired, options: PlanOptions, world: World
+) -> Action:
+    return plan_machine(manifest, desired, world, options)
+
+
+def to_plan(actions: Sequence[Action], world: World, options: PlanOptions) -> Plan:
+    """Return the plan of these actions."""
     ordered = sorted(actions, key=lambda action: (action.kind, action.name))
     return Plan(world.host, world.uri, tuple(ordered), options.revision)
 
@@ -131,7 +157,7 @@ def _plan_absent(
 ) -> Action:
     """Plan a machine that is not there: as it was, if that is known, else a new one."""
     lost = world.lost.get(manifest.name)
-    if lost is not None and world.claims.get(("uuid", lost.reading.view.uuid)):
+    if lost is not None and world.find_holders("uuid", lost.reading.view.uuid):
         lost = None  # it is not lost: it was renamed, and goes by another name now
     elsewhere = world.elsewhere.get(manifest.name, "")
     if lost is not None and not elsewhere:

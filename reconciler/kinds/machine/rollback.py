@@ -13,9 +13,9 @@ from reconciler.core.plan import Action, Define, Plan
 from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import digest
 from reconciler.errors import BusyError, NotFoundError, RefusedError, TerminalError
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.consequences import find_all
-from reconciler.kinds.machine.needs import Needs
-from reconciler.kinds.machine.observe import observe, read, read_pools
+from reconciler.kinds.machine.observe import ObservedHost, observe
 from reconciler.kinds.machine.planning.rollback import GONE as GONE_VOLUME
 from reconciler.kinds.machine.planning.rollback import KIND, find_target, plan_rollback
 
@@ -30,7 +30,7 @@ class RollbackPlan:
     """The plan, and what it is made from: what the machine shall be again, as a manifest."""
 
     desired: Desired
-    world: World
+    observation: ObservedHost
     plan: Plan
 
 
@@ -45,17 +45,21 @@ def plan_way_back(
     present = _read(host, past)
     target = find_target(past, present, find_former_sizes(entries, past.number))
     desired = Desired.of(target.manifest)
-    world = observe(host, desired, {past.name: present.view})
-    world = replace(world, pools={**world.pools, **read_pools(host, Needs(all_pools=True))})
-    busy = world.busy.get((KIND, past.name))
+    observation = observe(host, desired, {past.name: present.view})
+    busy = observation.world.busy.get((KIND, past.name))
     if busy:
         raise BusyError(busy)
-    found = world.domains[past.name]
-    if not isinstance(found, Reading):
-        raise TerminalError(f"{past.name}: cannot be read: {found.reason}")
-    action = plan_rollback(target, found, world, now)
+
+    def plan_in(world: World) -> Action:
+        found = world.domains[past.name]
+        if not isinstance(found, Reading):
+            raise TerminalError(f"{past.name}: cannot be read: {found.reason}")
+        return plan_rollback(target, found, world, now)
+
+    action = observation.make(plan_in)
+    world = observation.world
     plan = Plan(world.host, world.uri, (action,), target.manifest.revision)
-    return RollbackPlan(Desired.of(_leave_gone(target.manifest, action)), world, plan)
+    return RollbackPlan(Desired.of(_leave_gone(target.manifest, action)), observation, plan)
 
 
 def _leave_gone(manifest: MachineManifest, action: Action) -> MachineManifest:

@@ -16,7 +16,7 @@ from reconciler.core.manifest import Desired, MachineManifest, Manifest, Templat
 from reconciler.core.names import IMAGES, volume_name
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.world import Reading, VolumeView, World
-from reconciler.errors import TerminalError
+from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL, all_volumes, template_image
 
 # In the order in which they are told: what comes first explains what comes after it.
@@ -128,7 +128,7 @@ def _image(template: Optional[TemplateManifest], world: World) -> object:
     """Return the template's image with the time of its last change; None where it is not known."""
     try:
         return template and template_image(template, world, "")
-    except TerminalError:
+    except ReconcilerError:
         return None
 
 

@@ -27,7 +27,7 @@ from reconciler.core.world import (
 )
 from reconciler.core.xmltree import fragment, make, make_text
 from reconciler.errors import ReconcilerError
-from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.planning.create import plan_create
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL
 

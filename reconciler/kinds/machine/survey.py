@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Optional, Tuple, Union
+from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.control.ports import Host
-from reconciler.core.faults import isolate
 from reconciler.core.host_snapshot import HostSnapshot, hide_view
 from reconciler.core.images import Images, SnapshotView
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.plan import Action
 from reconciler.core.secrets import hide_text
-from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World
+from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World, size_key
 from reconciler.errors import ReconcilerError
+from reconciler.kinds.machine.answers import attempt, read, read_pools, understand
 from reconciler.kinds.machine.document import build_machine
-from reconciler.kinds.machine.needs import Needs, find_pools, find_strayed, size_key
-from reconciler.kinds.machine.observe import attempt, observe, read, read_pools
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
-from reconciler.kinds.machine.planning.disk_images import find_snapshot_notes
+from reconciler.kinds.machine.observe import ObservedHost, begin
 from reconciler.kinds.machine.planning.images import read_uses
+from reconciler.kinds.machine.planning.update import find
 from reconciler.kinds.machine.status import is_owned
 
 
@@ -53,19 +50,19 @@ def add_snapshots(
 
     By the spec that was applied last, as our mark keeps it.
     """
-    return {name: _add_snapshots(host, reading) for name, reading in readings.items()}
+    seen = begin(host, Desired(), readings)
+    return {name: _add_snapshots(seen, reading) for name, reading in readings.items()}
 
 
-def _add_snapshots(host: Host, reading: Union[Reading, Unknown]) -> Union[Reading, Unknown]:
+def _add_snapshots(seen: ObservedHost, reading: Union[Reading, Unknown]) -> Union[Reading, Unknown]:
     manifest = _read_applied(reading) if isinstance(reading, Reading) else None
     if isinstance(reading, Unknown) or manifest is None:
         return reading
-    if not find_strayed(manifest.machine.disks or (), reading):
+    found = attempt(seen.make, lambda world: find(manifest, reading, world))
+    if isinstance(found, Unknown):
         return reading
-    action = attempt(_plan_again, host, manifest, reading)
-    if isinstance(action, Unknown):
-        return reading
-    return replace(reading, snapshots=find_snapshot_notes(action.notes))
+    notes = (chain.note for chain in found.chains)
+    return replace(reading, snapshots="; ".join(note for note in notes if note))
 
 
 def _read_applied(reading: Reading) -> Optional[MachineManifest]:
@@ -76,12 +73,6 @@ def _read_applied(reading: Reading) -> Optional[MachineManifest]:
         return build_machine(data, Place("", 1, 1))
     except (ReconcilerError, ValueError, TypeError, AttributeError, KeyError):
         return None  # somebody edited it
-
-
-def _plan_again(host: Host, manifest: MachineManifest, reading: Reading) -> Action:
-    desired = Desired.of(manifest)
-    world = observe(host, desired, {reading.view.name: reading.view})
-    return plan_machine(manifest, desired, world, PlanOptions())
 
 
 def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:
@@ -97,8 +88,7 @@ def look_around(host: Host, readings: Iterable[Reading]) -> World:
     found = tuple(readings)
     machines = sorted({"", *(one.persistent.machine or "" for one in found)})
     networks = attempt(host.networks.list_networks)
-    named = frozenset().union(*map(find_pools, found))
-    pools = attempt(read_pools, host, Needs(pools=named, all_pools=True))
+    pools = attempt(_read_pools, host, found)
     world = World(
         host=host.domains.host,
         uri=host.domains.uri,
@@ -107,6 +97,21 @@ def look_around(host: Host, readings: Iterable[Reading]) -> World:
         machines={machine: attempt(host.domains.read_caps, machine) for machine in machines},
     )
     return replace(world, images=_read_images(host, found, world))
+
+
+def _read_pools(host: Host, readings: Sequence[Reading]) -> Mapping[str, Union[PoolView, Unknown]]:
+    """Return every active pool, and those that the domains name."""
+    sides = [
+        side
+        for reading in readings
+        for side in (reading.persistent, reading.live)
+        if side is not None
+    ]
+    sources = [disk.source or "" for side in sides for disk in side.disks or ()]
+    sources += [cdrom.media or "" for side in sides for cdrom in side.cdroms or ()]
+    named = {source.partition("/")[0] for source in sources}
+    pools = {one for one in named if one and ":" not in one}
+    return read_pools(host, frozenset(pools.union(host.storage.list_pools())))
 
 
 def _read_images(host: Host, readings: Tuple[Reading, ...], world: World) -> Images:
@@ -120,16 +125,6 @@ def _read_images(host: Host, readings: Tuple[Reading, ...], world: World) -> Ima
         uses,
         {name: some for name, some in snapshots.items() if not isinstance(some, Unknown)},
     )
-
-
-def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
-    """Understand one domain; what makes no sense is Unknown."""
-    if isinstance(view, Unknown):
-        return view
-    try:
-        return isolate(read, view)
-    except ReconcilerError as error:
-        return Unknown(str(error))
 
 
 DEFAULT_MACHINE = ""

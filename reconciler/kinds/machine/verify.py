@@ -17,7 +17,7 @@ from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.execute import StepContext, wait_until
 from reconciler.kinds.machine.match import align
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planner import PlanOptions
 
 _MEANWHILE = "the guest did not follow, or another program changed it meanwhile; apply again"
 SETTLE_LIMIT = 30.0  # seconds that a balloon or a device may take to follow
@@ -101,8 +101,7 @@ def _plan_again(work: StepContext, manifest: MachineManifest, desired: Desired) 
         raise TransientError("the domain vanished while it was worked on") from error
     if not views[work.name].persistent:
         raise TransientError("somebody undefined the domain while it was worked on; apply again")
-    world = observe(work.host, alone, views)
-    return plan_machine(manifest, alone, world, PlanOptions(unattended=True))
+    return observe(work.host, alone, views).plan_machine(manifest, PlanOptions(unattended=True))
 
 
 def _left(

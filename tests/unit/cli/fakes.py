@@ -27,6 +27,7 @@ from reconciler.core.settings import Settings
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import Problem, UsageError
 from reconciler.kinds.machine.elsewhere import Background
+from reconciler.kinds.machine.observe import ObservedHost
 from reconciler.kinds.machine.planner import PlanOptions
 from reconciler.kinds.machine.rollback import RollbackPlan
 from tests.unit.loop.fakes import MemoryHistory
@@ -302,7 +303,9 @@ class FakeParts:
     ) -> RollbackPlan:
         """Return the plan set."""
         self.taken_back.append(past.number)
-        return RollbackPlan(self.loaded.desired, World("kvm01", "qemu:///system"), self.planned)
+        world = World("kvm01", "qemu:///system")
+        seen = ObservedHost(NO_HOST, self.loaded.desired, world)
+        return RollbackPlan(self.loaded.desired, seen, self.planned)
 
     def find_kept_otherwise(self, host: Host, way: RollbackPlan) -> str:
         """Say what the test says."""
@@ -364,11 +367,11 @@ class FakeParts:
         """Return the surroundings set."""
         return self.around
 
-    def observe(self, host: Host, desired: Desired, background: Background) -> World:
+    def observe(self, host: Host, desired: Desired, background: Background) -> ObservedHost:
         """See nothing."""
-        return World(self.planned.host, self.planned.uri)
+        return ObservedHost(NO_HOST, desired, World(self.planned.host, self.planned.uri))
 
-    def plan(self, desired: Desired, world: World, options: PlanOptions) -> Plan:
+    def plan(self, observation: ObservedHost, options: PlanOptions) -> Plan:
         """Return the plan set."""
         self.options.append(options)
         return Plan(self.planned.host, self.planned.uri, self.planned.actions, options.revision)

@@ -12,9 +12,9 @@ from reconciler.core.images import Images, ImageView, SnapshotView
 from reconciler.core.names import Owner
 from reconciler.core.world import DomainView, GuestState, Reading, Unknown, World
 from reconciler.core.yaml_text import write_documents
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.export import export_machine
-from reconciler.kinds.machine.observe import read
 
 from .domains import AROUND, LIVE, ODD, STORED
 from .fakes import FakeParts, call

@@ -16,8 +16,8 @@ from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.settings import DirectorySource, Settings
 from reconciler.core.world import DomainView, GuestState, Reading, Unknown
 from reconciler.errors import TransientError
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
-from reconciler.kinds.machine.observe import read
 from reconciler.kinds.machine.status import find_status
 
 from .domains import LIVE, STORED

@@ -15,7 +15,7 @@ from reconciler.core.manifest import Desired
 from reconciler.core.plan import Outcome, Plan
 from reconciler.kinds.machine.deletion import plan_deletions
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
+from reconciler.kinds.machine.planner import PlanOptions
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.control.test_trail import Silent
 
@@ -39,7 +39,7 @@ class RecordedWorld:
 
     def plan(self, host: Host) -> Plan:
         """Plan what the manifests ask for, with the real planner."""
-        return make_plan(self.desired, observe(host, self.desired), self.options)
+        return observe(host, self.desired).plan(self.options)
 
     def plan_deletions(self, host: Host) -> Plan:
         """Plan the end of the machines whose manifests are gone."""

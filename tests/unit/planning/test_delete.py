@@ -21,8 +21,8 @@ from reconciler.core.world import (
     VolumeView,
     World,
 )
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
-from reconciler.kinds.machine.observe import read
 from reconciler.kinds.machine.planning.delete import plan_delete
 from tests.unit.render.plans import plan_of
 

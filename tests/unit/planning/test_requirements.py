@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional, Tuple
+from typing import FrozenSet, Optional, Tuple
 
 import pytest
 
 from reconciler.core.machine import Cdrom, CloneMode, Cpus, Disk, Interface, Machine, Memory, Power
 from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.core.questions import Section
 from reconciler.core.world import (
     DomainView,
     Facilities,
@@ -21,10 +22,10 @@ from reconciler.core.world import (
     VolumeView,
     World,
 )
-from reconciler.kinds.machine.needs import Needs, find_needs
-from reconciler.kinds.machine.observe import read
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.planner import PlanOptions, plan_machine
 from tests.unit.domain.samples import Q35
+from tests.unit.planning.asking import make_asking
 from tests.unit.planning.worlds import GIB, domain, manifest_of, plan
 
 MISSING, FILE = FileView(FileKind.MISSING), FileView(FileKind.FILE, 1)
@@ -296,16 +297,20 @@ def test_a_qcow2_that_its_domain_takes_for_raw_is_not_grown_as_qcow2() -> None:
     assert [one.effect for one in live.changes] == [Effect.LIVE]
 
 
-def ask(xml: str, machine: Machine) -> Needs:
-    """Return what is asked of the host for this domain."""
+def ask(xml: str, machine: Machine) -> FrozenSet[Tuple[Section, str]]:
+    """Return what a plan of this domain asks of the host."""
     reading = read(DomainView("vm", "", GuestState.OFF, xml))
-    return find_needs(Desired.of(manifest_of(machine)), {"vm": reading})
+    world = World("kvm01", "qemu:///system", {"vm": reading}, machines={"pc-q35-7.2": Q35})
+    manifest = manifest_of(machine)
+    _, known = make_asking(
+        lambda part: plan_machine(manifest, Desired.of(manifest), part, PlanOptions()), world
+    )
+    return frozenset((one.section, one.name) for one in known)
 
 
 def test_a_plan_without_a_change_asks_for_nothing_more() -> None:
     wanted = Machine("vm", disks=(Disk("vda", source="/i/a.qcow2"),), cpus=Cpus(2))
-    needs = ask(domain(DISK + BRIDGED), wanted)
-    assert (needs.memory, needs.devices, needs.files) == (False, False, frozenset())
+    assert ask(domain(DISK + BRIDGED), wanted) == set()
     started = ask(domain(DISK + BRIDGED), replace(wanted, power=Power.RUNNING))
-    assert (started.memory, started.devices) == (True, True)
-    assert started.files == {"/i/a.qcow2"}
+    assert {(Section.MEMORY, ""), (Section.DEVICES, ""), (Section.FILE, "/i/a.qcow2")} <= started
+    assert {name for section, name in started if section is Section.FILE} == {"/i/a.qcow2"}

@@ -22,8 +22,8 @@ from reconciler.core.plan import (
     Wake,
 )
 from reconciler.core.world import DomainView, GuestState, World
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
-from reconciler.kinds.machine.observe import read
 from reconciler.kinds.machine.planner import PlanOptions, plan_machine
 from reconciler.kinds.machine.planning.marks import owner_of
 
@@ -66,7 +66,13 @@ def plan(
     xml = set_owner(XML.replace(" id='7'", ""), owner)
     live = set_owner(XML, owner) if state.is_active else None
     view = DomainView("vm", "u", state, xml, live, state_reason=reason, **more)
-    world = World("h", "u", {"vm": read(view)}, free={} if free is None else {PATH: free})
+    world = World(
+        "h",
+        "u",
+        {"vm": read(view)},
+        {"default": True},
+        free={} if free is None else {PATH: free},
+    )
     return plan_machine(manifest, Desired.of(manifest), world, PlanOptions(unattended=unattended))
 
 

@@ -10,8 +10,8 @@ from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place
 from reconciler.core.plan import Action
 from reconciler.core.world import DomainView, GuestState, World
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
-from reconciler.kinds.machine.observe import read
 from reconciler.kinds.machine.planner import PlanOptions, plan_machine
 from reconciler.kinds.machine.planning.marks import owner_of
 from tests.unit.domain.samples import Q35

@@ -58,6 +58,8 @@ def refuse_doubles(xml: str, former: str, find_chain: FindChain) -> None:
     An image may be on several disks, or below several, if none of them writes to it, or if each
     says `shareable`.
     """
+    if former and _list_parts(former) == _list_parts(xml):
+        return
     before = {one.key for one in _find_doubles(former, find_chain)} if former else set()
     for double in _find_doubles(xml, find_chain):
         if double.key not in before:
@@ -103,6 +105,15 @@ class _Part:
     what: str
     devices: List[str] = field(default_factory=list)
     is_owned: bool = False
+
+
+def _list_parts(xml: str) -> Sequence[Tuple[str, str, bool]]:
+    """Return what only one device may have as the definition says it, without looking below."""
+    return sorted(
+        part
+        for device in parse(xml).iterfind("devices/*")
+        for part in _unique_parts(device, lambda source, kind: ((f"{kind} {source}", source),))
+    )
 
 
 def _find_doubles(xml: str, find_chain: FindChain) -> Iterator[_Part]:

@@ -89,7 +89,7 @@ def settle_media(
     machine: Machine, stored: Machine, live: Optional[Machine], world: World
 ) -> Machine:
     """Return the wanted machine with the names that the domain has for the media in its drives."""
-    if machine.cdroms is None or not world.images.views:
+    if machine.cdroms is None:
         return machine
     return replace(
         machine,
@@ -113,9 +113,11 @@ def name_images(
     So that a disk is recognised by its image also by another name of it, below a snapshot, or when
     it alone was moved away from what the manifest names.
     """
-    if not world.images.views or machine.disks is None:
-        return machine
     there = {disk.source for disk in observed.disks or ()}
+    named = {disk.source for disk in machine.disks or () if disk.source is not None}
+    if machine.disks is None or named.issubset(there):
+        return machine
+    world.images.ask_views((*there, *named))
     disks = [
         disk if disk.source in there else _name_image(disk, observed, world)
         for disk in machine.disks
@@ -160,7 +162,7 @@ def _settle(disk: Disk, chain: DiskChain, stored: Disk, live: Optional[Disk], wo
 
 
 def _is_format_of(disk: Disk, chain: DiskChain, world: World) -> bool:
-    known = world.images.views.get(chain.named)
+    known = world.images.find_view(chain.named)
     return known is None or known.format in ("", disk.format)
 
 
@@ -197,11 +199,13 @@ def _find_chain(
 def _unnamed_chain(disk: Disk, stored: Disk, reading: Reading, world: World) -> Optional[DiskChain]:
     """Return the chain of a disk whose image nobody names, if libvirt knows its snapshot."""
     present = stored.source or ""
+    below = world.images.find_chain(present, stored.format or "")[1:2]
+    if not below:
+        return None
     snapshot = world.images.find_snapshot(reading.view.name, stored.target or "", present)
     if snapshot is None:
         return None
-    below = world.images.find_chain(present, stored.format or "")[1:2]
-    named = below[0] if below else present
+    [named] = below
     return DiskChain(
         disk.name, stored.target or "", named, present, snapshot.name, snapshot.created_at
     )

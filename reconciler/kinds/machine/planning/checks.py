@@ -12,10 +12,9 @@ from reconciler.errors import MissingError, TerminalError
 from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.domain.soundness import check_offer
 from reconciler.kinds.machine.planning.images import (
-    DEFAULT_POOL,
     describe_dependants,
     find_dependants,
-    named_volume,
+    find_named_volume,
 )
 
 
@@ -24,10 +23,10 @@ def find_caps(world: World, machine: str) -> MachineCaps:
 
     Raises TerminalError where it offers none, MissingError where it cannot be asked now.
     """
-    caps = world.machines.get(machine)
+    caps = world.find_machine(machine)
     if isinstance(caps, MachineCaps):
         return caps
-    reason = caps.reason if isinstance(caps, Unknown) else "it was not asked for"
+    reason = caps.reason if isinstance(caps, Unknown) else "this host does not offer it"
     kind = MissingError if isinstance(caps, Unknown) and caps.transient else TerminalError
     raise kind(f"machine: {machine or 'default'!r}: {reason}")
 
@@ -75,7 +74,7 @@ def refuse_taken(
 
 
 def _others(world: World, kind: str, value: str, name: str) -> Tuple[str, ...]:
-    return tuple(one for one in world.claims.get((kind, value), ()) if one != name)
+    return tuple(holder for holder in world.find_holders(kind, value) if holder != name)
 
 
 def _find_users(
@@ -143,7 +142,7 @@ def _can_meet(one: MachineManifest, other: MachineManifest) -> bool:
 def _find_same(manifest: MachineManifest, disk: Disk, world: World) -> Optional[str]:
     """Return by what name a manifest gives another machine the same image to write to."""
     for other in manifest.machine.disks or ():
-        volume = named_volume(world, f"{other.pool or DEFAULT_POOL}/{other.volume}")
+        volume = find_named_volume(world, other)
         name = other.source or (volume.path if volume else None)
         if other.readonly or not world.images.is_same(name, disk.source):
             continue
@@ -157,8 +156,9 @@ def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
     for device in devices:
         if not isinstance(device, Interface) or device.network is None:
             continue
-        if device.network not in world.networks:
-            there = ", ".join(sorted(world.networks)) or "none"
+        networks = world.list_networks()
+        if device.network not in networks:
+            there = ", ".join(sorted(networks)) or "none"
             raise MissingError(
                 f"interfaces[{device.name}].network: no network {device.network!r} on this host; "
                 f"it has: {there}"

@@ -44,7 +44,7 @@ from reconciler.kinds.machine.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.kinds.machine.planning.decide import describe_device
-from reconciler.kinds.machine.planning.images import volume_at
+from reconciler.kinds.machine.planning.images import volume_at, with_own_images
 from reconciler.kinds.machine.planning.marks import made_with, owner_of, unfinished_owner
 from reconciler.kinds.machine.planning.recreate import refuse_there
 from reconciler.kinds.machine.planning.sources import (
@@ -74,13 +74,13 @@ def plan_create(
     disks = tuple(
         resolve_disk(disk, manifest, desired, world, former) for disk in wanted.disks or ()
     )
-    machine = complete_machine(_with_disks(wanted, disks), caps, world.networks)
+    machine = complete_machine(_with_disks(wanted, disks), caps, world.list_networks())
     _check(manifest, machine, wanted, desired, world)
     refuse_unoffered(machine, caps)
     made = made_with(former, manifest.name, _made(disks))
     owner = owner_of(manifest, made=made)
     xml = merge_overlays(create_domain(machine, caps, owner), wanted.overlays)
-    refuse_doubles(xml, "", partial(chain_of, world))
+    refuse_doubles(xml, "", partial(chain_of, with_own_images(world, begun)))
     refuse_empty_usb(xml, "")
     return Action(
         "VirtualMachine",

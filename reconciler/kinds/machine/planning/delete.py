@@ -105,7 +105,7 @@ def _find_user(owner: str, volume: VolumeView, world: World, desired: Desired) -
     ]
     if users:
         return f"domain {', '.join(users[:3])} names it too"
-    snapshots = [user for user in images.find_snapshot_users(volume.path) if user != owner]
+    snapshots = images.find_snapshot_users(volume.path, set(world.domains) - {owner})
     if snapshots:
         return f"a snapshot of domain {', '.join(snapshots[:3])} needs it"
     templates = [

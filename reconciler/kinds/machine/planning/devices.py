@@ -112,6 +112,8 @@ def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
 
 def drop_leftovers(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Step, ...]:
     """Delete what an interrupted run began to make and the manifest no longer asks for."""
+    if not update.creating:
+        return ()
     kept = {one.item.source for one in new if isinstance(one.item, Disk)}
     kept |= {one.source for side in (update.stored, update.live) for one in _disks(side)}
     return tuple(
@@ -157,7 +159,8 @@ def _refuse(update: Update, items: Tuple[Device, ...]) -> None:
     moved = _moved_disks(update)
     names = {item.name for item in (*items, *moved)}
     staying = tuple(disk for disk in update.machine.disks or () if disk.name not in names)
-    refuse_taken(update.manifest, (*items, *moved), update.desired, update.world, staying)
+    if items or moved:
+        refuse_taken(update.manifest, (*items, *moved), update.desired, update.world, staying)
     refuse_absent_networks(_touched_interfaces(update), update.world)
     disks = tuple(item for item in items if isinstance(item, Disk))
     refuse_template_writes(Machine(update.manifest.name, disks=disks), update.world, "disks")

@@ -65,7 +65,7 @@ def with_snapshot(chain: DiskChain, domain: str, world: World) -> DiskChain:
     if known is not None:
         return replace(chain, snapshot=known.name, since=known.created_at)
     # Nobody writes to an image any more once another lies over it.
-    base = world.images.views.get(chain.named)
+    base = world.images.find_view(chain.named)
     since = base.changed_at if base is not None else 0
     return replace(chain, snapshot=_guess_snapshot(chain), since=since)
 
@@ -122,13 +122,13 @@ def find_reason(
             f"{_advise(manifest, disk, stored, reading, world)}"
         )
     if images.is_in_chain(chain.present, chain.named):
-        present, named = images.views.get(chain.present), images.views.get(chain.named)
+        present, named = images.find_view(chain.present), images.find_view(chain.named)
         if present is None or named is None or named.changed_at <= present.changed_at:
             return (
                 f"{chain.named} lies over {chain.present}, which was written after it: it is older "
                 f"than what the guest uses. {_advise(manifest, disk, stored, reading, world)}"
             )
-    snapshots = images.snapshots.get(reading.view.name, ())
+    snapshots = images.find_snapshots(reading.view.name)
     if any(
         images.is_same(snapshot.overlays.get(chain.target), chain.named) for snapshot in snapshots
     ):
@@ -255,12 +255,11 @@ def _hold(decision: Decision, domain: str, world: World) -> Decision:
 
 def _find_obstacle(decision: Decision, disk: Disk, domain: str, world: World) -> str:
     path, size = disk.source or "", int(decision.difference.desired or 0)
-    found = world.facilities.files.get(path)
+    found = world.find_file(path) if path.startswith("/") else None
     if _is_device(path, found):
         return _check_device(path, found, size, is_raw=disk.format in (None, RAW))
-    volume = volume_at(world, path)
-    is_mistaken = disk.format == RAW and volume is not None and volume.format == _QCOW2
-    if decision.live is None and is_mistaken:
+    volume = volume_at(world, path) if decision.live is None else None
+    if disk.format == RAW and volume is not None and volume.format == _QCOW2:
         return (
             f"libvirt takes {path} for qcow2, and the domain for raw, so what libvirt grows is "
             f"not what the guest has: see qemu-img info {shlex.quote(path)}. If it is qcow2, "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from typing import FrozenSet, Iterator, Optional, Set, Tuple
+from typing import FrozenSet, Iterator, Optional, Set, Tuple, Union
 
 from reconciler.core.images import ImageUse, is_path, resolve_backing
-from reconciler.core.machine import Disk, Machine
+from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.world import PoolView, Reading, Unknown, VolumeView, World
 from reconciler.core.xmltree import parse
@@ -20,7 +20,7 @@ DEFAULT_POOL = "default"
 
 def find_pool(world: World, name: str, path: str) -> PoolView:
     """Return the pool, or raise MissingError with what there is."""
-    pool = world.pools.get(name, Unknown("it was not asked for"))
+    pool = world.find_pool(name)
     if isinstance(pool, Unknown):
         raise MissingError(f"{path}: storage pool {name!r}: {pool.reason}")
     return pool
@@ -35,17 +35,38 @@ def find_volume(world: World, pool: str, name: str, path: str) -> VolumeView:
 
 
 def named_volume(world: World, source: Optional[str]) -> Optional[VolumeView]:
-    """Return the volume that a domain names as POOL/VOLUME, if its pool was read and has it."""
+    """Return the volume that a domain names as POOL/VOLUME, if there is one."""
     name, _, volume = (source or "").partition("/")
-    pool = world.pools.get(name)
+    if not name or not volume or ":" in name:
+        return None
+    pool = world.find_pool(name)
     return pool.volumes.get(volume) if isinstance(pool, PoolView) else None
 
 
+def find_named_volume(world: World, drive: Union[Disk, Cdrom]) -> Optional[VolumeView]:
+    """Return the volume that a manifest names for a disk or drive, if there is one."""
+    if drive.volume is None:
+        return None
+    return named_volume(world, f"{drive.pool or DEFAULT_POOL}/{drive.volume}")
+
+
 def all_volumes(world: World) -> Iterator[VolumeView]:
-    """Yield every volume of the pools that were read."""
-    for pool in world.pools.values():
-        if isinstance(pool, PoolView):
-            yield from pool.volumes.values()
+    """Yield every volume of the active pools."""
+    for pool in world.list_pools():
+        yield from pool.volumes.values()
+
+
+def with_own_images(world: World, reading: Optional[Reading]) -> World:
+    """Return the world in which what others use does not matter for what lies below an image.
+
+    What is below the images of one domain is in their headers, and in its own XML. To know who else
+    uses them, every domain must be read.
+    """
+
+    def find_own() -> Tuple[ImageUse, ...]:
+        return () if reading is None else read_uses(reading, world)
+
+    return replace(world, images=replace(world.images, find_own=find_own))
 
 
 def read_uses(reading: Reading, world: World) -> Tuple[ImageUse, ...]:
@@ -73,11 +94,11 @@ def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
     for manifest in desired.machines:
         for disk in manifest.machine.disks or ():
             found.add(disk.source)
-            volume = named_volume(world, f"{disk.pool or DEFAULT_POOL}/{disk.volume}")
+            volume = find_named_volume(world, disk)
             found.add(volume.path if volume else None)
         for cdrom in manifest.machine.cdroms or ():
             found.add(cdrom.media)
-            volume = named_volume(world, f"{cdrom.pool or DEFAULT_POOL}/{cdrom.volume}")
+            volume = find_named_volume(world, cdrom)
             found.add(volume.path if volume else None)
         reading = world.domains.get(manifest.name)
         if isinstance(reading, Reading) and reading.owner is not None:
@@ -85,44 +106,29 @@ def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
     return frozenset(one for one in found if one)
 
 
-def find_moved_volumes(desired: Desired, world: World) -> FrozenSet[str]:
-    """Return the machines that have not the very volume on a disk that their manifest names."""
-    return frozenset(
-        manifest.name
-        for manifest in desired.machines
-        for reading in [world.domains.get(manifest.name)]
-        if isinstance(reading, Reading)
-        for disk in manifest.machine.disks or ()
-        for volume in [named_volume(world, f"{disk.pool or DEFAULT_POOL}/{disk.volume}")]
-        if volume is not None and not _has(reading, volume)
-    )
-
-
-def _has(reading: Reading, volume: VolumeView) -> bool:
-    names = {volume.path, f"{volume.pool}/{volume.name}"}
-    sides = (reading.persistent, reading.live or reading.persistent)
-    return all(any(disk.source in names for disk in side.disks or ()) for side in sides)
-
-
 def volume_at(world: World, path: Optional[str]) -> Optional[VolumeView]:
     """Return the volume that a path leads to, also by a link or another name of it."""
     if not path:
         return None
-    exact = next((volume for volume in all_volumes(world) if volume.path == path), None)
+    volumes = tuple(all_volumes(world))
+    exact = next((volume for volume in volumes if volume.path == path), None)
     if exact is not None:
         return exact
-    return next(
-        (volume for volume in all_volumes(world) if world.images.is_same(volume.path, path)), None
-    )
+    world.images.ask_views((path, *(volume.path for volume in volumes)))
+    return next((volume for volume in volumes if world.images.is_same(volume.path, path)), None)
 
 
 def find_overlays(world: World, source: str) -> Tuple[str, ...]:
     """Return the paths of images that depend on the image at `source`, by whatever name."""
     images = world.images
-    found = {
-        images.identify(volume.path): volume.path
+    over = {
+        volume.path: resolve_backing(volume.backing, volume.path)
         for volume in all_volumes(world)
-        if volume.backing and images.is_same(resolve_backing(volume.backing, volume.path), source)
+        if volume.backing
+    }
+    images.ask_views((source, *over, *over.values()))
+    found = {
+        images.identify(one): one for one, below in over.items() if images.is_same(below, source)
     }
     found.update((images.identify(overlay), overlay) for overlay in images.find_overlays(source))
     found.pop(images.identify(source), None)
@@ -169,7 +175,7 @@ def _delete_command(world: World, image: str) -> str:
 
 def _is_left_over(world: World, overlay: str, source: str) -> bool:
     images = world.images
-    top, base = images.views.get(overlay), images.views.get(source)
+    top, base = images.find_view(overlay), images.find_view(source)
     if images.find_users(overlay) or top is None or base is None:
         return False
     return 0 < top.changed_at <= base.changed_at

@@ -88,13 +88,13 @@ def inherit_mark(reading: Reading, world: World) -> Optional[Owner]:
 
 def _is_renamed(owner: Owner, name: str, world: World) -> bool:
     """Whether the domain of that name is the machine of the mark, by another name."""
-    is_there = ("machine", owner.name) in world.claims
-    return not is_there and name in world.claims.get(("mark", owner.name), ())
+    is_there = bool(world.find_holders("machine", owner.name))
+    return not is_there and name in world.find_holders("mark", owner.name)
 
 
 def refuse_renamed(name: str, world: World) -> None:
     """Raise TerminalError if a machine that is not there exists by another name."""
-    renamed = world.claims.get(("mark", name), ())
+    renamed = world.find_holders("mark", name)
     if not renamed:
         return
     new, old = shlex.quote(renamed[0]), shlex.quote(name)

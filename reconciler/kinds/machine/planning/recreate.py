@@ -87,7 +87,7 @@ def find_shared(manifest: MachineManifest, lost: LostMachine, world: World) -> s
     """
     for disk in () if world.others_asked else _disks(manifest, lost, world):
         volume = volume_at(world, disk.source)
-        pool = world.pools.get(volume.pool) if volume is not None else None
+        pool = world.find_pool(volume.pool) if volume is not None else None
         if isinstance(pool, PoolView) and pool.type in SHARED_POOLS:
             return (
                 f"libvirt has no definition of it any more, and its disk {disk.name} is in pool "
@@ -112,9 +112,8 @@ def _disks(manifest: MachineManifest, lost: LostMachine, world: World) -> Tuple[
 
 def _is_gone(path: str, world: World) -> bool:
     """Whether there is certainly no such image: its folder is a pool's, which has it not."""
-    pools = [pool for pool in world.pools.values() if isinstance(pool, PoolView)]
     folder = path.rpartition("/")[0]
-    in_pool = any(pool.path.rstrip("/") == folder for pool in pools)
+    in_pool = any(pool.path.rstrip("/") == folder for pool in world.list_pools())
     return in_pool and volume_at(world, path) is None
 
 
@@ -148,7 +147,7 @@ def refuse_there(manifest: MachineManifest, world: World) -> None:
 
 
 def _volumes_of(name: str, disk: Disk, world: World) -> Iterator[VolumeView]:
-    pool = world.pools.get(disk.pool or DEFAULT_POOL)
+    pool = world.find_pool(disk.pool or DEFAULT_POOL)
     if isinstance(pool, PoolView):
         names = (volume_name(name, disk.name, image) for image in IMAGES)
         yield from (pool.volumes[one] for one in names if one in pool.volumes)

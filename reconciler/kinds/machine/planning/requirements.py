@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
-from reconciler.core.machine import Interface, Machine
+from reconciler.core.machine import Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, Change, CreateVolume, Define, Effect, Start
 from reconciler.core.units import KIB, format_size
@@ -57,40 +57,67 @@ def settle_requirements(action: Action, manifest: MachineManifest, world: World)
     xml = _find_definition(action, world)
     lacks = [*_find_space(action, world)]
     notes = [*_find_thin(action, world)]
-    starts = any(isinstance(step, Start) for step in action.steps)
     if xml is not None:
-        found = find_lacks(xml, manifest, world, _find_made(action, world))
-        now = _find_touched(action.changes, {Effect.LIVE})
-        later = _find_touched(action.changes, {Effect.OFFLINE, Effect.NEXT_BOOT})
-        for one in found:
-            if starts or one.of in now or (one.is_for_good and one.of in later):
-                lacks.append(one)
-            elif one.of in later:
-                notes.append(f"it cannot start as it is: {one.text}")
+        touched = _find_touched(action)
+        for lack in _find_lacks(xml, manifest, world, _find_made(action, world), touched):
+            is_refused = touched.starts or lack.of in touched.now
+            if is_refused or (lack.is_for_good and lack.of in touched.later):
+                lacks.append(lack)
+            elif lack.of in touched.later:
+                notes.append(f"it cannot start as it is: {lack.text}")
     if lacks:
         kind = TerminalError if any(lack.is_for_good for lack in lacks) else MissingError
         raise kind("; ".join(dict.fromkeys(lack.text for lack in lacks)))
     return replace(action, notes=(*action.notes, *notes))
 
 
-def find_lacks(
-    xml: str, manifest: MachineManifest, world: World, made: FrozenSet[str]
+@dataclass(frozen=True)
+class _Touched:
+    """What an action changes, so that only what that needs is asked for.
+
+    `starts` says that it starts the guest, which needs everything. `now` and `later` are devices
+    (`disks[root]`) and groups (`memory`) that change at once, or for the next start; `paths` are
+    their fields.
+    """
+
+    starts: bool
+    now: FrozenSet[str]
+    later: FrozenSet[str]
+    paths: FrozenSet[str]
+
+    def has(self, of: str, *leaves: str) -> bool:
+        """Whether the guest is started, or the device or group changes: in one of these fields."""
+        if self.starts:
+            return True
+        if of not in self.now and of not in self.later:
+            return False
+        return not leaves or any(f"{of}{leave}" in self.paths for leave in leaves)
+
+
+def _find_touched(action: Action) -> _Touched:
+    effects = {Effect.LIVE, Effect.OFFLINE, Effect.NEXT_BOOT}
+    return _Touched(
+        any(isinstance(step, Start) for step in action.steps),
+        _list_touched(action.changes, {Effect.LIVE}),
+        _list_touched(action.changes, {Effect.OFFLINE, Effect.NEXT_BOOT}),
+        frozenset(change.path for change in action.changes if change.effect in effects),
+    )
+
+
+def _find_lacks(
+    xml: str, manifest: MachineManifest, world: World, made: FrozenSet[str], touched: _Touched
 ) -> Tuple[Lack, ...]:
     """Return what the host lacks to start the definition; `made` are images that will be made."""
     root = parse(xml)
     machine = align(manifest.machine, read_machine(root))
+    offered = touched.has("machine") or touched.has("cpus")
     return (
-        *_find_memory(machine, world),
-        *_find_offer(root, machine, world),
-        *_find_uplinks(machine, world),
-        *_find_images(root, machine, world, made),
-        *_find_boot_files(root, world),
+        *(_find_memory(machine, world) if touched.has("memory") else ()),
+        *(_find_offer(root, machine, world) if offered else ()),
+        *_find_uplinks(machine, world, touched),
+        *_find_images(root, machine, world, made, touched),
+        *(_find_boot_files(root, world) if touched.starts else ()),
     )
-
-
-def find_boot_files(xml: str) -> FrozenSet[str]:
-    """Return the paths of files besides disks that QEMU opens when the definition starts."""
-    return frozenset(path for _, path in _boot_files(parse(xml)))
 
 
 def _find_definition(action: Action, world: World) -> Optional[str]:
@@ -102,15 +129,15 @@ def _find_definition(action: Action, world: World) -> Optional[str]:
 
 
 def _find_made(action: Action, world: World) -> FrozenSet[str]:
-    pools = {name: pool for name, pool in world.pools.items() if isinstance(pool, PoolView)}
     return frozenset(
-        f"{pools[step.pool].path.rstrip('/')}/{step.name}"
-        for step in action.steps
-        if isinstance(step, CreateVolume) and step.pool in pools
+        f"{pool.path.rstrip('/')}/{one.name}"
+        for one in _volumes(action)
+        for pool in [world.find_pool(one.pool)]
+        if isinstance(pool, PoolView)
     )
 
 
-def _find_touched(changes: Tuple[Change, ...], effects: set[Effect]) -> FrozenSet[str]:
+def _list_touched(changes: Tuple[Change, ...], effects: set[Effect]) -> FrozenSet[str]:
     """Return the devices (`disks[root]`) and groups (`memory`) with a change of these effects."""
     paths = (change.path for change in changes if change.effect in effects)
     return frozenset(f"{_head(path)}]" if "[" in path else path.split(".")[0] for path in paths)
@@ -123,7 +150,7 @@ def _head(path: str) -> str:
 
 def _find_memory(machine: Machine, world: World) -> Iterator[Lack]:
     most = (machine.memory and machine.memory.maximum) or 0
-    there = world.facilities.memory
+    there = world.find_memory()
     if there is not None and most > there:
         yield Lack(
             "memory",
@@ -133,7 +160,7 @@ def _find_memory(machine: Machine, world: World) -> Iterator[Lack]:
 
 def _find_offer(root: Element, machine: Machine, world: World) -> Iterator[Lack]:
     """Yield what libvirt or QEMU of this host has no more: machine type, CPU model, processors."""
-    caps = world.machines.get(machine.machine or "")
+    caps = world.find_machine(machine.machine or "")
     if isinstance(caps, Unknown):
         if not caps.transient:
             yield Lack("machine", f"machine: {caps.reason}", is_for_good=True)
@@ -159,31 +186,44 @@ def _find_cpu(machine: Machine, caps: MachineCaps, domain_type: str) -> Iterator
         yield Lack("cpus", text, is_for_good=True)
 
 
-def _find_uplinks(machine: Machine, world: World) -> Iterator[Lack]:
+def _find_uplinks(machine: Machine, world: World, touched: _Touched) -> Iterator[Lack]:
     for interface in machine.interfaces or ():
-        text = _find_uplink(interface, world)
+        device = f"interfaces[{interface.name}]"
+        if interface.bridge and touched.has(device, "", ".bridge"):
+            text = _find_bridge(interface.bridge, world)
+        else:
+            text = (
+                _find_network(interface.network, world)
+                if interface.network and touched.has(device)
+                else ""
+            )
         if text:
-            yield Lack(f"interfaces[{interface.name}]", f"interfaces[{interface.name}].{text}")
+            yield Lack(device, f"{device}.{text}")
 
 
-def _find_uplink(card: Interface, world: World) -> str:
-    devices, networks = world.facilities.devices, world.networks
-    if card.bridge and devices is not None and card.bridge not in devices:
-        near = difflib.get_close_matches(card.bridge, sorted(devices), n=3, cutoff=0.5)
+def _find_bridge(bridge: str, world: World) -> str:
+    devices = world.find_devices()
+    if devices is not None and bridge not in devices:
+        near = difflib.get_close_matches(bridge, sorted(devices), n=3, cutoff=0.5)
         hint = f" (near it: {', '.join(near)})" if near else ""
-        make = f"ip link add {card.bridge} type bridge && ip link set {card.bridge} up"
-        return f"bridge: no bridge {card.bridge!r} on this host{hint}: {make}"
-    if card.network and networks and card.network not in networks:
-        there = ", ".join(sorted(networks))
-        return f"network: no network {card.network!r} on this host; it has: {there}"
-    if card.network and networks.get(card.network) is False:
-        start = f"virsh net-start {shlex.quote(card.network)}"
-        return f"network: network {card.network!r} is not active: {start}"
+        make = f"ip link add {bridge} type bridge && ip link set {bridge} up"
+        return f"bridge: no bridge {bridge!r} on this host{hint}: {make}"
+    return ""
+
+
+def _find_network(network: str, world: World) -> str:
+    networks = world.list_networks()
+    if network not in networks:
+        there = ", ".join(sorted(networks)) or "none"
+        return f"network: no network {network!r} on this host; it has: {there}"
+    if not networks[network]:
+        start = f"virsh net-start {shlex.quote(network)}"
+        return f"network: network {network!r} is not active: {start}"
     return ""
 
 
 def _find_images(
-    root: Element, machine: Machine, world: World, made: FrozenSet[str]
+    root: Element, machine: Machine, world: World, made: FrozenSet[str], touched: _Touched
 ) -> Iterator[Lack]:
     optional = {
         str(target.get("dev"))
@@ -192,29 +232,33 @@ def _find_images(
         if source.get("startupPolicy") in ("optional", "requisite") or source.get("dir")
     }
     for disk in machine.disks or ():
-        if disk.source not in made and disk.target not in optional:
-            yield from _find_image(f"disks[{disk.name}]", "source", disk.source or "", world)
+        device = f"disks[{disk.name}]"
+        if disk.source in made or disk.target in optional:
+            continue
+        if touched.has(device, "", ".source", ".size"):
+            yield from _find_image(device, "source", disk.source or "", world)
     for cdrom in machine.cdroms or ():
-        if cdrom.target not in optional:
-            yield from _find_image(f"cdroms[{cdrom.name}]", "media", cdrom.media or "", world)
+        device = f"cdroms[{cdrom.name}]"
+        if cdrom.target not in optional and touched.has(device, "", ".media"):
+            yield from _find_image(device, "media", cdrom.media or "", world)
 
 
 def _find_image(device: str, field: str, path: str, world: World) -> Iterator[Lack]:
-    found = world.facilities.files.get(path)
+    found = world.find_file(path) if path.startswith("/") else None
     if found is not None and found.kind is FileKind.MISSING:
         advice = "put it there, or name another" if field == "media" else "bring it back"
         yield Lack(device, f"{device}.{field}: {path} does not exist on this host; {advice}")
     elif found is not None and found.kind is FileKind.OTHER:
         yield Lack(device, f"{device}.{field}: {path} is {found.kind.value}")
     name, _, volume = path.partition("/")
-    pool = world.pools.get(name)
-    if name and volume and isinstance(pool, Unknown):
+    pool = world.find_pool(name) if name and volume and ":" not in name else None
+    if isinstance(pool, Unknown):
         yield Lack(device, f"{device}.{field}: storage pool {name!r}: {pool.reason}")
 
 
 def _find_boot_files(root: Element, world: World) -> Iterator[Lack]:
     for place, path in _boot_files(root):
-        found = world.facilities.files.get(path)
+        found = world.find_file(path)
         if found is not None and found.kind is FileKind.MISSING:
             name = root.findtext("name", "")
             help_ = f"install it, or change {place}: virsh edit {shlex.quote(name)}"
@@ -263,13 +307,13 @@ def _volumes(action: Action) -> List[CreateVolume]:
 
 
 def _find_free(name: str, world: World) -> Optional[int]:
-    pool = world.pools.get(name)
+    pool = world.find_pool(name)
     return pool.available if isinstance(pool, PoolView) else None
 
 
 def _find_cost(step: CreateVolume, world: World) -> int:
     """Return the bytes that a new volume takes at once."""
-    pool = world.pools.get(step.pool)
+    pool = world.find_pool(step.pool)
     if isinstance(pool, PoolView) and pool.type not in FILE_POOLS:
         return step.capacity or 0
     if step.clone != "full":

@@ -22,7 +22,7 @@ from reconciler.core.plan import (
     SetMetadata,
     Step,
 )
-from reconciler.core.world import PoolView, Reading, World, store_command
+from reconciler.core.world import Reading, World, store_command
 from reconciler.core.xmltree import copy_of, digest, fragment, parse
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.differences import Difference, DifferenceKind
@@ -35,7 +35,7 @@ from reconciler.kinds.machine.match import by_name
 from reconciler.kinds.machine.planning.backing_chains import hold_chains
 from reconciler.kinds.machine.planning.decide import Decision, Weighing, decide
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
-from reconciler.kinds.machine.planning.images import all_volumes
+from reconciler.kinds.machine.planning.images import all_volumes, with_own_images
 from reconciler.kinds.machine.planning.steps import NOT_IN_XML, plan_steps
 from reconciler.kinds.machine.planning.update import (
     Found,
@@ -142,10 +142,10 @@ def plan_rollback(
             "the domain is transient (libvirt stores no definition of it); store one: "
             f"{store_command(reading.view.name)}"
         )
-    target = _keep_images(target, reading, world)
+    target = _keep_images(target, reading, with_own_images(world, reading))
     found = find(target.manifest, reading, world)
-    stored, live = find_differences(found)
-    standing = find_standing(found, Planner(now), world)
+    stored, live = find_differences(found, world)
+    standing = find_standing(found, Planner(now), world, (*stored, *live))
     weighing = weigh(found, stored, live, standing, world.images)
     held = hold_chains(decide(stored, live, weighing), found, reading, world)
     decisions = tuple(_keep_gone(one, world) for one in held)
@@ -207,8 +207,9 @@ def _find_image(decision: Decision) -> str:
 
 def _is_gone(path: str, world: World) -> bool:
     folder, _, name = path.rpartition("/")
-    pools = [pool for pool in world.pools.values() if isinstance(pool, PoolView)]
-    in_pool = any(name and pool.path.rstrip("/") == folder for pool in pools)
+    if not name:
+        return False
+    in_pool = any(pool.path.rstrip("/") == folder for pool in world.list_pools())
     return in_pool and all(volume.path != path for volume in all_volumes(world))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import Mapping, Optional, Tuple
+from typing import Callable, Mapping, Optional, Tuple
 
 from reconciler.core.images import RAW
 from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
@@ -64,9 +64,7 @@ def _settle_cdrom(cdrom: Cdrom, world: World) -> Cdrom:
 
 
 def settle_found(machine: Machine, world: World) -> Machine:
-    """Replace what a domain names as POOL/VOLUME by its path, where a manifest made us read it."""
-    if not world.pools:
-        return machine
+    """Replace what a domain names as POOL/VOLUME by its path."""
     disks = machine.disks and tuple(
         replace(disk, source=path_of(disk.source, world)) for disk in machine.disks
     )
@@ -128,7 +126,7 @@ def describe_use(name: str, disk: Disk, volume: VolumeView, world: World) -> str
         f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, "
         f"and is used by domain {', '.join(users)}. "
     )
-    renamed = [one for one in world.claims.get(("mark", name), ()) if one in users]
+    renamed = [holder for holder in world.find_holders("mark", name) if holder in users]
     if renamed:
         return (
             f"{there}That domain bears the mark of {name}: it was renamed, and the {name} that is "
@@ -305,16 +303,16 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
 def _mode(
     disk: Disk, template: TemplateManifest, volume: VolumeView, world: World, pool: PoolView
 ) -> str:
-    can = {
-        "reflink": (pool.name, volume.path) in world.reflinks,
-        "linked": template.linked_clones and pool.type in FILE_POOLS,
-        "full": True,
+    can: Mapping[str, Callable[[], bool]] = {
+        "reflink": lambda: world.can_share(pool.name, volume.path),
+        "linked": lambda: template.linked_clones and pool.type in FILE_POOLS,
+        "full": lambda: True,
     }
     asked = disk.clone or CloneMode.AUTO
     if asked is CloneMode.AUTO:
-        return next(mode for mode, possible in can.items() if possible)
+        return next(mode for mode, is_possible in can.items() if is_possible())
     mode = str(asked.value)
-    if not can[mode]:
+    if not can[mode]():
         raise TerminalError(f"disks[{disk.name}].source.clone: {_WHY_NOT[asked]}")
     return mode
 

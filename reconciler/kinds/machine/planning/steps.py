@@ -49,6 +49,7 @@ from reconciler.kinds.machine.planning.devices import (
     remake_disks,
 )
 from reconciler.kinds.machine.planning.effects import Route
+from reconciler.kinds.machine.planning.images import with_own_images
 from reconciler.kinds.machine.planning.marks import begin_owner, finish_owner, made_with, owner_of
 from reconciler.kinds.machine.planning.sources import chain_of
 
@@ -186,7 +187,8 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
 
 
 def _refuse_doubles(xml: str, former: str, update: Update) -> None:
-    refuse_doubles(xml, former, partial(chain_of, update.world))
+    near = with_own_images(update.world, update.reading)
+    refuse_doubles(xml, former, partial(chain_of, near))
 
 
 def _is_ours(difference: Difference) -> bool:

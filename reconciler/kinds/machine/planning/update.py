@@ -16,8 +16,9 @@ from reconciler.core.machine import Machine, Power
 from reconciler.core.machine_types import chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
+from reconciler.core.questions import Fact, Section
 from reconciler.core.units import format_size
-from reconciler.core.world import GuestState, Reading, World, describe_state
+from reconciler.core.world import GuestState, Reading, World, describe_state, size_key
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.domain.devices import find_cramped
@@ -42,7 +43,7 @@ from reconciler.kinds.machine.planning.decide import (
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
 from reconciler.kinds.machine.planning.disk_images import DiskChain, hold_growth
 from reconciler.kinds.machine.planning.guards import Guest
-from reconciler.kinds.machine.planning.images import volume_at
+from reconciler.kinds.machine.planning.images import volume_at, with_own_images
 from reconciler.kinds.machine.planning.marks import inherit_mark
 from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
 from reconciler.kinds.machine.planning.states import Standing, find_saved_hold, find_wait
@@ -104,8 +105,8 @@ def plan_update(
     found = find(manifest, reading, world)
     if holding is not Holding.OURS:
         refuse_misaliased(manifest.name, settle_sources(manifest.machine, world), found.stored)
-    stored, live = find_differences(found)
-    standing = find_standing(found, planner, world)
+    stored, live = find_differences(found, world)
+    standing = find_standing(found, planner, world, (*stored, *live))
     held = NOT_OURS if holding is Holding.FOREIGN else ""
     weighing = weigh(found, stored, live, standing, world.images, held)
     weighing = replace(weighing, left=planner.left)
@@ -142,9 +143,19 @@ def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[st
     return (f"the guest is {describe_state(view)}, and stays so",)
 
 
-def find_standing(found: Found, planner: Planner, world: World) -> Standing:
-    """Return how the guest stands, for what its state allows."""
+def find_standing(
+    found: Found, planner: Planner, world: World, differences: Tuple[Difference, ...]
+) -> Standing:
+    """Return how the guest stands, for what its state allows where something differs.
+
+    Asks what libvirt does at this moment to a guest that is to be changed, and why one is off that
+    is to be started.
+    """
     view = found.reading.view
+    if view.is_active and differences:
+        world.ask(Fact(Section.JOB, view.name))
+    elif not view.is_active and any(difference.field == "power" for difference in differences):
+        world.ask(Fact(Section.OFF_REASON, view.name))
     return Standing(
         view,
         found.manifest.lifecycle,
@@ -159,8 +170,8 @@ def _find_full(reading: Reading, world: World) -> str:
     """Say which disk of a guest that an I/O error paused has no space still."""
     targets = [key for key, error in reading.view.disk_errors.items() if error == "no space"]
     for disk in (reading.live and reading.live.disks) or ():
-        free = world.free.get(disk.source or "")
-        if disk.target in targets and free is not None and free < NEEDED:
+        free = world.find_free(disk.source or "") if disk.target in targets else None
+        if free is not None and free < NEEDED:
             return (
                 f"paused by an I/O error: no space for {disk.target} ({disk.source}), "
                 f"{format_size(free)} free; make room, and the guest is resumed"
@@ -177,16 +188,17 @@ def passes_by_itself(weighing: Weighing, decisions: Tuple[Decision, ...]) -> boo
 def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     """Set the manifest beside the reading: devices named alike, equal spellings made equal."""
     machine = settle_sources(manifest.machine, world)
+    near = with_own_images(world, reading)
     persistent = settle_found(reading.persistent, world)
     if reading.view.saved and not reading.is_active and machine.power is Power.RUNNING:
         persistent = replace(persistent, power=Power.SAVED)
-    known = name_images(manifest, machine, persistent, reading, world)
+    known = name_images(manifest, machine, persistent, reading, near)
     stored = settle_firmware(machine.firmware, align(known, persistent))
     running = settle_found(reading.live, world) if reading.live else None
     live = align_live(known, stored, running) if running else None
     live = settle_firmware(machine.firmware, _pin_cpu(live, stored)) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
-    machine, live, chains = settle_chains(manifest, machine, stored, live, reading, world)
+    machine, live, chains = settle_chains(manifest, machine, stored, live, reading, near)
     return Found(manifest, machine, reading, stored, live, chains)
 
 
@@ -223,9 +235,10 @@ def _pin(machine: Machine, stored: Machine) -> Machine:
 
 
 def find_differences(
-    found: Found,
+    found: Found, world: World
 ) -> Tuple[Tuple[Difference, ...], Tuple[Difference, ...]]:
     """Return what differs in the stored and in the running configuration."""
+    _ask_sizes(found, world)
     overlays = found.manifest.machine.overlays
     view = found.reading.view
     stored = compare(found.machine, found.stored)
@@ -233,6 +246,25 @@ def find_differences(
     if found.live is None or view.live_xml is None:
         return stored, ()
     return stored, compare(found.machine, found.live) + compare_overlays(view.live_xml, overlays)
+
+
+def _ask_sizes(found: Found, world: World) -> None:
+    """Ask for the sizes of disks whose size is managed, and of those that are to be removed.
+
+    What is to be removed is shown with what it is.
+    """
+    machine, reading = found.machine, found.reading
+    managed = {disk.name: disk.size is not None for disk in machine.disks or ()}
+    removes = machine.disks is not None
+    keys = {
+        size_key(disk)
+        for named, observed in ((found.stored, reading.persistent), (found.live, reading.live))
+        if named is not None and observed is not None
+        # As the manifest names them, and as libvirt has them: both in the order of the XML.
+        for one, disk in zip(named.disks or (), observed.disks or ())
+        if managed.get(one.name, removes)
+    }
+    world.ask(*(Fact(Section.SIZE, reading.view.name, key) for key in keys))
 
 
 def weigh(

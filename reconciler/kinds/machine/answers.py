@@ -1,0 +1,349 @@
+"""What a plan may ask of a host, and how each question is answered: the table, and its reads.
+
+An answer adds to what is known and changes nothing of it. What cannot be read becomes `Unknown` for
+the object that it concerns, or is left out where a plan can do without. Reads only.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from typing import (
+    Callable,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    TypeVar,
+    Union,
+)
+
+from reconciler.control.ports import Host
+from reconciler.core.faults import isolate
+from reconciler.core.images import ImageView
+from reconciler.core.machine import Machine, Power
+from reconciler.core.manifest import Desired
+from reconciler.core.questions import Fact, Section
+from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World, size_key
+from reconciler.core.xmltree import parse
+from reconciler.errors import ReconcilerError, TransientError
+from reconciler.kinds.machine.domain.mark import read_owner
+from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.planning.images import all_volumes, find_named_images, read_uses
+from reconciler.kinds.machine.status import find_former_name, has_own_mark
+
+Views = Mapping[str, Union[DomainView, Unknown]]
+Readings = Mapping[str, Union[Reading, Unknown]]
+T = TypeVar("T")
+
+
+@dataclass
+class KnownHost:
+    """A host as far as it was read, for plans of these manifests.
+
+    `views` are all domains of the host, where they were read already; `strangers` those of them
+    that no manifest names.
+    """
+
+    host: Host
+    desired: Desired
+    world: World
+    views: Optional[Views] = None
+    strangers: Optional[Readings] = None
+
+    def read_everyone(self) -> Readings:
+        """Return every domain of the host: who else may have taken an address or an image."""
+        if self.views is None:
+            self.views = self.host.domains.list_domains()
+        known = self.world.domains
+        if self.strangers is None:
+            self.strangers = {
+                name: understand(view) for name, view in self.views.items() if name not in known
+            }
+        return {name: known.get(name) or self.strangers[name] for name in self.views}
+
+
+def read(view: DomainView) -> Reading:
+    """Understand a domain's XML."""
+    root = parse(view.persistent_xml)
+    live = parse(view.live_xml) if view.live_xml else None
+    return Reading(
+        view,
+        _complete(read_machine(root), view),
+        None if live is None else _complete(read_machine(live), view),
+        read_owner(root),
+    )
+
+
+def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
+    """Understand one domain; what makes no sense is Unknown."""
+    if isinstance(view, Unknown):
+        return view
+    reading: Union[Reading, Unknown] = attempt(read, view)
+    return reading
+
+
+def _complete(machine: Machine, view: DomainView) -> Machine:
+    """Add what libvirt keeps outside the XML."""
+    power = Power(view.state.value) if view.is_active else Power.STOPPED
+    sizes = view.disk_sizes
+    disks = tuple(replace(disk, size=sizes.get(size_key(disk))) for disk in machine.disks or ())
+    return replace(machine, power=power, autostart=view.autostart, disks=disks)
+
+
+def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
+    """Call, and keep a failure as a value: it concerns one object, not the pass."""
+    try:
+        return isolate(call, *arguments)
+    except ReconcilerError as error:
+        return Unknown(str(error), isinstance(error, TransientError))
+
+
+def _read_sizes(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    targets: Dict[str, Tuple[str, ...]] = {}
+    for fact in sorted(facts):
+        if isinstance(seen.world.domains.get(fact.name), Reading):
+            targets[fact.name] = (*targets.get(fact.name, ()), fact.part)
+    sizes = seen.host.domains.read_disk_sizes(targets) if targets else {}
+    return _change_domains(
+        seen.world, {name: _resize(of_disks) for name, of_disks in sizes.items()}
+    )
+
+
+def _resize(sizes: Mapping[str, int]) -> Callable[[Reading], Reading]:
+    def resize(reading: Reading) -> Reading:
+        view = replace(reading.view, disk_sizes={**reading.view.disk_sizes, **sizes})
+        return replace(
+            reading,
+            view=view,
+            persistent=_complete(reading.persistent, view),
+            live=reading.live and _complete(reading.live, view),
+        )
+
+    return resize
+
+
+def _change_domains(world: World, changes: Mapping[str, Callable[[Reading], Reading]]) -> World:
+    domains = dict(world.domains)
+    for name, change in changes.items():
+        reading = domains.get(name)
+        if isinstance(reading, Reading):
+            domains[name] = change(reading)
+    return replace(world, domains=domains)
+
+
+def _read_jobs(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    """Read what libvirt does to guests; where it does not say, what fails next says more."""
+    found = {one: attempt(seen.host.domains.find_job, one) for one in _names(seen, facts)}
+    return _change_domains(
+        seen.world,
+        {name: _tell(job=job) for name, job in found.items() if not isinstance(job, Unknown)},
+    )
+
+
+def _read_off_reasons(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    found = {one: attempt(seen.host.domains.read_off_reason, one) for one in _names(seen, facts)}
+    return _change_domains(
+        seen.world,
+        {
+            name: _tell(state_reason=reason)
+            for name, reason in found.items()
+            if not isinstance(reason, Unknown)
+        },
+    )
+
+
+def _tell(**told: str) -> Callable[[Reading], Reading]:
+    def tell(reading: Reading) -> Reading:
+        return replace(reading, view=replace(reading.view, **told))  # type: ignore[arg-type]
+
+    return tell
+
+
+def _names(seen: KnownHost, facts: FrozenSet[Fact]) -> Sequence[str]:
+    """Return the domains of the facts that are there; one that is lost has nothing to read."""
+    return sorted(fact.name for fact in facts if fact.name in seen.world.domains)
+
+
+def _read_pools(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    names = frozenset(fact.name for fact in facts)
+    return replace(seen.world, pools={**seen.world.pools, **read_pools(seen.host, names)})
+
+
+def _read_every_pool(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
+    found = {pool: pool for pool in seen.host.storage.list_pools() if pool not in seen.world.pools}
+    pools = {one: attempt(seen.host.storage.read_pool, one) for one in found}
+    return replace(seen.world, pools={**seen.world.pools, **pools})
+
+
+def read_pools(host: Host, names: FrozenSet[str]) -> Mapping[str, Union[PoolView, Unknown]]:
+    """Read the pools of these names, and say of each that is not active what there is."""
+    active = host.storage.list_pools()
+    inactive = () if names.issubset(active) else host.storage.list_inactive_pools()
+    return {
+        name: attempt(host.storage.read_pool, name)
+        if name in active
+        else _explain_absent(name, active, inactive)
+        for name in sorted(names)
+    }
+
+
+def _explain_absent(name: str, active: Tuple[str, ...], inactive: Tuple[str, ...]) -> Unknown:
+    if name in inactive:
+        return Unknown(f"it is inactive: virsh pool-start {shlex.quote(name)}", transient=True)
+    there = ", ".join(sorted({*active, *inactive})) or "none"
+    return Unknown(f"there is no such pool; there are: {there}", transient=True)
+
+
+def _read_claims(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
+    return replace(seen.world, claims=find_claims(seen.read_everyone()))
+
+
+def find_claims(readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
+    """Return who holds each UUID, MAC and former mark, and which machines bear their own mark."""
+    claims: Dict[Tuple[str, str], List[str]] = {
+        ("machine", name): [name] for name in readings if has_own_mark(readings, name)
+    }
+    for name, reading in sorted(readings.items()):
+        if isinstance(reading, Reading):
+            for key in sorted(_claims_of(reading)):
+                claims.setdefault(key, []).append(name)
+    return {key: tuple(names) for key, names in claims.items()}
+
+
+def _claims_of(reading: Reading) -> Set[Tuple[str, str]]:
+    claims = {("uuid", reading.view.uuid)}
+    former_name = find_former_name(reading)
+    if former_name is not None:
+        claims.add(("mark", former_name))
+    for machine in (reading.persistent, reading.live):
+        if machine is not None:
+            claims |= {
+                ("mac", interface.mac) for interface in machine.interfaces or () if interface.mac
+            }
+    return claims
+
+
+def _read_images(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    """Read single images. One that its domain takes for raw has nothing below it."""
+    readings = (domain for domain in seen.world.domains.values() if isinstance(domain, Reading))
+    sides = (
+        side
+        for reading in readings
+        for side in (reading.persistent, reading.live)
+        if side is not None
+    )
+    formats = {
+        _find_path(disk.source or "", seen.world): disk.format or ""
+        for side in sides
+        for disk in side.disks or ()
+    }
+    return _add_images(seen, {fact.name: formats.get(fact.name, "") for fact in facts})
+
+
+def _find_path(source: str, world: World) -> str:
+    """Return the path of what a domain names as POOL/VOLUME, if that pool was read."""
+    name, _, volume = source.partition("/")
+    pool = world.pools.get(name)
+    known = pool.volumes.get(volume) if isinstance(pool, PoolView) else None
+    return source if known is None else known.path
+
+
+def _read_every_image(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
+    """Read the images of all domains and pools, and those that the manifests name."""
+    world, readings = seen.world, seen.read_everyone()
+    uses = tuple(
+        use
+        for reading in readings.values()
+        if isinstance(reading, Reading)
+        for use in read_uses(reading, world)
+    )
+    paths = dict.fromkeys(find_named_images(seen.desired, world), "")
+    paths.update((volume.path, volume.format) for volume in all_volumes(world))
+    paths.update((use.path, use.format) for use in uses)
+    found = _add_images(seen, paths)
+    every = frozenset(found.images.views)
+    return replace(found, images=replace(found.images, uses=uses, every=every))
+
+
+def _add_images(seen: KnownHost, paths: Mapping[str, str]) -> World:
+    images, host = seen.world.images, seen.host
+    found = {path: ImageView(path, is_read=False) for path in paths}
+    found.update(host.storage.read_images(paths))
+    return replace(seen.world, images=replace(images, views={**found, **images.views}))
+
+
+def _read_snapshots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    names = sorted(fact.name for fact in facts)
+    found = {name: attempt(seen.host.domains.read_snapshots, name) for name in names}
+    known = {name: one for name, one in found.items() if not isinstance(one, Unknown)}
+    images = seen.world.images
+    return replace(seen.world, images=replace(images, snapshots={**images.snapshots, **known}))
+
+
+def _try_reflinks(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    can_reflink, pools = seen.host.storage.can_reflink, seen.world.pools
+    found = set()
+    for fact in sorted(facts):
+        pool = pools.get(fact.name)
+        if isinstance(pool, PoolView) and can_reflink(pool, fact.part):
+            found.add((fact.name, fact.part))
+    return replace(seen.world, reflinks=seen.world.reflinks | found)
+
+
+def _read_free(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    paths = sorted(fact.name for fact in facts)
+    found = {path: attempt(seen.host.storage.read_free, path) for path in paths}
+    free = {path: one for path, one in found.items() if isinstance(one, int)}
+    return replace(seen.world, free={**seen.world.free, **free})
+
+
+def _read_machines(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    names = sorted(fact.name for fact in facts)
+    found = {name: attempt(seen.host.domains.read_caps, name) for name in names}
+    return replace(seen.world, machines={**seen.world.machines, **found})
+
+
+def _read_networks(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
+    return replace(seen.world, networks=seen.host.networks.list_networks())
+
+
+def _read_devices(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
+    devices = seen.host.networks.list_devices()
+    return replace(seen.world, facilities=replace(seen.world.facilities, devices=devices))
+
+
+def _read_memory(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
+    memory = seen.host.domains.read_memory()
+    return replace(seen.world, facilities=replace(seen.world.facilities, memory=memory))
+
+
+def _read_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    facilities = seen.world.facilities
+    files = seen.host.storage.read_files(sorted(fact.name for fact in facts))
+    return replace(seen.world, facilities=replace(facilities, files={**facilities.files, **files}))
+
+
+ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
+    Section.SIZE: _read_sizes,
+    Section.JOB: _read_jobs,
+    Section.OFF_REASON: _read_off_reasons,
+    Section.POOL: _read_pools,
+    Section.POOLS: _read_every_pool,
+    Section.CLAIMS: _read_claims,
+    Section.IMAGE: _read_images,
+    Section.IMAGES: _read_every_image,
+    Section.SNAPSHOTS: _read_snapshots,
+    Section.REFLINK: _try_reflinks,
+    Section.FREE: _read_free,
+    Section.MACHINE_TYPE: _read_machines,
+    Section.NETWORKS: _read_networks,
+    Section.DEVICES: _read_devices,
+    Section.MEMORY: _read_memory,
+    Section.FILE: _read_files,
+}
+"""How each question is answered. An answer may depend on another, and asks for it."""
