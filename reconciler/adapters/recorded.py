@@ -12,7 +12,7 @@ from reconciler.control.ports import NoLocks
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer
-from reconciler.core.machine_types import refuse_machine
+from reconciler.core.machine import refuse_machine
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 

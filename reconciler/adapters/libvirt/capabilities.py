@@ -6,7 +6,7 @@ from typing import Any, Dict, FrozenSet, List, Union
 
 from reconciler.core.field_table import TABLES
 from reconciler.core.fields import Offer
-from reconciler.core.machine_types import chipset_of
+from reconciler.core.machine import chipset_of
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import Element, parse
 

@@ -19,7 +19,7 @@ from reconciler.adapters.libvirt.domain_reading import (
 )
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.core.images import SnapshotView
-from reconciler.core.machine_types import refuse_machine
+from reconciler.core.machine import refuse_machine
 from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse

@@ -21,7 +21,8 @@ _SIZES = frozenset(
     for field in table
     if field.notation is SIZE
 )
-_NAME = re.compile(r"\[.*\]")
+_BRACKETS = re.compile(r"(\[.*\])")  # the name of a device, or an XPath
+_UNDERSCORE = re.compile(r"_(\w)")
 _SPACE = re.compile(r"\s+")
 
 
@@ -32,7 +33,7 @@ def show_value(path: str, value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return format_size(value) if _NAME.sub("[]", path) in _SIZES else str(value)
+        return format_size(value) if _BRACKETS.sub("[]", path) in _SIZES else str(value)
     return escape(hide_value(path, value)) or "(empty)"
 
 
@@ -45,9 +46,13 @@ def say_value(path: str, value: Value) -> str:
 
 def show_path(path: str) -> str:
     """Return the path in the manifest's spelling: `guestAgent`, not `guest_agent`."""
-    head, *rest = re.split(r"(?=[.\[])", path, maxsplit=1)
-    first, *others = head.split("_")
-    return escape("".join([first, *(other.capitalize() for other in others), *rest]))
+    parts = _BRACKETS.split(path)
+    return escape("".join(part if part[:1] == "[" else _spell(part) for part in parts))
+
+
+def _spell(names: str) -> str:
+    """Return fields in camel case; what has a slash is a path in the XML."""
+    return names if "/" in names else _UNDERSCORE.sub(lambda found: found[1].upper(), names)
 
 
 def escape(text: Value) -> str:

@@ -81,25 +81,27 @@ def _differences(
 def _compared(kind: type) -> Tuple[str, ...]:
     """Return the names of the fields that are compared; a plan asks thousands of times."""
     return tuple(
-        one.name
-        for one in fields(kind)
-        if one.name != "name" and one.metadata.get("compared", True)
+        field.name
+        for field in fields(kind)
+        if field.name != "name" and field.metadata.get("compared", True)
     )
 
 
 def _devices(
     path: str, desired: Tuple[Device, ...], observed: Tuple[Device, ...]
 ) -> Iterator[Difference]:
-    have = {one.name: one for one in observed}
-    wanted = {one.name for one in desired}
-    for one in observed:
-        if one.name not in wanted:
-            yield Difference(path, DifferenceKind.REMOVE, one.name, None, one.name, one)
-    for one in desired:
-        if one.name not in have:
-            yield Difference(path, DifferenceKind.ADD, None, one.name, one.name, one)
+    have = {device.name: device for device in observed}
+    wanted = {device.name for device in desired}
+    for device in observed:
+        if device.name not in wanted:
+            yield Difference(path, DifferenceKind.REMOVE, device.name, None, device.name, device)
+    for device in desired:
+        if device.name not in have:
+            yield Difference(path, DifferenceKind.ADD, None, device.name, device.name, device)
         else:
-            yield from _differences(f"{path}.", one, have[one.name], one.name, have[one.name])
+            yield from _differences(
+                f"{path}.", device, have[device.name], device.name, have[device.name]
+            )
 
 
 def _plain(value: Union[Value, Enum]) -> Value:

@@ -120,7 +120,7 @@ def _machine(name: str, spec: Data) -> Machine:
         disks=_each(build_disk, get("disks")),
         cdroms=_each(build_cdrom, get("cdroms")),
         interfaces=_each(build_interface, get("interfaces")),
-        overlays=tuple(_overlay(one) for one in get("xml", ())),
+        overlays=tuple(_overlay(entry) for entry in get("xml", ())),
         **_read_fields("", spec),
     )
 
@@ -206,7 +206,7 @@ def build_lifecycle(data: Data) -> Lifecycle:
 
 def _window(data: Data) -> Window:
     hours, minutes = data["start"].split(":")
-    days: Tuple[int, ...] = tuple(sorted(_DAYS.index(one) for one in data["days"]))
+    days: Tuple[int, ...] = tuple(sorted(_DAYS.index(day) for day in data["days"]))
     return Window(days, int(hours) * 60 + int(minutes), parse_duration(data["duration"]) // 60)
 
 

@@ -150,7 +150,7 @@ def find_volume_of(source: Optional[str], around: World) -> Optional[VolumeView]
         for volume in pool.volumes.values()
         if volume.path == path and _VOLUME.fullmatch(volume.name)
     ]
-    return min(found, key=lambda one: (one.pool != DEFAULT_POOL, one.pool), default=None)
+    return min(found, key=lambda volume: (volume.pool != DEFAULT_POOL, volume.pool), default=None)
 
 
 def is_path(source: Optional[str]) -> bool:
@@ -161,7 +161,8 @@ def is_path(source: Optional[str]) -> bool:
 def export_cdroms(machine: Machine, around: World) -> Optional[List[DeviceSpec]]:
     """Return the entries of `cdroms`; None if there is no drive."""
     names = _drive_names(machine, machine.cdroms or ())
-    return [_export_cdrom(*one, around) for one in zip(names, machine.cdroms or ())] or None
+    drives = zip(names, machine.cdroms or ())
+    return [_export_cdrom(name, cdrom, around) for name, cdrom in drives] or None
 
 
 def _export_cdrom(name: str, cdrom: Cdrom, around: World) -> DeviceSpec:
@@ -182,8 +183,8 @@ def _export_cdrom(name: str, cdrom: Cdrom, around: World) -> DeviceSpec:
 
 def export_interfaces(machine: Machine) -> List[DeviceSpec]:
     """Return the entries of `interfaces`: all of them, so that the list is complete."""
-    found = machine.interfaces or ()
-    return [_export_interface(*one) for one in zip(_interface_names(machine), found)]
+    found = zip(_interface_names(machine), machine.interfaces or ())
+    return [_export_interface(name, interface) for name, interface in found]
 
 
 def _export_interface(name: str, interface: Interface) -> DeviceSpec:
@@ -212,7 +213,7 @@ def own_name(drive: Union[Disk, Cdrom]) -> Optional[str]:
 def _aliases(machine: Machine) -> Iterable[str]:
     """Yield the names that other devices bear already, and that no device can lose."""
     for kind in (machine.disks, machine.cdroms, machine.interfaces):
-        yield from (one.alias for one in kind or () if one.alias)
+        yield from (device.alias for device in kind or () if device.alias)
 
 
 def _fit_alias(device: Union[Disk, Cdrom, Interface]) -> Optional[str]:
@@ -238,9 +239,9 @@ def _interface_names(machine: Machine) -> List[str]:
     wanted = [interface.network or interface.bridge or "" for interface in interfaces]
     seen = Counter([*wanted, *taken])
     return [
-        _fit_alias(one)
+        _fit_alias(interface)
         or (name if seen[name] == 1 and _NAME.fullmatch(name) else _number(index, taken))
-        for index, (name, one) in enumerate(zip(wanted, interfaces))
+        for index, (name, interface) in enumerate(zip(wanted, interfaces))
     ]
 
 

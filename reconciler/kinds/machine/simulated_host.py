@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Set, Tuple, Union
 
 from reconciler.core.images import Images, ImageView
-from reconciler.core.machine import Cdrom, Cpus, Disk, Memory, Power
+from reconciler.core.machine import Cdrom, Cpus, Disk, Memory, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.plan import Action, CreateVolume, Define
 from reconciler.core.world import (
@@ -185,7 +185,7 @@ def _types(versions: Tuple[Desired, ...]) -> FrozenSet[str]:
 
 def _offer(machine: str) -> MachineCaps:
     """Return a host that offers everything that a manifest can ask for."""
-    buses = _BUSES if "q35" in machine or not machine else _BUSES | {"ide"}
+    buses = _BUSES if chipset_of(machine or "q35") == "q35" else _BUSES | {"ide"}
     return MachineCaps(
         machine=machine or "q35",
         domain_type="kvm",

@@ -96,7 +96,9 @@ def _say_snapshots(reading: Reading, around: World) -> Iterator[str]:
         elif len(images.find_chain(disk.source or "", disk.format or "")) > 1:
             below = images.find_chain(disk.source or "", disk.format or "")[1]
             yield f"disk {disk.name}: {disk.source} lies over {below}, and is kept as it is"
-    internal = [one.name for one in images.snapshots.get(name, ()) if not one.overlays]
+    internal = [
+        snapshot.name for snapshot in images.snapshots.get(name, ()) if not snapshot.overlays
+    ]
     if internal:
         more = f" and {len(internal) - 3} more" if internal[3:] else ""
         yield f"internal snapshots are kept as they are: {', '.join(internal[:3])}{more}"
@@ -143,14 +145,14 @@ def _parts(element: Element, usual: FrozenSet[str]) -> Iterator[str]:
             continue
         paths = (f"{child.tag}/@{name}" for name, _ in attributes_of(child))
         yield from (path for path in paths if path not in usual)
-        yield from (f"{child.tag}/{one.tag}" for one in children_of(child))
+        yield from (f"{child.tag}/{part.tag}" for part in children_of(child))
 
 
 def _name(element: Element) -> str:
     """Return by what a person knows the device: its alias, else target or MAC."""
     places = [("alias", "name"), ("target", "dev") if element.tag == "disk" else ("mac", "address")]
     found = [(tag, element.find(tag), key) for tag, key in places]
-    texts = [(tag, one.get(key)) for tag, one, key in found if one is not None]
+    texts = [(tag, place.get(key)) for tag, place, key in found if place is not None]
     names = [name_of(text) if tag == "alias" else text for tag, text in texts]
     return next((name for name in names if name), "")
 

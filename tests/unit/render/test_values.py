@@ -34,6 +34,8 @@ def test_value_is_shown_as_the_manifest_spells_it(path: str, value: Value, shown
         ("disks[my_root].bus", "disks[my_root].bus"),
         ("xml[/domain/os/boot_menu]", "xml[/domain/os/boot_menu]"),
         ("memory.size", "memory.size"),
+        ("disks[my_root].rotation_rate", "disks[my_root].rotationRate"),
+        ("disks[my_root]/driver/@event_idx", "disks[my_root]/driver/@event_idx"),
     ],
 )
 def test_path_is_shown_as_the_manifest_spells_it(path: str, shown: str) -> None:

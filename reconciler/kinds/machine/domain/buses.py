@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import FrozenSet, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from reconciler.core.machine import Interface
-from reconciler.core.machine_types import chipset_of
+from reconciler.core.machine import Interface, chipset_of
 from reconciler.core.xmltree import Element, fragment, make, parse, parse_number
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.differences import Device
@@ -82,7 +81,7 @@ def _missing(root: Element, wanted: Iterable[int]) -> List[int]:
 
 
 def _used(root: Element, kind: str) -> List[int]:
-    disks = [place_of(one)[1] for one in iter_disks(root) if bus_of(one) == kind]
+    disks = [place_of(disk)[1] for disk in iter_disks(root) if bus_of(disk) == kind]
     hostdevs = root.findall(f"devices/hostdev[@type='{kind}']")
     addresses = [hostdev.find("address") for hostdev in hostdevs]
     return disks + [
@@ -177,13 +176,13 @@ def settle_boot(root: Element, chosen: Sequence[Element]) -> None:
         _number_kinds(root)
         numbered = _numbered(root)
     _refuse_twins(numbered, chosen)
-    taken = {_order(one) for one in numbered}
-    fixed = {_order(one) for one in numbered if one.getparent() in chosen}
-    for one in numbered:
-        if one.getparent() not in chosen and _order(one) in fixed:
-            order = _next_free(_order(one), taken)
+    taken = {_order(boot) for boot in numbered}
+    fixed = {_order(boot) for boot in numbered if boot.getparent() in chosen}
+    for boot in numbered:
+        if boot.getparent() not in chosen and _order(boot) in fixed:
+            order = _next_free(_order(boot), taken)
             taken.add(order)
-            one.set("order", str(order))
+            boot.set("order", str(order))
 
 
 def _numbered(root: Element) -> List[Element]:
@@ -198,14 +197,14 @@ def _number_kinds(root: Element) -> None:
     for kind in kinds:
         device = _find_first(root, kind)
         if device is not None and device.find("boot") is None:
-            last = max((_order(one) for one in _numbered(root)), default=0)
+            last = max((_order(boot) for boot in _numbered(root)), default=0)
             layout.append(device, make("boot", {"order": last + 1}))
 
 
 def _find_first(root: Element, kind: str) -> Optional[Element]:
     found = root.findall(_FIRST[kind]) if kind in _FIRST else []
     if kind == "hd":
-        found = [one for one in found if one.get("device", "disk") in _DISKS]
+        found = [device for device in found if device.get("device", "disk") in _DISKS]
     return found[0] if found else None
 
 
@@ -223,8 +222,8 @@ def drop_empty_kinds(root: Element, had: Sequence[str]) -> None:
         return
     if len(gone) == len(os.findall("boot")):
         gone.pop().set("dev", "hd")
-    for one in gone:
-        layout.remove(one)
+    for kind in gone:
+        layout.remove(kind)
 
 
 def kinds_there(root: Element) -> List[str]:
@@ -237,7 +236,7 @@ def _has(root: Element, boot: Element) -> bool:
 
 
 def _refuse_twins(numbered: Sequence[Element], chosen: Sequence[Element]) -> None:
-    orders = [_order(one) for one in numbered if one.getparent() in chosen]
+    orders = [_order(boot) for boot in numbered if boot.getparent() in chosen]
     twice = sorted({order for order in orders if orders.count(order) > 1})
     if twice:
         raise TerminalError(f"boot: {twice[0]} is given to more than one device")

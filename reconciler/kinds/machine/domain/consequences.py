@@ -80,7 +80,7 @@ _REASONS: Sequence[Tuple[str, str]] = (
     ("devices/redirfilter", "no USB redirection is left"),
     ("devices/video/", "the new display has no OpenGL"),
     ("cputune/", "that processor is no longer there"),
-    *((f"devices/{one}", _SPICE) for one in ("channel", "smartcard", "redirdev", "audio")),
+    *((f"devices/{tag}", _SPICE) for tag in ("channel", "smartcard", "redirdev", "audio")),
 )
 
 
@@ -119,18 +119,23 @@ def _compare_fields(
     disks = tuple(replace(disk, size=None) for disk in stored.disks or ())
     former = replace(stored, power=None, autostart=None, disks=disks)
     found: Dict[str, Consequence] = {}
-    for one in compare(edited, former):
-        if one.kind is DifferenceKind.CHANGE:
-            found[one.path] = Consequence(one.path, one.observed, one.desired)
-    for one in compare(former, edited):  # also what is not there any more
-        if one.kind is DifferenceKind.CHANGE:
-            found.setdefault(one.path, Consequence(one.path, one.desired, one.observed))
+    for difference in compare(edited, former):
+        if difference.kind is DifferenceKind.CHANGE:
+            found[difference.path] = Consequence(
+                difference.path, difference.observed, difference.desired
+            )
+    for difference in compare(former, edited):  # also what is not there any more
+        if difference.kind is DifferenceKind.CHANGE:
+            found.setdefault(
+                difference.path,
+                Consequence(difference.path, difference.desired, difference.observed),
+            )
     for group, size in (("cpus", "count"), ("memory", "size")):
         if _has_no_reserve(getattr(former, group), size) and _has_no_reserve(
             getattr(edited, group), size
         ):
             found.pop(f"{group}.maximum", None)
-    yield from (one for path, one in found.items() if path not in named)
+    yield from (consequence for path, consequence in found.items() if path not in named)
 
 
 def _has_no_reserve(group: Union[Cpus, Memory, None], size: str) -> bool:
@@ -155,7 +160,7 @@ class _Comparison:
         removed = (
             edit for edit in edits if edit.kind is DifferenceKind.REMOVE and "[]" in edit.field
         )
-        self._removed = {find_device(before, one).get(_NUMBER) for one in removed}
+        self._removed = {find_device(before, difference).get(_NUMBER) for difference in removed}
         left = {
             element.get(_NUMBER): element for element in after.iter("*") if element.get(_NUMBER)
         }
@@ -175,12 +180,12 @@ class _Comparison:
 
     def _pair(self, before: Element, after: Element, left: Mapping[Optional[str], Element]) -> None:
         """Find what has become of each child: itself, or the new one of its kind in its place."""
-        new = [one for one in children_of(after) if one.get(_NUMBER) is None]
+        new = [child for child in children_of(after) if child.get(_NUMBER) is None]
         for child in children_of(before):
             twin = left.get(child.get(_NUMBER))
             if twin is None and (before.tag != "devices" or child.tag in self._replaced):
-                twin = next((one for one in new if one.tag == child.tag), None)
-                new = [one for one in new if one is not twin]
+                twin = next((element for element in new if element.tag == child.tag), None)
+                new = [element for element in new if element is not twin]
             if twin is not None:
                 self._twins[child.get(_NUMBER)] = twin
                 self._pair(child, twin, left)
@@ -209,7 +214,7 @@ class _Comparison:
                     continue  # the change itself says that it is gone
             kind = "cdrom" if device.get("device") == "cdrom" else tag
             table = TABLES.get(_TABLES.get(kind, "-"), ())
-            own = (*_OWN.get(tag, ()), *(one.path for one in table))
+            own = (*_OWN.get(tag, ()), *(field.path for field in table))
             yield from self._compare(device, self._name(device), "", own)
             if device.get("device") == "floppy":  # it has no field for its place in the order
                 yield from self._find_new_order(device)
@@ -245,7 +250,7 @@ class _Comparison:
 
     def _name(self, device: Element) -> str:
         """Return the device's path as the manifest names it, or by what tells it apart."""
-        target, mac = (device.find(one) for one in ("target", "mac"))
+        target, mac = (device.find(tag) for tag in ("target", "mac"))
         if device.tag == "interface" and mac is not None:
             for card in self._stored.interfaces or ():
                 if card.mac == mac.get("address"):
@@ -258,7 +263,7 @@ class _Comparison:
                     return f"{listing}[{name}]"
             return f"devices/disk[{target.get('dev')}]"
         names = (None if target is None else target.get("name"), *map(device.get, _NAMES))
-        known = next((one for one in names if one), None)
+        known = next((name for name in names if name), None)
         return f"devices/{device.tag}[{known}]" if known else f"devices/{device.tag}"
 
 
@@ -269,10 +274,10 @@ def _has_order(root: Element) -> bool:
 def describe_element(element: Element) -> str:
     """Return its attributes and those below it in one line, without addresses and secrets."""
     words: List[str] = []
-    for one in element.iter("*"):
-        if one.tag in _PLACES:
+    for part in element.iter("*"):
+        if part.tag in _PLACES:
             continue
-        for leaf, value in _leaves(one):
+        for leaf, value in _leaves(part):
             name = leaf.lstrip("@")
             shown = HIDDEN if is_secret_name(name) else value
             words.append(shown if leaf in ("@type", "text()") else f"{name}={shown}")
@@ -287,7 +292,7 @@ def _leaves(element: Element) -> List[Tuple[str, str]]:
 
 
 def _is_own(place: str, own: Sequence[str]) -> bool:
-    return any(fnmatchcase(place, one) for one in own)
+    return any(fnmatchcase(place, pattern) for pattern in own)
 
 
 def _explain(path: str, observed: Optional[str], desired: Optional[str]) -> Consequence:
@@ -366,7 +371,7 @@ def _is_left_out(element: Element, named: FrozenSet[str], plain: bool) -> bool: 
 def _holds_nothing_else(element: Element) -> bool:
     """Whether it is the place of our mark alone; newer libvirt drops it with the mark."""
     return element.tag == "metadata" and all(
-        f"{{{NAMESPACE}}}" in one.tag for one in element if is_element(one)
+        f"{{{NAMESPACE}}}" in child.tag for child in element if is_element(child)
     )
 
 
@@ -379,4 +384,4 @@ def _names(element: Element) -> List[str]:
         None if target is None else target.get("dev"),
         None if mac is None else mac.get("address"),
     ]
-    return [one for one in known if one]
+    return [name for name in known if name]

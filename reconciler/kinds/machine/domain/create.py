@@ -7,8 +7,7 @@ from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Seq
 
 from reconciler.core.field_table import CDROM, CPUS, DISK, FEATURES, INTERFACE, MACHINE, NONE
 from reconciler.core.fields import Field, NewGuest
-from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
-from reconciler.core.machine_types import chipset_of
+from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory, chipset_of
 from reconciler.core.names import Owner, derive_mac, name_of
 from reconciler.core.plan import Value
 from reconciler.core.world import MachineCaps
@@ -271,7 +270,7 @@ def _cpu(cpus: Cpus) -> Iterator[Element]:
     if cpus.model:
         cpu.append(make_text("model", cpus.model))
     given = (cpus.sockets, cpus.cores, cpus.threads)
-    if any(one is not None for one in given):
+    if any(factor is not None for factor in given):
         cpu.append(_topology(cpus))
     if len(cpu) or cpu.attrib:
         yield cpu
@@ -303,7 +302,7 @@ def _power_management() -> Element:
 
 def _devices(machine: Machine, caps: MachineCaps) -> List[Element]:
     """Return all devices in libvirt's order."""
-    devices = [build_device(one) for one in (*_drives(machine), *(machine.interfaces or ()))]
+    devices = [build_device(device) for device in (*_drives(machine), *(machine.interfaces or ()))]
     devices += _controllers(caps)
     devices.append(make("input", {"type": "tablet", "bus": "usb"}))
     devices.append(make("memballoon", {"model": "virtio"}))

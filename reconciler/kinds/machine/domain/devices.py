@@ -296,9 +296,9 @@ def live_device(xml: str, difference: Difference, *more: Difference) -> str:
     """Return the whole element of the device, with the changes applied; unchanged for a removal."""
     root = parse(xml)
     element = find_device(root, difference)
-    for one in (difference, *more):
-        if one.kind is DifferenceKind.CHANGE:
-            change_device(root, element, one)
+    for change in (difference, *more):
+        if change.kind is DifferenceKind.CHANGE:
+            change_device(root, element, change)
     return fragment(copy_of(element))
 
 
@@ -306,7 +306,7 @@ def plug(xml: str, plugged: Iterable[str], unplugged: Collection[str]) -> str:
     """Return the running configuration with devices plugged in, and without those unplugged."""
     root = parse(xml)
     devices = ensure(root, "devices")
-    for one in [device for device in devices if fragment(copy_of(device)) in unplugged]:
-        devices.remove(one)
-    devices.extend(parse(one) for one in plugged)
+    for device in [device for device in devices if fragment(copy_of(device)) in unplugged]:
+        devices.remove(device)
+    devices.extend(parse(text) for text in plugged)
     return serialise(root)

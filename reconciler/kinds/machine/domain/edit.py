@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Callable, Dict, List, Mapping, Sequence
 
 from reconciler.core.field_table import FEATURES, find_field
-from reconciler.core.machine import Disk
-from reconciler.core.machine_types import chipset_of
+from reconciler.core.machine import Disk, chipset_of
 from reconciler.core.plan import Value
 from reconciler.core.xmltree import Element, copy_of, parse, serialise
 from reconciler.errors import TerminalError
@@ -134,20 +133,22 @@ _MACHINE_EDITS: Mapping[str, Callable[[Element, Value], None]] = {
 def _edit_devices(root: Element, differences: Sequence[Difference]) -> List[Element]:
     """Apply what concerns devices; return those that were given a boot number."""
     by_kind: Dict[DifferenceKind, List[Difference]] = {kind: [] for kind in DifferenceKind}
-    for one in differences:
-        if "[]" in one.field:
-            by_kind[one.kind].append(one)
-    for one in by_kind[DifferenceKind.REMOVE]:
-        layout.remove(find_device(root, one))
-    found = [(find_device(root, one), one) for one in by_kind[DifferenceKind.CHANGE]]
+    for difference in differences:
+        if "[]" in difference.field:
+            by_kind[difference.kind].append(difference)
+    for difference in by_kind[DifferenceKind.REMOVE]:
+        layout.remove(find_device(root, difference))
+    found = [
+        (find_device(root, difference), difference) for difference in by_kind[DifferenceKind.CHANGE]
+    ]
     found.sort(key=lambda pair: pair[1].leaf == "bus")  # what a bus allows depends on the rest
-    for element, one in found:
-        change_device(root, element, one)
-    added = [_add(root, one) for one in by_kind[DifferenceKind.ADD]]
+    for element, difference in found:
+        change_device(root, element, difference)
+    added = [_add(root, difference) for difference in by_kind[DifferenceKind.ADD]]
     for element in [*(pair[0] for pair in found), *added]:
         _refuse_unsound(element)
-    changed = [element for element, one in found if one.leaf == "boot"]
-    return changed + [one for one in added if one.find("boot") is not None]
+    changed = [element for element, difference in found if difference.leaf == "boot"]
+    return changed + [device for device in added if device.find("boot") is not None]
 
 
 def _refuse_unsound(element: Element) -> None:

@@ -29,11 +29,12 @@ def set_feature(root: Element, field: str, value: Value) -> None:
         for element in devices.findall(path)
         if is_display(element)
     ]
-    kept = [one for one in former if field == "graphics" and one.get("type") == value][:1]
+    kept = [display for display in former if field == "graphics" and display.get("type") == value]
+    kept = kept[:1]
     place = _place_before(former)
-    for one in former:
-        if one not in kept:
-            layout.remove(one)
+    for element in former:
+        if element not in kept:
+            layout.remove(element)
     if field == "graphics":
         _drop_unserved(devices, value)
     if is_wanted(field, value) and not kept:

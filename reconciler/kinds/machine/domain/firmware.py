@@ -98,5 +98,5 @@ def _asked_for_secure(os: Element) -> Optional[bool]:
     features = {
         element.get("name"): element.get("enabled") for element in os.iterfind("firmware/feature")
     }
-    said = [features[one] for one in ("secure-boot", "enrolled-keys") if one in features]
+    said = [features[name] for name in ("secure-boot", "enrolled-keys") if name in features]
     return said[0] == "yes" if said else None

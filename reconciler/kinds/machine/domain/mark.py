@@ -46,7 +46,7 @@ def read_owner(root: Element) -> Optional[Owner]:
 
 
 def _read_all(element: Element, tag: str, attribute: str) -> Tuple[str, ...]:
-    return tuple(one.get(attribute, "") for one in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
+    return tuple(child.get(attribute, "") for child in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
 
 
 def _read_worker(element: Optional[Element]) -> Optional[Worker]:
@@ -150,7 +150,7 @@ def _namespaced(element: Element) -> Element:
     twin = make_namespaced(f"{{{NAMESPACE}}}{element.tag}", {PREFIX: NAMESPACE})
     twin.text = element.text
     twin.attrib.update(element.attrib)
-    twin.extend(_namespaced(one) for one in element)
+    twin.extend(_namespaced(child) for child in element)
     return twin
 
 
@@ -160,7 +160,7 @@ def _metadata(root: Element) -> Element:
     if there is not None:
         return there
     element = make("metadata")
-    leaders = [one for one in root if one.tag in _LEADERS]
+    leaders = [child for child in root if child.tag in _LEADERS]
     if leaders:
         layout.insert_after(leaders[-1], element)
     else:

@@ -15,7 +15,7 @@ def mentions_image(xml: str, pool: str, name: str, path: str) -> bool:
     A file of the same name in another folder may be the same one by way of a link, so it counts.
     What stands in `<metadata>` is no use of it.
     """
-    return any(_names(one, pool, name, path) for one in _elements(parse(xml)))
+    return any(_names(element, pool, name, path) for element in _elements(parse(xml)))
 
 
 def _elements(root: Element) -> Iterator[Element]:
@@ -28,7 +28,7 @@ def _elements(root: Element) -> Iterator[Element]:
 def _names(element: Element, pool: str, name: str, path: str) -> bool:
     if element.tag == "source" and element.get("pool") == pool and element.get("volume") == name:
         return True
-    values = [str(one) for one in element.attrib.values()]
+    values = [str(value) for value in element.attrib.values()]
     values.append((element.text or "").strip())
     return any(value == path or value.endswith(f"/{name}") for value in values)
 

@@ -61,7 +61,7 @@ _GENERAL = ("@name", "@id", "@index", "@type", "@model", "@bus", "@alias", "@dev
 
 def find_counterpart(parent: Element, wanted: Element, path: str) -> Optional[Element]:
     """Return the child that `wanted` means, or None if it is not there yet."""
-    alike = [one for one in children_of(parent) if one.tag == wanted.tag]
+    alike = [child for child in children_of(parent) if child.tag == wanted.tag]
     keys = _keys_of(wanted)
     if keys is not None:
         found = _same_by(keys, alike, wanted)
@@ -96,9 +96,9 @@ def _given(wanted: Element, keys: Tuple[str, ...]) -> Tuple[str, ...]:
 
 def _same_by(keys: Tuple[str, ...], alike: List[Element], wanted: Element) -> List[Element]:
     return [
-        one
-        for one in alike
-        if all(means_same(_value(one, key), _value(wanted, key) or "") for key in keys)
+        child
+        for child in alike
+        if all(means_same(_value(child, key), _value(wanted, key) or "") for key in keys)
     ]
 
 
@@ -132,7 +132,7 @@ def compare_overlays(xml: str, overlays: Sequence[Overlay]) -> Tuple[Difference,
     if not overlays:
         return ()
     root = parse(xml)
-    return tuple(one for overlay in overlays for one in _compare(root, overlay))
+    return tuple(difference for overlay in overlays for difference in _compare(root, overlay))
 
 
 def merge_overlays(xml: str, overlays: Sequence[Overlay]) -> str:

@@ -79,7 +79,7 @@ def edit_cpus(root: Element, differences: Mapping[str, Difference]) -> None:
     A factor of the topology that is given counts as given, whether it differs or not.
     """
     wanted = {leaf: difference.desired for leaf, difference in differences.items()}
-    factors = {one: _number(wanted[one]) or 1 for one in _TOPOLOGY if one in wanted}
+    factors = {name: _number(wanted[name]) or 1 for name in _TOPOLOGY if name in wanted}
     maximum = _number(wanted.get("maximum"))
     if maximum is None and "count" in wanted and len(factors) == len(_TOPOLOGY):
         # A whole topology says how many there can be.
@@ -112,8 +112,8 @@ def _refuse_numa(
     root: Element, differences: Mapping[str, Difference], maximum: Optional[int]
 ) -> None:
     """Refuse another topology or maximum where NUMA cells say which processor is where."""
-    topology = [differences[one] for one in _TOPOLOGY if one in differences]
-    is_changed = any(one.observed != one.desired for one in topology)
+    topology = [differences[name] for name in _TOPOLOGY if name in differences]
+    is_changed = any(difference.observed != difference.desired for difference in topology)
     if is_changed or maximum not in (None, _maximum(root)):
         _refuse_numa_growth(root)
 
@@ -201,7 +201,7 @@ def _settle_topology(root: Element, wanted: Mapping[str, int]) -> None:
         layout.remove(topology)
     else:
         raise TerminalError(
-            f"cpus: {' x '.join(str(factors[one]) for one in _TOPOLOGY)} (sockets x cores x "
+            f"cpus: {' x '.join(str(factors[name]) for name in _TOPOLOGY)} (sockets x cores x "
             f"threads) does not make {_maximum(root)}, the most processors the machine can have"
         )
 
@@ -229,7 +229,7 @@ def _factors(topology: Optional[Element]) -> Dict[str, int]:
     if topology is None:
         return dict.fromkeys(_TOPOLOGY, 1)
     there = {factor: parse_number(topology.get(factor, "1")) for factor in _FACTORS}
-    return {one: value for one, value in there.items() if one in _TOPOLOGY or value > 1}
+    return {name: value for name, value in there.items() if name in _TOPOLOGY or value > 1}
 
 
 def _write_topology(topology: Element, factors: Mapping[str, int]) -> None:

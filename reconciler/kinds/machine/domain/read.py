@@ -88,10 +88,11 @@ def _read_place(source: Element) -> Optional[str]:
     address = source.find("address")
     if address is not None and address.get("bus") is not None:
         numbers = [
-            parse_number(address.get(one, "0"), 0) for one in ("domain", "bus", "slot", "function")
+            parse_number(address.get(name, "0"), 0)
+            for name in ("domain", "bus", "slot", "function")
         ]
         return "{:04x}:{:02x}:{:02x}.{:x}".format(*numbers)
-    names = [source.get(one) for one in ("dev", "path", "name", "address")]
+    names = [source.get(name) for name in ("dev", "path", "name", "address")]
     return next((name for name in names if name), None)
 
 
@@ -131,23 +132,25 @@ class _DeviceReader:
 
 def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]:
     """Return the domain's elements by the paths of the table, and the managed devices."""
-    kids: Dict[str, Element] = {one.tag: one for one in root}
+    kids: Dict[str, Element] = {child.tag: child for child in root}
     managed: Dict[str, List[Element]] = {"disks": [], "cdroms": [], "interfaces": []}
     displays: List[Element] = []
     devices = kids.get("devices")
-    for one in () if devices is None else devices.iterchildren(*_DEVICES):
-        tag = one.tag
+    for device in () if devices is None else devices.iterchildren(*_DEVICES):
+        tag = device.tag
         if tag == "disk":
-            managed.get(_DISK_KINDS.get(one.get("device", "disk"), ""), []).append(one)
+            managed.get(_DISK_KINDS.get(device.get("device", "disk"), ""), []).append(device)
         elif tag == "interface":
-            managed["interfaces"].append(one)
+            managed["interfaces"].append(device)
         elif tag == "graphics":
-            displays.append(one)
+            displays.append(device)
         else:
-            kids.setdefault(f"devices/{tag}", one)
+            kids.setdefault(f"devices/{tag}", device)
     # One of them stands for all, whatever their order.
-    for one in sorted(filter(is_display, displays), key=lambda one: one.get("type", "")):
-        kids.setdefault("devices/graphics", one)
+    for display in sorted(
+        filter(is_display, displays), key=lambda display: display.get("type", "")
+    ):
+        kids.setdefault("devices/graphics", display)
     for path in _DEEP:
         element = kids.get(path)
         if element is not None:

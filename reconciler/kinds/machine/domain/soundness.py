@@ -7,8 +7,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.core.field_table import CDROM, CPUS, DISK, MACHINE
 from reconciler.core.fields import Field
-from reconciler.core.machine import Cpus, Disk, Machine
-from reconciler.core.machine_types import chipset_of
+from reconciler.core.machine import Cpus, Disk, Machine, chipset_of
 from reconciler.core.names import name_of
 from reconciler.core.plan import Value
 from reconciler.core.world import MachineCaps
@@ -60,7 +59,7 @@ def refuse_doubles(xml: str, former: str, find_chain: FindChain) -> None:
     """
     if former and _list_parts(former) == _list_parts(xml):
         return
-    before = {one.key for one in _find_doubles(former, find_chain)} if former else set()
+    before = {double.key for double in _find_doubles(former, find_chain)} if former else set()
     for double in _find_doubles(xml, find_chain):
         if double.key not in before:
             raise TerminalError(
@@ -128,14 +127,14 @@ def _find_doubles(xml: str, find_chain: FindChain) -> Iterator[_Part]:
 
 def _unique_parts(device: Element, find_chain: FindChain) -> Iterator[Tuple[str, str, bool]]:
     if device.tag == "interface":
-        for one in _macs(device):
-            mac = one.get("address", "").lower()
+        for place in _macs(device):
+            mac = place.get("address", "").lower()
             yield f"mac {mac}", f"MAC address {mac}", True
     source = read_source(device.find("source")) if device.tag == "disk" else None
     if source:
         driver = device.find("driver")
         kind = "" if driver is None else driver.get("type", "")
-        is_shared = any(device.find(one) is not None for one in ("readonly", "shareable"))
+        is_shared = any(device.find(tag) is not None for tag in ("readonly", "shareable"))
         writes = device.get("device", "disk") in ("disk", "lun") and not is_shared
         for depth, (identity, name) in enumerate(find_chain(source, kind)):
             yield f"image {identity}", f"image {name}", writes and depth == 0
@@ -149,7 +148,9 @@ def _call(device: Element) -> str:
     """Return what a person calls the device: its kind, its target or MAC, and its alias."""
     kind = {"cdrom": "CD-ROM drive", "floppy": "floppy"}.get(device.get("device", ""), device.tag)
     places = [element.get("dev") or "" for element in device.iterfind("target")]
-    places = places if device.tag == "disk" else [one.get("address", "") for one in _macs(device)]
+    places = (
+        places if device.tag == "disk" else [place.get("address", "") for place in _macs(device)]
+    )
     aliases = [name_of(element.get("name")) for element in device.iterfind("alias")]
     words = [str(kind), *places[:1], *(f"({alias})" for alias in aliases if alias)]
     return " ".join(words)
@@ -210,10 +211,10 @@ def _check_cpus(machine: Machine, caps: MachineCaps) -> Iterator[str]:
 
 
 def _check_topology(cpus: Cpus, most: int) -> Iterator[str]:
-    given = [one for one in (cpus.sockets, cpus.cores, cpus.threads) if one is not None]
+    given = [number for number in (cpus.sockets, cpus.cores, cpus.threads) if number is not None]
     product = 1
-    for one in given:
-        product *= one
+    for number in given:
+        product *= number
     complete = len(given) == len(("sockets", "cores", "threads"))
     if most and given and (product != most if complete else most % product):
         yield (

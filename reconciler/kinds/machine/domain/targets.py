@@ -59,7 +59,7 @@ def free_target(bus: str, roots: Iterable[Element], skip: Optional[Element] = No
     prefix = PREFIXES.get(bus)
     if prefix is None:
         raise TerminalError(f"bus {bus!r} is not one of {', '.join(PREFIXES)}")
-    disks = [one for root in roots for one in iter_disks(root) if one is not skip]
+    disks = [disk for root in roots for disk in iter_disks(root) if disk is not skip]
     names = {_name(disk) for disk in disks}
     slots = {slot for disk in disks for slot in _slots_of(disk, bus)}
     slots |= {slot for root in roots for slot in _hostdev_slots(root, bus)}
@@ -135,6 +135,6 @@ def _hostdev_slots(root: Element, bus: str) -> Set[Slot]:
 
 def _slot(address: Element) -> Slot:
     controller, bus, unit = (
-        parse_number(address.get(one, "0"), 0) for one in ("controller", "bus", "unit")
+        parse_number(address.get(name, "0"), 0) for name in ("controller", "bus", "unit")
     )
     return controller, bus, unit

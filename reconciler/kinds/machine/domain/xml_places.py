@@ -49,8 +49,10 @@ class _Condition:
         """Whether the element has the attribute, perhaps on an element below it."""
         where = [element]
         for tag in self.path:
-            where = [child for one in where for child in children_of(one) if child.tag == tag]
-        return any(one.get(self.name) == self.value for one in where)
+            where = [
+                child for element in where for child in children_of(element) if child.tag == tag
+            ]
+        return any(element.get(self.name) == self.value for element in where)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def make_place(root: Element, xpath: str) -> Element:
 
 
 def _child(element: Element, step: _Step, xpath: str) -> Optional[Element]:
-    found = [one for one in children_of(element) if step.fits(one)]
+    found = [child for child in children_of(element) if step.fits(child)]
     if len(found) > 1:
         raise TerminalError(
             f"xml[{xpath}]: fits {len(found)} elements; tell them apart with [@attribute='value']"
@@ -136,8 +138,8 @@ def _parse_step(text: str, xpath: str) -> _Step:
     if found is None:
         raise TerminalError(f"xml[{xpath}]: {text!r} is not a plain step like disk[@device='disk']")
     conditions = tuple(
-        _Condition(_parse_path(one["path"], xpath), one["name"], one["value"])
-        for one in _CONDITION.finditer(found["conditions"])
+        _Condition(_parse_path(condition["path"], xpath), condition["name"], condition["value"])
+        for condition in _CONDITION.finditer(found["conditions"])
     )
     if len(conditions) != found["conditions"].count("["):
         raise TerminalError(f"xml[{xpath}]: only [@attribute='value'] is understood in {text!r}")

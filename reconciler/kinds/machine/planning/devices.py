@@ -82,13 +82,13 @@ def complete_devices(update: Update) -> Tuple[NewDevice, ...]:
         for decision in update.decisions
         if decision.difference.kind is DifferenceKind.ADD and decision.difference.item is not None
     )
-    _refuse(update, tuple(one.item for one in new))
+    _refuse(update, tuple(device.item for device in new))
     if not new:
         return ()
     view = update.reading.view
-    both = [one for one in (view.persistent_xml, view.live_xml) if one is not None]
-    placed = place_devices([one.item for one in new], *both)
-    return tuple(replace(one, item=item) for one, item in zip(new, placed))
+    both = [xml for xml in (view.persistent_xml, view.live_xml) if xml is not None]
+    placed = place_devices([device.item for device in new], *both)
+    return tuple(replace(device, item=item) for device, item in zip(new, placed))
 
 
 def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
@@ -102,20 +102,20 @@ def remake_disks(update: Update) -> Tuple[NewDevice, ...]:
     unfinished = [disk for disk in update.stored.disks or () if disk.source in update.creating]
     made = [
         resolve_disk(
-            wanted[one.name], update.manifest, update.desired, update.world, update.reading.owner
+            wanted[disk.name], update.manifest, update.desired, update.world, update.reading.owner
         )
-        for one in unfinished
-        if one.name in wanted and volume_at(update.world, one.source) is None
+        for disk in unfinished
+        if disk.name in wanted and volume_at(update.world, disk.source) is None
     ]
-    return tuple(NewDevice(one.disk, "", one.steps) for one in made)
+    return tuple(NewDevice(new.disk, "", new.steps) for new in made)
 
 
 def drop_leftovers(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Step, ...]:
     """Delete what an interrupted run began to make and the manifest no longer asks for."""
     if not update.creating:
         return ()
-    kept = {one.item.source for one in new if isinstance(one.item, Disk)}
-    kept |= {one.source for side in (update.stored, update.live) for one in _disks(side)}
+    kept = {device.item.source for device in new if isinstance(device.item, Disk)}
+    kept |= {disk.source for side in (update.stored, update.live) for disk in _disks(side)}
     return tuple(
         DeletePartial("", volume.pool, volume.name)
         for volume in all_volumes(update.world)
@@ -176,7 +176,7 @@ _USES = frozenset({"disks[].source", "disks[].readonly", "disks[].shareable"})
 def _moved_disks(update: Update) -> Tuple[Disk, ...]:
     """Return the disks that are to have another image, or to use theirs in another way."""
     found = [decision.difference for decision in update.decisions]
-    moved = {one.device for one in found if one.field in _USES}
+    moved = {difference.device for difference in found if difference.field in _USES}
     stored = {disk.name: disk for disk in update.stored.disks or ()}
     return tuple(
         replace(
@@ -212,5 +212,5 @@ def _to_be_offered(update: Update, items: Tuple[Device, ...]) -> Machine:
     disks += [disk for disk in update.machine.disks or () if disk.name in moved]
     cdroms = tuple(item for item in items if isinstance(item, Cdrom))
     machine = Machine(update.manifest.name, disks=tuple(disks) or None, cdroms=cdroms or None)
-    asked = {one: getattr(update.machine, one) for one in OFFERED if one in changed}
+    asked = {name: getattr(update.machine, name) for name in OFFERED if name in changed}
     return replace(machine, **asked)

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, FrozenSet, Optional, Tuple
 
-from reconciler.core.machine import Cdrom, Cpus, Disk, Disruption, Interface, Machine, Memory, Power
-from reconciler.core.machine_types import chipset_of
+from reconciler.core.machine import (
+    Cdrom,
+    Cpus,
+    Disk,
+    Disruption,
+    Interface,
+    Machine,
+    Memory,
+    Power,
+    chipset_of,
+)
 from reconciler.core.manifest import Lifecycle, Window
 from reconciler.core.plan import Effect
 from reconciler.kinds.machine import guests

@@ -12,8 +12,7 @@ from enum import Enum
 from typing import Mapping, Optional, Tuple
 
 from reconciler.core.images import Images
-from reconciler.core.machine import Machine, Power
-from reconciler.core.machine_types import chipset_of
+from reconciler.core.machine import Machine, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
 from reconciler.core.questions import Fact, Section
