@@ -1,3 +1,3 @@
-"""Keep the virtual machines of a libvirt host as YAML manifests say."""
+"""Manage a KVM host's virtual machines from YAML manifests."""
 
 __version__ = "0.1.0"

@@ -66,7 +66,7 @@ class StoppableClock:
         """Wait. Raises StoppingError when the daemon stops."""
         self.slept = time.monotonic()
         if self._stopped.wait(seconds):
-            raise StoppingError("the daemon was stopped meanwhile; it goes on at its next start")
+            raise StoppingError("the daemon was stopped meanwhile; it resumes at its next start")
 
     def stop(self) -> None:
         """Wake all sleepers."""

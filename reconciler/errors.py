@@ -48,7 +48,7 @@ class RefusedError(TerminalError):
 
 
 class UsageError(TerminalError):
-    """The command line makes no sense (exit status 64)."""
+    """The command line is not valid (exit status 64)."""
 
 
 @dataclass(frozen=True, order=True)

@@ -116,7 +116,7 @@ ALERTS = (
         f"{_P}state_failing == 1",
         "5m",
         WARNING,
-        "The daemon works without a memory: its state folder cannot be written.",
+        "The daemon runs without its state folder: its state folder cannot be written.",
         "Free space, or have it mounted read-write; the daemon goes on by itself. Until then "
         "`virt-reconciler status --live` shows how things are, and a restart forgets backoff.",
     ),

@@ -30,7 +30,9 @@ class Endpoint(ThreadingTCPServer):
     def __init__(self, address: str, port: int, render: Callable[[], str]) -> None:
         """Listen. Raises OSError, and RefusedError for an address that others can reach."""
         if not ipaddress.ip_address(address).is_loopback:
-            raise RefusedError(f"{address} can be reached from a network; not listened on")
+            raise RefusedError(
+                f"{address} can be reached from a network, so metrics are not served there"
+            )
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.texts: Dict[str, Callable[[], str]] = {"/metrics": render, "/healthz": lambda: "ok\n"}
         self._stopped = False

@@ -159,7 +159,7 @@ class RecordedUnits(_Recorded):
 
     def ask(self, path: str) -> SocketAnswer:
         """Nobody can be asked any more."""
-        return SocketAnswer(problem=f"{path}: in a snapshot nobody answers")
+        return SocketAnswer(problem=f"{path}: a snapshot holds no answer of a daemon")
 
 
 @dataclass(frozen=True)

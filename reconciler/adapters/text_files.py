@@ -18,7 +18,7 @@ def read_text(path: str) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except UnicodeDecodeError as error:
-        raise TerminalError(f"{name}: is no text") from error
+        raise TerminalError(f"{name}: is not a text file") from error
     except OSError as error:
         raise UsageError(f"{name}: cannot be read: {error.strerror}") from error
 
@@ -46,8 +46,8 @@ def write_folder(folder: str, texts: Mapping[str, str], *, replace: bool) -> Tup
     if there and not replace:
         more = f" and {len(there) - 1} more" if there[1:] else ""
         raise UsageError(
-            f"nothing was written: {there[0]}{more} exists already; give --force to replace, or "
-            "another --output-dir"
+            f"nothing was written: {there[0]}{more} exists already; use --force to replace it, "
+            "or another --output-dir"
         )
     try:
         os.makedirs(folder, exist_ok=True)

@@ -67,7 +67,7 @@ def _find_peer(connection: socket.socket, path: str) -> SocketAnswer:
         if _is_hung_up(connection):
             return SocketAnswer(problem=f"{path}: the connection was closed", refused=True)
         if time.monotonic() > deadline:
-            words = f"{path}: nobody accepted a connection within {LIMIT:.0f} s"
+            words = f"{path}: no process accepted a connection within {LIMIT:.0f} s"
             return SocketAnswer(problem=words, refused=True)
         time.sleep(POLL)
 
@@ -163,7 +163,7 @@ def read_listening() -> FrozenSet[str]:
     try:
         return frozenset(_listening(_SOCKETS.read_text(encoding="utf-8", errors="replace")))
     except OSError as error:
-        raise TransientError(f"who listens cannot be seen: {error}") from error
+        raise TransientError(f"the listening processes cannot be listed: {error}") from error
 
 
 def _listening(text: str) -> Iterator[str]:
@@ -272,7 +272,9 @@ class SystemdUnits:
         try:
             client = find_socket(uri, os.path.exists)
             if client not in _PATHS:
-                return Unknown(f"{uri} goes to {client}, which is no daemon's of the system")
+                return Unknown(
+                    f"{uri} goes to {client}, which does not belong to a daemon of the system"
+                )
             if not is_there():
                 return Unknown("systemd does not run here")
             units, listening = show(ALL_UNITS), read_listening()

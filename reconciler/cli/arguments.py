@@ -15,7 +15,7 @@ PARALLEL = 4  # objects that `apply` works on at a time, unless told otherwise
 MOST_PARALLEL = 64
 CONFIG_FILE = "/etc/virt-reconciler/config.yaml"
 
-DESCRIPTION = "Keep the virtual machines of a libvirt host as YAML manifests say."
+DESCRIPTION = "Manage a KVM host's virtual machines from YAML manifests."
 
 EPILOG = """\
 exit status: 0 done, or nothing to do; 1 failed; 4 refused by a safety rail;
@@ -72,7 +72,7 @@ def _add_common(parser: argparse.ArgumentParser, *, text: Any, verbose: Any) -> 
         "--verbose",
         action="store_true",
         default=verbose,
-        help="list unchanged objects too, and show what lies behind an error",
+        help="list unchanged objects too, and show the cause of an error",
     )
 
 
@@ -93,14 +93,14 @@ def _add_adopt(parser: argparse.ArgumentParser) -> None:
         "--adopt",
         dest="adopt_all",
         action="store_true",
-        help="take over every existing domain that the manifests name",
+        help="adopt every existing domain that the manifests name",
     )
     parser.add_argument(
         "--adopt-only",
         metavar="NAME",
         action="append",
         default=[],
-        help="take over this existing domain (may be given several times)",
+        help="adopt this existing domain (can be given several times)",
     )
 
 
@@ -110,7 +110,7 @@ def _add_here(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="make this machine here: no other host has it any more (may be given several times)",
+        help="create this machine here: no other host has it any more (can be given several times)",
     )
 
 
@@ -135,22 +135,20 @@ def _plan(verbs: Any) -> None:
     parser.add_argument(
         "--against",
         metavar="STATE",
-        help="plan for the host as a file of `snapshot` has it; needs no libvirt",
+        help="plan against a file that `snapshot` wrote; needs no libvirt",
     )
     parser.add_argument(
         "--base",
         metavar="REV",
         help="show what the manifests change against this Git revision; without --connect and "
-        "--against it is planned without a host",
+        "--against, no host is read",
     )
     parser.add_argument(
         "--head",
         metavar="REV",
         help="with --base: compare this revision with it (default: the files as they are)",
     )
-    parser.add_argument(
-        "--out", metavar="FILE", help="keep the plan in a file, to be applied as it stands"
-    )
+    parser.add_argument("--out", metavar="FILE", help="write the plan to a file, for `apply FILE`")
     parser.add_argument(
         "--detailed-exitcode",
         action="store_true",
@@ -162,8 +160,8 @@ def _snapshot(verbs: Any) -> None:
     parser = _verb(
         verbs,
         "snapshot",
-        "write down the host as it is, for `plan --against`",
-        "JSON without secrets: what every plan for this host may depend on.",
+        "record the host's state, for `plan --against`",
+        "JSON without secrets: everything that a plan for this host can depend on.",
     )
     parser.add_argument("--out", metavar="FILE", help="write to a file (default: standard output)")
 
@@ -172,10 +170,10 @@ def _apply(verbs: Any) -> None:
     parser = _verb(
         verbs,
         "apply",
-        "bring the host to what the manifests say",
-        "Given what `plan --out` has kept, does exactly that, or nothing if anything that it "
-        "depends on has moved on. Works on several objects at a time: a host's daemons before its "
-        "machines, a template's domain before its clones.",
+        "change the host so that it matches the manifests",
+        "With a file that `plan --out` wrote, does exactly that plan, or nothing if something "
+        "that it depends on has changed. Works on several objects at a time: a host's daemons "
+        "before its machines, a template's domain before its clones.",
     )
     parser.add_argument(
         "paths", metavar="PATH", nargs="+", help="manifest file or folder; or one plan file"
@@ -204,8 +202,8 @@ def _history(verbs: Any) -> None:
     parser = _verb(
         verbs,
         "history",
-        "list what was done to a virtual machine, when and by whom",
-        "With N that change in full: its plan, and the definition before it.",
+        "list the changes of a virtual machine, when and by whom",
+        "With N, that change in full: its plan, and the definition before it.",
     )
     parser.add_argument("name", metavar="NAME", help="virtual machine")
     parser.add_argument("number", metavar="N", nargs="?", type=int, help="one change")
@@ -223,12 +221,16 @@ def _rollback(verbs: Any) -> None:
         verbs,
         "rollback",
         "take back a change of a virtual machine, and all after it",
-        "Shows the plan, with what it does to a running guest, and asks. The daemon leaves the "
-        "machine alone afterwards, until `resume`.",
+        "Shows the plan, with what it does to a running guest, and asks. Afterwards the "
+        "machine is suspended: the daemon does not change it until `resume`.",
     )
     parser.add_argument("name", metavar="NAME", help="virtual machine")
     parser.add_argument(
-        "number", metavar="N", nargs="?", type=int, help="as `history` says (default: the last)"
+        "number",
+        metavar="N",
+        nargs="?",
+        type=int,
+        help="its number in `history` (default: the last)",
     )
     _add_format(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan, and change nothing")
@@ -240,8 +242,8 @@ def _export(verbs: Any) -> None:
         verbs,
         "export",
         "write manifests of existing domains",
-        "To standard output, or with --output-dir to a file for each domain. Whether a domain runs "
-        "is left out, so that nobody's guest is started or stopped by being adopted.",
+        "To standard output, or with --output-dir to a file for each domain. `power` is left "
+        "out, so that adoption starts and stops no guest.",
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="domain")
     parser.add_argument("--all", action="store_true", help="every domain of the host")
@@ -260,8 +262,8 @@ def _adopt(verbs: Any) -> None:
     parser = _verb(
         verbs,
         "adopt",
-        "take ownership of existing domains that are as their manifests say",
-        "Refused where the plan would change anything.",
+        "take ownership of existing domains that match their manifests",
+        "Refused if the plan would change anything.",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", help="domain")
     parser.add_argument(
@@ -276,9 +278,9 @@ def _adopt(verbs: Any) -> None:
 
 
 def _host(verbs: Any) -> None:
-    parser = _verb(verbs, "host", "look at this host")
+    parser = _verb(verbs, "host", "inspect this host")
     below = parser.add_subparsers(
-        dest="host_verb", metavar="VERB", required=True, help="what of it"
+        dest="host_verb", metavar="VERB", required=True, help="what to inspect"
     )
     check = _verb(
         below,

@@ -18,15 +18,15 @@ def _run(verbs: Any, verb: Verb) -> None:
     verb(
         verbs,
         "run",
-        "keep this host as its manifests say, until stopped",
-        "The daemon, for a service manager; its configuration says where the manifests are.",
+        "keep this host like its manifests, until stopped",
+        "The daemon, for a service manager; its configuration names the source of the manifests.",
     )
 
 
 def _config(verbs: Any, verb: Verb) -> None:
     parser = verb(verbs, "config", "check the daemon's configuration")
     below = parser.add_subparsers(
-        dest="config_verb", metavar="VERB", required=True, help="what of it"
+        dest="config_verb", metavar="VERB", required=True, help="what to inspect"
     )
     check = verb(
         below,
@@ -44,8 +44,8 @@ def _prune(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "prune",
-        "see and confirm what the daemon does not delete unasked",
-        "Deletes nothing itself: the daemon does, once it is confirmed.",
+        "show and confirm deletions that the daemon holds back",
+        "Deletes nothing itself: the daemon does, after the confirmation.",
     )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
@@ -54,11 +54,11 @@ def _status(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "status",
-        "show how the virtual machines are, and the manifests",
-        "From the daemon's memory; from libvirt itself where no daemon has run.",
+        "show the state of virtual machines and manifests",
+        "From the daemon's records; from libvirt if no daemon has run here.",
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="default: all; named: in full")
-    parser.add_argument("--live", action="store_true", help="ask libvirt, whatever is remembered")
+    parser.add_argument("--live", action="store_true", help="ask libvirt, not the daemon's records")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
 
 
@@ -66,21 +66,21 @@ def _suspend(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "suspend",
-        "have the daemon leave virtual machines alone until they are resumed",
-        "Holds over restarts. They are not deleted either. plan and apply do not heed it, and "
-        "apply says so.",
+        "stop reconciling virtual machines until they are resumed",
+        "Survives restarts. Suspended machines are not deleted either. plan and apply ignore a "
+        "suspension; apply notes it.",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
-    parser.add_argument("--reason", metavar="TEXT", default="", help="why, for others to read")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="reason, shown by status")
 
 
 def _resume(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "resume",
-        "have the daemon reconcile virtual machines again that are suspended or stalled",
-        "Lifts a suspension. What is stalled, or left alone because someone keeps changing it "
-        "back, is tried again.",
+        "resume reconciling suspended or stalled virtual machines",
+        "Ends a suspension, and tries again what is stalled or left alone because someone "
+        "keeps changing it back.",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
 
@@ -89,8 +89,8 @@ def _retry(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "retry",
-        "have the daemon try virtual machines again now",
-        "Whatever is known of them: a failure, a wait until the next try, a field that is left "
-        "alone. Suspended ones stay suspended.",
+        "reconcile virtual machines again now",
+        "Ends a wait after a failure, and clears a stall or a field that is left alone. "
+        "Suspended machines stay suspended.",
     )
     parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")

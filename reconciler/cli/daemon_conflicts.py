@@ -55,7 +55,7 @@ def _find_reasons(
         daemon = memory.find_daemon()
         return {} if daemon is None else _compare(prepared, memory, daemon)
     except TransientError as error:
-        console.note(f"whether a daemon would undo this cannot be seen: {error}")
+        console.note(f"cannot find out whether a daemon would undo this: {error}")
         return {}
 
 

@@ -169,7 +169,7 @@ def mention_suspended(
 
 def _mention(suspension: Suspension, now: float) -> str:
     told = show_suspension(suspension, now)
-    return f"suspended {told}; the daemon leaves it alone, and this does not"
+    return f"suspended {told}; the daemon does not change it, but this command does"
 
 
 def _find_suspended(

@@ -44,7 +44,7 @@ def find_entries(
     Where no daemon ever ran, every name may be right.
     """
     if not all(names):
-        raise UsageError("an empty NAME is no virtual machine's")
+        raise UsageError("NAME is empty")
     wanted = dict.fromkeys(names)
     unknown = [one for one in wanted if one not in overview.entries]
     if unknown and overview.is_known:
@@ -61,4 +61,4 @@ def _describe_unknown(name: str, overview: Overview) -> str:
 
     near = difflib.get_close_matches(name, list(overview.entries), cutoff=LIKENESS)
     hint = f"; did you mean {' or '.join(map(escape, near))}?" if near else ""
-    return f"{escape(name)}: the daemon knows no such virtual machine{hint}"
+    return f"{escape(name)}: the daemon knows no virtual machine of this name{hint}"

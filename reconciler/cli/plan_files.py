@@ -24,13 +24,13 @@ from reconciler.core.times import show_time
 from reconciler.errors import RefusedError, UsageError
 from reconciler.kinds.machine.seals import Seal, find_moved, seal_plan
 
-NOT_IN_IT = "the kept plan does nothing with it; plan again for this"
+NOT_IN_IT = "the plan file does not change it; plan again"
 
 
 def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: Console) -> None:
     """Write the plan to a file, unless manifests are missing in it."""
     if prepared.problems:
-        console.error(f"{escape(path)} was not written: the plan is not of all manifests")
+        console.error(f"{escape(path)} was not written: the plan does not cover all manifests")
         return
     kept = PlanFile(
         show_time(parts.now()) or "",
@@ -59,8 +59,8 @@ def find_plan_file(paths: Sequence[str]) -> Optional[str]:
     ]
     if found and len(paths) > 1:
         raise UsageError(
-            f"{escape(found[0])}: is no manifest by its name (*.yaml, *.yml), and a plan file is "
-            "applied alone: it knows its manifests"
+            f"{escape(found[0])}: is not a manifest (*.yaml, *.yml); a plan file must be the "
+            "only argument"
         )
     return found[0] if found else None
 
@@ -112,13 +112,12 @@ def _refuse_moved(path: str, kept: PlanFile, prepared: Prepared, console: Consol
         for line in (*moved, *_explain_failed(prepared.plan)):
             console.complain(escape(line))
         raise RefusedError(
-            f"nothing was applied: {count(len(moved), 'object')} moved on since "
+            f"nothing was applied: {count(len(moved), 'object')} changed since "
             f"{escape(path)} was made ({kept.made_at}); plan again"
         )
     if _work(kept.shown, kept) != _work(_show(prepared), kept):
         raise RefusedError(
-            f"nothing was applied: {escape(path)} shows another plan than the one it is sealed "
-            "for; plan again"
+            f"nothing was applied: {escape(path)} was modified after it was written; plan again"
         )
 
 
@@ -143,6 +142,5 @@ def refuse_options(path: str, *, adopts: bool) -> None:
     """Refuse what a plan file has settled already. Raises UsageError."""
     if adopts:
         raise UsageError(
-            f"{escape(path)} is a plan file, in which it stands what is taken over; leave "
-            "--adopt and --adopt-only out"
+            f"{escape(path)} already records what is adopted; drop --adopt/--adopt-only"
         )

@@ -82,7 +82,7 @@ class ProgressBoard:
             self._close_line()
             names = ", ".join(sorted(escape(reporter.name) for reporter in self._running))
             place = f" at {names}" if names else ""
-            self._console.error(f"interrupted{place}; what was not begun is left as it was")
+            self._console.error(f"interrupted{place}; the rest was not started")
 
     def _fit(self, lines: List[str]) -> str:
         """Return the lines as one that does not wrap, or it could not be written over."""

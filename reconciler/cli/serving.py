@@ -130,7 +130,7 @@ def _make_files(settings: Settings, process: Process) -> FileSource:
         credentials = process.environ.get("CREDENTIALS_DIRECTORY")
         return RemoteSource(settings.git, folder, credentials)
     if settings.directory is None:
-        raise UsageError("the settings name no source of manifests")
+        raise UsageError("the configuration names no source of manifests")
     path = settings.directory.path
     return LocalFiles(WorkTreeSource(path), FolderSource(path, StoppableClock()))
 

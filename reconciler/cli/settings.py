@@ -86,7 +86,7 @@ def refuse_another_host(options: argparse.Namespace, parts: Parts, console: Cons
         return
     named = "--connect" if options.connect is not None else URI_VARIABLE
     raise UsageError(
-        f"{options.verb} gives an order to the daemon, which manages {own}; {named} names {asked}. "
+        f"{options.verb} is an order to the daemon, which manages {own}; {named} names {asked}. "
         "Run it on that host, or name the configuration of that daemon: --config FILE; "
         f"for the daemon of this host: virt-reconciler --connect {own} {options.verb} …"
     )

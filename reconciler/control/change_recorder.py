@@ -74,7 +74,7 @@ class DaemonRecorder:
             if last is not None:
                 self._parts.history.keep(last)
         except ReconcilerError as error:
-            self._tell(f"the last known definition of {view.name} is not kept: {error}")
+            self._tell(f"the last known definition of {view.name} cannot be stored: {error}")
             return
         self._kept[view.name] = seen
 
@@ -131,7 +131,7 @@ class RecordingReporter:
         former = read_former(self._host, action.name)
         found = None if former is None else digest(former.persistent_xml)
         if found != action.before.definition:
-            return  # it has moved on since the plan was made, and nothing will be done
+            return  # it has changed since the plan was made, and nothing will be done
         entry = remember(action, former, self._chronicle.cause, self._chronicle.wall())
         self._past = self._chronicle.history.begin(entry)
 
@@ -146,4 +146,6 @@ class RecordingReporter:
         try:
             write()
         except ReconcilerError as error:
-            self._chronicle.tell(f"the history is not written, and the work goes on: {error}")
+            self._chronicle.tell(
+                f"the history cannot be written; the change is applied without a record: {error}"
+            )

@@ -23,8 +23,8 @@ from reconciler.kinds.machine.planner import KIND, PlanOptions, is_placed_here, 
 from reconciler.kinds.machine.planning.delete import plan_delete
 from reconciler.kinds.machine.simulated_host import imagine
 
-UNMANAGED = "not managed until now; what is there only the host can tell"
-ORPHANED = "its manifest goes; the machine stays as it is (lifecycle.deletion: orphan)"
+UNMANAGED = "not managed until now; only the host knows what exists"
+ORPHANED = "its manifest is removed; the machine stays (lifecycle.deletion: orphan)"
 
 GENERATION = "metadata.generation"
 _NO_FIELDS = ("xml[", "metadata.", "volume", "placement.")
@@ -100,8 +100,8 @@ def _tell_renamed(action: Action, renamed: Mapping[str, str]) -> Action:
     if new is None:
         return action
     note = (
-        f"its manifest is called {new} now: that is another machine, made anew with disks of its "
-        f"own; to keep this one, leave metadata.name as it was"
+        f"its manifest is called {new} now: that is another machine, created with new disks; to "
+        "keep this one, do not change metadata.name"
     )
     return replace(action, notes=(*action.notes, note))
 
@@ -132,7 +132,10 @@ def _doubt(change: Change, base: Machine) -> Change:
 def _moves(base: MachineManifest, wanted: MachineManifest) -> Tuple[Change, ...]:
     if base.host == wanted.host:
         return ()
-    reason = "no machine is moved: on the one host its manifest goes, on the other it is made anew"
+    reason = (
+        "this moves no machine: its manifest is removed on one host, and a new machine is "
+        "created on the other"
+    )
     return (Change("placement.host", base.host, wanted.host, Effect.WITHHELD, reason),)
 
 

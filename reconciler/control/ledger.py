@@ -31,12 +31,12 @@ class Ledger:
         self._source_lock = threading.Lock()
         # Grows with each change, so that who sums up need not do so for nothing.
         self.version = 0
-        self._loading = TroubleReporter(journal, "what was remembered is not used")
+        self._loading = TroubleReporter(journal, "a record was ignored")
         self._records: Dict[str, Record] = {}
         self._loading.run(lambda: self._records.update(store.load_records()))
         self._source = store.load_source()
         self._placements: Dict[str, str] = dict(store.load_placements())
-        self._writing = TroubleReporter(journal, "the daemon works without a memory")
+        self._writing = TroubleReporter(journal, "the daemon runs without its state folder")
         self._is_unsaved = False
         self._write(store.touch)
 

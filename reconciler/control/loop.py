@@ -113,12 +113,12 @@ class Loop:
         self.shared.ledger.change_source(lambda source: replace(source, watching=how))
 
     def configured(self, refused: str, restart_needed: Tuple[str, ...]) -> None:
-        """Remember why a reload was refused, or what of it waits for a restart; and say it."""
+        """Remember why a reload was refused, or what to inspect waits for a restart; and say it."""
         self.shared.ledger.change_source(
             lambda source: replace(source, configuration=refused, restart_needed=restart_needed)
         )
         if refused:
-            text = f"configuration not reloaded, the former one stays: {refused}"
+            text = f"configuration not reloaded, the former one stays in force: {refused}"
             self._tell(events.FAILED, f"{text}; see: virt-reconciler config check")
             return
         waiting = ", ".join(restart_needed)

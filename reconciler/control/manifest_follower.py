@@ -226,7 +226,7 @@ class ManifestFollower:
         self._places = None
         if not self._was_told:
             self._was_told = True
-            self._tell("a change of the manifests was not announced; they are watched anew")
+            self._tell("a change of the manifests was not announced; the watch is renewed")
 
     def _watch(self) -> None:
         """Watch anew if there are other places, or if what is watched stands there no more."""

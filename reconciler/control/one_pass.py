@@ -163,7 +163,7 @@ class ObjectPass:
         observation = observe(self.host, task.desired, views, background)
         found = observation.world.domains.get(task.name)
         if isinstance(found, Unknown):
-            error = TransientError(f"cannot be read, so nothing is done: {found.reason}")
+            error = TransientError(f"cannot be read, so nothing is changed: {found.reason}")
             self._count(error)
             self._tell(task, str(error))
             return PassResult(self._again(task, error), unknown(str(error)), view)

@@ -315,7 +315,7 @@ class Units(Protocol):
 class NoUnits:
     """Implements `Units` where nobody has said how to see them: everything is unknown."""
 
-    reason = "nothing here can see the host's units"
+    reason = "the units of that host cannot be read from here"
 
     def observe(self) -> Union[DaemonsView, Unknown]:
         """Know nothing."""

@@ -117,7 +117,7 @@ class Prune:
         outcome = execute_delete(parts.host, desired, action, recording, parts.clock, refuse)
         if outcome.cause is None:
             parts.journal.tell(
-                Event(events.PRUNED, "deleted, as its manifest is gone", name, "delete")
+                Event(events.PRUNED, "deleted: its manifest is gone", name, "delete")
             )
             return self._forget(name)
         return self._put(record, self._judge(outcome.cause, record))
@@ -129,7 +129,7 @@ class Prune:
         meanwhile the manifest can come back, or a person say that the machine is to be left alone.
         """
         if self.shared.wanted.snapshot is not self.weighed:
-            return "there are other manifests by now"
+            return "the manifests have changed"
         return "it was suspended" if name in self.shared.parts.store.suspended() else ""
 
     def _judge(self, cause: ReconcilerError, record: Record) -> Union[Again, Stalled]:
@@ -168,7 +168,7 @@ class Prune:
         for one in pruning.left:
             self._leave(one)
         for waiting in pruning.held:
-            reason = "its manifest is gone: it is to be deleted, and waits"
+            reason = "its manifest is gone: its deletion waits"
             self._leave(
                 KeptObject(waiting.name, f"{reason} for a person" if pruning.blocked else reason)
             )

@@ -38,7 +38,7 @@ class LoopServices:
 QEMU = "qemu"
 # Each has a daemon of its own on a modular host, and a connection of its own here.
 DRIVERS = (QEMU, "network", "storage")
-_NOT_YET = "libvirt is not reached yet"
+_NOT_YET = "not connected to libvirt yet"
 
 
 @dataclass

@@ -97,7 +97,7 @@ def planned(action: Action) -> Conditions:
             ready=False, reason=f"withheld: {action.reason}", reconciling=action.reason
         )
     if action.action is ActionKind.ADOPT:
-        return failed(action.reason or "not ours yet", again=False)
+        return failed(action.reason or "not managed yet", again=False)
     held = [change for change in action.changes if change.effect is Effect.WITHHELD]
     if action.action is ActionKind.WITHHELD and not held:
         return Conditions(ready=False, reason=f"withheld: {action.reason}", pending=action.pending)

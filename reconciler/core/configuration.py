@@ -39,14 +39,16 @@ def refuse_head(data: Any) -> Optional[Finding]:
     """Return why the document is something else than a configuration, or None if it is one."""
     if not isinstance(data, dict):
         what = "a list" if isinstance(data, list) else "a single value"
-        return Finding((), f"a configuration is a mapping of apiVersion, kind and spec, not {what}")
+        return Finding(
+            (), f"a configuration must be a mapping of apiVersion, kind and spec, not {what}"
+        )
     kind = data.get("kind")
     if kind == CONFIGURATION:
         return None
     if "kind" not in data:
-        return Finding((), f"no kind: write {CONFIGURATION}")
+        return Finding((), f"kind is missing: write {CONFIGURATION}")
     if kind in KINDS:
-        return Finding(("kind",), f"{kind} is a manifest, and not the daemon's {CONFIGURATION}")
+        return Finding(("kind",), f"{kind} is a manifest, not the daemon's {CONFIGURATION}")
     return Finding(("kind",), f"{kind!r} is not {CONFIGURATION}{suggest(kind, [CONFIGURATION])}")
 
 
@@ -81,11 +83,11 @@ def _check_url(data: Data) -> Iterator[Finding]:
     if url is None:
         return
     if _PASSWORD.match(url):
-        message = "holds a password, which anyone could read here; fetch by ssh with a deployKey"
+        message = "contains a password that anyone can read here; use ssh with a deployKey"
         yield Finding((*_GIT, "url"), message)
     for name in ("deployKey", "knownHosts"):
         if _find(data, (*_GIT, name)) is not None and not _BY_SSH.match(url):
-            message = f"has no meaning with {url.partition(':')[0]}: only ssh uses it"
+            message = f"has no effect with {url.partition(':')[0]}: only ssh uses it"
             yield Finding((*_GIT, name), message)
 
 
@@ -97,7 +99,7 @@ def _check_signers(data: Data) -> Iterator[Finding]:
         message = "signed needs allowedSigners, the file of keys that may sign"
         yield Finding((*_GIT, "verify"), message)
     if verify is None and signers is not None:
-        message = "nothing is verified without `verify: signed`; say that, or `verify: none`"
+        message = "nothing is verified without `verify: signed`; set that, or `verify: none`"
         yield Finding((*_GIT, "allowedSigners"), message)
 
 
@@ -105,7 +107,7 @@ def _check_address(data: Data) -> Iterator[Finding]:
     path: DocumentPath = ("spec", "metrics", "address")
     text = _find(data, path)
     if text is not None and not _is_loopback(text):
-        message = f"{text} is no loopback address; write 127.0.0.1 or ::1"
+        message = f"{text} is not a loopback address; write 127.0.0.1 or ::1"
         yield Finding(path, message)
 
 

@@ -56,7 +56,9 @@ def find_kind(data: Any) -> Tuple[Optional[str], List[Finding]]:
     """Return which schema a document is held against, or None and what is wrong with its head."""
     if not isinstance(data, dict):
         what = "a list" if isinstance(data, list) else "a single value"
-        return None, [Finding((), f"a manifest is a mapping of apiVersion, kind, …, not {what}")]
+        return None, [
+            Finding((), f"a manifest must be a mapping of apiVersion, kind, …, not {what}")
+        ]
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         return None, [_refuse_kind(data, kind)]
@@ -65,11 +67,11 @@ def find_kind(data: Any) -> Tuple[Optional[str], List[Finding]]:
 
 def _refuse_kind(data: Mapping[str, Any], kind: Any) -> Finding:
     if "kind" not in data:
-        return Finding((), f"no kind: write one of {', '.join(KINDS)}")
+        return Finding((), f"kind is missing: write one of {', '.join(KINDS)}")
     if isinstance(kind, str) and kind in _LATER_KINDS:
         return Finding(("kind",), f"{kind} is not supported by this version yet")
     if kind == CONFIGURATION:
-        message = "this is the daemon's configuration and not a manifest; keep it somewhere else"
+        message = "this is the daemon's configuration, not a manifest; move it out of this folder"
         return Finding(("kind",), message)
     hint = suggest(kind, KINDS)
     shown = repr(kind)

@@ -59,7 +59,7 @@ SOURCE_REFUSED = EventKind(
     "source-refused",
     "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a08",
     Level.ERROR,
-    "a revision is not taken: its signature, or its history",
+    "a revision is refused: its signature, or its history",
 )
 INVALID = EventKind(
     "invalid-manifest",
@@ -86,7 +86,7 @@ DRIFT = EventKind(
     "drift",
     "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a10",
     Level.WARNING,
-    "someone had changed a field, and it was brought back to the manifest",
+    "someone had changed a field, and it was changed back to the manifest",
 )
 NOT_READY = EventKind(
     "not-ready",

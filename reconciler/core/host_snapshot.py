@@ -21,7 +21,7 @@ from reconciler.errors import RefusedError
 FORMAT_VERSION = 1
 KEY = "virtReconcilerSnapshot"  # the first key, and its version: by it a snapshot is known
 
-NOT_SEEN = Unknown("the daemons were not looked at")
+NOT_SEEN = Unknown("the daemons were not inspected")
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def read_snapshot(text: str, name: str) -> HostSnapshot:
     try:
         data: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"{name}: is no snapshot: {error}") from error
+        raise RefusedError(f"{name}: is not a snapshot: {error}") from error
     if not isinstance(data, dict) or KEY not in data:
         raise RefusedError(
-            f"{name}: is no snapshot; give what `virt-reconciler snapshot` has written"
+            f"{name}: is not a snapshot; use a file that `virt-reconciler snapshot` wrote"
         )
     if data[KEY] != FORMAT_VERSION:
         raise RefusedError(
@@ -83,7 +83,7 @@ def _read(data: Dict[str, Any], name: str) -> HostSnapshot:
     try:
         snapshot: HostSnapshot = from_plain(HostSnapshot, data)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"{name}: is damaged: {error}; take it anew") from error
+        raise RefusedError(f"{name}: is damaged: {error}; take it again") from error
     return snapshot
 
 

@@ -244,9 +244,9 @@ def find_socket(uri: str, exists: Callable[[str], bool]) -> str:
     driver, _, transport = parts.scheme.partition("+")
     daemon = _DAEMONS.get(driver)
     if parts.netloc or transport not in ("", "unix"):
-        raise TerminalError(f"{uri} is another host, whose systemd is not ours to ask")
+        raise TerminalError(f"{uri} is another host; its systemd cannot be asked from here")
     if daemon is None or parts.path != "/system":
-        raise TerminalError(f"{uri} is served by no daemon of the host")
+        raise TerminalError(f"{uri} is not served by a daemon of the host")
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     own = query.get("socket")
     if own is not None:

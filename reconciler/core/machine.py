@@ -207,5 +207,5 @@ def refuse_machine(machine: str, there: Sequence[str]) -> TerminalError:
     near = difflib.get_close_matches(machine, there, n=3)
     nearest = f"; nearest: {', '.join(near)}" if near else ""
     return TerminalError(
-        f"machine type {machine!r} is not on offer on this host; on offer: {names}{nearest}"
+        f"machine type {machine!r} is not available on this host; available: {names}{nearest}"
     )

@@ -15,7 +15,7 @@ SUFFIXES = (".yaml", ".yml")
 MOST_BYTES = 2**20
 MOST_TOTAL = 16 * 2**20  # bytes of all manifests together: some 10,000 machines
 TOO_MUCH = f"all manifests together are larger than {MOST_TOTAL // 2**20} MiB"
-TOO_LARGE = "is larger than 1 MiB; a manifest file never is: split it up"
+TOO_LARGE = "is larger than 1 MiB, the limit for a manifest file; split it"
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,15 @@ def check_total(size: int, where: str) -> None:
     """Raise RefusedError if so many bytes of manifests are not read."""
     if size > MOST_TOTAL:
         raise RefusedError(
-            f"{where}: {TOO_MUCH}, so none is read and what was in force stays; "
-            "have each host follow a folder of its own (spec.source.git.path)"
+            f"{where}: {TOO_MUCH}, so none is read and the manifests in force stay; let each "
+            "host follow a folder of its own (spec.source.git.path)"
         )
 
 
 def refuse_empty(where: str) -> RefusedError:
     """Return the error that says that nothing is concluded from finding nothing."""
     return RefusedError(
-        f"there are no manifests in {where}: nothing is concluded from that, and what was in force "
-        "stays; check the path"
+        f"there are no manifests in {where}: the manifests in force stay unchanged; check the path"
     )
 
 

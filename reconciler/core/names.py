@@ -49,7 +49,7 @@ class Worker:
 
 def describe_busy(name: str, worker: Optional[Worker]) -> str:
     """Say that another run of virt-reconciler works on an object now."""
-    who = worker.describe() if worker else "it does not say which process"
+    who = worker.describe() if worker else "an unknown process"
     return f"another virt-reconciler works on {name} ({who}); try again when it has ended"
 
 
@@ -58,8 +58,8 @@ def describe_unseen(name: str, worker: Worker, last: float) -> str:
     until = show_time(last + QUIET)
     return (
         f"another virt-reconciler on {worker.host} ({worker.describe()}) makes volumes of {name}; "
-        f"whether it still runs cannot be seen from here. If they do not grow until {until}, "
-        "it counts as ended: apply again then"
+        f"whether it still runs cannot be seen from here. If they have not grown by {until}, "
+        "it counts as stopped: apply again then"
     )
 
 
@@ -96,7 +96,8 @@ def alias_of(name: str) -> str:
     """
     if not is_alias_name(name):
         raise TerminalError(
-            f"device name {name!r}: only letters, digits, '-' and '_' survive in libvirt's alias"
+            f"device name {name!r}: only letters, digits, '-' and '_' are allowed in libvirt's "
+            "alias"
         )
     return f"{ALIAS_PREFIX}{name}"
 

@@ -22,7 +22,7 @@ UNKNOWN = "Unknown"
 WORDS = (READY, NOT_READY, RECONCILING, STALLED, SUSPENDED, UNKNOWN)
 
 LEFT_ALONE = "suspended"  # the reason that a pass over a suspended object gives
-RESUMED = "resumed, and not looked at since"
+RESUMED = "resumed, not inspected since"
 
 
 @dataclass(frozen=True)
@@ -158,5 +158,5 @@ def summarise(records: Mapping[str, Record], source: SourceRecord, memory: str =
     said += [f"configuration not reloaded: {source.configuration}"] if source.configuration else []
     if source.restart_needed:
         said.append(f"restart needed for: {', '.join(source.restart_needed)}")
-    said += [f"works without a memory: {memory}"] if memory else []
+    said += [f"runs without its state folder: {memory}"] if memory else []
     return "; ".join([", ".join(words), *said])

@@ -68,10 +68,10 @@ def read_plan_file(text: str, name: str) -> PlanFile:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"{name}: is no plan file: {error}") from error
+        raise RefusedError(f"{name}: is not a plan file: {error}") from error
     if not isinstance(data, dict) or KEY not in data:
         raise RefusedError(
-            f"{name}: is no plan file: give manifests (*.yaml), or what `plan --out` has written"
+            f"{name}: is not a plan file: use manifests (*.yaml), or a file that `plan --out` wrote"
         )
     if data[KEY] != FORMAT_VERSION:
         raise RefusedError(
@@ -80,11 +80,13 @@ def read_plan_file(text: str, name: str) -> PlanFile:
         )
     digest = data.pop("digest", None)
     if digest != _digest(data):
-        raise RefusedError(f"{name}: is not as it was written: its digest does not fit; plan again")
+        raise RefusedError(
+            f"{name}: was modified after it was written (digest mismatch); plan again"
+        )
     try:
         return _understand(data)
     except (KeyError, TypeError, ValueError) as error:  # whoever wrote it has made the digest fit
-        raise RefusedError(f"{name}: is no plan file: {error} is not as it must be") from error
+        raise RefusedError(f"{name}: is not a plan file: invalid content ({error})") from error
 
 
 def _understand(data: Dict[str, Any]) -> PlanFile:

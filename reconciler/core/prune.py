@@ -28,7 +28,7 @@ from reconciler.core.world import Reading, Unknown
 from reconciler.kinds.machine.status import ORPHAN, is_owned, read_applied
 
 NAMES_SHOWN = 5
-NEVER_SEEN = "no manifest, and none is known of an earlier revision: nothing is done"
+NEVER_SEEN = "no manifest, and no earlier revision is known that had one: nothing is done"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Pruning:
 
 
 # What a record of a machine says for which the daemon has no manifest, or one of another host.
-ELSEWHERE = "its manifest is for another host; what is here is left alone"
+ELSEWHERE = "its manifest is for another host; the domain here is not changed"
 _NOT_FOLLOWED = ("no manifest", "orphaned:", ELSEWHERE)
 
 
@@ -126,7 +126,7 @@ def _judge(name: str, known: KnownObject) -> Union[Deletion, KeptObject, None]:
         return None
     if isinstance(reading, Unknown):
         return KeptObject(
-            name, f"no manifest; cannot be read, so nothing is done: {reading.reason}"
+            name, f"no manifest; cannot be read, so nothing is changed: {reading.reason}"
         )
     reason = _find_hindrance(name, reading, known)
     if reason is not None:
@@ -139,11 +139,11 @@ def _find_hindrance(name: str, reading: Reading, known: KnownObject) -> Optional
     """Return why nothing is done to the machine, or None if it may be deleted."""
     record = known.records.get(name)
     if reading.owner is None or not is_owned(reading):
-        return "no manifest, and the domain is not owned: nothing is done"
+        return "no manifest, and the domain is not managed: nothing is done"
     if record is None or not record.seen_at or record.uuid is None:
         return f"orphaned: {NEVER_SEEN}"
     if record.seen_at in (known.snapshot.identity, known.snapshot.revision):
-        return "no manifest, though it was seen at this very revision: nothing is done"
+        return "no manifest, although this revision had one before: nothing is done"
     if record.uuid != reading.view.uuid:
         return f"no manifest, and another domain has its name (UUID {reading.view.uuid})"
     if name in known.suspended:
@@ -154,11 +154,11 @@ def _find_hindrance(name: str, reading: Reading, known: KnownObject) -> Optional
 def _find_permission(owner: Owner, record: Record) -> Optional[str]:
     """Return why what was last applied does not allow the deletion, or None if it does."""
     if read_applied(owner).deletion == ORPHAN:
-        return "orphaned: its manifest is gone; lifecycle.deletion is orphan, so it stays as it is"
+        return "orphaned: its manifest is gone; lifecycle.deletion is orphan, so the machine stays"
     if record.generation not in (None, owner.generation):
         return (
-            "orphaned: its manifest is gone, and the last one was never carried out in full, so "
-            "what it said of deletion is not known; it stays as it is"
+            "orphaned: its manifest is gone, and its lifecycle.deletion is unknown because it "
+            "was never applied in full; the machine stays"
         )
     return None
 
@@ -171,7 +171,7 @@ def _find_rail(wanted: Sequence[Deletion], known: KnownObject, rails: PruneRails
     stay = sum(is_owned(domain) and name in machines for name, domain in known.domains.items())
     total = len(wanted) + stay
     if not stay:
-        return _describe(wanted, total, "no machine that is owned here would be left")
+        return _describe(wanted, total, "no managed machine would be left")
     if len(wanted) > rails.most:
         return _describe(wanted, total, f"prune.most allows {rails.most} at once")
     if len(wanted) / total > rails.share:
@@ -192,8 +192,8 @@ def _describe_problems(known: KnownObject) -> str:
     count = len(known.snapshot.problems)
     problems = "1 problem" if count == 1 else f"{count} problems"
     return (
-        f"the manifests have {problems}, so nothing is concluded from those that are missing, and "
-        f"nothing is pruned until they are put right; first: {known.snapshot.problems[0]}"
+        f"the manifests have {problems}, so a missing manifest may exist: nothing is pruned "
+        f"until they are fixed; first: {known.snapshot.problems[0]}"
     )
 
 

@@ -308,7 +308,7 @@ class World:
         """Return the pool of that name, or why there is none to use."""
         self.ask(Fact(Section.POOL, name))
         there = ", ".join(sorted(self.pools)) or "none"
-        return self.pools.get(name, Unknown(f"there is no such pool; there are: {there}"))
+        return self.pools.get(name, Unknown(f"no such pool; there are: {there}"))
 
     def list_pools(self) -> Tuple[PoolView, ...]:
         """Return every active pool that can be read."""

@@ -60,7 +60,7 @@ class Bad:
 CASES: Dict[str, Bad] = {
     "unknown field": Bad(vm("bad", "cpu: 2"), INVALID, ("bad.yaml:8:3: spec.cpu: unknown field",)),
     "wrong type": Bad(vm("bad", "autostart: 'yes'"), INVALID, ("bad.yaml:8:", "spec.autostart")),
-    "bare number": Bad(
+    "unquoted number": Bad(
         vm("bad", "disks: [{name: a, size: 10}]"), INVALID, ("bad.yaml:8:", "disks[0].size")
     ),
     "duplicate name": Bad(
@@ -86,7 +86,7 @@ CASES: Dict[str, Bad] = {
     "network": Bad(
         without(vm("bad", "interfaces: [{name: a, network: dmz}]"), "interfaces: []"),
         FAILED,
-        ("bad", "interfaces[a].network: no network 'dmz' on this host; it has: default"),
+        ("bad", "interfaces[a].network: no network 'dmz' on this host; there are: default"),
     ),
     "template": Bad(
         vm("bad", "disks: [{name: a, source: {template: gold}}]"),

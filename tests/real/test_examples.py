@@ -18,7 +18,7 @@ from tests.real.worlds import MIB, Product
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
 IMAGES = {"rocky9-base.qcow2": "10G", "win2016-base.qcow2": "60G"}
-NO_CHANGES = "No changes: the host is as the manifests say."
+NO_CHANGES = "No changes: the host matches the manifests."
 LAST_LINE = (
     "Plan: 0 to create, 0 to change (0 next-boot, 0 restart), 0 to delete (0 volumes), "
     "4 unchanged, 0 withheld."
@@ -110,7 +110,7 @@ def test_an_examples_machine_is_exported_forgotten_and_adopted(
     lab.virsh("metadata", "db01", "urn:virt-reconciler:domain:1", "--remove", "--live", "--config")
     command.write("db01.yaml", command("export", "db01").stdout)
     foreign = command("apply", "--yes", "db01.yaml", status=4).stdout
-    assert "> db01: not ours yet: take it over with `adopt` or `apply --adopt`" in foreign
+    assert "> db01: not managed yet: adopt it with `adopt` or `apply --adopt`" in foreign
     command("adopt", "db01", "-f", "db01.yaml")
     assert NO_CHANGES in command("plan", "--detailed-exitcode", "db01.yaml").stdout
     assert "db01" in command("status").stdout

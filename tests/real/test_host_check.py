@@ -177,7 +177,7 @@ def test_libvirtd_beside_modular_daemons_is_wrong_and_never_woken(modular: Conta
     write_host(modular, required=[*DRIVERS], action="ensure")
     found = check(modular, HOST)
     assert found["libvirtd"]["verdict"] == "wrong"
-    assert "the host's mode does without it" in reasons(found["libvirtd"])
+    assert "the host's mode does not use it" in reasons(found["libvirtd"])
     product(modular, "apply", "--yes", HOST)
     assert state(modular, "libvirtd.socket") == "active"  # not named in `forbidden`
     assert state(modular, "libvirtd.service") == "inactive"

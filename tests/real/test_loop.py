@@ -358,7 +358,7 @@ def test_stopping_leaves_what_waits_and_the_next_start_goes_on(own_host: LabHost
     first.publish(manifest("vm", lifecycle, power=Power.STOPPED))
     first.wait(lambda: "shut_down" in first.writes, "the guest is asked to shut down")
     first.stop()  # and does not wait five minutes
-    assert "goes on at its next start" in first.record("vm").last_error
+    assert "resumes at its next start" in first.record("vm").last_error
     second = Looping(own_host, store=first.store).start()
     wanted = manifest(
         "vm",

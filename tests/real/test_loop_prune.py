@@ -39,7 +39,7 @@ def test_a_machine_goes_once_its_manifest_is_gone_for_a_whole_resync(looping: Lo
     looping.loop.prune.settle = 0
     resync(looping)
     assert sorted(stored(looping)) == names[:-1]
-    assert looping.journal.lines("pruned") == ["vm5: deleted, as its manifest is gone"]
+    assert looping.journal.lines("pruned") == ["vm5: deleted: its manifest is gone"]
     assert "vm5" not in looping.store.records
 
 

@@ -89,7 +89,7 @@ def test_an_undefined_machine_comes_back_as_it_was(
     lab.virsh("undefine", "web01")
     seen = command("plan", "web01.yaml").stdout
     assert "1 to create" in seen
-    assert "defined again with its own disks, UUID and addresses, known from the record of" in seen
+    assert "defined again with its own disks, UUID and addresses, from the record of" in seen
     command("apply", "--yes", "web01.yaml")
     assert identity(product) == before
     assert product.host.domains.read_domain("web01").autostart
@@ -214,7 +214,7 @@ def test_a_running_guest_is_stored_again_and_runs_on(
     before, domain = identity(product), lab.virsh("domid", "web01").stdout
     lab.virsh("undefine", "web01")
     seen = command("plan", "web01.yaml").stdout
-    assert "somebody undefined it while it ran" in seen
+    assert "it was undefined while it ran" in seen
     command("apply", "--yes", "web01.yaml")
     view = product.host.domains.read_domain("web01")
     assert view.persistent
@@ -295,5 +295,5 @@ def test_one_that_is_undefined_while_it_is_started_is_told_at_once(
 
     fault = Fault(0, undefine, after=True)
     [outcome] = product.apply(wanted, host=FaultyHost.around(product.host, fault))
-    assert outcome.error == "somebody undefined the domain while it was worked on; apply again"
+    assert outcome.error == "the domain was undefined during the change; apply again"
     lab.virsh("destroy", "web01")

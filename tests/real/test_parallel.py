@@ -98,7 +98,7 @@ def test_one_fails_then_ctrl_c_and_the_next_apply_makes_all_of_it_whole(
     finally:
         first.end()
     last = {"before": "vm05, vm07, vm08", "after": "vm05, vm07, vm08, vm09"}[step]
-    found = re.search(r"interrupted at (.*); what was not begun is left as it was", said)
+    found = re.search(r"interrupted at (.*); the rest was not started", said)
     assert found, said
     assert found[1] == last
     failure = "vm06: volume default/vm06-root.qcow2 exists already"

@@ -70,8 +70,8 @@ def test_what_was_kept_is_carried_out_once(command: Command, lab: LabHost) -> No
     assert "2 unchanged" in command("plan", "--detailed-exitcode", "vms").stdout
     done = command("apply", "--yes", PLAN, status=4)
     for name in ("db", "web"):
-        assert f"{name}: nothing is left to do: it is as its manifest says already" in done.stderr
-    assert "nothing was applied: 2 objects moved on since kept.plan" in done.stderr
+        assert f"{name}: nothing is left to do: it already matches its manifest" in done.stderr
+    assert "nothing was applied: 2 objects changed since kept.plan" in done.stderr
 
 
 def test_it_may_be_carried_out_from_another_folder(command: Command, lab: LabHost) -> None:
@@ -139,7 +139,7 @@ MOVES: Tuple[Tuple[str, Move, str], ...] = (
     (
         "volume",
         lambda _, lab: lab.virsh("vol-create-as", "default", "web-root.img", "1M"),
-        "web: a volume that it uses or is to get was changed",
+        "web: a volume that it uses or gets was changed",
     ),
 )
 
@@ -158,7 +158,7 @@ def test_nothing_is_done_where_anything_has_moved_on(
     before = lab.virsh("dumpxml", "old").stdout
     done = command("apply", "--yes", PLAN, status=4)
     assert words in done.stderr, done.stderr
-    assert "nothing was applied: 1 object moved on since kept.plan" in done.stderr
+    assert "nothing was applied: 1 object changed since kept.plan" in done.stderr
     assert names(lab) == ["old"]
     assert lab.virsh("dumpxml", "old").stdout == before
 
@@ -169,7 +169,7 @@ def test_what_was_tampered_with_is_refused(command: Command, lab: LabHost) -> No
     path = command.folder / PLAN
     path.write_text(path.read_text().replace('"adoptAll": false', '"adoptAll": true'))
     done = command("apply", "--yes", PLAN, status=4)
-    assert f"{PLAN}: is not as it was written: its digest does not fit" in done.stderr
+    assert f"{PLAN}: was modified after it was written (digest mismatch)" in done.stderr
     assert names(lab) == []
 
 
@@ -193,17 +193,17 @@ def test_invalid_manifests_leave_no_plan_file(command: Command) -> None:
     command.write("vms/web.yaml", machine())
     command.write("vms/bad.yaml", machine("bad").replace("64MiB", "64"))
     done = command("plan", "--out", PLAN, "vms", status=65)
-    assert f"{PLAN} was not written: the plan is not of all manifests" in done.stderr
+    assert f"{PLAN} was not written: the plan does not cover all manifests" in done.stderr
     assert not (command.folder / PLAN).exists()
 
 
 def test_what_is_no_plan_file_is_said_to_be_none(command: Command) -> None:
     command.write("notes.txt", "hello")
     done = command("apply", "--yes", "notes.txt", status=4)
-    assert "notes.txt: is no plan file" in done.stderr
+    assert "notes.txt: is not a plan file" in done.stderr
     command.write("plan.json", json.dumps({"formatVersion": 1}))
     done = command("apply", "--yes", "plan.json", status=4)
-    assert "give manifests (*.yaml), or what `plan --out` has written" in done.stderr
+    assert "use manifests (*.yaml), or a file that `plan --out` wrote" in done.stderr
 
 
 def test_the_file_is_the_same_for_the_same_plan(command: Command) -> None:

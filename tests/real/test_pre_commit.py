@@ -75,4 +75,4 @@ def test_the_hook_installs_and_tells_what_is_wrong(hooks: Path, tmp_path: Path) 
     done = run(hooks, repository, home)
     assert done.returncode == 1
     assert "vms/b.yaml:" in done.stdout
-    assert "is a bare number" in done.stdout
+    assert "is an unquoted number" in done.stdout

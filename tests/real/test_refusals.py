@@ -37,9 +37,12 @@ def root(**fields: Any) -> Mapping[str, Any]:
 
 
 REFUSALS = {
-    "uuid": Refusal("uuid", {"uuid": OLD}, {"uuid": NEW}, "a UUID is for life"),
+    "uuid": Refusal("uuid", {"uuid": OLD}, {"uuid": NEW}, "a UUID cannot be changed"),
     "machine-chipset": Refusal(
-        "machine", {"machine": "q35"}, {"machine": "pc"}, "another chipset is another computer"
+        "machine",
+        {"machine": "q35"},
+        {"machine": "pc"},
+        "with another chipset the guest would find none of its devices",
     ),
     "firmware": Refusal(
         "firmware", {"firmware": "bios"}, {"firmware": "uefi"}, "firmware that it was installed"
@@ -71,7 +74,7 @@ def test_a_disk_whose_image_is_gone_is_not_made_anew(product: Product, lab: LabH
     create(product, manifest_of(BASE))
     lab.virsh("vol-delete", "vm-root.qcow2", "--pool", "default")
     wanted = manifest_of(replace(BASE, **root(size=2 * GIB)))
-    refused_and_untouched(product, wanted, "disks[root].size", "is the image there?")
+    refused_and_untouched(product, wanted, "disks[root].size", "does the image exist?")
     assert product.volumes() == set()
 
 

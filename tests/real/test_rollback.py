@@ -255,11 +255,11 @@ def test_what_cannot_go_back_is_said_before(recorded: Recorded, product: Product
     product.host.storage.delete_partial("default", "vm-data.qcow2")
     action = recorded.roll_back()
     assert action.notes == (
-        "as not all of it can go back, what no field speaks of stays as it is now",
+        "not everything can go back, so what no field describes stays as it is now",
     )
     planned = {one.path: one for one in action.changes}
     assert planned["disks[data]"].effect is Effect.WITHHELD
-    assert "a deleted volume does not come back" in planned["disks[data]"].reason
+    assert "a deleted volume cannot be restored" in planned["disks[data]"].reason
     size = planned["disks[root].size"]
     assert (size.effect, size.reason) == (Effect.WITHHELD, "a disk is never shrunk")
     assert (size.observed, size.desired) == (16 * MIB, 8 * MIB)

@@ -185,7 +185,7 @@ Damage = Callable[[str], str]
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda text: text[:-50], "state.json: is no snapshot: "),
+        (lambda text: text[:-50], "state.json: is not a snapshot: "),
         (lambda text: "{}", "state.json: is no snapshot; give what `virt-reconciler snapshot`"),
         (lambda text: text.replace('Snapshot": 1', 'Snapshot": 2'), "is a snapshot of version 2"),
         (

@@ -112,7 +112,7 @@ def test_a_daemon_that_cannot_write_works_and_says_so_until_it_can(
     site.write("web01")
     site.start(f"{{directory: {site.manifests}}}")
     site.wait(lambda: site.domains() == ["web01"], "the machine is made")
-    [line] = [one for one in site.told().splitlines() if "without a memory" in one]
+    [line] = [one for one in site.told().splitlines() if "without its state folder" in one]
     assert str(site.state) in line
     assert "Traceback" not in site.told()
     site.wait(lambda: "state_failing 1" in site.metrics.read_text(), "the metrics say so")

@@ -19,7 +19,7 @@ RUNNING = Machine(
     "vm", cpus=Cpus(1), memory=Memory(128 * MIB), power=Power.RUNNING, disks=(ROOT, DATA),
     interfaces=(LAN,),
 )  # fmt: skip
-PUT_BACK = "everything was put back as it was"
+PUT_BACK = "everything was put back"
 
 
 def plugged(product: Product) -> Tuple[Set[str], Set[object]]:

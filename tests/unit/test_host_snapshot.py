@@ -69,7 +69,7 @@ def test_damage_is_told_with_its_path(path: Any, value: Any, words: str) -> None
 
 @pytest.mark.parametrize("text", ["", "[" * 100_000, '{"virtReconcilerSnapshot": 1,'])
 def test_what_is_no_document_is_no_snapshot(text: str) -> None:
-    with pytest.raises(RefusedError, match=r"^state: is no snapshot: "):
+    with pytest.raises(RefusedError, match=r"^state: is not a snapshot: "):
         read_snapshot(text, "state")
 
 
@@ -138,7 +138,7 @@ def test_the_recorded_host_answers_as_the_host_did() -> None:
     assert host.domains.read_disk_sizes({"vm": ("/b", "/c"), "x": ("/a",)}) == {"vm": {"/b": 2}}
     assert host.domains.list_snapshots("vm") == ("snapshot one",)
     assert host.domains.read_caps("q35") == caps
-    with pytest.raises(TerminalError, match="'pc' is not on offer on this host; on offer: q35"):
+    with pytest.raises(TerminalError, match="'pc' is not available on this host; available: q35"):
         host.domains.read_caps("pc")
     pool = host.storage.read_pool("default")
     assert host.storage.can_reflink(pool, "/a")

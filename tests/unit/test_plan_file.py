@@ -63,17 +63,17 @@ def test_any_other_letter_is_found(place: int) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("hello", "p: is no plan file"),
-        ("[" * 100_000, "p: is no plan file"),
-        ("[]", "is no plan file: give manifests"),
-        ('{"formatVersion": 1}', "is no plan file: give manifests"),
+        ("hello", "p: is not a plan file"),
+        ("[" * 100_000, "p: is not a plan file"),
+        ("[]", "is not a plan file: use manifests"),
+        ('{"formatVersion": 1}', "is not a plan file: use manifests"),
         ('{"virtReconcilerPlan": 3}', "is a plan file of version 3, and this program knows 2"),
         (
             Path(__file__).with_name("former").joinpath("plan.json").read_text(encoding="utf-8"),
             "^p: is a plan file of version 1, and this program knows 2; plan again with",
         ),
-        (write_plan_file(KEPT)[:-40], "is no plan file"),
-        (json.dumps({"virtReconcilerPlan": 2}), "its digest does not fit; plan again"),
+        (write_plan_file(KEPT)[:-40], "is not a plan file"),
+        (json.dumps({"virtReconcilerPlan": 2}), "digest mismatch"),
     ],
 )
 def test_what_is_none_is_said_to_be_none(text: str, words: str) -> None:
@@ -149,5 +149,5 @@ def test_file_that_somebody_else_has_written_with_its_digest_is_refused(
     data = {key: value for key, value in data.items() if value is not None and key != "digest"}
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    with pytest.raises(RefusedError, match=r"kept\.plan: is no plan file: "):
+    with pytest.raises(RefusedError, match=r"kept\.plan: is not a plan file: "):
         read_plan_file(json.dumps({**data, "digest": digest}), "kept.plan")

@@ -119,7 +119,7 @@ def run_git(
         try:
             output, errors = _talk(process, given, limit, most)
         except subprocess.TimeoutExpired as error:
-            raise TransientError(f"git did not end within {limit:.0f} s") from error
+            raise TransientError(f"git did not finish within {limit:.0f} s") from error
         finally:
             _end(process)
     return GitAnswer(process.returncode, output, errors.decode("utf-8", "backslashreplace"))
@@ -221,8 +221,9 @@ def is_foreign(words: str) -> bool:
 def explain_foreign(name: str) -> str:
     """Return what to do then."""
     return (
-        f"{name}: Git does not read a repository of another user; give it to the user that "
-        f"virt-reconciler runs as, or as root: git config --system --add safe.directory {name}"
+        f"{name}: the repository belongs to another user, so Git refuses to read it; change its "
+        "owner to the user that virt-reconciler runs as, or as root: git config --system --add "
+        f"safe.directory {name}"
     )
 
 

@@ -118,7 +118,7 @@ class TreeManifests:
     def _enter(self, name: str, path: str) -> None:
         real = self.tree.resolve(path)
         if real is None:
-            self.refuse(name, "is a symbolic link that leads out of the commit, or in circles")
+            self.refuse(name, "is a symbolic link that leads out of the commit or back to itself")
         else:
             self.visit(name, real)
 
@@ -154,8 +154,8 @@ def read_commit(repository: Repository, commit: str, folder: str, where: str) ->
     found = find_manifests(_read_tree(repository, commit), folder)
     if found is None:
         raise RefusedError(
-            f"there is no folder {show_name(folder)} in {where}: nothing is concluded from that, "
-            "and what was in force stays; check the path, and that it was committed"
+            f"there is no folder {show_name(folder)} in {where}: the manifests in force stay "
+            "unchanged; check the path, and that it was committed"
         )
     files = _read_files(repository, found, where)
     identity = f"{commit}:{show_name(folder)}" if folder else commit
@@ -178,7 +178,7 @@ def _read_tree(repository: Repository, commit: str) -> Tree:
     if len(sizes) > MOST_LINKS:
         raise RefusedError(
             f"{repository.folder}: commit {commit[:12]} has more than {MOST_LINKS:,} symbolic "
-            "links, so it is not read; keep manifests in a repository of their own"
+            "links, so it is refused; keep the manifests in a repository of their own"
         )
     short = {one for one, size in sizes.items() if size <= MOST_TARGET}
     targets = _read_objects(repository, {one: sizes[one] for one in short})
@@ -202,7 +202,7 @@ def _list(repository: Repository, commit: str) -> bytes:
     if listing is None or listing.count(b"\0") > MOST_ENTRIES:
         raise RefusedError(
             f"{repository.folder}: commit {commit[:12]} has more than {MOST_ENTRIES:,} files and "
-            "folders, so it is not read; keep manifests in a repository of their own"
+            "folders, so it is refused; keep the manifests in a repository of their own"
         )
     return listing
 

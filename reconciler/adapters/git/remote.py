@@ -41,7 +41,7 @@ class Signers:
         answer = repository.run(*self._options(), "verify-commit", commit)
         if answer.status != 0:
             raise RefusedError(
-                f"{where} is not taken: it is not signed by anybody in {self.file}"
+                f"{where} is refused: it is not signed by a key of {self.file}"
                 f" ({answer.words if answer.errors.strip() else 'no signature'}); what was in "
                 "force stays"
             )
@@ -128,7 +128,7 @@ class RemoteSource:
         where = self._describe(commit)
         if self._settings.verify_signatures:
             if self._settings.allowed_signers is None:
-                raise RefusedError(f"{where} is not taken: no allowed signers are set")
+                raise RefusedError(f"{where} is refused: no allowed signers are set")
             Signers(self._settings.allowed_signers).check(self._repository, commit, where)
         return read_commit(self._repository, commit, clean_folder(self._settings.path), where)
 
@@ -139,8 +139,8 @@ class RemoteSource:
         answer = self._repository.run("merge-base", "--is-ancestor", taken, commit)
         if answer.status == 1:
             raise RefusedError(
-                f"{self._describe(commit)} is not taken: it does not descend from {taken[:12]}, "
-                "which is in force; its history was rewritten, or it is older. To accept it: "
+                f"{self._describe(commit)} is refused: it does not descend from {taken[:12]}, "
+                "which is in force: the history was rewritten, or it is older. To accept it: "
                 f"git --git-dir={self._repository.folder} update-ref -d {TAKEN}"
             )
         if answer.status != 0:
@@ -204,9 +204,9 @@ class RemoteSource:
         found = [name for name in names if name in there]
         if len(found) > 1:
             raise RefusedError(
-                f"{self._name}: {given} is ambiguous: there are {' and '.join(found)}; nothing is "
-                f"taken. Set spec.source.git.ref to the one you mean, like {found[0]}, or delete "
-                "the other"
+                f"{self._name}: {given} is ambiguous: there are {' and '.join(found)}; it is "
+                f"refused. Set spec.source.git.ref to the one you mean, like {found[0]}, or "
+                "delete the other"
             )
         return found[0] if found else given
 

@@ -46,7 +46,7 @@ class WorkTreeSource:
         real = os.path.realpath(self._path)
         top = _find_top(real)
         if top is None:
-            raise TransientError(f"{show_name(self._path)}: lies in no Git work tree any more")
+            raise TransientError(f"{show_name(self._path)}: is no longer in a Git work tree")
         self._place = place = _ask_place(top)
         folder = clean_folder(os.path.relpath(real, top))
         if self._last is None or self._last[:2] != (place.commit, folder):
@@ -111,7 +111,7 @@ def _explain(top: str, words: str) -> Exception:
     if is_foreign(words):
         return TransientError(explain_foreign(name))
     if "ambiguous argument 'HEAD" in words or "unknown revision" in words:
-        return RefusedError(f"{name}: has no commit yet: nothing is concluded from that")
+        return RefusedError(f"{name}: has no commit yet; nothing is changed until it has one")
     return TransientError(f"{name}: the repository cannot be read: {words}")
 
 
@@ -138,7 +138,7 @@ class GitVersions:
             )
         if "is ambiguous" in answer.errors:
             raise UsageError(
-                f"{revision!r} is a branch and a tag in this repository; write which one: "
+                f"{revision!r} is a branch and a tag in this repository; name one of them: "
                 f"refs/heads/{revision} or refs/tags/{revision}"
             )
         return answer.text
@@ -185,7 +185,7 @@ def _explain_missing(path: str, words: str) -> Exception:
     name = show_name(path)
     if is_foreign(words):
         return TransientError(explain_foreign(name))
-    return UsageError(f"{name}: lies in no Git repository, so there is nothing to compare with")
+    return UsageError(f"{name}: is not in a Git repository, so there is nothing to compare with")
 
 
 TIMEOUT = 5.0  # seconds; a repository on a dead network share must not hang a plan

@@ -192,7 +192,7 @@ def prepare(connections: Connections, step: CreateVolume, progress: Progress) ->
 
 def taken(making: Making) -> RefusedError:
     """Return the refusal of a name that is not ours."""
-    return RefusedError(f"volume {making.label} exists already and was left as it is")
+    return RefusedError(f"volume {making.label} already exists and was left unchanged")
 
 
 def _refuse_other_pools(making: Making) -> None:

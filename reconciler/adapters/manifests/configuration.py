@@ -85,7 +85,7 @@ def _refuse_kind_of_file(path: str, name: str) -> None:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"there is no configuration file {name}") from error
+        raise UsageError(f"no configuration file {name}") from error
     except (OSError, ValueError):  # what else is wrong is found again, and told, when it is read
         return
     if stat.S_ISDIR(found.st_mode):
@@ -94,7 +94,7 @@ def _refuse_kind_of_file(path: str, name: str) -> None:
 
 def _refuse_number(name: str, documents: List[Document]) -> Iterator[Problem]:
     if not documents:
-        yield Problem(name, 0, 0, "", "is empty; virt-reconciler-config(5) says what to write")
+        yield Problem(name, 0, 0, "", "is empty; see virt-reconciler-config(5)")
     for document in documents[1:]:
         yield Problem(
             name, document.line, document.column, "", "a configuration is a single document"

@@ -96,7 +96,7 @@ def _visit(given: str, name: str, reading: FileReading) -> None:
     except OSError as error:
         reading.refuse(given, name, f"cannot be read: {error.strerror or error}")
     except ValueError:  # a NUL in the name
-        reading.refuse(given, name, "cannot be read: there is no such file name")
+        reading.refuse(given, name, "cannot be read: it is not a valid file name")
 
 
 def _is_new(given: str, found: os.stat_result, reading: FileReading) -> bool:

@@ -123,7 +123,7 @@ class FolderSource:
             if problem.file == name:
                 raise TransientError(f"{name}: {problem.message}")
         if any(file.name == name for file in reading.files):
-            raise TransientError(f"{name}: is a file; give the folder that it is in")
+            raise TransientError(f"{name}: is a file; set the folder that it is in")
 
     def _read(self, name: str, found: os.stat_result) -> Optional[bytes]:
         """Return a file's bytes, from memory if it is as it was."""
@@ -142,7 +142,7 @@ class FolderSource:
         files = tuple(file for file in scan.files if file.name not in restless)
         problems = {problem for problem in scan.problems if problem.file not in restless}
         problems.update(
-            Problem(one, 0, 0, "", "is being written all the time; it is taken when it rests")
+            Problem(one, 0, 0, "", "changes all the time; it is read when it stops changing")
             for one in restless
         )
         return self._identify(files, tuple(sorted(problems)), scan)

@@ -108,7 +108,7 @@ def _find_problems(file: str, items: Sequence[Item]) -> Iterator[Problem]:
     for item, finding in islice(findings, MOST_PROBLEMS):
         yield _problem(item, finding)
     if next(chain(blots, findings), None) is not None:
-        yield Problem(file, 0, 0, "", "has more problems than are listed here; mend these first")
+        yield Problem(file, 0, 0, "", "has further problems; fix these first")
 
 
 def _isolate(file: SourceFile, document: Document) -> Item:

@@ -77,7 +77,7 @@ def _explain(kind: str, error: Error) -> Iterator[Finding]:
             if key not in known:
                 yield refuse_field(kind, (*_path(error), key), known)
     elif "propertyNames" in error.absolute_schema_path:
-        message = f"{_show(error.instance)} is no valid key{_advice(error)}"
+        message = f"{_show(error.instance)} is not a valid key{_advice(error)}"
         yield Finding((*_path(error), error.instance), message, at_key=True)
     elif error.validator == "required":
         yield from _explain_missing(error)
@@ -138,8 +138,8 @@ def _wrong_type(error: Error) -> str:
     if value is None:
         return f"is empty; leave the field out, or {_wanted(error)}"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"{_show(value)} is a bare number; {_wanted(error)}"
-    return f"{_show(value)} does not fit here; {_wanted(error)}"
+        return f"{_show(value)} is an unquoted number; {_wanted(error)}"
+    return f"{_show(value)} is not valid here; {_wanted(error)}"
 
 
 def _wanted(error: Error) -> str:
@@ -181,7 +181,7 @@ def _explain_enum(error: Error) -> str:
 
 def _explain_dependencies(error: Error) -> str:
     lacking = [
-        f"{name} has no meaning without {other}"
+        f"{name} has no effect without {other}"
         for name, others in error.validator_value.items()
         if name in error.instance
         for other in others
@@ -192,10 +192,12 @@ def _explain_dependencies(error: Error) -> str:
 
 _WORDS: Mapping[str, Callable[[Error], str]] = {
     "enum": _explain_enum,
-    "oneOf": lambda error: str(error.schema.get("errorMessage", "fits no alternative, or several")),
+    "oneOf": lambda error: str(
+        error.schema.get("errorMessage", "matches none or several of the alternatives")
+    ),
     "dependencies": _explain_dependencies,
     "minimum": lambda error: f"{error.instance} is too small; at least {error.validator_value}",
     "maximum": lambda error: f"{error.instance} is too large; at most {error.validator_value}",
     "minItems": lambda error: f"needs at least {error.validator_value} entry",
-    "uniqueItems": lambda _: "names something twice",
+    "uniqueItems": lambda _: "contains an entry twice",
 }

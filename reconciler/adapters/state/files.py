@@ -128,14 +128,14 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
     except OSError as error:
         raise TransientError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise TransientError(f"{path}: is not JSON, and is not used: {error}") from error
+        raise TransientError(f"{path}: is not JSON and is ignored: {error}") from error
     if not isinstance(data, dict) or data.get("formatVersion") != FORMAT:
-        raise TransientError(f"{path}: is of another format, and is not used")
+        raise TransientError(f"{path}: has an unknown format and is ignored")
     return data
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON's")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def list_names(folder: str) -> Mapping[str, str]:

@@ -96,14 +96,14 @@ def _lock(handle: int, path: str) -> None:
         else:
             return
     raise RefusedError(
-        f"another virt-reconciler ({_describe(*_read_file(path))}) runs on this state already: "
+        f"another virt-reconciler ({_describe(*_read_file(path))}) already uses this state folder: "
         f"{path}"
     )
 
 
 def _describe(process: int, since: Optional[float]) -> str:
     if since is None:
-        return "a process that does not say which"
+        return "an unknown process"
     when = datetime.fromtimestamp(since).astimezone().isoformat(" ", "seconds")
     return f"process {process}, since {when}"
 
@@ -219,7 +219,7 @@ class FolderStore:
         """Return what is in force. Raises TransientError if that cannot be read."""
         found = self._read_source()
         if found is None:
-            raise TransientError(f"{self._source}: is not there; has the daemon run here yet?")
+            raise TransientError(f"{self._source}: does not exist; has the daemon run here yet?")
         return found
 
     def _read_source(self) -> Optional[SourceRecord]:
@@ -238,7 +238,9 @@ class FolderStore:
             except TransientError as error:
                 broken.append(str(error))
         for folder in (self._objects, self._suspended):
-            broken += [f"{one}: is no file of ours" for one in files.list_foreign(folder)]
+            broken += [
+                f"{one}: was not written by virt-reconciler" for one in files.list_foreign(folder)
+            ]
         return tuple(broken)
 
     def save_record(self, record: Record) -> None:
@@ -257,7 +259,7 @@ class FolderStore:
             self._remove(self._prune)
 
     def suspended(self) -> Mapping[str, Suspension]:
-        """Return what a person told to leave alone; a file that makes no sense still means it."""
+        """Return what a person told to leave alone; a file that is not valid still means it."""
         found, _ = self._load(self._suspended, to_suspension)
         names = files.list_names(self._suspended)
         return {name: found.get(name, Suspension(name, 0.0)) for name in names}
@@ -341,13 +343,13 @@ def _understand(
     build: Callable[[Mapping[str, object]], T],
     name: Optional[str] = None,
 ) -> T:
-    """Return the value in a file. Raises TransientError if it makes no sense there."""
+    """Return the value in a file. Raises TransientError if it is not valid there."""
     if name is not None and data.get("name") != name:
-        raise TransientError(f"{path}: is about another object, and is not used")
+        raise TransientError(f"{path}: is about another object and is ignored")
     try:
         return build(data)
     except ValueError as error:
-        raise TransientError(f"{path}: is not used: {error}") from error
+        raise TransientError(f"{path}: is ignored: {error}") from error
 
 
 def _guard(path: str, do: Callable[[], None]) -> None:

@@ -93,7 +93,7 @@ class FolderHistory:
                 path = self._path(folder, number)
                 files.write_json(path, to_data(new), durable=True, is_new=True)
                 return new
-        raise TransientError(f"{folder}: others take every number")
+        raise TransientError(f"{folder}: other programs take every number")
 
     def _forget_old(self, folder: str) -> None:
         for number in _numbers(folder)[:-KEPT]:
@@ -118,7 +118,7 @@ def _numbers(folder: str) -> List[int]:
 
 
 def _read(path: str, name: str) -> Optional[ChangeRecord]:
-    """Return an entry; one that makes no sense, or is gone meanwhile, counts as not there."""
+    """Return an entry; one that is not valid, or is gone meanwhile, counts as not there."""
     try:
         data = files.read_json(path)
         found = None if data is None else to_past(data)

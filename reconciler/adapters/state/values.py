@@ -1,4 +1,4 @@
-"""Records as plain data and back. Pure; data that makes no sense raises ValueError."""
+"""Records as plain data and back. Pure; data that is not valid raises ValueError."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _build(type_: Type[T], data: Any) -> T:
     found = {name: data[_camel_name(name)] for name in hints if _camel_name(name) in data}
     for name, value in found.items():
         if not _fits(value, hints[name]):
-            raise ValueError(f"{_camel_name(name)}: {value!r} makes no sense")
+            raise ValueError(f"{_camel_name(name)}: {value!r} is not valid")
     try:
         return type_(**found)
     except TypeError as error:

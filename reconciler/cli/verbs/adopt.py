@@ -53,15 +53,15 @@ def _refuse_changes(plan: Plan, console: Console) -> None:
     absent = [action.name for action in plan.actions if action.action is ActionKind.CREATE]
     if absent:
         raise RefusedError(
-            f"nothing was adopted: {list_names(absent)}: no such domain on this host; use `apply` "
-            "to create what the manifests describe"
+            f"nothing was adopted: {list_names(absent)}: no such domain on this host; `apply` "
+            "creates it"
         )
     unfit = [action for action in plan.actions if not _is_fit(action)]
     if not unfit:
         return
     console.write(render_text(replace(plan, actions=tuple(unfit)), console.style()))
     raise RefusedError(
-        f"nothing was adopted: not as their manifests say: {list_names([x.name for x in unfit])}; "
+        f"nothing was adopted: not like their manifests: {list_names([x.name for x in unfit])}; "
         "change the manifests, or use `apply --adopt` to adopt and change"
     )
 
@@ -81,5 +81,5 @@ def _explain(plan: Plan, name: str) -> str:
 def _has_work(plan: Plan, console: Console) -> bool:
     for action in plan.actions:
         if action.action is ActionKind.NONE:
-            console.line(f"{action.name}: is owned already")
+            console.line(f"{action.name}: is already managed")
     return any(one.steps for one in plan.actions)

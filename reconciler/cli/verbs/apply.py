@@ -58,7 +58,7 @@ def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Pre
 
 def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:
     if summary.withheld:
-        console.line("Nothing to apply: all that differs is withheld.")
+        console.line("Nothing to apply: every difference is withheld.")
     return _status(prepared, summary, Carried(0, 0))
 
 

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
             unread.append((one.view.name, str(error)))
     valid, refused = make_valid(exported, parts)
     _complain(unread, "cannot be read", console)
-    _complain(refused, "no manifest can say this", console)
+    _complain(refused, "a manifest cannot express this", console)
     if options.output_dir:
         _write_files(valid, options, console, parts)
     else:

@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     elif entries:
         console.write(render_history(entries, console.style()))
     else:
-        console.error(f"{options.name}: nothing is known of it in {escape(folder)}")
+        console.error(f"{options.name}: no change of it is recorded in {escape(folder)}")
         return Exit.FAILED
     return Exit.DONE
 
@@ -66,6 +66,6 @@ def _print_definition(
         return Exit.FAILED
     xml, missing = fill_secrets(found, NOTHING)
     for place in missing:
-        console.error(f"{place}: the secret that was here is not known any more; set it anew")
+        console.error(f"{place}: the former secret is not stored; set it again")
     console.write(xml if xml.endswith("\n") else f"{xml}\n")
     return Exit.DONE

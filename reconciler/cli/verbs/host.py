@@ -21,7 +21,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     desired = _load(options, console, parts)
     report = check_daemons(parts.units(uri_of(options, parts, console)), desired or Desired())
     if isinstance(report, Unknown):
-        raise TransientError(f"the daemons cannot be looked at: {report.reason}")
+        raise TransientError(f"the daemons cannot be inspected: {report.reason}")
     if options.format == "json":
         console.write(render_report_json(report))
     else:

@@ -56,18 +56,18 @@ def _refuse_both(options: argparse.Namespace) -> None:
     if options.against is None:
         return
     if options.connect is not None:
-        raise UsageError("--against stands for a host, and --connect names one; give one of them")
+        raise UsageError("--against and --connect exclude each other")
     if options.out is not None:
-        raise UsageError("--out keeps a plan that can be applied, and --against makes none")
+        raise UsageError("--out requires a plan of a real host: drop --against")
 
 
 def _compare(
     options: argparse.Namespace, wish: Wish, console: Console, parts: Parts
 ) -> Tuple[Plan, Tuple[Problem, ...]]:
     if options.base is None:
-        raise UsageError("--head says what is compared with --base, which is not given")
+        raise UsageError("--head requires --base")
     if options.out is not None:
-        raise UsageError("--out keeps a plan that can be applied, and --base makes none")
+        raise UsageError("--out and --base exclude each other: a comparison cannot be applied")
     question = Question(options.paths, options.base, options.head)
     return prepare_comparison(question, wish, console, parts)
 

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     console.line(f"\n{escape(source.prune_blocked)}")
     identity = _refuse_unfit(source)
     if orders.confirmed_prune() == identity:
-        console.line("That is confirmed already; the daemon goes on at its next look.")
+        console.line("Already confirmed; the daemon deletes them at its next pass.")
         return Exit.DONE
     if not options.yes and not console.confirm(QUESTION, "nothing was confirmed"):
         console.line("Nothing was confirmed.")
@@ -48,9 +48,9 @@ def _refuse_unfit(source: SourceRecord) -> str:
     """Return the identity to confirm; refuse what no word of a person makes certain."""
     if source.problems:
         raise RefusedError(
-            "this cannot be confirmed: the manifests have problems, so what is missing may be "
-            "there; put them right first"
+            "this cannot be confirmed: the manifests have problems, so a missing one may "
+            "exist; fix them first"
         )
     if not source.identity:
-        raise RefusedError("this cannot be confirmed: it is not known which manifests are in force")
+        raise RefusedError("this cannot be confirmed: no manifests are in force yet")
     return source.identity

@@ -1,4 +1,4 @@
-"""`retry`: have the daemon try virtual machines again now. Touches no machine itself."""
+"""`retry`: reconcile virtual machines again now. Touches no machine itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         return Exit.FAILED
     if overview.daemon is None:
         console.error(
-            "nothing was retried: the daemon does not run, and tries everything when it starts: "
+            "nothing was retried: the daemon is not running; it tries everything when it starts: "
             "systemctl start virt-reconciler"
         )
         return Exit.FAILED

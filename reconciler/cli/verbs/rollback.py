@@ -26,14 +26,14 @@ from reconciler.core.times import show_time
 from reconciler.errors import TransientError, UsageError
 from reconciler.kinds.machine.rollback import RollbackPlan
 
-QUESTION = "Go back to that?"
+QUESTION = "Roll back?"
 SHORT = 12  # characters of a commit
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Take back one change and all after it, asking first unless `--yes`."""
     if options.format == "json" and not options.dry_run:
-        raise UsageError("--format json only looks: say --dry-run too")
+        raise UsageError("--format json requires --dry-run")
     host = parts.connect(uri_of(options, parts, console))
     history = parts.reach_history(find_history(options, console, parts, whereabouts_of(host)))
     entries = history.list(options.name)
@@ -78,7 +78,7 @@ def _plan(
     notes = _say_where(past, entries)
     unfinished = None if options.number is not None else find_interrupted(entries)
     if unfinished is not None:
-        begun = f"goes on with the rollback that was interrupted (change {unfinished.number})"
+        begun = f"resumes the interrupted rollback (change {unfinished.number})"
         notes = (begun, *notes)
     actions = tuple(replace(action, notes=(*notes, *action.notes)) for action in way.plan.actions)
     return past, replace(way, plan=replace(way.plan, actions=actions))
@@ -87,7 +87,7 @@ def _plan(
 def _say_suspended(way: RollbackPlan, name: str) -> RollbackPlan:
     """Say before anybody is asked that the machine is suspended, so that it stays as it will be."""
     resume = f"virt-reconciler resume {shlex.quote(name)}"
-    note = f"the daemon leaves it alone from now on, until: {resume}"
+    note = f"the daemon does not change it from now on, until: {resume}"
     actions = tuple(replace(action, notes=(*action.notes, note)) for action in way.plan.actions)
     return replace(way, plan=replace(way.plan, actions=actions))
 
@@ -104,9 +104,9 @@ def _say_where(past: ChangeRecord, entries: Sequence[ChangeRecord]) -> Tuple[str
 
 def _do_nothing(action: Action, console: Console) -> int:
     if action.action is ActionKind.NONE:
-        console.line("Nothing to take back: the definition is as it was then.")
+        console.line("Nothing to roll back: the definition is the same as then.")
         return Exit.DONE
-    console.line("Nothing can be taken back now: all that differs is withheld.")
+    console.line("Nothing can be rolled back now: every difference is withheld.")
     return Exit.REFUSED
 
 
@@ -131,11 +131,12 @@ def _say_end(going: Going, memory: Optional[DaemonMemory], console: Console, par
     name = escape(going.past.name)
     if memory is not None:
         console.line(
-            f"{name}: suspended, so that it stays; `resume {name}` brings it back to its manifest"
+            f"{name}: suspended, so that the daemon does not change it back; `resume {name}` "
+            "brings it back to its manifest"
         )
     otherwise = parts.find_kept_otherwise(going.host, going.way)
     if otherwise:
-        console.error(f"{name}: libvirt keeps its definition otherwise: {otherwise}")
+        console.error(f"{name}: libvirt stored another definition: {otherwise}")
         return Exit.FAILED
     return Exit.DONE
 
@@ -144,7 +145,7 @@ def _find_memory(going: Going, console: Console, parts: Parts) -> Optional[Daemo
     """Return the memory of the daemon that looks after this libvirt, if one ever did."""
     state = read_state(going.options, console, parts)
     if state is None:
-        console.note("no daemon looks after this host from here, so nothing was suspended")
+        console.note("no daemon manages this host from here, so nothing was suspended")
         return None
     return parts.reach_memory(state)
 
@@ -160,6 +161,6 @@ def _suspend(memory: DaemonMemory, going: Going, console: Console, parts: Parts)
         memory.suspend(Suspension(past.name, since, who, why))
     except TransientError as error:
         raise TransientError(
-            f"{past.name}: nothing was changed, as the daemon could not be told to leave it alone: "
+            f"{past.name}: nothing was changed, because the daemon could not be suspended for it: "
             f"{error}"
         ) from error

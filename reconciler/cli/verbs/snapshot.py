@@ -22,7 +22,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         console.write(text)
         return Exit.DONE
     parts.write_text(options.out, text)
-    console.note(f"{escape(snapshot.host)} as it is now is kept in {escape(options.out)}")
+    console.note(f"{escape(snapshot.host)}: state recorded in {escape(options.out)}")
     return Exit.DONE
 
 

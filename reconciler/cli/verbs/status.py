@@ -21,7 +21,7 @@ from reconciler.core.render.status import render_overview, render_statuses
 from reconciler.errors import TransientError
 from reconciler.kinds.machine.status import find_renamed, find_status, is_owned
 
-NOT_KNOWN = "the daemon knows no such virtual machine (--live asks libvirt itself)"
+NOT_KNOWN = "the daemon knows no virtual machine of this name (--live asks libvirt)"
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -44,7 +44,7 @@ def _look(options: argparse.Namespace, console: Console, parts: Parts) -> Overvi
     try:
         return look_into(parts.reach_memory(settings_to_order(options, parts, console).state))
     except TransientError as error:
-        console.note(f"{error}; so this is what libvirt says, and not the daemon")
+        console.note(f"{error}; so this is read from libvirt, not from the daemon")
         return Overview({})
 
 
@@ -88,5 +88,5 @@ def _show_live(
     elif statuses:
         console.write(render_statuses(statuses, console.style()))
     elif not missing:
-        console.line("No virtual machine of this host is owned by virt-reconciler.")
+        console.line("virt-reconciler manages no virtual machine of this host.")
     return Exit.FAILED if missing else Exit.DONE

@@ -45,7 +45,7 @@ def describe(past: ChangeRecord) -> str:
         words = [f"back to before {past.cause.back_to}"]
     if past.action != ActionKind.CREATE.value:
         words += _fields(past)
-    return ", ".join(words) or "nothing but our mark"
+    return ", ".join(words) or "only virt-reconciler's mark"
 
 
 def _fields(past: ChangeRecord) -> List[str]:
@@ -70,7 +70,7 @@ def _full(past: ChangeRecord, style: Style) -> Iterator[str]:
     yield ""
     yield escape(_say_end(past))
     if past.former is None:
-        yield "Before it there was no such domain."
+        yield "Before it, the domain did not exist."
         return
     power, autostart = (
         "running" if past.former.running else "off",
@@ -83,9 +83,9 @@ def _full(past: ChangeRecord, style: Style) -> Iterator[str]:
 
 def _say_end(past: ChangeRecord) -> str:
     if past.outcome == DONE:
-        return "It was carried out."
+        return "It succeeded."
     if past.outcome == UNFINISHED:
-        return "How it ended was not written down: it is under way, or was interrupted."
+        return "Its end is not recorded: it is in progress, or was interrupted."
     return f"It failed: {past.error}"
 
 

@@ -129,7 +129,7 @@ def _show_generation(entry: OverviewEntry) -> str:
     wanted, observed = ((one or "none")[:SHORT] for one in _generations(entry))
     if record.generation == record.observed_generation:
         return escape(wanted)
-    return escape(f"{wanted}; the last one a look came to an end with is {observed}")
+    return escape(f"{wanted}; the last complete pass was at {observed}")
 
 
 def _generations(entry: OverviewEntry) -> Iterator[str]:
@@ -214,7 +214,7 @@ def render_overview(
 def _describe_head(overview: Overview, now: float, *, verbose: bool) -> Iterator[Line]:
     yield _describe_daemon(overview, now)
     if overview.hindrance:
-        text = f"{overview.hindrance}; the daemon works without it, and what follows is old; ask "
+        text = f"{overview.hindrance}; the daemon runs without it, and what follows is old; ask "
         yield from _line("Memory", f"{text}libvirt itself: virt-reconciler status --live")
     source = overview.source
     yield Line("Manifests", _describe_manifests(source, now))
@@ -280,7 +280,7 @@ def _lay_objects(
     chosen: Sequence[OverviewEntry], page: Page, now: float, *, full: bool
 ) -> List[str]:
     if not chosen:
-        return ["No virtual machine has been looked at yet."]
+        return ["No virtual machine has been inspected yet."]
     lines = lay_columns(
         [STATUS_HEADER, *(_overview_row(one, now) for one in chosen)], page, DISPENSABLE, COLOURS
     )

@@ -25,7 +25,7 @@ def last_line(summary: Summary) -> str:
 def place(plan: Plan, mark: Callable[[str], str] = str) -> str:
     """Return where the plan is for; `mark` sets names off from the words around them."""
     if not plan.host:
-        return f"{NO_HOST}: as if all was there that the base says"
+        return f"{NO_HOST}: as if the host matched the base"
     return f"{mark(escape(plan.host))} ({mark(escape(plan.uri))})"
 
 
@@ -136,8 +136,8 @@ def _no_changes(plan: Plan) -> str:
     waits = sum(bool(action.pending) for action in plan.actions)
     if plan.left_out:
         problems = count(plan.left_out, "problem")
-        return f"No changes planned, but {problems} of manifests left out: mend them, plan again."
+        return f"No changes planned, but {problems} of manifests left out: fix them and plan again."
     if not waits:
-        return "No changes: the host is as the manifests say."
+        return "No changes: the host matches the manifests."
     guests = count(waits, "guest")
-    return f"No changes: all is stored as the manifests say; {guests} yet to be restarted."
+    return f"No changes: the stored definitions match the manifests; {guests} yet to be restarted."

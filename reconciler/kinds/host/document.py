@@ -21,7 +21,7 @@ def check_host(manifest: HostManifest) -> List[Finding]:
 
 def _check_uri(manifest: HostManifest) -> Iterator[Finding]:
     if manifest.uri is not None and _PASSWORD.match(manifest.uri):
-        message = "contains a password, which anyone could read here; use ssh with a key, or TLS"
+        message = "contains a password that anyone can read here; use ssh with a key, or TLS"
         yield Finding(("spec", "uri"), message)
 
 
@@ -74,7 +74,7 @@ def _check_placement(
         if len(hosts) == 1:
             return None
         names = ", ".join(sorted(host.name for host in hosts))
-        message = f"there are several Hosts ({names}); say by placement.host which one has it"
+        message = f"there are several Hosts ({names}); set placement.host"
         return Finding(("spec",), message)
     mine = [host.name for host in hosts if any(may_be_same(machine.host, x) for x in host.selector)]
     if len(mine) > 1:

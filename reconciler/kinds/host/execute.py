@@ -67,7 +67,7 @@ def _verify(units: Units, manifest: HostManifest, clock: Clock) -> None:
         return not left[0]
 
     if left[0] and not wait_until(clock, SETTLE_LIMIT, is_settled):
-        raise TerminalError(f"not as planned after all: {'; '.join(left[0])}")
+        raise TerminalError(f"not as planned: {'; '.join(left[0])}")
 
 
 def _left(units: Units, manifest: HostManifest) -> Tuple[str, ...]:

@@ -139,7 +139,7 @@ def find_on(daemon: LibvirtDaemon, need: Need, view: DaemonsView) -> Iterator[Fa
             reason = f"{name}: a Host forbids it"
             yield Fault(_field(daemon, name), name, observed, "masked", reason, advice, _off(unit))
         else:
-            reason = f"{name}: the host's mode does without it"
+            reason = f"{name}: the host's mode does not use it"
             yield Fault(_field(daemon, name), name, observed, "off", reason, advice)
     if running and need is Need.FORBIDDEN and daemon.service not in running:
         yield from _mask_service(daemon, view)
@@ -190,7 +190,7 @@ def find_faults(daemon: LibvirtDaemon, need: Need, view: DaemonsView) -> List[Fa
 
 def _not_installed(daemon: LibvirtDaemon) -> Fault:
     unit = daemon.socket.unit
-    advice = f"install the package that brings it: dnf provides '*/{unit}'"
+    advice = f"install the package that provides it: dnf provides '*/{unit}'"
     return Fault(
         "socket", unit, "not installed", "listening", f"{daemon.name} is not installed", advice
     )
@@ -203,7 +203,7 @@ def _find_socketless(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[Fault
     if service.is_failed:
         yield from _find_service_faults(daemon, view)
     elif not service.is_active:
-        reason = f"{name} is stopped, and no socket would start it"
+        reason = f"{name} is stopped, and no socket starts it"
         advice = f"systemctl start {name}"
         yield Fault("service", name, observed, "running", reason, advice, (Verb.START,))
     elif daemon.socket.path not in view.listening:
@@ -249,13 +249,13 @@ def _stopped(daemon: LibvirtDaemon, socket: Socket, view: DaemonsView) -> Fault:
 
 
 def _deaf(socket: Socket, observed: str) -> Fault:
-    reason = f"nobody listens at {socket.path}, although {socket.unit} is active"
+    reason = f"no process listens at {socket.path}, although {socket.unit} is active"
     advice = f"systemctl restart {socket.unit}"
     return Fault(socket.field, socket.unit, observed, "listening", reason, advice)
 
 
 def _not_enabled(field: str, name: str, observed: str, wanted: str) -> Fault:
-    reason = f"{name} is not enabled, and gone after a restart of the host"
+    reason = f"{name} is not enabled, so it does not start with the host"
     advice = f"systemctl enable {name}"
     return Fault(field, name, observed, wanted, reason, advice, (Verb.ENABLE,), hinders=False)
 
@@ -285,7 +285,7 @@ def find_other(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[Fault]:
         yield Fault("answers", daemon.service, "nobody", daemon.service, answer.problem, advice)
     if answer is None or answer.problem or answer.unit == daemon.service:
         return
-    who = answer.unit or f"process {answer.pid} ({answer.process}), of no unit,"
+    who = answer.unit or f"process {answer.pid} ({answer.process}), which belongs to no unit,"
     reason = f"{who} answers at {path}"
     advice = f"stop what took the socket, then systemctl restart {daemon.socket.unit}"
     yield Fault("answers", daemon.service, who, daemon.service, reason, advice)

@@ -38,7 +38,7 @@ class HostPass:
             return Done()
         view = self.shared.parts.host.units.observe()
         if isinstance(view, Unknown):
-            self._tell("", f"the daemons cannot be looked at: {view.reason}")
+            self._tell("", f"the daemons cannot be inspected: {view.reason}")
             return Done()
         manifest = find_host(in_force.hosts, view.host)
         if manifest is None or manifest.mode is None:

@@ -18,14 +18,14 @@ from reconciler.kinds.host.judgement import MUST_BE_OFF, Judgement, find_hindran
 KIND = "Host"
 # What else may run on the host is not the manifest's business.
 CONCERNS = (Need.REQUIRED, *MUST_BE_OFF)
-CHECK_ONLY = "the Host says `action: check`"
+CHECK_ONLY = "the Host sets `action: check`"
 
 
 def plan_host(manifest: HostManifest, world: World) -> Action:
     """Plan one host's daemons."""
     view = world.daemons
     if isinstance(view, Unknown):
-        reason = f"the daemons cannot be looked at: {view.reason}"
+        reason = f"the daemons cannot be inspected: {view.reason}"
         return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=reason)
     judgements = judge_all(find_needs(manifest), view)
     rows = [
@@ -61,7 +61,7 @@ def _find_hold(
     if not manifest.ensure:
         return CHECK_ONLY
     if not fault.fix:
-        return "left to a person"
+        return "not done automatically"
     if one.need is Need.FORBIDDEN:
         return find_guests(view)
     return _find_conflict(one, judgements, view)
@@ -70,7 +70,7 @@ def _find_hold(
 def find_guests(view: DaemonsView) -> str:
     """Say which guests keep daemons from being stopped; empty if none does."""
     if view.guests is None:
-        return "whether guests run cannot be seen; run as root"
+        return "cannot see whether guests run; run as root"
     return f"never while guests run ({', '.join(view.guests)})" if view.guests else ""
 
 

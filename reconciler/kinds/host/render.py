@@ -85,7 +85,7 @@ def _advise(fault: Fault) -> str:
 
 def _mode(report: Report) -> str:
     if report.manifest is None:
-        return f"Mode: {report.mode.value}, as found; no Host manifest says what it should be."
+        return f"Mode: {report.mode.value}, as found; no Host manifest sets it."
     return f"Mode: {report.mode.value}, by Host {escape(report.manifest)}."
 
 
@@ -104,7 +104,7 @@ def _sum(report: Report) -> str:
         for row in report.rows
         if row.judgement.verdict is DaemonHealth.WRONG
     ]
-    return f"Wrong: {', '.join(wrong)}." if wrong else "All is right."
+    return f"Wrong: {', '.join(wrong)}." if wrong else "Everything is as it should be."
 
 
 def render_report_json(report: Report) -> str:

@@ -80,7 +80,7 @@ def read(view: DomainView) -> Reading:
 
 
 def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
-    """Understand one domain; what makes no sense is Unknown."""
+    """Understand one domain; what is not valid is Unknown."""
     if isinstance(view, Unknown):
         return view
     reading: Union[Reading, Unknown] = attempt(read, view)
@@ -196,7 +196,7 @@ def _explain_absent(name: str, active: Tuple[str, ...], inactive: Tuple[str, ...
     if name in inactive:
         return Unknown(f"it is inactive: virsh pool-start {shlex.quote(name)}", transient=True)
     there = ", ".join(sorted({*active, *inactive})) or "none"
-    return Unknown(f"there is no such pool; there are: {there}", transient=True)
+    return Unknown(f"no such pool; there are: {there}", transient=True)
 
 
 def _read_claims(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:

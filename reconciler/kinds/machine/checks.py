@@ -41,7 +41,7 @@ def check_overlays(
     for index, (overlay, entry) in enumerate(zip(overlays, data)):
         path: DocumentPath = ("spec", "xml", index)
         if entry.get("absent") is False:
-            yield Finding((*path, "absent"), "only true has a meaning; remove the entry instead")
+            yield Finding((*path, "absent"), "only true is valid; remove the entry instead")
         yield from _check_xpath((*path, "xpath"), overlay)
         if overlay.present:
             yield from _check_fragment((*path, "fragment"), overlay)
@@ -69,7 +69,7 @@ def _is_within(xpath: str, ancestor: str) -> bool:
 
 
 def _owned(what: str) -> str:
-    return f"{what} is kept by virt-reconciler itself and cannot be set here"
+    return f"{what} is managed by virt-reconciler and cannot be set here"
 
 
 def _check_fragment(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
@@ -105,8 +105,8 @@ LISTS = ("disks", "cdroms", "interfaces")
 SHUTDOWN_RANGE = (5, 6 * 3600)
 WINDOW_RANGE = (60, 24 * 3600)
 GENERALIZE = (
-    "run sysprep in it and say so in the template's `generalized`, like "
-    '"sysprep /generalize /oobe, 2026-03-01"; clones that share host name and SID go wrong'
+    "run sysprep in it and record it in the template's `generalized`, like "
+    '"sysprep /generalize /oobe, 2026-03-01"; clones must not share host name and SID'
 )
 
 
@@ -124,7 +124,7 @@ def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
 def check_template(manifest: TemplateManifest) -> List[Finding]:
     """Return what is wrong with a Template."""
     if is_windows(manifest.os) and manifest.generalized is None:
-        return [Finding(("spec", "generalized"), f"{manifest.os} is a Windows: {GENERALIZE}")]
+        return [Finding(("spec", "generalized"), f"{manifest.os} is Windows: {GENERALIZE}")]
     return []
 
 
@@ -144,7 +144,7 @@ def _repeated(
         if value in first:
             where = ".".join(str(one) for one in first[value][1:2])
             index = first[value][2]
-            yield Finding(path, f"{what} {value!r} is used already by {where}[{index}]")
+            yield Finding(path, f"{what} {value!r} is already used by {where}[{index}]")
         first.setdefault(value, path)
 
 
@@ -184,7 +184,7 @@ def _check_disk(path: DocumentPath, disk: Disk) -> Iterator[Finding]:
             "has, its target",
         )
     if disk.source is not None and disk.pool is not None:
-        yield Finding((*path, "pool"), "has no meaning beside source.path")
+        yield Finding((*path, "pool"), "has no effect with source.path")
     if disk.shareable and disk.format not in (None, "raw"):
         yield Finding(
             (*path, "shareable"),
@@ -220,9 +220,11 @@ def _check_mac(path: DocumentPath, interface: Interface) -> Iterator[Finding]:
         return
     first = int(interface.mac[:2], 16)
     if first & 1:
-        yield Finding(path, f"{interface.mac} is a multicast address: make the first byte even")
+        yield Finding(path, f"{interface.mac} is a multicast address: the first byte must be even")
     elif set(interface.mac) <= {"0", ":"}:
-        yield Finding(path, "all zeros is no address; leave mac out to have a stable one derived")
+        yield Finding(
+            path, "all zeros is not an address; leave mac out, and a stable one is derived"
+        )
 
 
 def _check_cpus(machine: Machine) -> Iterator[Finding]:
@@ -273,7 +275,7 @@ def _check_memory(machine: Machine) -> Iterator[Finding]:
 def _check_lifecycle(manifest: MachineManifest, data: Data) -> Iterator[Finding]:
     path: DocumentPath = ("spec", "lifecycle")
     if manifest.lifecycle.disruption is Disruption.WINDOW and not manifest.lifecycle.windows:
-        yield Finding((*path, "disruption"), "window needs `windows` that say when")
+        yield Finding((*path, "disruption"), "disruption: window requires `windows`")
     yield from _check_range((*path, "shutdownTimeout"), data, SHUTDOWN_RANGE, "5s to 6h")
     for index, window in enumerate(data.get("windows", ())):
         where = (*path, "windows", index, "duration")

@@ -36,7 +36,9 @@ def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Ac
     job = host.domains.find_job(name) if view.is_active else ""
     reading = read(replace(view, job=job))
     if uuid not in ("", reading.view.uuid):
-        raise NotFoundError(f"domain {name}: it is another one now (UUID {reading.view.uuid})")
+        raise NotFoundError(
+            f"domain {name}: another domain has this name now (UUID {reading.view.uuid})"
+        )
     snapshots = host.domains.list_snapshots(name)
     observation = _observe(host, desired, reading)
     return observation.make(lambda world: plan_delete(reading, world, desired, snapshots))
@@ -134,9 +136,9 @@ def refuse_other_plan(planned: Action, again: Action) -> None:
 
 def _refuse_other_steps(steps: Tuple[Step, ...], again: Action) -> None:
     if again.action is not ActionKind.DELETE:
-        raise RefusedError(again.reason or "it is not to be deleted any more; plan again")
+        raise RefusedError(again.reason or "it no longer needs to be deleted; plan again")
     if again.steps != steps:
-        raise RefusedError("what is to be deleted has changed since the plan was made; plan again")
+        raise RefusedError("the objects to delete have changed since the plan was made; plan again")
 
 
 def _perform_all(work: StepContext, steps: Tuple[Step, ...]) -> None:
@@ -156,4 +158,4 @@ def _perform_all(work: StepContext, steps: Tuple[Step, ...]) -> None:
 def _refuse_left(work: StepContext) -> None:
     """Raise TerminalError if the domain is there still; only libvirt's own word means gone."""
     if read_former(work.host, work.name) is not None:
-        raise TerminalError("it is there still, though libvirt took its definition away")
+        raise TerminalError("it still exists, although libvirt removed its definition")

@@ -33,7 +33,7 @@ Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
 _NAME: DocumentPath = ("metadata", "name")
 _DEFAULT_POOL = "default"
-SHARE = "; guests that are to share a raw image both set shareable: true on this disk"
+SHARE = "; if guests share a raw image, set shareable: true on this disk of both"
 READING, WRITING = "reading", "writing"
 _Key = Tuple[str, ...]
 
@@ -184,10 +184,10 @@ def _check_template(
         there = ", ".join(
             sorted({known for kind, known in documents.names.values() if kind == "Template"})
         )
-        return f"no Template {name!r} among the given manifests; they have: {there or 'none'}"
+        return f"no Template {name!r} among the given manifests; there are: {there or 'none'}"
     if any(number in spoiled for number in numbers):
         return f"Template {name!r} is itself invalid"
     template = documents.manifests[numbers[0]]
     if isinstance(template, TemplateManifest) and template.generalized is None and is_windows(os):
-        return f"{os} is a Windows, and Template {name!r} is not generalized: {GENERALIZE}"
+        return f"{os} is Windows, and Template {name!r} is not generalized: {GENERALIZE}"
     return None

@@ -196,7 +196,7 @@ def find_lost(names: Iterable[str], background: Background) -> Mapping[str, Lost
 
 
 def _read(last: LastKnown) -> Optional[LostMachine]:
-    """Understand a definition that was kept; what makes no sense any more counts as not known."""
+    """Understand a definition that was kept; what is not valid any more counts as not known."""
     try:
         xml, missing = fill_secrets(last.xml, NOTHING)
         root = parse(xml)

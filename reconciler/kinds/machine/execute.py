@@ -108,8 +108,8 @@ def _refuse_changed(work: StepContext) -> None:
     known = work.stored[-1] if work.stored else former
     if known is not None and _strip(_read_definition(work)) != _strip(known):
         raise RefusedError(
-            f"the definition of {work.name} was changed by someone else meanwhile, so it is left "
-            "as it is; plan again"
+            f"the definition of {work.name} was changed by someone else meanwhile, so it is not "
+            "overwritten; plan again"
         )
 
 
@@ -153,7 +153,7 @@ def _detach(work: StepContext, step: plan.DetachDevice) -> Undo:
     work.host.domains.detach(work.name, step.xml)
     if not wait_until(work.clock, DETACH_LIMIT, lambda: not _is_plugged(work, step.xml)):
         raise TransientError(
-            f"{step.path}: the guest did not let the device go within {DETACH_LIMIT:.0f} s"
+            f"{step.path}: the guest did not release the device within {DETACH_LIMIT:.0f} s"
         )
     return lambda: work.host.domains.attach(work.name, step.xml)
 
@@ -259,8 +259,8 @@ def _give_up(work: StepContext, step: plan.Shutdown) -> None:
         raise TransientError(refuse_to_ask(view))
     if not step.force:
         raise TransientError(
-            f"the guest did not shut down within {step.timeout} s and goes on running; what needs "
-            "it to be off waits until it is (lifecycle.forceOff would allow a hard stop)"
+            f"the guest did not shut down within {step.timeout} s and goes on running; changes "
+            "that need it off wait (lifecycle.forceOff: true allows a hard stop)"
         )
     work.host.domains.power_off(work.name)
 

@@ -212,7 +212,7 @@ def take_out(manifest: Spec, problem: Problem, machine: Machine) -> Optional[Les
     less = without(manifest, path)
     if path[-1] == "source":
         less["spec"][path[0]][path[1]]["target"] = (machine.disks or ())[int(path[1])].target
-    return Lessened(less, f"{_show(path, manifest)} left out, and kept as it is: {why}")
+    return Lessened(less, f"{_show(path, manifest)} left out, and not changed: {why}")
 
 
 def _parse(text: str) -> Path:

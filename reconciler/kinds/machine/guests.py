@@ -146,7 +146,7 @@ def describe_unknown(os: Optional[str]) -> str:
         return ""
     nearest = find_nearest(os)
     hint = f"nearest: {', '.join(nearest)}" if nearest else "see `osinfo-query os`"
-    return f"os: {os!r} is not a known operating system, so the guards for Windows hold; {hint}"
+    return f"os: {os!r} is not a known operating system, so it is treated like Windows; {hint}"
 
 
 def needs_tpm(os: Optional[str]) -> bool:

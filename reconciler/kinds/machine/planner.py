@@ -123,7 +123,7 @@ def _plan_served(
 ) -> Action:
     reading = world.domains.get(manifest.name)
     if isinstance(reading, Unknown):
-        reason = f"cannot be read, so nothing is done: {reading.reason}"
+        reason = f"cannot be read, so nothing is changed: {reading.reason}"
         return Action(KIND, manifest.name, ActionKind.FAILED, reason=reason, transient=True)
     try:
         if options.migrated and (reading is None or not reading.is_active):

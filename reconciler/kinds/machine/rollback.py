@@ -20,8 +20,8 @@ from reconciler.kinds.machine.planning.rollback import GONE as GONE_VOLUME
 from reconciler.kinds.machine.planning.rollback import KIND, find_target, plan_rollback
 
 GONE = (
-    "the domain is not there any more; `history {name} {number}` shows its former definition, "
-    "which `virsh define` takes, and its manifest brings it back with its own disks"
+    "the domain no longer exists; `history {name} {number}` shows its former definition, "
+    "for `virsh define`; applying its manifest restores it with its own disks"
 )
 
 

@@ -24,11 +24,11 @@ CAUSES: Mapping[str, str] = {
     "manifest": "its manifest was changed",
     "domain": "the domain was changed, made, removed, started or stopped",
     "template": "a template that it is made from was changed, or its image was",
-    "volume": "a volume that it uses or is to get was changed",
-    "steps": "what would be done now is not the same (time, host, or another version of this)",
+    "volume": "a volume that it uses or gets was changed",
+    "steps": "the plan would differ now (time, host, or another version of virt-reconciler)",
 }
 
-DONE = "nothing is left to do: it is as its manifest says already"
+DONE = "nothing is left to do: it already matches its manifest"
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def _create(manifest: MachineManifest, base: Desired, world: World) -> Union[Rea
     try:
         action = plan_create(_complete(manifest), base, world)
     except ReconcilerError as error:
-        return Unknown(f"how it is cannot be imagined: {error}")
+        return Unknown(f"its state cannot be derived from the manifest: {error}")
     *_, xml = (step.xml for step in action.steps if isinstance(step, Define))
     is_on = manifest.machine.power is not Power.STOPPED
     view = DomainView(

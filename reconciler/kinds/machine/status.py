@@ -149,14 +149,14 @@ def find_status(
         return Status(name, "unknown", (Condition("Ready", holds=None, reason=reading.reason),))
     state, guest = reading.view.state.value, describe_state(reading.view)
     if reading.owner is None or not is_owned(reading):
-        why = "not owned"
+        why = "not managed"
         if former_name is not None:
             new, old = shlex.quote(name), shlex.quote(former_name)
             back = f": virsh domrename {new} {old}, or"
             if is_taken:
                 back = ", and another domain has that name now:"
             why = (
-                f"bears the mark of {former_name}, so it was renamed{back} rename the manifest and "
+                f"has the mark of {former_name}, so it was renamed{back} rename the manifest and "
                 f"run: virt-reconciler adopt {new} -f MANIFESTS"
             )
         return Status(name, state, (Condition("Ready", holds=None, reason=why),), guest=guest)

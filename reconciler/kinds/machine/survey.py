@@ -189,7 +189,7 @@ def _disks(view: Union[DomainView, Unknown]) -> Iterator[Disk]:
         return
     try:
         reading = read(view)
-    except ReconcilerError:  # what makes no sense is a plan's to say
+    except ReconcilerError:  # what is not valid is a plan's to say
         return
     yield from reading.persistent.disks or ()
     if reading.live is not None:

@@ -68,12 +68,12 @@ def _remarks(reading: Reading, around: World, root: Element) -> Iterator[str]:
     yield from _say_snapshots(reading, around)
     for disk in reading.persistent.disks or ():
         if disk.source and not (is_path(disk.source) or named_volume(around, disk.source)):
-            yield f"disk {disk.name}: its source {disk.source} is kept as it is"
+            yield f"disk {disk.name}: its source {disk.source} is not changed"
     for cdrom in reading.persistent.cdroms or ():
         if cdrom.media and not (is_path(cdrom.media) or named_volume(around, cdrom.media)):
-            yield f"CD-ROM drive {cdrom.name}: its medium {cdrom.media} is kept as it is"
+            yield f"CD-ROM drive {cdrom.name}: its medium {cdrom.media} is not changed"
     if not has_plain_topology(reading.persistent.cpus or Cpus()):
-        yield "cpus: the topology has more than sockets, cores and threads, and is kept as it is"
+        yield "cpus: the topology has more than sockets, cores and threads, and is not changed"
     yield from _say_system(reading, root)
     yield from _say_boot_order(reading, root)
     for card in filter(is_foreign_interface, reading.persistent.interfaces or ()):
@@ -81,7 +81,7 @@ def _remarks(reading: Reading, around: World, root: Element) -> Iterator[str]:
     yield from _devices(root)
     names = ", ".join(_elements(root))
     if names:
-        yield f"not in the manifest, and kept as it is: {names}"
+        yield f"not in the manifest, and not changed: {names}"
 
 
 def _say_snapshots(reading: Reading, around: World) -> Iterator[str]:
@@ -95,13 +95,13 @@ def _say_snapshots(reading: Reading, around: World) -> Iterator[str]:
             yield f"disk {disk.name}: on {which} ({disk.source}); the manifest names {image}"
         elif len(images.find_chain(disk.source or "", disk.format or "")) > 1:
             below = images.find_chain(disk.source or "", disk.format or "")[1]
-            yield f"disk {disk.name}: {disk.source} lies over {below}, and is kept as it is"
+            yield f"disk {disk.name}: {disk.source} lies over {below}, and is not changed"
     internal = [
         snapshot.name for snapshot in images.snapshots.get(name, ()) if not snapshot.overlays
     ]
     if internal:
         more = f" and {len(internal) - 3} more" if internal[3:] else ""
-        yield f"internal snapshots are kept as they are: {', '.join(internal[:3])}{more}"
+        yield f"internal snapshots are not changed: {', '.join(internal[:3])}{more}"
 
 
 def _say_system(reading: Reading, root: Element) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _say_system(reading: Reading, root: Element) -> Iterator[str]:
     if (reading.owner and reading.owner.os) or short_id(find_osinfo(root) or ""):
         return
     full = find_osinfo(root)
-    why = f"{full} has no short id known for certain" if full else "the domain does not say it"
+    why = f"{full} has no short id that is certain" if full else "the domain does not record it"
     yield f"os is left out: {why}; set it if you know it, like os: rocky9 or os: win2k22"
 
 
@@ -119,7 +119,7 @@ def _say_boot_order(reading: Reading, root: Element) -> Iterator[str]:
     plain = ["hd", "cdrom"] if reading.persistent.cdroms else ["hd"]
     if kinds not in ([], ["hd"], plain):
         order = ", ".join(kinds)
-        yield f"not in the manifest, and kept as it is: the boot order of os/boot: {order}"
+        yield f"not in the manifest, and not changed: the boot order of os/boot: {order}"
 
 
 def _devices(root: Element) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _devices(root: Element) -> Iterator[str]:
             parts = list(_parts(element, _USUAL_PARTS[kind]))
             if parts and element.get("device") != "floppy":
                 what = ", ".join(dict.fromkeys(parts))
-                yield f"{kind} {_name(element)}: kept as it is: {what}"
+                yield f"{kind} {_name(element)}: not changed: {what}"
 
 
 def _parts(element: Element, usual: FrozenSet[str]) -> Iterator[str]:

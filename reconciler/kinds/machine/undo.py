@@ -14,7 +14,7 @@ from reconciler.core.xmltree import digest
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.execute import LASTING, StepContext, Undo, perform
 
-PUT_BACK = "everything was put back as it was"
+PUT_BACK = "everything was put back"
 # What is gone with the running guest, so that it neither can nor must be taken back in it.
 _LIVE = (plan.AttachDevice, plan.DetachDevice)
 _NOT_STORED = ("power", "metadata.owner", "metadata.generation")
@@ -124,19 +124,21 @@ class UndoTrail:
         """Undo in reverse order; stop at the first that fails, and say what is left."""
         if not self._undo:
             self.kept = tuple(self._lasting)
-            return f"; done already: {', '.join(self._lasting)}" if self._lasting else ""
+            return f"; already done: {', '.join(self._lasting)}" if self._lasting else ""
         for step, undo in reversed(self._undo):
             try:
                 undo()
             except ReconcilerError as error:
                 self.kept = tuple(change.path for change in self._action.changes)
                 name = type(step).__name__
-                left = f"; undoing {name} failed too, and what came before it was left: {error}"
+                left = (
+                    f"; undoing {name} failed too, and the steps before it were not undone: {error}"
+                )
                 return left + self._mark_again()
         self.kept = tuple(self._lasting)
         if self._lasting:
             done = ", ".join(self._lasting)
-            text = f"; put back as it was, but for what was done already: {done}"
+            text = f"; put back, except for what was already done: {done}"
             return text + self._mark_again()
         return f"; {PUT_BACK}"
 

@@ -98,9 +98,9 @@ def _plan_again(work: StepContext, manifest: MachineManifest, desired: Desired) 
     try:
         views = {work.name: work.host.domains.read_domain(work.name)}
     except NotFoundError as error:
-        raise TransientError("the domain vanished while it was worked on") from error
+        raise TransientError("the domain disappeared during the change") from error
     if not views[work.name].persistent:
-        raise TransientError("somebody undefined the domain while it was worked on; apply again")
+        raise TransientError("the domain was undefined during the change; apply again")
     return observe(work.host, alone, views).plan_machine(manifest, PlanOptions(unattended=True))
 
 

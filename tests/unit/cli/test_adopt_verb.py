@@ -35,7 +35,7 @@ def test_domain_that_differs_is_refused_with_what_differs() -> None:
     result = call(parts, "adopt", "vm1", "vm2", "-f", "p")
     assert (result.status, parts.executed) == (4, [])
     assert "cpus.count: 1 → 2" in result.out
-    assert "nothing was adopted: not as their manifests say: vm2" in result.err
+    assert "nothing was adopted: not like their manifests: vm2" in result.err
 
 
 def test_domain_that_cannot_be_planned_is_refused() -> None:
@@ -46,7 +46,7 @@ def test_owned_domain_is_no_error() -> None:
     parts = FakeParts(planned=PLAN)
     result = call(parts, "adopt", "vm3", "-f", "p")
     assert (result.status, parts.executed) == (0, [])
-    assert "vm3: is owned already\n" in result.out
+    assert "vm3: is already managed\n" in result.out
 
 
 def test_an_owned_domain_whose_manifest_says_the_same_in_other_words_is_no_error() -> None:
@@ -68,4 +68,4 @@ def test_manifest_without_a_domain_says_that_there_is_none() -> None:
     parts = FakeParts(planned=plan_of(FIT, action("vm6", ActionKind.CREATE, steps=STEPS)))
     result = call(parts, "adopt", "vm1", "vm6", "-f", "p")
     assert (result.status, parts.executed) == (4, [])
-    assert "nothing was adopted: vm6: no such domain on this host; use `apply`" in result.err
+    assert "nothing was adopted: vm6: no such domain on this host; `apply` creates it" in result.err

@@ -72,14 +72,14 @@ def test_empty_plan_asks_nothing() -> None:
     parts = FakeParts(planned=plan_of(action("vm1", ActionKind.NONE)))
     result = call(parts, "apply", "p")
     assert (result.status, parts.executed, result.err) == (0, [], "")
-    assert "No changes: the host is as the manifests say." in result.out
+    assert "No changes: the host matches the manifests." in result.out
 
 
 def test_only_withheld_says_that_nothing_is_applied() -> None:
     parts = FakeParts(planned=plan_of(action("vm1", ActionKind.WITHHELD)))
     result = call(parts, "apply", "p")
     assert (result.status, parts.executed) == (0, [])
-    assert result.out.endswith("Nothing to apply: all that differs is withheld.\n")
+    assert result.out.endswith("Nothing to apply: every difference is withheld.\n")
 
 
 def test_one_line_for_each_object_then_the_sum() -> None:
@@ -181,8 +181,8 @@ def test_plan_file_is_applied_alone_and_never_left_out_unseen(tmp_path: Path) ->
     manifest.touch()
     result = call(FakeParts(), "apply", "--yes", str(kept), str(manifest))
     assert result.status == 64
-    assert "kept.plan: is no manifest by its name" in result.err
-    assert "a plan file is applied alone" in result.err
+    assert "kept.plan: is not a manifest (*.yaml, *.yml)" in result.err
+    assert "a plan file must be the only argument" in result.err
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,6 @@ def test_what_a_kept_plan_leaves_alone_is_not_shown_as_if_it_were_done(
     call(FakeParts(loaded, plan_of(action("vm1", kept), vm2)), "plan", "--out", path, "p")
     parts = FakeParts(loaded, plan_of(vm1, vm2))
     result = call(parts, "apply", "--yes", path)
-    assert "! vm1: 1 change withheld, the kept plan does nothing with it; plan again" in result.out
+    assert "! vm1: 1 change withheld, the plan file does not change it; plan again" in result.out
     assert "0 to create, 1 to change" in result.out
     assert [one.name for one in parts.executed[0].actions if one.steps] == ["vm2"]

@@ -125,7 +125,7 @@ def test_a_machine_whose_name_changes_is_shown_as_what_it_is(repository: Reposit
     edit(repository, "vm/a.yaml", "name: a", "name: z")
     found = resources("--base", "main", "vm")
     assert {name: one["action"] for name, one in found.items()} == {"a": "withheld", "z": "create"}
-    assert "the machine stays as it is (lifecycle.deletion: orphan)" in found["a"]["reason"]
+    assert "the machine stays (lifecycle.deletion: orphan)" in found["a"]["reason"]
     [note] = found["a"]["notes"]
     assert "its manifest is called z now: that is another machine" in note
 
@@ -249,9 +249,9 @@ def test_a_folder_that_the_base_does_not_have_is_all_new(repository: Repository)
         (["--base", "nope", "vm"], "there is no revision 'nope' in this repository"),
         (["--base", "--help", "vm"], "expected one argument"),
         (["--base", "main", "vm/a.yaml"], "vm/a.yaml: --base compares folders"),
-        (["--head", "main", "vm"], "--head says what is compared with --base"),
-        (["--base", "main", "--out", "p", "vm"], "--out keeps a plan that can be applied"),
-        (["--base", "main", "/"], "lies in no Git repository"),
+        (["--head", "main", "vm"], "--head requires --base"),
+        (["--base", "main", "--out", "p", "vm"], "--out and --base exclude each other"),
+        (["--base", "main", "/"], "is not in a Git repository"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

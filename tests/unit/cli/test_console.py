@@ -146,7 +146,7 @@ def test_all_that_was_under_way_is_named_after_ctrl_c() -> None:
             reporter.finished(Outcome(name, ActionKind.CREATE))
     board.interrupted()
     assert err.getvalue() == (
-        "virt-reconciler: error: interrupted at vm1, vm3; what was not begun is left as it was\n"
+        "virt-reconciler: error: interrupted at vm1, vm3; the rest was not started\n"
     )
 
 

@@ -40,7 +40,7 @@ STOP = plan_of(
     )
 )
 WITHHELD = plan_of(action("vm1", K.WITHHELD, changes=(change(Effect.WITHHELD),)))
-FOREIGN = plan_of(action("vm1", K.ADOPT, reason="not ours yet"))
+FOREIGN = plan_of(action("vm1", K.ADOPT, reason="not managed yet"))
 FAILED = plan_of(action("vm1", K.FAILED, reason="no pool 'fast'"))
 WAITING = plan_of(action("vm1", K.NONE, pending=("disks[root].bus",)))
 MIXED = FakeLoaded(ONE.desired, (PROBLEM,))

@@ -154,7 +154,7 @@ def test_what_lies_below_an_image_is_told_and_only_a_snapshot_s_is_named() -> No
     around = replace(AROUND, images=Images(views))
     parts = FakeParts(domains={"web01": PLAIN}, around=around)
     text = call(parts, "export", "web01").out
-    assert f"# disk root: {top} lies over /images/template.qcow2, and is kept as it is\n" in text
+    assert f"# disk root: {top} lies over /images/template.qcow2, and is not changed\n" in text
     assert yaml.safe_load(text)["spec"]["disks"][0]["source"] == {"path": top}
 
     snapshot = SnapshotView("nightly", overlays={"sda": top})
@@ -162,7 +162,7 @@ def test_what_lies_below_an_image_is_told_and_only_a_snapshot_s_is_named() -> No
     parts = FakeParts(domains={"web01": PLAIN}, around=replace(AROUND, images=images))
     text = call(parts, "export", "web01").out
     assert f"# disk root: on external snapshot 'nightly' ({top}); the manifest names" in text
-    assert "# internal snapshots are kept as they are: s1, s2\n" in text
+    assert "# internal snapshots are not changed: s1, s2\n" in text
     [disk] = yaml.safe_load(text)["spec"]["disks"]
     assert (disk["source"], "format" in disk) == ({"path": "/images/template.qcow2"}, False)
 
@@ -190,9 +190,7 @@ BOOTS = {
 @pytest.mark.parametrize("boots", BOOTS)
 def test_boot_order_of_the_whole_domain_is_told_where_it_is_more_than_the_disk(boots: str) -> None:
     text = export(reading("web01", STORED.replace("</type>", f"</type>{boots}")))[1]
-    remark = (
-        f"# not in the manifest, and kept as it is: the boot order of os/boot: {BOOTS[boots]}\n"
-    )
+    remark = f"# not in the manifest, and not changed: the boot order of os/boot: {BOOTS[boots]}\n"
     assert (remark in text) is (BOOTS[boots] is not None)
     assert "os/boot" in text or BOOTS[boots] is None
 
@@ -211,7 +209,7 @@ def test_files_are_written_one_for_each_domain_and_never_over_another(tmp_path: 
     (folder / "b.yaml").write_text("mine")
     result = call(parts, "export", "--all", "--output-dir", str(folder))
     assert result.status == 64
-    assert f"nothing was written: {folder / 'b.yaml'} exists already; give --force" in result.err
+    assert f"nothing was written: {folder / 'b.yaml'} exists already; use --force" in result.err
     assert [one.name for one in folder.iterdir()] == ["b.yaml"]
     assert call(parts, "export", "--all", "--output-dir", str(folder), "--force").status == 0
     assert (folder / "b.yaml").read_text() != "mine"
@@ -267,7 +265,7 @@ def test_system_is_the_one_that_other_tools_wrote_down(full: str) -> None:
     mark = f"<metadata><l:libosinfo xmlns:l='{OSINFO}'><l:os id='{full}'/></l:libosinfo></metadata>"
     one = reading("web01", STORED.replace("  <memory", f"{mark}<memory", 1))
     assert export_machine(one, SIZES, AROUND)["spec"].get("os") == SYSTEMS[full]
-    remark = f"# os is left out: {full} has no short id known for certain; set it if you know it"
+    remark = f"# os is left out: {full} has no short id that is certain; set it if you know it"
     assert (remark in export(one)[1]) is (SYSTEMS[full] is None)
 
 
@@ -291,26 +289,26 @@ def test_cpu_that_libvirt_filled_in_is_nobodys_wish(cpu: Tuple[str, str]) -> Non
 REFUSED = {
     "serial number": (
         "<alias name='ua-root'/>", "<alias name='ua-root'/><serial>a/b</serial>", ("disks", "serial"),
-        "disks[root].serial: left out, and kept as it is: 'a/b' is not valid; write at most 36",
+        "disks[root].serial: left out, and not changed: 'a/b' is not valid; write at most 36",
     ),
     "format": (
         "type='qcow2'", "type='vmdk'", ("disks", "format"),
-        "disks[root].format: left out, and kept as it is: ",
+        "disks[root].format: left out, and not changed: ",
     ),
     "model": (
         "<model type='virtio'/>\n    </interface>", "<model type='ne2k_isa'/>\n    </interface>",
-        ("interfaces", "model"), "interfaces[default].model: left out, and kept as it is: ",
+        ("interfaces", "model"), "interfaces[default].model: left out, and not changed: ",
     ),
     "boot order": (
         "<alias name='ua-root'/>", "<boot order='100'/><alias name='ua-root'/>", ("disks", "boot"),
-        "disks[root].boot: left out, and kept as it is: ",
+        "disks[root].boot: left out, and not changed: ",
     ),
     "name of a bridge": (
         "<source network='default'/>", "<source bridge='a-very-long-bridge'/>", ("interfaces",),
-        "interfaces: left out, and kept as it is: ",
+        "interfaces: left out, and not changed: ",
     ),
     "video": ("<model type='virtio'/>\n    </video>", "<model type='ramfb'/></video>", ("video",),
-        "video: left out, and kept as it is: "),
+        "video: left out, and not changed: "),
 }  # fmt: skip
 
 
@@ -344,7 +342,7 @@ def test_device_without_alias_does_not_take_the_name_of_one_that_has_it() -> Non
 def test_volume_that_is_not_there_is_kept_as_it_is() -> None:
     [spec], text = export(reading("odd", ODD.replace("pool='fast'", "pool='gone'")))
     assert "source" not in spec["disks"][1]
-    assert "# disk vdb: its source gone/data.qcow2 is kept as it is" in text
+    assert "# disk vdb: its source gone/data.qcow2 is not changed" in text
 
 
 @pytest.mark.parametrize("name", [".hidden", "it's", "a&b", "x" * 64])
@@ -354,7 +352,7 @@ def test_name_that_no_manifest_can_hold_is_an_error_and_the_others_are_written(n
     result = call(parts, "export", "--all")
     assert result.status == 1
     assert [one["metadata"]["name"] for one in yaml.safe_load_all(result.out)] == ["odd one"]
-    assert f"{name}: no manifest can say this: metadata.name: " in result.err
+    assert f"{name}: a manifest cannot express this: metadata.name: " in result.err
     assert "write a name of at most 63 characters" in result.err
 
 
@@ -369,7 +367,7 @@ def test_remarks_name_what_is_kept_and_never_what_it_holds() -> None:
     extra = "<vnc passwd='hunter2'/><encryption format='luks'><secret uuid='hunter2'/></encryption>"
     xml = STORED.replace("<target dev='sda'", f"{extra}<target dev='sda'")
     text = export(reading("web01", xml))[1]
-    assert "# disk root: kept as it is: vnc, encryption\n" in text
+    assert "# disk root: not changed: vnc, encryption\n" in text
     assert "hunter2" not in text
 
 

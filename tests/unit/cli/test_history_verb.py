@@ -105,7 +105,7 @@ def test_one_change_is_shown_with_its_plan_and_what_was_before(tmp_path: Path) -
         "    ~ next-boot  memory.size: 1GiB → 2GiB  # above the running guest's maximum",
         "    ! withheld   disks[root].size: 2GiB → 1GiB  # a disk is never shrunk",
         "",
-        "It was carried out.",
+        "It succeeded.",
         "Before it the guest was running, autostart was off, and its definition was:",
         "",
         *XML.splitlines(),
@@ -125,7 +125,7 @@ def test_for_programs_there_is_all_of_it(tmp_path: Path) -> None:
 def test_what_is_not_known_is_an_error(tmp_path: Path) -> None:
     done = call(parts_in(tmp_path), *config("history", "web02"))
     assert (done.status, done.out) == (1, "")
-    assert f"web02: nothing is known of it in {tmp_path}/history" in done.err
+    assert f"web02: no change of it is recorded in {tmp_path}/history" in done.err
     assert call(parts_in(tmp_path), *config("history", "web01", "9")).status == 4
 
 
@@ -162,9 +162,9 @@ def test_a_rollback_shows_the_plan_asks_suspends_and_goes_back(tmp_path: Path) -
         "note: back to before change 2 (by alice, 1970-01-12T13:48:20Z); takes back change 2"
         in done.out
     )
-    assert "Go back to that? [y/N]" in done.out
+    assert "Roll back? [y/N]" in done.out
     assert done.out.splitlines()[-1] == (
-        "web01: suspended, so that it stays; `resume web01` brings it back to its manifest"
+        "web01: suspended, so that the daemon does not change it back; `resume web01` brings it back to its manifest"
     )
     assert orders == ["rolled back to before change 2"]
     [chronicle] = parts.chronicles
@@ -193,8 +193,10 @@ def test_nothing_is_touched_unless_it_is_wanted(
 @pytest.mark.parametrize(
     ("kind", "status", "words"),
     [
-        pytest.param(ActionKind.NONE, 0, "the definition is as it was then", id="nothing differs"),
-        pytest.param(ActionKind.WITHHELD, 4, "all that differs is withheld", id="withheld"),
+        pytest.param(
+            ActionKind.NONE, 0, "the definition is the same as then", id="nothing differs"
+        ),
+        pytest.param(ActionKind.WITHHELD, 4, "every difference is withheld", id="withheld"),
     ],
 )
 def test_without_work_nobody_is_suspended(
@@ -212,7 +214,7 @@ def test_an_interrupted_rollback_that_had_done_all_is_written_down_as_done(tmp_p
     parts.history.entries[2] = replace(PASTS[2], outcome=UNFINISHED, error="")
     parts.planned = plan_of(action("web01", ActionKind.NONE))
     done = call(parts, *config("rollback", "web01", "--yes"))
-    assert "goes on with the rollback that was interrupted (change 3)" in done.out
+    assert "resumes the interrupted rollback (change 3)" in done.out
     assert done.status == 0
     assert parts.history.entries[2].outcome == DONE
 
@@ -225,7 +227,7 @@ def test_the_last_known_definition_is_printed_as_virsh_takes_it(tmp_path: Path) 
     assert done.status == 0
     assert "(hidden)" not in done.out
     assert "<name>web01</name>" in done.out
-    assert "graphics/@passwd: the secret that was here is not known any more" in done.err
+    assert "graphics/@passwd: the former secret is not stored" in done.err
     before = call(parts, *config("history", "web01", "2", "--definition"))
     assert before.out.strip() == XML.strip()
     assert call(parts, *config("history", "web02", "--definition")).status == 1
@@ -254,7 +256,7 @@ def test_where_the_daemon_cannot_be_told_nothing_is_changed(tmp_path: Path) -> N
     parts = parts_in(tmp_path, memory=Sealed())
     done = call(parts, *config("rollback", "web01", "--yes"))
     assert (done.status, parts.executed) == (1, [])
-    assert "the daemon could not be told to leave it alone" in done.err
+    assert "the daemon could not be suspended for it" in done.err
 
 
 def test_where_no_daemon_is_there_is_nobody_to_tell(tmp_path: Path) -> None:
@@ -268,7 +270,7 @@ def test_a_definition_that_libvirt_keeps_otherwise_is_an_error(tmp_path: Path) -
     parts = parts_in(tmp_path, kept_otherwise="without /domain/on_crash: destroy")
     done = call(parts, *config("rollback", "web01", "--yes"))
     assert done.status == 1
-    assert "libvirt keeps its definition otherwise: without /domain/on_crash: destroy" in done.err
+    assert "libvirt stored another definition: without /domain/on_crash: destroy" in done.err
 
 
 def test_apply_says_whom_it_changes_though_the_daemon_leaves_it_alone(tmp_path: Path) -> None:
@@ -276,7 +278,7 @@ def test_apply_says_whom_it_changes_though_the_daemon_leaves_it_alone(tmp_path: 
     parts.memory.suspensions["web01"] = Suspension("web01", parts.time - 180, "alice", "moving")
     done = call(parts, *config("apply", "p"), answers="n\n")
     assert (
-        "    note: suspended 3m ago by alice: moving; the daemon leaves it alone, and this does not"
+        "    note: suspended 3m ago by alice: moving; the daemon does not change it, but this command does"
         in done.out.splitlines()
     )
     parts.planned = replace(BACK, actions=(action("web01", ActionKind.NONE),))

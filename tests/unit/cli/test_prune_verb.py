@@ -98,7 +98,7 @@ def test_a_second_confirmation_says_so() -> None:
     parts = Parts(memory=remember(confirmed=SOURCE.identity or ""))
     said = call(parts)
     assert said.status == 0
-    assert "confirmed already" in said.out
+    assert "Already confirmed" in said.out
 
 
 REFUSALS = {

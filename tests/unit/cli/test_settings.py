@@ -54,13 +54,13 @@ def test_a_dangling_link_is_no_missing_file(usual: Path) -> None:
 
 def test_a_file_that_is_named_must_be_there(usual: Path) -> None:
     options = build_parser().parse_args(["status", "--config", str(usual)])
-    with pytest.raises(UsageError, match=f"there is no configuration file {usual}"):
+    with pytest.raises(UsageError, match=f"no configuration file {usual}"):
         settings_of(options, Product())
 
 
 def test_the_daemon_needs_a_file(usual: Path) -> None:
     options = build_parser().parse_args(["status"])
-    with pytest.raises(UsageError, match=f"there is no configuration file {usual}"):
+    with pytest.raises(UsageError, match=f"no configuration file {usual}"):
         settings_of(options, Product(), is_required=True)
 
 

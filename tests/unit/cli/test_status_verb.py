@@ -54,14 +54,14 @@ def test_only_owned_machines_are_listed_unless_named() -> None:
     named = call(parts, "status", "dark", "hand-made").out.splitlines()
     assert named[1].split(None, 3) == ["dark", "unknown", "Unknown", named[1].split(None, 3)[3]]
     assert named[1].endswith("timed out")
-    assert named[2].endswith("not owned")
+    assert named[2].endswith("not managed")
 
 
 def test_machine_that_was_renamed_is_listed_with_what_to_do() -> None:
     domains: Dict[str, Union[Reading, Unknown]] = {"new": reading("new", owner=owned("old"))}
     [line] = call(FakeParts(domains=domains), "status").out.splitlines()[1:]
     assert line.startswith("new ")
-    assert "bears the mark of old, so it was renamed: virsh domrename new old, or" in line
+    assert "has the mark of old, so it was renamed: virsh domrename new old, or" in line
     both = {**domains, "old": reading("old")}
     [line] = call(FakeParts(domains=both), "status").out.splitlines()[1:]
     assert line.startswith("new ")
@@ -74,7 +74,7 @@ def test_machine_that_was_renamed_is_listed_with_what_to_do() -> None:
     assert len(call(FakeParts(domains=swapped), "status").out.splitlines()) == 3
     copy = Owner("old", "g1", made=("/images/old-root.qcow2",))  # its disks are others
     parts = FakeParts(domains={"new": reading("new", owner=copy)})
-    assert "No virtual machine of this host" in call(parts, "status").out
+    assert "no virtual machine of this host" in call(parts, "status").out
 
 
 def test_name_that_is_not_there_is_an_error_and_the_others_are_shown() -> None:
@@ -87,7 +87,7 @@ def test_name_that_is_not_there_is_an_error_and_the_others_are_shown() -> None:
 def test_host_without_owned_machines_says_so() -> None:
     result = call(FakeParts(domains={"x": reading("x")}), "status")
     assert (result.status, result.err) == (0, "")
-    assert result.out == "No virtual machine of this host is owned by virt-reconciler.\n"
+    assert result.out == "virt-reconciler manages no virtual machine of this host.\n"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_host_without_owned_machines_says_so() -> None:
         ),
         pytest.param(reading(owner=owned(spec="nonsense")), True, "", id="foreign-spec"),
         pytest.param(Unknown("timed out"), None, "timed out", id="unreadable"),
-        pytest.param(reading(), None, "not owned", id="not-ours"),
+        pytest.param(reading(), None, "not managed", id="not-ours"),
     ],
 )
 def test_ready(one: Reading | Unknown, ready: Optional[bool], reason: str) -> None:
@@ -212,7 +212,9 @@ def test_a_machine_that_is_named_is_shown_in_full() -> None:
 def test_a_name_that_the_daemon_does_not_know_is_an_error_and_the_others_are_shown() -> None:
     result = call(FakeParts(memory=remembered()), "status", "web01", "gone")
     assert result.status == 1
-    assert result.err.startswith("virt-reconciler: error: gone: the daemon knows no such")
+    assert result.err.startswith(
+        "virt-reconciler: error: gone: the daemon knows no virtual machine"
+    )
     assert "web01" in result.out
     assert call(FakeParts(memory=remembered()), "status", "gone").out == ""
 
@@ -246,7 +248,7 @@ def test_a_daemon_that_has_looked_at_nothing_yet_still_says_what_is_wrong() -> N
     memory = FakeMemory(source=SourceRecord(error="no such folder: /m"), daemon=812)
     out = call(FakeParts(memory=memory), "status").out
     assert "Not read: no such folder: /m" in out
-    assert out.endswith("No virtual machine has been looked at yet.\n")
+    assert out.endswith("No virtual machine has been inspected yet.\n")
 
 
 def test_another_libvirt_is_none_of_the_daemons() -> None:

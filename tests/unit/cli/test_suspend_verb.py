@@ -81,9 +81,9 @@ def test_a_name_that_is_not_known_lists_near_ones_and_nothing_is_done(verb: str)
     assert done.out == ""
     first, second, third = done.err.splitlines()
     assert first.endswith(
-        "error: web1: the daemon knows no such virtual machine; did you mean web01 or web02?"
+        "error: web1: the daemon knows no virtual machine of this name; did you mean web01 or web02?"
     )
-    assert second.endswith("xyz: the daemon knows no such virtual machine")
+    assert second.endswith("xyz: the daemon knows no virtual machine of this name")
     past = {"suspend": "suspended", "resume": "resumed", "retry": "retried"}[verb]
     assert third.endswith(f"nothing was {past}")
     assert parts.memory.suspensions == {"web02": FORMER}

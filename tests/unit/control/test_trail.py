@@ -149,7 +149,7 @@ def test_a_new_machine_that_cannot_be_finished_leaves_nothing(broken: str) -> No
     )  # fmt: skip
     outcome = carry_out(host, *steps, create=True)
     assert (host.xml, host.volumes) == (None, [])
-    assert (outcome.error or "").endswith("; everything was put back as it was")
+    assert (outcome.error or "").endswith("; everything was put back")
     assert "0 created" in sum_up([outcome])
 
 
@@ -169,7 +169,7 @@ def test_a_definition_with_which_the_guest_does_not_start_goes_back() -> None:
     host = Fake(broken={"start": 1})
     outcome = carry_out(host, plan.Define(NEW), plan.SetAutostart(enabled=True), plan.Start())
     assert (host.xml, host.autostart) == (OLD, False)
-    assert outcome.error == "no memory; everything was put back as it was"
+    assert outcome.error == "no memory; everything was put back"
     assert outcome.kept == ()
 
 

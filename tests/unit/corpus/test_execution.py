@@ -61,7 +61,7 @@ def test_when_a_change_is_refused_the_host_is_as_the_report_says(name: str) -> N
             assert not host.domains.read_domain(failed.name).is_active
         elif "what was done before that stays" in error:
             assert describe_stored(host, failed) == describe_stored(complete, failed), failed
-        elif "done already" in error:
+        elif "already done" in error:
             assert describe_stored(host, failed) == describe_stored(former, failed), failed
             assert set(failed.kept) <= set(list_paths(action)) - set(list_withheld(action))
         elif "the guest was started again as it was" in error:

@@ -70,7 +70,7 @@ def test_what_is_only_checked_is_told_once_and_when_it_is_over() -> None:
     units.seen = modular()
     one.run()
     first, last = journal.lines("condition")
-    assert "daemons[virtnetworkd].socket: the Host says `action: check`" in first
+    assert "daemons[virtnetworkd].socket: the Host sets `action: check`" in first
     assert last == "kvm01: nothing is withheld any more"
     assert units.told == []
 

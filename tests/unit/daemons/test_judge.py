@@ -123,7 +123,7 @@ WRONG = (
     (
         "nobody listening although the socket is active",
         replace(modular(), listening=frozenset({"/run/libvirt/virtnetworkd-sock-ro"})),
-        f"nobody listens at {NETWORK}, although virtnetworkd.socket is active",
+        f"no process listens at {NETWORK}, although virtnetworkd.socket is active",
         (),
     ),
     (
@@ -259,7 +259,7 @@ def test_nobody_connects_where_nobody_listens() -> None:
         pytest.param(
             SocketAnswer("", "socat", 7),
             DaemonHealth.WRONG,
-            f"process 7 (socat), of no unit, answers at {NETWORK}",
+            f"process 7 (socat), which belongs to no unit, answers at {NETWORK}",
             id="no unit at all",
         ),
         pytest.param(

@@ -120,5 +120,5 @@ def test_a_medium_is_ejected_and_changed(media: str) -> None:
 
 def test_a_device_that_does_not_run_is_said_so() -> None:
     change = Difference("disks[]", DifferenceKind.REMOVE, "d", None, "d", Disk("d", target="vdz"))
-    with pytest.raises(TerminalError, match=r"disks\[d\]: the domain has no such device"):
+    with pytest.raises(TerminalError, match=r"disks\[d\]: the domain no longer has this device"):
         live_device(foreign("exotic"), change)

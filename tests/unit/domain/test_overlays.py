@@ -147,19 +147,19 @@ def test_only_the_lines_of_the_fragment_change() -> None:
 
 REFUSED = {
     "a relative path": (Overlay("devices", "<a/>"), "must start with /domain"),
-    "a function": (Overlay("/domain/devices/disk[last()]", "<a/>"), "only .* is understood"),
-    "a position": (Overlay("/domain/devices/disk[1]", "<a/>"), "only .* is understood"),
+    "a function": (Overlay("/domain/devices/disk[last()]", "<a/>"), "only .* is supported"),
+    "a position": (Overlay("/domain/devices/disk[1]", "<a/>"), "only .* is supported"),
     "another axis": (Overlay("/domain//disk", "<a/>"), "not a plain step"),
     "several elements": (Overlay("/domain/devices/disk", "<a/>"), "fits 5 elements"),
     "several counterparts": (Overlay("/domain/devices", "<disk type='file'/>"), "in the path"),
     "no XML": (Overlay("/domain", "<a>"), "not well-formed"),
     "an unknown prefix": (Overlay("/domain/x:y", "<a/>"), "prefix 'x'"),
     "entities": (Overlay("/domain", "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"), "document type"),
-    "the domain itself": (Overlay("/domain", present=False), "cannot be taken away"),
+    "the domain itself": (Overlay("/domain", present=False), "cannot be removed"),
     "an attribute as parent": (Overlay("/domain/@type", "<a/>"), "must name an element"),
     "an element that only a path describes": (
         Overlay("/domain/devices/disk[target/@dev='vdz']", "<a/>"),
-        "no recipe",
+        "does not say enough to create one",
     ),
 }
 

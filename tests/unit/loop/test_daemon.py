@@ -126,7 +126,9 @@ def test_a_reload_that_is_refused_is_shown_until_one_is_not() -> None:
     ledger, journal = daemon.loop.shared.ledger, daemon.loop.shared.parts.journal
     assert ledger.source.configuration == "the settings are wrong"
     [told] = cast("ListJournal", journal).lines("failed")
-    assert told.startswith("configuration not reloaded, the former one stays: the settings are")
+    assert told.startswith(
+        "configuration not reloaded, the former one stays in force: the settings are"
+    )
     assert told.endswith("virt-reconciler config check")
     assert "configuration not reloaded" in summarise({}, ledger.source)
     daemon.reload = lambda: (Fetching(), ())

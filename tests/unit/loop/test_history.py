@@ -219,7 +219,7 @@ def test_a_history_that_cannot_be_written_is_told_and_stops_nothing() -> None:
     recording.started(ACTION)
     recording.finished(Outcome("vm", ActionKind.UPDATE))
     assert told.words == [
-        "the history is not written, and the work goes on: no space left", "started", "finished",
+        "the history cannot be written; the change is applied without a record: no space left", "started", "finished",
     ]  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def test_the_daemon_tells_that_once() -> None:
     for _ in range(3):
         book.on(Told(), "abc").started(ACTION)
     assert journal.lines("failed") == [
-        "the history is not written, and the work goes on: no space left"
+        "the history cannot be written; the change is applied without a record: no space left"
     ]
 
 

@@ -106,24 +106,24 @@ def test_a_mark_that_makes_no_sense_allows_nothing(spec: str) -> None:
 
 # What is certain of a machine, each doubted once.
 DOUBTS: Dict[str, Tuple[KnownObject, str]] = {
-    "the state was lost": (without("vm3", records={}), "none is known of an earlier revision"),
-    "its manifest was never seen": (change(without("vm3"), "vm3", seen_at=None), "none is known"),
-    "its UUID was never seen": (change(without("vm3"), "vm3", uuid=None), "none is known"),
+    "the state was lost": (without("vm3", records={}), "no earlier revision is known"),
+    "its manifest was never seen": (change(without("vm3"), "vm3", seen_at=None), "no earlier revision is known"),
+    "its UUID was never seen": (change(without("vm3"), "vm3", uuid=None), "no earlier revision is known"),
     "it was seen at this very commit, with another path": (
-        change(without("vm3"), "vm3", seen_at="two"), "seen at this very revision"
+        change(without("vm3"), "vm3", seen_at="two"), "this revision had one before"
     ),
     "another domain has its name": (change(without("vm3"), "vm3", uuid="x"), "another domain"),
     "its domain is not owned any more": (
-        reread(without("vm3"), "vm3", replace(reading("vm3"), owner=None)), "not owned"
+        reread(without("vm3"), "vm3", replace(reading("vm3"), owner=None)), "not managed"
     ),
     "its domain is a copy of another": (
-        reread(without("vm3"), "vm3", replace(reading("vm3"), owner=reading("vm4").owner)), "not owned"
+        reread(without("vm3"), "vm3", replace(reading("vm3"), owner=reading("vm4").owner)), "not managed"
     ),
     "its domain cannot be read": (
-        reread(without("vm3"), "vm3", Unknown("timed out")), "nothing is done: timed out"
+        reread(without("vm3"), "vm3", Unknown("timed out")), "nothing is changed: timed out"
     ),
     "its last manifest was never applied in full": (
-        change(without("vm3"), "vm3", generation="g2"), "never carried out in full"
+        change(without("vm3"), "vm3", generation="g2"), "never applied in full"
     ),
     "it is suspended": (without("vm3", suspended=frozenset({"vm3"})), "suspended"),
 }  # fmt: skip
@@ -178,7 +178,7 @@ def test_an_empty_tree_is_never_believed(rails: PruneRails) -> None:
     text = blocked(decide(known(), rails))
     assert "10 of 10 owned machines have no manifest any more" in text
     assert "vm0, vm1, vm2, vm3, vm4 and 5 more" in text
-    assert "no machine that is owned here would be left" in text
+    assert "no managed machine would be left" in text
 
 
 def test_the_last_machine_is_never_deleted_unasked() -> None:
@@ -187,7 +187,7 @@ def test_the_last_machine_is_never_deleted_unasked() -> None:
 
 
 def test_manifests_of_other_machines_only_are_as_good_as_none() -> None:
-    assert "no machine" in blocked(decide(known("other1", "other2"), WIDE))
+    assert "no managed machine" in blocked(decide(known("other1", "other2"), WIDE))
 
 
 @pytest.mark.parametrize(

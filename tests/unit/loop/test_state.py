@@ -188,7 +188,7 @@ def test_what_is_none_of_ours_is_named_and_left_there(store: FolderStore, tmp_pa
     store.save_record(RECORD)
     foreign = tmp_path / "state" / "objects" / "notes.txt"
     foreign.write_text("mine", encoding="utf-8")
-    assert store.find_broken() == (f"{foreign}: is no file of ours",)
+    assert store.find_broken() == (f"{foreign}: was not written by virt-reconciler",)
     with store.lock():
         assert foreign.exists()
 

@@ -140,10 +140,10 @@ def test_a_daemon_without_a_memory_says_so_once_works_and_writes_when_it_can(wor
     ledger.put(Record("web01", conditions=Conditions(ready=True).conditions()))
     measuring.measure()
     assert warnings(world.journal) == [
-        "the daemon works without a memory: /state: cannot be written: No space left on device"
+        "the daemon runs without its state folder: /state: cannot be written: No space left on device"
     ]
     assert gauge(world, metrics.STATE_FAILING) == 1
-    assert "works without a memory" in summarise(ledger.all(), ledger.source, ledger.trouble)
+    assert "runs without its state folder" in summarise(ledger.all(), ledger.source, ledger.trouble)
     assert ledger.get("web01").condition("Ready").holds
     store.is_full = False
     store.records["gone"] = Record("gone")

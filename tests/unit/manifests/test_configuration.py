@@ -119,14 +119,14 @@ def _defaults(field: Any) -> Dict[str, Any]:
 
 
 WRONG = [
-    pytest.param({"resync": 300}, "resync", "300 is a bare number; write a time with a unit, like 30s, 2m or 1h", id="a time without unit"),
+    pytest.param({"resync": 300}, "resync", "300 is an unquoted number; write a time with a unit, like 30s, 2m or 1h", id="a time without unit"),
     pytest.param({"resync": "9s"}, "resync", "9s is not within 10s to 24h", id="a resync too short"),
     pytest.param({"rescan": "25h"}, "rescan", "25h is not within 1s to 24h", id="a rescan too long"),
     pytest.param({"lanes": 0}, "lanes", "0 is too small; at least 1", id="no lanes"),
-    pytest.param({"prune": {"share": 20}}, "prune.share", "20 is a bare number; write a share from 0% to 100%, like 20%", id="a share without %"),
+    pytest.param({"prune": {"share": 20}}, "prune.share", "20 is an unquoted number; write a share from 0% to 100%, like 20%", id="a share without %"),
     pytest.param({"prune": {"share": "101%"}}, "prune.share", "'101%' is not valid; write a share from 0% to 100%, like 20%", id="a share of more than all"),
-    pytest.param({"metrics": {"port": 80}}, "metrics", "port has no meaning without address", id="a port without address"),
-    pytest.param({"metrics": {"address": "10.0.0.1"}}, "metrics.address", "10.0.0.1 is no loopback address; write 127.0.0.1 or ::1", id="an address of a network"),
+    pytest.param({"metrics": {"port": 80}}, "metrics", "port has no effect without address", id="a port without address"),
+    pytest.param({"metrics": {"address": "10.0.0.1"}}, "metrics.address", "10.0.0.1 is not a loopback address; write 127.0.0.1 or ::1", id="an address of a network"),
     pytest.param({"metrics": {"address": "localhost"}}, "metrics.address", "'localhost' is not valid; write a loopback address, 127.0.0.1 or ::1", id="a name for an address"),
     pytest.param({"metrics": {"file": "/x/metrics.txt"}}, "metrics.file", "'/x/metrics.txt' is not valid; write an absolute path that ends with .prom", id="a file nobody reads"),
     pytest.param({"state": "state"}, "state", "'state' is not valid; write an absolute path", id="a relative folder"),
@@ -135,16 +135,16 @@ WRONG = [
     pytest.param({"source": {}}, "source", "give exactly one of directory, git", id="no source"),
     pytest.param({"source": {**DIRECTORY, **git()}}, "source", "give exactly one of directory, git", id="two sources"),
     pytest.param({"source": {"directory": "m"}}, "source.directory", "'m' is not valid; write an absolute path", id="a relative source"),
-    pytest.param({"source": {"git": {}}}, "source.git", "url is missing", id="no address"),
-    pytest.param({"source": git(url="https://me:secret@git.example.org/x")}, "source.git.url", "holds a password, which anyone could read here; fetch by ssh with a deployKey", id="a password"),
-    pytest.param({"source": git(url="https://secret@git.example.org/x")}, "source.git.url", "holds a password, which anyone could read here; fetch by ssh with a deployKey", id="a token"),
+    pytest.param({"source": {"git": {}}}, "source.git", "url is missing", id="not an address"),
+    pytest.param({"source": git(url="https://me:secret@git.example.org/x")}, "source.git.url", "contains a password that anyone can read here; use ssh with a deployKey", id="a password"),
+    pytest.param({"source": git(url="https://secret@git.example.org/x")}, "source.git.url", "contains a password that anyone can read here; use ssh with a deployKey", id="a token"),
     pytest.param({"source": git(interval="4s")}, "source.git.interval", "4s is not within 5s to 24h", id="an interval too short"),
     pytest.param({"source": git(path="../x")}, "source.git.path", "'../x' is not valid; write a folder inside of the repository, without .. and not beginning with /", id="a path that leads out"),
     pytest.param({"source": git(ref="--upload-pack=x")}, "source.git.ref", "'--upload-pack=x' is not valid; write the name of a branch or tag, like main", id="a ref that is an option"),
     pytest.param({"source": git(verify="signed")}, "source.git.verify", "signed needs allowedSigners, the file of keys that may sign", id="signed by nobody"),
-    pytest.param({"source": git(allowedSigners="/s")}, "source.git.allowedSigners", "nothing is verified without `verify: signed`; say that, or `verify: none`", id="signers that nobody asks"),
-    pytest.param({"source": git(verify=True)}, "source.git.verify", "true does not fit here; write one of none, signed", id="verify as a switch"),
-    pytest.param({"source": git(url="https://git.example.org/x", deployKey="/k")}, "source.git.deployKey", "has no meaning with https: only ssh uses it", id="a key without ssh"),
+    pytest.param({"source": git(allowedSigners="/s")}, "source.git.allowedSigners", "nothing is verified without `verify: signed`; set that, or `verify: none`", id="signers that nobody asks"),
+    pytest.param({"source": git(verify=True)}, "source.git.verify", "true is not valid here; write one of none, signed", id="verify as a switch"),
+    pytest.param({"source": git(url="https://git.example.org/x", deployKey="/k")}, "source.git.deployKey", "has no effect with https: only ssh uses it", id="a key without ssh"),
 ]  # fmt: skip
 
 
@@ -169,15 +169,14 @@ spec:
 """
     assert complaints(tmp_path, text) == [
         "config.yaml:4:11: spec.source: give exactly one of directory, git",
-        "config.yaml:4:38: spec.source.git.url: holds a password, which anyone could read here; "
-        "fetch by ssh with a deployKey",
-        "config.yaml:5:11: spec.resync: 5 is a bare number; write a time with a unit, like 30s, "
+        "config.yaml:4:38: spec.source.git.url: contains a password that anyone can read here; use ssh with a "
+        "deployKey",
+        "config.yaml:5:11: spec.resync: 5 is an unquoted number; write a time with a unit, like 30s, "
         "2m or 1h",
         "config.yaml:6:11: spec.rescan: '0s' is not valid; write a time with a unit, like 30s, "
         "2m or 1h",
         "config.yaml:8:3: duplicate key 'lanes'; it is also in line 7",
-        "config.yaml:9:22: spec.metrics.address: 10.0.0.1 is no loopback address; write 127.0.0.1 "
-        "or ::1",
+        "config.yaml:9:22: spec.metrics.address: 10.0.0.1 is not a loopback address; write 127.0.0.1 or ::1",
     ]
 
 
@@ -209,11 +208,11 @@ def test_an_address_is_a_place_and_never_a_command(url: str, is_good: bool) -> N
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        pytest.param("", "config.yaml: is empty; virt-reconciler-config(5) says what to write", id="nothing"),
-        pytest.param("# a\n", "config.yaml: is empty; virt-reconciler-config(5) says what to write", id="only a comment"),
-        pytest.param("- a\n", "config.yaml:1:1: a configuration is a mapping of apiVersion, kind and spec, not a list", id="a list"),
-        pytest.param("spec: {}\n", "config.yaml:1:1: no kind: write Configuration", id="no kind"),
-        pytest.param("kind: VirtualMachine\n", "config.yaml:1:7: kind: VirtualMachine is a manifest, and not the daemon's Configuration", id="a manifest"),
+        pytest.param("", "config.yaml: is empty; see virt-reconciler-config(5)", id="nothing"),
+        pytest.param("# a\n", "config.yaml: is empty; see virt-reconciler-config(5)", id="only a comment"),
+        pytest.param("- a\n", "config.yaml:1:1: a configuration must be a mapping of apiVersion, kind and spec, not a list", id="a list"),
+        pytest.param("spec: {}\n", "config.yaml:1:1: kind is missing: write Configuration", id="no kind"),
+        pytest.param("kind: VirtualMachine\n", "config.yaml:1:7: kind: VirtualMachine is a manifest, not the daemon's Configuration", id="a manifest"),
         pytest.param("kind: Config\n", "config.yaml:1:7: kind: 'Config' is not Configuration; did you mean Configuration?", id="a typing mistake"),
         pytest.param("a: b: c\n", "config.yaml:1:5: not YAML: mapping values are not allowed in this context", id="no YAML"),
         pytest.param(text_of() + "---\n" + text_of(), "config.yaml:7:1: a configuration is a single document", id="two"),
@@ -224,7 +223,7 @@ def test_a_file_that_is_no_configuration(text: str, problem: str, tmp_path: Path
 
 
 def test_a_missing_file_and_a_folder_are_mistakes_of_the_command_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"there is no configuration file .*/none\.yaml"):
+    with pytest.raises(UsageError, match=r"no configuration file .*/none\.yaml"):
         read_settings(str(tmp_path / "none.yaml"))
     with pytest.raises(UsageError, match="is a folder and not a configuration file"):
         read_settings(str(tmp_path))
@@ -234,7 +233,7 @@ def test_a_configuration_among_manifests_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text_of(), encoding="utf-8")
     (problem,) = load_manifests([str(tmp_path)]).problems
     assert (problem.line, problem.path) == (2, "kind")
-    assert "the daemon's configuration and not a manifest" in problem.message
+    assert "the daemon's configuration, not a manifest" in problem.message
 
 
 def test_the_installed_configuration_is_valid_and_keeps_the_defaults() -> None:

@@ -139,7 +139,7 @@ def test_a_name_that_is_not_text_can_be_printed() -> None:
 
 
 def test_a_name_with_a_nul_is_refused() -> None:
-    assert "no such file name" in found("a\0b")[1][0]
+    assert "not a valid file name" in found("a\0b")[1][0]
 
 
 def test_a_syntax_error_takes_its_whole_file_and_no_other() -> None:

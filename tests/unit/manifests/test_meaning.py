@@ -26,27 +26,27 @@ def xml(**entry: Any) -> Mapping[str, Any]:
 
 
 ALONE = [
-    pytest.param({"disks": [DISK, DISK]}, "spec.disks[1].name", "used already by disks[0]", id="two disks of a name"),
-    pytest.param({"disks": [DISK], **nic(name="root")}, "spec.interfaces[0].name", "used already by disks[0]", id="disk and interface of a name"),
-    pytest.param({"disks": [{**DISK, "boot": 1}], **nic(boot=1)}, "spec.interfaces[0].boot", "boot order 1 is used", id="two to boot first"),
+    pytest.param({"disks": [DISK, DISK]}, "spec.disks[1].name", "already used by disks[0]", id="two disks of a name"),
+    pytest.param({"disks": [DISK], **nic(name="root")}, "spec.interfaces[0].name", "already used by disks[0]", id="disk and interface of a name"),
+    pytest.param({"disks": [{**DISK, "boot": 1}], **nic(boot=1)}, "spec.interfaces[0].boot", "boot order 1 is already used", id="two to boot first"),
     pytest.param({"cdroms": [{"name": "a", "bus": "usb", "media": "none"}]}, "spec.cdroms[0].bus", "a drive on usb cannot be empty; give media", id="empty on usb"),
-    pytest.param({"disks": [{"name": "a", "target": "sda"}], "cdroms": [{"name": "b", "target": "sda"}]}, "spec.cdroms[0].target", "target 'sda' is used", id="two on a target"),
+    pytest.param({"disks": [{"name": "a", "target": "sda"}], "cdroms": [{"name": "b", "target": "sda"}]}, "spec.cdroms[0].target", "target 'sda' is already used", id="two on a target"),
     pytest.param(disk(bus="virtio"), "spec.disks[0]", "give a size", id="a disk from nowhere"),
-    pytest.param(disk(pool="a", source={"path": "/x"}), "spec.disks[0].pool", "no meaning beside source.path", id="pool and path"),
+    pytest.param(disk(pool="a", source={"path": "/x"}), "spec.disks[0].pool", "no effect with source.path", id="pool and path"),
     pytest.param(disk(size="1GiB", io="native", cache="writeback"), "spec.disks[0].io", "native needs cache", id="native io through the cache"),
-    pytest.param(disk(source={"path": "/x", "clone": "full"}), "spec.disks[0].source", "clone has no meaning without template", id="a path that is cloned"),
+    pytest.param(disk(source={"path": "/x", "clone": "full"}), "spec.disks[0].source", "clone has no effect without template", id="a path that is cloned"),
     pytest.param(disk(source={"template": "t", "volume": "v"}), "spec.disks[0].source", "exactly one of", id="two sources"),
     pytest.param(disk(source={}), "spec.disks[0].source", "exactly one of", id="no source"),
     pytest.param(nic(bridge="br0"), "spec.interfaces[0]", "exactly one of network, bridge", id="network and bridge"),
     pytest.param(nic(mac="01:00:5e:00:00:01"), "spec.interfaces[0].mac", "multicast", id="a multicast MAC"),
-    pytest.param(nic(mac="00:00:00:00:00:00"), "spec.interfaces[0].mac", "no address", id="a MAC of zeros"),
+    pytest.param(nic(mac="00:00:00:00:00:00"), "spec.interfaces[0].mac", "not an address", id="a MAC of zeros"),
     pytest.param({"cpus": {"count": 4, "maximum": 2}}, "spec.cpus.count", "more than the maximum, 2", id="more processors than possible"),
     pytest.param({"cpus": {"count": 4, "sockets": 1, "cores": 3, "threads": 1}}, "spec.cpus", "(1 x 3 x 1) do not make the count, 4", id="a topology of another count"),
     pytest.param({"cpus": {"maximum": 8, "cores": 3}}, "spec.cpus", "do not make the maximum, 8", id="cores that do not divide"),
     pytest.param({"cpus": {"mode": "host-model", "model": "EPYC"}}, "spec.cpus.model", "only mode custom", id="a model of another mode"),
     pytest.param({"cpus": {"mode": "custom"}}, "spec.cpus.mode", "custom needs a model", id="no model"),
     pytest.param({"memory": {"size": "4GiB", "maximum": "2GiB"}}, "spec.memory.size", "more than the maximum, 2GiB", id="more memory than possible"),
-    pytest.param({"lifecycle": {"disruption": "window"}}, "spec.lifecycle.disruption", "needs `windows`", id="a window that never is"),
+    pytest.param({"lifecycle": {"disruption": "window"}}, "spec.lifecycle.disruption", "requires `windows`", id="a window that never is"),
     pytest.param({"lifecycle": {"shutdownTimeout": "7h"}}, "spec.lifecycle.shutdownTimeout", "not within 5s to 6h", id="a day to shut down"),
     pytest.param({"lifecycle": {"windows": [{"days": ["mon"], "start": "01:00", "duration": "30s"}]}}, "spec.lifecycle.windows[0].duration", "not within 1m to 24h", id="a window of seconds"),
     pytest.param(xml(xpath="/domain/devices", fragment="<a>"), "spec.xml[0].fragment", "not well-formed", id="XML that does not end"),
@@ -57,7 +57,7 @@ ALONE = [
     pytest.param(xml(xpath="/domain/devices/disk[foo:bar/@x='1']", absent=True), "spec.xml[0].xpath", "prefix 'foo'", id="a prefix in a condition"),
     pytest.param(xml(xpath="/domain/devices/disk[../@x='1']", absent=True), "spec.xml[0].xpath", "only [@attribute='value']", id="upwards in a condition"),
     pytest.param(xml(xpath="/domain/devices/²", fragment="<a/>"), "spec.xml[0].xpath", "plain step", id="not a name of XML"),
-    pytest.param(xml(xpath="/domain/devices/@a:b", absent=True), "spec.xml[0].xpath", "not the plain name of an attribute", id="not a plain attribute"),
+    pytest.param(xml(xpath="/domain/devices/@a:b", absent=True), "spec.xml[0].xpath", "is not an attribute's name", id="not a plain attribute"),
     pytest.param(xml(xpath="/domain" + "/a" * 250_000, absent=True), "spec.xml[0].xpath", "more than 1000 characters", id="a path of 500 KB"),
     pytest.param(xml(xpath="/domain/" + "[/" * 250_000, absent=True), "spec.xml[0].xpath", "more than 1000 characters", id="brackets of 500 KB"),
     pytest.param(xml(xpath="/domain" + "/a" * 100, absent=True), "spec.xml[0].xpath", "more than 32 steps", id="a hundred steps"),
@@ -69,13 +69,13 @@ ALONE = [
     pytest.param(xml(xpath="/network/x", absent=True), "spec.xml[0].xpath", "does not begin with /domain/", id="not of a domain"),
     pytest.param(xml(xpath="/domain/devices/disk[1]", absent=True), "spec.xml[0].xpath", "only [@attribute='value']", id="a position"),
     pytest.param(xml(xpath="/domain/devices/@x", fragment="<a/>"), "spec.xml[0].xpath", "not an attribute", id="into an attribute"),
-    pytest.param(xml(xpath="/domain/name", absent=True), "spec.xml[0].xpath", "kept by virt-reconciler", id="the name"),
-    pytest.param(xml(xpath="/domain", fragment="<uuid>x</uuid>"), "spec.xml[0].fragment", "kept by virt-reconciler", id="the UUID"),
-    pytest.param(xml(xpath="/domain", fragment="<metadata><m xmlns='urn:virt-reconciler:domain:1'/></metadata>"), "spec.xml[0].fragment", "kept by virt-reconciler", id="our mark"),
+    pytest.param(xml(xpath="/domain/name", absent=True), "spec.xml[0].xpath", "managed by virt-reconciler", id="the name"),
+    pytest.param(xml(xpath="/domain", fragment="<uuid>x</uuid>"), "spec.xml[0].fragment", "managed by virt-reconciler", id="the UUID"),
+    pytest.param(xml(xpath="/domain", fragment="<metadata><m xmlns='urn:virt-reconciler:domain:1'/></metadata>"), "spec.xml[0].fragment", "managed by virt-reconciler", id="our mark"),
     pytest.param(xml(xpath="/domain/devices", absent=True), "spec.xml[0].xpath", "cannot be absent", id="all devices"),
     pytest.param(xml(xpath="/domain/x", absent=False), "spec.xml[0].absent", "only true", id="absent: false"),
     pytest.param(disk(shareable=True, format="qcow2", source={"path": "/x"}), "spec.disks[0].shareable", "only a raw image", id="a shared qcow2"),
-    pytest.param(disk(source={"template": "nope"}), "spec.disks[0].source.template", "no Template 'nope' among the given manifests; they have: none", id="an unknown template"),
+    pytest.param(disk(source={"template": "nope"}), "spec.disks[0].source.template", "no Template 'nope' among the given manifests; there are: none", id="an unknown template"),
 ]  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def test_allowed_between_manifests(texts: Sequence[str], tmp_path: Path) -> None
 def test_a_windows_template_must_be_generalized(tmp_path: Path) -> None:
     found = complaints(tmp_path, template(**WINDOWS), machine(**CLONE), machine("other"))
     assert [path for path, _ in found] == ["spec.generalized", "spec.disks[0].source.template"]
-    assert "run sysprep in it and say so" in found[0][1]
+    assert "run sysprep in it and record it" in found[0][1]
     assert found[1][1] == "Template 'base' is itself invalid"
 
 
@@ -148,7 +148,7 @@ def test_a_windows_machine_needs_a_generalized_template_that_does_not_say_its_os
 ) -> None:
     ((path, message),) = complaints(tmp_path, template(), machine(os="win2k16", **CLONE))
     assert path == "spec.disks[0].source.template"
-    assert "win2k16 is a Windows, and Template 'base' is not generalized" in message
+    assert "win2k16 is Windows, and Template 'base' is not generalized" in message
 
 
 def test_one_bad_machine_does_not_keep_the_others(tmp_path: Path) -> None:

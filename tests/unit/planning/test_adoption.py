@@ -421,7 +421,7 @@ def test_disk_of_a_renamed_machine_is_not_offered_to_the_one_that_took_its_name(
     assert action.action is ActionKind.FAILED
     assert action.reason == (
         "disks[root]: volume 'vm-root.qcow2' exists already in pool 'default', and is used by "
-        "domain old. That domain bears the mark of vm: it was renamed, and the vm that is there "
+        "domain old. That domain has the mark of vm: it was renamed, and the vm that is there "
         "now is another one. Rename the manifest to old and run: virt-reconciler adopt old -f "
         "MANIFESTS"
     )
@@ -438,7 +438,7 @@ def test_machine_that_exists_by_another_name_is_not_made_a_second_time() -> None
     action = plan_machine(manifest, Desired.of(manifest), world, PlanOptions())
     assert action.action is ActionKind.FAILED
     assert action.reason == (
-        "domain vm bears the mark of old: it was renamed, so no second one is made. Rename it "
+        "domain vm has the mark of old: it was renamed, so no second one is created. Rename it "
         "back: virsh domrename vm old. Or rename the manifest to vm and run: virt-reconciler adopt "
         "vm -f MANIFESTS. If it is a copy, remove the mark: virsh metadata vm --uri "
         "urn:virt-reconciler:domain:1 --config --remove"
@@ -538,14 +538,14 @@ MISNAMED = {
     "a disk by its target": (
         domain(disk(A, "vda", "system")),
         {"disks": [{"name": "vda", "size": "1GiB"}]},
-        "disks[vda]: the domain has disk vda with the alias ua-system, so that this would be a "
-        "second one. If it is this one, give target: vda",
+        "disks[vda]: the domain has disk vda with the alias ua-system, so this would be a second one. If it is the "
+        "same, set target: vda",
     ),
     "an interface by its network": (
         domain(CARD),
         {"interfaces": [{"name": "lan", "network": "default"}]},
-        f"interfaces[lan]: the domain has interface {MAC} with the alias ua-mgmt, so that this "
-        f"would be a second one. If it is this one, give mac: '{MAC}'",
+        f"interfaces[lan]: the domain has interface {MAC} with the alias ua-mgmt, so this would be a second one. If "
+        f"it is the same, set mac: '{MAC}'",
     ),
 }
 

@@ -96,9 +96,7 @@ def test_on_a_running_guest_they_wait_as_the_display_does() -> None:
 
 def test_a_card_made_for_spice_that_is_not_managed_is_a_note() -> None:
     action = plan(domain(SPICE), Machine("vm", graphics="vnc"))
-    assert action.notes == (
-        "video: qxl stays, a card made for SPICE; set video: virtio to replace it",
-    )
+    assert action.notes == ("video: qxl stays, a card for SPICE; set video: virtio to replace it",)
     assert "qxl" in stored(action)
 
 
@@ -284,9 +282,7 @@ def test_a_restart_in_the_next_window_counts_as_one() -> None:
     assert "the running guest is restarted in the next maintenance window" in text
 
 
-FIRST = (
-    "the guest boots from it first; to choose what it boots from instead, give that device boot: 1"
-)
+FIRST = "the guest boots from it first; to boot from another device, set boot: 1 on that one"
 
 
 def test_the_removal_of_what_the_guest_boots_from_is_said() -> None:

@@ -202,7 +202,7 @@ def test_what_cannot_be_read_forbids_the_whole(where: World, reason: str) -> Non
 
 def test_a_disk_that_was_deleted_already_is_said_and_the_rest_goes() -> None:
     empty = replace(world(), pools={"default": PoolView("default", "dir", "/images")})
-    assert "gone already" in kept(plan(where=empty))
+    assert "already gone" in kept(plan(where=empty))
 
 
 def test_undefine_keeps_the_disks_and_reads_no_pool() -> None:
@@ -222,7 +222,7 @@ def test_a_paused_guest_is_deleted_only_where_it_may_be_switched_off_hard() -> N
     action = plan(in_state(hard, state=GuestState.PAUSED, state_reason="user"))
     assert action.action is ActionKind.DELETE
     power = next(one for one in action.changes if one.path == "power")
-    assert (power.observed, "switched off hard" in power.reason) == ("paused", True)
+    assert (power.observed, "its power is cut" in power.reason) == ("paused", True)
 
 
 def test_a_guest_is_not_deleted_while_libvirt_backs_it_up() -> None:
@@ -241,7 +241,7 @@ def test_a_running_guest_is_shut_down_first_as_its_last_spec_says(force: bool) -
     action = plan(machine(running=True, shutdownTimeout="30s", forceOff=force))
     assert action.steps[0] == Shutdown(30, force)
     assert action.before.state is GuestState.RUNNING
-    assert ("switched off hard" in action.changes[0].reason) is force
+    assert ("its power is cut" in action.changes[0].reason) is force
     assert action.changes[0].effect is Effect.DESTRUCTIVE
 
 
@@ -262,10 +262,10 @@ def test_a_tpm_of_the_host_s_own_is_not_deleted() -> None:
     ("action", "reason"),
     [
         (plan(snapshots=("snapshot a", "checkpoint b")), "it has snapshot a, checkpoint b"),
-        (plan(templates=(TemplateManifest("gold", PLACE, domain="vm"),)), "Template gold is taken"),
+        (plan(templates=(TemplateManifest("gold", PLACE, domain="vm"),)), "Template gold uses it"),
         (plan(machine(persistent=False)), "transient"),
-        (plan(replace(machine(), owner=None)), "not owned"),
-        (plan(replace(machine(), owner=Owner("other", "g1"))), "not owned"),
+        (plan(replace(machine(), owner=None)), "not managed"),
+        (plan(replace(machine(), owner=Owner("other", "g1"))), "not managed"),
     ],
 )
 def test_what_must_not_go_unseen_is_refused(action: Action, reason: str) -> None:

@@ -135,7 +135,7 @@ def test_a_manifest_that_names_another_image_moves_the_disk() -> None:
 def test_a_dead_overlay_is_never_gone_back_to_although_asked() -> None:
     stale = {**VIEWS, BASE: replace(VIEWS[BASE], changed_at=3000)}
     reason = source_reason(plan(manifest(TOP), BASE, manifest(BASE), stale))
-    assert "it is older than what the guest uses" in reason
+    assert "it is older than the image that the guest uses" in reason
     fresh = plan(manifest(TOP), BASE, manifest(BASE))
     assert fresh.action is ActionKind.UPDATE  # a new overlay, made to be used
 
@@ -143,21 +143,21 @@ def test_a_dead_overlay_is_never_gone_back_to_although_asked() -> None:
 def test_an_image_below_that_is_gone_is_named() -> None:
     views = {OTHER: VIEWS[OTHER], TOP: VIEWS[TOP], BASE: ImageView(BASE, is_read=False)}
     reason = source_reason(plan(manifest(OTHER), TOP, manifest(BASE), views))
-    assert f"{BASE}, which lies below {TOP}, is not to be found" in reason
+    assert f"{BASE}, which lies below {TOP}, is missing" in reason
     assert f"ln -s {OTHER} {BASE}" in reason
 
 
 def test_a_disk_on_a_missing_overlay_is_not_to_be_kept_by_naming_that() -> None:
     views = {BASE: VIEWS[BASE], TOP: ImageView(TOP, is_read=False)}
     reason = source_reason(plan(manifest(BASE), TOP, manifest(BASE), views))
-    assert f"{TOP}, which the disk is on, is not to be found" in reason
+    assert f"{TOP}, which the disk is on, is missing" in reason
     assert "To keep the disk" not in reason
 
 
 def test_no_disk_is_moved_to_an_image_that_is_not_there() -> None:
     views = {BASE: VIEWS[BASE], OTHER: ImageView(OTHER, is_read=False)}
     reason = source_reason(plan(manifest(OTHER), BASE, manifest(BASE), views))
-    assert f"{OTHER} is not to be found, and the disk is on {BASE}" in reason
+    assert f"{OTHER} is missing, and the disk is on {BASE}" in reason
     assert "set disks[vda].source to {volume: base.qcow2, pool: default}" in reason
 
 
@@ -176,7 +176,7 @@ def test_a_qcow2_image_is_never_given_to_a_guest_as_raw() -> None:
     pools = {"default": PoolView("default", "dir", "/images", VOLUMES)}
     world = World("kvm01", "qemu:///system", pools=pools, images=Images(VIEWS))
     [disk] = wanted.machine.disks or ()
-    with pytest.raises(TerminalError, match=r"other\.qcow2 is qcow2, and a guest that takes it"):
+    with pytest.raises(TerminalError, match=r"other\.qcow2 is qcow2, and a guest that uses it"):
         resolve_disk(disk, wanted, Desired.of(wanted), world, None)
 
 
@@ -185,8 +185,8 @@ def test_what_lies_over_an_image_is_said_with_who_uses_it_or_how_it_is_deleted()
     uses = (ImageUse("other", "vda", OTHER),)
     world = World("kvm01", "qemu:///system", pools=pools, images=Images(VIEWS, uses))
     assert describe_dependants(world, (TOP, OTHER)) == (
-        f"{OTHER} (of domain other); {TOP}, which no domain uses: if left over from a snapshot "
-        "that was merged, delete it (virsh vol-delete base.nightly default), else keep it"
+        f"{OTHER} (of domain other); {TOP}, which no domain uses: if it is left from a merged snapshot, delete it "
+        "(virsh vol-delete base.nightly default), else keep it"
     )
     assert "delete it (rm '/srv/a b')" in describe_dependants(world, ("/srv/a b",))
 
@@ -194,14 +194,14 @@ def test_what_lies_over_an_image_is_said_with_who_uses_it_or_how_it_is_deleted()
 def test_an_image_that_is_gone_is_said_to_be_gone() -> None:
     views = {OTHER: VIEWS[OTHER], BASE: ImageView(BASE, is_read=False)}
     reason = source_reason(plan(manifest(OTHER), BASE, manifest(BASE), views))
-    assert f"{BASE} is not to be found" in reason
+    assert f"{BASE} is missing" in reason
     assert f"ln -s {OTHER} {BASE}" in reason
 
 
 def test_an_image_that_cannot_be_seen_is_not_left() -> None:
     views = {OTHER: ImageView(OTHER), BASE: ImageView(BASE, is_read=False)}
     reason = source_reason(plan(manifest(OTHER), BASE, manifest(BASE), views))
-    assert "it cannot be seen from here what lies below /images/base.qcow2" in reason
+    assert "the backing file cannot be read from here of /images/base.qcow2" in reason
 
 
 def test_a_domain_is_not_moved_while_it_is_taken_over() -> None:

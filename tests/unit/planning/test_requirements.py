@@ -76,7 +76,7 @@ def test_one_that_is_not_started_now_is_a_note() -> None:
     action = plan(domain(), wanted, facilities=Facilities(memory=23 * GIB))
     assert action.action is ActionKind.UPDATE
     assert action.notes == (
-        "it cannot start as it is: memory: not enough memory for 512GiB: the host has 23GiB",
+        "it cannot start: memory: not enough memory for 512GiB: the host has 23GiB",
     )
 
 
@@ -101,14 +101,14 @@ def test_a_running_guest_is_not_plugged_into_a_bridge_that_is_not_there() -> Non
     reason, _ = refused(plan(xml, wanted, live=xml, facilities=there))
     assert reason.startswith("interfaces[lan].bridge: no bridge 'br9'")
     [note] = plan(xml, wanted, facilities=there).notes
-    assert note.startswith("it cannot start as it is: interfaces[lan].bridge: no bridge 'br9'")
+    assert note.startswith("it cannot start: interfaces[lan].bridge: no bridge 'br9'")
 
 
 @pytest.mark.parametrize(
     ("networks", "words"),
     [
         ({"default": False}, "network 'default' is not active: virsh net-start default"),
-        ({"lab": True}, "no network 'default' on this host; it has: lab"),
+        ({"lab": True}, "no network 'default' on this host; there are: lab"),
     ],
 )
 def test_a_network_must_be_there_and_active(networks: dict[str, bool], words: str) -> None:
@@ -189,9 +189,9 @@ def test_what_else_qemu_opens_at_the_start_must_be_there() -> None:
 
 
 def test_a_machine_type_that_the_host_has_no_more_is_for_good() -> None:
-    gone = Unknown("machine type 'pc-q35-7.2' is not on offer on this host; on offer: pc-q35-9.0")
+    gone = Unknown("machine type 'pc-q35-7.2' is not available on this host; available: pc-q35-9.0")
     reason, transient = refused(plan(domain(), ON, machines={"pc-q35-7.2": gone}))
-    assert "on offer: pc-q35-9.0" in reason
+    assert "available: pc-q35-9.0" in reason
     assert not transient
 
 

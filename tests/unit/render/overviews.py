@@ -50,7 +50,7 @@ RECORDS = (
         last_change=None,
     ),
     record("mail", Conditions(ready=True), last_change=LastChange(NOW - 700_000, None, "created")),
-    record("old", unknown("orphaned: its manifest is gone; lifecycle.deletion is orphan, so it stays as it is")),
+    record("old", unknown("orphaned: its manifest is gone; lifecycle.deletion is orphan, so the machine stays")),
     record(
         "win2022-terminal-server",
         Conditions(ready=False, reason="withheld: memory.size: disruption is not allowed"),
@@ -85,7 +85,7 @@ TROUBLED = Overview(
     TROUBLED_SOURCE,
     None,
     NOW - 11_000,
-    ("/state/objects/x.json: is not JSON, and is not used",),
+    ("/state/objects/x.json: is not JSON and is ignored",),
     "/state: read-only file system",
 )
 HOSTILE = Overview(

@@ -19,7 +19,7 @@ from reconciler.core.plan import (
 
 GIB = 1024**3
 KIND = "VirtualMachine"
-NOT_OURS = "not ours yet: take it over with `adopt` or `apply --adopt`"
+NOT_OURS = "not managed yet: adopt it with `adopt` or `apply --adopt`"
 COLD = "QEMU cannot change this while the guest runs"
 
 CREATE = Action(

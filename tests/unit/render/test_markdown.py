@@ -197,7 +197,7 @@ def test_disturbed_guests_keep_their_details_longest() -> None:
 
 def test_what_is_not_ours_is_said_to_be_left_alone() -> None:
     foreign = replace(FOREIGN, changes=())
-    assert "- **`legacy`**: `` not ours yet" in render_markdown(plan_of(foreign))
+    assert "- **`legacy`**: `` not managed yet" in render_markdown(plan_of(foreign))
 
 
 def test_letters_are_counted_as_bytes() -> None:

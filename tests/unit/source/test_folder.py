@@ -76,7 +76,7 @@ def test_a_file_that_is_written_for_ever_holds_up_nobody_else(folder: Path) -> N
     restless = FolderSource(str(folder), clock)
     found = restless.read()
     assert contents(found) == {"b.yaml": b"b: 2\n"}
-    assert problems(found) == ["a.yaml: is being written all the time; it is taken when it rests"]
+    assert problems(found) == ["a.yaml: changes all the time; it is read when it stops changing"]
     assert clock.now() - 1000 <= 2.5
     clock.things.clear()
     rested = restless.read()
@@ -154,13 +154,13 @@ def test_a_folder_without_manifests_is_refused(tmp_path: Path, left: List[str]) 
     for name in left:
         (tmp_path / name).write_text("x", encoding="utf-8")
     with pytest.raises(
-        RefusedError, match=f"there are no manifests in {tmp_path}: nothing is conc"
+        RefusedError, match=f"there are no manifests in {tmp_path}: the manifests in force stay"
     ):
         FolderSource(str(tmp_path), StillClock()).read()
 
 
 def test_a_file_is_no_folder(folder: Path) -> None:
-    with pytest.raises(TransientError, match="is a file; give the folder that it is in"):
+    with pytest.raises(TransientError, match="is a file; set the folder that it is in"):
         FolderSource(str(folder / "a.yaml"), StillClock()).read()
 
 

@@ -58,7 +58,7 @@ def test_a_change_that_only_the_timer_found_is_counted_told_once_and_watched_ane
     assert stage.ears.published() == ["a", "b", "c"]
     assert stage.ears.counts[WATCH_MISSED] == 2
     assert stage.ears.told == [
-        "watch: a change of the manifests was not announced; they are watched anew"
+        "watch: a change of the manifests was not announced; the watch is renewed"
     ]
     assert stage.watcher.watched == [("/here",)] * 3
 

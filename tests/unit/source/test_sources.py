@@ -116,7 +116,9 @@ def test_two_of_the_same_name_keep_the_former_one_in_force() -> None:
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n---\n"])
 def test_files_with_nothing_in_them_are_refused(text: str) -> None:
-    with pytest.raises(RefusedError, match="there are no manifests in here: nothing is concluded"):
+    with pytest.raises(
+        RefusedError, match="there are no manifests in here: the manifests in force stay"
+    ):
         ParsedFiles(Files(a=text), load_files).take()
 
 

@@ -74,9 +74,9 @@ def test_a_folder_alone_is_read_and_links_out_of_it_are_followed(tmp_path: Path)
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("/etc/passwd", "is a symbolic link that leads out of the commit, or in circles"),
-        ("../../../up.yaml", "is a symbolic link that leads out of the commit, or in circles"),
-        ("x.yaml", "is a symbolic link that leads out of the commit, or in circles"),
+        ("/etc/passwd", "is a symbolic link that leads out of the commit or back to itself"),
+        ("../../../up.yaml", "is a symbolic link that leads out of the commit or back to itself"),
+        ("x.yaml", "is a symbolic link that leads out of the commit or back to itself"),
         ("gone.yaml", "cannot be read: the link leads to nothing in this commit"),
     ],
 )
@@ -102,19 +102,23 @@ def test_a_file_that_is_too_large_is_a_problem_and_the_rest_is_read(tmp_path: Pa
     repository = Repository(tmp_path, {"a.yaml": "a", "big.yaml": "#" * (2**20 + 1)})
     found, problems = read(repository)
     assert [name for name, _ in found] == ["a.yaml"]
-    assert problems == ["big.yaml: is larger than 1 MiB; a manifest file never is: split it up"]
+    assert problems == ["big.yaml: is larger than 1 MiB, the limit for a manifest file; split it"]
 
 
 @pytest.mark.parametrize("folder", ["wrong", "a.yaml", "vm/deeper"])
 def test_a_wrong_path_is_refused_and_concludes_nothing(tmp_path: Path, folder: str) -> None:
     repository = Repository(tmp_path, {"a.yaml": "a", "vm/b.yaml": "b"})
-    with pytest.raises(RefusedError, match=f"there is no folder {folder} in here: nothing is conc"):
+    with pytest.raises(
+        RefusedError, match=f"there is no folder {folder} in here: the manifests in force stay"
+    ):
         read(repository, folder)
 
 
 def test_a_folder_without_manifests_is_refused(tmp_path: Path) -> None:
     repository = Repository(tmp_path, {"vm/README.md": "hello"})
-    with pytest.raises(RefusedError, match="there are no manifests in vm of here: nothing is conc"):
+    with pytest.raises(
+        RefusedError, match="there are no manifests in vm of here: the manifests in force stay"
+    ):
         read(repository, "vm")
 
 

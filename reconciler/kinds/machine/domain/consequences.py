@@ -79,7 +79,7 @@ _REASONS: Sequence[Tuple[str, str]] = (
     ("os/boot", "libvirt allows only one kind of boot order"),
     ("devices/redirfilter", "no USB redirection is left"),
     ("devices/video/", "the new display has no OpenGL"),
-    ("cputune/", "that processor is no longer there"),
+    ("cputune/", "that processor no longer exists"),
     *((f"devices/{tag}", _SPICE) for tag in ("channel", "smartcard", "redirdev", "audio")),
 )
 

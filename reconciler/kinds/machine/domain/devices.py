@@ -230,7 +230,7 @@ def change_device(root: Element, element: Element, difference: Difference) -> No
     prefix, _, leaf = difference.field.partition("].")
     field = find_field(f"{prefix}].", leaf)
     if field is None:
-        raise TerminalError(f"{difference.path}: does not stand in the domain's definition")
+        raise TerminalError(f"{difference.path}: is not stored in the domain's XML")
     write_field(element, field, difference.desired)
 
 

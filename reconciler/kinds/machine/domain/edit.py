@@ -98,7 +98,7 @@ def _edit_machine(root: Element, change: Difference) -> None:
     elif change.field in _MACHINE_EDITS:
         _MACHINE_EDITS[change.field](root, change.desired)
     else:
-        raise TerminalError(f"{change.path}: does not stand in the domain's definition")
+        raise TerminalError(f"{change.path}: is not stored in the domain's XML")
 
 
 def _set_machine(root: Element, value: Value) -> None:
@@ -106,13 +106,13 @@ def _set_machine(root: Element, value: Value) -> None:
     if chipset_of(str(value)) != there:
         raise TerminalError(
             f"machine: {there} cannot become {value} in place: every address and built-in "
-            "controller differs; make a new machine with these disks"
+            "controller differs; create a new machine with these disks"
         )
     layout.ensure(root, "os/type").set("machine", str(value))
 
 
 def _set_uuid(root: Element, value: Value) -> None:
-    raise TerminalError(f"uuid: {root.findtext('uuid')} is the domain's for life, not {value}")
+    raise TerminalError(f"uuid: {root.findtext('uuid')} cannot be changed to {value}")
 
 
 def _set_firmware(root: Element, value: Value) -> None:
@@ -157,12 +157,14 @@ def _refuse_unsound(element: Element) -> None:
         for reason in find_unsound(disk):
             raise TerminalError(reason)
         if disk.serial and element.get("device") == "lun":
-            raise TerminalError(f"disks[{disk.name}].serial: a LUN has that of its block device")
+            raise TerminalError(
+                f"disks[{disk.name}].serial: a LUN has the serial of its block device"
+            )
 
 
 def _add(root: Element, difference: Difference) -> Element:
     if difference.item is None:
-        raise TerminalError(f"{difference.path}: nothing is said of what to add")
+        raise TerminalError(f"{difference.path}: the change does not name what to add")
     element = build_device(place_device(difference.item, root))
     layout.insert_device(layout.ensure(root, "devices"), element)
     add_missing(root)

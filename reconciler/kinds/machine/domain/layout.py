@@ -161,7 +161,7 @@ def find_device(root: Element, difference: Difference) -> Element:
         found = [candidate for candidate in candidates if is_it(candidate)]
         if found:
             return found[0]
-    raise TerminalError(f"{difference.path}: the domain has no such device any more")
+    raise TerminalError(f"{difference.path}: the domain no longer has this device")
 
 
 def _fits(element: Element, kind: str) -> bool:

@@ -184,7 +184,7 @@ def _take_away(root: Element, overlay: Overlay) -> None:
     if place.attribute is not None:
         layout.drop_attributes(place.element, place.attribute)
     elif place.element is root:
-        raise TerminalError("xml: the domain itself cannot be taken away")
+        raise TerminalError("xml: the domain element itself cannot be removed")
     else:
         layout.remove(place.element)
 

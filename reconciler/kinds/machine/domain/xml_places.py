@@ -99,7 +99,9 @@ def _child(element: Element, step: _Step, xpath: str) -> Optional[Element]:
 
 def _make(parent: Element, step: _Step, xpath: str) -> Element:
     if any(condition.path for condition in step.conditions):
-        raise TerminalError(f"xml[{xpath}]: there is no such element, and the path is no recipe")
+        raise TerminalError(
+            f"xml[{xpath}]: no element matches, and the path does not say enough to create one"
+        )
     element = make(step.tag, {condition.name: condition.value for condition in step.conditions})
     layout.append(parent, element)
     return element
@@ -116,7 +118,7 @@ def _parse(xpath: str) -> Tuple[List[_Step], Optional[str]]:
         raise TerminalError(f"xml[{xpath}]: the path has more than {MOST_STEPS} steps")
     attribute = parts.pop()[1:] if parts[-1].startswith("@") else None
     if attribute is not None and re.fullmatch(_NAME, attribute) is None:
-        raise TerminalError(f"xml[{xpath}]: {attribute!r} is not the plain name of an attribute")
+        raise TerminalError(f"xml[{xpath}]: {attribute!r} is not an attribute's name")
     if not parts:
         raise TerminalError(f"xml[{xpath}]: the path must start with /domain")
     return [_parse_step(part, xpath) for part in parts], attribute
@@ -142,7 +144,7 @@ def _parse_step(text: str, xpath: str) -> _Step:
         for condition in _CONDITION.finditer(found["conditions"])
     )
     if len(conditions) != found["conditions"].count("["):
-        raise TerminalError(f"xml[{xpath}]: only [@attribute='value'] is understood in {text!r}")
+        raise TerminalError(f"xml[{xpath}]: only [@attribute='value'] is supported in {text!r}")
     return _Step(_tag(found["prefix"], found["name"], xpath), conditions)
 
 

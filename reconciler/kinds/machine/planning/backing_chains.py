@@ -33,8 +33,8 @@ _HARMLESS = frozenset(field.name for field in DISK if not field.moves)
 
 
 SWAPPED = (
-    "the disks of the domain are on other images than when they were applied last, and it is not "
-    "certain which is which; set the source of each disk to the image that it is on now"
+    "the disks of the domain are on other images than when they were applied last, and they "
+    "cannot be told apart; set the source of each disk to its current image"
 )
 
 
@@ -298,6 +298,6 @@ def _find_holds(
         overlays = find_dependants(world, disk.source)
         if overlays:
             yield (
-                f"growing {disk.source} would break what lies over it: "
+                f"growing {disk.source} would break the overlays on it: "
                 f"{describe_dependants(world, overlays)}"
             )

@@ -160,8 +160,8 @@ def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
         if device.network not in networks:
             there = ", ".join(sorted(networks)) or "none"
             raise MissingError(
-                f"interfaces[{device.name}].network: no network {device.network!r} on this host; "
-                f"it has: {there}"
+                f"interfaces[{device.name}].network: no network {device.network!r} on this "
+                f"host; there are: {there}"
             )
 
 
@@ -182,7 +182,7 @@ def refuse_misnamed(differences: Iterable[Difference]) -> None:
                 if hint:
                     raise TerminalError(
                         f"{one.path}: the domain has {_call(other)} with the alias ua-{other.alias}"
-                        f", so that this would be a second one. If it is this one, give {hint}"
+                        f", so this would be a second one. If it is the same, set {hint}"
                     )
 
 

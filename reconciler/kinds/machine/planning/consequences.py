@@ -80,7 +80,7 @@ def find_remarks(update: Update) -> Tuple[str, ...]:
     notes += _find_kept(update, root)
     if "graphics" in fields and update.machine.graphics != "spice" and "video" not in fields:
         notes += [
-            "video: qxl stays, a card made for SPICE; set video: virtio to replace it"
+            "video: qxl stays, a card for SPICE; set video: virtio to replace it"
             for element in root.findall("devices/video/model[@type='qxl']")[:1]
         ]
     if fields & {"cpus.count", "cpus.maximum"}:
@@ -106,8 +106,8 @@ def _find_first_boot(update: Update, root: Element) -> Iterator[str]:
         is_device = one.field in ("disks[]", "cdroms[]", "interfaces[]")
         if one.kind is DifferenceKind.REMOVE and is_device and find_device(root, one) is first:
             yield (
-                f"{one.path}: the guest boots from it first; to choose what it boots from instead, "
-                "give that device boot: 1"
+                f"{one.path}: the guest boots from it first; to boot from another device, set "
+                "boot: 1 on that one"
             )
 
 

@@ -47,8 +47,8 @@ def _source(device: Interface) -> Tuple[Optional[str], ...]:
     return ("network", device.network) if device.network else (device.uplink,)
 
 
-ONLY_STORED = "the running guest is like that already; only the stored definition changes"
-PENDING = "stored already; waits for the guest's next cold start"
+ONLY_STORED = "the running guest already has it; only the stored definition changes"
+PENDING = "already stored; takes effect at the guest's next cold start"
 
 
 @dataclass(frozen=True)

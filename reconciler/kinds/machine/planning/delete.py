@@ -165,7 +165,7 @@ def plan_delete(
 def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[str]) -> Action:
     view, owner = reading.view, reading.owner
     if owner is None or not is_owned(reading):
-        raise RefusedError("it is not owned, and what is not owned is never deleted")
+        raise RefusedError("it is not managed, and only managed machines are deleted")
     applied = read_applied(owner)
     if applied.deletion == ORPHAN:
         return Action(KIND, view.name, ActionKind.NONE, notes=(ORPHANED,))
@@ -197,15 +197,15 @@ def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> Non
     templates = [template.name for template in desired.templates if template.domain == name]
     if templates:
         raise RefusedError(
-            f"Template {', '.join(templates)} is taken from it; let the template go first, or "
-            "bring the machine's manifest back"
+            f"Template {', '.join(templates)} uses it; delete the template first, or restore "
+            "the machine's manifest"
         )
     _refuse_busy(reading)
     if snapshots:
         raise RefusedError(
             f"it has {', '.join(snapshots)}, which would be lost; delete them (`virsh "
-            f"snapshot-delete {quoted} NAME`, `virsh checkpoint-delete {quoted} NAME`), or bring "
-            "the manifest back"
+            f"snapshot-delete {quoted} NAME`, `virsh checkpoint-delete {quoted} NAME`), or "
+            "restore the manifest"
         )
 
 
@@ -234,10 +234,10 @@ def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tu
 def _power(reading: Reading, applied: Applied) -> Iterator[Change]:
     """Say how the guest ends: `deletion` is the permission to shut it down, never to cut it off."""
     if reading.is_active:
-        hard = "then it is switched off hard" if applied.force_off else "else nothing is deleted"
+        hard = "then its power is cut" if applied.force_off else "else nothing is deleted"
         reason = f"the guest is asked, and has {applied.shutdown_timeout} s; {hard}"
         if is_deaf(reading.view):
-            reason = "it cannot be asked to shut down, and is switched off hard (forceOff)"
+            reason = "it cannot be asked to shut down, so its power is cut (forceOff)"
         yield Change("power", reading.view.state.value, "stopped", DESTRUCTIVE, reason)
 
 
@@ -270,7 +270,7 @@ def _why_kept(disk: Disk, applied: Applied, reading: Reading) -> str:
     if any(one.name == disk.name and not one.is_made for one in applied.disks):
         return NAMED
     if reading.owner is not None and disk.source in reading.owner.made:
-        return "its volume is gone already, or the last manifest did not name the disk"
+        return "its volume is already gone, or the last manifest did not name the disk"
     return STRANGE
 
 

@@ -112,28 +112,29 @@ def find_reason(
         if images.can_see(chain.named) and not images.can_see(chain.present):
             name = reading.view.name
             return (
-                f"{chain.present}, which the disk is on, is not to be found; bring it back or "
-                f"mount its storage. If it is lost for good, and with it what was written since, "
-                f"name {chain.named} in its place: virsh edit {shlex.quote(name)}"
+                f"{chain.present}, which the disk is on, is missing; restore it or mount its "
+                f"storage. If it is lost, with everything written since, set {chain.named} in "
+                f"its place: virsh edit {shlex.quote(name)}"
             )
         return (
             f"the disk is on {chain.present} now: a block commit, pull or copy moved it, or "
-            f"somebody; going back to {chain.named} would lose what was written since. "
+            f"someone did; going back to {chain.named} would lose what was written since. "
             f"{_advise(manifest, disk, stored, reading, world)}"
         )
     if images.is_in_chain(chain.present, chain.named):
         present, named = images.find_view(chain.present), images.find_view(chain.named)
         if present is None or named is None or named.changed_at <= present.changed_at:
             return (
-                f"{chain.named} lies over {chain.present}, which was written after it: it is older "
-                f"than what the guest uses. {_advise(manifest, disk, stored, reading, world)}"
+                f"{chain.named} lies over {chain.present}, which was written after it: it is "
+                "older than the image that the guest uses. "
+                f"{_advise(manifest, disk, stored, reading, world)}"
             )
     snapshots = images.find_snapshots(reading.view.name)
     if any(
         images.is_same(snapshot.overlays.get(chain.target), chain.named) for snapshot in snapshots
     ):
         return (
-            f"{chain.named} is an older snapshot of this disk than what the guest uses. "
+            f"{chain.named} is an older snapshot of this disk than the image that the guest uses. "
             f"{_advise(manifest, disk, stored, reading, world)}"
         )
     return _find_unseen(manifest, disk, chain, stored, reading, world)
@@ -151,8 +152,8 @@ def _find_unseen(
     images, present, named = world.images, chain.present, chain.named
     if is_path(named) and images.can_see(present) and not images.can_see(named):
         return (
-            f"{named} is not to be found, and the disk is on {present}, which is there; bring it "
-            f"back or mount its storage. {_advise(manifest, disk, stored, reading, world)}"
+            f"{named} is missing, and the disk is on {present}, which exists; restore it or "
+            f"mount its storage. {_advise(manifest, disk, stored, reading, world)}"
         )
     if images.is_chain_known(present, stored.format or ""):
         return ""
@@ -161,12 +162,12 @@ def _find_unseen(
     if images.can_see(named) and gone is not None:
         below = "" if gone == present else f", which lies below {present},"
         return (
-            f"{gone}{below} is not to be found, so it is not certain that {named} has all that "
+            f"{gone}{below} is missing, so it is not certain that {named} has all that "
             "was on it; mount its storage if it is not mounted; if it was moved there, keep the "
             f"old name too: ln -s {shlex.quote(named)} {shlex.quote(gone)}"
         )
     return (
-        f"it cannot be seen from here what lies below {present}, so not whether it is {named} "
+        f"the backing file cannot be read from here of {present}, so not whether it is {named} "
         "itself; refresh its storage pool (virsh pool-refresh POOL) or plan as root on the host"
     )
 
@@ -295,7 +296,7 @@ def _check_device(path: str, found: object, size: int, *, is_raw: bool) -> str:
     there = found.size if isinstance(found, FileView) else 0
     if not is_raw or there >= size:
         return ""
-    has = f"has {format_size(there)}" if there else "is not known to be large enough"
+    has = f"has {format_size(there)}" if there else "may be too small"
     return (
         f"the block device {path} {has}: grow the device first (lvextend -L "
         f"{format_size(size)[:-2]} {shlex.quote(path)}), then apply"

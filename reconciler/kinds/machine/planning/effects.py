@@ -78,7 +78,7 @@ _ORDER = "the boot order is read when the guest starts; a running one is not res
 _COLD = "QEMU cannot change this while the guest runs"
 
 TABLE: Tuple[EffectRow, ...] = (
-    EffectRow("uuid", "uuid", _CHANGE, _NO, off=_NO, reason="a UUID is for life"),
+    EffectRow("uuid", "uuid", _CHANGE, _NO, off=_NO, reason="a UUID cannot be changed"),
     EffectRow(
         "power-restore",
         "power",
@@ -95,7 +95,7 @@ TABLE: Tuple[EffectRow, ...] = (
         _LIVE,
         Route.RESUME,
         when=guards.is_paused,
-        reason="a pause by a job is the job's; a person's pause is left alone by the daemon",
+        reason="a paused guest that a job or a person paused is not resumed by the daemon",
     ),
     EffectRow(
         "power-wake",
@@ -112,7 +112,7 @@ TABLE: Tuple[EffectRow, ...] = (
         _CHANGE,
         Effect.RESTART,
         when=guards.has_crashed,
-        reason="switched off hard and started, if disruption and forceOff allow it",
+        reason="powered off hard and started, if disruption and forceOff allow it",
     ),
     EffectRow(
         "power-leaving",
@@ -139,7 +139,7 @@ TABLE: Tuple[EffectRow, ...] = (
         _NO,
         off=_NO,
         when=guards.changes_chipset,
-        reason="another chipset is another computer: the guest would find none of its devices",
+        reason="with another chipset the guest would find none of its devices",
     ),
     EffectRow("machine", "machine", _CHANGE, _BOOT, reason=_COLD),
     EffectRow(
@@ -148,7 +148,7 @@ TABLE: Tuple[EffectRow, ...] = (
         _CHANGE,
         _NO,
         off=_NO,
-        reason="the installed system boots by the firmware that it was installed with",
+        reason="the installed system boots only with the firmware that it was installed with",
     ),
     EffectRow(
         "cpus-plug", "cpus.count", _CHANGE, _LIVE, Route.SET_VCPUS, when=guards.can_plug_cpus
@@ -184,7 +184,7 @@ TABLE: Tuple[EffectRow, ...] = (
         _CHANGE,
         _BOOT,
         when=guards.is_not_deflated,
-        reason="the balloon is set, and the guest (still booting, or no driver) has not followed",
+        reason="the balloon is set, but the guest has not followed (still booting, or no driver)",
         cured=False,
     ),
     EffectRow(
@@ -242,7 +242,7 @@ TABLE: Tuple[EffectRow, ...] = (
         _NO,
         off=_NO,
         when=guards.is_unread,
-        reason="the size of its image cannot be read: is the image there?",
+        reason="the size of its image cannot be read: does the image exist?",
     ),
     EffectRow(
         "disk-shrink",

@@ -32,7 +32,7 @@ def settle_boot_effect(lifecycle: Lifecycle, now: Optional[datetime]) -> Tuple[E
     `now` is the host's local time; without it no window is open.
     """
     if lifecycle.disruption is Disruption.NEVER:
-        return Effect.WITHHELD, "lifecycle.disruption is never; it is done when the VM is off"
+        return Effect.WITHHELD, "lifecycle.disruption is never; it is done when the machine is off"
     if lifecycle.disruption is Disruption.RESTART:
         return Effect.RESTART, "lifecycle.disruption allows the restart"
     if lifecycle.disruption is Disruption.WINDOW:

@@ -156,8 +156,8 @@ def describe_dependants(world: World, overlays: Tuple[str, ...]) -> str:
     if unused:
         commands = " && ".join(_delete_command(world, one) for one in unused[:3])
         words.append(
-            f"{', '.join(unused[:3])}, which no domain uses: if left over from a snapshot that was "
-            f"merged, delete it ({commands}), else keep it"
+            f"{', '.join(unused[:3])}, which no domain uses: if it is left from a merged "
+            f"snapshot, delete it ({commands}), else keep it"
         )
     return "; ".join(words)
 
@@ -203,8 +203,8 @@ def _domain_image(template: TemplateManifest, name: str, world: World, path: str
         )
     if reading.view.saved:
         raise TerminalError(
-            f"{where}: domain {name!r} has a saved state, and what is in its memory is not on its "
-            f"disk; start it (virsh start {shlex.quote(name)}) and shut it down to clone from it"
+            f"{where}: domain {name!r} has a saved state, so its disk is not up to date; start "
+            f"it (virsh start {shlex.quote(name)}) and shut it down to clone from it"
         )
     disk = _template_disk(template, reading.persistent, where)
     return _volume_at(disk.source or "", world, where)

@@ -79,7 +79,7 @@ def inherit_mark(reading: Reading, world: World) -> Optional[Owner]:
         return None
     if owner.creating or owner.is_unfinished:
         raise TerminalError(
-            f"it bears the mark of {owner.name} and was renamed before its volumes were complete; "
+            f"it has the mark of {owner.name} and was renamed before its volumes were complete; "
             f"rename it back (virsh domrename {shlex.quote(name)} {shlex.quote(owner.name)}) and "
             f"apply {owner.name} first"
         )
@@ -99,8 +99,8 @@ def refuse_renamed(name: str, world: World) -> None:
         return
     new, old = shlex.quote(renamed[0]), shlex.quote(name)
     raise TerminalError(
-        f"domain {', '.join(renamed)} bears the mark of {name}: it was renamed, so no second one "
-        f"is made. Rename it back: virsh domrename {new} {old}. Or rename the manifest to "
-        f"{renamed[0]} and run: virt-reconciler adopt {new} -f MANIFESTS. If it is a copy, remove "
-        f"the mark: virsh metadata {new} --uri {NAMESPACE} --config --remove"
+        f"domain {', '.join(renamed)} has the mark of {name}: it was renamed, so no second one "
+        f"is created. Rename it back: virsh domrename {new} {old}. Or rename the manifest to "
+        f"{renamed[0]} and run: virt-reconciler adopt {new} -f MANIFESTS. If it is a copy, "
+        f"remove the mark: virsh metadata {new} --uri {NAMESPACE} --config --remove"
     )

@@ -41,7 +41,7 @@ from reconciler.kinds.machine.planning.update import Holding, Planner, plan_upda
 SHARED_POOLS = frozenset(
     {"gluster", "iscsi", "iscsi-direct", "netfs", "rbd", "sheepdog", "vstorage"}
 )
-UNDEFINED = "somebody undefined it while it ran; as the guest runs now"
+UNDEFINED = "it was undefined while it ran; defined again as the guest runs now"
 
 
 def plan_recreate(
@@ -122,9 +122,9 @@ def _refuse_unseen(name: str, disk: Disk, lost: LostMachine, world: World) -> No
     where = f"disks[{disk.name}]: {name} was undefined, and its image {path}"
     if _is_gone(path, world):
         raise MissingError(
-            f"{where} is gone, while others of it are there; put it back, or take the disk out of "
-            f"the manifest, or make a blank one: qemu-img create -f {disk.format or 'raw'} "
-            f"{path} SIZE"
+            f"{where} is missing, while other disks of it exist; restore it, or remove the disk "
+            "from the manifest, or create a blank one: qemu-img create -f "
+            f"{disk.format or 'raw'} {path} SIZE"
         )
     owner = lost.reading.owner
     if owner is not None and path in owner.made and volume_at(world, path) is None:
@@ -161,10 +161,10 @@ def describe_there(name: str, disk: Disk, volume: VolumeView, world: World) -> s
     newest = _find_newest(volume.path, world) or (volume.path,)
     lines = " or ".join(_source_line(disk, one, world) for one in newest)
     return (
-        f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, and "
-        f"no record says that it belongs to {name}. If it does (its definition was lost), write in "
-        f"the manifest of this disk: {lines} (and no other source). If it does not, give the disk "
-        "another name"
+        f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, "
+        f"and no record shows that it belongs to {name}. If it does (its definition was lost), "
+        f"write in the manifest of this disk: {lines} (and no other source). If it does not, "
+        "give the disk another name"
     )
 
 
@@ -176,8 +176,8 @@ def _refuse_overlaid(name: str, disk: Disk, world: World) -> None:
         paths = ", ".join(newest)
         raise MissingError(
             f"disks[{disk.name}]: {disk.source} is not the newest image of {name}: {paths} lies "
-            "above it, as after a snapshot with --disk-only, and has what the guest wrote since. "
-            f"To go on with it, write in the manifest of this disk: {lines}"
+            "above it, as after a snapshot with --disk-only, and has everything that the guest "
+            f"wrote since. To continue with it, write in the manifest of this disk: {lines}"
         )
 
 
@@ -277,11 +277,11 @@ def _describe(lost: LostMachine, disks: Sequence[Disk]) -> Iterator[Change]:
 
 def _notes(lost: LostMachine) -> Iterator[str]:
     yield (
-        "libvirt has no definition of it any more; defined again with its own disks, UUID and "
-        f"addresses, known from the record of {show_time(lost.at)}"
+        "libvirt has no definition of it any more; it is defined again with its own disks, "
+        f"UUID and addresses, from the record of {show_time(lost.at)}"
     )
     for place in lost.missing:
-        yield f"{place}: the secret that was here is not known any more; set it anew"
+        yield f"{place}: the former secret is not stored; set it again"
 
 
 def store_again(action: Action, reading: Reading) -> Action:

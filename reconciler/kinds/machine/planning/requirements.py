@@ -64,7 +64,7 @@ def settle_requirements(action: Action, manifest: MachineManifest, world: World)
             if is_refused or (lack.is_for_good and lack.of in touched.later):
                 lacks.append(lack)
             elif lack.of in touched.later:
-                notes.append(f"it cannot start as it is: {lack.text}")
+                notes.append(f"it cannot start: {lack.text}")
     if lacks:
         kind = TerminalError if any(lack.is_for_good for lack in lacks) else MissingError
         raise kind("; ".join(dict.fromkeys(lack.text for lack in lacks)))
@@ -215,7 +215,7 @@ def _find_network(network: str, world: World) -> str:
     networks = world.list_networks()
     if network not in networks:
         there = ", ".join(sorted(networks)) or "none"
-        return f"network: no network {network!r} on this host; it has: {there}"
+        return f"network: no network {network!r} on this host; there are: {there}"
     if not networks[network]:
         start = f"virsh net-start {shlex.quote(network)}"
         return f"network: network {network!r} is not active: {start}"
@@ -246,7 +246,7 @@ def _find_images(
 def _find_image(device: str, field: str, path: str, world: World) -> Iterator[Lack]:
     found = world.find_file(path) if path.startswith("/") else None
     if found is not None and found.kind is FileKind.MISSING:
-        advice = "put it there, or name another" if field == "media" else "bring it back"
+        advice = "create it, or name another" if field == "media" else "bring it back"
         yield Lack(device, f"{device}.{field}: {path} does not exist on this host; {advice}")
     elif found is not None and found.kind is FileKind.OTHER:
         yield Lack(device, f"{device}.{field}: {path} is {found.kind.value}")

@@ -74,8 +74,8 @@ def find_target(past: ChangeRecord, present: Reading, sizes: Mapping[str, int]) 
     begun = None if former is None else read_owner(parse(former.xml))
     if former is None or (begun is not None and begun.is_unfinished):
         raise RefusedError(
-            f"change {past.number} is the creation of {past.name}; before it there was nothing to "
-            "go back to, and a rollback deletes nothing: take its manifest away, see `prune`"
+            f"change {past.number} is the creation of {past.name}; there is no earlier state, "
+            "and a rollback deletes nothing: remove its manifest, see `prune`"
         )
     if former.uuid != view.uuid:
         raise RefusedError(
@@ -126,8 +126,8 @@ def _size(machine: Machine, sizes: Mapping[str, int]) -> Tuple[Disk, ...]:
 KIND = "VirtualMachine"
 REST = "xml[/domain]"
 ORDER = "the order of its elements"
-GONE = "its volume is gone: a deleted volume does not come back"
-GIVEN_UP = "as it was before it was taken over: it is not ours any more"
+GONE = "its volume is gone: a deleted volume cannot be restored"
+GIVEN_UP = "as before its adoption: it is no longer managed"
 
 
 def plan_rollback(
@@ -339,18 +339,15 @@ def _say_left(target: Target, reading: Reading, decisions: Tuple[Decision, ...])
     if not all(map(_is_done, decisions)) and not any(
         decision.difference.field == REST for decision in decisions
     ):
-        yield "as not all of it can go back, what no field speaks of stays as it is now"
+        yield "not everything can go back, so what no field describes stays as it is now"
     if target.was_running and not reading.is_active:
-        yield "the guest ran then and is off now; it is left off"
+        yield "the guest ran then and is off now; it stays off"
     if reading.is_active and not target.was_running:
-        yield "the guest was off then and runs now; it is left running"
+        yield "the guest was off then and runs now; it keeps running"
 
 
 def _notes(target: Target, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
-    notes = [
-        f"{one}: the secret that was here is not known any more; set it anew"
-        for one in target.missing
-    ]
+    notes = [f"{one}: the former secret is not stored; set it again" for one in target.missing]
     for decision in decisions:
         item = decision.difference.item
         if (

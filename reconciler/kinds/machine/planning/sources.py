@@ -129,7 +129,7 @@ def describe_use(name: str, disk: Disk, volume: VolumeView, world: World) -> str
     renamed = [holder for holder in world.find_holders("mark", name) if holder in users]
     if renamed:
         return (
-            f"{there}That domain bears the mark of {name}: it was renamed, and the {name} that is "
+            f"{there}That domain has the mark of {name}: it was renamed, and the {name} that is "
             f"there now is another one. Rename the manifest to {renamed[0]} and run: "
             f"virt-reconciler adopt {shlex.quote(renamed[0])} -f MANIFESTS"
         )
@@ -187,13 +187,13 @@ def _with_format(disk: Disk, world: World) -> Disk:
     known = volume.format if volume else None
     if disk.format is None and known is None:
         raise TerminalError(
-            f"disks[{disk.name}].format: say qcow2 or raw; {disk.source} is in no active storage "
-            "pool, and libvirt rightly never guesses a format"
+            f"disks[{disk.name}].format: set qcow2 or raw; {disk.source} is in no active storage "
+            "pool, so its format is unknown"
         )
     if (disk.format, known) == (RAW, "qcow2"):
         raise TerminalError(
-            f"disks[{disk.name}].format: {disk.source} is qcow2, and a guest that takes it for raw "
-            "destroys it; leave format out, or set format: qcow2"
+            f"disks[{disk.name}].format: {disk.source} is qcow2, and a guest that uses it as "
+            "raw destroys it; leave format out, or set format: qcow2"
         )
     return replace(disk, format=disk.format or known)
 
@@ -248,10 +248,10 @@ def _leftover(
     if source in creating:
         return (DeletePartial(disk.name, pool.name, name),)
     raise RefusedError(
-        f"disks[{disk.name}]: volume {name!r} exists already in pool {pool.name!r}, and no record "
-        f"says that it belongs to this machine. If it does, write in the manifest of this disk: "
-        f"source: {{volume: {name}}} (and no other source). If it does not, give the disk another "
-        "name"
+        f"disks[{disk.name}]: volume {name!r} exists already in pool {pool.name!r}, and no "
+        "record shows that it belongs to this machine. If it does, write in the manifest of "
+        f"this disk: source: {{volume: {name}}} (and no other source). If it does not, give the "
+        "disk another name"
     )
 
 
@@ -289,8 +289,8 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
     )
     if writers:
         raise TerminalError(
-            f"{path}: template {template.name!r}: {volume.path} is being written by the running "
-            f"domain {', '.join(writers)}; shut it down to clone from it"
+            f"{path}: template {template.name!r}: {volume.path} is in use by the running domain "
+            f"{', '.join(writers)}; shut it down to clone from it"
         )
     if disk.size is not None and disk.size < volume.capacity:
         raise TerminalError(
@@ -323,7 +323,7 @@ _WHY_NOT: Mapping[CloneMode, str] = {
         "clones blocks (XFS with reflink=1, btrfs), reachable from here; use auto, linked or full"
     ),
     CloneMode.LINKED: (
-        "linked is not allowed: the template does not say `linkedClones: true`, or the pool holds "
+        "linked is not allowed: the template does not set `linkedClones: true`, or the pool holds "
         "no qcow2 files"
     ),
 }

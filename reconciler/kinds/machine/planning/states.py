@@ -102,9 +102,9 @@ def _find_moved(saved_xml: str, stored: Machine, images: Images) -> str:
         former = saved.get(disk.target, disk.source)
         if former != disk.source and not images.is_same(former, disk.source):
             return (
-                f"the guest was saved with {disk.target} on {former or 'no image'}, and the domain "
-                f"has {disk.source or 'no image'} now: resumed, it would go on writing to the "
-                "former one"
+                f"the guest was saved with {disk.target} on {former or 'no image'}, and the "
+                f"domain has {disk.source or 'no image'} now: if it is resumed, it continues to "
+                "write to the former one"
             )
     return ""
 
@@ -193,7 +193,8 @@ def settle_live(standing: Standing, field: str, *, needs_guest: bool) -> Optiona
             return (effect if standing.power is Power.RUNNING else Effect.NEXT_BOOT), reason
     return (
         Effect.WITHHELD,
-        f"the guest {_say(standing.view)} and has no part in it: {find_command(standing.view)}",
+        f"the guest {_say(standing.view)} and does not take part in it: "
+        f"{find_command(standing.view)}",
     )
 
 
@@ -204,7 +205,7 @@ def settle_boot(standing: Standing) -> Settled:
         return effect, reason
     if standing.power is Power.RUNNING and settle_power(standing)[0] is Effect.RESTART:
         return effect, reason
-    return Effect.NEXT_BOOT, f"the guest {_say(standing.view)}, and is not restarted meanwhile"
+    return Effect.NEXT_BOOT, f"the guest {_say(standing.view)}, and is not restarted until then"
 
 
 def refuse_to_ask(view: DomainView) -> str:
@@ -233,7 +234,7 @@ def _settle_stop(standing: Standing) -> Settled:
         return Effect.RESTART, "the guest is woken up and asked to shut down"
     if not lifecycle.force_off:
         return Effect.WITHHELD, refuse_to_ask(view)
-    return Effect.RESTART, f"the guest {_say(view)}: switched off hard (lifecycle.forceOff)"
+    return Effect.RESTART, f"the guest {_say(view)}: powered off hard (lifecycle.forceOff)"
 
 
 def _resume(standing: Standing) -> Settled:
@@ -242,13 +243,13 @@ def _resume(standing: Standing) -> Settled:
         return _resume_after_error(standing)
     if view.state_reason == "watchdog":
         return Effect.WITHHELD, (
-            "the guest's watchdog paused it, so it hangs: look at its console, then virsh reset "
+            "the guest's watchdog paused it, so it hangs: see its console, then virsh reset "
             f"{shlex.quote(view.name)} and virsh resume {shlex.quote(view.name)}"
         )
     why = _PAUSED.get(view.state_reason, "paused, and libvirt does not know why")
     if standing.unattended:
         return Effect.WITHHELD, (
-            f"{why}; the daemon leaves it so: virsh resume {shlex.quote(view.name)}, or "
+            f"{why}; the daemon does not resume it: virsh resume {shlex.quote(view.name)}, or "
             "virt-reconciler apply"
         )
     return Effect.LIVE, f"{why}; the guest is resumed"
@@ -276,7 +277,7 @@ def _restart_crashed(standing: Standing) -> Settled:
     view, lifecycle = standing.view, standing.lifecycle
     effect, reason = settle_boot_effect(lifecycle, standing.now)
     if effect is Effect.RESTART and lifecycle.force_off:
-        return effect, "the guest has crashed: switched off hard and started again"
+        return effect, "the guest has crashed: powered off hard and started again"
     needed = [
         text
         for text, lacks in (
@@ -287,7 +288,7 @@ def _restart_crashed(standing: Standing) -> Settled:
     ]
     wait = f" ({reason})" if reason and effect is Effect.NEXT_BOOT else ""
     return Effect.WITHHELD, (
-        f"the guest has crashed, and is kept as it is to be looked at{wait}: virsh destroy "
+        f"the guest has crashed, and is kept for inspection{wait}: virsh destroy "
         f"{shlex.quote(view.name)}, then apply starts it; or set {' and '.join(needed)}"
     )
 

@@ -48,7 +48,7 @@ from reconciler.kinds.machine.planning.sources import settle_found, settle_sourc
 from reconciler.kinds.machine.planning.states import Standing, find_saved_hold, find_wait
 from reconciler.kinds.machine.planning.steps import plan_steps
 
-NOT_OURS = "not ours yet: take it over with `adopt` or `apply --adopt`"
+NOT_OURS = "not managed yet: adopt it with `adopt` or `apply --adopt`"
 # libvirt shows these modes of a running guest as the CPU that they came to on this host.
 RESOLVED_AT_START = frozenset({"host-model", "maximum"})
 KEPT = "not removed while the domain is adopted; the next apply removes it"
@@ -173,7 +173,7 @@ def _find_full(reading: Reading, world: World) -> str:
         if free is not None and free < NEEDED:
             return (
                 f"paused by an I/O error: no space for {disk.target} ({disk.source}), "
-                f"{format_size(free)} free; make room, and the guest is resumed"
+                f"{format_size(free)} free; free some space, and the guest is resumed"
             )
     return ""
 
@@ -367,7 +367,7 @@ def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
         former = owner.formerly[0] if owner and owner.formerly else None
         return (Change("metadata.owner", former, found.manifest.name, effect),)
     if holding is Holding.OURS and alone and owner and owner.generation != wanted:
-        reason = "the manifest changed, no field of the domain does"
+        reason = "the manifest changed, but no field of the domain does"
         return (Change("metadata.generation", owner.generation, wanted, effect, reason),)
     return ()
 
@@ -383,8 +383,8 @@ def _unfinished(found: Found, world: World) -> Tuple[Change, ...]:
 def _explain_volume(path: str, world: World) -> str:
     stopped = "an earlier run was stopped while it made this volume"
     if volume_at(world, path) is not None and world.images.find_users(path):
-        return f"{stopped}; a domain uses it, so it is kept as it is"
-    return f"{stopped}; it is made anew, or deleted if no disk needs it"
+        return f"{stopped}; a domain uses it, so it is kept"
+    return f"{stopped}; it is created again, or deleted if no disk needs it"
 
 
 def _kind(changes: Tuple[Change, ...], steps: Tuple[Step, ...], holding: Holding) -> ActionKind:

@@ -57,7 +57,7 @@ def test_a_name_that_is_taken_is_refused_and_nothing_touched(
     before = host.storage.read_pool("files")
     for mode in ("none", "full", "linked", "reflink"):
         step = clone(template, mode, name="template.qcow2")
-        with pytest.raises(RefusedError, match=r"files/template\.qcow2 exists already"):
+        with pytest.raises(RefusedError, match=r"files/template\.qcow2 already exists"):
             host.storage.create_volume(step, quiet)
     assert host.storage.read_pool("files") == before
 
