@@ -71,9 +71,8 @@ class RecordedDomains(_Recorded):
         return view.job if isinstance(view, DomainView) else ""
 
     def read_off_reason(self, name: str) -> str:
-        """Return nothing: it was not written down."""
-        del name
-        return ""
+        """Return why the domain was off."""
+        return self._snapshot.off_reasons.get(name, "")
 
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types that were on offer."""
@@ -109,8 +108,8 @@ class RecordedStorage(_Recorded):
         return tuple(self._snapshot.pools)
 
     def list_inactive_pools(self) -> Tuple[str, ...]:
-        """Nobody knows which there were."""
-        return ()
+        """Return the names of the pools that were not active."""
+        return self._snapshot.inactive_pools
 
     def read_pool(self, name: str) -> PoolView:
         """Return a pool."""
@@ -129,9 +128,10 @@ class RecordedStorage(_Recorded):
         del images
         return self._snapshot.images
 
-    def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:  # noqa: ARG002
-        """Nobody knows which files there were."""
-        return {}
+    def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:
+        """Return those files that a domain had; of others nobody knows whether they were there."""
+        files = self._snapshot.files
+        return {path: files[path] for path in paths if path in files}
 
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         """Return what was found out then."""

@@ -15,7 +15,7 @@ from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.plain_data import from_plain, to_plain
-from reconciler.core.world import DomainView, MachineCaps, PoolView, Unknown
+from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import RefusedError
 
 FORMAT_VERSION = 1
@@ -33,6 +33,8 @@ class HostSnapshot:
     maps each of `machine_types`, and the host's choice under an empty name, to what is offered for
     it. `shared` holds the (pool, image path) pairs that can share blocks. `images` is by path.
     `memory` are the host's bytes, `devices` its network devices; None where that is not known.
+    `off_reasons` says why domains are off. `files` are what a start of the domains needs besides,
+    by path.
     """
 
     taken_at: str
@@ -53,6 +55,9 @@ class HostSnapshot:
     daemons: Union[DaemonsView, Unknown] = NOT_SEEN
     memory: Optional[int] = None
     devices: Optional[FrozenSet[str]] = None
+    off_reasons: Mapping[str, str] = field(default_factory=dict)
+    inactive_pools: Tuple[str, ...] = ()
+    files: Mapping[str, FileView] = field(default_factory=dict)
 
 
 def write_snapshot(snapshot: HostSnapshot) -> str:

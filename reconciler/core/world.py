@@ -321,7 +321,13 @@ class World:
         return self.networks
 
     def find_machine(self, machine: str) -> Union[MachineCaps, Unknown, None]:
-        """Return what the host offers for that machine type; None if nothing is known of it."""
+        """Return what the host offers for that machine type; None if nothing is known of it.
+
+        What was read for `q35` holds for the version that it stands for.
+        """
+        for caps in self.machines.values():
+            if isinstance(caps, MachineCaps) and caps.machine == machine:
+                return caps
         self.ask(Fact(Section.MACHINE_TYPE, machine))
         return self.machines.get(machine)
 

@@ -24,7 +24,15 @@ from reconciler.core.host_snapshot import (
 from reconciler.core.machine import Machine, Overlay
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.plain_data import from_plain, to_plain
-from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, Unknown
+from reconciler.core.world import (
+    DomainView,
+    FileKind,
+    FileView,
+    GuestState,
+    MachineCaps,
+    PoolView,
+    Unknown,
+)
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 from reconciler.kinds.machine.domain.overlays import compare_overlays
 
@@ -128,6 +136,9 @@ def test_the_recorded_host_answers_as_the_host_did() -> None:
             machine_types=("q35",),
             machines={"q35": caps},
             shared=frozenset({("default", "/a")}),
+            off_reasons={"vm": "saved"},
+            inactive_pools=("slow",),
+            files={"/a": FileView(FileKind.MISSING)},
         )
     )
     assert host.domains.read_domain("vm") == VM
@@ -145,6 +156,10 @@ def test_the_recorded_host_answers_as_the_host_did() -> None:
     assert not host.storage.can_reflink(pool, "/b")
     with pytest.raises(TerminalError, match="no answer"):
         host.storage.read_pool("gone")
+    assert host.domains.read_off_reason("vm") == "saved"
+    assert host.domains.read_off_reason("bad") == ""
+    assert host.storage.list_inactive_pools() == ("slow",)
+    assert host.storage.read_files(["/a", "/b"]) == {"/a": FileView(FileKind.MISSING)}
 
 
 def test_nothing_can_be_written_to_it() -> None:

@@ -146,7 +146,8 @@ def _read_jobs(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
 
 
 def _read_off_reasons(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
-    found = {one: attempt(seen.host.domains.read_off_reason, one) for one in _names(seen, facts)}
+    off = [name for name in _names(seen, facts) if not _is_active(seen.world.domains[name])]
+    found = {name: attempt(seen.host.domains.read_off_reason, name) for name in off}
     return _change_domains(
         seen.world,
         {
@@ -155,6 +156,10 @@ def _read_off_reasons(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
             if not isinstance(reason, Unknown)
         },
     )
+
+
+def _is_active(reading: Union[Reading, Unknown]) -> bool:
+    return isinstance(reading, Reading) and reading.is_active
 
 
 def _tell(**told: str) -> Callable[[Reading], Reading]:
@@ -242,7 +247,8 @@ def _read_images(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
         for side in sides
         for disk in side.disks or ()
     }
-    return _add_images(seen, {fact.name: formats.get(fact.name, "") for fact in facts})
+    found = _find_images(seen.host, {fact.name: formats.get(fact.name, "") for fact in facts})
+    return _add_images(seen.world, found)
 
 
 def _find_path(source: str, world: World) -> str:
@@ -265,16 +271,20 @@ def _read_every_image(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
     paths = dict.fromkeys(find_named_images(seen.desired, world), "")
     paths.update((volume.path, volume.format) for volume in all_volumes(world))
     paths.update((use.path, use.format) for use in uses)
-    found = _add_images(seen, paths)
-    every = frozenset(found.images.views)
-    return replace(found, images=replace(found.images, uses=uses, every=every))
+    found = _find_images(seen.host, paths)
+    world = _add_images(world, found)
+    return replace(world, images=replace(world.images, uses=uses, every=frozenset(found)))
 
 
-def _add_images(seen: KnownHost, paths: Mapping[str, str]) -> World:
-    images, host = seen.world.images, seen.host
-    found = {path: ImageView(path, is_read=False) for path in paths}
-    found.update(host.storage.read_images(paths))
-    return replace(seen.world, images=replace(images, views={**found, **images.views}))
+def _find_images(host: Host, paths: Mapping[str, str]) -> Mapping[str, ImageView]:
+    """Return the images at these paths, and all below them."""
+    unread = {path: ImageView(path, is_read=False) for path in paths}
+    return {**unread, **host.storage.read_images(paths)}
+
+
+def _add_images(world: World, found: Mapping[str, ImageView]) -> World:
+    images = world.images
+    return replace(world, images=replace(images, views={**found, **images.views}))
 
 
 def _read_snapshots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:

@@ -62,10 +62,15 @@ class ObservedHost(KnownHost):
                 self._answer(question.facts)
 
     def make_all(self, makers: Iterable[Callable[[World], T]]) -> Tuple[T, ...]:
-        """Return what each makes; what several ask is read once for all of them."""
+        """Return what each makes; what several ask is read once for all of them.
+
+        One goes ahead to its end: what it asks, the others mostly ask too.
+        """
         made: Dict[int, T] = {}
         waiting = dict(enumerate(makers))
         while waiting:
+            first = next(iter(waiting))
+            made[first] = self.make(waiting.pop(first))
             asked: Set[Fact] = set()
             for index, make in list(waiting.items()):
                 try:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Dict, FrozenSet, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, hide_view
@@ -12,12 +23,22 @@ from reconciler.core.images import Images, SnapshotView
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.secrets import hide_text
-from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World, size_key
+from reconciler.core.world import (
+    DomainView,
+    FileKind,
+    FileView,
+    PoolView,
+    Reading,
+    Unknown,
+    World,
+    size_key,
+)
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.answers import attempt, read, read_pools, understand
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.observe import ObservedHost, begin
 from reconciler.kinds.machine.planning.images import read_uses
+from reconciler.kinds.machine.planning.requirements import find_files
 from reconciler.kinds.machine.planning.update import find
 from reconciler.kinds.machine.status import is_owned
 
@@ -161,7 +182,30 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
         daemons=host.units.observe(),
         memory=host.domains.read_memory(),
         devices=host.networks.list_devices(),
+        off_reasons=_find_off_reasons(host, views),
+        inactive_pools=host.storage.list_inactive_pools(),
+        files=_find_files(host, views),
     )
+
+
+def _find_off_reasons(host: Host, views: Views) -> Mapping[str, str]:
+    off = [one.name for one in views.values() if isinstance(one, DomainView) and not one.is_active]
+    found = {name: attempt(host.domains.read_off_reason, name) for name in sorted(off)}
+    return {name: one for name, one in found.items() if isinstance(one, str) and one}
+
+
+def _find_files(host: Host, views: Views) -> Mapping[str, FileView]:
+    """Return the files that a domain opens at its start; how large one is changes all the time."""
+    paths: Set[str] = set()
+    for view in views.values():
+        reading = understand(view)
+        if isinstance(reading, Reading):
+            paths |= find_files(reading.view.persistent_xml)
+    found = host.storage.read_files(sorted(paths))
+    return {
+        path: file if file.kind is FileKind.BLOCK else replace(file, size=0)
+        for path, file in found.items()
+    }
 
 
 def _add_view_job(host: Host, view: Union[DomainView, Unknown]) -> Union[DomainView, Unknown]:

@@ -120,6 +120,16 @@ def _find_lacks(
     )
 
 
+def find_files(xml: str) -> FrozenSet[str]:
+    """Return the paths that a start of the definition needs."""
+    root = parse(xml)
+    machine = read_machine(root)
+    named = [disk.source or "" for disk in machine.disks or ()]
+    named += [cdrom.media or "" for cdrom in machine.cdroms or ()]
+    named += [path for _, path in _boot_files(root)]
+    return frozenset(path for path in named if path.startswith("/"))
+
+
 def _find_definition(action: Action, world: World) -> Optional[str]:
     defined = [step.xml for step in action.steps if isinstance(step, Define)]
     if defined:
