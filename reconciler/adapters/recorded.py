@@ -5,10 +5,10 @@ Implements the reading half of `ports`; every other method refuses. Needs no lib
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import FrozenSet, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 from reconciler.control.ports import NoLocks
+from reconciler.core.frozen import frozen
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer
@@ -162,7 +162,7 @@ class RecordedUnits(_Recorded):
         return SocketAnswer(problem=f"{path}: a snapshot holds no answer of a daemon")
 
 
-@dataclass(frozen=True)
+@frozen
 class RecordedHost:
     """Implements `ports.Host` by a snapshot."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Sequence
 
 from reconciler.cli.console import Console, Exit
@@ -12,11 +12,12 @@ from reconciler.cli.plans import Prepared
 from reconciler.cli.progress import ProgressBoard
 from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.ports import Reporter
+from reconciler.core.frozen import frozen
 from reconciler.core.plan import Action, ActionKind, Outcome
 from reconciler.errors import BusyError
 
 
-@dataclass(frozen=True)
+@frozen
 class Carried:
     """How many objects failed; `busy` of them because another run works on them."""
 

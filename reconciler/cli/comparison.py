@@ -9,6 +9,7 @@ from typing import List, Optional, Sequence, Tuple
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts, Versions
 from reconciler.cli.plans import Wish, plan_options, reach
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import ManifestFile, find_needed, split_files
 from reconciler.core.plan import Plan
@@ -19,7 +20,7 @@ from reconciler.errors import InvalidManifestError, Problem, RefusedError, Usage
 BARE_HEAD = "HEAD"
 
 
-@dataclass(frozen=True)
+@frozen
 class Question:
     """What is compared: the folders' manifests at `base`, and at `head` or as they are here."""
 

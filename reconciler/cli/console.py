@@ -9,10 +9,10 @@ import os
 import pwd
 import shutil
 import sys
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Mapping, TextIO
 
+from reconciler.core.frozen import frozen
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Exit(IntEnum):
     BROKEN_PIPE = 141
 
 
-@dataclass(frozen=True)
+@frozen
 class Console:
     """Where a command reads and writes; `environ` says how output should look, and who calls."""
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Mapping
+
+from reconciler.core.frozen import frozen
 
 if TYPE_CHECKING:
     from reconciler.core.plan import Plan
     from reconciler.core.render.layout import Style
 
 
-@dataclass(frozen=True)
+@frozen
 class Format:
     """How a plan is written; `verbose` lists unchanged objects where a format leaves them out.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
@@ -10,6 +10,7 @@ from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
 from reconciler.control.ports import Host
+from reconciler.core.frozen import frozen
 from reconciler.core.host_snapshot import HostSnapshot, hide_desired, read_snapshot
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan
@@ -25,7 +26,7 @@ from reconciler.kinds.machine.planner import PlanOptions
 STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
 
 
-@dataclass(frozen=True)
+@frozen
 class Prepared:
     """A plan, what it was made from, and the problems of manifests that are not in it."""
 
@@ -40,7 +41,7 @@ def _recall_nothing(_host: Host) -> Background:
     return Background()
 
 
-@dataclass(frozen=True)
+@frozen
 class Wish:
     """What the command line asks for; `revision`: the Git commit shall be in the plan.
 

@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Callable, Mapping, TextIO, Tuple
 
 from reconciler.adapters.git.remote import RemoteSource
@@ -32,6 +32,7 @@ from reconciler.control.service_ports import FileSource, HostSigns, Journal
 from reconciler.control.state import LoopServices
 from reconciler.core import events
 from reconciler.core.events import Event
+from reconciler.core.frozen import frozen
 from reconciler.core.history import FOLDER
 from reconciler.core.settings import Settings
 from reconciler.daemon import Daemon, StoppableClock
@@ -42,7 +43,7 @@ REPOSITORY = "repository.git"
 AT_RESTART = ("connect", "state", "resync", "lanes", "prune", "metrics")
 
 
-@dataclass(frozen=True)
+@frozen
 class Process:
     """What the daemon has of its process."""
 

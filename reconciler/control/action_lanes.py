@@ -7,10 +7,10 @@ progress, and once: it puts back in peace what it has half done. Nothing is begu
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from reconciler.control.ports import Clock, Reporter
+from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.manifest import HOST, MACHINE, Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume, Outcome
@@ -36,7 +36,7 @@ class Interruption:
             raise KeyboardInterrupt
 
 
-@dataclass(frozen=True)
+@frozen
 class LaneClock:
     """A clock whose waits end with Ctrl-C. Implements `Clock`."""
 
@@ -54,7 +54,7 @@ class LaneClock:
         self.interruption.check()
 
 
-@dataclass(frozen=True)
+@frozen
 class LaneReporter:
     """A reporter whose reports of progress end with Ctrl-C. Implements `Reporter`."""
 
@@ -75,7 +75,7 @@ class LaneReporter:
         self.told.finished(outcome)
 
 
-@dataclass(frozen=True)
+@frozen
 class Order:
     """Which of a plan's actions come before others, by key.
 

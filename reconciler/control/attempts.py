@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Dict, FrozenSet, Mapping, Optional, Tuple
+
+from reconciler.core.frozen import frozen
 
 WINDOW = 600.0  # seconds
 MOST = 5  # corrections of one field within the window
 
 
-@dataclass(frozen=True)
+@frozen
 class Corrections:
     """When which fields of one object were brought back, the oldest first.
 
@@ -43,7 +45,7 @@ def describe_left(name: str, corrections: Corrections) -> Mapping[str, str]:
     }
 
 
-@dataclass(frozen=True)
+@frozen
 class Attempt:
     """A failed try: at which manifest and domain, and when it may be tried again.
 

@@ -6,7 +6,6 @@ keeps a change from being made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable, Dict, Optional
 
 from reconciler.control.ports import Host, Reporter
@@ -14,6 +13,7 @@ from reconciler.control.service_ports import History
 from reconciler.control.state import LoopServices
 from reconciler.core import events
 from reconciler.core.events import Event
+from reconciler.core.frozen import frozen
 from reconciler.core.history import (
     DAEMON,
     ChangeCause,
@@ -33,7 +33,7 @@ from reconciler.kinds.machine.execute import read_former
 MACHINE = "VirtualMachine"
 
 
-@dataclass(frozen=True)
+@frozen
 class ChangeRecorder:
     """Where changes are written down, who makes them, and whom to tell if that fails.
 

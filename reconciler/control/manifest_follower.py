@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import dataclass
 from enum import Enum
 from typing import Callable, Optional, Tuple
 
@@ -17,6 +16,7 @@ from reconciler.control.service_ports import INOTIFY, Journal, ManifestSource, M
 from reconciler.core import events, metrics
 from reconciler.core.conditions import spread
 from reconciler.core.events import Event
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.errors import ReconcilerError
 
@@ -119,7 +119,7 @@ WINDOW = 2.0  # seconds before a look in which a hint counts as having announced
 NOTHING_TO_WATCH = "polling: a remote announces nothing"
 
 
-@dataclass(frozen=True)
+@frozen
 class ManifestListener:
     """Whom to tell. `trouble` once per change of text, and `recovered` when it is over.
 

@@ -6,7 +6,7 @@ Reads everything anew; what brought the pass about is not known here. Every way 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Callable, Dict, FrozenSet, Optional, Tuple
 
@@ -33,6 +33,7 @@ from reconciler.core.conditions import (
     unknown,
 )
 from reconciler.core.events import Event
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Desired, HostManifest, MachineManifest
 from reconciler.core.overview import LEFT_ALONE
 from reconciler.core.plan import (
@@ -60,7 +61,7 @@ from reconciler.kinds.machine.observe import ObservedHost, observe
 from reconciler.kinds.machine.planner import PlanOptions
 
 
-@dataclass(frozen=True)
+@frozen
 class Task:
     """One machine to look at: what is wanted, and what is known from earlier passes.
 
@@ -85,7 +86,7 @@ class Task:
         return self.manifest.name
 
 
-@dataclass(frozen=True)
+@frozen
 class PassResult:
     """How a pass ended; `done` are the changes that were carried out, for people.
 
@@ -99,7 +100,7 @@ class PassResult:
     tried: bool = True
 
 
-@dataclass(frozen=True)
+@frozen
 class ObjectPass:
     """What passes work with. `chance` in [0, 1) spreads what is tried again.
 

@@ -5,10 +5,10 @@ Implementations are called from several threads unless a method says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple
 
 from reconciler.core.events import Event
+from reconciler.core.frozen import frozen
 from reconciler.core.history import ChangeRecord, LastKnown
 from reconciler.core.manifest_files import FileSet
 from reconciler.core.manifest_sets import ManifestSet
@@ -83,7 +83,7 @@ class Watcher(Protocol):
         """Watch nothing any more."""
 
 
-@dataclass(frozen=True)
+@frozen
 class HostSigns:
     """What of the host may come late: its network interfaces, and what is mounted, as a text."""
 

@@ -11,9 +11,10 @@ from reconciler.control.ledger import Ledger
 from reconciler.control.manifest_sets import ManifestsInForce
 from reconciler.control.ports import Clock, Host, News
 from reconciler.control.service_ports import History, HostSigns, Journal, Meter, Store
+from reconciler.core.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class LoopServices:
     """The outside world as the loop sees it.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple, Union
 
+from reconciler.core.frozen import frozen
 from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.world import DomainView
 from reconciler.errors import ReconcilerError, RefusedError, TransientError
 from reconciler.kinds.machine.planning.disk_images import find_snapshot_notes
 
 
-@dataclass(frozen=True)
+@frozen
 class Condition:
     """One condition. `holds` is None when it is not known."""
 
@@ -26,7 +26,7 @@ class Condition:
         return "Unknown" if self.holds is None else str(self.holds)
 
 
-@dataclass(frozen=True)
+@frozen
 class Status:
     """What is known of one machine. `generation` is that last applied in full.
 
@@ -53,7 +53,7 @@ STALLED = "Stalled"
 RESTART_REQUIRED = "RestartRequired"
 
 
-@dataclass(frozen=True)
+@frozen
 class Conditions:
     """`ready` is None when it is not known; a reason that is not empty makes its condition hold."""
 
@@ -110,12 +110,12 @@ def planned(action: Action) -> Conditions:
     return Conditions(not held, reason, reconciling=again, pending=action.pending)
 
 
-@dataclass(frozen=True)
+@frozen
 class Done:
     """As wanted, or nothing that could be done now; the next event or resync looks again."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Again:
     """Something may pass by itself: try again after so many seconds."""
 
@@ -123,7 +123,7 @@ class Again:
     after: float
 
 
-@dataclass(frozen=True)
+@frozen
 class Stalled:
     """Trying again cannot help until the manifest or the domain changes."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Tuple, Union
+
+from reconciler.core.frozen import frozen
 
 DocumentPath = Tuple[Union[str, int], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """One thing that is wrong in one document. `at_key`: the key itself is, not its value."""
 
@@ -18,7 +19,7 @@ class Finding:
     at_key: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Clash:
     """Two objects that cannot both be; `one` and `other` are their numbers among all documents.
 

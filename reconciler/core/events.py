@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Mapping, Optional
+
+from reconciler.core.frozen import frozen
 
 
 class Level(Enum):
@@ -20,7 +22,7 @@ class Level(Enum):
     DEBUG = 7
 
 
-@dataclass(frozen=True)
+@frozen
 class EventKind:
     """One kind of message: its id, how loud it is, and what it means (for the docs)."""
 
@@ -131,7 +133,7 @@ KINDS = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Event:
     """One message; the optional parts become journal fields (VIRT_RECONCILER_OBJECT=, …)."""
 

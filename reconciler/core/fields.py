@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, NamedTuple, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Power
 from reconciler.core.plan import Value
 from reconciler.core.units import format_size, parse_size
@@ -59,7 +59,7 @@ Choices = Callable[[NewGuest], Tuple[Value, ...]]
 """Returns what to choose from: the first that the host offers, else the last."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Offer:
     """What the host must offer for a value.
 
@@ -73,7 +73,7 @@ class Offer:
     always: Value = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Feature:
     """A device that a domain has once or not at all.
 
@@ -90,7 +90,7 @@ class Feature:
         return tuple(part.split("/")[0] for part in self.parts)
 
 
-@dataclass(frozen=True)
+@frozen
 class Field:
     """One field: `name` in the model, and in camel case in the manifest.
 

@@ -5,10 +5,11 @@ Holds no secret: each is hidden where an entry is made. Times are seconds since 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.domain_secrets import hide_secrets
+from reconciler.core.frozen import frozen
 from reconciler.core.names import Owner
 from reconciler.core.plan import (
     Action,
@@ -31,7 +32,7 @@ DAEMON = "daemon"
 FOLDER = "history"  # in the daemon's state, or in a person's
 
 
-@dataclass(frozen=True)
+@frozen
 class RecordedChange:
     """One field as it was planned; `effect` is the word of the plan."""
 
@@ -42,7 +43,7 @@ class RecordedChange:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class FormerDomain:
     """The domain before the change: its stored definition, and what libvirt keeps beside it."""
 
@@ -52,7 +53,7 @@ class FormerDomain:
     autostart: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class ChangeCause:
     """Who or what caused a change: a user or `daemon`, by which verb, at which revision.
 
@@ -65,7 +66,7 @@ class ChangeCause:
     back_to: Optional[int] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class ChangeRecord:
     """One change of one machine. `number` counts from 1 and is never given twice.
 
@@ -92,7 +93,7 @@ class ChangeRecord:
         return self.outcome != FAILED or bool(self.kept)
 
 
-@dataclass(frozen=True)
+@frozen
 class LastKnown:
     """A machine's definition as it was last seen, to bring it back when libvirt has it no more.
 

@@ -7,10 +7,11 @@ have answered then.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.domain_secrets import hide_fragment, hide_secrets, hide_spec
+from reconciler.core.frozen import frozen
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
@@ -24,7 +25,7 @@ KEY = "virtReconcilerSnapshot"  # the first key, and its version: by it a snapsh
 NOT_SEEN = Unknown("the daemons were not inspected")
 
 
-@dataclass(frozen=True)
+@frozen
 class HostSnapshot:
     """A host as it was. `taken_at` is UTC as `2027-01-15T08:00:00Z`, `version` the product's.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import (
     Any,
@@ -26,6 +26,7 @@ from typing import (
     Tuple,
 )
 
+from reconciler.core.frozen import frozen
 from reconciler.core.questions import Fact, Known, Section, ask
 
 RAW = "raw"
@@ -33,7 +34,7 @@ _PREFIXES = ("file:", "host_device:")  # QEMU's protocols of a plain path
 _NESTED = ("file", "data-file")  # where a json: name keeps the file of a format or filter
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageView:
     """One image, by one of its names, as the host shows it.
 
@@ -52,7 +53,7 @@ class ImageView:
     changed_at: float = 0.0
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageUse:
     """One disk or drive of a domain that has an image. `disk` is its target.
 
@@ -71,7 +72,7 @@ class ImageUse:
     mirror: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class SnapshotView:
     """One of a domain's snapshots. `overlays` maps disk targets to what external ones wrote to.
 
@@ -84,7 +85,7 @@ class SnapshotView:
     images: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Images:
     """The images that a plan may concern. A method asks for what it needs and was not read.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Callable, FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import parse_qs, urlsplit
 
+from reconciler.core.frozen import frozen
 from reconciler.errors import TerminalError
 
 
@@ -31,7 +32,7 @@ class Mode(Enum):
     MONOLITHIC = "monolithic"
 
 
-@dataclass(frozen=True)
+@frozen
 class Socket:
     """One socket of a daemon. `field` is its name in a plan; `path` is where it listens."""
 
@@ -40,7 +41,7 @@ class Socket:
     path: str
 
 
-@dataclass(frozen=True)
+@frozen
 class LibvirtDaemon:
     """One daemon. `mode` is None for those that serve both modes.
 
@@ -135,7 +136,7 @@ _ENABLED = frozenset({"enabled", "generated", "alias"})
 _ASKED_FOR = _ENABLED | {"enabled-runtime", "linked-runtime"}
 
 
-@dataclass(frozen=True)
+@frozen
 class Unit:
     """A systemd unit in systemd's own words: LoadState, ActiveState, UnitFileState, Result."""
 
@@ -180,7 +181,7 @@ class Unit:
         return self.is_active or self.enabled in _ASKED_FOR
 
 
-@dataclass(frozen=True)
+@frozen
 class SocketAnswer:
     """Who accepted a connection: a process and the unit it is of (empty: of none).
 
@@ -194,7 +195,7 @@ class SocketAnswer:
     refused: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class DaemonsView:
     """One host's daemons at one moment.
 

@@ -11,10 +11,11 @@ to recognise it, not how the thing is.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any, Optional, Sequence, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.errors import TerminalError
 
 _TYPES_SHOWN = 12  # machine types; a host has some sixty
@@ -55,7 +56,7 @@ class CloneMode(Enum):
     REFLINK = "reflink"
 
 
-@dataclass(frozen=True)
+@frozen
 class Cpus:
     """Virtual processors: `count` are online, `maximum` can be plugged without a restart.
 
@@ -74,7 +75,7 @@ class Cpus:
     unpluggable: Optional[int] = hint()
 
 
-@dataclass(frozen=True)
+@frozen
 class Memory:
     """Bytes the guest has now (`size`, the balloon's target) and at most (`maximum`).
 
@@ -86,7 +87,7 @@ class Memory:
     balloon: Optional[bool] = hint()
 
 
-@dataclass(frozen=True)
+@frozen
 class Disk:
     """One disk. `name` is its identity; on the observed side it is the alias or the target.
 
@@ -114,7 +115,7 @@ class Disk:
     clone: Optional[CloneMode] = hint()
 
 
-@dataclass(frozen=True)
+@frozen
 class Cdrom:
     """One CD-ROM drive. `media` is a host path; the empty string is a drive without medium."""
 
@@ -128,7 +129,7 @@ class Cdrom:
     volume: Optional[str] = hint()
 
 
-@dataclass(frozen=True)
+@frozen
 class Interface:
     """One network interface, on a libvirt network or on a host bridge. `link` is up or down.
 
@@ -147,7 +148,7 @@ class Interface:
     uplink: Optional[str] = hint()
 
 
-@dataclass(frozen=True)
+@frozen
 class Overlay:
     """The escape hatch: an XML fragment merged into the element that `xpath` names.
 
@@ -161,7 +162,7 @@ class Overlay:
     present: bool = True
 
 
-@dataclass(frozen=True)
+@frozen
 class Machine:
     """A virtual machine, wanted or found.
 

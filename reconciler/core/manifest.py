@@ -5,10 +5,11 @@ The values here are complete and checked; a function that gets one need not doub
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type, TypeVar, Union
 
+from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import Disruption, Machine
@@ -16,7 +17,7 @@ from reconciler.core.machine import Disruption, Machine
 MACHINE, TEMPLATE, HOST = "VirtualMachine", "Template", "Host"
 
 
-@dataclass(frozen=True)
+@frozen
 class Window:
     """A weekly time in which a restart may happen, in the host's local time.
 
@@ -29,7 +30,7 @@ class Window:
     duration: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Lifecycle:
     """What may be done to the machine unasked. `shutdown_timeout` is seconds.
 
@@ -43,7 +44,7 @@ class Lifecycle:
     force_off: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Place:
     """Where an object was written; line and column count from 1."""
 
@@ -88,7 +89,7 @@ Locate = Callable[[Tuple[Union[str, int], ...]], Place]
 """Finds where a field of a document was written: `("spec", "disks", 0, "source")`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class MachineManifest:
     """A `VirtualMachine` manifest.
 
@@ -129,7 +130,7 @@ class MachineManifest:
         return self.locate(("spec", "disks", names.index(name), "source"))
 
 
-@dataclass(frozen=True)
+@frozen
 class TemplateManifest:
     """A `Template` manifest: exactly one of `domain`, `volume` (with `pool`) and `image` is set.
 
@@ -158,7 +159,7 @@ class TemplateManifest:
         return Key(TEMPLATE, self.name)
 
 
-@dataclass(frozen=True)
+@frozen
 class HostManifest:
     """A `Host` manifest: how the daemons of the hosts that `selector` names shall be.
 
@@ -188,7 +189,7 @@ class HostManifest:
 M = TypeVar("M", bound=Manifest)
 
 
-@dataclass(frozen=True)
+@frozen
 class Desired:
     """All that the given manifests describe, sorted by kind and name."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import IMAGES, volume_name
 from reconciler.errors import Problem, RefusedError
@@ -18,7 +18,7 @@ TOO_MUCH = f"all manifests together are larger than {MOST_TOTAL // 2**20} MiB"
 TOO_LARGE = "is larger than 1 MiB, the limit for a manifest file; split it"
 
 
-@dataclass(frozen=True)
+@frozen
 class ManifestFile:
     """A file; `name` is what a person calls it in messages."""
 
@@ -26,7 +26,7 @@ class ManifestFile:
     content: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class FileSet:
     """All manifest files as they were at one moment.
 
@@ -83,7 +83,7 @@ def refuse_empty(where: str) -> RefusedError:
 _SHARED_KINDS = re.compile(rb"\b(Template|Host)\b")
 
 
-@dataclass(frozen=True)
+@frozen
 class Split:
     """Files that only one version has, and those that both have, wherever they lie."""
 
@@ -143,7 +143,7 @@ def _words(desired: Desired) -> Set[str]:
     return words
 
 
-@dataclass(frozen=True)
+@frozen
 class Differing:
     """The machines that differ between two versions, by name.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import FrozenSet, Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.manifest import (
     Desired,
@@ -17,7 +18,7 @@ from reconciler.core.manifest import (
 from reconciler.errors import Problem
 
 
-@dataclass(frozen=True)
+@frozen
 class ManifestSet:
     """One consistent reading of all manifests.
 
@@ -37,7 +38,7 @@ class ManifestSet:
         return not self.problems
 
 
-@dataclass(frozen=True)
+@frozen
 class InForce:
     """All objects in force, by key.
 

@@ -5,10 +5,10 @@ The names are for others to rely on, like those of fields: dashboards and alerts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Dict, Mapping, Sequence, Tuple
 
 from reconciler.core.conditions import FAILURES
+from reconciler.core.frozen import frozen
 
 PREFIX = "virt_reconciler_"
 # Seconds; from a pass that finds nothing to a clone of a large image.
@@ -17,7 +17,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.
 Labels = Tuple[Tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Metric:
     """One metric: its name without the prefix, its type, its labels, and what it says.
 
@@ -38,7 +38,7 @@ class Metric:
         return tuple(((self.labels[0], one),) for one in self.known) if self.labels else ((),)
 
 
-@dataclass(frozen=True)
+@frozen
 class Histogram:
     """Durations by size: how many were at most as long as each of `BUCKETS`, all, and their sum."""
 

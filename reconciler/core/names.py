@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from typing import FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import parse_qs, quote, urlsplit
 
+from reconciler.core.frozen import frozen
 from reconciler.core.times import show_time
 from reconciler.errors import TerminalError
 
 QUIET = 600.0  # seconds without a sign after which a run on another machine counts as dead
 
 
-@dataclass(frozen=True)
+@frozen
 class Worker:
     """One run of virt-reconciler that works on an object.
 
@@ -132,7 +132,7 @@ def name_place(host: str, uri: str) -> str:
     return quote("-".join(word for word in words if word), safe=" _-").replace(".", "%2E")
 
 
-@dataclass(frozen=True)
+@frozen
 class Owner:
     """What the domain's metadata says of the manifest it follows.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Dict, Mapping, Optional, Tuple
 
 from reconciler.core.conditions import (
@@ -14,6 +14,7 @@ from reconciler.core.conditions import (
     Condition,
     Status,
 )
+from reconciler.core.frozen import frozen
 from reconciler.core.records import Record, SourceRecord, Suspension
 
 SUSPENDED = "Suspended"
@@ -25,7 +26,7 @@ LEFT_ALONE = "suspended"  # the reason that a pass over a suspended object gives
 RESUMED = "resumed, not inspected since"
 
 
-@dataclass(frozen=True)
+@frozen
 class OverviewEntry:
     """One object: what was written down last, and whether it is left alone."""
 
@@ -93,7 +94,7 @@ def _names_command(text: str) -> bool:
     return any(f"{one} " in text for one in ("virt-reconciler", "virsh", "systemctl"))
 
 
-@dataclass(frozen=True)
+@frozen
 class Overview:
     """Everything that is remembered.
 

@@ -6,10 +6,11 @@ steps of an action in order and does nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Optional, Tuple, Union
 
+from reconciler.core.frozen import frozen
 from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
@@ -41,7 +42,7 @@ class ActionKind(Enum):
 Value = Union[None, bool, int, str]
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """One field that differs. None on a side means absent there."""
 
@@ -52,7 +53,7 @@ class Change:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class CreateVolume:
     """Make a volume that does not exist yet. `capacity` is bytes.
 
@@ -70,7 +71,7 @@ class CreateVolume:
     origin_format: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class DeletePartial:
     """Delete a volume that an interrupted run of ours began and never finished."""
 
@@ -79,7 +80,7 @@ class DeletePartial:
     name: str
 
 
-@dataclass(frozen=True)
+@frozen
 class ResizeVolume:
     """Grow the image at `path` to `capacity` bytes while no guest uses it."""
 
@@ -88,7 +89,7 @@ class ResizeVolume:
     capacity: int
 
 
-@dataclass(frozen=True)
+@frozen
 class BlockResize:
     """Grow the disk at `target` to `capacity` bytes under the running guest."""
 
@@ -97,14 +98,14 @@ class BlockResize:
     capacity: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Define:
     """Store `xml` as the definition for the next start. Never undefines."""
 
     xml: str
 
 
-@dataclass(frozen=True)
+@frozen
 class AttachDevice:
     """Plug the device into the running guest (live configuration only)."""
 
@@ -112,7 +113,7 @@ class AttachDevice:
     xml: str
 
 
-@dataclass(frozen=True)
+@frozen
 class UpdateDevice:
     """Change the device in the running guest (live configuration only)."""
 
@@ -120,7 +121,7 @@ class UpdateDevice:
     xml: str
 
 
-@dataclass(frozen=True)
+@frozen
 class DetachDevice:
     """Unplug the device from the running guest, and wait until the guest let it go."""
 
@@ -128,28 +129,28 @@ class DetachDevice:
     xml: str
 
 
-@dataclass(frozen=True)
+@frozen
 class SetVcpus:
     """Set the number of online processors of the running guest."""
 
     count: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SetMemory:
     """Set the balloon's target of the running guest, in KiB."""
 
     kib: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SetAutostart:
     """Start, or do not start, the domain with the host."""
 
     enabled: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class SetMetadata:
     """Write our ownership element, live (when `live`) and persistent."""
 
@@ -157,7 +158,7 @@ class SetMetadata:
     live: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Shutdown:
     """Ask the guest to shut down and wait `timeout` seconds; power it off hard only if `force`."""
 
@@ -165,22 +166,22 @@ class Shutdown:
     force: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Start:
     """Start the domain."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Resume:
     """Let a paused guest go on."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Wake:
     """Wake a guest that suspended itself, and wait until it runs."""
 
 
-@dataclass(frozen=True)
+@frozen
 class DeleteVolume:
     """Delete a volume that was made for the machine, whose guest is off; gone already is as good.
 
@@ -193,12 +194,12 @@ class DeleteVolume:
     path: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Undefine:
     """Remove the definition of a domain that is off, with its NVRAM, TPM and saved state."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ChangeUnits:
     """Do one thing to units of libvirt's daemons on this host."""
 
@@ -229,7 +230,7 @@ Step = Union[
 ]
 
 
-@dataclass(frozen=True)
+@frozen
 class Before:
     """What the action expects to find; the executor refuses when the world has moved on.
 
@@ -240,7 +241,7 @@ class Before:
     state: GuestState = GuestState.OFF
 
 
-@dataclass(frozen=True)
+@frozen
 class Action:
     """What happens to one object.
 
@@ -271,7 +272,7 @@ def failed_action(kind: str, name: str, error: ReconcilerError) -> Action:
     return Action(kind, name, ActionKind.FAILED, reason=str(error), transient=transient)
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """How an action ended. `error` is None on success; `pending` waits for the next cold start.
 
@@ -287,7 +288,7 @@ class Outcome:
     kept: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """All actions, sorted by kind and name. `revision` is the manifests' Git commit, if known.
 

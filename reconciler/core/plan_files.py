@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any, Dict, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.plain_data import camel, from_plain
 from reconciler.errors import RefusedError
 from reconciler.kinds.machine.seals import Seal
@@ -21,7 +22,7 @@ FORMAT_VERSION = 2
 KEY = "virtReconcilerPlan"  # the first key, and its version: by it a plan file is known
 
 
-@dataclass(frozen=True)
+@frozen
 class PlanFile:
     """A kept plan. `shown` is the plan as JSON data, `paths` the manifests' absolute paths.
 

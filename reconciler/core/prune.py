@@ -16,10 +16,10 @@ to it, so it counts neither as deleted nor as left against the rails.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.conditions import READY
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.names import Owner
 from reconciler.core.records import Record
@@ -31,7 +31,7 @@ NAMES_SHOWN = 5
 NEVER_SEEN = "no manifest, and no earlier revision is known that had one: nothing is done"
 
 
-@dataclass(frozen=True)
+@frozen
 class KnownObject:
     """What is known when it is decided.
 
@@ -49,7 +49,7 @@ class KnownObject:
     suspended: FrozenSet[str] = frozenset()
 
 
-@dataclass(frozen=True)
+@frozen
 class Deletion:
     """A machine to be deleted; `policy` is `undefine` or `deleteDisks`."""
 
@@ -58,7 +58,7 @@ class Deletion:
     policy: str
 
 
-@dataclass(frozen=True)
+@frozen
 class KeptObject:
     """A machine without a manifest to which nothing is done, and why."""
 
@@ -66,7 +66,7 @@ class KeptObject:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Pruning:
     """What was decided.
 

@@ -6,14 +6,15 @@ Times are seconds since the epoch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Optional, Tuple
 
 from reconciler.core.conditions import Condition
+from reconciler.core.frozen import frozen
 from reconciler.core.secrets import hide_text
 
 
-@dataclass(frozen=True)
+@frozen
 class LastChange:
     """The last thing that was done to an object: when, at which revision, and what, in short."""
 
@@ -22,7 +23,7 @@ class LastChange:
     what: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Record:
     """One object.
 
@@ -74,7 +75,7 @@ def without_secrets(record: Record) -> Record:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class SourceRecord:
     """The manifests' side: what is in force, since when, and what is wrong with what came after.
 
@@ -112,7 +113,7 @@ def source_without_secrets(source: SourceRecord) -> SourceRecord:
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class Suspension:
     """An object that is left alone: since when, by whom and why."""
 

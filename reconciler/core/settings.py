@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Optional
 
+from reconciler.core.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class GitSource:
     """Follow a Git remote. `path` is the folder of the manifests inside of the repository.
 
@@ -25,14 +27,14 @@ class GitSource:
     known_hosts: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class DirectorySource:
     """Follow a folder. In a Git work tree the manifests are read from its commit."""
 
     path: str
 
 
-@dataclass(frozen=True)
+@frozen
 class PruneRails:
     """How much may be pruned without a person's word: both limits hold.
 
@@ -43,7 +45,7 @@ class PruneRails:
     share: float = 0.2
 
 
-@dataclass(frozen=True)
+@frozen
 class MetricsSettings:
     """Where metrics go: a file for node_exporter's textfile collector, a loopback address, both."""
 
@@ -52,7 +54,7 @@ class MetricsSettings:
     port: int = 9477
 
 
-@dataclass(frozen=True)
+@frozen
 class Settings:
     """All settings. Exactly one of `git` and `directory` is set.
 

@@ -8,10 +8,11 @@ Built by the adapters, read by the planner; nothing here talks to libvirt.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
+from reconciler.core.frozen import frozen
 from reconciler.core.images import Images
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.machine import Disk, Machine
@@ -19,7 +20,7 @@ from reconciler.core.names import Owner
 from reconciler.core.questions import Fact, Known, Section, ask
 
 
-@dataclass(frozen=True)
+@frozen
 class Unknown:
     """Something that could not be read, and why; `transient` if it may be readable later."""
 
@@ -43,7 +44,7 @@ class GuestState(Enum):
         return self is not GuestState.OFF
 
 
-@dataclass(frozen=True)
+@frozen
 class DomainView:
     """One libvirt domain as read in this pass.
 
@@ -116,7 +117,7 @@ def store_command(name: str) -> str:
     return f"virsh dumpxml --inactive --security-info {quoted} > {file} && virsh define {file}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Reading:
     """A domain with its XML understood: machines for both configurations, and our mark.
 
@@ -150,7 +151,7 @@ def size_key(disk: Disk) -> str:
     return (disk.source if is_path else disk.target) or ""
 
 
-@dataclass(frozen=True)
+@frozen
 class LostMachine:
     """A machine as it was last known, of which libvirt stores no definition any more.
 
@@ -164,7 +165,7 @@ class LostMachine:
     missing: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class VolumeView:
     """One storage volume. Sizes are bytes; `backing` is the path of the image it overlays.
 
@@ -182,7 +183,7 @@ class VolumeView:
     allocation: Optional[int] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class PoolView:
     """One active storage pool.
 
@@ -197,7 +198,7 @@ class PoolView:
     available: Optional[int] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class MachineCaps:
     """What this host offers for one machine type, from getDomainCapabilities.
 
@@ -229,7 +230,7 @@ class FileKind(Enum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True)
+@frozen
 class FileView:
     """What lies at a path of the host, as libvirt's daemon sees it. `size` is bytes.
 
@@ -242,7 +243,7 @@ class FileView:
     snapshots: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Facilities:
     """What of the host a guest needs besides networks and pools.
 
@@ -255,7 +256,7 @@ class Facilities:
     files: Mapping[str, FileView] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class World:
     """Everything that a plan may depend on, as far as it was read.
 

@@ -132,6 +132,7 @@ IMPORTER: Mapping[str, str] = {
     "jsonschema": "reconciler.adapters.manifests.schema_errors",
     "lxml": "reconciler.core.xmltree",
     "systemd": "reconciler.adapters.systemd.binding",
+    "typing_extensions": "reconciler.core.frozen",  # for type checkers only
 }
 
 OURS = ("reconciler", "schemas")

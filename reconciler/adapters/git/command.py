@@ -9,9 +9,9 @@ import shlex
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
 from typing import IO, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.settings import GitSource
 from reconciler.errors import TransientError
 
@@ -72,7 +72,7 @@ class TooMuchOutputError(TransientError):
     """git writes more than is held in memory."""
 
 
-@dataclass(frozen=True)
+@frozen
 class GitAnswer:
     """How a command ended."""
 
@@ -181,7 +181,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-@dataclass(frozen=True)
+@frozen
 class Repository:
     """A repository. With `is_ours` the system's configuration does not matter either."""
 

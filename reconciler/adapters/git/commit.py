@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from reconciler.adapters.git.command import Repository, TooMuchOutputError
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import (
     MOST_BYTES,
     TOO_LARGE,
@@ -24,7 +25,7 @@ LINK = "120000"
 _MOST_LINKS = 40  # as many as the kernel follows
 
 
-@dataclass(frozen=True)
+@frozen
 class TreeEntry:
     """What a tree has under a name: its mode, its type in Git's words, and its object."""
 
@@ -33,7 +34,7 @@ class TreeEntry:
     object: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Tree:
     """All of a commit: folder → name → entry, and where its links lead to. The top is ``."""
 

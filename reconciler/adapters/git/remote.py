@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass
 from typing import Optional, Tuple
 
 from reconciler.adapters.git.command import (
@@ -21,12 +20,13 @@ from reconciler.adapters.git.command import (
     ssh_environment,
 )
 from reconciler.adapters.git.commit import clean_folder, read_commit
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import MOST_BYTES, FileSet
 from reconciler.core.settings import GitSource
 from reconciler.errors import RefusedError, TransientError
 
 
-@dataclass(frozen=True)
+@frozen
 class Signers:
     """An allowed signers file, as of ssh-keygen(1). It must not come out of the repository."""
 

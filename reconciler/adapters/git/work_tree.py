@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -15,11 +14,12 @@ from reconciler.adapters.git.command import (
     run_git,
 )
 from reconciler.adapters.git.commit import clean_folder, read_commit
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import FileSet, show_name
 from reconciler.errors import RefusedError, TransientError, UsageError
 
 
-@dataclass(frozen=True)
+@frozen
 class _Place:
     """Where Git keeps what belongs to a work tree: its own folder, and the one that trees share."""
 

@@ -7,7 +7,6 @@ import os
 import struct
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Callable, Generic, Iterator, List, Mapping, Optional, TypeVar
 
 from reconciler.adapters.libvirt import binding
@@ -28,6 +27,7 @@ from reconciler.adapters.libvirt.pools import (
     write_volume_xml,
 )
 from reconciler.control.ports import Progress
+from reconciler.core.frozen import frozen
 from reconciler.core.plan import CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, VolumeView
@@ -124,7 +124,7 @@ def _unnamed(folder: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-@dataclass(frozen=True)
+@frozen
 class VolumeOrigin:
     """The image to clone, in libvirt and as a value."""
 
@@ -132,7 +132,7 @@ class VolumeOrigin:
     view: VolumeView
 
 
-@dataclass(frozen=True)
+@frozen
 class Making:
     """One volume that is being made."""
 

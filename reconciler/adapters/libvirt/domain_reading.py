@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import (
     Callable,
     Collection,
@@ -22,6 +21,7 @@ from typing import (
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection, Domain
+from reconciler.core.frozen import frozen
 from reconciler.core.world import DomainView, GuestState, Unknown
 from reconciler.errors import NotFoundError, ReconcilerError
 
@@ -163,7 +163,7 @@ def _find_block_jobs(domain: Domain) -> Iterator[str]:
 NOT_RUNNING = -1
 
 
-@dataclass(frozen=True)
+@frozen
 class Marks:
     """UUIDs of the domains of which something outside the XML is true."""
 

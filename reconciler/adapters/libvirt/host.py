@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import FrozenSet, Mapping, Optional, Tuple
 
 from reconciler.adapters.libvirt import binding, own_view
@@ -11,6 +10,7 @@ from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.ports import Locks, NoLocks, NoUnits, Units
+from reconciler.core.frozen import frozen
 from reconciler.errors import ReconcilerError
 
 
@@ -47,7 +47,7 @@ NO_UNITS = NoUnits()
 NO_LOCKS = NoLocks()
 
 
-@dataclass(frozen=True)
+@frozen
 class LibvirtHost:
     """One libvirt host; each driver is reached when it is first used."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection
 from reconciler.adapters.libvirt.pools import read_volume_xml
+from reconciler.core.frozen import frozen
 from reconciler.core.images import RAW, ImageView, is_path, resolve_backing
 from reconciler.core.world import VolumeView
 from reconciler.errors import ReconcilerError
@@ -38,7 +38,7 @@ _ENOUGH = 65536
 _FIRST = 4096
 
 
-@dataclass(frozen=True)
+@frozen
 class Header:
     """What an image's own header says of the image below it. Names are as they are written.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Type
 
@@ -16,6 +16,7 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 from reconciler.core.documents import DocumentPath
+from reconciler.core.frozen import frozen
 from reconciler.core.units import MERGE_KEY, is_key, resolve_plain
 
 MOST_DEPTH = 64
@@ -37,7 +38,7 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uf
 Position = Tuple[int, int]
 
 
-@dataclass(frozen=True)
+@frozen
 class Blot:
     """Something refused, and where; line and column count from 1."""
 
@@ -244,7 +245,7 @@ except ImportError:
     COMPOSER = PlainComposer
 
 
-@dataclass(frozen=True)
+@frozen
 class Document:
     """One document of a file as plain data; `blots` are what is wrong with it as YAML."""
 

@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Sequence, Set, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import (
     MOST_BYTES,
     MOST_TOTAL,
@@ -27,7 +28,7 @@ _Identity = Tuple[int, int]
 Read = Callable[[str, os.stat_result], Optional[bytes]]
 
 
-@dataclass(frozen=True)
+@frozen
 class SourceFile:
     """A file that was read. `given` is the path that led to it."""
 

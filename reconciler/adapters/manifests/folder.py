@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Tuple
 
 from reconciler.adapters.manifests.files import FileReading, read_bounded, read_files
 from reconciler.control.ports import Clock
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import FileSet, ManifestFile, check_not_empty, show_name
 from reconciler.errors import Problem, TransientError
 
@@ -27,7 +27,7 @@ RACY = 2.0
 _Stamp = Tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True)
+@frozen
 class _Scan:
     """One reading. `digests` has each file's, by name; `problems` are part of what is compared."""
 

@@ -6,7 +6,7 @@ any problem is left out whole; a file that cannot be read leaves out all of its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -15,6 +15,7 @@ from reconciler.adapters.manifests.files import FileReading, SourceFile, read_fi
 from reconciler.adapters.manifests.schema_errors import is_valid, load_schema
 from reconciler.core.documents import Clash, Finding, find_kind, format_path
 from reconciler.core.faults import isolate
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Desired, HostManifest, MachineManifest, Place, TemplateManifest
 from reconciler.core.manifest_files import ManifestFile, show_name
 from reconciler.core.schema import drop_near, prune
@@ -31,7 +32,7 @@ MOST_PROBLEMS = 100  # of a kind, that are listed of a file
 _PRUNINGS = 3
 
 
-@dataclass(frozen=True)
+@frozen
 class Loaded:
     """What is valid in the given paths, and what is wrong with the rest, sorted by place."""
 
@@ -39,7 +40,7 @@ class Loaded:
     problems: Tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Item:
     """A document, where it is from, and what it means if that can be told."""
 

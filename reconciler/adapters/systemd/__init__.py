@@ -7,12 +7,12 @@ import re
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Dict, Mapping, TextIO
 
 from reconciler.adapters.systemd import binding
 from reconciler.control.service_ports import Journal
 from reconciler.core.events import Event
+from reconciler.core.frozen import frozen
 from reconciler.core.render.values import escape
 
 IDENTIFIER = "virt-reconciler"
@@ -65,7 +65,7 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-@dataclass(frozen=True)
+@frozen
 class SystemdJournal:
     """Implements `Journal` with fields that a person can filter by."""
 
@@ -79,7 +79,7 @@ class SystemdJournal:
             _write(self.stream, f"<{event.kind.level.value}>{describe(event)}")
 
 
-@dataclass(frozen=True)
+@frozen
 class LineJournal:
     """Implements `Journal` on a terminal, with the time, or a stream that others give a time to."""
 

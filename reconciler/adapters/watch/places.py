@@ -9,13 +9,15 @@ import os
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterator, List, Optional, Sequence, Set, Tuple
 
+from reconciler.core.frozen import frozen
+
 _MOST_LINKS = 40  # as many as the kernel follows
 _ALONE = "/."
 
 Names = Optional[FrozenSet[str]]
 
 
-@dataclass(frozen=True)
+@frozen
 class Folder:
     """A folder to watch. `names` in it matter; None: all, and with `is_deep` all that is below."""
 
@@ -24,7 +26,7 @@ class Folder:
     names: Names = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Survey:
     """The folders to watch, and what each of them is: path, device, inode."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, Exit
@@ -11,6 +11,7 @@ from reconciler.cli.names import choose
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
 from reconciler.core.faults import isolate
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import ManifestFile, show_name
 from reconciler.core.render.values import escape
 from reconciler.core.world import Reading, Unknown
@@ -22,7 +23,7 @@ from reconciler.kinds.machine.uncovered import find_remarks
 Refused = List[Tuple[str, str]]
 
 
-@dataclass(frozen=True)
+@frozen
 class Exported:
     """A manifest of a domain, and what it does not say."""
 

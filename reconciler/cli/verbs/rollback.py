@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Optional, Sequence, Tuple
 
@@ -16,6 +16,7 @@ from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
+from reconciler.core.frozen import frozen
 from reconciler.core.history import DONE, ChangeRecord, choose, find_interrupted
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.records import Suspension
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     return _go_back(Going(options, host, past, way), console, parts)
 
 
-@dataclass(frozen=True)
+@frozen
 class Going:
     """One way back that is taken."""
 

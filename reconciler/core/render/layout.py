@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
 from typing import Iterable, List, Mapping, Sequence
 
+from reconciler.core.frozen import frozen
 from reconciler.core.plan import ActionKind, Effect
 
 _CODES: Mapping[str, str] = {
@@ -44,7 +44,7 @@ SYMBOL_COLOURS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Style:
     """`colour`: ANSI colours may be used. `unicode`: `→` can be shown."""
 
@@ -70,7 +70,7 @@ GAP = "  "
 NARROWEST = 24  # columns; where less is left for a text, it is not broken
 
 
-@dataclass(frozen=True)
+@frozen
 class Page:
     """What is written on: `width` columns, 0 where lines may be as long as they like."""
 
@@ -78,7 +78,7 @@ class Page:
     width: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Line:
     """A paragraph and its label; `colour` is the text's, empty for none."""
 

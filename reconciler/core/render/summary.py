@@ -6,15 +6,15 @@ One count for all three, so that they can never disagree. Knows no output format
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Iterable
 
+from reconciler.core.frozen import frozen
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Plan, Shutdown
 
 DISTURBING = frozenset({Effect.RESTART, Effect.DESTRUCTIVE})
 
 
-@dataclass(frozen=True)
+@frozen
 class Summary:
     """Objects by what becomes of them; each is counted once among the first five.
 

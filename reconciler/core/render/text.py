@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan, Value
 from reconciler.core.render.layout import EFFECT_COLOURS, SYMBOLS, Style
 from reconciler.core.render.summary import DISTURBING, disturbs, is_foreign, is_idle, summarise
@@ -28,7 +28,7 @@ CONTEXT = 3  # lines that stay, around those that change
 Lines = Tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Diff:
     """How many lines each side has, and what becomes of them."""
 
@@ -82,7 +82,7 @@ def _lay_out(value: Value) -> Lines:
     return _split(fragment(element))
 
 
-@dataclass(frozen=True)
+@frozen
 class ChangeRow:
     """`old` is None where there was none, or the same that is made anew.
 
@@ -140,7 +140,7 @@ def _show(path: str, value: Value, lines: int) -> str:
 _POWER = "power"
 
 
-@dataclass(frozen=True)
+@frozen
 class Attention:
     """Objects whose running guest is disturbed, those deleted, and those not done as asked.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.libvirt_daemons import (
     BY_NAME,
     DAEMONS,
@@ -95,7 +95,7 @@ def users_of(daemon: str, machines: Iterable[MachineManifest]) -> Tuple[str, ...
 STRICT = (Need.REQUIRED,)
 
 
-@dataclass(frozen=True)
+@frozen
 class Fault:
     """One thing that is wrong with a unit.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.libvirt_daemons import BY_NAME, DAEMONS, MAIN, DaemonsView, LibvirtDaemon, Mode
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.kinds.host.faults import (
@@ -34,7 +34,7 @@ class DaemonHealth(Enum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True)
+@frozen
 class Judgement:
     """What is to be said of one daemon. `note` is worth a word although nothing is wrong."""
 
@@ -121,7 +121,7 @@ def find_daemon_at(
     return by_path.get(path)
 
 
-@dataclass(frozen=True)
+@frozen
 class DaemonRow:
     """One daemon, and the machines that require it."""
 
@@ -129,7 +129,7 @@ class DaemonRow:
     users: Tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Report:
     """All daemons that are there or should be.
 

@@ -7,11 +7,12 @@ difference here; that is the effect table's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, Iterator, Optional, Tuple, Union
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.plan import Value
 
@@ -26,7 +27,7 @@ class DifferenceKind(Enum):
     CHANGE = "change"
 
 
-@dataclass(frozen=True)
+@frozen
 class Difference:
     """One differing field or device.
 

@@ -5,7 +5,6 @@ Objects are told apart by their number among all documents, so that a clash can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 from typing import (
     Dict,
@@ -21,6 +20,7 @@ from typing import (
 )
 
 from reconciler.core.documents import Clash, DocumentPath, Finding
+from reconciler.core.frozen import frozen
 from reconciler.core.images import normalise
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import HostManifest, MachineManifest, TemplateManifest
@@ -38,7 +38,7 @@ READING, WRITING = "reading", "writing"
 _Key = Tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Claim:
     """Something that only one may have. Two meet if they can be on one host (None is any).
 
@@ -60,7 +60,7 @@ class Claim:
         return self.host == other.host or self.host is None or other.host is None
 
 
-@dataclass(frozen=True)
+@frozen
 class Together:
     """All documents, by number. `names` also has those that are invalid: (kind, name) of each."""
 

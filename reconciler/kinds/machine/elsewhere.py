@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shlex
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.control.ports import Host
 from reconciler.core.domain_secrets import fill_secrets
+from reconciler.core.frozen import frozen
 from reconciler.core.history import LastKnown
 from reconciler.core.machine import Power
 from reconciler.core.manifest import HostManifest, MachineManifest
@@ -29,7 +30,7 @@ Views = Mapping[str, Union[DomainView, Unknown]]
 Connect = Callable[[str], Host]
 
 
-@dataclass(frozen=True)
+@frozen
 class NewMachine:
     """A machine that is to be made here. `uuid` is that of its manifest, or as it was known.
 
@@ -140,7 +141,7 @@ def _place_nowhere(_name: str) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Background:
     """Whom to ask. `find_last` returns how a machine was when it was last seen, if known.
 

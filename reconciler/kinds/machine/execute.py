@@ -10,11 +10,12 @@ import re
 import shlex
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Callable, List, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Machine
 from reconciler.core.names import Worker
 from reconciler.core.world import DomainView, GuestState
@@ -33,7 +34,7 @@ ASK_AGAIN = 10.0  # seconds; a guest that is still booting loses the first power
 POLL = 0.25  # seconds
 
 
-@dataclass(frozen=True)
+@frozen
 class StepContext:
     """One action in progress: on which domain, and the domain as it was before (None: absent).
 

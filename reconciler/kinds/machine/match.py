@@ -10,16 +10,17 @@ Never by position, and never when two devices would fit.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 
 DeviceT = TypeVar("DeviceT", Disk, Cdrom, Interface)
 Value = Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
+@frozen
 class DeviceKey:
     """What tells a device of the manifest, and one of the domain, to be the same.
 

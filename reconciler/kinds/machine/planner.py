@@ -6,12 +6,13 @@ is a FAILED action with its reason, and never keeps the others from being planne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import partial
 from typing import Callable, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.faults import isolate
+from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan, failed_action
 from reconciler.core.world import Reading, Unknown, World, store_command
@@ -30,7 +31,7 @@ from reconciler.kinds.machine.status import is_unfinished
 KIND = "VirtualMachine"
 
 
-@dataclass(frozen=True)
+@frozen
 class PlanOptions:
     """What the person asked for besides the manifests.
 

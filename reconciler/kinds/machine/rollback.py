@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Optional, Sequence
 
 from reconciler.control.ports import Host
+from reconciler.core.frozen import frozen
 from reconciler.core.history import ChangeRecord, find_former_sizes
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, Define, Plan
@@ -25,7 +26,7 @@ GONE = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class RollbackPlan:
     """The plan, and what it is made from: what the machine shall be again, as a manifest."""
 

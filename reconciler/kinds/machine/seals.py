@@ -7,9 +7,10 @@ is in it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Iterator, Mapping, Optional, Tuple, Union
 
+from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Manifest, TemplateManifest
@@ -31,7 +32,7 @@ CAUSES: Mapping[str, str] = {
 DONE = "nothing is left to do: it already matches its manifest"
 
 
-@dataclass(frozen=True)
+@frozen
 class Seal:
     """One object of a plan: what is to happen with it, and the digest of each of `CAUSES`.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from reconciler.core.conditions import Condition, Status
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.names import Owner
@@ -41,7 +42,7 @@ ORPHAN, UNDEFINE, DELETE_DISKS = "orphan", "undefine", "deleteDisks"
 _PLAIN = Lifecycle()
 
 
-@dataclass(frozen=True)
+@frozen
 class AppliedDisk:
     """A disk that the spec gives the machine, in which pool, and how it came to be.
 
@@ -53,7 +54,7 @@ class AppliedDisk:
     is_made: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Applied:
     """`deletion` is the word of the spec; `shutdown_timeout` seconds."""
 

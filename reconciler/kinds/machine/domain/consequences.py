@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.field_table import FEATURES, TABLES
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.names import name_of
 from reconciler.core.plan import Value
@@ -84,7 +85,7 @@ _REASONS: Sequence[Tuple[str, str]] = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Consequence:
     """One thing that changes beside what was asked for; `path` is as people read it."""
 

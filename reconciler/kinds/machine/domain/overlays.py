@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Overlay
 from reconciler.core.xmltree import (
     Element,
@@ -115,7 +115,7 @@ def _number(text: str) -> Optional[int]:
         return None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Leaf:
     """One thing to set: an attribute (by name), the text (name None), or a whole new element."""
 

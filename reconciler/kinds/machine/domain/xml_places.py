@@ -7,9 +7,9 @@ Paths are absolute and plain: `/domain/devices/disk[@device='disk']/driver`, in 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.xmltree import Element, children_of, make
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
@@ -31,7 +31,7 @@ MOST_CHARACTERS = 1000  # of a path
 MOST_STEPS = 32
 
 
-@dataclass(frozen=True)
+@frozen
 class XmlPlace:
     """What a path names: an element (None if it is not there), or an attribute of one."""
 
@@ -39,7 +39,7 @@ class XmlPlace:
     attribute: Optional[str] = None
 
 
-@dataclass(frozen=True)
+@frozen
 class _Condition:
     path: Tuple[str, ...]
     name: str
@@ -55,7 +55,7 @@ class _Condition:
         return any(element.get(self.name) == self.value for element in where)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Step:
     tag: str
     conditions: Tuple[_Condition, ...]

@@ -6,11 +6,11 @@ where one path cannot say it. It looks at nothing but the element it is given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from reconciler.core.field_table import GUEST_AGENT_CHANNEL
 from reconciler.core.fields import Form
+from reconciler.core.frozen import frozen
 from reconciler.core.names import alias_of, name_of
 from reconciler.core.xmltree import Element, attributes_of, children_of, parse_number
 from reconciler.errors import TerminalError
@@ -23,7 +23,7 @@ _BYTES_PER_UNIT = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Conversion:
     """Conversion of one value.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Cdrom, Disk, Disruption, Interface
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Change, Effect, Value
@@ -51,7 +52,7 @@ ONLY_STORED = "the running guest already has it; only the stored definition chan
 PENDING = "already stored; takes effect at the guest's next cold start"
 
 
-@dataclass(frozen=True)
+@frozen
 class Decision:
     """What becomes of one difference.
 
@@ -80,7 +81,7 @@ class Decision:
         return self.effect not in (None, Effect.WITHHELD)
 
 
-@dataclass(frozen=True)
+@frozen
 class Weighing:
     """What one machine's decisions depend on besides the differences.
 

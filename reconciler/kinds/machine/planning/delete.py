@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from dataclasses import dataclass
 from typing import Iterator, List, Optional, Sequence, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import Desired
 from reconciler.core.names import IMAGES, Owner, volume_name
@@ -52,7 +52,7 @@ from reconciler.kinds.machine.status import (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class OwnVolume:
     """A volume that was made for a machine's disk; `kept` says why it is not deleted, or is ''."""
 

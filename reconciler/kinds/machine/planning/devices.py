@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Iterable, Optional, Tuple
 
 from reconciler.core.field_table import OFFERED
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import derive_mac
@@ -26,7 +27,7 @@ from reconciler.kinds.machine.planning.images import all_volumes, volume_at
 from reconciler.kinds.machine.planning.sources import resolve_disk
 
 
-@dataclass(frozen=True)
+@frozen
 class Update:
     """Everything the steps of an existing machine are made of.
 
@@ -62,7 +63,7 @@ class Update:
         return self.reading.owner.formerly if self.reading.owner else ()
 
 
-@dataclass(frozen=True)
+@frozen
 class NewDevice:
     """A device to be added, completed, with the steps that make its volume.
 

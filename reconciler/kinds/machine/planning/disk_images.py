@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import posixpath
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Iterable, Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.images import RAW, is_path
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import MachineManifest
@@ -28,7 +29,7 @@ def find_snapshot_notes(notes: Iterable[str]) -> str:
     return "; ".join(note for note in notes if f"{_IS_ON}{_SNAPSHOT}" in note)
 
 
-@dataclass(frozen=True)
+@frozen
 class DiskChain:
     """One disk of the manifest beside its image.
 

@@ -9,11 +9,11 @@ virDomainUpdateDeviceFlags and virDomainDetachDeviceFlags; each row is proved on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Optional, Tuple
 
 from reconciler.core.field_table import FEATURES
+from reconciler.core.frozen import frozen
 from reconciler.core.plan import Effect
 from reconciler.kinds.machine.differences import Difference, DifferenceKind
 from reconciler.kinds.machine.planning import guards
@@ -38,7 +38,7 @@ class Route(Enum):
     SHUT_DOWN = "shut down"
 
 
-@dataclass(frozen=True)
+@frozen
 class EffectRow:
     """One row. `field` ending in `*` fits every field that begins so; `when` may narrow it.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, FrozenSet, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import (
     Cdrom,
     Cpus,
@@ -57,7 +57,7 @@ def is_open(windows: Tuple[Window, ...], now: datetime) -> bool:
 HOTPLUG_BUSES = frozenset({"virtio", "scsi", "usb"})
 
 
-@dataclass(frozen=True)
+@frozen
 class Guest:
     """What a row may look at: the machine as it runs (or is stored, when off), and its OS.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, Change, CreateVolume, Define, Effect, Start
@@ -34,7 +35,7 @@ _BOOT_FILES: Tuple[Tuple[str, str], ...] = (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class Lack:
     """One thing that the host has not; `of` is the device or group of fields that needs it.
 
@@ -71,7 +72,7 @@ def settle_requirements(action: Action, manifest: MachineManifest, world: World)
     return replace(action, notes=(*action.notes, *notes))
 
 
-@dataclass(frozen=True)
+@frozen
 class _Touched:
     """What an action changes, so that only what that needs is asked for.
 

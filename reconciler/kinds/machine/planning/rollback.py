@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.domain_secrets import fill_secrets
+from reconciler.core.frozen import frozen
 from reconciler.core.history import ChangeRecord
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
@@ -51,7 +52,7 @@ from reconciler.kinds.machine.planning.update import (
 from reconciler.kinds.machine.status import read_lifecycle
 
 
-@dataclass(frozen=True)
+@frozen
 class Target:
     """What the domain shall be again: its definition, and the same as a manifest.
 

@@ -6,9 +6,10 @@ Pure. Every refusal names the field and what to do; nothing is guessed about an 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Callable, Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.images import RAW
 from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
@@ -31,7 +32,7 @@ from reconciler.kinds.machine.planning.images import (
 FILE_POOLS = frozenset({"dir", "fs", "netfs"})
 
 
-@dataclass(frozen=True)
+@frozen
 class NewDisk:
     """A disk whose volume has still to be made, and the steps that make it."""
 
@@ -198,7 +199,7 @@ def _with_format(disk: Disk, world: World) -> Disk:
     return replace(disk, format=disk.format or known)
 
 
-@dataclass(frozen=True)
+@frozen
 class Origin:
     """The image that a disk is cloned from, and how."""
 

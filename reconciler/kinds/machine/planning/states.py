@@ -7,10 +7,10 @@ answers nobody. Why it is so decides: a person's pause is a person's, a job's pa
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, Collection, Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Lifecycle
@@ -109,7 +109,7 @@ def _find_moved(saved_xml: str, stored: Machine, images: Images) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Standing:
     """A guest as its plan finds it, and who plans.
 

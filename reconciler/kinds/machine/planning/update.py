@@ -6,11 +6,12 @@ the decisions become an action: its lines and its steps. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Mapping, Optional, Tuple
 
+from reconciler.core.frozen import frozen
 from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
@@ -55,7 +56,7 @@ KEPT = "not removed while the domain is adopted; the next apply removes it"
 NEEDED = 2**20  # bytes; a guest that an I/O error paused asks for less at once
 
 
-@dataclass(frozen=True)
+@frozen
 class Planner:
     """Who plans: at which local time (None: no window is open), and whether a person sees it.
 
@@ -75,7 +76,7 @@ class Holding(Enum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True)
+@frozen
 class Found:
     """A manifest beside what was found, devices named alike."""
 
