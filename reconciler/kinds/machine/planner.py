@@ -15,8 +15,8 @@ from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Plan, failed_action
-from reconciler.core.world import Reading, Unknown, World, store_command
-from reconciler.errors import FaultError, ReconcilerError, TerminalError, TransientError
+from reconciler.core.world import Reading, Unknown, World
+from reconciler.errors import FaultError, ReconcilerError
 from reconciler.kinds.host.faults import find_host, is_named
 from reconciler.kinds.host.planning import find_missing, find_notes, plan_host
 from reconciler.kinds.machine.guests import describe_unknown
@@ -24,7 +24,7 @@ from reconciler.kinds.machine.planning.create import plan_create
 from reconciler.kinds.machine.planning.marks import refuse_renamed
 from reconciler.kinds.machine.planning.recreate import find_shared, plan_recreate, store_again
 from reconciler.kinds.machine.planning.requirements import settle_requirements
-from reconciler.kinds.machine.planning.states import MIGRATED, find_wait, refuse_migrated
+from reconciler.kinds.machine.planning.states import MIGRATED, refuse_migrated, refuse_unstored
 from reconciler.kinds.machine.planning.update import Holding, Planner, plan_update
 from reconciler.kinds.machine.status import is_unfinished
 
@@ -185,15 +185,9 @@ def _plan_found(
         return plan_create(manifest, desired, world, reading)
     if reading.view.persistent:
         return plan_update(manifest, reading, desired, world, planner, holding)
-    wait = find_wait(reading.view, ("definition",))
-    if wait:  # a guest that comes by migration has no definition until it is here
-        raise TransientError(wait)
     lost = world.lost.get(manifest.name)
-    if lost is None or lost.reading.view.uuid != reading.view.uuid or holding is not Holding.OURS:
-        raise TerminalError(
-            "the domain is transient (libvirt stores no definition of it), so nothing of it is "
-            f"changed; store one: {store_command(manifest.name)}"
-        )
+    is_known = lost is not None and lost.reading.view.uuid == reading.view.uuid
+    refuse_unstored(reading.view, may_store=is_known and holding is Holding.OURS)
     return store_again(plan_update(manifest, reading, desired, world, planner, holding), reading)
 
 

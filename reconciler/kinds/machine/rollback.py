@@ -85,9 +85,10 @@ def _read(host: Host, past: ChangeRecord) -> Reading:
 def find_kept_otherwise(host: Host, way: RollbackPlan) -> str:
     """Return how the stored definition is not what the plan was to store; empty if it is."""
     [action] = way.plan.actions
-    wanted = next((step.xml for step in action.steps if isinstance(step, Define)), None)
-    if wanted is None:
+    defined = [step.xml for step in action.steps if isinstance(step, Define)]
+    if not defined:
         return ""
+    wanted = defined[-1]
     stored = host.domains.read_domain(action.name).persistent_xml
     if digest(stored) == digest(wanted):
         return ""

@@ -231,6 +231,24 @@ def test_a_guest_is_not_deleted_while_libvirt_backs_it_up() -> None:
     assert "a backup of the guest is under way" in action.reason
 
 
+def test_a_machine_that_was_undefined_while_it_runs_is_deleted_once_its_definition_is_stored() -> (
+    None
+):
+    action = plan(machine(running=True, persistent=False))
+    assert (action.action, action.transient) == (ActionKind.FAILED, True)
+    assert action.reason == (
+        "the domain is transient (libvirt stores no definition of it), so nothing of it is deleted; "
+        "store one: virsh dumpxml --inactive --security-info vm > vm.xml && virsh define vm.xml"
+    )
+
+
+def test_a_guest_that_arrives_by_migration_is_waited_for() -> None:
+    arriving = machine(running=True, persistent=False)
+    action = plan(in_state(arriving, state=GuestState.PAUSED, state_reason="migrating"))
+    assert (action.action, action.transient) == (ActionKind.FAILED, True)
+    assert "paused while libvirt migrates it; apply again when that is done" in action.reason
+
+
 def in_state(reading: Reading, **what: Any) -> Reading:
     """Return the machine in another state."""
     return replace(reading, view=replace(reading.view, **what))
@@ -263,7 +281,6 @@ def test_a_tpm_of_the_host_s_own_is_not_deleted() -> None:
     [
         (plan(snapshots=("snapshot a", "checkpoint b")), "it has snapshot a, checkpoint b"),
         (plan(templates=(TemplateManifest("gold", PLACE, domain="vm"),)), "Template gold uses it"),
-        (plan(machine(persistent=False)), "transient"),
         (plan(replace(machine(), owner=None)), "not managed"),
         (plan(replace(machine(), owner=Owner("other", "g1"))), "not managed"),
     ],

@@ -23,15 +23,7 @@ from reconciler.core.plan import (
     failed_action,
 )
 from reconciler.core.units import format_size
-from reconciler.core.world import (
-    GuestState,
-    Reading,
-    Unknown,
-    VolumeView,
-    World,
-    find_command,
-    store_command,
-)
+from reconciler.core.world import GuestState, Reading, Unknown, VolumeView, World, find_command
 from reconciler.core.xmltree import digest, parse
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError, TransientError
 from reconciler.kinds.machine.domain.mentions import mentions_image
@@ -41,7 +33,7 @@ from reconciler.kinds.machine.planning.images import (
     find_overlays,
     find_pool,
 )
-from reconciler.kinds.machine.planning.states import find_wait, is_deaf, say_deaf
+from reconciler.kinds.machine.planning.states import find_wait, is_deaf, refuse_unstored, say_deaf
 from reconciler.kinds.machine.status import (
     DELETE_DISKS,
     ORPHAN,
@@ -189,11 +181,7 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
 
 def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> None:
     name, quoted = reading.view.name, shlex.quote(reading.view.name)
-    if not reading.view.persistent:
-        raise TerminalError(
-            "the domain is transient (libvirt stores no definition of it); store one: "
-            f"{store_command(reading.view.name)}"
-        )
+    refuse_unstored(reading.view, may_store=False, outcome="deleted")
     templates = [template.name for template in desired.templates if template.domain == name]
     if templates:
         raise RefusedError(

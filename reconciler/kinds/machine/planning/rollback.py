@@ -23,7 +23,7 @@ from reconciler.core.plan import (
     SetMetadata,
     Step,
 )
-from reconciler.core.world import Reading, World, store_command
+from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import copy_of, digest, fragment, parse
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.differences import Difference, DifferenceKind
@@ -37,6 +37,8 @@ from reconciler.kinds.machine.planning.backing_chains import hold_chains
 from reconciler.kinds.machine.planning.decide import Decision, Weighing, decide
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
 from reconciler.kinds.machine.planning.images import all_volumes, with_own_images
+from reconciler.kinds.machine.planning.recreate import store_again
+from reconciler.kinds.machine.planning.states import refuse_unstored
 from reconciler.kinds.machine.planning.steps import NOT_IN_XML, plan_steps
 from reconciler.kinds.machine.planning.update import (
     Found,
@@ -49,7 +51,7 @@ from reconciler.kinds.machine.planning.update import (
     to_update,
     weigh,
 )
-from reconciler.kinds.machine.status import read_lifecycle
+from reconciler.kinds.machine.status import is_owned, read_lifecycle
 
 
 @frozen
@@ -136,13 +138,10 @@ def plan_rollback(
 ) -> Action:
     """Return the UPDATE, WITHHELD or NONE action that leads back.
 
-    Raises TerminalError where a change is impossible.
+    Of a machine that was undefined while it runs, the definition is stored again first. Raises
+    TerminalError where a change is impossible, TransientError where it is not possible yet.
     """
-    if not reading.view.persistent:
-        raise TerminalError(
-            "the domain is transient (libvirt stores no definition of it); store one: "
-            f"{store_command(reading.view.name)}"
-        )
+    refuse_unstored(reading.view, may_store=is_owned(reading))
     target = _keep_images(target, reading, with_own_images(world, reading))
     found = find(target.manifest, reading, world)
     stored, live = find_differences(found, world)
@@ -161,7 +160,8 @@ def plan_rollback(
     if is_whole and steps:
         changes += _mark(target, reading, alone=not changes)
     action = _action(target, reading, decisions, changes, steps)
-    return replace(action, transient=passes_by_itself(weighing, decisions))
+    action = replace(action, transient=passes_by_itself(weighing, decisions))
+    return action if reading.view.persistent else store_again(action, reading)
 
 
 def _keep_images(target: Target, reading: Reading, world: World) -> Target:

@@ -15,8 +15,16 @@ from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Effect
-from reconciler.core.world import DomainView, GuestState, Reading, find_command, find_state
+from reconciler.core.world import (
+    DomainView,
+    GuestState,
+    Reading,
+    find_command,
+    find_state,
+    store_command,
+)
 from reconciler.core.xmltree import parse
+from reconciler.errors import TransientError
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.planning.guards import settle_boot_effect
 
@@ -66,6 +74,24 @@ def find_wait(view: DomainView, fields: Collection[str]) -> str:
     if view.state is GuestState.SHUTTING_DOWN and set(fields) - {"power"}:
         return "the guest is shutting down; apply again when it is off"
     return ""
+
+
+def refuse_unstored(view: DomainView, *, may_store: bool, outcome: str = "changed") -> None:
+    """Raise if libvirt stores no definition of a domain, and it is not to be stored by us.
+
+    `outcome` is what is not done to it: changed, deleted. Raises TransientError, because whoever
+    stores the definition needs to change nothing else.
+    """
+    if view.persistent:
+        return
+    wait = find_wait(view, ("definition",))
+    if wait:  # a guest that comes by migration has no definition until it is here
+        raise TransientError(wait)
+    if not may_store:
+        raise TransientError(
+            "the domain is transient (libvirt stores no definition of it), so nothing of it is "
+            f"{outcome}; store one: {store_command(view.name)}"
+        )
 
 
 def find_saved_hold(reading: Reading, fields: Collection[str], images: Images) -> str:
