@@ -97,6 +97,12 @@ def _read_disk(data: Dict[str, Any]) -> AppliedDisk:
     )
 
 
+ADOPTED_IN_PART = (
+    "adopted, and its manifest is not applied in full yet; what is left: virt-reconciler plan "
+    "MANIFESTS"
+)
+
+
 def is_owned(reading: Union[Reading, Unknown]) -> bool:
     """Whether the domain carries our mark, made for itself and not for what it was copied from."""
     if isinstance(reading, Unknown) or reading.owner is None:
@@ -176,6 +182,8 @@ def _ready(reading: Reading, owner: Owner) -> Condition:
     if not view.persistent:
         why = f"the domain is transient; store it: {store_command(view.name)}"
         return Condition("Ready", holds=False, reason=why)
+    if not owner.generation:  # the mark of an adoption that withheld something
+        return Condition("Ready", holds=False, reason=ADOPTED_IN_PART)
     if wanted == "running" and not reading.is_running:
         help_ = f": {find_command(view)}" if view.is_active else ""
         why = f"should be running and is {describe_state(view)}{help_}"

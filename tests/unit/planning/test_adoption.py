@@ -23,7 +23,7 @@ from reconciler.kinds.machine.domain.soundness import refuse_doubles
 from reconciler.kinds.machine.export import export_machine
 from reconciler.kinds.machine.planner import PlanOptions, plan_machine
 from reconciler.kinds.machine.planning.sources import chain_of
-from reconciler.kinds.machine.status import pending_paths
+from reconciler.kinds.machine.status import find_status, pending_paths
 from tests.unit.domain.samples import Q35
 
 A, B = "/images/a.qcow2", "/images/b.qcow2"
@@ -443,6 +443,20 @@ def test_machine_that_exists_by_another_name_is_not_made_a_second_time() -> None
         "vm -f MANIFESTS. If it is a copy, remove the mark: virsh metadata vm --uri "
         "urn:virt-reconciler:domain:1 --config --remove"
     )
+
+
+@pytest.mark.parametrize("state", [{"saved": True}, {"state": GuestState.SHUTTING_DOWN}])
+def test_machine_that_was_adopted_with_a_change_withheld_is_not_ready(state: Any) -> None:
+    data = {"metadata": {"name": "vm"}, "spec": {"memory": "300MiB"}}
+    manifest = build_machine(data, Place("vm.yaml", 1, 1))
+    live = None if "saved" in state else domain()
+    view = replace(DomainView("vm", "6b1b", GuestState.OFF, domain(), live), **state)
+    world = replace(WORLD, domains={"vm": read(view)})
+    action = plan_machine(manifest, Desired.of(manifest), world, PlanOptions(adopt_all=True))
+    assert action.changes[0].effect is Effect.WITHHELD
+    status = find_status("vm", replace(read(view), owner=marks(action)[-1]))
+    assert (status.condition("Ready").holds, status.generation) == (False, None)
+    assert "its manifest is not applied in full yet" in status.condition("Ready").reason
 
 
 FILES = "/usr/share/OVMF/OVMF_{}.fd"
