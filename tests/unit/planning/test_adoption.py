@@ -552,16 +552,72 @@ MISNAMED = {
     "a disk by its target": (
         domain(disk(A, "vda", "system")),
         {"disks": [{"name": "vda", "size": "1GiB"}]},
-        "disks[vda]: the domain has disk vda with the alias ua-system, so this would be a second one. If it is the "
-        "same, set target: vda",
+        "disks[vda]: the domain has disk vda (alias ua-system), and the manifest does not say "
+        "whether this is it. If it is, set target: vda (from the domain); if it is a new one, "
+        "set a target that is free",
     ),
     "an interface by its network": (
         domain(CARD),
         {"interfaces": [{"name": "lan", "network": "default"}]},
-        f"interfaces[lan]: the domain has interface {MAC} with the alias ua-mgmt, so this would be a second one. If "
-        f"it is the same, set mac: '{MAC}'",
+        f"interfaces[lan]: the domain has interface {MAC} (alias ua-mgmt) on the same network, and "
+        f"the manifest does not say whether this is it. If it is, set mac: '{MAC}' (from the "
+        "domain); if it is a new one, set a MAC address of its own",
     ),
 }
+
+PLAIN = CARD.replace("<alias name='ua-mgmt'/>", "")
+SECOND = PLAIN.replace(MAC, "52:54:00:00:00:02")
+LAN, WAN = ({"name": name, "network": "default"} for name in ("lan", "wan"))
+AMBIGUOUS = {
+    "two cards for two": (
+        (PLAIN, SECOND), {"interfaces": [LAN, WAN]},
+        f"set mac: '{MAC}' or mac: '52:54:00:00:00:02' (from the domain)",
+    ),
+    "two cards for one": (
+        (PLAIN, SECOND), {"interfaces": [LAN]}, "which of them this is, if any",
+    ),
+    "one card for two": ((PLAIN,), {"interfaces": [LAN, WAN]}, f"set mac: '{MAC}'"),
+    "a disk": (
+        (disk(A, "vda"),), {"disks": [{"name": "root", "size": "1GiB"}]},
+        "disks[root]: the domain has disk vda, and the manifest does not say whether this is it",
+    ),
+    "a drive": (
+        (disk(A, "sda").replace("device='disk'", "device='cdrom'"),),
+        {"cdroms": [{"name": "tools"}]}, "set target: sda (from the domain)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("devices", "spec", "hint"), AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+def test_what_may_be_there_already_is_not_added_when_a_domain_is_adopted(
+    devices: Tuple[str, ...], spec: Mapping[str, Any], hint: str, running: bool
+) -> None:
+    xml = domain(*devices)
+    action = plan(xml, spec, live=xml if running else None)
+    assert (action.action, action.steps) == (ActionKind.FAILED, ())
+    assert hint in action.reason
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+def test_second_card_of_an_adopted_machine_does_not_cost_it_the_first(running: bool) -> None:
+    xml = domain(PLAIN, mark=Owner("vm", "g"))
+    live = xml if running else None
+    assert paths(plan(xml, {"interfaces": [LAN]}, live=live, adopt=False)) == (
+        "metadata.generation",
+    )
+    action = plan(xml, {"interfaces": [LAN, WAN]}, live=live, adopt=False)
+    assert (action.action, action.steps) == (ActionKind.FAILED, ())
+    assert f"set mac: '{MAC}' (from the domain)" in action.reason
+    cards = [{**LAN, "mac": MAC}, WAN]
+    assert paths(plan(xml, {"interfaces": cards}, live=live, adopt=False)) == ("interfaces[wan]",)
+
+
+def test_what_is_said_to_be_new_is_added_when_a_domain_is_adopted() -> None:
+    cards = [{**LAN, "mac": MAC}, {**WAN, "mac": "52:54:00:00:00:09"}]
+    disks = [{"name": "data", "size": "1GiB", "target": "vdb"}]
+    action = plan(domain(PLAIN, disk(A, "vda")), {"interfaces": cards, "disks": disks})
+    assert {"interfaces[wan]", "disks[data]"} <= set(paths(action))
 
 
 @pytest.mark.parametrize(("xml", "spec", "reason"), MISNAMED.values(), ids=MISNAMED.keys())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from reconciler.core.machine import Disk, Interface, Machine
+from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.world import MachineCaps, Unknown, World
 from reconciler.errors import MissingError, TerminalError
@@ -165,25 +165,52 @@ def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
             )
 
 
-def refuse_misnamed(differences: Iterable[Difference]) -> None:
-    """Raise TerminalError where a domain that is taken over would get a second of what it has.
+def refuse_ambiguous(differences: Iterable[Difference], *, is_ours: bool) -> None:
+    """Raise TerminalError where a domain may have what would be added to it.
 
-    Another tool's alias keeps a name from meaning the disk on that target, or the interface on that
-    network: what is added is more likely the device that is there.
+    What the manifest does not tell from a device that is there is more likely that device than a
+    second one: the manifest gives no MAC address or target, and the device has no alias of ours.
+    On a domain that `is_ours`, every alias is of ours.
     """
     found = tuple(differences)
-    there = [
-        one.item for one in found if one.kind is DifferenceKind.REMOVE and one.item is not None
-    ]
+    gone = [one.item for one in found if one.kind is DifferenceKind.REMOVE and one.item is not None]
+    there = [one for one in gone if not (is_ours and one.alias)]
     for one in found:
-        if one.kind is DifferenceKind.ADD and one.item is not None:
-            for other in there:
-                hint = _find_hint(one.item, other)
-                if hint:
-                    raise TerminalError(
-                        f"{one.path}: the domain has {_call(other)} with the alias ua-{other.alias}"
-                        f", so this would be a second one. If it is the same, set {hint}"
-                    )
+        if one.kind is not DifferenceKind.ADD or one.item is None:
+            continue
+        same = [other for other in there if _may_be(one.item, other)]
+        if same:
+            raise TerminalError(f"{one.path}: {_ask_which(same)}")
+
+
+def _may_be(new: Device, there: Device) -> bool:
+    """Whether a device to be added may be one that the domain has."""
+    if isinstance(new, Interface) and isinstance(there, Interface):
+        on = (new.network, new.bridge)
+        return new.mac is None and on == (there.network, there.bridge)
+    if isinstance(new, Disk) and isinstance(there, Disk):
+        return new.target is None and new.source is None and new.serial is None
+    if isinstance(new, Cdrom) and isinstance(there, Cdrom):
+        return new.target is None
+    return False
+
+
+def _ask_which(there: Sequence[Device]) -> str:
+    """Say what the domain has that a new device may be, and what to write into the manifest."""
+    names = ", ".join(
+        _call(one) + (f" (alias ua-{one.alias})" if one.alias else "") for one in there
+    )
+    ours = [
+        f"mac: '{one.mac}'" if isinstance(one, Interface) else f"target: {one.target}"
+        for one in there
+    ]
+    is_card = isinstance(there[0], Interface)
+    which = "which of them this is, if any" if there[1:] else "whether this is it"
+    return (
+        f"the domain has {names}{' on the same network' if is_card else ''}, and the manifest does "
+        f"not say {which}. If it is, set {' or '.join(ours)} (from the domain); if it is a new "
+        f"one, set {'a MAC address of its own' if is_card else 'a target that is free'}"
+    )
 
 
 def refuse_misaliased(name: str, wanted: Machine, stored: Machine) -> None:
@@ -220,20 +247,6 @@ def _find_sign(device: Device) -> Tuple[str, Optional[str], Callable[[Any], Opti
     if isinstance(device, Disk) and device.source is not None:
         return "image", device.source, lambda disk: disk.source
     return "target", device.target, lambda disk: disk.target
-
-
-def _find_hint(new: Device, there: Device) -> str:
-    """Return what the manifest has to say for a device that is there; empty if it is another."""
-    if type(new) is not type(there) or not there.alias:
-        return ""
-    if isinstance(new, Interface) and isinstance(there, Interface):
-        on = (new.network, new.bridge)
-        return (
-            f"mac: {there.mac!r}" if new.mac is None and on == (there.network, there.bridge) else ""
-        )
-    if isinstance(new, Interface) or isinstance(there, Interface):
-        return ""
-    return f"target: {there.target}" if new.name == there.target else ""
 
 
 def _call(device: Device) -> str:

@@ -31,7 +31,7 @@ from reconciler.kinds.machine.planning.backing_chains import (
     name_images,
     settle_chains,
 )
-from reconciler.kinds.machine.planning.checks import refuse_misaliased, refuse_misnamed
+from reconciler.kinds.machine.planning.checks import refuse_ambiguous, refuse_misaliased
 from reconciler.kinds.machine.planning.consequences import find_neighbours, find_remarks
 from reconciler.kinds.machine.planning.decide import (
     Decision,
@@ -113,8 +113,9 @@ def plan_update(
     decisions = decide(stored, live, weighing)
     decisions = hold_chains(decisions, found, reading, world)
     decisions = hold_growth(decisions, manifest.name, world)
-    if holding is not Holding.OURS:
-        refuse_misnamed(decision.difference for decision in decisions)
+    is_ours = holding is Holding.OURS
+    refuse_ambiguous((decision.difference for decision in decisions), is_ours=is_ours)
+    if not is_ours:
         decisions = tuple(_keep(decision) for decision in decisions)
     update = to_update(found, decisions, desired, world)
     update = replace(update, adopts=holding is Holding.ADOPTED)
