@@ -111,6 +111,19 @@ def test_a_hard_power_off_needs_the_manifests_word(product: Product) -> None:
     assert product.plan(stopped).is_empty
 
 
+def test_a_disk_of_a_guest_that_does_not_answer_is_gone_once_it_is_switched_off(
+    product: Product,
+) -> None:
+    lifecycle = Lifecycle(shutdown_timeout=2, force_off=True)
+    two = replace(DEAF, disks=(*(DEAF.disks or ()), Disk("data", "virtio", 16 * MIB)))
+    stopped = manifest_of(replace(DEAF, power=Power.STOPPED), lifecycle)
+    create(product, manifest_of(two, lifecycle))
+    create(product, stopped)
+    assert state(product, "vm") is GuestState.OFF
+    assert product.xml("vm").count("<disk ") == 1
+    assert product.plan(stopped).is_empty
+
+
 def test_a_processor_that_was_plugged_in_can_go_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import pytest
 
@@ -14,11 +14,13 @@ from reconciler.core.plan import (
     Action,
     ActionKind,
     Change,
+    Define,
     DetachDevice,
     Effect,
     Resume,
     Shutdown,
     Start,
+    Step,
     Wake,
 )
 from reconciler.core.world import DomainView, GuestState, World
@@ -301,6 +303,39 @@ def test_a_guest_that_is_off_for_any_other_reason_is_started(reason: str) -> Non
 def test_a_domain_that_comes_by_migration_is_waited_for() -> None:
     action = plan(RUNNING, GuestState.PAUSED, "migrating", persistent=False)
     assert (action.action, action.transient) == (ActionKind.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lifecycle", "effect", "power"),
+    [
+        (replace(STOPPED, interfaces=(), disks=()), FORCE, Effect.NEXT_BOOT, [Shutdown(120, True)]),
+        (
+            replace(MORE_CPUS, interfaces=(), disks=()),
+            RESTART_HARD,
+            Effect.RESTART,
+            [Shutdown(120, True), Start()],
+        ),
+    ],
+    ids=["stopped", "restarted"],
+)
+def test_a_guest_that_goes_off_is_not_asked_to_give_up_a_device_first(
+    wanted: Machine, lifecycle: Lifecycle, effect: Effect, power: List[Step]
+) -> None:
+    action = plan(wanted, GuestState.RUNNING, "", lifecycle=lifecycle)
+    assert {find(action, one).effect for one in ("interfaces[lan]", "disks[root]")} == {effect}
+    assert not any(isinstance(one, DetachDevice) for one in action.steps)
+    assert [one for one in action.steps if isinstance(one, (Shutdown, Start))] == power
+    [stored] = [one.xml for one in action.steps if isinstance(one, Define)]
+    assert "<interface" not in stored
+    assert "<disk" not in stored
+
+
+def test_a_guest_that_stays_on_for_another_reason_gives_up_its_device_live() -> None:
+    never = Lifecycle(Disruption.NEVER)
+    action = plan(replace(STOPPED, interfaces=()), GuestState.RUNNING, "", lifecycle=never)
+    assert find(action, "power").effect is Effect.WITHHELD
+    assert find(action, "interfaces[lan]").effect is Effect.LIVE
+    assert any(isinstance(one, DetachDevice) for one in action.steps)
 
 
 def test_a_transient_domain_is_refused_with_a_command() -> None:

@@ -117,6 +117,28 @@ def awaits_window(decisions: Iterable[Decision], weighing: Weighing) -> bool:
     )
 
 
+def follow_power(decisions: Tuple[Decision, ...]) -> Tuple[Decision, ...]:
+    """Leave to the shutdown of this plan what the running guest would need to have a part in.
+
+    A guest that does not answer gives up no device; once it is off, the definition decides.
+    """
+    done = [decision for decision in decisions if decision.is_done]
+    if any(one.row.route is Route.SHUT_DOWN for one in done):
+        effect, reason = Effect.NEXT_BOOT, "takes effect when this plan shuts the guest down"
+    elif any(one.effect is Effect.RESTART for one in done):
+        effect, reason = Effect.RESTART, "takes effect when this plan restarts the guest"
+    else:
+        return decisions
+    return tuple(
+        replace(decision, change=replace(decision.change, effect=effect, reason=reason))
+        if decision.change is not None
+        and decision.effect is Effect.LIVE
+        and decision.row.needs_guest
+        else decision
+        for decision in decisions
+    )
+
+
 def decide(
     stored: Iterable[Difference], live: Iterable[Difference], weighing: Weighing
 ) -> Tuple[Decision, ...]:

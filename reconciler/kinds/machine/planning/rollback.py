@@ -34,7 +34,7 @@ from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owne
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import by_name
 from reconciler.kinds.machine.planning.backing_chains import hold_chains
-from reconciler.kinds.machine.planning.decide import Decision, Weighing, decide
+from reconciler.kinds.machine.planning.decide import Decision, Weighing, decide, follow_power
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
 from reconciler.kinds.machine.planning.images import all_volumes, with_own_images
 from reconciler.kinds.machine.planning.recreate import store_again
@@ -148,7 +148,7 @@ def plan_rollback(
     standing = find_standing(found, Planner(now), world, (*stored, *live))
     weighing = weigh(found, stored, live, standing, world.images)
     held = hold_chains(decide(stored, live, weighing), found, reading, world)
-    decisions = tuple(_keep_gone(one, world) for one in held)
+    decisions = follow_power(tuple(_keep_gone(one, world) for one in held))
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)
     is_whole = not weighing.held and all(map(_is_done, decisions))

@@ -39,6 +39,7 @@ from reconciler.kinds.machine.planning.decide import (
     awaits_window,
     decide,
     describe_device,
+    follow_power,
 )
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
 from reconciler.kinds.machine.planning.disk_images import DiskChain, hold_growth
@@ -117,6 +118,7 @@ def plan_update(
     refuse_ambiguous((decision.difference for decision in decisions), is_ours=is_ours)
     if not is_ours:
         decisions = tuple(_keep(decision) for decision in decisions)
+    decisions = follow_power(decisions)
     update = to_update(found, decisions, desired, world)
     update = replace(update, adopts=holding is Holding.ADOPTED)
     new = complete_devices(update)
