@@ -5,17 +5,17 @@ The only place where exceptions become exit statuses. Verbs are imported when th
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
-import traceback
-from typing import TYPE_CHECKING, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
 from reconciler.cli.arguments import build_parser
 from reconciler.cli.console import Exit
+from reconciler.core.faults import contain, trace_fault
 from reconciler.errors import (
     BusyError,
+    FaultError,
     InvalidManifestError,
     ReconcilerError,
     RefusedError,
@@ -47,38 +47,41 @@ def run(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
 def _attempt(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
     verbose = False
     try:
-        options = build_parser().parse_args(argv)
+        options = contain(build_parser().parse_args, argv)
         verbose = options.verbose
-        return _call_verb(options, console, parts)
+        call_verb = contain(_begin_verb, str(options.verb), parts)
+        return contain(call_verb, options, console, parts)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
-    except BrokenPipeError:
-        raise
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except FaultError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # nobody reads any more
+            raise error.__cause__ from None
+        return _report_fault(error, console)
     except ReconcilerError as error:
         return _report(error, console, verbose=verbose)
-    except Exception as error:  # noqa: BLE001 - the last stop: a bug is reported as one
-        return _report_fault(error, console)
 
 
-def _report_fault(error: Exception, console: Console) -> int:
+def _report_fault(fault: FaultError, console: Console) -> int:
     """Report a bug; or that a package is missing without which there is no meeting a host."""
-    if isinstance(error, ModuleNotFoundError) and error.name in HOST_PACKAGES:
+    cause = fault.__cause__
+    if isinstance(cause, ModuleNotFoundError) and cause.name in HOST_PACKAGES:
         console.error(
-            f"Python's module {error.name!r} is needed for this and not installed: "
-            f"{HOST_PACKAGES[error.name]}, or pip install 'virt-reconciler[host]'"
+            f"Python's module {cause.name!r} is needed for this and not installed: "
+            f"{HOST_PACKAGES[cause.name]}, or pip install 'virt-reconciler[host]'"
         )
         return Exit.FAILED
     console.error("this is a bug in virt-reconciler; please report it with these lines:")
-    console.complain(_without_secrets(traceback.format_exc().rstrip()))
+    console.complain(_without_secrets(trace_fault(fault)))
     return Exit.FAILED
 
 
-def _call_verb(options: argparse.Namespace, console: Console, parts: Parts) -> int:
-    parts.begin(options.verb)
-    verb = importlib.import_module(f"reconciler.cli.verbs.{options.verb}")
-    return int(verb.run(options, console, parts))
+def _begin_verb(name: str, parts: Parts) -> Callable[..., int]:
+    """Return the function of a verb, whose module is imported here."""
+    parts.begin(name)
+    call_verb: Callable[..., int] = importlib.import_module(f"reconciler.cli.verbs.{name}").run
+    return call_verb
 
 
 def _report(error: ReconcilerError, console: Console, *, verbose: bool) -> int:

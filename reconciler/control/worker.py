@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from dataclasses import dataclass, replace
 from typing import Tuple
 
@@ -15,12 +14,13 @@ from reconciler.control.state import QEMU, LoopState
 from reconciler.core import events, metrics
 from reconciler.core.conditions import Again, Done, Result, kind_of, unknown
 from reconciler.core.events import Event
+from reconciler.core.faults import contain, trace_fault
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.manifest_sets import InForce
 from reconciler.core.prune import ELSEWHERE
 from reconciler.core.records import LastChange, Record
 from reconciler.core.world import describe_state
-from reconciler.errors import ReconcilerError
+from reconciler.errors import FaultError, ReconcilerError
 from reconciler.kinds.host.host_pass import HostPass
 
 Key = Tuple[str, str]
@@ -50,8 +50,8 @@ class ObjectWorker:
         meter.observe(metrics.QUEUE_WAIT, waited)
         begun = time.monotonic()
         try:
-            result = self.host.run() if key == HOST else self._pass(key[1])
-        except Exception as error:  # noqa: BLE001 - the worker's boundary: one object, not the loop
+            result = contain(self.host.run) if key == HOST else contain(self._pass, key[1])
+        except ReconcilerError as error:
             result = self._report(key, error)
             self.queue.add_after(key, result.after)  # first: nothing of what follows may lose it
             self._remember(key, result)
@@ -155,13 +155,12 @@ class ObjectWorker:
                 )
             )
 
-    def _report(self, key: Key, error: Exception) -> Again:
+    def _report(self, key: Key, error: ReconcilerError) -> Again:
         """Tell of what nobody caught: libvirt gone between two calls, or a bug of ours."""
         self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(error))
-        if isinstance(error, ReconcilerError):
-            text = str(error)
-        else:
-            lines = " | ".join(traceback.format_exc().splitlines())
+        text = str(error)
+        if isinstance(error, FaultError):
+            lines = " | ".join(trace_fault(error).splitlines())
             text = f"this is a bug in virt-reconciler; please report it: {lines}"
         self.shared.parts.journal.tell(Event(events.FAILED, text, object=key[1]))
         return Again(text, AFTER_FAULT)

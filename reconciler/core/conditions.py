@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, Optional, Tuple, Union
 from reconciler.core.frozen import frozen
 from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.world import DomainView
-from reconciler.errors import ReconcilerError, RefusedError, TransientError
+from reconciler.errors import FaultError, ReconcilerError, RefusedError, TransientError
 from reconciler.kinds.machine.planning.disk_images import find_snapshot_notes
 
 
@@ -142,6 +142,8 @@ FAILURES = (TRANSIENT, REFUSED, TERMINAL, BUG)
 
 def kind_of(error: Exception) -> str:
     """Return the kind of an error; one that is not raised on purpose is a bug."""
+    if isinstance(error, FaultError):
+        return BUG
     if isinstance(error, TransientError):
         return TRANSIENT
     if isinstance(error, RefusedError):
