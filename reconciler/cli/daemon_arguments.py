@@ -70,7 +70,7 @@ def _suspend(verbs: Any, verb: Verb) -> None:
         "Survives restarts. Suspended machines are not deleted either. plan and apply ignore a "
         "suspension; apply notes it.",
     )
-    parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
+    _add_names(parser)
     parser.add_argument("--reason", metavar="TEXT", default="", help="reason, shown by status")
 
 
@@ -82,7 +82,7 @@ def _resume(verbs: Any, verb: Verb) -> None:
         "Ends a suspension, and tries again what is stalled or left alone because someone "
         "keeps changing it back.",
     )
-    parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
+    _add_names(parser)
 
 
 def _retry(verbs: Any, verb: Verb) -> None:
@@ -93,4 +93,8 @@ def _retry(verbs: Any, verb: Verb) -> None:
         "Ends a wait after a failure, and clears a stall or a field that is left alone. "
         "Suspended machines stay suspended.",
     )
+    _add_names(parser)
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")

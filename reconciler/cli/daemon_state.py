@@ -11,12 +11,13 @@ import functools
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, find_caller
+from reconciler.cli.names import find_entries
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
-from reconciler.cli.settings import settings_of, settings_to_order
+from reconciler.cli.settings import refuse_another_host, settings_of, settings_to_order
 from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
@@ -29,7 +30,7 @@ from reconciler.errors import InvalidManifestError, ReconcilerError
 from reconciler.kinds.machine.elsewhere import Background
 
 if TYPE_CHECKING:
-    from reconciler.core.overview import Overview
+    from reconciler.core.overview import Overview, OverviewEntry
 
 # Who is there, by name and URI; asked for only where it matters.
 Whereabouts = Callable[[], Tuple[str, str]]
@@ -198,6 +199,31 @@ def _read_settings(options: argparse.Namespace, parts: Parts) -> Settings:
 
 def _may_write(folder: str) -> bool:
     return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+
+
+class Orders(NamedTuple):
+    """The daemon's memory, and what it has of the machines that an order is for."""
+
+    memory: DaemonMemory
+    overview: Overview
+    entries: Mapping[str, Optional[OverviewEntry]]
+
+
+def prepare_orders(
+    options: argparse.Namespace, console: Console, parts: Parts, outcome: str
+) -> Optional[Orders]:
+    """Return what an order to the daemon needs; None if one of its machines is not known.
+
+    `outcome` is what no machine is then, in the message: resumed, retried, suspended.
+    """
+    refuse_another_host(options, parts, console)
+    memory = parts.reach_memory(settings_to_order(options, parts, console).state)
+    overview = look_into(memory)
+    entries = find_entries(options.names, overview, console)
+    if entries is None:
+        console.error(f"nothing was {outcome}")
+        return None
+    return Orders(memory, overview, entries)
 
 
 def look_into(memory: DaemonMemory) -> Overview:

@@ -19,7 +19,7 @@ from reconciler.control.object_locks import holding
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core import plan
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, Outcome, Plan, Step
+from reconciler.core.plan import Action, ActionKind, Outcome, Plan, Step, failed_outcome
 from reconciler.core.world import DomainView, describe_state
 from reconciler.core.xmltree import digest
 from reconciler.errors import (
@@ -100,10 +100,10 @@ def _execute_one(
                     kept = trail.kept
                 outcome = Outcome(action.name, action.action, None, pending)
             except ReconcilerError as error:
-                outcome = Outcome(action.name, action.action, str(error), cause=error, kept=kept)
+                outcome = failed_outcome(action, error, kept)
             report.finished(outcome)
     except BusyError as error:
-        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        outcome = failed_outcome(action, error)
         report.finished(outcome)
     return outcome
 

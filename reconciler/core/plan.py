@@ -288,6 +288,11 @@ class Outcome:
     kept: Tuple[str, ...] = ()
 
 
+def failed_outcome(action: Action, error: ReconcilerError, kept: Tuple[str, ...] = ()) -> Outcome:
+    """Return how an action ended that failed; `kept` was done all the same."""
+    return Outcome(action.name, action.action, str(error), cause=error, kept=kept)
+
+
 @frozen
 class Plan:
     """All actions, sorted by kind and name. `revision` is the manifests' Git commit, if known.

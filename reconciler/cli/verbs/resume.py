@@ -6,10 +6,8 @@ import argparse
 from typing import Optional
 
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.daemon_state import look_into, say_when
-from reconciler.cli.names import find_entries
+from reconciler.cli.daemon_state import prepare_orders, say_when
 from reconciler.cli.parts import Parts
-from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.conditions import READY
 from reconciler.core.overview import OverviewEntry
@@ -19,13 +17,10 @@ from reconciler.core.render.values import escape
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Order it for each that is named, or for none if one is not known."""
-    refuse_another_host(options, parts, console)
-    memory = parts.reach_memory(settings_to_order(options, parts, console).state)
-    overview = look_into(memory)
-    entries = find_entries(options.names, overview, console)
-    if entries is None:
-        console.error("nothing was resumed")
+    orders = prepare_orders(options, console, parts, "resumed")
+    if orders is None:
         return Exit.FAILED
+    memory, overview, entries = orders
     resumed = [name for name, entry in entries.items() if _resume(name, entry, memory, console)]
     if resumed:
         console.line(say_when(overview.daemon, "reconciles what is resumed"))

@@ -6,22 +6,17 @@ import argparse
 import shlex
 
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.daemon_state import look_into, say_when
-from reconciler.cli.names import find_entries
+from reconciler.cli.daemon_state import prepare_orders, say_when
 from reconciler.cli.parts import Parts
-from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.core.render.values import escape
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Order it for each that is named, or for none if one is not known or the daemon is down."""
-    refuse_another_host(options, parts, console)
-    memory = parts.reach_memory(settings_to_order(options, parts, console).state)
-    overview = look_into(memory)
-    entries = find_entries(options.names, overview, console)
-    if entries is None:
-        console.error("nothing was retried")
+    orders = prepare_orders(options, console, parts, "retried")
+    if orders is None:
         return Exit.FAILED
+    memory, overview, entries = orders
     if overview.daemon is None:
         console.error(
             "nothing was retried: the daemon is not running; it tries everything when it starts: "

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.console import Console, Exit, find_caller
-from reconciler.cli.daemon_state import look_into, say_when
-from reconciler.cli.names import find_entries
+from reconciler.cli.daemon_state import prepare_orders, say_when
 from reconciler.cli.parts import Parts
-from reconciler.cli.settings import refuse_another_host, settings_to_order
 from reconciler.core.records import Suspension
 from reconciler.core.render.status import show_suspension
 from reconciler.core.render.values import escape
@@ -16,13 +14,10 @@ from reconciler.core.render.values import escape
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     """Write down a suspension for each that is named, or for none if one is not known."""
-    refuse_another_host(options, parts, console)
-    memory = parts.reach_memory(settings_to_order(options, parts, console).state)
-    overview = look_into(memory)
-    entries = find_entries(options.names, overview, console)
-    if entries is None:
-        console.error("nothing was suspended")
+    orders = prepare_orders(options, console, parts, "suspended")
+    if orders is None:
         return Exit.FAILED
+    memory, overview, entries = orders
     now, caller, is_new = parts.now(), find_caller(console.environ), False
     for name, entry in entries.items():
         former = entry.suspension if entry is not None else None

@@ -8,7 +8,7 @@ from typing import Tuple, Union
 from reconciler.control.ports import Clock, Reporter, Units
 from reconciler.core.libvirt_daemons import DaemonsView, Verb
 from reconciler.core.manifest import Desired, HostManifest
-from reconciler.core.plan import Action, ChangeUnits, Effect, Outcome
+from reconciler.core.plan import Action, ChangeUnits, Effect, Outcome, failed_outcome
 from reconciler.core.world import Unknown, World
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError
 from reconciler.kinds.host.judgement import Report, find_askable, make_report
@@ -44,7 +44,7 @@ def execute_host(
         _verify(units, manifest, clock)
         outcome = Outcome(action.name, action.action)
     except ReconcilerError as error:
-        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        outcome = failed_outcome(action, error)
     report.finished(outcome)
     return outcome
 

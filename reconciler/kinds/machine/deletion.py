@@ -13,7 +13,16 @@ from typing import Callable, List, Sequence, Tuple
 from reconciler.control.object_locks import holding
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core.manifest import Desired
-from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome, Plan, Shutdown, Step
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    DeleteVolume,
+    Outcome,
+    Plan,
+    Shutdown,
+    Step,
+    failed_outcome,
+)
 from reconciler.core.world import Reading
 from reconciler.errors import BusyError, NotFoundError, ReconcilerError, RefusedError, TerminalError
 from reconciler.kinds.machine.answers import read, understand
@@ -73,7 +82,7 @@ def execute_delete(
         with holding(host, (action.kind, action.name), clock):
             return _delete_alone(host, desired, action, report, clock, refuse)
     except BusyError as error:
-        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        outcome = failed_outcome(action, error)
         report.finished(outcome)
         return outcome
 
@@ -91,7 +100,7 @@ def _delete_alone(
         _carry_out(host, desired, action, report, clock, refuse)
         outcome = Outcome(action.name, action.action)
     except ReconcilerError as error:
-        outcome = Outcome(action.name, action.action, str(error), cause=error)
+        outcome = failed_outcome(action, error)
     report.finished(outcome)
     return outcome
 
