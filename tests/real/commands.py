@@ -9,6 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict
 
+# A machine with two small disks, which does not run.
+WEB = """\
+apiVersion: virt-reconciler/v1
+kind: VirtualMachine
+metadata: {name: web01}
+spec:
+  cpus: 1
+  memory: 64MiB
+  power: stopped
+  interfaces: []
+  disks:
+    - {name: root, size: 8MiB}
+    - {name: data, size: 8MiB}
+"""
+
 
 @dataclass(frozen=True)
 class Command:

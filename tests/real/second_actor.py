@@ -24,7 +24,8 @@ from tests.lab.host import LabHost
 
 BLOCK = 64 * 1024  # bytes
 BLOCKS = 64  # on each disk
-MANIFEST = """\
+# A machine as small as can be: without its disks, and how it ends.
+SMALL = """\
 apiVersion: virt-reconciler/v1
 kind: VirtualMachine
 metadata: {{name: vm}}
@@ -34,12 +35,17 @@ spec:
   cpus: 1
   memory: 32MiB
   graphics: none
+  interfaces: []
+"""
+MANIFEST = (
+    SMALL
+    + """\
   lifecycle: {{forceOff: true, shutdownTimeout: 5s}}
   disks:
     - {{name: root, bus: virtio, size: 8MiB}}
     - {{name: data, bus: scsi, source: {{path: {images}/data.qcow2}}}}
-  interfaces: []
 """
+)
 DISKS = ("root", "data")
 # Where QEMU has the disk of each bus, by libvirt's alias of it.
 _DEVICE = {"virtio": "/machine/peripheral/{}/virtio-backend", "scsi": "{}"}

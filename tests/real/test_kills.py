@@ -21,7 +21,7 @@ import pytest
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost, temporary_host
-from tests.real.second_actor import BLOCK, qemu_io
+from tests.real.second_actor import BLOCK, SMALL, qemu_io
 
 CHECKOUT = Path(__file__).parents[2]
 IN_A_ROW = 6  # kills before a run is let finish
@@ -33,21 +33,14 @@ metadata: {name: base}
 spec: {volume: base.qcow2, os: generic, generalized: by hand}
 ---
 """
-MACHINE = """\
-apiVersion: virt-reconciler/v1
-kind: VirtualMachine
-metadata: {{name: vm}}
-spec:
-  os: generic
-  power: {power}
-  cpus: 1
-  memory: 32MiB
-  graphics: none
-  interfaces: []
+MACHINE = (
+    SMALL
+    + """\
   lifecycle: {{deletion: deleteDisks, forceOff: true, shutdownTimeout: 5s}}
   disks:
 {disks}
 """
+)
 CLONE = "    - {{name: {}, bus: virtio, source: {{template: base, clone: full}}}}"
 DELETE = """\
 import sys

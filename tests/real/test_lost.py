@@ -23,26 +23,14 @@ from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planner import PlanOptions
 from tests.lab.host import LabHost
+from tests.real import commands
 from tests.real.commands import Command
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
 from tests.real.looping import Looping, manifest, stored
 from tests.real.worlds import MIB, Clock, Product, Silent, manifest_of
 
-WEB = """\
-apiVersion: virt-reconciler/v1
-kind: VirtualMachine
-metadata: {name: web01}
-spec:
-  cpus: 1
-  memory: 64MiB
-  power: stopped
-  autostart: true
-  interfaces:
-    - {name: lan, network: default}
-  disks:
-    - {name: root, size: 8MiB}
-    - {name: data, size: 8MiB}
-"""
+LAN = "autostart: true\n  interfaces:\n    - {name: lan, network: default}"
+WEB = commands.WEB.replace("interfaces: []", LAN)
 
 
 @pytest.fixture

@@ -15,22 +15,8 @@ import pytest
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner
 from tests.lab.host import LabHost
-from tests.real.commands import Command
+from tests.real.commands import WEB, Command
 from tests.real.worlds import Product
-
-WEB = """\
-apiVersion: virt-reconciler/v1
-kind: VirtualMachine
-metadata: {name: web01}
-spec:
-  cpus: 1
-  memory: 64MiB
-  power: stopped
-  interfaces: []
-  disks:
-    - {name: root, size: 8MiB}
-    - {name: data, size: 8MiB}
-"""
 
 
 @pytest.fixture
