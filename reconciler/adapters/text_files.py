@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
-from typing import Mapping, Tuple
+from typing import Dict, Mapping, Tuple
 
 from reconciler.core.manifest_files import show_name
 from reconciler.errors import TerminalError, UsageError
@@ -39,7 +39,7 @@ def write_folder(folder: str, texts: Mapping[str, str], *, replace: bool) -> Tup
     """Write files into a folder, which is made if it is not there; return their paths.
 
     Raises UsageError, before any is written, if one is there and is not to be replaced;
-    TerminalError if writing fails.
+    TerminalError if writing fails: on a full disk none of them appears.
     """
     paths = {os.path.join(folder, name): text for name, text in texts.items()}
     there = [show_name(path) for path in sorted(paths) if os.path.lexists(path)]
@@ -53,22 +53,47 @@ def write_folder(folder: str, texts: Mapping[str, str], *, replace: bool) -> Tup
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise TerminalError(f"{show_name(folder)}: cannot be made: {error.strerror}") from error
-    for path, text in paths.items():
-        write_text(path, text)
+    written: Dict[str, str] = {}
+    path = folder
+    try:
+        for path, text in paths.items():
+            written[path] = _write_beside(os.path.realpath(path), text)
+        for path, name in written.items():
+            os.replace(name, os.path.realpath(path))
+    except OSError as error:
+        none = "" if len(written) == len(paths) else "nothing was written: "
+        raise TerminalError(
+            f"{none}{show_name(path)}: cannot be written: {error.strerror}"
+        ) from error
+    finally:
+        for name in written.values():
+            with suppress(OSError):
+                os.unlink(name)
     return tuple(sorted(paths))
 
 
 def _exchange(path: str, text: str) -> None:
-    handle, name = tempfile.mkstemp(prefix=".", dir=os.path.dirname(path))
+    name = _write_beside(path, text)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), _find_mode(path))
         os.replace(name, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)
         raise
+
+
+def _write_beside(path: str, text: str) -> str:
+    """Write a file that may take the place of another, and return its path."""
+    handle, name = tempfile.mkstemp(prefix=".", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), _find_mode(path))
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    return name
 
 
 def _find_mode(path: str) -> int:

@@ -189,6 +189,13 @@ DOUBLES: Dict[str, Dict[str, Any]] = {
         ]
     },
 }
+REASONS = {
+    "a MAC": (
+        f"interfaces[mgmt]: the domain's interface {MAC} has the alias ua-mgmt, but the MAC "
+        f"address that the manifest gives, {OTHER}, is that of interface {OTHER}"
+    ),
+    "an image, by the field xml": "would be on two devices",
+}
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
@@ -202,7 +209,7 @@ def test_no_definition_gets_an_image_or_a_mac_twice_and_nothing_is_changed(
         hand.lab.virsh("start", "vm")
     before = hand.product.xml("vm")
     said = hand.command("apply", "--adopt", "--yes", hand.write(DOUBLES[what]), status=1)
-    assert "would be on two devices" in said or "withheld" in said
+    assert REASONS[what] in said
     assert hand.product.xml("vm") == before
 
 

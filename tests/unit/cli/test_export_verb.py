@@ -15,6 +15,7 @@ from reconciler.core.yaml_text import write_documents
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.export import export_machine
+from tests.unit.full_disk import full_disk
 
 from .domains import AROUND, LIVE, ODD, STORED
 from .fakes import FakeParts, call
@@ -213,6 +214,48 @@ def test_files_are_written_one_for_each_domain_and_never_over_another(tmp_path: 
     assert [one.name for one in folder.iterdir()] == ["b.yaml"]
     assert call(parts, "export", "--all", "--output-dir", str(folder), "--force").status == 0
     assert (folder / "b.yaml").read_text() != "mine"
+
+
+def test_a_second_export_into_the_same_folder_changes_nothing_unless_it_is_forced(
+    tmp_path: Path,
+) -> None:
+    parts = FakeParts(domains={"web01": PLAIN}, around=AROUND)
+    words = ("export", "--all", "--output-dir", str(tmp_path))
+    assert call(parts, *words).status == 0
+    file = tmp_path / "web01.yaml"
+    first = file.read_text()
+    again = call(parts, *words)
+    assert (again.status, again.out) == (64, "")
+    assert f"nothing was written: {file} exists already; use --force to replace it" in again.err
+    assert call(parts, *words, "--force").status == 0
+    assert file.read_text() == first
+    assert [one.name for one in tmp_path.iterdir()] == ["web01.yaml"]
+
+
+def test_an_export_to_a_full_disk_leaves_no_part_of_it(tmp_path: Path) -> None:
+    cards = "".join(
+        f"<interface type='network'><mac address='52:54:00:00:00:{number}'/>"
+        "<source network='default'/><model type='virtio'/></interface>"
+        for number in range(10, 40)
+    )
+    other = STORED.replace("web01<", "b<").replace("aa:bb:cc", "aa:bb:dd").replace("web01", "b")
+    large = other.replace("9a10</uuid>", "9a11</uuid>").replace(
+        "<interface ", f"{cards}<interface "
+    )
+    parts = FakeParts(
+        domains={"a": reading("a", STORED.replace("web01<", "a<")), "b": reading("b", large)},
+        around=AROUND,
+    )
+    sizes = [len(export(one)[1]) for one in parts.domains.values()]  # type: ignore[arg-type]
+    assert sizes[0] < 2048 < sizes[1]
+    words = ("export", "--all", "--output-dir", str(tmp_path))
+    with full_disk(2048):
+        result = call(parts, *words)
+    assert (result.status, result.out) == (1, "")
+    path = tmp_path / "b.yaml"
+    assert f"nothing was written: {path}: cannot be written: File too large" in result.err
+    assert list(tmp_path.iterdir()) == []
+    assert call(parts, *words).status == 0
 
 
 def test_force_alone_is_wrong_usage() -> None:

@@ -31,6 +31,7 @@ from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Out
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, RefusedError, TransientError
+from tests.unit.full_disk import full_disk
 
 from .fakes import ListJournal, MemoryHistory
 
@@ -66,6 +67,19 @@ def test_the_newest_are_kept_and_no_number_is_given_twice(history: FolderHistory
     fill(history, KEPT + 5)
     numbers = [one.number for one in history.list("vm")]
     assert numbers == list(range(KEPT + 5, 5, -1))
+
+
+def test_a_full_disk_costs_the_new_entry_and_nothing_that_was_there(
+    history: FolderHistory, tmp_path: Path
+) -> None:
+    [first] = fill(history, 1)
+    with full_disk(), pytest.raises(TransientError, match="vm: cannot be written: File too large"):
+        history.begin(PAST)
+    with full_disk(), pytest.raises(TransientError, match=r"1\.json: cannot be written"):
+        history.end(conclude(first, Outcome("vm", ActionKind.UPDATE)))
+    assert history.list("vm") == (first,)
+    assert [one.name for one in (tmp_path / "state" / "history" / "vm").iterdir()] == ["1.json"]
+    assert history.begin(PAST).number == 2
 
 
 def test_people_can_read_them_and_not_everybody(history: FolderHistory, tmp_path: Path) -> None:
