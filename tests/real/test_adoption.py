@@ -183,7 +183,7 @@ DOUBLES: Dict[str, Dict[str, Any]] = {
     "an image, by the field xml": {
         "xml": [
             {
-                "xpath": "/domain/devices/disk[@device='disk']",
+                "xpath": "/domain/devices/disk[target/@dev='vda']",
                 "fragment": "<source file='@IMAGES@/b.qcow2'/>",
             }
         ]
