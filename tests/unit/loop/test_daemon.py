@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Any, List, Tuple, cast
+from typing import Any, List, Mapping, Tuple, cast
 
 import pytest
 
@@ -21,7 +21,7 @@ from reconciler.daemon import Daemon, Follower, StoppableClock
 from reconciler.errors import UsageError
 
 from .fakes import ListJournal
-from .test_trouble import World
+from .test_trouble import Domains, Host, World
 
 LIMIT = 20.0  # seconds
 
@@ -166,14 +166,19 @@ def test_a_daemon_that_would_never_hear_of_libvirt_again_ends_to_be_started_anew
 
 
 def test_a_resync_that_hangs_ends_the_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    daemon = make_daemon(World().make_loop())
     asked, answered = threading.Event(), threading.Event()
 
-    def hang() -> None:
-        asked.set()
-        answered.wait(LIMIT)
+    class HangingDomains(Domains):
+        """A hypervisor driver that does not answer yet."""
 
-    daemon.loop.resync = hang  # type: ignore[method-assign]
+        def list_domains(self) -> Mapping[str, Any]:
+            asked.set()
+            answered.wait(LIMIT)
+            return super().list_domains()
+
+    loop = World(Host(HangingDomains())).make_loop()
+    loop.reached("qemu")
+    daemon = make_daemon(loop)
     daemon.measure = lambda: None
     daemon.loop.resync_due.set()
     ticking = threading.Thread(target=daemon._tick, daemon=True)
