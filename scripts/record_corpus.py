@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from reconciler.adapters.libvirt.storage import LibvirtStorage  # noqa: E402
+from reconciler.cli import main as run_command  # noqa: E402
 from tests.lab.host import LabHost  # noqa: E402 - found through the line above
 from tests.lab.surroundings import hide_machine, short_folder  # noqa: E402
 
@@ -35,34 +38,40 @@ FIXED = {
 }
 
 DEFAULTS = ("", "pc", "q35")  # machine types that manifests name, or leave to the host
+UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+INODE = re.compile(r'(?<="identity": ")\d+:\d+(?=")')
 WRAPPERS = {
     "virt-reconciler": '#!/bin/sh\nexec "$PYTHON" -m reconciler "$@"\n',
-    # A run that is killed when it makes the first volume; with KILLED=after, right after that.
-    "killed-virt-reconciler": """#!/bin/sh
-exec "$PYTHON" -c '
-import os, sys
-from reconciler.adapters import libvirt
-from reconciler.cli import main
-host = libvirt.connect(None)
-create = type(host.storage).create_volume
-def make_volume(*arguments):
-    if os.environ.get("KILLED") == "after":
-        create(*arguments)
-    os._exit(9)
-type(host.storage).create_volume = make_volume
-sys.exit(main(sys.argv[1:]))' "$@"
-""",
+    "killed-virt-reconciler": '#!/bin/sh\nexec "$PYTHON" "$SCRIPT" --killed "$@"\n',
 }
 
 
 def main() -> None:
     """Record the worlds that are named, or all."""
+    if sys.argv[1:2] == ["--killed"]:
+        run_until_killed(sys.argv[2:])
     hide_machine()
     names = sys.argv[1:] or sorted(path.parent.name for path in CORPUS.glob("*/prepare"))
     for name in names:
         text = record(CORPUS / name)
         (CORPUS / name / "host.json").write_text(text, encoding="utf-8")
         print(f"{name}: {len(text) // 1024} KiB", flush=True)
+
+
+def run_until_killed(words: List[str]) -> NoReturn:
+    """Run virt-reconciler as a run that is killed when it makes its first volume.
+
+    With KILLED=after in the environment it makes it, and is killed right after that.
+    """
+
+    def make_volume(*arguments: Any) -> NoReturn:
+        if os.environ.get("KILLED") == "after":
+            create_volume(*arguments)
+        os._exit(9)
+
+    create_volume = LibvirtStorage.create_volume
+    LibvirtStorage.create_volume = make_volume  # type: ignore[assignment]
+    sys.exit(run_command(words))
 
 
 def record(world: Path) -> str:
@@ -80,7 +89,13 @@ def record(world: Path) -> str:
             text = _run(["virt-reconciler", "snapshot"], work, environment)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return tidy(text.replace(str(folder / "images"), IMAGES).replace(str(folder), "/run/lab"))
+    text = text.replace(str(folder / "images"), IMAGES).replace(str(folder), "/run/lab")
+    return tidy(text, read_manifests(world))
+
+
+def read_manifests(world: Path) -> str:
+    """Return all manifests of a world."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(world.glob("*/*.yaml")))
 
 
 def _make_environment(host: LabHost) -> Dict[str, str]:
@@ -93,6 +108,7 @@ def _make_environment(host: LabHost) -> Dict[str, str]:
         **os.environ,
         "PATH": f"{programs}:{os.environ['PATH']}",
         "PYTHON": sys.executable,
+        "SCRIPT": str(Path(__file__).resolve()),
         "PYTHONPATH": str(ROOT),
         "HOME": str(host.folder),
         "LIBVIRT_DEFAULT_URI": host.uri(),
@@ -110,8 +126,11 @@ def _run(command: List[str], folder: Path, environment: Dict[str, str]) -> str:
     return done.stdout
 
 
-def tidy(text: str) -> str:
-    """Leave out what is never the same, and the machine types that no domain or manifest has."""
+def tidy(text: str, given: str) -> str:
+    """Leave out what is never the same, and the machine types that no domain or manifest has.
+
+    UUIDs and inodes get numbers by their order, but for those in `given`, the manifests.
+    """
     data: Dict[str, Any] = json.loads(text)
     machines = data["machines"]
     used = {name for name in machines if name in DEFAULTS or f"machine='{name}'" in text}
@@ -121,7 +140,12 @@ def tidy(text: str) -> str:
         machines={name: machines[name] for name in machines if name in used},
         machineTypes=[name for name in data["machineTypes"] if name in used],
     )
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    result = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    for pattern, form in ((UUID, "00000000-0000-4000-8000-{:012}"), (INODE, "1:{}")):
+        found = dict.fromkeys(pattern.findall(result))
+        for number, word in enumerate((word for word in found if word not in given), start=1):
+            result = result.replace(word, form.format(number))
+    return result
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,8 @@ def plain_environment(given: Mapping[str, str], home: str) -> Dict[str, str]:
 def begin() -> None:
     """Switch to the plain environment and an empty home, which `end` removes."""
     _remove_stale()
+    # A shell lets what it starts in the background ignore Ctrl-C, and its children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = plain_environment(os.environ, str(short_folder()))
     os.environ.clear()
     os.environ.update(environment)
