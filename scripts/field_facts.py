@@ -18,7 +18,9 @@ INTRODUCTION = """\
 
 What a new machine gets for a field that its manifest leaves out, by the system that `os` names, and
 what a change of the field does to a running guest. Of several values, the first one that the host
-offers is used. A default is used once, at creation; it is not managed afterwards.
+offers is used. A default is used once, at creation; it is not managed afterwards. A disk or network
+card that is added later to a machine is a virtio one, on every system, unless its manifest says
+`bus` or `model`.
 
 [What a change does](effects.md) explains the words for effects, and which of several it is. While
 the machine is off, no change disturbs a guest (`offline`).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any, Dict, Iterator, Mapping, Set, Tuple, Type
 
 import pytest
 
-from reconciler.core.field_table import TABLES, bound
+import reconciler
+from reconciler.core.field_table import DISK, MACHINE, TABLES, bound
+from reconciler.core.fields import PLAIN
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.read import read_machine
 
 from .samples import CREATED, FOREIGN, create, foreign
 
+PACKAGE = Path(reconciler.__file__).parent
 SCHEMAS = Path(__file__).parents[3] / "schemas" / "v1"
 MODEL: Mapping[str, Type[Any]] = {
     "": Machine,
@@ -91,3 +95,25 @@ SEEN = seen()
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_is_exercised_by_golden_files_with_two_values(row: Tuple[str, str]) -> None:
     assert len(SEEN[row]) > 1
+
+
+# Lists of elements in the XML, not of fields; and what an imagined host offers.
+LISTS = {"layout.py", "consequences.py", "simulated_host.py"}
+ALIKE = (
+    {name for field in MACHINE if field.feature for name in (field.name, field.key)},
+    {field.name for field in DISK if field.notation is PLAIN and not field.moves},
+)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
+def test_fields_that_are_alike_are_listed_in_the_table_alone(path: Path) -> None:
+    if path.name in {"field_table.py", *LISTS}:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        words = {keyword.arg for keyword in getattr(node, "keywords", ())}
+        words |= {
+            child.value
+            for child in ast.iter_child_nodes(node)
+            if isinstance(child, ast.Constant) and isinstance(child.value, str)
+        }
+        assert all(len(words & names) < 3 for names in ALIKE), f"{path}: {words}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from reconciler.core.field_table import FEATURES, TABLES
+from reconciler.core.field_table import FEATURES, bound
 from reconciler.core.frozen import frozen
 from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.names import name_of
@@ -176,7 +176,7 @@ class _Comparison:
             elif child.tag == "os":
                 yield from self._find_boot(child)
             elif child.tag not in _PLACES:
-                own = tuple(table.path for group in _GROUPS for table in TABLES[group])
+                own = tuple(field.path for group in _GROUPS for field in bound(group))
                 yield from self._compare(child, child.tag, child.tag, (*own, *_WHOLE))
 
     def _pair(self, before: Element, after: Element, left: Mapping[Optional[str], Element]) -> None:
@@ -214,8 +214,8 @@ class _Comparison:
                 if device.get("type") in _USUAL:
                     continue  # the change itself says that it is gone
             kind = "cdrom" if device.get("device") == "cdrom" else tag
-            table = TABLES.get(_TABLES.get(kind, "-"), ())
-            own = (*_OWN.get(tag, ()), *(field.path for field in table))
+            fields = bound(_TABLES[kind]) if kind in _TABLES else ()
+            own = (*_OWN.get(tag, ()), *(field.path for field in fields))
             yield from self._compare(device, self._name(device), "", own)
             if device.get("device") == "floppy":  # it has no field for its place in the order
                 yield from self._find_new_order(device)
