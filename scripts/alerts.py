@@ -94,6 +94,24 @@ ALERTS = (
         "`virt-reconciler status` says which and why, and when they are tried again.",
     ),
     Alert(
+        "VirtReconcilerObjectsStalled",
+        f'{_P}objects_stalled{{kind!="VirtualMachine"}} > 0',
+        "10m",
+        WARNING,
+        "Objects of the kind {{ $labels.kind }} that wait for a person: {{ $value }}.",
+        "`virt-reconciler status` says which and why. Trying again cannot help: the manifest or "
+        "what is on the host has to change.",
+    ),
+    Alert(
+        "VirtReconcilerObjectsNotReady",
+        f'{_P}objects{{kind!="VirtualMachine"}} - {_P}objects_ready - {_P}objects_suspended > 0',
+        "1h",
+        WARNING,
+        "Objects of the kind {{ $labels.kind }} that are not as their manifests say, for an hour: "
+        "{{ $value }}.",
+        "`virt-reconciler status` says which and why, and when they are tried again.",
+    ),
+    Alert(
         "VirtReconcilerSuspended",
         f"{_P}suspended > 0",
         "1d",

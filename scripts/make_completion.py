@@ -12,7 +12,9 @@ from typing import Dict, Iterator, List, Tuple
 
 from grammar import Command, Word, read_commands
 
-from reconciler.core.documents import CONFIGURATION, DOCUMENTS, KINDS
+import reconciler.kinds  # noqa: F401 - fills the table
+from reconciler.core.documents import CONFIGURATION, DOCUMENTS
+from reconciler.core.kinds import list_kinds
 
 FILE = Path(__file__).resolve().parents[1] / "packaging" / "completion" / "virt-reconciler.bash"
 
@@ -24,7 +26,7 @@ WANTED = {
     "DIR": "files",
     "NAME": "names",
     "STATE": "files",
-    "KIND": f"words {' '.join((*KINDS, CONFIGURATION, *DOCUMENTS))}",
+    "KIND": f"words {' '.join((*list_kinds(), CONFIGURATION, *DOCUMENTS))}",
 }
 
 HEAD = r"""# bash completion for virt-reconciler(1)

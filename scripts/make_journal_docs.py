@@ -36,12 +36,13 @@ are never in it. Control characters are shown by their codes, and line breaks as
 
 | field | holds |
 |---|---|
-| `MESSAGE` | one line, which begins with the object's name if it is about one |
+| `MESSAGE` | one line, which begins with the object if it is about one: `web01`, `host/kvm01` |
 | `MESSAGE_ID` | the kind of message, see below |
 | `PRIORITY` | 3 error, 4 warning, 5 notice, 6 info, 7 debug |
 | `SYSLOG_IDENTIFIER` | `{IDENTIFIER}` |
 | `{PREFIX}KIND` | the kind of message, as a word |
 | `{PREFIX}OBJECT` | the object's name, if the message is about one |
+| `{PREFIX}OBJECT_KIND` | the object's kind, as in its manifest |
 | `{PREFIX}ACTION` | what is done to the object, as in a plan: `create`, `update`, `delete`, … |
 | `{PREFIX}EFFECT` | what the change does to a running guest, [as in a plan](plan.md) |
 | `{PREFIX}REVISION` | the Git commit of the manifests, if they are in Git |

@@ -8,6 +8,7 @@ from typing import Callable
 import pytest
 from hypothesis import settings
 
+import reconciler.kinds  # noqa: F401 - fills the table of kinds
 from tests.lab import surroundings
 
 # Before any test or library is read: some look at the environment then.

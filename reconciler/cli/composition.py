@@ -18,6 +18,8 @@ from typing import (
     Union,
 )
 
+import reconciler.kinds  # noqa: F401 - fills the table
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -29,13 +31,12 @@ if TYPE_CHECKING:
     from reconciler.core.host_snapshot import HostSnapshot
     from reconciler.core.manifest import Desired
     from reconciler.core.manifest_files import ManifestFile
-    from reconciler.core.plan import Action, Outcome, Plan
+    from reconciler.core.plan import Action, Outcome, Plan, PlanOptions
     from reconciler.core.settings import Settings
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
     from reconciler.kinds.machine.elsewhere import Background
     from reconciler.kinds.machine.observe import ObservedHost
-    from reconciler.kinds.machine.planner import PlanOptions
     from reconciler.kinds.machine.rollback import RollbackPlan
 
 
@@ -100,7 +101,9 @@ class Product:
 
         if host is None:
             return compare_without_host(base, head, options)
-        return compare_on(host, base, head, options)
+        from reconciler.kinds.machine.observe import observe  # noqa: PLC0415
+
+        return compare_on(host, base, head, lambda chosen: observe(host, chosen).plan(options))
 
     def read_schema(self, kind: str) -> str:
         """Read a schema that is part of the installation."""
@@ -167,11 +170,12 @@ class Product:
         return find_kept_otherwise(host, way)
 
     def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
-        """Observe, and plan the end of machines."""
-        from reconciler.core.manifest import Desired  # noqa: PLC0415
-        from reconciler.kinds.machine.deletion import plan_deletions  # noqa: PLC0415
+        """Observe, and plan the end of objects."""
+        from reconciler.control.pruning import plan_deletions  # noqa: PLC0415
+        from reconciler.core.key import parse_key  # noqa: PLC0415
+        from reconciler.core.kinds import list_kinds  # noqa: PLC0415
 
-        return plan_deletions(host, Desired(), names)
+        return plan_deletions(host, [parse_key(name, (), list_kinds()) for name in names])
 
     def read_text(self, path: str) -> str:
         """Read from the file system."""

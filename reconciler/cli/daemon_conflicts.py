@@ -16,27 +16,25 @@ from reconciler.cli.daemon_state import read_state
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.control.service_ports import DaemonMemory
-from reconciler.core.manifest import MachineManifest
+from reconciler.core.key import Key, show_key
+from reconciler.core.manifest import Manifest
 from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.prune import is_followed
 from reconciler.core.records import SourceRecord
 from reconciler.errors import TransientError
 
-KIND = "VirtualMachine"
 SHORT = 12  # characters of a commit
 
 
 def withhold_conflicts(
     prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
 ) -> Tuple[Prepared, Tuple[str, ...]]:
-    """Return the plan without what the daemon here would undo, and the machines concerned."""
+    """Return the plan without what the daemon here would undo, and the objects concerned."""
     if not any(action.steps for action in prepared.plan.actions):
         return prepared, ()
     reasons = _find_reasons(prepared, options, console, parts)
     actions = tuple(
-        _withhold(action, reasons[action.name])
-        if action.steps and action.kind == KIND and action.name in reasons
-        else action
+        _withhold(action, reasons[action.key]) if action.steps and action.key in reasons else action
         for action in prepared.plan.actions
     )
     names = tuple(one.name for one, now in zip(prepared.plan.actions, actions) if one != now)
@@ -45,8 +43,8 @@ def withhold_conflicts(
 
 def _find_reasons(
     prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
-) -> Mapping[str, str]:
-    """Return why machines are left to the daemon; none where it does not run."""
+) -> Mapping[Key, str]:
+    """Return why objects are left to the daemon; none where it does not run."""
     state = read_state(options, console, parts)
     if state is None:
         return {}
@@ -59,24 +57,24 @@ def _find_reasons(
         return {}
 
 
-def _compare(prepared: Prepared, memory: DaemonMemory, daemon: int) -> Mapping[str, str]:
+def _compare(prepared: Prepared, memory: DaemonMemory, daemon: int) -> Mapping[Key, str]:
     records, suspended = memory.load_records(), memory.suspended()
     who = f"the daemon{f' (process {daemon})' if daemon else ''}"
     follows = f"{who} follows {_describe(memory.load_source())}"
-    found: Dict[str, str] = {}
-    for manifest in prepared.desired.machines:
-        record = records.get(manifest.name)
-        if record is None or manifest.name in suspended or not is_followed(record):
+    found: Dict[Key, str] = {}
+    for key, manifest in prepared.desired.objects.items():
+        record = records.get(key)
+        if record is None or key in suspended or not is_followed(record):
             continue
         if _differs(manifest, record.generation):
-            suspend = f"virt-reconciler suspend {shlex.quote(manifest.name)}"
-            found[manifest.name] = (
+            suspend = f"virt-reconciler suspend {shlex.quote(show_key(key))}"
+            found[key] = (
                 f"{follows} and would undo this: change the manifest there, or first: {suspend}"
             )
     return found
 
 
-def _differs(manifest: MachineManifest, generation: Optional[str]) -> bool:
+def _differs(manifest: Manifest, generation: Optional[str]) -> bool:
     return generation is not None and generation != manifest.generation
 
 

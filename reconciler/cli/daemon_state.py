@@ -22,6 +22,7 @@ from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.history import FOLDER, ChangeCause, LastKnown
+from reconciler.core.key import Key
 from reconciler.core.names import name_place
 from reconciler.core.records import Suspension
 from reconciler.core.render.status import show_suspension
@@ -96,7 +97,7 @@ def recall_with(
             lambda: find_histories(options, console, parts, whereabouts_of(host))
         )
         return Background(
-            lambda name: find_last(name, folders(), parts),
+            lambda key: find_last(key, folders(), parts),
             _find_placed(options, console, parts),
             parts.connect,
         )
@@ -106,25 +107,25 @@ def recall_with(
 
 def _find_placed(
     options: argparse.Namespace, console: Console, parts: Parts
-) -> Callable[[str], str]:
-    """Return how to find where the daemon has seen a machine placed before."""
+) -> Callable[[Key], str]:
+    """Return how to find where the daemon has seen an object placed before."""
 
     @functools.cache
-    def load() -> Mapping[str, str]:
+    def load() -> Mapping[Key, str]:
         state = read_state(options, console, parts)
         with suppress(ReconcilerError):
             return {} if state is None else parts.reach_memory(state).load_placements()
         return {}
 
-    return lambda name: load().get(name, "")
+    return lambda key: load().get(key, "")
 
 
-def find_last(name: str, folders: Sequence[str], parts: Parts) -> Optional[LastKnown]:
-    """Return the newest definition of a machine in these histories; what cannot be read is not."""
+def find_last(key: Key, folders: Sequence[str], parts: Parts) -> Optional[LastKnown]:
+    """Return the newest definition of an object in these histories; what cannot be read is not."""
     found = []
     for folder in folders:
         with suppress(ReconcilerError):
-            found.append(parts.reach_history(folder).find_last(name))
+            found.append(parts.reach_history(folder).find_last(key))
     return max((one for one in found if one is not None), key=lambda one: one.at, default=None)
 
 
@@ -155,13 +156,13 @@ def is_daemons(options: argparse.Namespace, console: Console, parts: Parts) -> b
 def mention_suspended(
     prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
 ) -> Prepared:
-    """Say in the plan which of the machines it changes the daemon leaves alone."""
+    """Say in the plan which of the objects it changes the daemon leaves alone."""
     changing = any(action.steps for action in prepared.plan.actions)
     suspended = _find_suspended(options, console, parts) if changing else {}
     now = parts.now()
     actions = tuple(
-        replace(action, notes=(*action.notes, _mention(suspended[action.name], now)))
-        if action.steps and action.name in suspended
+        replace(action, notes=(*action.notes, _mention(suspended[action.key], now)))
+        if action.steps and action.key in suspended
         else action
         for action in prepared.plan.actions
     )
@@ -175,7 +176,7 @@ def _mention(suspension: Suspension, now: float) -> str:
 
 def _find_suspended(
     options: argparse.Namespace, console: Console, parts: Parts
-) -> Mapping[str, Suspension]:
+) -> Mapping[Key, Suspension]:
     """Return what the daemon was told to leave alone, as far as this user may know."""
     if not is_daemons(options, console, parts):
         return {}
@@ -206,7 +207,7 @@ class Orders(NamedTuple):
 
     memory: DaemonMemory
     overview: Overview
-    entries: Mapping[str, Optional[OverviewEntry]]
+    entries: Mapping[Key, Optional[OverviewEntry]]
 
 
 def prepare_orders(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import TYPE_CHECKING, Collection, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from reconciler.cli.console import Console
+from reconciler.core.key import FORMER_KIND, Key, parse_key, show_key
+from reconciler.core.kinds import list_kinds
 from reconciler.core.render.values import escape
 from reconciler.errors import UsageError
 
@@ -36,29 +38,51 @@ def list_names(names: Sequence[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
+def parse_keys(names: Sequence[str], known: Collection[Key]) -> List[Key]:
+    """Return the objects that are meant, each once. Raises UsageError."""
+    if not all(names):
+        raise UsageError("NAME is empty")
+    return list(dict.fromkeys(parse_key(name, known, list_kinds()) for name in names))
+
+
+def split_kinds(names: Sequence[str]) -> Tuple[List[Key], List[str]]:
+    """Return the objects whose kind is given, like `note/first`, and the names of machines."""
+    others: List[Key] = []
+    machines: List[str] = []
+    for name in names:
+        key = parse_key(name, (), list_kinds())
+        if key.kind == FORMER_KIND:
+            machines.append(key.name)
+        else:
+            others.append(key)
+    return others, machines
+
+
 def find_entries(
     names: Sequence[str], overview: Overview, console: Console
-) -> Optional[Mapping[str, Optional[OverviewEntry]]]:
+) -> Optional[Mapping[Key, Optional[OverviewEntry]]]:
     """Return what is known of the named ones; None, each told, if one of them is not known.
 
     Where no daemon ever ran, every name may be right.
     """
-    if not all(names):
-        raise UsageError("NAME is empty")
-    wanted = dict.fromkeys(names)
-    unknown = [one for one in wanted if one not in overview.entries]
+    keys = parse_keys(names, overview.entries)
+    unknown = [key for key in keys if key not in overview.entries]
     if unknown and overview.is_known:
-        for name in unknown:
-            console.error(_describe_unknown(name, overview))
+        for key in unknown:
+            console.error(describe_unknown_key(key, overview))
         return None
     if unknown:
-        console.note(f"no daemon has run here yet, so {list_names(unknown)} may be misspelt")
-    return {name: overview.entries.get(name) for name in wanted}
+        names = list_names([show_key(key) for key in unknown])
+        console.note(f"no daemon has run here yet, so {names} may be misspelt")
+    return {key: overview.entries.get(key) for key in keys}
 
 
-def _describe_unknown(name: str, overview: Overview) -> str:
+def describe_unknown_key(key: Key, overview: Overview, advice: str = "") -> str:
+    """Say that the daemon knows no such object, and what has a name like it."""
     import difflib  # noqa: PLC0415 - start-up time
 
-    near = difflib.get_close_matches(name, list(overview.entries), cutoff=LIKENESS)
+    there = [show_key(known) for known in overview.entries]
+    near = difflib.get_close_matches(show_key(key), there, cutoff=LIKENESS)
     hint = f"; did you mean {' or '.join(map(escape, near))}?" if near else ""
-    return f"{escape(name)}: the daemon knows no virtual machine of this name{hint}"
+    what = "virtual machine" if key.kind == FORMER_KIND else key.kind
+    return f"{escape(show_key(key))}: the daemon knows no {what} of this name{advice or hint}"

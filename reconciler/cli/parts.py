@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from reconciler.core.host_snapshot import HostSnapshot
     from reconciler.core.manifest import Desired
     from reconciler.core.manifest_files import FileSet, ManifestFile
-    from reconciler.core.plan import Action, Outcome, Plan
+    from reconciler.core.plan import Action, Outcome, Plan, PlanOptions
     from reconciler.core.settings import Settings
     from reconciler.core.world import Reading, Unknown, World
     from reconciler.errors import Problem
     from reconciler.kinds.machine.elsewhere import Background
     from reconciler.kinds.machine.observe import ObservedHost
-    from reconciler.kinds.machine.planner import PlanOptions
     from reconciler.kinds.machine.rollback import RollbackPlan
 
 

@@ -20,9 +20,9 @@ from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
 from reconciler.core.render.json import render_json
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
+from reconciler.core.seals import Seal, find_moved, seal_plan
 from reconciler.core.times import show_time
 from reconciler.errors import RefusedError, UsageError
-from reconciler.kinds.machine.seals import Seal, find_moved, seal_plan
 
 NOT_IN_IT = "the plan file does not change it; plan again"
 

@@ -13,7 +13,7 @@ from reconciler.control.ports import Host
 from reconciler.core.frozen import frozen
 from reconciler.core.host_snapshot import HostSnapshot, hide_desired, read_snapshot
 from reconciler.core.manifest import Desired
-from reconciler.core.plan import ActionKind, Plan
+from reconciler.core.plan import ActionKind, Plan, PlanOptions
 from reconciler.core.render.summary import Summary
 from reconciler.core.render.values import escape
 from reconciler.core.render.words import count
@@ -21,7 +21,6 @@ from reconciler.core.times import read_time, show_span
 from reconciler.errors import InvalidManifestError, Problem
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import ObservedHost
-from reconciler.kinds.machine.planner import PlanOptions
 
 STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
 

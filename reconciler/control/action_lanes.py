@@ -12,8 +12,9 @@ from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Sequenc
 from reconciler.control.ports import Clock, Reporter
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
-from reconciler.core.manifest import HOST, MACHINE, Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, CreateVolume, Outcome
+from reconciler.core.kinds import find_row
+from reconciler.core.manifest import Desired
+from reconciler.core.plan import Action, ActionKind, Outcome
 from reconciler.errors import TransientError
 
 # Python runs a signal's handler between two of its instructions: one that comes right before a wait
@@ -91,36 +92,36 @@ class Order:
 
 
 def find_order(actions: Sequence[Action], desired: Desired) -> Order:
-    """Return the order of a plan's actions.
+    """Return the order of a plan's actions: each comes after what it needs.
 
-    The host's daemons come before its machines, and what a disk is cloned from before the clone. A
-    domain that is to be deleted goes after its clones.
+    What is to be deleted goes after what needs it.
     """
-    by_key = {Key(action.kind, action.name): action for action in actions}
-    hosts = {key for key in by_key if key.kind == HOST}
-    machines = [key for key in by_key if key.kind == MACHINE]
+    by_key = {action.key: action for action in actions}
+    first = {key for key in by_key if find_row(key.kind).comes_first}
     needed: Dict[Key, Set[Key]] = {}
-    manifests = {manifest.name: manifest for manifest in desired.machines}
-    for key in machines:
-        manifest = manifests.get(key.name)
-        origins = _find_origins(manifest, by_key[key], desired) if manifest else set()
-        for origin in origins & (by_key.keys() - {key}):
+    for key, action in by_key.items():
+        for origin in _find_origins(action, desired) & (by_key.keys() - {key}):
             is_last = by_key[origin].action is ActionKind.DELETE
             successor, predecessor = (origin, key) if is_last else (key, origin)
             needed.setdefault(successor, set()).add(predecessor)
-    return Order(dict.fromkeys(machines, hosts), needed)
+    return Order(dict.fromkeys(by_key.keys() - first, first), needed)
 
 
-def _find_origins(manifest: MachineManifest, action: Action, desired: Desired) -> Set[Key]:
-    """Return the domains that disks are cloned from by this action, or were by one of before."""
-    cloned = {step.disk for step in action.steps if isinstance(step, CreateVolume) and step.origin}
-    is_whole = action.action is ActionKind.DELETE
-    templates = [
-        desired.template(disk.template)
-        for disk in manifest.machine.disks or ()
-        if disk.template and (is_whole or disk.name in cloned)
-    ]
-    return {Key(MACHINE, template.domain) for template in templates if template and template.domain}
+def _find_origins(action: Action, desired: Desired) -> Set[Key]:
+    """Return the planned objects that an action needs, itself or by what it refers to."""
+    manifest = desired.objects.get(action.key)
+    if manifest is None:
+        return set()
+    todo = set(find_row(action.kind).needs_of_action(manifest, action, desired))
+    found: Set[Key] = set()
+    while todo:
+        key = todo.pop()
+        referred = desired.objects.get(key)
+        if referred is None or find_row(key.kind).is_reconciled:
+            found.add(key)
+        else:
+            todo |= find_row(key.kind).needs(referred, desired) - found
+    return found
 
 
 class ActionLanes:
@@ -138,7 +139,7 @@ class ActionLanes:
         self._order = order
         self._carry = carry
         self._withhold = withhold
-        self._keys = [Key(action.kind, action.name) for action in actions]
+        self._keys = [action.key for action in actions]
         self._unfinished = set(self._keys)
         self._running: Set[Key] = set()
         self._outcomes: Dict[Key, Outcome] = {}
@@ -191,12 +192,12 @@ class ActionLanes:
                     outcome = self._carry(action, Interruption(self._stop))
             except BaseException as fault:  # noqa: BLE001 - raised again where `run` was called
                 error = fault
-            self._end(Key(action.kind, action.name), outcome, error)
+            self._end(action.key, outcome, error)
             action = self._take()
 
     def _find_failed(self, action: Action) -> str:
         """Return the name of what failed that this action needs, or nothing."""
-        needed = self._order.needed.get(Key(action.kind, action.name), frozenset())
+        needed = self._order.needed.get(action.key, frozenset())
         with self._changed:
             ended = {key.name: self._outcomes.get(key) for key in sorted(needed)}
         return next((name for name, outcome in ended.items() if outcome and outcome.error), "")
@@ -208,7 +209,7 @@ class ActionLanes:
                 action = self._find_ready()
                 if action is not None:
                     self._left.remove(action)
-                    self._running.add(Key(action.kind, action.name))
+                    self._running.add(action.key)
                     return action
                 self._changed.wait()
         return None
@@ -216,7 +217,7 @@ class ActionLanes:
     def _find_ready(self) -> Optional[Action]:
         """Return the first action with nothing before it; of a circle any, for no one is first."""
         for action in self._left:
-            if self._unfinished.isdisjoint(self._order.before(Key(action.kind, action.name))):
+            if self._unfinished.isdisjoint(self._order.before(action.key)):
                 return action
         return None if self._running else self._left[0]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Dict, FrozenSet, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen
+from reconciler.core.key import Key, show_key
 
 WINDOW = 600.0  # seconds
 MOST = 5  # corrections of one field within the window
@@ -36,18 +37,18 @@ class Corrections:
         return replace(self, left=self.left | often)
 
 
-def describe_left(name: str, corrections: Corrections) -> Mapping[str, str]:
+def describe_left(key: Key, corrections: Corrections) -> Mapping[str, str]:
     """Return what to say of each field that is left alone, and what to do."""
     return {
         path: f"{path} was changed back by someone {MOST} times in {WINDOW / 60:.0f} min; left "
-        f"alone. Find out who, then: virt-reconciler resume {shlex.quote(name)}"
+        f"alone. Find out who, then: virt-reconciler resume {shlex.quote(show_key(key))}"
         for path in sorted(corrections.left)
     }
 
 
 @frozen
 class Attempt:
-    """A failed try: at which manifest and domain, and when it may be tried again.
+    """A failed try: at which manifest and observed object, and when it may be tried again.
 
     `not_before` is on the monotonic clock; None is never, until manifest or domain change.
     """
@@ -63,62 +64,62 @@ class Attempts:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._failed: Dict[str, Attempt] = {}
-        self._corrections: Dict[str, Corrections] = {}
-        self._clean: Dict[str, str] = {}
+        self._failed: Dict[Key, Attempt] = {}
+        self._corrections: Dict[Key, Corrections] = {}
+        self._clean: Dict[Key, str] = {}
         self._lock = threading.Lock()
 
-    def fail(self, name: str, attempt: Attempt) -> None:
+    def fail(self, key: Key, attempt: Attempt) -> None:
         """Remember a failed try."""
         with self._lock:
-            self._failed[name] = attempt
+            self._failed[key] = attempt
 
-    def find(self, name: str, generation: str, seen: str) -> Optional[Attempt]:
+    def find(self, key: Key, generation: str, seen: str) -> Optional[Attempt]:
         """Return the failed try at exactly this manifest and domain, or None."""
         with self._lock:
-            last = self._failed.get(name)
+            last = self._failed.get(key)
         if last is None or (last.generation, last.seen) != (generation, seen):
             return None
         return last
 
-    def hurry(self, name: str) -> None:
+    def hurry(self, key: Key) -> None:
         """Let an object be tried again without its wait; what only a change mends stays held."""
         with self._lock:
-            last = self._failed.get(name)
+            last = self._failed.get(key)
             if last is not None and last.not_before is not None:
-                del self._failed[name]
+                del self._failed[key]
 
-    def succeed(self, name: str, seen: str) -> None:
-        """Remember at which manifest and domain nothing was left to do."""
+    def succeed(self, key: Key, seen: str) -> None:
+        """Remember at which manifest and observed object nothing was left to do."""
         with self._lock:
-            self._failed.pop(name, None)
-            self._clean[name] = seen
+            self._failed.pop(key, None)
+            self._clean[key] = seen
 
-    def is_clean(self, name: str, seen: str) -> bool:
+    def is_clean(self, key: Key, seen: str) -> bool:
         """Whether nothing was left to do at exactly this manifest and domain."""
         with self._lock:
-            return self._clean.get(name) == seen
+            return self._clean.get(key) == seen
 
-    def soil(self, name: str) -> None:
+    def soil(self, key: Key) -> None:
         """Look at the object in full the next time."""
         with self._lock:
-            self._clean.pop(name, None)
+            self._clean.pop(key, None)
 
-    def corrections(self, name: str, generation: str) -> Corrections:
+    def corrections(self, key: Key, generation: str) -> Corrections:
         """Return what was brought back lately, to what this manifest says."""
         with self._lock:
-            known = self._corrections.get(name)
+            known = self._corrections.get(key)
         if known is None or known.generation != generation:
             return Corrections(generation)
         return known
 
-    def correct(self, name: str, corrections: Corrections) -> None:
+    def correct(self, key: Key, corrections: Corrections) -> None:
         """Remember what was brought back."""
         with self._lock:
-            self._corrections[name] = corrections
+            self._corrections[key] = corrections
 
-    def release(self, name: str) -> None:
+    def release(self, key: Key) -> None:
         """Forget failures and corrections of an object: it is tried as if for the first time."""
         with self._lock:
             for memory in (self._failed, self._corrections, self._clean):
-                memory.pop(name, None)
+                memory.pop(key, None)

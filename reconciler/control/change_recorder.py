@@ -1,4 +1,4 @@
-"""Write down each change of a machine before it is made, and how it ended. Implements `Reporter`.
+"""Write down each change of an object before it is made, and how it ended. Implements `Reporter`.
 
 Stands before the reporter that tells people. A history that cannot be written is told, and never
 keeps a change from being made.
@@ -20,17 +20,11 @@ from reconciler.core.history import (
     ChangeRecord,
     LastKnown,
     conclude,
-    keep_last,
-    remember,
 )
+from reconciler.core.key import Key, show_key
 from reconciler.core.plan import Action, Outcome
-from reconciler.core.world import DomainView
-from reconciler.core.xmltree import digest, parse
 from reconciler.errors import ReconcilerError
-from reconciler.kinds.machine.domain.mark import read_owner
-from reconciler.kinds.machine.execute import read_former
-
-MACHINE = "VirtualMachine"
+from reconciler.kinds.api import find_kind
 
 
 @frozen
@@ -50,11 +44,6 @@ class ChangeRecorder:
         return RecordingReporter(self, host, told)
 
 
-def find_last(view: DomainView, now: float) -> Optional[LastKnown]:
-    """Return what is to be kept of a domain, None if nothing is."""
-    return keep_last(view, read_owner(parse(view.persistent_xml)), now)
-
-
 class DaemonRecorder:
     """The daemon's own entries; a trouble with them is told when it comes, not at each change."""
 
@@ -62,28 +51,27 @@ class DaemonRecorder:
         """Begin with nothing told."""
         self._parts = parts
         self._told = ""
-        self._kept: Dict[str, int] = {}  # hashes of the definitions that were kept
+        self._kept: Dict[Key, int] = {}  # hashes of the definitions that were kept
 
-    def keep(self, view: DomainView) -> None:
-        """Keep the definition of a machine, unless it was kept like that before."""
-        seen = hash((view.uuid, view.persistent_xml, view.autostart))
-        if self._kept.get(view.name) == seen:
+    def keep(self, last: Optional[LastKnown], seen: object) -> None:
+        """Keep how an object was last seen, unless that was kept for the same `seen` before."""
+        if last is None or self._kept.get(last.key) == hash(seen):
             return
-        last = find_last(view, self._parts.wall())
         try:
-            if last is not None:
-                self._parts.history.keep(last)
+            self._parts.history.keep(last)
         except ReconcilerError as error:
-            self._tell(f"the last known definition of {view.name} cannot be stored: {error}")
+            self._tell(
+                f"the last known definition of {show_key(last.key)} cannot be stored: {error}"
+            )
             return
-        self._kept[view.name] = seen
+        self._kept[last.key] = hash(seen)
 
-    def find_last(self, name: str) -> Optional[LastKnown]:
-        """Return a machine's last known definition; None also if it cannot be read."""
+    def find_last(self, key: Key) -> Optional[LastKnown]:
+        """Return an object's last known definition; None also if it cannot be read."""
         try:
-            return self._parts.history.find_last(name)
+            return self._parts.history.find_last(key)
         except ReconcilerError as error:
-            self._tell(f"the last known definition of {name} cannot be read: {error}")
+            self._tell(f"the last known definition of {show_key(key)} cannot be read: {error}")
             return None
 
     def on(self, told: Reporter, revision: Optional[str]) -> RecordingReporter:
@@ -111,8 +99,7 @@ class RecordingReporter:
     def started(self, action: Action) -> None:
         """Write down what is about to be done, and what is there before."""
         self._past = None
-        if action.kind == MACHINE:
-            self._try(lambda: self._begin(action))
+        self._try(lambda: self._begin(action))
         self._told.started(action)
 
     def progress(self, what: str, done: int, total: int) -> None:
@@ -124,21 +111,19 @@ class RecordingReporter:
         past, self._past = self._past, None
         if past is not None:
             self._try(lambda: self._chronicle.history.end(conclude(past, outcome)))
-            self._try(lambda: self._keep(past.name))
+            self._try(lambda: self._keep(past.key))
         self._told.finished(outcome)
 
     def _begin(self, action: Action) -> None:
-        former = read_former(self._host, action.name)
-        found = None if former is None else digest(former.persistent_xml)
-        if found != action.before.definition:
-            return  # it has changed since the plan was made, and nothing will be done
-        entry = remember(action, former, self._chronicle.cause, self._chronicle.wall())
-        self._past = self._chronicle.history.begin(entry)
+        chronicle = self._chronicle
+        kind = find_kind(action.kind)
+        entry = kind.record_change(self._host, action, chronicle.cause, chronicle.wall())
+        if entry is not None:
+            self._past = chronicle.history.begin(entry)
 
-    def _keep(self, name: str) -> None:
-        """Keep the definition as it is now; of a domain that is gone, what was known stays."""
-        view = read_former(self._host, name)
-        last = None if view is None else find_last(view, self._chronicle.wall())
+    def _keep(self, key: Key) -> None:
+        """Keep the object as it is now; of one that is gone, what was known stays."""
+        last = find_kind(key.kind).find_last_known(self._host, key, self._chronicle.wall())
         if last is not None:
             self._chronicle.history.keep(last)
 

@@ -1,161 +1,87 @@
 """Plan what one version of the manifests changes against another.
 
 With a host, or a snapshot of one, that is what would happen there; without, what would happen
-on a host that is as the former version says. Machines that both versions want alike are left out.
+on a host that is as the former version says. What both versions describe alike is left out.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Callable, List, Mapping, Sequence
 
 from reconciler.control.ports import Host
-from reconciler.core.machine import Machine
-from reconciler.core.manifest import HOST, MACHINE, Desired, MachineManifest
+from reconciler.core.key import Key
+from reconciler.core.kinds import find_row
+from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import Differing, find_differing
-from reconciler.core.plan import Action, ActionKind, Change, Effect, Plan, failed_action
-from reconciler.core.world import Reading
+from reconciler.core.plan import Action, ActionKind, Plan, PlanOptions, failed_action
 from reconciler.errors import NotFoundError, ReconcilerError
-from reconciler.kinds.machine.deletion import plan_deletion
-from reconciler.kinds.machine.differences import compare
-from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import KIND, PlanOptions, is_placed_here, make_plan
-from reconciler.kinds.machine.planning.delete import plan_delete
-from reconciler.kinds.machine.simulated_host import imagine
-
-UNMANAGED = "not managed until now; only the host knows what exists"
-ORPHANED = "its manifest is removed; the machine stays (lifecycle.deletion: orphan)"
-
-GENERATION = "metadata.generation"
-_NO_FIELDS = ("xml[", "metadata.", "volume", "placement.")
-Each = Callable[[MachineManifest], MachineManifest]
+from reconciler.kinds.api import find_kind, list_reconciled
 
 
 def compare_without_host(base: Desired, head: Desired, options: PlanOptions) -> Plan:
-    """Plan on a host where `base` was applied; every host's machines at once."""
+    """Plan on a host where `base` was applied; every host's objects at once."""
     differing = find_differing(base, head)
-    former = {machine.name: machine for machine in base.machines}
-    everywhere = base.with_kind(MACHINE, map(_free, base.machines))
-    world = imagine(everywhere, head)
-    plan = make_plan(_restrict(head, differing, _free), world, options)
-    actions = [_correct(action, former, head) for action in plan.actions]
-    for name in sorted(differing.gone):
-        reading = world.domains[name]
-        if isinstance(reading, Reading):
-            actions.append(_end(name, plan_delete(reading, world, head)))
+    actions: List[Action] = []
+    for kind in list_reconciled():
+        actions += kind.compare(base, head, differing, options)
+    return _finish(Plan("", "", (), options.revision), actions, differing)
+
+
+def compare_on(
+    host: Host, base: Desired, head: Desired, plan_chosen: Callable[[Desired], Plan]
+) -> Plan:
+    """Plan on a host as it is; what both versions describe alike is left out, drifted or not.
+
+    `plan_chosen` plans manifests on that host. Raises TransientError if it cannot be read.
+    """
+    differing = find_differing(base, head)
+    keys = differing.changed | differing.added
+    chosen = {
+        key: manifest
+        for key, manifest in head.objects.items()
+        if key in keys or not find_row(key.kind).is_reconciled
+    }
+    plan = plan_chosen(Desired(chosen))
+    actions = list(plan.actions)
+    for key in sorted(differing.gone):
+        if find_row(key.kind).is_here(base.objects[key], plan.host):
+            actions += _plan_end(host, head, key)
     return _finish(plan, actions, differing)
 
 
-def compare_on(host: Host, base: Desired, head: Desired, options: PlanOptions) -> Plan:
-    """Plan on a host as it is; a machine that both versions want alike is left out, drifted or not.
-
-    Raises TransientError if the host cannot be read.
-    """
-    differing = find_differing(base, head)
-    chosen = _restrict(head, differing, lambda one: one)
-    plan = observe(host, chosen).plan(options)
-    here = [machine for machine in base.machines if is_placed_here(machine, plan.host)]
-    gone = sorted(one.name for one in here if one.name in differing.gone)
-    ends = [_plan_end(host, head, name) for name in gone]
-    return _finish(plan, [*plan.actions, *(end for end in ends if end)], differing)
-
-
-def _free(manifest: MachineManifest) -> MachineManifest:
-    """Ask nothing of a host that is not there."""
-    return replace(manifest, host=None, required_daemons=())
-
-
-def _restrict(head: Desired, differing: Differing, each: Each) -> Desired:
-    """Leave out the machines that are wanted as before; and hosts, which are not compared."""
-    names = differing.changed | differing.added
-    chosen = (each(manifest) for manifest in head.machines if manifest.name in names)
-    return head.with_kind(MACHINE, chosen).with_kind(HOST, ())
-
-
-def _plan_end(host: Host, head: Desired, name: str) -> Optional[Action]:
-    """Plan the end of a machine whose manifest goes; None if there is none on the host."""
+def _plan_end(host: Host, head: Desired, key: Key) -> Sequence[Action]:
+    """Plan the end of an object whose manifest goes; nothing if there is none on the host."""
     try:
-        return _end(name, plan_deletion(host, head, name))
+        return [find_kind(key.kind).plan_delete(host, head, key)]
     except NotFoundError:
-        return None
+        return []
     except ReconcilerError as error:
-        return failed_action(KIND, name, error)
-
-
-def _end(name: str, action: Action) -> Action:
-    """Show what becomes of a machine even where that is nothing."""
-    if action.action is not ActionKind.NONE:
-        return action
-    return Action(KIND, name, ActionKind.WITHHELD, reason=ORPHANED)
+        return [failed_action(key.kind, key.name, error)]
 
 
 def _finish(plan: Plan, actions: Sequence[Action], differing: Differing) -> Plan:
     renamed = dict(differing.renamed)
-    told = [_tell_renamed(action, renamed) for action in actions]
-    return replace(plan, actions=tuple(sorted(told, key=lambda one: (one.kind, one.name))))
+    shown = [_tell_renamed(_show_end(one, differing), renamed) for one in actions]
+    return replace(plan, actions=tuple(sorted(shown, key=lambda action: action.key)))
 
 
-def _tell_renamed(action: Action, renamed: Mapping[str, str]) -> Action:
-    new = renamed.get(action.name)
+def _show_end(action: Action, differing: Differing) -> Action:
+    """Show what becomes of an object whose manifest goes, even where that is nothing."""
+    if action.key not in differing.gone or action.action is not ActionKind.NONE:
+        return action
+    word = find_row(action.kind).word
+    reason = f"its manifest is removed; the {word} stays (lifecycle.deletion: orphan)"
+    return Action(action.kind, action.name, ActionKind.WITHHELD, reason=reason)
+
+
+def _tell_renamed(action: Action, renamed: Mapping[Key, Key]) -> Action:
+    new = renamed.get(action.key)
     if new is None:
         return action
+    word = find_row(action.kind).word
     note = (
-        f"its manifest is called {new} now: that is another machine, created with new disks; to "
-        "keep this one, do not change metadata.name"
+        f"its manifest is called {new.name} now: that is another {word}, created anew; to keep "
+        "this one, do not change metadata.name"
     )
     return replace(action, notes=(*action.notes, note))
-
-
-def _correct(action: Action, former: Mapping[str, MachineManifest], head: Desired) -> Action:
-    """Claim nothing of what the base does not say; show a machine that is to be on another host."""
-    base = former.get(action.name)
-    wanted = next((machine for machine in head.machines if machine.name == action.name), None)
-    if base is None or wanted is None:
-        return action
-    moves = _moves(base, wanted)
-    # That the manifest is another one is no news beside that.
-    told = (change for change in action.changes if not (moves and change.path == GENERATION))
-    changes = (*(_doubt(one, base.machine) for one in told), *moves)
-    notes = (*action.notes, *_newly_managed(base.machine, wanted.machine, changes))
-    kind = action.action
-    if moves and changes == moves:
-        kind = ActionKind.WITHHELD
-    return replace(action, action=kind, changes=changes, notes=notes)
-
-
-def _doubt(change: Change, base: Machine) -> Change:
-    if change.observed is None or is_managed(base, change.path):
-        return change
-    return replace(change, observed=None, reason=change.reason or UNMANAGED)
-
-
-def _moves(base: MachineManifest, wanted: MachineManifest) -> Tuple[Change, ...]:
-    if base.host == wanted.host:
-        return ()
-    reason = (
-        "this moves no machine: its manifest is removed on one host, and a new machine is "
-        "created on the other"
-    )
-    return (Change("placement.host", base.host, wanted.host, Effect.WITHHELD, reason),)
-
-
-def _newly_managed(base: Machine, wanted: Machine, changes: Sequence[Change]) -> Iterator[str]:
-    told = {change.path for change in changes}
-    for one in compare(wanted, Machine(wanted.name)):
-        if "[" not in one.path and one.path not in told and not is_managed(base, one.path):
-            yield f"{one.path} is managed from now on; if it is not {one.desired}, it is changed"
-
-
-def is_managed(machine: Machine, path: str) -> bool:
-    """Whether a manifest's machine says anything of that field; what is no field of it is."""
-    if path.startswith(_NO_FIELDS):
-        return True
-    head, bracket, rest = path.partition("[")
-    if not bracket:
-        return any(one.path == path for one in compare(machine, Machine(machine.name)))
-    name, _, leaf = rest.partition("]")
-    devices = getattr(machine, head, None)
-    found = next((device for device in devices or () if device.name == name), None)
-    if not leaf:
-        return devices is not None
-    return found is not None and getattr(found, leaf[1:], None) is not None

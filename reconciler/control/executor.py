@@ -1,12 +1,8 @@
-"""Carry out a plan: its steps, in order, and nothing else.
-
-Each action is checked against the world it was planned for, carried out, verified by reading it
-back, and undone as far as it can be when a step fails. One failed action never stops the others.
-"""
+"""Carry out a plan: every action by its kind, each after what it needs."""
 
 from __future__ import annotations
 
-from typing import Callable, Optional, Tuple, Type
+from typing import Callable, Tuple
 
 from reconciler.control.action_lanes import (
     ActionLanes,
@@ -15,27 +11,10 @@ from reconciler.control.action_lanes import (
     LaneReporter,
     find_order,
 )
-from reconciler.control.object_locks import holding
 from reconciler.control.ports import Clock, Host, Reporter
-from reconciler.core import plan
-from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, Outcome, Plan, Step, failed_outcome
-from reconciler.core.world import DomainView, describe_state
-from reconciler.core.xmltree import digest
-from reconciler.errors import (
-    BusyError,
-    ReconcilerError,
-    RefusedError,
-    StoppingError,
-    TransientError,
-)
-from reconciler.kinds.host.execute import execute_host
-from reconciler.kinds.host.planning import KIND as HOST
-from reconciler.kinds.machine.deletion import execute_delete
-from reconciler.kinds.machine.execute import StepContext, perform, read_former
-from reconciler.kinds.machine.planning.states import describe_job
-from reconciler.kinds.machine.undo import UndoTrail
-from reconciler.kinds.machine.verify import refuse_lost_edits, verify
+from reconciler.core.manifest import Desired
+from reconciler.core.plan import Action, Outcome, Plan
+from reconciler.kinds.api import find_kind
 
 
 def execute(
@@ -57,119 +36,14 @@ def execute_in_lanes(
 
     `report_on` returns whom to tell of an action.
     """
-    machines = {manifest.name: manifest for manifest in desired.machines}
-    hosts = {manifest.name: manifest for manifest in desired.hosts}
     actions = [action for action in todo.actions if action.steps]
 
     def carry(action: Action, interruption: Interruption) -> Outcome:
         report = LaneReporter(report_on(action), interruption)
         timer = LaneClock(clock, interruption)
-        if action.kind == HOST:
-            return execute_host(host.units, hosts[action.name], action, report, timer)
-        if action.action is ActionKind.DELETE:
-            return execute_delete(host, desired, action, report, timer)
-        return _execute_one(host, machines[action.name], desired, action, report, timer)
+        return find_kind(action.kind).find_executor(action)(host, desired, action, report, timer)
 
     def withhold(action: Action, outcome: Outcome) -> None:
         report_on(action).finished(outcome)
 
     return ActionLanes(actions, find_order(actions, desired), carry, withhold).run(lanes)
-
-
-def _execute_one(
-    host: Host,
-    manifest: MachineManifest,
-    desired: Desired,
-    action: Action,
-    report: Reporter,
-    clock: Clock,
-) -> Outcome:
-    kept: Tuple[str, ...] = ()
-    try:
-        with holding(host, (action.kind, action.name), clock):
-            report.started(action)
-            try:
-                work = StepContext(
-                    host, clock, action.name, _refuse_moved(host, action), report.progress
-                )
-                trail = UndoTrail(work, action)
-                try:
-                    _carry_out(work, manifest, action, trail)
-                    pending = _verify(work, manifest, desired, action, trail)
-                finally:
-                    kept = trail.kept
-                outcome = Outcome(action.name, action.action, None, pending)
-            except ReconcilerError as error:
-                outcome = failed_outcome(action, error, kept)
-            report.finished(outcome)
-    except BusyError as error:
-        outcome = failed_outcome(action, error)
-        report.finished(outcome)
-    return outcome
-
-
-def _refuse_moved(host: Host, action: Action) -> DomainView | None:
-    """Return the domain as it is now, or refuse: the plan was made for another world."""
-    former = read_former(host, action.name)
-    found = None if former is None else digest(former.persistent_xml)
-    if found != action.before.definition:
-        happened = "is gone" if former is None else "was changed or made"
-        raise RefusedError(f"the domain {happened} since the plan was made; plan again")
-    if former is not None and former.state is not action.before.state:
-        raise RefusedError(
-            f"the guest is {describe_state(former)} now, and was {action.before.state.value} when "
-            "the plan was made; plan again"
-        )
-    return former
-
-
-def _carry_out(
-    work: StepContext, manifest: MachineManifest, action: Action, trail: UndoTrail
-) -> None:
-    step: Optional[Step] = None
-    try:
-        for following in action.steps:
-            if step is not None:
-                work.clock.sleep(0)  # Ctrl-C may come here; `step` is done
-            step = following
-            trail.add(step, perform(work, step))
-            if isinstance(step, plan.Define):
-                refuse_lost_edits(work, manifest, action, step.xml)
-        trail.remember_definition()
-    except StoppingError:
-        raise  # what was begun is sound as it stands, and the next start goes on from there
-    except ReconcilerError as error:
-        kind, words = _explain(work, error)
-        raise kind(trail.explain(words, step) if step else words) from error
-    except (Exception, KeyboardInterrupt):
-        # Ctrl-C, or a fault of our own: the object is not left half done, and it is not hidden.
-        trail.give_up(step)
-        raise
-
-
-def _verify(
-    work: StepContext, manifest: MachineManifest, desired: Desired, action: Action, trail: UndoTrail
-) -> Tuple[str, ...]:
-    try:
-        return verify(work, manifest, desired, action)
-    except StoppingError:
-        raise
-    except ReconcilerError as error:
-        raise type(error)(trail.explain_difference(str(error))) from error
-
-
-def _explain(work: StepContext, error: ReconcilerError) -> Tuple[Type[ReconcilerError], str]:
-    """Return the kind of a failure and its words; a job of libvirt's that is in the way is named.
-
-    Such a failure passes by itself, whatever libvirt calls it.
-    """
-    if isinstance(error, RefusedError) or work.former is None or not work.former.is_active:
-        return type(error), str(error)
-    try:
-        job = work.host.domains.find_job(work.name)
-    except ReconcilerError:
-        job = ""
-    if not job:
-        return type(error), str(error)
-    kind = type(error) if isinstance(error, TransientError) else TransientError
-    return kind, f"{describe_job(job)} is under way; apply again when it is done ({error})"

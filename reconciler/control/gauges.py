@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict, Mapping, Optional, Tuple
+from collections import Counter
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from reconciler.control.loop import Loop
 from reconciler.control.service_ports import Meter
 from reconciler.control.state import DRIVERS
 from reconciler.core import metrics
 from reconciler.core.conditions import READY, RESTART_REQUIRED, STALLED
+from reconciler.core.key import FORMER_KIND
 from reconciler.core.manifest_sets import InForce
 from reconciler.core.metrics import BY_NAME, Histogram, Labels, render
+from reconciler.core.records import Record
+from reconciler.kinds.api import list_reconciled
 
 _Key = Tuple[str, Labels]
 
@@ -84,7 +88,10 @@ class LoopGauges:
         loop, meter = self._loop, self._meter
         meter.set(metrics.QUEUE_DEPTH, len(loop.queue))
         meter.set(metrics.LONGEST_RUNNING, loop.lanes.longest())
-        meter.set(metrics.SUSPENDED, len(loop.shared.suspended))
+        suspended = Counter(key.kind for key in loop.shared.suspended)
+        meter.set(metrics.SUSPENDED, suspended[FORMER_KIND])
+        for kind in list_reconciled():
+            meter.set(metrics.OBJECTS_SUSPENDED, suspended[kind.name], kind=kind.name)
         version, in_force = loop.shared.ledger.version, loop.shared.wanted.in_force
         if version != self._version or in_force != self._in_force:
             self._version, self._in_force = version, in_force
@@ -96,18 +103,28 @@ class LoopGauges:
         # What is another host's has no record here. Before there are manifests, the records say
         # what the last run had.
         known = loop.shared.ledger.all()
-        names = in_force.machines if loop.shared.wanted.snapshot else known
-        records = [known[name] for name in names if name in known]
-        meter.set(metrics.MACHINES, len(records))
+        keys = in_force.objects if loop.shared.wanted.snapshot else known
+        records = [known[key] for key in keys if key in known]
+        machines = [record for record in records if record.kind == FORMER_KIND]
+        meter.set(metrics.MACHINES, len(machines))
         for name, type_ in (
             (metrics.PENDING_RESTARTS, RESTART_REQUIRED),
             (metrics.STALLED, STALLED),
             (metrics.READY_MACHINES, READY),
         ):
-            meter.set(name, sum(bool(record.condition(type_).holds) for record in records))
+            meter.set(name, _count(machines, type_))
+        for kind in list_reconciled():
+            mine = [record for record in records if record.kind == kind.name]
+            meter.set(metrics.OBJECTS, len(mine), kind=kind.name)
+            meter.set(metrics.OBJECTS_READY, _count(mine, READY), kind=kind.name)
+            meter.set(metrics.OBJECTS_STALLED, _count(mine, STALLED), kind=kind.name)
         meter.set(metrics.PRUNE_BLOCKED, bool(source.prune_blocked))
         meter.set(metrics.SOURCE_FAILING, bool(source.error or source.refused))
         meter.set(metrics.STATE_FAILING, bool(loop.shared.ledger.trouble))
         meter.set(metrics.CONFIGURATION_FAILING, bool(source.configuration))
         meter.set(metrics.SOURCE_PROBLEMS, len(source.problems))
         meter.replace(metrics.SOURCE_INFO, 1, revision=source.revision or "")
+
+
+def _count(records: Sequence[Record], type_: str) -> int:
+    return sum(bool(record.condition(type_).holds) for record in records)

@@ -64,7 +64,7 @@ class JournalReporter:
             Event(
                 events.DRIFT if self.drift else events.CHANGED,
                 text,
-                object=action.name,
+                object=action.key,
                 action=action.action.value,
                 effect=effect or None,
                 revision=self.revision,
@@ -76,7 +76,7 @@ class JournalReporter:
             event = Event(
                 events.FAILED,
                 error,
-                object=action.name,
+                object=action.key,
                 action=action.action.value,
                 revision=self.revision,
             )

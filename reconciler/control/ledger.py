@@ -15,7 +15,14 @@ from reconciler.control.service_ports import Journal, Store
 from reconciler.core import events
 from reconciler.core.conditions import READY, RESTART_REQUIRED, STALLED, Condition
 from reconciler.core.events import Event
-from reconciler.core.records import Record, SourceRecord, source_without_secrets, without_secrets
+from reconciler.core.key import Key, show_key
+from reconciler.core.records import (
+    Record,
+    SourceRecord,
+    new_record,
+    source_without_secrets,
+    without_secrets,
+)
 
 TOLD = (READY, STALLED, RESTART_REQUIRED)
 
@@ -32,21 +39,21 @@ class Ledger:
         # Grows with each change, so that who sums up need not do so for nothing.
         self.version = 0
         self._loading = TroubleReporter(journal, "a record was ignored")
-        self._records: Dict[str, Record] = {}
+        self._records: Dict[Key, Record] = {}
         self._loading.run(lambda: self._records.update(store.load_records()))
         self._source = store.load_source()
-        self._placements: Dict[str, str] = dict(store.load_placements())
+        self._placements: Dict[Key, str] = dict(store.load_placements())
         self._writing = TroubleReporter(journal, "the daemon runs without its state folder")
         self._is_unsaved = False
         self._write(store.touch)
 
-    def get(self, name: str) -> Record:
+    def get(self, key: Key) -> Record:
         """Return what is known of an object."""
         with self._lock:
-            return self._records.get(name) or Record(name)
+            return self._records.get(key) or new_record(key)
 
-    def all(self) -> Mapping[str, Record]:
-        """Return every record, by name."""
+    def all(self) -> Mapping[Key, Record]:
+        """Return every record, by key."""
         with self._lock:
             return dict(self._records)
 
@@ -59,38 +66,38 @@ class Ledger:
         """Remember, write down, and tell which conditions have turned."""
         record = without_secrets(record)
         with self._lock:
-            former = self._records.get(record.name) or Record(record.name)
-            self._records[record.name] = record
+            former = self._records.get(record.key) or new_record(record.key)
+            self._records[record.key] = record
             self.version += record != former
         if record != former:
             self._write(lambda: self._store.save_record(record))
             for condition in record.conditions:
                 self._tell(record, former.condition(condition.type), condition)
 
-    def forget(self, name: str) -> None:
+    def forget(self, key: Key) -> None:
         """Remember nothing more of an object."""
         with self._lock:
-            known = self._records.pop(name, None)
+            known = self._records.pop(key, None)
             self.version += known is not None
         if known is not None:
-            self._write(lambda: self._store.forget_record(name))
+            self._write(lambda: self._store.forget_record(key))
 
-    def find_placed(self, name: str) -> str:
-        """Return the other host that manifests placed a machine on, until it was seen here."""
+    def find_placed(self, key: Key) -> str:
+        """Return the other host that manifests placed an object on, until it was seen here."""
         with self._lock:
-            return self._placements.get(name, "")
+            return self._placements.get(key, "")
 
-    def place(self, elsewhere: Mapping[str, str]) -> None:
-        """Remember which machines manifests place on other hosts, and on which."""
+    def place(self, elsewhere: Mapping[Key, str]) -> None:
+        """Remember which objects manifests place on other hosts, and on which."""
         self._change_placements(lambda former: {**former, **elsewhere})
 
-    def arrive(self, name: str) -> None:
-        """Forget where a machine was placed before: it is here."""
+    def arrive(self, key: Key) -> None:
+        """Forget where an object was placed before: it is here."""
         self._change_placements(
-            lambda former: {other: host for other, host in former.items() if other != name}
+            lambda former: {other: host for other, host in former.items() if other != key}
         )
 
-    def _change_placements(self, change: Callable[[Dict[str, str]], Dict[str, str]]) -> None:
+    def _change_placements(self, change: Callable[[Dict[Key, str]], Dict[Key, str]]) -> None:
         with self._lock:
             former, self._placements = self._placements, change(self._placements)
             now = dict(self._placements)
@@ -122,8 +129,8 @@ class Ledger:
         placements = dict(self._placements)
         if placements:
             self._write(lambda: self._store.save_placements(placements))
-        for name in self._store.load_records().keys() - records.keys():
-            self._write(partial(self._store.forget_record, name))
+        for key in self._store.load_records().keys() - records.keys():
+            self._write(partial(self._store.forget_record, key))
         for record in records.values():
             self._write(partial(self._store.save_record, record))
 
@@ -142,8 +149,10 @@ class Ledger:
             return  # seen for the first time, and all is well
         text = f"{now.type} is {now.word}" + (f": {now.reason}" if now.reason else "")
         if now.type == STALLED and now.holds:
-            text += f"; once that is changed: virt-reconciler retry {shlex.quote(record.name)}"
+            text += (
+                f"; once that is changed: virt-reconciler retry {shlex.quote(show_key(record.key))}"
+            )
         # What failed was told as an error already.
         is_news = now.type == READY and now.holds is False and not record.last_error
         kind = events.NOT_READY if is_news else events.CONDITION
-        self._journal.tell(Event(kind, text, object=record.name, revision=record.revision))
+        self._journal.tell(Event(kind, text, object=record.key, revision=record.revision))

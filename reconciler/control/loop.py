@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
+from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 
 from reconciler.control.change_recorder import DaemonRecorder
 from reconciler.control.journal_reporter import TroubleReporter
@@ -18,21 +18,29 @@ from reconciler.control.one_pass import ObjectPass
 from reconciler.control.pruning import Prune
 from reconciler.control.queue import Lanes, WorkQueue
 from reconciler.control.service_ports import HostSigns
-from reconciler.control.state import QEMU, LoopServices, LoopState
-from reconciler.control.worker import HOST, MACHINE, PROBE, Key, ObjectWorker
+from reconciler.control.state import LoopServices, LoopState
+from reconciler.control.worker import PROBE, ObjectWorker
 from reconciler.core import events, metrics
 from reconciler.core.conditions import READY, RECONCILING, describe_unreached, fingerprint
 from reconciler.core.events import Event
-from reconciler.core.manifest import MachineManifest
+from reconciler.core.key import Key
+from reconciler.core.kinds import find_row
+from reconciler.core.manifest import MACHINE, Manifest
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import SourceRecord
 from reconciler.core.settings import Settings
-from reconciler.core.world import DomainView, Unknown
-from reconciler.errors import ReconcilerError, RefusedError
-from reconciler.kinds.host.host_pass import HostPass
-from reconciler.kinds.machine.planner import is_placed_here
+from reconciler.core.world import Unknown
+from reconciler.errors import ReconcilerError, RefusedError, TransientError
+from reconciler.kinds.api import (
+    ObjectKind,
+    Sighting,
+    Surroundings,
+    find_kind,
+    list_reconciled,
+)
 
-Views = Mapping[str, Union[DomainView, Unknown]]
+# What libvirt and the host announce → the kind of object that it would be.
+SURROUNDINGS = {"network": "Network", "pool": "StoragePool", "bridge": "Bridge"}
 
 
 class Loop:
@@ -44,24 +52,20 @@ class Loop:
         ledger.change_source(lambda one: replace(one, configuration="", restart_needed=()))
         self.shared = LoopState(parts, ledger, suspended=frozenset(parts.store.suspended()))
         self.queue: WorkQueue[Key] = WorkQueue()
-        attempts = self.shared.attempts
+        recorder = DaemonRecorder(parts)
         passes = ObjectPass(
-            parts.host,
+            Surroundings(parts.host, recorder, parts.wall, parts.connect),
             parts.clock,
-            attempts,
+            self.shared.attempts,
             parts.journal,
             parts.meter,
             parts.chance,
-            DaemonRecorder(parts),
+            recorder,
             self._is_suspended,
             self.shared.move,
-            parts.connect,
         )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
-        host = HostPass(self.shared)
-        self.work = ObjectWorker(
-            self.shared, passes, self.prune, host, self.queue, time.monotonic()
-        )
+        self.work = ObjectWorker(self.shared, passes, self.prune, self.queue, time.monotonic())
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
         self.resync_due = threading.Event()
         self._signs: Optional[HostSigns] = None
@@ -74,25 +78,26 @@ class Loop:
         self.shared.parts.meter.set(metrics.SOURCE_CHANGED, self.shared.parts.wall())
         self._record_source(snapshot)
         self._note_placements()
-        self.look_at_host()
         self.look_at(changed)
 
     def _note_placements(self) -> None:
-        """Remember which machines are placed on other hosts, should they be moved here one day."""
-        if QEMU in self.shared.unreached:
-            return  # which host this is, is not known yet
+        """Remember what is placed on other hosts, should it be moved here one day."""
+        placed: Dict[Key, str] = {}
+        for key, manifest in self.shared.wanted.in_force.reconciled.items():
+            if manifest.host is not None and not self._is_here(key, manifest):
+                placed[key] = manifest.host
+        self.shared.ledger.place(placed)
+
+    def _is_here(self, key: Key, manifest: Manifest) -> bool:
+        """Whether an object is this host's; also where that is not known yet."""
+        kind = find_kind(key.kind)
+        if self.shared.find_unreached(kind):
+            return True
         try:
-            here = self.shared.find_host()
+            host = self.shared.find_host(kind)
         except ReconcilerError:
-            return
-        machines = self.shared.wanted.in_force.machines
-        self.shared.ledger.place(
-            {
-                name: machine.host
-                for name, machine in machines.items()
-                if machine.host is not None and not is_placed_here(machine, here)
-            }
-        )
+            return True
+        return isinstance(host, Unknown) or kind.is_here(manifest, host)
 
     def trouble(self, error: ReconcilerError) -> None:
         """Remember why newer manifests are not in force; what is in force stays."""
@@ -127,22 +132,23 @@ class Loop:
 
     def domain_changed(self, name: str) -> None:
         """Look at the domain, and at whom it may have kept from being made."""
-        if name in self.shared.wanted.in_force.machines:
-            self.queue.add((MACHINE, name))
-        self._retry(self.shared.wanted.made_from(name) & self._unready())
+        key = Key(MACHINE, name)
+        if key in self.shared.wanted.in_force.objects:
+            self.queue.add(key)
+        self._retry(self.shared.wanted.in_force.find_users(key) & self._unready())
 
     def domain_left(self, name: str) -> None:
         """Take note that the machine was migrated to another host, where it may run."""
-        self.shared.left[name] = time.monotonic()
+        self.shared.left[Key(MACHINE, name)] = time.monotonic()
 
     def surroundings_changed(self, kind: str, name: str) -> None:
-        """Look at the machines that use it, and try again those that wait for something.
+        """Look at the objects that use it, and try again those that wait for something.
 
         An image or a medium may lie in a pool that the manifest does not name.
         """
-        users = self.shared.wanted.users_of(kind, name)
-        for user in users:
-            self.shared.attempts.soil(user)
+        users = self.shared.wanted.in_force.find_users(Key(SURROUNDINGS[kind], name))
+        for key in users:
+            self.shared.attempts.soil(key)
         self._retry((users & self._unready()) | self._find_waiting())
         self.look_at(users)
 
@@ -154,13 +160,14 @@ class Loop:
             return
         waiting = self._find_waiting()
         if now.mounts == former.mounts:
-            waiting &= self.shared.wanted.users_of("bridge", *(now.links - former.links))
+            bridges = (Key(SURROUNDINGS["bridge"], name) for name in now.links - former.links)
+            waiting &= self.shared.wanted.in_force.find_users(*bridges)
         self._retry(waiting)
 
     def reached(self, driver: str) -> None:
         """Have everything read anew: what happened meanwhile is unknown."""
         self.shared.unreached.pop(driver, None)
-        self.shared.host = None
+        self.shared.hosts = {}
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 1, driver=driver)
         self.shared.parts.meter.count(metrics.RECONNECTS, driver=driver)
         self._tell(events.CONNECTED, f"connected to libvirt ({driver})")
@@ -175,7 +182,10 @@ class Loop:
         self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
         self._tell(events.DISCONNECTED, f"libvirt's {driver} driver: {reason}")
         self._record_reach()
-        self.look_at_host()  # it may be its daemon that is missing
+        # It may be a daemon of this host that is missing.
+        self.look_at(
+            key for key in self.shared.wanted.in_force.reconciled if not find_kind(key.kind).drivers
+        )
 
     def _record_reach(self) -> None:
         # Described at its turn: several drivers come back at once, and the last says how it is.
@@ -199,86 +209,97 @@ class Loop:
             self._confirmed = confirmed
             self.resync_due.set()
 
-    def _is_suspended(self, name: str) -> bool:
-        """Whether a machine is to be left alone by now; taken up again as if it had been always."""
-        if name not in self.shared.parts.store.suspended():
+    def _is_suspended(self, key: Key) -> bool:
+        """Whether an object is to be left alone by now; taken up again as if it had been always."""
+        if key not in self.shared.parts.store.suspended():
             return False
-        self.shared.suspended |= {name}
+        self.shared.suspended |= {key}
         return True
 
     def retry_all(self) -> None:
         """Try everything as if for the first time: a person asked for it."""
-        self.retry(self.shared.wanted.in_force.machines)
+        self.retry(self.shared.wanted.in_force.reconciled)
 
-    def retry(self, names: Iterable[str]) -> None:
-        """Try machines as if for the first time: a person asked for it."""
+    def retry(self, keys: Iterable[Key]) -> None:
+        """Try objects as if for the first time: a person asked for it."""
         records = self.shared.ledger.all()
-        for name in names:
-            self.shared.left.pop(name, None)
-            if name in records:
-                self.shared.ledger.put(replace(records[name], failures=0, migrated=False))
-        self._retry(names)
+        for key in keys:
+            self.shared.left.pop(key, None)
+            if key in records:
+                self.shared.ledger.put(replace(records[key], failures=0, migrated=False))
+        self._retry(keys)
 
     def resync(self) -> None:
-        """Read every domain, and look at those that are not as they were when all was well.
+        """List every object, and look at those that are not as they were when all was well.
 
-        Raises TransientError when libvirt cannot be read; nothing is concluded then.
+        Raises TransientError when something cannot be listed; nothing is pruned then.
         """
-        self.look_at_host()
-        machines = self.shared.wanted.in_force.machines
-        views: Views = self.shared.parts.host.domains.list_domains()
-        unready = self._unready()  # as what said so may be over: a call that failed, a driver away
-        for name in unready:
-            self.shared.attempts.hurry(name)
-        self.look_at(
-            name
-            for name, machine in machines.items()
-            if name in unready or not self._is_clean(machine, views.get(name))
-        )
-        self.look_at(self.prune.decide(views))
+        found: Dict[Key, Union[Sighting, Unknown]] = {}
+        trouble: Optional[TransientError] = None
+        for kind in list_reconciled():
+            try:
+                found.update(self._resync(kind))
+            except TransientError as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
+        self.look_at(self.prune.decide(found))
         self.shared.parts.meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
 
-    def look_at_host(self) -> None:
-        """Have the host's daemons looked at, if a manifest says anything about them."""
-        if any(host.mode for host in self.shared.wanted.in_force.hosts):
-            self.queue.add(HOST)
+    def _resync(self, kind: ObjectKind) -> Mapping[Key, Union[Sighting, Unknown]]:
+        in_force = self.shared.wanted.in_force
+        found = kind.list_sightings(self.shared.parts.host, in_force.desired)
+        # What said that these are not ready may be over: a call that failed, a driver away.
+        unready = frozenset(key for key in self._unready() if key.kind == kind.name)
+        for key in unready:
+            self.shared.attempts.hurry(key)
+        self.look_at(
+            key
+            for key, manifest in in_force.objects.items()
+            if key.kind == kind.name
+            and (key in unready or not self._is_clean(key, manifest, found.get(key)))
+        )
+        return found
 
-    def look_at(self, names: Iterable[str]) -> None:
-        """Have machines looked at."""
-        for name in sorted(names):
-            self.queue.add((MACHINE, name))
+    def look_at(self, keys: Iterable[Key]) -> None:
+        """Have objects looked at."""
+        for key in sorted(keys):
+            if find_row(key.kind).is_reconciled:
+                self.queue.add(key)
 
     def probe(self) -> None:
         """Send a sign of life through the loop; `work.probed` tells when it came out."""
         self.queue.add(PROBE)
 
-    def _retry(self, names: Iterable[str]) -> None:
-        for name in sorted(names):
-            self.shared.attempts.release(name)
-            self.queue.add((MACHINE, name))
+    def _retry(self, keys: Iterable[Key]) -> None:
+        for key in sorted(keys):
+            self.shared.attempts.release(key)
+        self.look_at(keys)
 
-    def _find_waiting(self) -> FrozenSet[str]:
-        """Return the machines that are tried again by themselves, later."""
+    def _find_waiting(self) -> FrozenSet[Key]:
+        """Return the objects that are tried again by themselves, later."""
         records = self.shared.ledger.all()
         return frozenset(
-            name
-            for name in self.shared.wanted.in_force.machines
-            if name in records and records[name].condition(RECONCILING).holds
+            key
+            for key in self.shared.wanted.in_force.reconciled
+            if key in records and records[key].condition(RECONCILING).holds
         )
 
-    def _unready(self) -> FrozenSet[str]:
+    def _unready(self) -> FrozenSet[Key]:
         records = self.shared.ledger.all()
         return frozenset(
-            name
-            for name in self.shared.wanted.in_force.machines
-            if name not in records or not records[name].condition(READY).holds
+            key
+            for key in self.shared.wanted.in_force.reconciled
+            if key not in records or not records[key].condition(READY).holds
         )
 
-    def _is_clean(self, manifest: MachineManifest, view: Union[DomainView, Unknown, None]) -> bool:
-        if isinstance(view, Unknown):
+    def _is_clean(
+        self, key: Key, manifest: Manifest, sighting: Union[Sighting, Unknown, None]
+    ) -> bool:
+        if isinstance(sighting, Unknown):
             return False
-        seen = fingerprint(manifest.generation, view)
-        return self.shared.attempts.is_clean(manifest.name, seen)
+        parts = None if sighting is None else sighting.parts
+        return self.shared.attempts.is_clean(key, fingerprint(manifest.generation, parts))
 
     def _record_source(self, snapshot: ManifestSet) -> None:
         ledger = self.shared.ledger

@@ -8,11 +8,10 @@ from typing import Callable, FrozenSet, Optional, Protocol, Tuple
 
 from reconciler.control.service_ports import FileSource, WorkTree
 from reconciler.core.key import Key
-from reconciler.core.manifest import MACHINE, Desired, MachineManifest
+from reconciler.core.manifest import MACHINE, Desired
 from reconciler.core.manifest_files import FileSet, ManifestFile, refuse_empty
 from reconciler.core.manifest_sets import InForce, ManifestSet, merge
 from reconciler.errors import Problem
-from reconciler.kinds.machine.planner import is_placed_here
 
 
 class Parsed(Protocol):
@@ -112,74 +111,19 @@ class ManifestsInForce:
         """What is in force; empty before the first manifests."""
         return self._in_force or InForce()
 
-    def replace(self, snapshot: ManifestSet) -> FrozenSet[str]:
-        """Take new manifests, and return the names of machines that must be looked at."""
+    def replace(self, snapshot: ManifestSet) -> FrozenSet[Key]:
+        """Take new manifests, and return the keys of objects that must be looked at."""
         former = self.in_force
         if self.snapshot is None or self.snapshot.identity != snapshot.identity:
             self.since = time.monotonic()
         self._in_force = merge(former, snapshot)
         self.snapshot = snapshot
-        names = former.machines.keys() | self._in_force.machines.keys()
-        return frozenset(name for name in names if self._differs(former, name))
+        keys = former.objects.keys() | self._in_force.objects.keys()
+        return frozenset(key for key in keys if self._differs(former, key))
 
-    def _differs(self, former: InForce, name: str) -> bool:
+    def _differs(self, former: InForce, key: Key) -> bool:
         now = self.in_force
-        then, there = former.machines.get(name), now.machines.get(name)
-        key = Key(MACHINE, name)
+        then, there = former.objects.get(key), now.objects.get(key)
         if then is None or there is None or former.problems.get(key) != now.problems.get(key):
             return True
         return (then.generation, then.host) != (there.generation, there.host)
-
-    def users_of(self, kind: str, *names: str) -> FrozenSet[str]:
-        """Return the machines that name one of these networks, pools or bridges."""
-        return frozenset(
-            machine.name
-            for machine in self.in_force.machines.values()
-            if not _named(machine, kind).isdisjoint(names)
-        )
-
-    def made_from(self, domain: str) -> FrozenSet[str]:
-        """Return the machines with disks of a template that is that domain's.
-
-        Not the domain itself: what is tried in vain on it would have it tried again at once.
-        """
-        templates = {
-            template.name for template in self.in_force.templates if template.domain == domain
-        }
-        if not templates:
-            return frozenset()
-        return frozenset(
-            machine.name
-            for machine in self.in_force.machines.values()
-            if machine.name != domain
-            and any(disk.template in templates for disk in machine.machine.disks or ())
-        )
-
-
-def find_machine(in_force: InForce, name: str, host: str) -> Optional[MachineManifest]:
-    """Return a machine's manifest with its commit, None if it is not for this host."""
-    found = in_force.machines.get(name)
-    if found is None or not is_placed_here(found, host):
-        return None
-    return replace(found, revision=in_force.revision)
-
-
-def find_alone(in_force: InForce, manifest: MachineManifest) -> Desired:
-    """Return the machine with the templates that its disks name, and nothing else."""
-    names = {disk.template for disk in manifest.machine.disks or ()}
-    return Desired.of(
-        manifest, *(template for template in in_force.templates if template.name in names)
-    )
-
-
-def _named(manifest: MachineManifest, kind: str) -> FrozenSet[str]:
-    machine = manifest.machine
-    if kind == "network":
-        return frozenset(
-            interface.network for interface in machine.interfaces or () if interface.network
-        )
-    if kind == "bridge":
-        return frozenset(
-            interface.bridge for interface in machine.interfaces or () if interface.bridge
-        )
-    return frozenset(disk.pool or "default" for disk in machine.disks or ())

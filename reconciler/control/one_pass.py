@@ -1,20 +1,20 @@
-"""One pass over one virtual machine: look, plan, carry out, and say how it ended.
+"""One pass over one object: look, plan, carry out, and say how it ended.
 
 Reads everything anew; what brought the pass about is not known here. Every way out is a `Result`.
+What an object is, and how it is read, planned and changed, is its kind's.
 """
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from datetime import datetime
-from typing import Callable, Dict, FrozenSet, Optional, Tuple
+from typing import Callable, FrozenSet, Optional
 
 from reconciler.control.attempts import Attempt, Attempts, describe_left
 from reconciler.control.change_recorder import DaemonRecorder
 from reconciler.control.executor import execute
 from reconciler.control.journal_reporter import JournalReporter
-from reconciler.control.ports import Clock, Host
+from reconciler.control.ports import Clock
 from reconciler.control.service_ports import Journal, Meter
 from reconciler.core import events, metrics
 from reconciler.core.conditions import (
@@ -34,19 +34,9 @@ from reconciler.core.conditions import (
 )
 from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
-from reconciler.core.manifest import Desired, HostManifest, MachineManifest
+from reconciler.core.key import Key
 from reconciler.core.overview import LEFT_ALONE
-from reconciler.core.plan import (
-    Action,
-    ActionKind,
-    Define,
-    Effect,
-    Outcome,
-    Plan,
-    Resume,
-    SetMetadata,
-)
-from reconciler.core.world import DomainView, Reading, Unknown, World
+from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan, PlanOptions
 from reconciler.errors import (
     BusyError,
     MissingError,
@@ -56,34 +46,7 @@ from reconciler.errors import (
     StoppingError,
     TransientError,
 )
-from reconciler.kinds.machine.elsewhere import Background, Connect
-from reconciler.kinds.machine.observe import ObservedHost, observe
-from reconciler.kinds.machine.planner import PlanOptions
-
-
-@frozen
-class Task:
-    """One machine to look at: what is wanted, and what is known from earlier passes.
-
-    `desired` holds the machine alone, and the templates that its disks name. `failures` in a row
-    lengthen the wait for the next try; `drift` says that this manifest was carried out before.
-    `hosts` are those of the repository; `placed` is the other host that the machine was on before.
-    `migrated` says that the guest went to another host, where it may run.
-    """
-
-    manifest: MachineManifest
-    desired: Desired
-    failures: int = 0
-    drift: bool = False
-    last_error: str = ""
-    hosts: Tuple[HostManifest, ...] = ()
-    placed: str = ""
-    migrated: bool = False
-
-    @property
-    def name(self) -> str:
-        """The machine's name."""
-        return self.manifest.name
+from reconciler.kinds.api import PassTask, Scene, Sighting, Surroundings, find_kind
 
 
 @frozen
@@ -95,7 +58,7 @@ class PassResult:
 
     result: Result
     verdict: Conditions
-    view: Optional[DomainView] = None
+    sighting: Optional[Sighting] = None
     done: str = ""
     tried: bool = True
 
@@ -105,27 +68,23 @@ class ObjectPass:
     """What passes work with. `chance` in [0, 1) spreads what is tried again.
 
     `is_suspended` looks at the orders themselves: one holds for every change that has not begun.
-    `moved` is called as long work goes on. `connect` reaches another host, to ask whether it has a
-    machine that is to be made here.
+    `moved` is called as long work goes on.
     """
 
-    host: Host
+    around: Surroundings
     clock: Clock
     attempts: Attempts
     journal: Journal
     meter: Meter
     chance: Callable[[], float]
-    book: DaemonRecorder
-    is_suspended: Callable[[str], bool]
+    recorder: DaemonRecorder
+    is_suspended: Callable[[Key], bool]
     moved: Callable[[], None]
-    connect: Optional[Connect] = None
 
-    def run(self, task: Task) -> PassResult:
-        """Bring one machine to what its manifest says, as far as may be."""
+    def run(self, task: PassTask) -> PassResult:
+        """Bring one object to what its manifest says, if possible."""
         try:
-            views = self._read_views(task)
-            view = views.get(task.name)
-            return self._look(task, views, view)
+            return self._look(task, find_kind(task.key.kind).look(self.around, task))
         except TransientError as error:
             self._count(error)
             self._tell(task, str(error))
@@ -135,112 +94,65 @@ class ObjectPass:
             self._tell(task, str(error))
             return PassResult(Stalled(str(error)), unknown(str(error)))
 
-    def look_only(self, name: str, why: str) -> PassResult:
-        """Read the domain for those who want to see its state, and do nothing to it."""
-        return PassResult(Done(), unknown(why), self._read_view(name))
+    def look_only(self, key: Key, why: str) -> PassResult:
+        """Read the object for those who want to see its state, and do nothing to it."""
+        sighting = find_kind(key.kind).find_sighting(self.around.host, key)
+        return PassResult(Done(), unknown(why), sighting)
 
-    def _read_views(self, task: Task) -> Dict[str, DomainView]:
-        """Read the machine's domain and its templates'; only libvirt's word means absent."""
-        names = {task.name} | {
-            template.domain for template in task.desired.templates if template.domain
-        }
-        found = {name: self._read_view(name) for name in sorted(names)}
-        return {name: view for name, view in found.items() if view is not None}
-
-    def _read_view(self, name: str) -> Optional[DomainView]:
-        try:
-            return self.host.domains.read_domain(name)
-        except NotFoundError:
-            return None
-
-    def _look(
-        self, task: Task, views: Dict[str, DomainView], view: Optional[DomainView]
-    ) -> PassResult:
-        if view is not None:
-            self.book.keep(view)
-        background = Background(
-            self.book.find_last, lambda _name: task.placed, self.connect, task.hosts
-        )
-        observation = observe(self.host, task.desired, views, background)
-        found = observation.world.domains.get(task.name)
-        if isinstance(found, Unknown):
-            error = TransientError(f"cannot be read, so nothing is changed: {found.reason}")
+    def _look(self, task: PassTask, scene: Scene) -> PassResult:
+        if scene.unreadable:
+            error = TransientError(f"cannot be read, so nothing is changed: {scene.unreadable}")
             self._count(error)
             self._tell(task, str(error))
-            return PassResult(self._again(task, error), unknown(str(error)), view)
-        if found and found.owner and found.owner.generation == task.manifest.generation:
+            return PassResult(self._again(task, error), unknown(str(error)), scene.sighting)
+        if scene.generation is not None and scene.generation == task.manifest.generation:
             task = replace(task, drift=True)
-        action = self._plan(task, observation)
-        world = observation.world
-        seen = fingerprint(task.manifest.generation, view)
-        found = world.domains.get(task.name)
-        view = found.view if isinstance(found, Reading) else view  # with the job under way
+        action = self._plan(task, scene)
+        seen = _print(task, scene.sighting)
         if not action.steps:
-            return self._idle(task, action, view, seen)
+            return self._idle(task, action, scene, seen)
         held = self._find_hold(task, seen)
         if held is not None:
-            return PassResult(held, _held(held), view, tried=False)
-        if self.is_suspended(task.name):
-            return PassResult(Done(), unknown(LEFT_ALONE), view)
-        return self._carry_out(task, action, world, seen)
+            return PassResult(held, _held(held), scene.shown, tried=False)
+        if self.is_suspended(task.key):
+            return PassResult(Done(), unknown(LEFT_ALONE), scene.shown)
+        return self._carry_out(task, action, scene, seen)
 
-    def _plan(self, task: Task, observation: ObservedHost) -> Action:
-        """Plan the machine; a field that someone else keeps changing back is left alone."""
+    def _plan(self, task: PassTask, scene: Scene) -> Action:
+        """Plan the object; a field that someone else keeps changing back is left alone."""
         now = datetime.now().astimezone().replace(tzinfo=None)
-        corrections = self.attempts.corrections(task.name, task.manifest.generation)
+        corrections = self.attempts.corrections(task.key, task.manifest.generation)
         while True:
-            left = describe_left(task.name, corrections)
+            left = describe_left(task.key, corrections)
             options = PlanOptions(now=now, unattended=True, left=left, migrated=task.migrated)
-            action = observation.plan_machine(task.manifest, options)
-            again = corrections.leave(self.clock.now(), _paths(action) - _resumed(action))
+            action = scene.plan(options)
+            again = corrections.leave(self.clock.now(), _contested(action))
             if not task.drift or again == corrections:
                 return action
             corrections = again
-            self.attempts.correct(task.name, corrections)
+            self.attempts.correct(task.key, corrections)
 
-    def _idle(
-        self, task: Task, action: Action, view: Optional[DomainView], seen: str
-    ) -> PassResult:
-        verdict = planned(action)
+    def _idle(self, task: PassTask, action: Action, scene: Scene, seen: str) -> PassResult:
+        verdict, shown = planned(action), scene.shown
         if action.action is ActionKind.FAILED or verdict.stalled:
             self._tell(task, action.reason or verdict.stalled)
         if action.transient:
-            kind = (
-                BusyError
-                if action.action is ActionKind.WITHHELD and action.reason
-                else MissingError
-            )
-            error = kind(action.reason or verdict.reason)
-            return PassResult(self._again(task, error), verdict, view)
+            is_busy = action.action is ActionKind.WITHHELD and action.reason
+            error = (BusyError if is_busy else MissingError)(action.reason or verdict.reason)
+            return PassResult(self._again(task, error), verdict, shown)
         if verdict.stalled:
-            return PassResult(Stalled(verdict.stalled), verdict, view)
+            return PassResult(Stalled(verdict.stalled), verdict, shown)
         if action.action is ActionKind.NONE:
-            missing = self._find_missing_networks(task, view)
-            if missing:
-                return PassResult(
-                    Done(), Conditions(ready=False, reason=missing, pending=action.pending), view
-                )
-            self.attempts.succeed(task.name, seen)
-        return PassResult(Done(), verdict, view)
+            lack = find_kind(task.key.kind).find_lack(self.around.host, task, scene)
+            if lack:
+                lacking = Conditions(ready=False, reason=lack, pending=action.pending)
+                return PassResult(Done(), lacking, shown)
+            self.attempts.succeed(task.key, seen)
+        return PassResult(Done(), verdict, shown)
 
-    def _find_missing_networks(self, task: Task, view: Optional[DomainView]) -> str:
-        """Say which of a running guest's networks is not there: libvirt does not, until a start."""
-        wanted = {
-            interface.network
-            for interface in task.manifest.machine.interfaces or ()
-            if interface.network
-        }
-        if not wanted or view is None or view.live_xml is None:
-            return ""
-        networks = self.host.networks.list_networks()
-        missing = sorted(one for one in wanted if not networks.get(one))
-        return "; ".join(
-            f"network {one} is not active (virsh net-start {shlex.quote(one)})" for one in missing
-        )
-
-    def _find_hold(self, task: Task, seen: str) -> Optional[Result]:
+    def _find_hold(self, task: PassTask, seen: str) -> Optional[Result]:
         """Return why a plan that would change something is not carried out now."""
-        last = self.attempts.find(task.name, task.manifest.generation, seen)
+        last = self.attempts.find(task.key, task.manifest.generation, seen)
         if last is not None and last.not_before is None:
             return Stalled(last.reason)
         if last is not None and last.not_before is not None:
@@ -248,66 +160,59 @@ class ObjectPass:
             return Again(last.reason, wait) if wait > 0 else None
         return None
 
-    def _carry_out(self, task: Task, action: Action, world: World, seen: str) -> PassResult:
-        revision = task.manifest.revision
+    def _carry_out(self, task: PassTask, action: Action, scene: Scene, seen: str) -> PassResult:
+        revision, kind = task.in_force.revision, find_kind(task.key.kind)
         telling = JournalReporter(
             self.journal, self.meter, revision, task.drift, self.moved, task.last_error
         )
-        todo = Plan(world.host, world.uri, (action,), task.manifest.revision)
-        self.attempts.soil(task.name)
-        recording = self.book.on(telling, task.manifest.revision)
-        [outcome] = execute(self.host, task.desired, todo, recording, self.clock)
-        view = self._read_view(task.name)
+        todo = Plan(scene.host, scene.uri, (action,), revision)
+        self.attempts.soil(task.key)
+        recording = self.recorder.on(telling, revision)
+        [outcome] = execute(self.around.host, scene.desired, todo, recording, self.clock)
+        sighting = kind.find_sighting(self.around.host, task.key)
         if outcome.cause is not None:
-            if _stores(action):
-                seen = fingerprint(task.manifest.generation, view)
-            return self._fail(task, outcome.cause, view, seen)
+            if kind.rewrites(action):
+                seen = _print(task, sighting)
+            return self._fail(task, outcome.cause, sighting, seen)
         if task.drift:
-            made = self.attempts.corrections(task.name, task.manifest.generation)
-            brought_back = _paths(action) - _resumed(action)
-            self.attempts.correct(task.name, made.plus(self.clock.now(), brought_back))
+            made = self.attempts.corrections(task.key, task.manifest.generation)
+            self.attempts.correct(task.key, made.plus(self.clock.now(), _contested(action)))
         verdict = _after(action, outcome)
         again = self._again(task, BusyError(verdict.reason)) if action.transient else None
-        return PassResult(again or Done(), verdict, view, done=_summary(action))
+        return PassResult(again or Done(), verdict, sighting, done=_summary(action))
 
     def _fail(
-        self, task: Task, cause: ReconcilerError, view: Optional[DomainView], seen: str
+        self, task: PassTask, cause: ReconcilerError, sighting: Optional[Sighting], seen: str
     ) -> PassResult:
-        """Say how it failed; it is not tried again in vain at the domain that was `seen`."""
-        # A domain that went meanwhile is planned anew, as one that was changed meanwhile is.
+        """Say how it failed; it is not tried again in vain at the object that was `seen`."""
+        # An object that went meanwhile is planned anew, as one that was changed meanwhile is.
         passes = isinstance(cause, (TransientError, RefusedError, NotFoundError))
         result = self._again(task, cause) if passes else Stalled(str(cause))
         self._count(cause)
         if not isinstance(cause, StoppingError):
             until = self.clock.now() + result.after if isinstance(result, Again) else None
-            self.attempts.fail(
-                task.name, Attempt(task.manifest.generation, seen, str(cause), until)
-            )
-        return PassResult(result, failed(str(cause), again=passes), view)
+            self.attempts.fail(task.key, Attempt(task.manifest.generation, seen, str(cause), until))
+        return PassResult(result, failed(str(cause), again=passes), sighting)
 
-    def _tell(self, task: Task, text: str) -> None:
+    def _tell(self, task: PassTask, text: str) -> None:
         """Tell what was found before anything was carried out; a failed try tells by itself."""
         if text != task.last_error:
-            revision = task.manifest.revision
-            event = Event(events.FAILED, text, object=task.name, revision=revision)
+            revision = task.in_force.revision
+            event = Event(events.FAILED, text, object=task.key, revision=revision)
             self.journal.tell(event)
 
     def _count(self, error: ReconcilerError) -> None:
         if not isinstance(error, StoppingError):
             self.meter.count(metrics.ERRORS, kind=kind_of(error))
 
-    def _again(self, task: Task, error: ReconcilerError) -> Again:
+    def _again(self, task: PassTask, error: ReconcilerError) -> Again:
         passing = isinstance(error, (BusyError, MissingError))
         most = MOST_MISSING if passing else MOST
         return Again(str(error), find_delay(task.failures + 1, self.chance(), most))
 
 
-def _stores(action: Action) -> bool:
-    """Whether it changes the definition itself, so that another one afterwards may be its own.
-
-    Else somebody has changed it meanwhile, and at that it has not been tried.
-    """
-    return any(isinstance(step, (Define, SetMetadata)) for step in action.steps)
+def _print(task: PassTask, sighting: Optional[Sighting]) -> str:
+    return fingerprint(task.manifest.generation, None if sighting is None else sighting.parts)
 
 
 def _held(result: Result) -> Conditions:
@@ -330,10 +235,9 @@ def _paths(action: Action) -> FrozenSet[str]:
     )
 
 
-def _resumed(action: Action) -> FrozenSet[str]:
-    """Return `power` of a guest that goes on after an I/O error: nobody fights about that."""
-    steps = (step for step in action.steps if isinstance(step, Resume))
-    return frozenset({"power"} if any(steps) else ())
+def _contested(action: Action) -> FrozenSet[str]:
+    """Return what an action changes and somebody else may keep changing back."""
+    return _paths(action) - find_kind(action.kind).find_uncontested(action)
 
 
 def _summary(action: Action) -> str:

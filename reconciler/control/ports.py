@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 from reconciler.core.images import ImageView, SnapshotView
+from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateVolume, Outcome
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
 from reconciler.errors import TerminalError
-
-Key = Tuple[str, str]
 
 
 class Locks(Protocol):

@@ -6,11 +6,13 @@ What may go is `core.loop.prune`'s to say. Nothing is concluded from a listing t
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Dict, FrozenSet, Mapping, Optional, Union
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Union
 
 from reconciler.control.change_recorder import DaemonRecorder
 from reconciler.control.journal_reporter import JournalReporter
+from reconciler.control.ports import Host
 from reconciler.control.state import LoopState
 from reconciler.core import events, metrics
 from reconciler.core.conditions import (
@@ -24,24 +26,23 @@ from reconciler.core.conditions import (
     unknown,
 )
 from reconciler.core.events import Event
+from reconciler.core.key import Key, show_key
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_sets import ManifestSet
-from reconciler.core.plan import Action, ActionKind
-from reconciler.core.prune import Deletion, KeptObject, KnownObject, Pruning, decide
+from reconciler.core.manifest_sets import InForce, ManifestSet
+from reconciler.core.plan import Action, ActionKind, Plan
+from reconciler.core.prune import Deletion, KeptObject, KnownObject, Pruning, Remnant, decide
 from reconciler.core.records import Record
 from reconciler.core.settings import PruneRails
-from reconciler.core.world import DomainView, Unknown
+from reconciler.core.world import Unknown
 from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TransientError
-from reconciler.kinds.machine.answers import understand
-from reconciler.kinds.machine.deletion import execute_delete, plan_deletion
-from reconciler.kinds.machine.domain.mark import NAMESPACE
+from reconciler.kinds.api import Sighting, find_kind
 
-Views = Mapping[str, Union[DomainView, Unknown]]
+Sightings = Mapping[Key, Union[Sighting, Unknown]]
 
 
 @dataclass
 class Prune:
-    """The end of machines. `doomed` are those that are to be deleted now, by name.
+    """The end of objects. `doomed` are those that are to be deleted now, by key.
 
     Manifests must have been in force for `settle` seconds before anything goes for want of one.
     What was decided holds for the manifests that were `weighed` then, and for no others.
@@ -50,26 +51,26 @@ class Prune:
     shared: LoopState
     rails: PruneRails
     settle: float
-    doomed: Dict[str, Deletion] = field(default_factory=dict)
+    doomed: Dict[Key, Deletion] = field(default_factory=dict)
     weighed: Optional[ManifestSet] = None
 
-    def decide(self, views: Views) -> FrozenSet[str]:
-        """Decide about what has no manifest, and return the names to be deleted now.
+    def decide(self, found: Sightings) -> FrozenSet[Key]:
+        """Decide about what has no manifest, and return the keys to be deleted now.
 
-        `views` is a complete listing of the host, made after the manifests were read.
+        `found` is a complete listing of the host, made after the manifests were read.
         """
         snapshot = self.shared.wanted.snapshot
         self.doomed, self.weighed = {}, snapshot
         if snapshot is None:
             return frozenset()
-        if not self._find_gone(views):
+        if not self._find_gone(found):
             self._block(Pruning())
             return frozenset()
         pruning = decide(
             KnownObject(
                 self.shared.ledger.all(),
                 snapshot,
-                {name: understand(view) for name, view in views.items()},
+                {key: _find_remnant(key, sighting) for key, sighting in found.items()},
                 time.monotonic() - self.shared.wanted.since >= self.settle,
                 self.shared.parts.store.confirmed_prune(),
                 self.shared.suspended,
@@ -77,30 +78,31 @@ class Prune:
             self.rails,
         )
         self._write_down(pruning)
-        self.doomed = {deletion.name: deletion for deletion in pruning.deletions}
+        self.doomed = {deletion.key: deletion for deletion in pruning.deletions}
         return frozenset(self.doomed)
 
-    def delete(self, name: str, record: Record) -> Result:
+    def delete(self, key: Key, record: Record) -> Result:
         """Delete a machine that is doomed; nothing happens to any other."""
-        doomed = self.doomed.get(name)
-        if doomed is None or self._find_reprieve(name):
+        doomed = self.doomed.get(key)
+        if doomed is None or self._find_reprieve(key):
             return Done()
-        desired = Desired.of(*self.shared.wanted.in_force.templates)
+        desired = _list_referred(self.shared.wanted.in_force)
+        kind, host = find_kind(key.kind), self.shared.parts.host
         try:
-            action = plan_deletion(self.shared.parts.host, desired, name, doomed.uuid)
+            action = kind.plan_delete(host, desired, key, doomed.uuid)
         except NotFoundError:
-            return self._forget(name)
+            return self._forget(key)
         if action.action is ActionKind.FAILED:
             if action.reason != record.last_error:
-                event = Event(events.FAILED, f"to be deleted: {action.reason}", name, "delete")
+                event = Event(events.FAILED, f"to be deleted: {action.reason}", key, "delete")
                 self.shared.parts.journal.tell(event)
             again = self._judge(TransientError(action.reason), record)
             return self._put(record, again if action.transient else Stalled(action.reason))
         if action.action is not ActionKind.DELETE:
             return Done()
-        return self._carry_out(name, record, desired, action)
+        return self._carry_out(key, record, desired, action)
 
-    def _carry_out(self, name: str, record: Record, desired: Desired, action: Action) -> Result:
+    def _carry_out(self, key: Key, record: Record, desired: Desired, action: Action) -> Result:
         parts = self.shared.parts
         revision = self.shared.wanted.in_force.revision
         telling = JournalReporter(
@@ -110,19 +112,19 @@ class Prune:
         recording = DaemonRecorder(parts).on(telling, revision)
 
         def refuse() -> None:
-            reprieve = self._find_reprieve(name)
+            reprieve = self._find_reprieve(key)
             if reprieve:
                 raise RefusedError(f"not deleted: {reprieve}")
 
-        outcome = execute_delete(parts.host, desired, action, recording, parts.clock, refuse)
+        outcome = find_kind(key.kind).execute_delete(
+            parts.host, desired, action, recording, parts.clock, refuse
+        )
         if outcome.cause is None:
-            parts.journal.tell(
-                Event(events.PRUNED, "deleted: its manifest is gone", name, "delete")
-            )
-            return self._forget(name)
+            parts.journal.tell(Event(events.PRUNED, "deleted: its manifest is gone", key, "delete"))
+            return self._forget(key)
         return self._put(record, self._judge(outcome.cause, record))
 
-    def _find_reprieve(self, name: str) -> str:
+    def _find_reprieve(self, key: Key) -> str:
         """Return why what was decided holds no more, if it does not; the next resync decides anew.
 
         Deleting is tried again for as long as it takes, and a guest may need hours to shut down:
@@ -130,7 +132,7 @@ class Prune:
         """
         if self.shared.wanted.snapshot is not self.weighed:
             return "the manifests have changed"
-        return "it was suspended" if name in self.shared.parts.store.suspended() else ""
+        return "it was suspended" if key in self.shared.parts.store.suspended() else ""
 
     def _judge(self, cause: ReconcilerError, record: Record) -> Union[Again, Stalled]:
         self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(cause))
@@ -139,9 +141,9 @@ class Prune:
             return Again(str(cause), find_delay(record.failures + 1, chance))
         return Stalled(str(cause))  # and decided anew at the next resync
 
-    def _forget(self, name: str) -> Result:
-        self.doomed.pop(name, None)
-        self.shared.forget(name)
+    def _forget(self, key: Key) -> Result:
+        self.doomed.pop(key, None)
+        self.shared.forget(key)
         return Done()
 
     def _put(self, record: Record, result: Union[Again, Stalled]) -> Result:
@@ -156,26 +158,27 @@ class Prune:
         )
         return result
 
-    def _find_gone(self, views: Views) -> FrozenSet[str]:
+    def _find_gone(self, found: Sightings) -> FrozenSet[Key]:
         """Return what may be ours and has no manifest; cheap, as there is seldom any."""
-        machines = self.shared.wanted.in_force.machines
-        marked = {name for name, view in views.items() if name not in machines and _is_marked(view)}
-        return frozenset(marked | (self.shared.ledger.all().keys() - machines.keys()))
+        objects = self.shared.wanted.in_force.objects
+        left = {key: sighting for key, sighting in found.items() if key not in objects}
+        marked = {key for key, one in left.items() if _find_remnant(key, one) is not None}
+        return frozenset(marked | (self.shared.ledger.all().keys() - objects.keys()))
 
     def _write_down(self, pruning: Pruning) -> None:
-        for name in pruning.absent:
-            self.shared.forget(name)
+        for key in pruning.absent:
+            self.shared.forget(key)
         for one in pruning.left:
             self._leave(one)
         for waiting in pruning.held:
             reason = "its manifest is gone: its deletion waits"
             self._leave(
-                KeptObject(waiting.name, f"{reason} for a person" if pruning.blocked else reason)
+                KeptObject(waiting.key, f"{reason} for a person" if pruning.blocked else reason)
             )
         self._block(pruning)
 
     def _leave(self, one: KeptObject) -> None:
-        record = self.shared.ledger.get(one.name)
+        record = self.shared.ledger.get(one.key)
         self.shared.ledger.put(
             replace(record, conditions=unknown(one.reason).conditions(), last_error="", problem="")
         )
@@ -183,7 +186,7 @@ class Prune:
     def _block(self, pruning: Pruning) -> None:
         """Keep what is held back where the verb `prune` finds it; tell why, once."""
         former, why = self.shared.ledger.source, pruning.blocked
-        held = tuple(one.name for one in pruning.held) if why else ()
+        held = tuple(show_key(one.key) for one in pruning.held) if why else ()
         self.shared.ledger.change_source(
             lambda source: replace(source, prune_blocked=why, prune_held=held)
         )
@@ -191,5 +194,27 @@ class Prune:
             self.shared.parts.journal.tell(Event(events.PRUNE_BLOCKED, why))
 
 
-def _is_marked(view: Union[DomainView, Unknown]) -> bool:
-    return isinstance(view, Unknown) or NAMESPACE in view.persistent_xml
+def _find_remnant(
+    key: Key, sighting: Union[Sighting, Unknown]
+) -> Optional[Union[Remnant, Unknown]]:
+    if isinstance(sighting, Unknown):
+        return sighting
+    return find_kind(key.kind).find_remnant(sighting)
+
+
+def _list_referred(in_force: InForce) -> Desired:
+    """Return what objects refer to and nothing is done to."""
+    found = in_force.objects.items()
+    return Desired({key: one for key, one in found if key not in in_force.reconciled})
+
+
+def plan_deletions(host: Host, keys: Iterable[Key]) -> Plan:
+    """Plan the end of several objects, for a person to look at; those that are gone are left out.
+
+    Raises TransientError when the host cannot be read.
+    """
+    actions: List[Action] = []
+    for key in sorted(keys):
+        with suppress(NotFoundError):
+            actions.append(find_kind(key.kind).plan_delete(host, Desired(), key))
+    return Plan(host.domains.host, host.domains.uri, tuple(actions))

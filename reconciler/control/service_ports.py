@@ -10,6 +10,7 @@ from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, T
 from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
 from reconciler.core.history import ChangeRecord, LastKnown
+from reconciler.core.key import Key
 from reconciler.core.manifest_files import FileSet
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Record, SourceRecord, Suspension
@@ -120,11 +121,11 @@ class Store(Protocol):
     def touch(self) -> None:
         """Find out whether anything can be written. Raises TransientError if not."""
 
-    def load_records(self) -> Mapping[str, Record]:
-        """Return the records by name; an unreadable one is left out, and told by the caller."""
+    def load_records(self) -> Mapping[Key, Record]:
+        """Return the records by key; an unreadable one is left out, and told by the caller."""
 
-    def load_placements(self) -> Mapping[str, str]:
-        """Return machine → host of those that manifests placed on another host, not here yet."""
+    def load_placements(self) -> Mapping[Key, str]:
+        """Return object → host of those that manifests placed on another host, not here yet."""
 
     def load_source(self) -> SourceRecord:
         """Return what was in force."""
@@ -132,19 +133,19 @@ class Store(Protocol):
     def save_record(self, record: Record) -> None:
         """Write one record, atomically. Raises TransientError."""
 
-    def forget_record(self, name: str) -> None:
+    def forget_record(self, key: Key) -> None:
         """Remove one record, if it is there. Raises TransientError."""
 
-    def save_placements(self, placements: Mapping[str, str]) -> None:
+    def save_placements(self, placements: Mapping[Key, str]) -> None:
         """Write, atomically. Raises TransientError."""
 
     def save_source(self, record: SourceRecord) -> None:
         """Write, atomically. Raises TransientError."""
 
-    def suspended(self) -> Mapping[str, Suspension]:
+    def suspended(self) -> Mapping[Key, Suspension]:
         """Return the objects that a person told to leave alone."""
 
-    def take_retries(self) -> FrozenSet[str]:
+    def take_retries(self) -> FrozenSet[Key]:
         """Return what a person told to try again, and forget it. Raises TransientError."""
 
     def confirmed_prune(self) -> str:
@@ -169,25 +170,25 @@ class DaemonMemory(Protocol):
     def find_broken(self) -> Sequence[str]:
         """Return a line for each file that cannot be used."""
 
-    def load_records(self) -> Mapping[str, Record]:
-        """Return the records by name, without those that cannot be read."""
+    def load_records(self) -> Mapping[Key, Record]:
+        """Return the records by key, without those that cannot be read."""
 
-    def load_placements(self) -> Mapping[str, str]:
-        """Return machine → host of those that manifests placed on another host, not here yet."""
+    def load_placements(self) -> Mapping[Key, str]:
+        """Return object → host of those that manifests placed on another host, not here yet."""
 
     def load_source(self) -> SourceRecord:
         """Return what is in force; nothing is known if it cannot be read."""
 
-    def suspended(self) -> Mapping[str, Suspension]:
+    def suspended(self) -> Mapping[Key, Suspension]:
         """Return the objects that a person told to leave alone."""
 
     def suspend(self, suspension: Suspension) -> None:
         """Have an object left alone from now on. Raises TransientError."""
 
-    def resume(self, name: str) -> bool:
+    def resume(self, key: Key) -> bool:
         """Have it taken up again; return whether it was suspended. Raises TransientError."""
 
-    def order_retry(self, name: str) -> None:
+    def order_retry(self, key: Key) -> None:
         """Have an object tried again at once, whatever is known of it. Raises TransientError."""
 
     def read_source(self) -> SourceRecord:
@@ -228,7 +229,7 @@ class Supervisor(Protocol):
 
 
 class History(Protocol):
-    """What was done to each machine, bounded; written by the daemon and by verbs alike."""
+    """What was done to each object, bounded; written by the daemon and by verbs alike."""
 
     def begin(self, past: ChangeRecord) -> ChangeRecord:
         """Write an entry down before the first step, through to the disk; return it numbered.
@@ -239,11 +240,14 @@ class History(Protocol):
     def end(self, past: ChangeRecord) -> None:
         """Write the same entry with how it ended. Raises TransientError."""
 
-    def list(self, name: str) -> Sequence[ChangeRecord]:
-        """Return a machine's entries, newest first. Raises TransientError."""
+    def list_keys(self) -> FrozenSet[Key]:
+        """Return the objects of which something is known. Raises TransientError."""
+
+    def list(self, key: Key) -> Sequence[ChangeRecord]:
+        """Return an object's entries, newest first. Raises TransientError."""
 
     def keep(self, last: LastKnown) -> None:
         """Keep a machine's definition in place of a former one. Raises TransientError."""
 
-    def find_last(self, name: str) -> Optional[LastKnown]:
+    def find_last(self, key: Key) -> Optional[LastKnown]:
         """Return a machine's newest definition, None if none is known. Raises TransientError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Callable, Dict, FrozenSet, Optional
+from typing import Callable, Dict, FrozenSet, Optional, Union
 
 from reconciler.control.attempts import Attempts
 from reconciler.control.ledger import Ledger
@@ -12,6 +12,9 @@ from reconciler.control.manifest_sets import ManifestsInForce
 from reconciler.control.ports import Clock, Host, News
 from reconciler.control.service_ports import History, HostSigns, Journal, Meter, Store
 from reconciler.core.frozen import frozen
+from reconciler.core.key import Key
+from reconciler.core.world import Unknown
+from reconciler.kinds.api import ObjectKind
 
 
 @frozen
@@ -46,33 +49,41 @@ _NOT_YET = "not connected to libvirt yet"
 class LoopState:
     """One host's knowledge. Each field is replaced as a whole, never changed in part.
 
-    `unreached` maps a driver to why it is not reached; `host` is the host's name, once asked for.
-    `left` maps a machine to when it was migrated to another host, on the monotonic clock.
-    `moved` is when long work last showed that it goes on, on the monotonic clock.
+    `unreached` maps a driver to why it is not reached; `hosts` maps a kind to this host's name as
+    it is known to that. `left` maps a guest to when it was migrated to another host, on the
+    monotonic clock. `moved` is when long work last showed that it goes on, on the monotonic clock.
     """
 
     parts: LoopServices
     ledger: Ledger
     wanted: ManifestsInForce = field(default_factory=ManifestsInForce)
     attempts: Attempts = field(default_factory=Attempts)
-    suspended: FrozenSet[str] = frozenset()
+    suspended: FrozenSet[Key] = frozenset()
     unreached: Dict[str, str] = field(default_factory=lambda: {QEMU: _NOT_YET})
-    host: Optional[str] = None
+    hosts: Dict[str, str] = field(default_factory=dict)
     moved: float = 0.0
-    left: Dict[str, float] = field(default_factory=dict)
+    left: Dict[Key, float] = field(default_factory=dict)
 
-    def forget(self, name: str) -> None:
+    def forget(self, key: Key) -> None:
         """Remember nothing more of an object that is gone."""
-        self.ledger.forget(name)
-        self.attempts.release(name)
-        self.left.pop(name, None)
+        self.ledger.forget(key)
+        self.attempts.release(key)
+        self.left.pop(key, None)
 
     def move(self) -> None:
         """Take note that long work goes on."""
         self.moved = time.monotonic()
 
-    def find_host(self) -> str:
-        """Return the host's name; libvirt is asked once. Raises TransientError."""
-        if self.host is None:
-            self.host = self.parts.host.domains.host
-        return self.host
+    def find_host(self, kind: ObjectKind) -> Union[str, Unknown]:
+        """Return the host's name; it is asked for once. Raises TransientError."""
+        if kind.name not in self.hosts:
+            found = kind.find_here(self.parts.host)
+            if isinstance(found, Unknown):
+                return found
+            self.hosts[kind.name] = found
+        return self.hosts[kind.name]
+
+    def find_unreached(self, kind: ObjectKind) -> str:
+        """Return why nothing can be said of objects of a kind now; empty if something can."""
+        reasons = (self.unreached.get(driver, "") for driver in kind.drivers)
+        return next((reason for reason in reasons if reason), "")

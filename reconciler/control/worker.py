@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Tuple
 
-from reconciler.control.manifest_sets import find_alone, find_machine
-from reconciler.control.one_pass import ObjectPass, PassResult, Task
+from reconciler.control.one_pass import ObjectPass, PassResult
 from reconciler.control.pruning import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.state import QEMU, LoopState
@@ -15,18 +13,17 @@ from reconciler.core import events, metrics
 from reconciler.core.conditions import Again, Done, Result, kind_of, unknown
 from reconciler.core.events import Event
 from reconciler.core.faults import contain, trace_fault
-from reconciler.core.manifest import MachineManifest
+from reconciler.core.key import Key
+from reconciler.core.manifest import Manifest
 from reconciler.core.manifest_sets import InForce
+from reconciler.core.overview import LEFT_ALONE
 from reconciler.core.prune import ELSEWHERE
 from reconciler.core.records import LastChange, Record
-from reconciler.core.world import describe_state
+from reconciler.core.world import Unknown
 from reconciler.errors import FaultError, ReconcilerError
-from reconciler.kinds.host.host_pass import HostPass
+from reconciler.kinds.api import PassTask, find_kind
 
-Key = Tuple[str, str]
-MACHINE = "VirtualMachine"
-HOST: Key = ("Host", "")  # this one
-PROBE: Key = ("Probe", "")
+PROBE = Key("Probe", "")
 AFTER_FAULT = 60.0  # seconds
 
 
@@ -37,7 +34,6 @@ class ObjectWorker:
     shared: LoopState
     passes: ObjectPass
     prune: Prune
-    host: HostPass
     queue: WorkQueue[Key]
     probed: float
 
@@ -50,7 +46,7 @@ class ObjectWorker:
         meter.observe(metrics.QUEUE_WAIT, waited)
         begun = time.monotonic()
         try:
-            result = contain(self.host.run) if key == HOST else contain(self._pass, key[1])
+            result = contain(self._pass, key)
         except ReconcilerError as error:
             result = self._report(key, error)
             self.queue.add_after(key, result.after)  # first: nothing of what follows may lose it
@@ -62,78 +58,84 @@ class ObjectWorker:
         elif isinstance(result, Done) and QEMU not in self.shared.unreached:
             meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
 
-    def _pass(self, name: str) -> Result:
-        shared, begun = self.shared, time.monotonic()
-        former = self._note_migration(shared.ledger.get(name))
-        reason = shared.unreached.get(QEMU)  # once: it may be reached the next moment
-        if reason is not None:
+    def _pass(self, key: Key) -> Result:
+        shared, begun, kind = self.shared, time.monotonic(), find_kind(key.kind)
+        former = self._note_migration(shared.ledger.get(key))
+        reason = shared.find_unreached(kind)  # once: it may be reached the next moment
+        host = "" if reason else shared.find_host(kind)
+        if isinstance(host, Unknown):
+            reason = host.reason
+        if reason:
             shared.ledger.put(replace(former, conditions=unknown(reason).conditions()))
             return Done()  # everything is looked at again when libvirt is reached
         in_force = shared.wanted.in_force  # what comes in meanwhile is for the next pass
-        manifest = find_machine(in_force, name, shared.find_host())
-        if manifest is None and name in in_force.machines:
-            return self._leave(name, former)
+        manifest = in_force.objects.get(key)
         if manifest is None:
-            return self.prune.delete(name, former)  # if that was decided; else it is left alone
-        if name in shared.suspended:
-            found = self.passes.look_only(name, "suspended")
+            return self.prune.delete(key, former)  # if that was decided; else it is left alone
+        if not kind.is_here(manifest, str(host)):
+            return self._leave(key, former)
+        if key in shared.suspended:
+            found = self.passes.look_only(key, LEFT_ALONE)
             return self._put(former, manifest, in_force, found)
         drift = former.observed_generation == manifest.generation
-        alone = find_alone(in_force, manifest)
-        task = Task(
-            manifest, alone, former.failures, drift, former.last_error,
-            in_force.hosts, shared.ledger.find_placed(name), former.migrated,
-        )  # fmt: skip
+        placed = shared.ledger.find_placed(key)
+        task = PassTask(
+            manifest, in_force, former.failures, drift, former.last_error, placed, former.migrated
+        )
         found = self.passes.run(task)
-        if task.placed and found.view is not None:
-            shared.ledger.arrive(name)
-        if found.view is not None and found.view.is_active and shared.left.get(name, 0.0) < begun:
-            shared.left.pop(name, None)  # it came back
+        if placed and found.sighting is not None:
+            shared.ledger.arrive(key)
+        is_active = found.sighting is not None and found.sighting.is_active
+        if is_active and shared.left.get(key, 0.0) < begun:
+            shared.left.pop(key, None)  # it came back
             former = replace(former, migrated=False)
         return self._put(self._note_migration(former), manifest, in_force, found)
 
     def _note_migration(self, record: Record) -> Record:
-        return replace(record, migrated=True) if record.name in self.shared.left else record
+        return replace(record, migrated=True) if record.key in self.shared.left else record
 
-    def _leave(self, name: str, former: Record) -> Result:
-        """Do nothing to a machine of another host; what is still here of it stays in mind."""
+    def _leave(self, key: Key, former: Record) -> Result:
+        """Do nothing to an object of another host; what is still here of it stays in mind."""
         ledger = self.shared.ledger
-        if name not in ledger.all():
+        if key not in ledger.all():
             return Done()
-        found = self.passes.look_only(name, ELSEWHERE)
-        if found.view is None:
-            self.shared.forget(name)
+        found = self.passes.look_only(key, ELSEWHERE)
+        if found.sighting is None:
+            self.shared.forget(key)
         else:
             conditions = found.verdict.conditions()
-            guest = describe_state(found.view)
             ledger.put(
                 replace(
-                    former, state=_state(found), guest=guest, conditions=conditions, next_try=None
+                    former,
+                    state=_state(found),
+                    guest=found.sighting.detail,
+                    conditions=conditions,
+                    next_try=None,
                 )
             )
         return Done()
 
     def _put(
-        self, former: Record, manifest: MachineManifest, in_force: InForce, found: PassResult
+        self, former: Record, manifest: Manifest, in_force: InForce, found: PassResult
     ) -> Result:
         """Write down how the pass ended; every way out of one comes through here."""
         result, shared = found.result, self.shared
         now = shared.parts.wall()
         again = result if isinstance(result, Again) else None
-        change = LastChange(now, manifest.revision, found.done) if found.done else None
+        change = LastChange(now, in_force.revision, found.done) if found.done else None
         record = replace(
             former,
             state=_state(found),
-            guest=describe_state(found.view) if found.view else "",
+            guest=found.sighting.detail if found.sighting else "",
             generation=manifest.generation,
             observed_generation=former.observed_generation if again else manifest.generation,
-            revision=manifest.revision,
+            revision=in_force.revision,
             conditions=found.verdict.conditions(),
             last_change=change or former.last_change,
             last_error="" if isinstance(result, Done) else result.reason,
             failures=former.failures + found.tried if again else 0,
             next_try=round(now + again.after) if again else None,
-            uuid=found.view.uuid if found.view else former.uuid,
+            uuid=found.sighting.uuid if found.sighting else former.uuid,
             seen_at=in_force.identity,
             problem=in_force.problems.get(manifest.key, ""),
         )
@@ -142,13 +144,13 @@ class ObjectWorker:
 
     def _remember(self, key: Key, fault: Again) -> None:
         """Have the status say it too: what a former pass has found out need not hold any more."""
-        ledger, name = self.shared.ledger, key[1]
-        if name in ledger.all() or name in self.shared.wanted.in_force.machines:
+        ledger = self.shared.ledger
+        if key in ledger.all() or key in self.shared.wanted.in_force.objects:
             conditions = unknown(fault.reason, again=fault.reason).conditions()
             due = round(self.shared.parts.wall() + fault.after)
             ledger.put(
                 replace(
-                    ledger.get(name),
+                    ledger.get(key),
                     conditions=conditions,
                     last_error=fault.reason,
                     next_try=due,
@@ -162,11 +164,11 @@ class ObjectWorker:
         if isinstance(error, FaultError):
             lines = " | ".join(trace_fault(error).splitlines())
             text = f"this is a bug in virt-reconciler; please report it: {lines}"
-        self.shared.parts.journal.tell(Event(events.FAILED, text, object=key[1]))
+        self.shared.parts.journal.tell(Event(events.FAILED, text, object=key))
         return Again(text, AFTER_FAULT)
 
 
 def _state(found: PassResult) -> str:
-    if found.view is not None:
-        return found.view.state.value
+    if found.sighting is not None:
+        return found.sighting.state
     return "unknown" if found.verdict.ready is None else "absent"

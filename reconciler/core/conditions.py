@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Dict, List, Mapping, Optional, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.frozen import frozen
-from reconciler.core.plan import Action, ActionKind, Effect
-from reconciler.core.world import DomainView
+from reconciler.core.plan import Action, ActionKind, Effect, find_snapshot_notes
 from reconciler.errors import FaultError, ReconcilerError, RefusedError, TransientError
-from reconciler.kinds.machine.planning.disk_images import find_snapshot_notes
 
 
 @frozen
@@ -181,17 +179,15 @@ def spread(seconds: float, chance: float) -> float:
     return seconds * (0.9 + 0.2 * chance)
 
 
-def fingerprint(generation: str, view: Optional[DomainView]) -> str:
-    """Return a digest of all that a plan of this manifest depends on in the domain itself.
+def fingerprint(generation: str, parts: Optional[Sequence[str]]) -> str:
+    """Return a digest of all that a plan of this manifest depends on in the object itself.
 
-    Equal prints mean an equal plan, as far as sizes of disks, networks and pools stay as they are.
-    Text is compared and not meaning: it is done for every domain at each resync.
+    `parts` are those of a sighting, None where there is no such object. Equal prints mean an equal
+    plan, as far as everything around the object stays as it is. Text is compared and not meaning:
+    it is done for every object at each resync.
     """
     made = hashlib.blake2b(generation.encode(), digest_size=16)
-    if view is not None:
-        state = (view.state.value, view.state_reason)
-        flags = (view.uuid, *state, view.autostart, view.persistent, view.saved)
-        for part in (*map(str, flags), view.persistent_xml, view.live_xml or ""):
-            made.update(part.encode())
-            made.update(b"\0")
+    for part in parts or ():
+        made.update(part.encode())
+        made.update(b"\0")
     return made.hexdigest()

@@ -10,7 +10,8 @@ import ipaddress
 import re
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
-from reconciler.core.documents import CONFIGURATION, KINDS, DocumentPath, Finding, suggest
+from reconciler.core.documents import CONFIGURATION, DocumentPath, Finding, suggest
+from reconciler.core.kinds import list_kinds
 from reconciler.core.settings import (
     DirectorySource,
     GitSource,
@@ -47,7 +48,7 @@ def refuse_head(data: Any) -> Optional[Finding]:
         return None
     if "kind" not in data:
         return Finding((), f"kind is missing: write {CONFIGURATION}")
-    if kind in KINDS:
+    if kind in list_kinds():
         return Finding(("kind",), f"{kind} is a manifest, not the daemon's {CONFIGURATION}")
     return Finding(("kind",), f"{kind!r} is not {CONFIGURATION}{suggest(kind, [CONFIGURATION])}")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Any, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.frozen import frozen
+from reconciler.core.manifest import Manifest
 
 DocumentPath = Tuple[Union[str, int], ...]
 
@@ -34,6 +35,40 @@ class Clash:
     advice: str = ""
 
 
+READING, WRITING = "reading", "writing"  # how something may be shared
+
+
+@frozen
+class Claim:
+    """Something that only one may have. Two meet if they can be on one host (None is any).
+
+    `shared` says how several may have it: all of them reading, or all of them writing knowingly.
+    `is_raw` is true of an image that may be raw, so that several could write to it.
+    """
+
+    number: int
+    path: DocumentPath
+    key: Tuple[str, ...]
+    host: Optional[str] = None
+    shared: str = ""
+    is_raw: bool = False
+
+    def meets(self, other: Claim) -> bool:
+        """Whether not both can be granted."""
+        if self.shared and self.shared == other.shared:
+            return False
+        return self.host == other.host or self.host is None or other.host is None
+
+
+@frozen
+class Together:
+    """All documents, by number. `names` also has those that are invalid: (kind, name) of each."""
+
+    names: Mapping[int, Tuple[str, str]]
+    manifests: Mapping[int, Manifest]
+    invalid: FrozenSet[int] = frozenset()
+
+
 def format_path(path: DocumentPath) -> str:
     """Return like `spec.disks[1].bus`."""
     parts = [f"[{one}]" if isinstance(one, int) else f".{one}" for one in path]
@@ -41,7 +76,6 @@ def format_path(path: DocumentPath) -> str:
 
 
 API_VERSION = "virt-reconciler/v1"
-KINDS = ("Host", "Template", "VirtualMachine")
 MOST_SHOWN = 40  # characters of a wrong value
 CONFIGURATION = "Configuration"  # the daemon's own, which is no manifest
 DOCUMENTS = ("Plan", "Snapshot")  # what we write, and nobody else
@@ -53,7 +87,7 @@ _LATER_FIELDS: Mapping[Tuple[str, DocumentPath], str] = {
 }
 
 
-def find_kind(data: Any) -> Tuple[Optional[str], List[Finding]]:
+def find_kind(data: Any, kinds: Sequence[str]) -> Tuple[Optional[str], List[Finding]]:
     """Return which schema a document is held against, or None and what is wrong with its head."""
     if not isinstance(data, dict):
         what = "a list" if isinstance(data, list) else "a single value"
@@ -61,23 +95,23 @@ def find_kind(data: Any) -> Tuple[Optional[str], List[Finding]]:
             Finding((), f"a manifest must be a mapping of apiVersion, kind, …, not {what}")
         ]
     kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        return None, [_refuse_kind(data, kind)]
+    if not isinstance(kind, str) or kind not in kinds:
+        return None, [_refuse_kind(data, kind, kinds)]
     return kind, []
 
 
-def _refuse_kind(data: Mapping[str, Any], kind: Any) -> Finding:
+def _refuse_kind(data: Mapping[str, Any], kind: Any, kinds: Sequence[str]) -> Finding:
     if "kind" not in data:
-        return Finding((), f"kind is missing: write one of {', '.join(KINDS)}")
+        return Finding((), f"kind is missing: write one of {', '.join(kinds)}")
     if isinstance(kind, str) and kind in _LATER_KINDS:
         return Finding(("kind",), f"{kind} is not supported by this version yet")
     if kind == CONFIGURATION:
         message = "this is the daemon's configuration, not a manifest; move it out of this folder"
         return Finding(("kind",), message)
-    hint = suggest(kind, KINDS)
+    hint = suggest(kind, kinds)
     shown = repr(kind)
     shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
-    return Finding(("kind",), f"{shown} is not one of {', '.join(KINDS)}{hint}")
+    return Finding(("kind",), f"{shown} is not one of {', '.join(kinds)}{hint}")
 
 
 def refuse_field(kind: str, path: DocumentPath, known: Iterable[str]) -> Finding:

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Mapping, Optional
 
 from reconciler.core.frozen import frozen
+from reconciler.core.key import Key
 
 
 class Level(Enum):
@@ -139,7 +140,7 @@ class Event:
 
     kind: EventKind
     message: str
-    object: Optional[str] = None
+    object: Optional[Key] = None
     action: Optional[str] = None
     effect: Optional[str] = None
     revision: Optional[str] = None

@@ -10,6 +10,7 @@ from typing import Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.domain_secrets import hide_secrets
 from reconciler.core.frozen import frozen
+from reconciler.core.key import FORMER_KIND, Key
 from reconciler.core.names import Owner
 from reconciler.core.plan import (
     Action,
@@ -68,7 +69,7 @@ class ChangeCause:
 
 @frozen
 class ChangeRecord:
-    """One change of one machine. `number` counts from 1 and is never given twice.
+    """One change of one object. `number` counts from 1 and is never given twice.
 
     `former` is None for a creation. `outcome` is `unfinished` until the end was written down.
     `kept` are the paths of what stays of a change that failed.
@@ -86,6 +87,12 @@ class ChangeRecord:
     outcome: str = UNFINISHED
     error: str = ""
     kept: Tuple[str, ...] = ()
+    kind: str = FORMER_KIND
+
+    @property
+    def key(self) -> Key:
+        """The object's kind and name."""
+        return Key(self.kind, self.name)
 
     @property
     def counts(self) -> bool:
@@ -105,6 +112,12 @@ class LastKnown:
     uuid: str
     xml: str
     autostart: bool = False
+    kind: str = FORMER_KIND
+
+    @property
+    def key(self) -> Key:
+        """The object's kind and name."""
+        return Key(self.kind, self.name)
 
     def says_same(self, other: LastKnown) -> bool:
         """Whether both describe the machine alike, whenever they were written."""
@@ -144,6 +157,7 @@ def remember(
         tuple(map(hide_text, action.notes)),
         # What an interrupted creation left is nothing to go back to.
         None if former is None or action.action is ActionKind.CREATE else _former(former),
+        kind=action.kind,
     )
 
 
@@ -226,7 +240,7 @@ def find_former_sizes(entries: Sequence[ChangeRecord], since: int) -> Mapping[st
 def as_action(past: ChangeRecord) -> Action:
     """Return the action as it was planned, to be shown; its steps are not to be carried out."""
     return Action(
-        "VirtualMachine",
+        past.kind,
         past.name,
         ActionKind(past.action),
         tuple(

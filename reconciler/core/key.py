@@ -39,11 +39,16 @@ def parse_key(text: str, known: Collection[Key], kinds: Sequence[str]) -> Key:
     if separator and kind and rest and not matches:
         return Key(kind, rest)
     if len(matches) > 1:
-        choices = " or ".join(map(show_key, matches))
+        choices = " or ".join(map(spell_key, matches))
         raise UsageError(f"{text}: several objects have this name; write {choices}")
     return matches[0] if matches else Key(FORMER_KIND, text)
 
 
 def show_key(key: Key) -> str:
-    """Return the key as a person writes it on a command line: `host/kvm01`."""
+    """Return the key as people see and write it: the name alone, or `host/kvm01`."""
+    return key.name if key.kind == FORMER_KIND else spell_key(key)
+
+
+def spell_key(key: Key) -> str:
+    """Return the key as it is written where several objects have the name."""
     return f"{key.kind.lower()}{SEPARATOR}{key.name}"

@@ -5,6 +5,8 @@ The values here are complete and checked; a function that gets one need not doub
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import field
 from functools import cached_property
 from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type, TypeVar, Union
@@ -15,6 +17,10 @@ from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import Disruption, Machine
 
 MACHINE, TEMPLATE, HOST = "VirtualMachine", "Template", "Host"
+
+
+write_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+GENERATION_DIGITS = 12
 
 
 @frozen
@@ -233,3 +239,25 @@ class Desired:
 
 def _select(objects: Mapping[Key, Manifest], type_: Type[M]) -> Tuple[M, ...]:
     return tuple(manifest for manifest in objects.values() if isinstance(manifest, type_))
+
+
+def is_named(names: Iterable[str], host: str) -> bool:
+    """Whether one of the names is this host's, short or full."""
+    return any(name in (host, host.split(".", 1)[0]) for name in names)
+
+
+def is_placed_here(manifest: Manifest, host: str) -> bool:
+    """Whether the manifest is for this host: it names none, or this one (short or full name)."""
+    return manifest.host is None or is_named((manifest.host,), host)
+
+
+def may_be_same(one: str, other: str) -> bool:
+    """Whether two names may be of one host: equal, or one is the other without its domain."""
+    short = one.split(".", 1)[0] == other.split(".", 1)[0]
+    return one == other or (short and ("." not in one or "." not in other))
+
+
+def digest_generation(spec: str, labels: Mapping[str, str]) -> str:
+    """Return a digest of the canonical `{labels, spec}`, of which the text of spec is known."""
+    text = f'{{"labels":{write_canonical(labels)},"spec":{spec}}}'
+    return hashlib.sha256(text.encode()).hexdigest()[:GENERATION_DIGITS]

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import (
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from reconciler.core.frozen import frozen
-from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.names import IMAGES, volume_name
+from reconciler.core.key import Key
+from reconciler.core.kinds import find_row, list_rows
+from reconciler.core.manifest import Desired, Manifest
 from reconciler.errors import Problem, RefusedError
 
 SUFFIXES = (".yaml", ".yml")
@@ -79,10 +91,6 @@ def refuse_empty(where: str) -> RefusedError:
     )
 
 
-# Whether the word stands for a kind is found out by reading the file; too many is no harm.
-_SHARED_KINDS = re.compile(rb"\b(Template|Host)\b")
-
-
 @frozen
 class Split:
     """Files that only one version has, and those that both have, wherever they lie."""
@@ -120,66 +128,66 @@ def _common(files: Sequence[ManifestFile], there: Dict[bytes, int]) -> Tuple[Man
 def find_needed(both: Iterable[ManifestFile], changed: Sequence[Desired]) -> List[ManifestFile]:
     """Return the files that what differs may depend on, or may clash with."""
     words = {word.encode() for one in changed for word in _words(one)}
+    # Whether the word stands for a kind is found out by reading the file; too many is no harm.
+    shared = re.compile(rb"\b(%s)\b" % b"|".join(map(str.encode, _list_shared())))
     found = re.compile(b"|".join(re.escape(word) for word in sorted(words))) if words else None
     return [
-        one
-        for one in both
-        if _SHARED_KINDS.search(one.content) or (found and found.search(one.content))
+        one for one in both if shared.search(one.content) or (found and found.search(one.content))
     ]
 
 
+def _list_shared() -> Iterator[str]:
+    """Yield the kinds whose objects others refer to without being named by them."""
+    yield from (row.name for row in list_rows() if row.comes_first or not row.is_reconciled)
+
+
 def _words(desired: Desired) -> Set[str]:
-    """Return what an object has for itself alone: names, addresses, images."""
-    words = {one.name for one in desired.machines}
-    words |= {template.name for template in desired.templates} | {
-        host.name for host in desired.hosts
-    }
-    for manifest in desired.machines:
-        machine = manifest.machine
-        words |= {interface.mac for interface in machine.interfaces or () if interface.mac}
-        for disk in machine.disks or ():
-            words |= {one for one in (disk.source, disk.volume) if one}
-            words |= {volume_name(machine.name, disk.name, image) for image in IMAGES}
+    """Return what objects have for themselves alone: names, addresses, images."""
+    words = {key.name for key in desired.objects}
+    for key, manifest in desired.objects.items():
+        words.update(find_row(key.kind).words(manifest))
     return words
 
 
 @frozen
 class Differing:
-    """The machines that differ between two versions, by name.
+    """The objects that differ between two versions, by key.
 
-    `renamed` maps a name that is gone to a new one whose machine is the same but for its name.
+    `renamed` maps an object that is gone to a new one that is the same but for its name.
     """
 
-    changed: FrozenSet[str]
-    added: FrozenSet[str]
-    gone: FrozenSet[str]
-    renamed: Tuple[Tuple[str, str], ...] = ()
+    changed: FrozenSet[Key]
+    added: FrozenSet[Key]
+    gone: FrozenSet[Key]
+    renamed: Tuple[Tuple[Key, Key], ...] = ()
 
 
 def find_differing(base: Desired, head: Desired) -> Differing:
-    """Return which machines are new, gone, or wanted otherwise."""
-    before = {machine.name: machine for machine in base.machines}
-    after = {machine.name: machine for machine in head.machines}
-    added, gone = frozenset(after) - frozenset(before), frozenset(before) - frozenset(after)
-    both = frozenset(before) & frozenset(after)
+    """Return which objects that are planned are new, gone, or described otherwise."""
+    before, after = _list_reconciled(base), _list_reconciled(head)
+    added, gone = after.keys() - before.keys(), before.keys() - after.keys()
+    both = before.keys() & after.keys()
     return Differing(
-        frozenset(name for name in both if _meaning(before[name]) != _meaning(after[name])),
-        added,
-        gone,
+        frozenset(key for key in both if _meaning(before[key]) != _meaning(after[key])),
+        frozenset(added),
+        frozenset(gone),
         tuple(_find_renamed([before[x] for x in sorted(gone)], [after[x] for x in sorted(added)])),
     )
 
 
-def _meaning(manifest: MachineManifest) -> Tuple[object, ...]:
-    return (manifest.generation, manifest.host)
+def _list_reconciled(desired: Desired) -> Mapping[Key, Manifest]:
+    found = desired.objects.items()
+    return {key: manifest for key, manifest in found if find_row(key.kind).is_reconciled}
 
 
-def _find_renamed(
-    gone: Sequence[MachineManifest], added: Sequence[MachineManifest]
-) -> Iterable[Tuple[str, str]]:
+def _meaning(manifest: Manifest) -> Tuple[object, ...]:
+    return (manifest.key.kind, manifest.generation, manifest.host)
+
+
+def _find_renamed(gone: Sequence[Manifest], added: Sequence[Manifest]) -> Iterator[Tuple[Key, Key]]:
     left = list(added)
-    for one in gone:
-        same = next((x for x in left if _meaning(x) == _meaning(one)), None)
+    for manifest in gone:
+        same = next((other for other in left if _meaning(other) == _meaning(manifest)), None)
         if same is not None:
             left.remove(same)
-            yield one.name, same.name
+            yield manifest.key, same.key

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import field
 from functools import cached_property
-from typing import FrozenSet, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Mapping, Optional, Set, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
+from reconciler.core.kinds import find_row
 from reconciler.core.manifest import (
     Desired,
     HostManifest,
@@ -57,6 +58,34 @@ class InForce:
     def desired(self) -> Desired:
         """The same as what a plan is made of."""
         return Desired(self.objects)
+
+    @cached_property
+    def reconciled(self) -> Mapping[Key, Manifest]:
+        """Those that are planned; the others are only referred to."""
+        found = self.objects.items()
+        return {key: manifest for key, manifest in found if find_row(key.kind).is_reconciled}
+
+    @cached_property
+    def _users(self) -> Mapping[Key, FrozenSet[Key]]:
+        users: Dict[Key, Set[Key]] = {}
+        for key, manifest in self.objects.items():
+            for needed in find_row(key.kind).needs(manifest, self.desired):
+                users.setdefault(needed, set()).add(key)
+        return {needed: frozenset(keys) for needed, keys in users.items()}
+
+    def find_users(self, *needed: Key) -> FrozenSet[Key]:
+        """Return the planned objects that need one of these, by what they refer to as well.
+
+        Not these themselves: what is tried in vain on one would have it tried again at once.
+        """
+        found: Set[Key] = set()
+        todo = list(needed)
+        while todo:
+            for user in self._users.get(todo.pop(), frozenset()):
+                if user not in found:
+                    found.add(user)
+                    todo += [] if user in self.reconciled else [user]
+        return frozenset(found.intersection(self.reconciled).difference(needed))
 
     @cached_property
     def machines(self) -> Mapping[str, MachineManifest]:

@@ -60,6 +60,10 @@ LONGEST_RUNNING = "longest_running_seconds"
 DRIFT_FOUND = "drift_found_total"
 DRIFT_REPAIRED = "drift_repaired_total"
 MACHINES = "virtual_machines"
+OBJECTS = "objects"
+OBJECTS_READY = "objects_ready"
+OBJECTS_STALLED = "objects_stalled"
+OBJECTS_SUSPENDED = "objects_suspended"
 READY_MACHINES = "ready"
 PENDING_RESTARTS = "pending_restarts"
 STALLED = "stalled"
@@ -115,6 +119,12 @@ TABLE = (
     ),
     Metric(STALLED, "gauge", (), "Machines that need a person's attention."),
     Metric(SUSPENDED, "gauge", (), "Machines that a person has suspended."),
+    Metric(OBJECTS, "gauge", ("kind",), "Objects of a kind with a manifest for this host."),
+    Metric(OBJECTS_READY, "gauge", ("kind",), "Objects of a kind that match their manifests."),
+    Metric(
+        OBJECTS_STALLED, "gauge", ("kind",), "Objects of a kind that need a person's attention."
+    ),
+    Metric(OBJECTS_SUSPENDED, "gauge", ("kind",), "Objects of a kind that a person has suspended."),
     Metric(PRUNE_BLOCKED, "gauge", (), "1 while nothing is pruned until a person confirms it."),
     Metric(
         LAST_SUCCESS,

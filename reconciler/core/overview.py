@@ -15,7 +15,9 @@ from reconciler.core.conditions import (
     Status,
 )
 from reconciler.core.frozen import frozen
-from reconciler.core.records import Record, SourceRecord, Suspension
+from reconciler.core.key import Key, show_key
+from reconciler.core.kinds import count_objects
+from reconciler.core.records import Record, SourceRecord, Suspension, new_record
 
 SUSPENDED = "Suspended"
 NOT_READY = "NotReady"
@@ -37,6 +39,11 @@ class OverviewEntry:
     def name(self) -> str:
         """The object's name."""
         return self.record.name
+
+    @property
+    def key(self) -> Key:
+        """The object's kind and name."""
+        return self.record.key
 
     @property
     def word(self) -> str:
@@ -65,7 +72,7 @@ class OverviewEntry:
     @property
     def command(self) -> str:
         """The command that helps in this state; empty if there is nothing to do, or none helps."""
-        word, name = self.word, shlex.quote(self.name)
+        word, name = self.word, shlex.quote(show_key(self.key))
         if word == SUSPENDED:
             return f"virt-reconciler resume {name}"
         if word in (STALLED, RECONCILING):
@@ -103,7 +110,7 @@ class Overview:
     `hindrance` why nothing can be written any more.
     """
 
-    entries: Mapping[str, OverviewEntry]
+    entries: Mapping[Key, OverviewEntry]
     source: SourceRecord = field(default_factory=SourceRecord)
     daemon: Optional[int] = None
     last_sign: Optional[float] = None
@@ -119,12 +126,12 @@ class Overview:
 
 
 def make_entries(
-    records: Mapping[str, Record], suspended: Mapping[str, Suspension]
-) -> Mapping[str, OverviewEntry]:
-    """Return an entry for each object that has a record or is suspended, by name."""
-    found: Dict[str, OverviewEntry] = {}
-    for name in sorted({*records, *suspended}):
-        found[name] = OverviewEntry(records.get(name) or Record(name), suspended.get(name))
+    records: Mapping[Key, Record], suspended: Mapping[Key, Suspension]
+) -> Mapping[Key, OverviewEntry]:
+    """Return an entry for each object that has a record or is suspended, by key."""
+    found: Dict[Key, OverviewEntry] = {}
+    for key in sorted({*records, *suspended}):
+        found[key] = OverviewEntry(records.get(key) or new_record(key), suspended.get(key))
     return found
 
 
@@ -137,7 +144,7 @@ def mark_suspended(status: Status, suspension: Optional[Suspension]) -> Status:
 _SHORT = 12  # characters of a commit
 
 
-def summarise(records: Mapping[str, Record], source: SourceRecord, memory: str = "") -> str:
+def summarise(records: Mapping[Key, Record], source: SourceRecord, memory: str = "") -> str:
     """Return how many objects there are, what is not well, and at which revision.
 
     `memory` is why nothing is written down, if so.
@@ -150,7 +157,7 @@ def summarise(records: Mapping[str, Record], source: SourceRecord, memory: str =
             (RESTART_REQUIRED, "waiting for a restart"),
         )
     ]
-    words = [f"{len(records)} virtual machine{'' if len(records) == 1 else 's'}"]
+    words = [count_objects(records) or "no objects"]
     words += [f"{count} {word}" for count, word in counts if count or word == "ready"]
     if source.revision:
         words.append(f"at {source.revision[:_SHORT]}")

@@ -7,10 +7,12 @@ steps of an action in order and does nothing else.
 from __future__ import annotations
 
 from dataclasses import field
+from datetime import datetime
 from enum import Enum
-from typing import Optional, Tuple, Union
+from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 
 from reconciler.core.frozen import frozen
+from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
@@ -265,6 +267,11 @@ class Action:
     transient: bool = False
     awaits_window: bool = False
 
+    @property
+    def key(self) -> Key:
+        """The object's kind and name."""
+        return Key(self.kind, self.name)
+
 
 def failed_action(kind: str, name: str, error: ReconcilerError) -> Action:
     """Return the action of an object that cannot be planned, and whether it may be later."""
@@ -315,3 +322,38 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether there is nothing to do and nothing that is held back or failed."""
         return all(action.action is ActionKind.NONE for action in self.actions)
+
+
+@frozen
+class PlanOptions:
+    """What the person asked for besides the manifests.
+
+    `adopt` names domains that may be taken over, `adopt_all` all that the manifests name. `now`
+    is the host's local time, for maintenance windows; `revision` the manifests' Git commit.
+    `unattended` says that no person sees the plan before it is carried out: the daemon's. `left`
+    says of paths why they are left alone as they are. `here` names machines that no other host has,
+    by a person's word.
+    `migrated` says that the machine went to another host, where it may run.
+    """
+
+    adopt: FrozenSet[str] = frozenset()
+    adopt_all: bool = False
+    now: Optional[datetime] = None
+    revision: Optional[str] = None
+    unattended: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
+    here: FrozenSet[str] = frozenset()
+    migrated: bool = False
+
+    def adopts(self, name: str) -> bool:
+        """Whether that domain may be taken over."""
+        return self.adopt_all or name in self.adopt
+
+
+IS_ON = " is on "
+SNAPSHOT = "external snapshot "
+
+
+def find_snapshot_notes(notes: Iterable[str]) -> str:
+    """Return, as one line, those notes that say of a disk that it is on a snapshot."""
+    return "; ".join(note for note in notes if f"{IS_ON}{SNAPSHOT}" in note)

@@ -14,8 +14,8 @@ from typing import Any, Dict, Optional, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.plain_data import camel, from_plain
+from reconciler.core.seals import Seal
 from reconciler.errors import RefusedError
-from reconciler.kinds.machine.seals import Seal
 
 # 2: what a seal says of hosts and templates is another digest than in 1.
 FORMAT_VERSION = 2

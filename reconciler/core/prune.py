@@ -1,11 +1,11 @@
-"""Decide which machines go because their manifests went. Pure, and the one place that decides it.
+"""Decide which objects go because their manifests went. Pure, and the one place that decides it.
 
 That a manifest is not there proves little: a folder may be empty by mistake, a path wrong, a state
-lost. So a machine is deleted only if all of these hold, and each failure is kept visible:
+lost. So an object is deleted only if all of these hold, and each failure is kept visible:
 
 - this daemon saw its manifest at an earlier revision (its record), and all manifests could be read
   now (a complete snapshot) without it;
-- the domain of that name is there, can be read, carries our mark made for itself, and is the one
+- the object of that name is there, can be read, carries our mark made for itself, and is the one
   that was recorded (UUID);
 - the spec last applied to it, in its own mark, allows it, and no later one was seen;
 - it is not suspended, and it is not too many at once: a person has to confirm those.
@@ -20,40 +20,53 @@ from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.conditions import READY
 from reconciler.core.frozen import frozen
+from reconciler.core.key import Key, show_key
 from reconciler.core.manifest_sets import ManifestSet
-from reconciler.core.names import Owner
 from reconciler.core.records import Record
 from reconciler.core.settings import PruneRails
-from reconciler.core.world import Reading, Unknown
-from reconciler.kinds.machine.status import ORPHAN, is_owned, read_applied
+from reconciler.core.world import Unknown
 
+ORPHAN = "orphan"  # of `lifecycle.deletion`: what has no manifest stays as it is
 NAMES_SHOWN = 5
 NEVER_SEEN = "no manifest, and no earlier revision is known that had one: nothing is done"
+
+
+@frozen
+class Remnant:
+    """What an object of ours on the host says of itself, in its own mark.
+
+    `deletion` is what was last applied says of its end, `generation` of which manifest.
+    """
+
+    uuid: str
+    deletion: str
+    generation: str
 
 
 @frozen
 class KnownObject:
     """What is known when it is decided.
 
-    `domains` is one complete listing of the host: a name that lacks is absent for certain. Where
-    the listing failed, nothing is decided at all. `confirmed` is the identity of the snapshot whose
-    deletions a person has confirmed. `settled` says that this snapshot was in force for a whole
-    resync: a file that is away for a minute while somebody edits it is not gone.
+    `found` is one complete listing of the host, with None for what is not ours: what lacks in it is
+    absent for certain. Where the listing failed, nothing is decided at all. `confirmed` is the
+    identity of the snapshot whose deletions a person has confirmed. `settled` says that this
+    snapshot was in force for a whole resync: a file that is away for a minute while somebody edits
+    it is not gone.
     """
 
-    records: Mapping[str, Record]
+    records: Mapping[Key, Record]
     snapshot: ManifestSet
-    domains: Mapping[str, Union[Reading, Unknown]]
+    found: Mapping[Key, Union[Remnant, Unknown, None]]
     settled: bool
     confirmed: str = ""
-    suspended: FrozenSet[str] = frozenset()
+    suspended: FrozenSet[Key] = frozenset()
 
 
 @frozen
 class Deletion:
-    """A machine to be deleted; `policy` is `undefine` or `deleteDisks`."""
+    """An object to be deleted; `policy` is a word of its manifest, like `undefine`."""
 
-    name: str
+    key: Key
     uuid: str
     policy: str
 
@@ -62,7 +75,7 @@ class Deletion:
 class KeptObject:
     """A machine without a manifest to which nothing is done, and why."""
 
-    name: str
+    key: Key
     reason: str
 
 
@@ -78,7 +91,7 @@ class Pruning:
     deletions: Tuple[Deletion, ...] = ()
     held: Tuple[Deletion, ...] = ()
     left: Tuple[KeptObject, ...] = ()
-    absent: Tuple[str, ...] = ()
+    absent: Tuple[Key, ...] = ()
     blocked: str = ""
 
 
@@ -94,13 +107,13 @@ def is_followed(record: Record) -> bool:
 
 def decide(known: KnownObject, rails: PruneRails) -> Pruning:
     """Return what is pruned now, what waits for whom, and what stays."""
-    judged = [(name, _judge(name, known)) for name in _find_gone(known)]
+    judged = [(key, _judge(key, known)) for key in _find_gone(known)]
     wanted = tuple(one for _, one in judged if isinstance(one, Deletion))
     if not known.snapshot.is_complete:
         # Any of these may be one of the manifests that could not be read.
         return Pruning(held=wanted, blocked=_describe_problems(known) if wanted else "")
     left = tuple(one for _, one in judged if isinstance(one, KeptObject))
-    absent = tuple(name for name, one in judged if one is None)
+    absent = tuple(key for key, one in judged if one is None)
     if known.confirmed and known.confirmed == known.snapshot.identity:
         return Pruning(wanted, (), left, absent)
     blocked = _find_rail(wanted, known, rails)
@@ -109,56 +122,55 @@ def decide(known: KnownObject, rails: PruneRails) -> Pruning:
     return Pruning(wanted, (), left, absent)
 
 
-def _find_gone(known: KnownObject) -> List[str]:
+def _find_gone(known: KnownObject) -> List[Key]:
     """Return the machines, known or owned, that no manifest names.
 
     One that is placed on another host now still has its manifest, and is not deleted here.
     """
-    wanted = {manifest.name for manifest in known.snapshot.desired.machines}
-    owned = {name for name, domain in known.domains.items() if is_owned(domain)}
-    return sorted(one for one in owned.union(known.records) if one not in wanted)
+    desired = known.snapshot.desired.objects
+    owned = {key for key, remnant in known.found.items() if isinstance(remnant, Remnant)}
+    return sorted(key for key in owned.union(known.records) if key not in desired)
 
 
-def _judge(name: str, known: KnownObject) -> Union[Deletion, KeptObject, None]:
+def _judge(key: Key, known: KnownObject) -> Union[Deletion, KeptObject, None]:
     """Return what is to become of one machine without a manifest; None if it is gone."""
-    reading = known.domains.get(name)
-    if reading is None:
+    if key not in known.found:
         return None
-    if isinstance(reading, Unknown):
+    remnant = known.found[key]
+    if isinstance(remnant, Unknown):
         return KeptObject(
-            name, f"no manifest; cannot be read, so nothing is changed: {reading.reason}"
+            key, f"no manifest; cannot be read, so nothing is changed: {remnant.reason}"
         )
-    reason = _find_hindrance(name, reading, known)
-    if reason is not None:
-        return KeptObject(name, reason)
-    assert reading.owner is not None  # noqa: S101 - a domain that is not owned has a hindrance
-    return Deletion(name, reading.view.uuid, read_applied(reading.owner).deletion)
+    if remnant is None:
+        return KeptObject(key, "no manifest, and the object is not managed: nothing is done")
+    reason = _find_hindrance(key, remnant, known)
+    return (
+        Deletion(key, remnant.uuid, remnant.deletion) if reason is None else KeptObject(key, reason)
+    )
 
 
-def _find_hindrance(name: str, reading: Reading, known: KnownObject) -> Optional[str]:
-    """Return why nothing is done to the machine, or None if it may be deleted."""
-    record = known.records.get(name)
-    if reading.owner is None or not is_owned(reading):
-        return "no manifest, and the domain is not managed: nothing is done"
+def _find_hindrance(key: Key, remnant: Remnant, known: KnownObject) -> Optional[str]:
+    """Return why nothing is done to the object, or None if it may be deleted."""
+    record = known.records.get(key)
     if record is None or not record.seen_at or record.uuid is None:
         return f"orphaned: {NEVER_SEEN}"
     if record.seen_at in (known.snapshot.identity, known.snapshot.revision):
         return "no manifest, although this revision had one before: nothing is done"
-    if record.uuid != reading.view.uuid:
-        return f"no manifest, and another domain has its name (UUID {reading.view.uuid})"
-    if name in known.suspended:
+    if record.uuid != remnant.uuid:
+        return f"no manifest, and another object has its name (UUID {remnant.uuid})"
+    if key in known.suspended:
         return "no manifest; suspended: nothing is done"
-    return _find_permission(reading.owner, record)
+    return _find_permission(remnant, record)
 
 
-def _find_permission(owner: Owner, record: Record) -> Optional[str]:
+def _find_permission(remnant: Remnant, record: Record) -> Optional[str]:
     """Return why what was last applied does not allow the deletion, or None if it does."""
-    if read_applied(owner).deletion == ORPHAN:
-        return "orphaned: its manifest is gone; lifecycle.deletion is orphan, so the machine stays"
-    if record.generation not in (None, owner.generation):
+    if remnant.deletion == ORPHAN:
+        return "orphaned: its manifest is gone; lifecycle.deletion is orphan, so it stays"
+    if record.generation not in (None, remnant.generation):
         return (
             "orphaned: its manifest is gone, and its lifecycle.deletion is unknown because it "
-            "was never applied in full; the machine stays"
+            "was never applied in full; it stays"
         )
     return None
 
@@ -167,8 +179,8 @@ def _find_rail(wanted: Sequence[Deletion], known: KnownObject, rails: PruneRails
     """Return why so many are not deleted without a person's word; empty if they may be."""
     if not wanted:
         return ""
-    machines = {manifest.name for manifest in known.snapshot.desired.machines}
-    stay = sum(is_owned(domain) and name in machines for name, domain in known.domains.items())
+    desired = known.snapshot.desired.objects
+    stay = sum(isinstance(one, Remnant) and key in desired for key, one in known.found.items())
     total = len(wanted) + stay
     if not stay:
         return _describe(wanted, total, "no managed machine would be left")
@@ -198,6 +210,6 @@ def _describe_problems(known: KnownObject) -> str:
 
 
 def _list_names(wanted: Sequence[Deletion]) -> str:
-    shown = ", ".join(one.name for one in wanted[:NAMES_SHOWN])
+    shown = ", ".join(show_key(one.key) for one in wanted[:NAMES_SHOWN])
     more = len(wanted) - NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown

@@ -11,6 +11,7 @@ from typing import Optional, Tuple
 
 from reconciler.core.conditions import Condition
 from reconciler.core.frozen import frozen
+from reconciler.core.key import FORMER_KIND, Key
 from reconciler.core.secrets import hide_text
 
 
@@ -51,6 +52,12 @@ class Record:
     problem: str = ""
     guest: str = ""
     migrated: bool = False
+    kind: str = FORMER_KIND
+
+    @property
+    def key(self) -> Key:
+        """The object's kind and name."""
+        return Key(self.kind, self.name)
 
     def condition(self, type_: str) -> Condition:
         """Return the condition of that type; Unknown if nothing is said about it."""
@@ -58,6 +65,11 @@ class Record:
             (condition for condition in self.conditions if condition.type == type_),
             Condition(type_, holds=None),
         )
+
+
+def new_record(key: Key) -> Record:
+    """Return the record of an object of which nothing is known."""
+    return Record(key.name, kind=key.kind)
 
 
 def without_secrets(record: Record) -> Record:
@@ -121,3 +133,9 @@ class Suspension:
     at: float
     by: str = ""
     why: str = ""
+    kind: str = FORMER_KIND
+
+    @property
+    def key(self) -> Key:
+        """The object's kind and name."""
+        return Key(self.kind, self.name)

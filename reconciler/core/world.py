@@ -14,6 +14,7 @@ from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.frozen import frozen
 from reconciler.core.images import Images
+from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
@@ -270,7 +271,8 @@ class World:
     it. `busy` maps (kind, name) of an object that another run of ours works on at this moment to a
     line that says so. `lost` has the machines that are gone and known from before. `elsewhere` says
     of machines that are not here why they are not to be made: another host has them, or may have.
-    `others_asked` says that another host of the repository was asked.
+    `others_asked` says that another host of the repository was asked. `observed` has what kinds
+    read of their objects besides.
 
     Read where it is asked for: `networks` by name, and whether each is active. `pools`, the active
     ones and, as Unknown, those that were asked for and are not. `machines` maps the machine type
@@ -295,10 +297,11 @@ class World:
     free: Mapping[str, int] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")
     facilities: Facilities = Facilities()
-    busy: Mapping[Tuple[str, str], str] = field(default_factory=dict)
+    busy: Mapping[Key, str] = field(default_factory=dict)
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     others_asked: bool = False
+    observed: Mapping[Key, object] = field(default_factory=dict)
     known: Known = None
 
     def ask(self, *facts: Fact) -> None:

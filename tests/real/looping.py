@@ -29,6 +29,7 @@ from reconciler.core.settings import Settings
 from reconciler.daemon import StoppableClock
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
+from tests.lab.keys import vm
 from tests.real.faults import is_read
 from tests.real.worlds import MIB, manifest_of
 from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
@@ -136,7 +137,7 @@ class Looping:
 
     def record(self, name: str) -> Record:
         """Return what the loop remembers of an object."""
-        return self.loop.shared.ledger.get(name)  # type: ignore[no-any-return]
+        return self.loop.shared.ledger.get(vm(name))  # type: ignore[no-any-return]
 
     def wait_ready(self, name: str, generation: Optional[str] = None) -> Record:
         """Wait until the object is as wanted."""

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.control.executor import execute
+from reconciler.core.plan import PlanOptions
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import Clock, Product, Silent

@@ -18,6 +18,7 @@ from reconciler.core.manifest import Lifecycle
 from reconciler.core.records import Suspension
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
+from tests.lab.keys import vm
 from tests.real.looping import Looping, libvirtd, manifest, stored
 from tests.real.worlds import MIB, Product
 
@@ -157,7 +158,7 @@ def test_nothing_is_done_to_a_domain_that_is_not_ours(looping: Looping) -> None:
 def test_a_suspended_machine_is_left_alone_until_it_is_resumed(looping: Looping) -> None:
     looping.publish(manifest())
     looping.wait_ready("vm")
-    looping.store.suspensions["vm"] = Suspension("vm", 0.0)
+    looping.store.suspensions[vm("vm")] = Suspension("vm", 0.0)
     looping.loop.reread_orders()
     looping.virsh("destroy", "vm")
     looping.wait(lambda: looping.record("vm").state == "off", "it is seen")
@@ -268,7 +269,7 @@ def test_a_field_that_someone_keeps_changing_back_is_left_alone_until_resumed(
     looping.loop.resync()
     looping.wait_quiet()
     assert not is_running(looping)
-    looping.store.retries.add("vm")  # what `resume vm` orders
+    looping.store.retries.add(vm("vm"))  # what `resume vm` orders
     looping.loop.reread_orders()
     looping.wait(lambda: is_running(looping), "it is started again")
 

@@ -11,6 +11,7 @@ from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Suspension
 from reconciler.errors import Problem, TransientError
+from tests.lab.keys import vm
 from tests.real.looping import Looping, manifest, stored
 
 GOES = Lifecycle(deletion="undefine")
@@ -40,7 +41,7 @@ def test_a_machine_goes_once_its_manifest_is_gone_for_a_whole_resync(looping: Lo
     resync(looping)
     assert sorted(stored(looping)) == names[:-1]
     assert looping.journal.lines("pruned") == ["vm5: deleted: its manifest is gone"]
-    assert "vm5" not in looping.store.records
+    assert vm("vm5") not in looping.store.records
 
 
 def test_an_orphan_stays_and_is_reported(looping: Looping) -> None:
@@ -118,7 +119,7 @@ def fail_to_go(looping: Looping, name: str) -> None:
 def let_go(looping: Looping, name: str) -> None:
     """Have nothing fail any more, and what was begun tried again."""
     looping.hold = lambda _: None
-    looping.loop.look_at([name])
+    looping.loop.look_at([vm(name)])
     looping.wait_quiet()
 
 
@@ -145,7 +146,7 @@ def test_other_manifests_have_a_deletion_that_waits_decided_anew(looping: Loopin
 
 def test_a_suspension_holds_for_a_deletion_that_waits(looping: Looping) -> None:
     fail_to_go(looping, "vm")
-    looping.store.suspensions["vm"] = Suspension("vm", 1.0)
+    looping.store.suspensions[vm("vm")] = Suspension("vm", 1.0)
     let_go(looping, "vm")
     assert "vm" in stored(looping)
     looping.store.suspensions.clear()

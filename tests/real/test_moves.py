@@ -14,6 +14,7 @@ from reconciler.core.conditions import READY
 from reconciler.core.machine import Power
 from reconciler.core.manifest import HostManifest
 from tests.lab.host import LabHost, temporary_host
+from tests.lab.keys import vm
 from tests.real.commands import Command
 from tests.real.looping import Looping, manifest
 from tests.real.worlds import Product
@@ -114,7 +115,7 @@ def test_the_daemon_remembers_where_a_machine_was_placed(own_host: LabHost, othe
     before.publish(there)
     before.wait_quiet()
     before.stop()
-    assert store.placements == {"vm": "kvm02"}
+    assert store.placements == {vm("vm"): "kvm02"}
     looping = Looping(own_host, store, connect=connect).start()
     try:
         looping.publish(here)

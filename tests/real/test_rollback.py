@@ -20,15 +20,15 @@ from reconciler.control.executor import execute
 from reconciler.core.history import DONE, ChangeCause, ChangeRecord, choose
 from reconciler.core.machine import Disk, Interface
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions
 from reconciler.core.xmltree import copy_of, parse, serialise
 from reconciler.errors import RefusedError
 from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions
 from reconciler.kinds.machine.rollback import RollbackPlan, find_kept_otherwise, plan_way_back
 from tests.lab.guest import Guest
 from tests.lab.host import LabHost
+from tests.lab.keys import vm
 from tests.real.booting import LIMIT, Bench
 from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.hostable import specs
@@ -75,7 +75,7 @@ class Recorded:
     def plan_back(
         self, number: Optional[int] = None, now: Optional[datetime] = None
     ) -> RollbackPlan:
-        entries = self.history.list("vm")
+        entries = self.history.list(vm("vm"))
         past = choose(entries, number, "vm")
         return plan_way_back(self.product.host, past, entries, now)
 
@@ -87,7 +87,7 @@ class Recorded:
         return way.plan.actions[0]
 
     def entries(self) -> Tuple[ChangeRecord, ...]:
-        return self.history.list("vm")
+        return self.history.list(vm("vm"))
 
 
 def differ(before: str, after: str) -> str:

@@ -282,6 +282,6 @@ def check_removal(machine: Container) -> None:
     assert machine.read("/etc/virt-reconciler/manifests/web01.yaml") == MANIFEST
     assert machine.read(f"{CONFIG}.rpmsave").endswith("# ours\n")
     after = machine.run("sh", "-c", "cd /var/lib/virt-reconciler && find . | sort").stdout
-    assert "objects/web01.json" in after
+    assert "objects/VirtualMachine/web01.json" in after
     assert after == before
     assert stat(machine, "/var/lib/virt-reconciler") == f"{USER}:{USER} 750"

@@ -20,6 +20,7 @@ from reconciler.core.plan import Action, ActionKind, Change, Effect
 from reconciler.core.world import DomainView, GuestState
 from tests.lab.guest import Guest, boot_overlays
 from tests.lab.host import LabHost
+from tests.lab.keys import vm
 from tests.real.booting import LIMIT as BOOT_LIMIT
 from tests.real.booting import Bench
 from tests.real.looping import Looping, manifest
@@ -406,7 +407,7 @@ def test_the_daemon_makes_nothing_again_that_was_migrated_away(looping: Looping)
         assert looping.virsh("list", "--all", "--name").stdout.split() == []
         assert other.virsh("domstate", "vm").stdout.strip() == "running"
         other.virsh("destroy", "vm")
-    looping.loop.retry(["vm"])  # a person knows that it runs nowhere
+    looping.loop.retry([vm("vm")])  # a person knows that it runs nowhere
     looping.wait_ready("vm", wanted.generation)
     assert looping.virsh("domstate", "vm").stdout.strip() == "running"
 

@@ -12,9 +12,8 @@ from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.control.executor import execute
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place, TemplateManifest
-from reconciler.core.plan import Action, Outcome, Plan
+from reconciler.core.plan import Action, Outcome, Plan, PlanOptions
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions
 
 MIB, GIB = 2**20, 2**30
 

@@ -31,12 +31,35 @@ MAY_IMPORT: Mapping[str, FrozenSet[str]] = {
         {"reconciler.kinds.api", "reconciler.core", "reconciler.errors"}
     ),
     "reconciler.kinds.machine": frozenset(
-        {"reconciler.kinds.api", "reconciler.control.ports", "reconciler.core", "reconciler.errors"}
+        {
+            "reconciler.kinds.api",
+            "reconciler.kinds.plain",
+            "reconciler.control.ports",
+            "reconciler.core",
+            "reconciler.errors",
+        }
     ),
     "reconciler.kinds.host": frozenset(
-        {"reconciler.kinds.api", "reconciler.control.ports", "reconciler.core", "reconciler.errors"}
+        {
+            "reconciler.kinds.api",
+            "reconciler.kinds.plain",
+            "reconciler.control.ports",
+            "reconciler.core",
+            "reconciler.errors",
+        }
     ),
-    "reconciler.kinds": frozenset({"reconciler.kinds", "reconciler.errors"}),
+    "reconciler.kinds.template": frozenset(
+        {
+            "reconciler.kinds.api",
+            "reconciler.kinds.plain",
+            "reconciler.control.ports",
+            "reconciler.core",
+            "reconciler.errors",
+        }
+    ),
+    "reconciler.kinds": frozenset(
+        {"reconciler.kinds", "reconciler.control.ports", "reconciler.core", "reconciler.errors"}
+    ),
     "reconciler.core": frozenset({"reconciler.errors"}),
     "reconciler.errors": frozenset(),
     "reconciler": frozenset(),
@@ -47,81 +70,11 @@ STILL: Mapping[str, FrozenSet[str]] = {
     "reconciler.adapters.libvirt.domains": frozenset(
         {"reconciler.kinds.machine.domain.mark", "reconciler.kinds.machine.domain.mentions"}
     ),
-    "reconciler.adapters.manifests.loading": frozenset(
-        {
-            "reconciler.kinds.host.document",
-            "reconciler.kinds.machine.checks",
-            "reconciler.kinds.machine.document",
-            "reconciler.kinds.machine.document_set",
-        }
-    ),
-    "reconciler.control.change_recorder": frozenset(
-        {"reconciler.kinds.machine.domain.mark", "reconciler.kinds.machine.execute"}
-    ),
-    "reconciler.control.comparison": frozenset(
-        {
-            "reconciler.kinds.machine.deletion",
-            "reconciler.kinds.machine.differences",
-            "reconciler.kinds.machine.observe",
-            "reconciler.kinds.machine.planner",
-            "reconciler.kinds.machine.planning.delete",
-            "reconciler.kinds.machine.simulated_host",
-        }
-    ),
-    "reconciler.control.executor": frozenset(
-        {
-            "reconciler.kinds.host.execute",
-            "reconciler.kinds.host.planning",
-            "reconciler.kinds.machine.deletion",
-            "reconciler.kinds.machine.execute",
-            "reconciler.kinds.machine.planning.states",
-            "reconciler.kinds.machine.undo",
-            "reconciler.kinds.machine.verify",
-        }
-    ),
-    "reconciler.control.loop": frozenset(
-        {"reconciler.kinds.host.host_pass", "reconciler.kinds.machine.planner"}
-    ),
-    "reconciler.control.manifest_sets": frozenset({"reconciler.kinds.machine.planner"}),
-    "reconciler.control.object_locks": frozenset({"reconciler.kinds.machine.planning.images"}),
-    "reconciler.control.one_pass": frozenset(
-        {
-            "reconciler.kinds.machine.elsewhere",
-            "reconciler.kinds.machine.observe",
-            "reconciler.kinds.machine.planner",
-        }
-    ),
-    "reconciler.control.pruning": frozenset(
-        {
-            "reconciler.kinds.machine.answers",
-            "reconciler.kinds.machine.deletion",
-            "reconciler.kinds.machine.domain.mark",
-        }
-    ),
-    "reconciler.control.worker": frozenset({"reconciler.kinds.host.host_pass"}),
-    "reconciler.core.conditions": frozenset({"reconciler.kinds.machine.planning.disk_images"}),
     "reconciler.core.domain_secrets": frozenset({"reconciler.kinds.machine.domain.mark"}),
-    "reconciler.core.plan_files": frozenset({"reconciler.kinds.machine.seals"}),
-    "reconciler.core.prune": frozenset({"reconciler.kinds.machine.status"}),
-    "reconciler.kinds.host.execute": frozenset({"reconciler.kinds.machine.execute"}),
-    "reconciler.kinds.host.host_pass": frozenset(
-        {"reconciler.control.journal_reporter", "reconciler.control.state"}
-    ),
-    "reconciler.kinds.machine.deletion": frozenset({"reconciler.control.object_locks"}),
-    "reconciler.kinds.machine.document_set": frozenset({"reconciler.kinds.host.document"}),
-    "reconciler.kinds.machine.elsewhere": frozenset(
-        {"reconciler.kinds.host.document", "reconciler.kinds.host.faults"}
-    ),
     "reconciler.kinds.machine.observe": frozenset(
-        {
-            "reconciler.control.object_locks",
-            "reconciler.kinds.host.execute",
-            "reconciler.kinds.host.planning",
-        }
+        {"reconciler.kinds.host.execute", "reconciler.kinds.host.planning"}
     ),
-    "reconciler.kinds.machine.planner": frozenset(
-        {"reconciler.kinds.host.faults", "reconciler.kinds.host.planning"}
-    ),
+    "reconciler.kinds.machine.planner": frozenset({"reconciler.kinds.host.planning"}),
 }
 
 # Foreign library → the one file that may import it.

@@ -15,7 +15,6 @@ from typing import Any, Callable, Dict, List, Optional, TypeVar, cast
 import pytest
 import yaml
 
-from reconciler.adapters.manifests import loading
 from reconciler.adapters.manifests.loading import MOST_PROBLEMS, load_files
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
@@ -26,24 +25,27 @@ from reconciler.core.host_snapshot import HostSnapshot, hide_view, read_snapshot
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import MOST_BYTES, ManifestFile
-from reconciler.core.plan import Plan
+from reconciler.core.plan import Plan, PlanOptions
 from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.planner import make_plan
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.render.history import render_history, render_history_json, render_past
 from reconciler.core.render.json import render_json, render_overview_json
 from reconciler.core.render.layout import Page, Style
 from reconciler.core.render.status import render_overview
 from reconciler.core.render.text import render_text
+from reconciler.core.seals import Seal, seal_plan
 from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import RefusedError
+from reconciler.kinds.machine import row
 from reconciler.kinds.machine.answers import understand
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.export import export_machine
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
-from reconciler.kinds.machine.seals import Seal, seal_plan
+from reconciler.kinds.machine.sightings import make_sighting
 from reconciler.kinds.machine.status import find_status
 from reconciler.kinds.machine.uncovered import find_remarks
+from tests.lab.keys import vm
 from tests.unit.domain.samples import GOLDEN, Q35
 from tests.unit.hostile import draw_from, spoil_json, spoil_manifest, spoil_xml, time_limit
 from tests.unit.planning.worlds import UUID, domain
@@ -168,7 +170,7 @@ def test_an_odd_domain_is_unknown_or_shown_and_leaves_the_others(seed: int) -> N
     text = spoil_xml(chance.choice(XML), chance)
     live = text if chance.random() < 0.5 else None
     view = DomainView("vm", UUID, GuestState.RUNNING if live else GuestState.OFF, text, live)
-    fingerprint("g1", view)
+    fingerprint("g1", make_sighting(view).parts)
     reading = understand(view)
     desired = load(FULL.encode())
     world = around(vm=reading)
@@ -258,10 +260,12 @@ def test_an_odd_state_file_is_named_and_leaves_the_others(seed: int, tmp_path: P
         store.save_record(replace(RECORD, name=name))
         store.suspend(Suspension(name, 5.0, "alice", "why"))
     store.save_source(SourceRecord("abc", problems=("p",)))
-    chosen = chance.choice(("objects/odd.json", "suspended/odd.json", "source.json"))
+    chosen = chance.choice(
+        ("objects/VirtualMachine/odd.json", "suspended/VirtualMachine/odd.json", "source.json")
+    )
     spoil_file(tmp_path / chosen, chance)
     overview = look_into(store)
-    assert set(overview.entries) == {"odd", "sound"}
+    assert set(overview.entries) == {vm("odd"), vm("sound")}
     entries = list(overview.entries.values())
     render_overview(overview, entries, Page(Style()), 10.0, full=True, verbose=True)
     render_overview_json(overview, entries)
@@ -278,15 +282,15 @@ PAST = ChangeRecord(
 def test_an_odd_entry_of_a_history_leaves_the_others(seed: int, tmp_path: Path) -> None:
     history = FolderHistory(str(tmp_path / "history"))
     first, second = (history.begin(replace(PAST, at=at)) for at in (1.0, 2.0))
-    (file,) = tmp_path.glob(f"history/*/{second.number}.json")
+    (file,) = tmp_path.glob(f"history/*/*/{second.number}.json")
     spoil_file(file, draw_from(seed))
-    entries = history.list("vm")
+    entries = history.list(vm("vm"))
     assert first in entries
     render_history(entries, Style())
-    render_history_json("vm", entries)
+    render_history_json(vm("vm"), entries)
     for entry in entries:
         render_past(entry, Style())
-    history.find_last("vm")
+    history.find_last(vm("vm"))
 
 
 def test_a_bug_is_one_objects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +311,7 @@ def test_a_bug_is_one_objects(monkeypatch: pytest.MonkeyPatch) -> None:
         .encode()
     )
     with monkeypatch.context() as patch:
-        patch.setattr(loading, "check_machine", fail("bad", check_machine))
+        patch.setattr(row, "check_machine", fail("bad", check_machine))
         loaded = load_files([ManifestFile("bad.yaml", bad), SOUND])
         assert [one.name for one in loaded.desired.machines] == ["sound"]
         (problem,) = map(str, loaded.problems)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.core.key import Key, parse_key, show_key
+from reconciler.core.key import Key, parse_key, show_key, spell_key
 from reconciler.errors import UsageError
 
 KINDS = ("Host", "VirtualMachine")
@@ -19,7 +19,7 @@ KNOWN = frozenset({WEB, HOST, BOTH_VM, BOTH_HOST, Key("VirtualMachine", "host/od
 
 def test_keys_are_shown_and_sorted_by_kind_and_name() -> None:
     assert str(WEB) == "VirtualMachine/web01"
-    assert show_key(HOST) == "host/kvm01"
+    assert (show_key(HOST), show_key(WEB)) == ("host/kvm01", "web01")
     assert sorted(KNOWN)[:2] == [BOTH_HOST, HOST]
 
 
@@ -43,7 +43,8 @@ def test_what_a_person_writes_is_one_key(text: str, key: Key) -> None:
 
 @pytest.mark.parametrize("key", sorted({WEB, HOST, BOTH_VM, BOTH_HOST}))
 def test_a_key_is_read_as_it_is_shown(key: Key) -> None:
-    assert parse_key(show_key(key), KNOWN, KINDS) == parse_key(str(key), KNOWN, KINDS) == key
+    assert parse_key(spell_key(key), KNOWN, KINDS) == parse_key(str(key), KNOWN, KINDS) == key
+    assert parse_key(show_key(key), {key}, KINDS) == key
 
 
 def test_a_name_that_two_kinds_use_is_asked_about() -> None:

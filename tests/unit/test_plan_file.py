@@ -16,9 +16,9 @@ from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.seals import CAUSES, DONE, Seal, find_moved, seal_plan
 from reconciler.core.world import PoolView, VolumeView, World
 from reconciler.errors import RefusedError
-from reconciler.kinds.machine.seals import CAUSES, DONE, Seal, find_moved, seal_plan
 
 SEAL = Seal("VirtualMachine", "web", True, "m", "d", "t", "v", "s")
 KEPT = PlanFile(

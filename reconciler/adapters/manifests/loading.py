@@ -6,26 +6,21 @@ any problem is left out whole; a file that cannot be read leaves out all of its 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.adapters.manifests.documents import Blot, Document, read_documents
 from reconciler.adapters.manifests.files import FileReading, SourceFile, read_files
 from reconciler.adapters.manifests.schema_errors import is_valid, load_schema
-from reconciler.core.documents import Clash, Finding, find_kind, format_path
+from reconciler.core.document_set import check_together
+from reconciler.core.documents import Clash, Finding, Together, find_kind, format_path
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen
-from reconciler.core.manifest import Desired, HostManifest, MachineManifest, Place, TemplateManifest
+from reconciler.core.kinds import find_row, list_kinds
+from reconciler.core.manifest import Desired, Manifest, Place
 from reconciler.core.manifest_files import ManifestFile, show_name
 from reconciler.core.schema import drop_near, prune
 from reconciler.errors import FaultError, InvalidManifestError, Problem
-from reconciler.kinds.host.document import check_host
-from reconciler.kinds.machine.checks import check_machine, check_template
-from reconciler.kinds.machine.document import build_host, build_machine, build_template
-from reconciler.kinds.machine.document_set import Together, check_together
-
-Manifest = Union[HostManifest, MachineManifest, TemplateManifest]
 
 MOST_PROBLEMS = 100  # of a kind, that are listed of a file
 # What is taken away may be required by what is around it, which then goes as well.
@@ -38,6 +33,23 @@ class Loaded:
 
     desired: Desired
     problems: Tuple[Problem, ...] = ()
+
+
+@frozen
+class Source:
+    """A document in its file."""
+
+    file: str
+    document: Document
+
+    @property
+    def place(self) -> Place:
+        """Where it begins."""
+        return Place(self.file, self.document.line, self.document.column)
+
+    def locate(self, path: Tuple[Union[str, int], ...]) -> Place:
+        """Return where a field of it was written."""
+        return Place(self.file, *self.document.locate(path))
 
 
 @frozen
@@ -123,42 +135,35 @@ def _isolate(file: SourceFile, document: Document) -> Item:
 def _understand(file: SourceFile, document: Document) -> Item:
     """Hold one document against its schema and its meaning."""
     data = document.data
-    kind, findings = find_kind(data)
+    kind, findings = find_kind(data, list_kinds())
     if kind is None:
         return Item(file.name, document, findings=tuple(findings))
     name = _name_of(kind, data)
-    place = Place(file.name, document.line, document.column)
+    source = Source(file.name, document)
     if not is_valid(kind)(data):
         findings = _explain(kind, data)
-        findings.extend(_check_rest(kind, data, findings, place))
+        findings.extend(_check_rest(kind, data, findings, source))
         return Item(file.name, document, name, findings=tuple(findings))
-    manifest, findings = _check(kind, data, place)
-    if isinstance(manifest, MachineManifest):
-        manifest = replace(manifest, locate=lambda path: Place(file.name, *document.locate(path)))
+    manifest, findings = _check(kind, data, source)
     return Item(file.name, document, name, manifest, tuple(findings))
 
 
-def _check(kind: str, data: Any, place: Place) -> Tuple[Manifest, List[Finding]]:
+def _check(kind: str, data: Any, source: Source) -> Tuple[Manifest, List[Finding]]:
     """Return what a document means that fits its schema, and what is wrong with that."""
-    if kind == "Template":
-        template = build_template(data, place)
-        return template, check_template(template)
-    if kind == "Host":
-        host = build_host(data, place)
-        return host, check_host(host)
-    machine = build_machine(data, place)
-    return machine, check_machine(machine, data)
+    row = find_row(kind)
+    manifest = row.build(data, source.place, source.locate)
+    return manifest, row.check(manifest, data)
 
 
 def _check_rest(
-    kind: str, data: Any, findings: Sequence[Finding], place: Place
+    kind: str, data: Any, findings: Sequence[Finding], source: Source
 ) -> Sequence[Finding]:
     """Check what the schema did not refuse, so that nobody has to come twice."""
     rest, wrong = data, list(findings)
     for _ in range(_PRUNINGS):
         rest = prune(rest, wrong)
         if is_valid(kind)(rest):
-            return drop_near(_check(kind, rest, place)[1], wrong)
+            return drop_near(_check(kind, rest, source)[1], wrong)
         wrong += _explain(kind, rest)
     return []
 

@@ -13,25 +13,28 @@ from jsonschema import Draft7Validator
 from reconciler.core.documents import (
     CONFIGURATION,
     DOCUMENTS,
-    KINDS,
     DocumentPath,
     Finding,
     refuse_field,
     suggest,
 )
+from reconciler.core.kinds import find_row, list_kinds
 from reconciler.core.schema import Test, compile_schema
 from reconciler.core.units import suggest_size
 from reconciler.errors import UsageError
 
-_NAMES = (*KINDS, CONFIGURATION, *DOCUMENTS)
 # In a checkout this is a link to the folder `schemas` at the top.
 _FOLDER = Path(__file__).parents[2] / "schemas" / "v1"
 
 
 def read_schema(kind: str) -> str:
     """Return the JSON Schema of a kind as text; `all` is the one for editors."""
-    if kind not in (*_NAMES, "all"):
-        raise UsageError(f"there is no schema {kind!r}; there are {', '.join(_NAMES)} and all")
+    if kind in list_kinds():
+        path = find_row(kind).schema
+        return (_FOLDER / f"{kind}.json" if path is None else Path(path)).read_text("utf-8")
+    names = (*list_kinds(), CONFIGURATION, *DOCUMENTS)
+    if kind not in (*names, "all"):
+        raise UsageError(f"there is no schema {kind!r}; there are {', '.join(names)} and all")
     return (_FOLDER / f"{kind}.json").read_text(encoding="utf-8")
 
 

@@ -7,9 +7,10 @@ import os
 import tempfile
 import time
 from contextlib import suppress
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
+from reconciler.core.key import FORMER_KIND, Key
 from reconciler.errors import TransientError
 
 FORMAT = 1
@@ -108,7 +109,7 @@ def _sync_folder(folder: str) -> None:
 
 def sweep(folder: str) -> None:
     """Remove what writers left behind that were killed long ago."""
-    for path in _list(folder):
+    for path in (*_list(folder), *(path for kind in _list_kinds(folder) for path in _list(kind))):
         if path.endswith(TEMPORARY) and os.path.basename(path).startswith("."):
             with suppress(OSError):
                 if time.time() - os.stat(path).st_mtime > _LEFT_OVER:
@@ -144,13 +145,73 @@ def list_names(folder: str) -> Mapping[str, str]:
     return {name: path for name, path in named if name is not None}
 
 
+def list_keys(folder: str) -> Mapping[Key, str]:
+    """Return key → path of the files `KIND/NAME.json` in a folder; none if there is no folder.
+
+    Earlier versions wrote `NAME.json`, all of one kind: such a file counts where there is no other.
+    """
+    found = {Key(FORMER_KIND, name): path for name, path in list_names(folder).items()}
+    for path in _list_kinds(folder):
+        kind = os.path.basename(path)
+        found.update({Key(kind, name): file for name, file in list_names(path).items()})
+    return {key: found[key] for key in sorted(found)}
+
+
+def list_folders(folder: str) -> FrozenSet[Key]:
+    """Return the objects that have files in `KIND/NAME/`, or in `NAME/` as earlier versions did."""
+    found = set()
+    for path in _list(folder):
+        if not os.path.isdir(path):
+            continue
+        inside = _list(path)
+        if any(os.path.isfile(one) and one.endswith(SUFFIX) for one in inside):
+            found.add((FORMER_KIND, os.path.basename(path)))
+        names = (os.path.basename(one) for one in inside if os.path.isdir(one))
+        found |= {(os.path.basename(path), name) for name in names}
+    named = ((kind, object_name(f"{name}{SUFFIX}")) for kind, name in found)
+    return frozenset(Key(kind, name) for kind, name in named if name is not None)
+
+
+def key_path(folder: str, key: Key) -> str:
+    """Return the path of an object's file below a folder."""
+    return os.path.join(folder, key.kind, file_name(key.name))
+
+
+def former_path(folder: str, key: Key) -> Optional[str]:
+    """Return where earlier versions had an object's file; None if they had none of its kind."""
+    return os.path.join(folder, file_name(key.name)) if key.kind == FORMER_KIND else None
+
+
+def move_former(folder: str) -> None:
+    """Move the files of earlier versions to where they belong by now. Raises OSError."""
+    for name, path in list_names(folder).items():
+        new = key_path(folder, Key(FORMER_KIND, name))
+        make_folder(os.path.dirname(new))
+        if os.path.exists(new):  # written since, so that this one is out of date
+            os.unlink(path)
+        else:
+            os.rename(path, new)
+
+
 def list_foreign(folder: str) -> Tuple[str, ...]:
     """Return the paths of what is in a folder and none of ours; hidden files left out."""
+    kinds = _list_kinds(folder)
+    inside = (path for kind in kinds for path in _list(kind))
+    return tuple(
+        path
+        for path in (*_list(folder), *inside)
+        if path not in kinds
+        and object_name(os.path.basename(path)) is None
+        and not os.path.basename(path).startswith(".")
+    )
+
+
+def _list_kinds(folder: str) -> Tuple[str, ...]:
+    """Return the folders in a folder that are named like a kind."""
     return tuple(
         path
         for path in _list(folder)
-        if object_name(os.path.basename(path)) is None
-        and not os.path.basename(path).startswith(".")
+        if os.path.basename(path).isidentifier() and os.path.isdir(path)
     )
 
 

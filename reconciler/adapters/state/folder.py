@@ -13,6 +13,7 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional,
 
 from reconciler.adapters.state import files
 from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
+from reconciler.core.key import FORMER_KIND, SEPARATOR, Key
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.errors import RefusedError, TransientError
 
@@ -155,7 +156,15 @@ class FolderStore:
             self._make(self.folder)
             for folder in (self.folder, self._objects, self._suspended, self._retries):
                 files.sweep(folder)
-        return hold(self._lock)
+        return self._hold()
+
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        with hold(self._lock):
+            for folder in (self._objects, self._suspended, self._retries):
+                with suppress(TransientError, OSError):  # then it is read where it is
+                    files.move_former(folder)
+            yield
 
     def touch(self) -> None:
         """Find out whether anything can be written. Raises TransientError if not."""
@@ -184,28 +193,32 @@ class FolderStore:
 
     def find_last_sign(self) -> Optional[float]:
         """Return when something was last written here, or the daemon ended in peace."""
-        paths = [self._lock, self._source, *files.list_names(self._objects).values()]
+        paths = [self._lock, self._source, *files.list_keys(self._objects).values()]
         times = [files.read_time(path) for path in paths]
         return max((one for one in times if one is not None), default=None)
 
-    def load_records(self) -> Mapping[str, Record]:
-        """Return the records by name, without those that cannot be read."""
+    def load_records(self) -> Mapping[Key, Record]:
+        """Return the records by key, without those that cannot be read."""
         return self._load(self._objects, to_record)[0]
 
-    def load_placements(self) -> Mapping[str, str]:
-        """Return machine → host of those that manifests placed elsewhere; none if unreadable."""
+    def load_placements(self) -> Mapping[Key, str]:
+        """Return object → host of those that manifests placed elsewhere; none if unreadable."""
         try:
-            found = (files.read_json(self._placements) or {}).get("machines", {})
+            data = files.read_json(self._placements) or {}
         except TransientError:
             return {}
-        if not isinstance(found, dict):
+        former, found = data.get("machines", {}), data.get("objects", {})
+        if not (isinstance(found, dict) and isinstance(former, dict)):
             return {}
-        return {name: host for name, host in found.items() if isinstance(host, str)}
+        placed = {f"{FORMER_KIND}{SEPARATOR}{name}": host for name, host in former.items()}
+        placed.update(found)
+        split = ((text.partition(SEPARATOR), host) for text, host in placed.items())
+        return {Key(kind, name): host for (kind, _, name), host in split if isinstance(host, str)}
 
-    def save_placements(self, placements: Mapping[str, str]) -> None:
-        """Write where manifests placed machines that are not here."""
+    def save_placements(self, placements: Mapping[Key, str]) -> None:
+        """Write where manifests placed objects that are not here."""
         self._make(self.folder)
-        data = {"machines": dict(sorted(placements.items()))}
+        data = {"objects": {str(key): placements[key] for key in sorted(placements)}}
         _guard(self._placements, lambda: files.write_json(self._placements, data, durable=True))
 
     def load_source(self) -> SourceRecord:
@@ -245,11 +258,11 @@ class FolderStore:
 
     def save_record(self, record: Record) -> None:
         """Write one record."""
-        self._write(self._objects, record.name, to_data(record))
+        self._write(self._objects, record.key, to_data(record))
 
-    def forget_record(self, name: str) -> None:
+    def forget_record(self, key: Key) -> None:
         """Remove one record, if it is there."""
-        self._remove(os.path.join(self._objects, files.file_name(name)))
+        self._remove_key(self._objects, key)
 
     def save_source(self, record: SourceRecord) -> None:
         """Write what is in force; a prune that was confirmed for something else is used up."""
@@ -258,30 +271,29 @@ class FolderStore:
         if self.confirmed_prune() not in ("", record.identity):
             self._remove(self._prune)
 
-    def suspended(self) -> Mapping[str, Suspension]:
+    def suspended(self) -> Mapping[Key, Suspension]:
         """Return what a person told to leave alone; a file that is not valid still means it."""
         found, _ = self._load(self._suspended, to_suspension)
-        names = files.list_names(self._suspended)
-        return {name: found.get(name, Suspension(name, 0.0)) for name in names}
+        keys = files.list_keys(self._suspended)
+        return {key: found.get(key, Suspension(key.name, 0.0, kind=key.kind)) for key in keys}
 
     def suspend(self, suspension: Suspension) -> None:
         """Have an object left alone. Raises TransientError."""
-        self._write(self._suspended, suspension.name, to_data(suspension), durable=True)
+        self._write(self._suspended, suspension.key, to_data(suspension), durable=True)
 
-    def resume(self, name: str) -> bool:
+    def resume(self, key: Key) -> bool:
         """Have an object taken up again; return whether it was suspended."""
-        path = os.path.join(self._suspended, files.file_name(name))
-        there = os.path.exists(path)
-        self._remove(path)
+        there = key in files.list_keys(self._suspended)
+        self._remove_key(self._suspended, key)
         return there
 
-    def order_retry(self, name: str) -> None:
+    def order_retry(self, key: Key) -> None:
         """Have an object tried again at once. Raises TransientError."""
-        self._write(self._retries, name, {"name": name})
+        self._write(self._retries, key, {"kind": key.kind, "name": key.name})
 
-    def take_retries(self) -> FrozenSet[str]:
+    def take_retries(self) -> FrozenSet[Key]:
         """Return what is to be tried again, and forget it. Raises TransientError."""
-        found = files.list_names(self._retries)
+        found = files.list_keys(self._retries)
         for path in found.values():
             self._remove(path)
         return frozenset(found)
@@ -304,31 +316,40 @@ class FolderStore:
 
     def _load(
         self, folder: str, build: Callable[[Mapping[str, object]], T]
-    ) -> Tuple[Dict[str, T], List[str]]:
-        """Return what can be used, by name, and a line for each file that cannot."""
-        found: Dict[str, T] = {}
+    ) -> Tuple[Dict[Key, T], List[str]]:
+        """Return what can be used, by key, and a line for each file that cannot."""
+        found: Dict[Key, T] = {}
         broken: List[str] = []
-        for name, path in files.list_names(folder).items():
+        for key, path in files.list_keys(folder).items():
             try:
                 data = files.read_json(path)
                 if data is not None:
-                    found[name] = _understand(path, data, build, name)
+                    found[key] = _understand(path, data, build, key)
             except TransientError as error:
                 broken.append(str(error))
         return found, broken
 
     def _write(
-        self, folder: str, name: str, data: Mapping[str, object], *, durable: bool = False
+        self, folder: str, key: Key, data: Mapping[str, object], *, durable: bool = False
     ) -> None:
+        path = files.key_path(folder, key)
         self._make(folder)
-        path = os.path.join(folder, files.file_name(name))
+        self._make(os.path.dirname(path))
         _guard(path, lambda: files.write_json(path, data, durable=durable))
+        former = files.former_path(folder, key)
+        if former is not None:
+            self._remove(former)
+
+    def _remove_key(self, folder: str, key: Key) -> None:
+        for path in (files.key_path(folder, key), files.former_path(folder, key)):
+            if path is not None:
+                self._remove(path)
 
     def _remove(self, path: str) -> None:
         def remove() -> None:
             try:
                 os.unlink(path)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return
 
         _guard(path, remove)
@@ -341,10 +362,10 @@ def _understand(
     path: str,
     data: Mapping[str, object],
     build: Callable[[Mapping[str, object]], T],
-    name: Optional[str] = None,
+    key: Optional[Key] = None,
 ) -> T:
     """Return the value in a file. Raises TransientError if it is not valid there."""
-    if name is not None and data.get("name") != name:
+    if key is not None and (data.get("kind", FORMER_KIND), data.get("name")) != key:
         raise TransientError(f"{path}: is about another object and is ignored")
     try:
         return build(data)

@@ -18,6 +18,7 @@ from typing import Callable, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 from reconciler.adapters.state import files
+from reconciler.core.key import Key
 from reconciler.core.names import Worker, describe_busy
 from reconciler.errors import BusyError, TransientError
 
@@ -28,8 +29,6 @@ _SHOWN = 100  # characters of a name in a file's name
 # Who asks whether a lock is held has it for a moment.
 _TRIES, _PAUSE = 20, 0.01
 UNREADABLE = -1
-
-Key = Tuple[str, str]
 
 
 def find_folder(environ: Mapping[str, str]) -> str:
@@ -166,7 +165,7 @@ def _look(path: str) -> Optional[Tuple[Key, Optional[Worker]]]:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.EACCES:
-            return ("", ""), None  # another user's, of whom nothing can be seen
+            return Key("", ""), None  # another user's, of whom nothing can be seen
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -188,9 +187,9 @@ def _read(handle: int) -> Tuple[Key, Optional[Worker]]:
             str(found["machine"]), str(found["host"]), int(found["process"]),
             int(found["started"]), str(found["verb"]), float(found["since"]),
         )  # fmt: skip
-        return (str(found["kind"]), str(found["name"])), worker
+        return Key(str(found["kind"]), str(found["name"])), worker
     except (ValueError, TypeError, KeyError):
-        return ("", ""), None  # it has taken it this moment
+        return Key("", ""), None  # it has taken it this moment
 
 
 def _file_name(place: str, key: Key) -> str:

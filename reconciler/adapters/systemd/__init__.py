@@ -13,6 +13,7 @@ from reconciler.adapters.systemd import binding
 from reconciler.control.service_ports import Journal
 from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
+from reconciler.core.key import show_key
 from reconciler.core.render.values import escape
 
 IDENTIFIER = "virt-reconciler"
@@ -23,7 +24,7 @@ _NO_NAME = re.compile("[^A-Z0-9_]")
 
 def describe(event: Event) -> str:
     """Return the message, with the object it is about, on one line."""
-    about = f"{event.object}: " if event.object is not None else ""
+    about = f"{show_key(event.object)}: " if event.object is not None else ""
     return escape(f"{about}{event.message}")
 
 
@@ -32,7 +33,8 @@ def make_fields(event: Event) -> Dict[str, str]:
     fields = {_name(name): escape(value) for name, value in event.fields.items()}
     ours = {
         "KIND": event.kind.name,
-        "OBJECT": event.object,
+        "OBJECT": event.object and event.object.name,
+        "OBJECT_KIND": event.object and event.object.kind,
         "ACTION": event.action,
         "EFFECT": event.effect,
         "REVISION": event.revision,

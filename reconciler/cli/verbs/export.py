@@ -7,16 +7,20 @@ from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.names import choose
+from reconciler.cli.names import choose, split_kinds
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
+from reconciler.control.ports import Host
+from reconciler.core.documents import API_VERSION
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen
+from reconciler.core.key import Key
 from reconciler.core.manifest_files import ManifestFile, show_name
 from reconciler.core.render.values import escape
 from reconciler.core.world import Reading, Unknown
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import FaultError, Problem, TerminalError, UsageError
+from reconciler.kinds.api import find_kind
 from reconciler.kinds.machine.export import export_machine, take_out
 from reconciler.kinds.machine.uncovered import find_remarks
 
@@ -50,8 +54,10 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if options.force and not options.output_dir:
         raise UsageError("--force requires --output-dir")
     host = parts.connect(uri_of(options, parts, console))
+    others, names = split_kinds(options.names)
+    manifests = [_export_other(key, host) for key in others]
     found = parts.read_domains(host)
-    chosen, missing = choose(options.names or sorted(found), found, console)
+    chosen, missing = choose(sorted(found) if options.all else names, found, console)
     readings = [one for _, one in chosen if isinstance(one, Reading)]
     unread = [(name, one.reason) for name, one in chosen if isinstance(one, Unknown)]
     around = parts.look_around(host, readings)
@@ -73,8 +79,16 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if options.output_dir:
         _write_files(valid, options, console, parts)
     else:
-        console.write(write_documents([(one.manifest, one.remarks) for one in valid]))
+        manifests += [(one.manifest, one.remarks) for one in valid]
+        console.write(write_documents(manifests))
     return Exit.FAILED if missing or unread or refused else Exit.DONE
+
+
+def _export_other(key: Key, host: Host) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
+    """Return the manifest of an object that is no domain. Raises TerminalError if there is none."""
+    spec = find_kind(key.kind).export(host, key)
+    head = {"apiVersion": API_VERSION, "kind": key.kind, "metadata": {"name": key.name}}
+    return {**head, "spec": dict(spec)}, ()
 
 
 def _write_files(

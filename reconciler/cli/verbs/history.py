@@ -1,4 +1,4 @@
-"""`history`: what was done to a virtual machine, by whom, and what was before. Changes nothing."""
+"""`history`: what was done to an object, by whom, and what was before. Changes nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Optional
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import Whereabouts, find_histories, find_history, find_last
+from reconciler.cli.names import parse_keys
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import uri_of
 from reconciler.core.domain_secrets import fill_secrets
@@ -28,17 +29,19 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if options.definition:
         return _print_definition(options, console, parts, ask)
     folder = find_history(options, console, parts, ask)
-    entries = parts.reach_history(folder).list(options.name)
+    history = parts.reach_history(folder)
+    [key] = parse_keys([options.name], history.list_keys())
+    entries = history.list(key)
     if options.number is not None:
         entries = (choose(entries, options.number, options.name),)
     if options.format == "json":
-        console.write(render_history_json(options.name, entries))
+        console.write(render_history_json(key, entries))
     elif options.number is not None:
         console.write(render_past(entries[0], console.style()))
     elif entries:
         console.write(render_history(entries, console.style()))
     else:
-        console.error(f"{options.name}: no change of it is recorded in {escape(folder)}")
+        console.error(f"{escape(options.name)}: no change of it is recorded in {escape(folder)}")
         return Exit.FAILED
     return Exit.DONE
 
@@ -51,12 +54,14 @@ def _print_definition(
         raise UsageError("--definition prints XML; drop --format json")
     found: Optional[str] = None
     folders = find_histories(options, console, parts, ask)
+    known = frozenset().union(*(parts.reach_history(each).list_keys() for each in folders))
+    [key] = parse_keys([options.name], known)
     if options.number is None:
-        last = find_last(options.name, folders, parts)
+        last = find_last(key, folders, parts)
         found = last.xml if last is not None else None
     else:
         folder = find_history(options, console, parts, ask)
-        entries = parts.reach_history(folder).list(options.name)
+        entries = parts.reach_history(folder).list(key)
         former = choose(entries, options.number, options.name).former
         found = former.xml if former is not None else None
     if found is None:

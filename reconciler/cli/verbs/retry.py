@@ -1,4 +1,4 @@
-"""`retry`: reconcile virtual machines again now. Touches no machine itself."""
+"""`retry`: reconcile objects again now. Touches none itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import prepare_orders, say_when
 from reconciler.cli.parts import Parts
+from reconciler.core.key import show_key
 from reconciler.core.render.values import escape
 
 
@@ -24,13 +25,14 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         )
         return Exit.FAILED
     status = Exit.DONE
-    for name, entry in entries.items():
+    for key, entry in entries.items():
+        name = show_key(key)
         if entry is not None and entry.suspension is not None:
             resume = f"virt-reconciler resume {shlex.quote(name)}"
             console.error(f"{name}: suspended, so it is not tried again; resume it: {resume}")
             status = Exit.FAILED
             continue
-        memory.order_retry(name)
+        memory.order_retry(key)
         console.line(f"{escape(name)}: is tried again")
     console.line(say_when(overview.daemon, "tries them again"))
     return status

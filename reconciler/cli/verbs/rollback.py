@@ -11,6 +11,7 @@ from typing import Optional, Sequence, Tuple
 from reconciler.cli.carrying_out import carry_out
 from reconciler.cli.console import Console, Exit, find_caller
 from reconciler.cli.daemon_state import find_chronicle, find_history, read_state, whereabouts_of
+from reconciler.cli.names import parse_keys
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import uri_of
@@ -18,13 +19,15 @@ from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.frozen import frozen
 from reconciler.core.history import DONE, ChangeRecord, choose, find_interrupted
+from reconciler.core.key import Key, show_key
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.records import Suspension
 from reconciler.core.render.json import render_json
 from reconciler.core.render.text import render_text
 from reconciler.core.render.values import escape
 from reconciler.core.times import show_time
-from reconciler.errors import TransientError, UsageError
+from reconciler.errors import RefusedError, TransientError, UsageError
+from reconciler.kinds.api import find_kind
 from reconciler.kinds.machine.rollback import RollbackPlan
 
 QUESTION = "Roll back?"
@@ -37,7 +40,9 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         raise UsageError("--format json requires --dry-run")
     host = parts.connect(uri_of(options, parts, console))
     history = parts.reach_history(find_history(options, console, parts, whereabouts_of(host)))
-    entries = history.list(options.name)
+    [key] = parse_keys([options.name], history.list_keys())
+    _refuse_other_kind(key)
+    entries = history.list(key)
     past, way = _plan(options, host, entries, parts)
     if read_state(options, console, parts) is not None:
         way = _say_suspended(way, past.name)
@@ -58,6 +63,15 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         return Exit.FAILED
     console.line()
     return _go_back(Going(options, host, past, way), console, parts)
+
+
+def _refuse_other_kind(key: Key) -> None:
+    kind, name = find_kind(key.kind), shlex.quote(show_key(key))
+    if not kind.can_roll_back:
+        raise RefusedError(
+            f"{show_key(key)}: a change of a {kind.word} cannot be rolled back; to see what was "
+            f"before: virt-reconciler history {name}; then change the manifest"
+        )
 
 
 @frozen
@@ -114,7 +128,7 @@ def _do_nothing(action: Action, console: Console) -> int:
 def _go_back(going: Going, console: Console, parts: Parts) -> int:
     """Have the daemon keep off first; it may go on if nothing came of it."""
     memory = _find_memory(going, console, parts)
-    was_suspended = memory is not None and going.past.name in memory.suspended()
+    was_suspended = memory is not None and going.past.key in memory.suspended()
     if memory is not None:
         _suspend(memory, going, console, parts)
     way, past = going.way, going.past
@@ -123,7 +137,7 @@ def _go_back(going: Going, console: Console, parts: Parts) -> int:
     carried = carry_out(prepared, chronicle, console, parts)
     if carried.failed:
         if memory is not None and not was_suspended:
-            memory.resume(past.name)
+            memory.resume(past.key)
         return carried.status
     return _say_end(going, memory, console, parts)
 
@@ -154,12 +168,12 @@ def _find_memory(going: Going, console: Console, parts: Parts) -> Optional[Daemo
 def _suspend(memory: DaemonMemory, going: Going, console: Console, parts: Parts) -> None:
     """Order it. Raises TransientError if this user may not: the daemon would undo the change."""
     past, now = going.past, parts.now()
-    former = memory.suspended().get(past.name)
+    former = memory.suspended().get(past.key)
     who = find_caller(console.environ)
     why = f"rolled back to before change {past.number}"
     since = former.at if former is not None else now
     try:
-        memory.suspend(Suspension(past.name, since, who, why))
+        memory.suspend(Suspension(past.name, since, who, why, past.kind))
     except TransientError as error:
         raise TransientError(
             f"{past.name}: nothing was changed, because the daemon could not be suspended for it: "

@@ -10,9 +10,10 @@ from typing import Mapping, Optional
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import look_into
-from reconciler.cli.names import choose
+from reconciler.cli.names import choose, describe_unknown_key, parse_keys
 from reconciler.cli.parts import Parts
 from reconciler.cli.settings import names_another_host, settings_to_order, uri_of
+from reconciler.core.key import FORMER_KIND
 from reconciler.core.overview import Overview, mark_suspended
 from reconciler.core.records import Suspension
 from reconciler.core.render.json import render_overview_json, render_statuses_json
@@ -21,7 +22,7 @@ from reconciler.core.render.status import render_overview, render_statuses
 from reconciler.errors import TransientError
 from reconciler.kinds.machine.status import find_renamed, find_status, is_owned
 
-NOT_KNOWN = "the daemon knows no virtual machine of this name (--live asks libvirt)"
+ASK_LIBVIRT = " (--live asks libvirt)"
 
 
 def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
@@ -32,9 +33,9 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     if overview.is_known and not options.live:
         return _show_remembered(overview, options, console, parts)
     suspended = {
-        name: entry.suspension
-        for name, entry in overview.entries.items()
-        if entry.suspension is not None
+        key.name: entry.suspension
+        for key, entry in overview.entries.items()
+        if entry.suspension is not None and key.kind == FORMER_KIND
     }
     return _show_live(options, console, parts, suspended)
 
@@ -51,9 +52,11 @@ def _look(options: argparse.Namespace, console: Console, parts: Parts) -> Overvi
 def _show_remembered(
     overview: Overview, options: argparse.Namespace, console: Console, parts: Parts
 ) -> int:
-    names = options.names or list(overview.entries)
-    found, missing = choose(names, overview.entries, console, NOT_KNOWN)
-    chosen = [one for _, one in found]
+    keys = parse_keys(options.names, overview.entries) or list(overview.entries)
+    missing = [key for key in keys if key not in overview.entries]
+    for key in missing:
+        console.error(describe_unknown_key(key, overview, ASK_LIBVIRT))
+    chosen = [overview.entries[key] for key in keys if key in overview.entries]
     if options.format == "json":
         console.write(render_overview_json(overview, chosen))
     elif chosen or not missing:

@@ -6,6 +6,7 @@ import json
 from typing import Any, Dict, Iterator, List, Sequence
 
 from reconciler.core.history import DONE, UNFINISHED, ChangeRecord, as_action
+from reconciler.core.key import Key, show_key
 from reconciler.core.plan import ActionKind, Effect, Plan
 from reconciler.core.render.layout import Page, Style, lay_columns
 from reconciler.core.render.text import render_text
@@ -62,7 +63,7 @@ def render_past(past: ChangeRecord, style: Style) -> str:
 
 def _full(past: ChangeRecord, style: Style) -> Iterator[str]:
     at = f", manifests at {past.cause.revision}" if past.cause.revision else ""
-    by = f"change {past.number} of {past.name}, {show_time(past.at)}, {say_who(past)}{at}"
+    by = f"change {past.number} of {show_key(past.key)}, {show_time(past.at)}, {say_who(past)}{at}"
     yield style.paint(escape(by), "bold")
     yield ""
     _, *blocks, _ = render_text(Plan("", "", (as_action(past),)), style, verbose=True).split("\n\n")
@@ -70,7 +71,8 @@ def _full(past: ChangeRecord, style: Style) -> Iterator[str]:
     yield ""
     yield escape(_say_end(past))
     if past.former is None:
-        yield "Before it, the domain did not exist."
+        if past.action == ActionKind.CREATE.value:
+            yield "Before it, the object did not exist."
         return
     power, autostart = (
         "running" if past.former.running else "off",
@@ -89,12 +91,12 @@ def _say_end(past: ChangeRecord) -> str:
     return f"It failed: {past.error}"
 
 
-def render_history_json(name: str, entries: Sequence[ChangeRecord]) -> str:
+def render_history_json(key: Key, entries: Sequence[ChangeRecord]) -> str:
     """Return the entries as an indented JSON document; keys are only ever added."""
     document = {
         "formatVersion": FORMAT_VERSION,
-        "kind": "VirtualMachine",
-        "name": name,
+        "kind": key.kind,
+        "name": key.name,
         "changes": [_entry(entry) for entry in entries],
     }
     return json.dumps(document, indent=2) + "\n"

@@ -142,7 +142,7 @@ def _source(source: SourceRecord) -> Dict[str, Any]:
 def _entry(entry: OverviewEntry) -> Dict[str, Any]:
     record = entry.record
     return {
-        "kind": KIND,
+        "kind": record.kind,
         "name": entry.name,
         "status": entry.word,
         "state": record.state,

@@ -13,6 +13,8 @@ from reconciler.core.conditions import (
     Condition,
     Status,
 )
+from reconciler.core.key import show_key
+from reconciler.core.kinds import count_objects
 from reconciler.core.overview import (
     LEFT_ALONE,
     NOT_READY,
@@ -280,7 +282,7 @@ def _lay_objects(
     chosen: Sequence[OverviewEntry], page: Page, now: float, *, full: bool
 ) -> List[str]:
     if not chosen:
-        return ["No virtual machine has been inspected yet."]
+        return ["Nothing has been inspected yet."]
     lines = lay_columns(
         [STATUS_HEADER, *(_overview_row(one, now) for one in chosen)], page, DISPENSABLE, COLOURS
     )
@@ -288,7 +290,7 @@ def _lay_objects(
     for one in chosen:
         described = describe(one, now)
         if described:
-            name = page.style.paint(escape(one.name), "bold")
+            name = page.style.paint(escape(show_key(one.key)), "bold")
             lines += ["", f"{name}: {one.word}", *lay_lines(described, page, INDENT)]
     return [*lines, "", *lay_text(_count(chosen), page)]
 
@@ -297,7 +299,7 @@ def _overview_row(entry: OverviewEntry, now: float) -> Tuple[str, ...]:
     record, change = entry.record, entry.record.last_change
     restart = {True: "needed", False: "-", None: "?"}[entry.condition(RESTART_REQUIRED).holds]
     return (
-        escape(entry.name),
+        escape(show_key(entry.key)),
         entry.word,
         escape(record.guest or record.state),
         restart,
@@ -310,4 +312,4 @@ def _overview_row(entry: OverviewEntry, now: float) -> Tuple[str, ...]:
 def _count(chosen: Sequence[OverviewEntry]) -> str:
     found = Counter(one.word for one in chosen)
     words = ", ".join(f"{found[word]} {word}" for word in WORDS if found[word])
-    return f"{count(len(chosen), 'virtual machine')}: {words}."
+    return f"{count_objects(entry.key for entry in chosen)}: {words}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterator, List, Tuple
 
+from reconciler.core.key import FORMER_KIND
 from reconciler.core.plan import Action, ActionKind, Effect, Plan, Start
 from reconciler.core.render.summary import Summary, count_volumes, is_foreign, shuts_down
 from reconciler.core.render.values import escape, show_path
@@ -40,7 +41,7 @@ def made_of(plan: Plan, mark: Callable[[str], str] = str) -> str:
 def object_name(action: Action) -> str:
     """Return the object's name, with its kind where it is not a machine."""
     name = escape(action.name)
-    return name if action.kind == "VirtualMachine" else f"{action.kind} {name}"
+    return name if action.kind == FORMER_KIND else f"{action.kind} {name}"
 
 
 def count(number: int, what: str) -> str:

@@ -4,14 +4,41 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.documents import DocumentPath, Finding
-from reconciler.core.libvirt_daemons import BY_NAME
-from reconciler.core.manifest import HostManifest, MachineManifest
+from reconciler.core.kinds import find_row
+from reconciler.core.libvirt_daemons import BY_NAME, Mode
+from reconciler.core.manifest import (
+    HostManifest,
+    Manifest,
+    Place,
+    digest_generation,
+    may_be_same,
+    write_canonical,
+)
 
 _PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]*@")
 _DAEMONS: DocumentPath = ("spec", "daemons")
+
+
+def build_host(data: Mapping[str, Any], place: Place) -> HostManifest:
+    """Return the manifest of a Host document."""
+    name, spec = data["metadata"]["name"], data["spec"]
+    labels = data["metadata"].get("labels", {})
+    daemons = spec.get("daemons", {})
+    return HostManifest(
+        name=name,
+        place=place,
+        selector=tuple(spec.get("selector", (name,))),
+        mode=Mode(daemons["mode"]) if daemons else None,
+        required=tuple(daemons.get("required", ())),
+        forbidden=tuple(daemons.get("forbidden", ())),
+        ensure=daemons.get("action") == "ensure",
+        uri=spec.get("uri"),
+        generation=digest_generation(write_canonical(spec), labels),
+        labels=labels,
+    )
 
 
 def check_host(manifest: HostManifest) -> List[Finding]:
@@ -41,7 +68,7 @@ def _check_forbidden(manifest: HostManifest) -> Iterator[Finding]:
             yield Finding(path, f"{name} serves the other daemons, in both modes")
 
 
-def check_hosts(manifests: Mapping[int, object]) -> Iterator[Tuple[int, Finding]]:
+def check_hosts(manifests: Mapping[int, Manifest]) -> Iterator[Tuple[int, Finding]]:
     """Yield number and finding of hosts that are named twice, and of machines without one host."""
     hosts = {
         number: manifest
@@ -50,7 +77,7 @@ def check_hosts(manifests: Mapping[int, object]) -> Iterator[Tuple[int, Finding]
     }
     yield from _check_selectors(hosts)
     for number, one in sorted(manifests.items()):
-        if hosts and isinstance(one, MachineManifest):
+        if hosts and find_row(one.key.kind).is_placed:
             finding = _check_placement(one, tuple(hosts.values()))
             if finding is not None:
                 yield number, finding
@@ -67,23 +94,17 @@ def _check_selectors(hosts: Mapping[int, HostManifest]) -> Iterator[Tuple[int, F
                 yield number, Finding(("spec", "selector", index), message)
 
 
-def _check_placement(
-    machine: MachineManifest, hosts: Tuple[HostManifest, ...]
-) -> Optional[Finding]:
-    if machine.host is None:
+def _check_placement(manifest: Manifest, hosts: Tuple[HostManifest, ...]) -> Optional[Finding]:
+    if manifest.host is None:
         if len(hosts) == 1:
             return None
         names = ", ".join(sorted(host.name for host in hosts))
         message = f"there are several Hosts ({names}); set placement.host"
         return Finding(("spec",), message)
-    mine = [host.name for host in hosts if any(may_be_same(machine.host, x) for x in host.selector)]
+    mine = [
+        host.name for host in hosts if any(may_be_same(manifest.host, x) for x in host.selector)
+    ]
     if len(mine) > 1:
-        message = f"{machine.host} is a name of several Hosts: {', '.join(sorted(mine))}"
+        message = f"{manifest.host} is a name of several Hosts: {', '.join(sorted(mine))}"
         return Finding(("spec", "placement", "host"), message)
     return None
-
-
-def may_be_same(one: str, other: str) -> bool:
-    """Whether two names may be of one host: equal, or one is the other without its domain."""
-    short = one.split(".", 1)[0] == other.split(".", 1)[0]
-    return one == other or (short and ("." not in one or "." not in other))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Tuple, Union
 
-from reconciler.control.ports import Clock, Reporter, Units
+from reconciler.control.ports import Clock, Host, Reporter, Units
 from reconciler.core.libvirt_daemons import DaemonsView, Verb
 from reconciler.core.manifest import Desired, HostManifest
 from reconciler.core.plan import Action, ChangeUnits, Effect, Outcome, failed_outcome
 from reconciler.core.world import Unknown, World
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError
+from reconciler.kinds.api import wait_until
 from reconciler.kinds.host.judgement import Report, find_askable, make_report
 from reconciler.kinds.host.planning import find_guests, plan_host
-from reconciler.kinds.machine.execute import wait_until
 
 SETTLE_LIMIT = 30.0  # seconds that a unit may take to come up
 STOPPING = frozenset({Verb.STOP, Verb.DISABLE, Verb.MASK})
@@ -32,9 +32,11 @@ def read_daemons(units: Units, desired: Desired) -> Union[DaemonsView, Unknown]:
 
 
 def execute_host(
-    units: Units, manifest: HostManifest, action: Action, report: Reporter, clock: Clock
+    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
 ) -> Outcome:
-    """Carry out the action's steps in order, and read back."""
+    """Carry out the action's steps in order, and read back. Needs no lock, and no libvirt."""
+    units, manifest = host.units, desired.objects[action.key]
+    assert isinstance(manifest, HostManifest)  # noqa: S101 - a key has one kind
     report.started(action)
     try:
         for step in action.steps:

@@ -17,7 +17,7 @@ from reconciler.core.libvirt_daemons import (
     Unit,
     Verb,
 )
-from reconciler.core.manifest import HostManifest, MachineManifest
+from reconciler.core.manifest import HostManifest, MachineManifest, is_named
 
 Needs = Mapping[str, "Need"]
 
@@ -35,11 +35,6 @@ class Need(Enum):
     FREE = "free"
     OFF = "off"
     FORBIDDEN = "forbidden"
-
-
-def is_named(names: Iterable[str], host: str) -> bool:
-    """Whether one of the names is this host's, short or full."""
-    return any(name in (host, host.split(".", 1)[0]) for name in names)
 
 
 def find_host(hosts: Iterable[HostManifest], host: str) -> Optional[HostManifest]:

@@ -7,7 +7,7 @@ from typing import Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.libvirt_daemons import BY_NAME, DAEMONS, MAIN, DaemonsView, LibvirtDaemon, Mode
-from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.manifest import Desired, MachineManifest, is_named
 from reconciler.kinds.host.faults import (
     Fault,
     Need,
@@ -18,7 +18,6 @@ from reconciler.kinds.host.faults import (
     find_host,
     find_needs,
     find_on,
-    is_named,
     users_of,
 )
 

@@ -21,13 +21,12 @@ from typing import (
 
 from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
-from reconciler.core.manifest import MachineManifest, TemplateManifest
+from reconciler.core.manifest import MachineManifest
 from reconciler.core.units import format_size, parse_duration
 from reconciler.core.xmltree import MOST_NESTED, Element, children_of, make, measure_depth, parse
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.domain.xml_places import find_place
-from reconciler.kinds.machine.guests import is_windows
 
 _OWNED = ("name", "uuid")
 # Parts without which there is no machine to speak of.
@@ -104,10 +103,6 @@ Data = Mapping[str, Any]
 LISTS = ("disks", "cdroms", "interfaces")
 SHUTDOWN_RANGE = (5, 6 * 3600)
 WINDOW_RANGE = (60, 24 * 3600)
-GENERALIZE = (
-    "run sysprep in it and record it in the template's `generalized`, like "
-    '"sysprep /generalize /oobe, 2026-03-01"; clones must not share host name and SID'
-)
 
 
 def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
@@ -119,13 +114,6 @@ def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
 
         findings.extend(check_overlays(manifest.machine.overlays, data["spec"]["xml"]))
     return findings
-
-
-def check_template(manifest: TemplateManifest) -> List[Finding]:
-    """Return what is wrong with a Template."""
-    if is_windows(manifest.os) and manifest.generalized is None:
-        return [Finding(("spec", "generalized"), f"{manifest.os} is Windows: {GENERALIZE}")]
-    return []
 
 
 def items_of(machine: Machine, listing: str) -> Iterator[Tuple[DocumentPath, Any]]:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Callable, List, Sequence, Tuple
 
-from reconciler.control.object_locks import holding
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import (
@@ -25,6 +24,7 @@ from reconciler.core.plan import (
 )
 from reconciler.core.world import Reading
 from reconciler.errors import BusyError, NotFoundError, ReconcilerError, RefusedError, TerminalError
+from reconciler.kinds.api import holding
 from reconciler.kinds.machine.answers import read, understand
 from reconciler.kinds.machine.execute import StepContext, perform, read_former
 from reconciler.kinds.machine.observe import ObservedHost, begin
@@ -79,7 +79,7 @@ def execute_delete(
     raises if the machine is not to go any more; it is asked before each part that has no way back.
     """
     try:
-        with holding(host, (action.kind, action.name), clock):
+        with holding(host, action.key, clock):
             return _delete_alone(host, desired, action, report, clock, refuse)
     except BusyError as error:
         outcome = failed_outcome(action, error)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from reconciler.core.field_table import TABLES, named
 from reconciler.core.fields import PLAIN
-from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import (
     Cdrom,
     CloneMode,
@@ -21,18 +18,17 @@ from reconciler.core.machine import (
     Overlay,
 )
 from reconciler.core.manifest import (
-    HostManifest,
     Lifecycle,
     MachineManifest,
     Place,
-    TemplateManifest,
     Window,
+    digest_generation,
+    write_canonical,
 )
 from reconciler.core.units import parse_duration
 
 Data = Mapping[str, Any]
 
-GENERATION_DIGITS = 12
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 NO_MEDIUM = "none"
 # Per table: the fields of which the manifest's value is the model's, and those to convert.
@@ -48,16 +44,15 @@ _CONVERTED = {
     )
     for prefix in TABLES
 }
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def build_machine(data: Data, place: Place) -> MachineManifest:
     """Return the manifest of a VirtualMachine document."""
     spec, labels = data["spec"], data["metadata"].get("labels", {})
-    text = _canonical(spec)
+    text = write_canonical(spec)
     return MachineManifest(
         machine=_machine(data["metadata"]["name"], spec),
-        generation=_generation(text, labels),
+        generation=digest_generation(text, labels),
         spec=text,
         place=place,
         lifecycle=build_lifecycle(spec.get("lifecycle", {})),
@@ -65,50 +60,6 @@ def build_machine(data: Data, place: Place) -> MachineManifest:
         host=spec.get("placement", {}).get("host"),
         required_daemons=tuple(spec.get("requiredDaemons", ())),
     )
-
-
-def build_template(data: Data, place: Place) -> TemplateManifest:
-    """Return the manifest of a Template document."""
-    spec, labels = data["spec"], data["metadata"].get("labels", {})
-    return TemplateManifest(
-        name=data["metadata"]["name"],
-        place=place,
-        domain=spec.get("domain"),
-        disk=spec.get("disk"),
-        pool=spec.get("pool"),
-        volume=spec.get("volume"),
-        image=spec.get("image"),
-        os=spec.get("os"),
-        generalized=_generalized(spec.get("generalized")),
-        linked_clones=spec.get("linkedClones", False),
-        generation=_generation(_canonical(spec), labels),
-        labels=labels,
-    )
-
-
-def build_host(data: Data, place: Place) -> HostManifest:
-    """Return the manifest of a Host document."""
-    name, spec = data["metadata"]["name"], data["spec"]
-    labels = data["metadata"].get("labels", {})
-    daemons = spec.get("daemons", {})
-    return HostManifest(
-        name=name,
-        place=place,
-        selector=tuple(spec.get("selector", (name,))),
-        mode=Mode(daemons["mode"]) if daemons else None,
-        required=tuple(daemons.get("required", ())),
-        forbidden=tuple(daemons.get("forbidden", ())),
-        ensure=daemons.get("action") == "ensure",
-        uri=spec.get("uri"),
-        generation=_generation(_canonical(spec), labels),
-        labels=labels,
-    )
-
-
-def _generation(spec: str, labels: Data) -> str:
-    """Return a digest of the canonical `{labels, spec}`, of which the text of spec is known."""
-    text = f'{{"labels":{_canonical(labels)},"spec":{spec}}}'
-    return hashlib.sha256(text.encode()).hexdigest()[:GENERATION_DIGITS]
 
 
 def _machine(name: str, spec: Data) -> Machine:
@@ -208,9 +159,3 @@ def _window(data: Data) -> Window:
     hours, minutes = data["start"].split(":")
     days: Tuple[int, ...] = tuple(sorted(_DAYS.index(day) for day in data["days"]))
     return Window(days, int(hours) * 60 + int(minutes), parse_duration(data["duration"]) // 60)
-
-
-def _generalized(data: Any) -> Optional[str]:
-    if not isinstance(data, dict):
-        return data if data is None else str(data)
-    return f"{data['how']}, {data['when']}" if "when" in data else str(data["how"])

@@ -14,13 +14,12 @@ from reconciler.control.ports import Host
 from reconciler.core.domain_secrets import fill_secrets
 from reconciler.core.frozen import frozen
 from reconciler.core.history import LastKnown
+from reconciler.core.key import Key
 from reconciler.core.machine import Power
-from reconciler.core.manifest import HostManifest, MachineManifest
+from reconciler.core.manifest import MACHINE, HostManifest, MachineManifest, is_named, may_be_same
 from reconciler.core.world import DomainView, GuestState, LostMachine, Reading, Unknown
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError
-from reconciler.kinds.host.document import may_be_same
-from reconciler.kinds.host.faults import is_named
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 
@@ -133,11 +132,11 @@ def _find_unasked(one: NewMachine, others: Sequence[HostManifest]) -> str:
 NOTHING = "<domain/>"
 
 
-def _forget(_name: str) -> Optional[LastKnown]:
+def _forget(_key: Key) -> Optional[LastKnown]:
     return None
 
 
-def _place_nowhere(_name: str) -> str:
+def _place_nowhere(_key: Key) -> str:
     return ""
 
 
@@ -150,8 +149,8 @@ class Background:
     of the repository, where the manifests that are planned are not all of it.
     """
 
-    find_last: Callable[[str], Optional[LastKnown]] = _forget
-    find_placed: Callable[[str], str] = _place_nowhere
+    find_last: Callable[[Key], Optional[LastKnown]] = _forget
+    find_placed: Callable[[Key], str] = _place_nowhere
     connect: Optional[Connect] = None
     hosts: Tuple[HostManifest, ...] = ()
 
@@ -174,7 +173,7 @@ class Background:
             NewMachine(
                 machine,
                 machine.machine.uuid or _uuid(lost.get(machine.name)),
-                self.find_placed(machine.name),
+                self.find_placed(machine.key),
             )
             for machine in machines
         ]
@@ -189,7 +188,7 @@ def find_lost(names: Iterable[str], background: Background) -> Mapping[str, Lost
     """Return those of these machines that are known from before."""
     found: Dict[str, LostMachine] = {}
     for name in names:
-        last = background.find_last(name)
+        last = background.find_last(Key(MACHINE, name))
         lost = None if last is None else _read(last)
         if lost is not None:
             found[name] = lost

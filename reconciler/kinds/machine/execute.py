@@ -21,6 +21,7 @@ from reconciler.core.names import Worker
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
+from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
 from reconciler.kinds.machine.domain.mark import drop_owner, sign_mark
 from reconciler.kinds.machine.domain.mentions import mentions_image
@@ -31,7 +32,6 @@ Undo = Callable[[], None]
 
 DETACH_LIMIT = 20.0  # seconds; a guest's driver needs about one
 ASK_AGAIN = 10.0  # seconds; a guest that is still booting loses the first power-button press
-POLL = 0.25  # seconds
 
 
 @frozen
@@ -272,16 +272,6 @@ def _is_off(work: StepContext) -> bool:
 
 def _find_state(work: StepContext) -> GuestState:
     return work.host.domains.read_domain(work.name).state
-
-
-def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:
-    """Poll until the condition holds; return whether it did within `limit` seconds."""
-    deadline = clock.now() + limit
-    while not condition():
-        if clock.now() >= deadline:
-            return False
-        clock.sleep(POLL)
-    return True
 
 
 def read_former(host: Host, name: str) -> Optional[DomainView]:

@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
 
 from reconciler.core.field_table import MACHINE, TABLES, in_order
+from reconciler.core.guests import short_id
 from reconciler.core.machine import Cpus, Machine, Memory, Power
 from reconciler.core.manifest import Place
 from reconciler.core.units import format_size
@@ -27,7 +28,6 @@ from reconciler.kinds.machine.export_devices import (
     export_interfaces,
     given,
 )
-from reconciler.kinds.machine.guests import short_id
 
 Spec = Dict[str, Any]
 Path = Tuple[Union[str, int], ...]

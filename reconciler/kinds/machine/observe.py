@@ -9,6 +9,7 @@ where libvirt's daemons say why it cannot.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import (
     Callable,
@@ -17,6 +18,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     Optional,
     Set,
     Tuple,
@@ -24,26 +26,24 @@ from typing import (
     Union,
 )
 
-from reconciler.control.object_locks import find_busy
 from reconciler.control.ports import Host
 from reconciler.core.images import Images
+from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
-from reconciler.core.manifest import MACHINE, Desired, MachineManifest
-from reconciler.core.plan import Action, Plan
+from reconciler.core.manifest import MACHINE, Desired, MachineManifest, is_placed_here
+from reconciler.core.names import QUIET, Owner, describe_busy, describe_unseen, name_place
+from reconciler.core.plan import Action, Plan, PlanOptions
+from reconciler.core.planner import find_planners, to_plan
 from reconciler.core.questions import Fact, HostQuestion, Section
-from reconciler.core.world import Unknown, World
+from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import TransientError
+from reconciler.kinds.api import observe_objects
 from reconciler.kinds.host.execute import read_daemons
 from reconciler.kinds.host.planning import find_served
 from reconciler.kinds.machine.answers import ANSWERS, KnownHost, Readings, Views, understand
 from reconciler.kinds.machine.elsewhere import Background, find_lost
-from reconciler.kinds.machine.planner import (
-    PlanOptions,
-    find_planners,
-    is_placed_here,
-    plan_machine,
-    to_plan,
-)
+from reconciler.kinds.machine.planner import plan_machine
+from reconciler.kinds.machine.planning.images import all_volumes
 
 T = TypeVar("T")
 NO_BACKGROUND = Background()
@@ -147,6 +147,7 @@ def observe(
         elsewhere=background.find_elsewhere(new, lost, desired.hosts, name),
         others_asked=background.asks_others(desired.hosts, name),
         busy=observation.make(lambda world: find_busy(host, world)),
+        observed=observe_objects(host, desired, observation.world),
     )
     return observation
 
@@ -191,3 +192,46 @@ def _named(desired: Desired) -> FrozenSet[str]:
     """Return the domains that manifests name, as machine or as template."""
     templates = (template.domain for template in desired.templates if template.domain is not None)
     return frozenset(machine.name for machine in desired.machines).union(templates)
+
+
+def find_busy(host: Host, world: World) -> Mapping[Key, str]:
+    """Return the objects that another run works on, each with a line that says so.
+
+    A lock is seen on this machine only. Of a run elsewhere the mark on the domain tells, as long as
+    it makes volumes.
+    """
+    held = host.locks.list_held(name_place(world.host, world.uri))
+    busy: Dict[Key, str] = {key: describe_busy(key.name, who) for key, who in held.items()}
+    for name, reading in world.domains.items():
+        line = _find_maker(host, name, reading, world)
+        if line:
+            busy.setdefault(Key(MACHINE, name), line)
+    return busy
+
+
+def _find_maker(host: Host, name: str, reading: Union[Reading, Unknown], world: World) -> str:
+    owner = reading.owner if isinstance(reading, Reading) else None
+    if owner is None or not owner.creating or owner.worker is None or owner.name != name:
+        return ""
+    if owner.worker.identity == host.locks.me.identity:
+        return ""  # under way, or given up by us: the lock says which
+    alive = host.locks.is_alive(owner.worker)
+    if alive is None:
+        last = _find_last_sign(owner, world)
+        return describe_unseen(name, owner.worker, last) if time.time() < last + QUIET else ""
+    return describe_busy(name, owner.worker) if alive else ""
+
+
+def _find_last_sign(owner: Owner, world: World) -> float:
+    """Return when one of the unfinished volumes grew last, or their making began."""
+    times: List[float] = [owner.worker.since if owner.worker else 0.0]
+    unfinished = (volume for volume in all_volumes(world) if volume.path in owner.creating)
+    times.extend(_seconds(one.changed_at) for one in unfinished)
+    return max(times)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

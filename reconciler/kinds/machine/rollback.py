@@ -18,7 +18,7 @@ from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.consequences import find_all
 from reconciler.kinds.machine.observe import ObservedHost, observe
 from reconciler.kinds.machine.planning.rollback import GONE as GONE_VOLUME
-from reconciler.kinds.machine.planning.rollback import KIND, find_target, plan_rollback
+from reconciler.kinds.machine.planning.rollback import find_target, plan_rollback
 
 GONE = (
     "the domain no longer exists; `history {name} {number}` shows its former definition, "
@@ -47,7 +47,7 @@ def plan_way_back(
     target = find_target(past, present, find_former_sizes(entries, past.number))
     desired = Desired.of(target.manifest)
     observation = observe(host, desired, {past.name: present.view})
-    busy = observation.world.busy.get((KIND, past.name))
+    busy = observation.world.busy.get(past.key)
     if busy:
         raise BusyError(busy)
 

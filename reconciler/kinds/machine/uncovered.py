@@ -10,6 +10,7 @@ from collections import Counter
 from typing import FrozenSet, Iterator, Mapping, Optional, Tuple
 
 from reconciler.core.field_table import FEATURES, find_elements, find_parts
+from reconciler.core.guests import short_id
 from reconciler.core.machine import Cpus
 from reconciler.core.names import name_of
 from reconciler.core.world import Reading, World
@@ -18,7 +19,6 @@ from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.domain.xml_places import NAMESPACES
 from reconciler.kinds.machine.export import find_osinfo, has_plain_topology
 from reconciler.kinds.machine.export_devices import find_image, is_foreign_interface, is_path
-from reconciler.kinds.machine.guests import short_id
 from reconciler.kinds.machine.planning.images import named_volume
 
 _OURS = frozenset({NAMESPACE, NAMESPACES["libosinfo"]})

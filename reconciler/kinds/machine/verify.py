@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import FrozenSet, Tuple
 
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, Change, Effect, Value
+from reconciler.core.plan import Action, ActionKind, Change, Effect, PlanOptions, Value
 from reconciler.core.render.values import say_value, show_path
 from reconciler.core.secrets import hide_sides
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, TerminalError, TransientError
+from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.differences import Difference, compare
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.execute import StepContext, wait_until
+from reconciler.kinds.machine.execute import StepContext
 from reconciler.kinds.machine.match import align
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions
 
 _MEANWHILE = "the guest did not follow, or another program changed it meanwhile; apply again"
 SETTLE_LIMIT = 30.0  # seconds that a balloon or a device may take to follow

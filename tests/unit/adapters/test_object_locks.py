@@ -13,14 +13,16 @@ from typing import Iterator
 import pytest
 
 from reconciler.adapters.state.object_locks import FolderLocks
+from reconciler.core.key import Key
 from reconciler.errors import BusyError
 
-KEY = ("VirtualMachine", "web01")
+KEY = Key("VirtualMachine", "web01")
 PLACE = "qemu-system-kvm01"
 HOLDER = """
 import sys
 from reconciler.adapters.state.object_locks import FolderLocks
-FolderLocks(sys.argv[1], "apply").take("qemu-system-kvm01", ("VirtualMachine", "web01"))
+from reconciler.core.key import Key
+FolderLocks(sys.argv[1], "apply").take("qemu-system-kvm01", Key("VirtualMachine", "web01"))
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -62,8 +64,8 @@ def test_one_run_holds_an_object_and_others_are_told_which(
 def test_another_object_and_another_host_are_free(
     locks: FolderLocks, other: subprocess.Popen[str]
 ) -> None:
-    locks.take(PLACE, ("VirtualMachine", "web02"))()
-    locks.take(PLACE, ("Network", "web01"))()
+    locks.take(PLACE, Key("VirtualMachine", "web02"))()
+    locks.take(PLACE, Key("Network", "web01"))()
     locks.take("qemu-system-kvm02", KEY)()
     assert locks.list_held("qemu-system-kvm02") == {}
 

@@ -18,17 +18,17 @@ from reconciler.control.ports import Clock, Host, NoUnits, Reporter, Units
 from reconciler.control.service_ports import DaemonMemory, History
 from reconciler.core.history import ChangeRecord
 from reconciler.core.host_snapshot import HostSnapshot
+from reconciler.core.key import Key
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.manifest_files import ManifestFile
-from reconciler.core.plan import Action, ActionKind, Outcome, Plan
+from reconciler.core.plan import Action, ActionKind, Outcome, Plan, PlanOptions
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.settings import Settings
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import Problem, UsageError
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import ObservedHost
-from reconciler.kinds.machine.planner import PlanOptions
 from reconciler.kinds.machine.rollback import RollbackPlan
 from tests.unit.loop.fakes import MemoryHistory
 
@@ -126,15 +126,15 @@ class OneByOne:
 class FakeMemory:
     """The daemon's memory, as a test says; implements `Memory`."""
 
-    records: Dict[str, Record] = field(default_factory=dict)
+    records: Dict[Key, Record] = field(default_factory=dict)
     source: SourceRecord = field(default_factory=SourceRecord)
-    suspensions: Dict[str, Suspension] = field(default_factory=dict)
+    suspensions: Dict[Key, Suspension] = field(default_factory=dict)
     daemon: Optional[int] = None
     last_sign: Optional[float] = None
     broken: Tuple[str, ...] = ()
     confirmed: str = ""
     unreadable: Optional[Exception] = None
-    retries: List[str] = field(default_factory=list)
+    retries: List[Key] = field(default_factory=list)
 
     def find_daemon(self) -> Optional[int]:
         """Return the daemon set."""
@@ -152,13 +152,13 @@ class FakeMemory:
         """Return the lines set."""
         return self.broken
 
-    def load_records(self) -> Mapping[str, Record]:
+    def load_records(self) -> Mapping[Key, Record]:
         """Return the records set, or fail."""
         if self.unreadable is not None:
             raise self.unreadable
         return dict(self.records)
 
-    def load_placements(self) -> Mapping[str, str]:
+    def load_placements(self) -> Mapping[Key, str]:
         """Return none."""
         return {}
 
@@ -170,21 +170,21 @@ class FakeMemory:
         """Return the source set."""
         return self.source
 
-    def suspended(self) -> Mapping[str, Suspension]:
+    def suspended(self) -> Mapping[Key, Suspension]:
         """Return what is suspended."""
         return dict(self.suspensions)
 
     def suspend(self, suspension: Suspension) -> None:
         """Remember it."""
-        self.suspensions[suspension.name] = suspension
+        self.suspensions[suspension.key] = suspension
 
-    def resume(self, name: str) -> bool:
+    def resume(self, key: Key) -> bool:
         """Forget it."""
-        return self.suspensions.pop(name, None) is not None
+        return self.suspensions.pop(key, None) is not None
 
-    def order_retry(self, name: str) -> None:
+    def order_retry(self, key: Key) -> None:
         """Remember it."""
-        self.retries.append(name)
+        self.retries.append(key)
 
     def confirmed_prune(self) -> str:
         """Return what was confirmed."""

@@ -125,9 +125,9 @@ def test_a_machine_whose_name_changes_is_shown_as_what_it_is(repository: Reposit
     edit(repository, "vm/a.yaml", "name: a", "name: z")
     found = resources("--base", "main", "vm")
     assert {name: one["action"] for name, one in found.items()} == {"a": "withheld", "z": "create"}
-    assert "the machine stays (lifecycle.deletion: orphan)" in found["a"]["reason"]
+    assert "the virtual machine stays (lifecycle.deletion: orphan)" in found["a"]["reason"]
     [note] = found["a"]["notes"]
-    assert "its manifest is called z now: that is another machine" in note
+    assert "its manifest is called z now: that is another virtual machine" in note
 
 
 def test_a_manifest_that_goes_ends_as_it_said_itself(repository: Repository) -> None:
@@ -208,6 +208,32 @@ def test_a_template_that_is_in_an_unchanged_file_is_found(repository: Repository
     assert found["action"] == "create"
     [disk] = [one for one in found["changes"] if one["path"] == "disks[root]"]
     assert "full clone of template base" in disk["desired"]
+
+
+HOST = """\
+apiVersion: virt-reconciler/v1
+kind: Host
+metadata: {name: kvm01}
+spec: {daemons: {mode: modular, required: [%s], action: %s}}
+"""
+
+
+def test_what_a_branch_asks_of_a_host_is_shown_field_by_field(repository: Repository) -> None:
+    git(repository.folder, "checkout", "--quiet", "main")
+    repository.commit({"kvm01.yaml": HOST % ("virtqemud", "ensure")})
+    git(repository.folder, "checkout", "--quiet", "-B", "work")
+    repository.commit({"kvm01.yaml": HOST % ("virtqemud, virtnetworkd", "ensure")})
+    shown = plan("--base", "main", ".").out
+    assert "Host kvm01: 1 change" in shown
+    assert "daemons.required: virtqemud → virtqemud, virtnetworkd" in shown
+    repository.commit({"kvm01.yaml": HOST % ("virtqemud, virtnetworkd", "check")})
+    assert "2 changes withheld, the Host sets `action: check`" in plan("--base", "main", ".").out
+    git(repository.folder, "rm", "--quiet", "kvm01.yaml")
+    git(repository.folder, "commit", "--quiet", "-m", "x")
+    assert (
+        "its manifest is removed; libvirt's daemons stay as they are"
+        in plan("--base", "main", ".").out
+    )
 
 
 def test_a_clash_with_an_unchanged_file_is_found(repository: Repository) -> None:

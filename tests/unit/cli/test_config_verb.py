@@ -11,6 +11,7 @@ from reconciler.adapters.state.folder import FolderStore
 from reconciler.cli.composition import Product
 from reconciler.core.conditions import failed
 from reconciler.core.records import Record, SourceRecord, Suspension
+from tests.lab.keys import vm
 
 from .fakes import call
 
@@ -70,4 +71,4 @@ def test_status_and_the_brake_work_with_a_wrong_configuration(
             assert out in done.out
             assert f"{path} has 2 problems (virt-reconciler config check {path})" in done.err
     assert store.suspended() == {}
-    assert store.take_retries() == {"web01"}
+    assert store.take_retries() == {vm("web01")}

@@ -13,6 +13,7 @@ from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Change, Effect, SetAutostart, SetMetadata
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.settings import Settings
+from tests.lab.keys import vm
 
 from .fakes import FakeLoaded, FakeMemory, FakeParts, action, call, manifest, plan_of
 
@@ -29,8 +30,8 @@ READY = Conditions(ready=True).conditions()
 def beside(tmp_path: Path) -> Tuple[FakeParts, str]:
     """Return a daemon that has another manifest of vm1 in force, and its configuration."""
     records = {
-        "vm1": Record("vm1", generation="g0", conditions=READY),
-        "vm2": Record("vm2", generation="g1", conditions=READY),
+        vm("vm1"): Record("vm1", generation="g0", conditions=READY),
+        vm("vm2"): Record("vm2", generation="g1", conditions=READY),
     }
     memory = FakeMemory(records, SourceRecord("0123456789abcdef", "c"), daemon=812)
     desired = Desired.of(manifest("vm1"), manifest("vm2"))
@@ -55,7 +56,7 @@ def test_what_the_daemon_would_undo_is_withheld_and_the_rest_is_done(
 
 def test_after_a_suspension_it_is_done(beside: Tuple[FakeParts, str]) -> None:
     parts, config = beside
-    parts.memory.suspensions["vm1"] = Suspension("vm1", 5.0)
+    parts.memory.suspensions[vm("vm1")] = Suspension("vm1", 5.0)
     done = call(parts, "--config", config, "apply", "-y", "p")
     assert done.status == 0
     assert all(one.steps for one in parts.executed[0].actions)
@@ -69,9 +70,9 @@ def test_a_daemon_that_does_not_run_or_has_no_manifest_of_it_undoes_nothing(
     assert call(parts, "--config", config, "apply", "-y", "p").status == 0
     parts.memory.daemon = 812
     gone = unknown("orphaned: its manifest is gone").conditions()
-    parts.memory.records["vm1"] = replace(parts.memory.records["vm1"], conditions=gone)
+    parts.memory.records[vm("vm1")] = replace(parts.memory.records[vm("vm1")], conditions=gone)
     assert call(parts, "--config", config, "apply", "-y", "p").status == 0
-    del parts.memory.records["vm1"]
+    del parts.memory.records[vm("vm1")]
     assert call(parts, "--config", config, "apply", "-y", "p").status == 0
 
 

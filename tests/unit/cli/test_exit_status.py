@@ -111,7 +111,7 @@ def test_failure_outranks_an_invalid_manifest() -> None:
 
 def test_valid_manifests_are_0_and_counted() -> None:
     result = call(FakeParts(), "validate", "vm/")
-    assert (result.status, result.out) == (0, "Valid: 1 virtual machine, 0 templates.\n")
+    assert (result.status, result.out) == (0, "Valid: 1 virtual machine.\n")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from reconciler.core.plan import ActionKind, Change, Define, Effect, Outcome, Pl
 from reconciler.core.records import Suspension
 from reconciler.core.settings import Settings
 from reconciler.errors import TransientError
+from tests.lab.keys import vm
 
 from .fakes import FakeMemory, FakeParts, action, call, fail, plan_of, succeed
 
@@ -150,7 +151,7 @@ def test_a_rollback_shows_the_plan_asks_suspends_and_goes_back(tmp_path: Path) -
     orders: List[str] = []
 
     def carry(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
-        orders.append(parts.memory.suspensions["web01"].why)
+        orders.append(parts.memory.suspensions[vm("web01")].why)
         return succeed(plan, report)
 
     parts.carry = carry
@@ -240,9 +241,9 @@ def test_after_a_failure_the_daemon_goes_on_unless_it_was_told_not_to_before(
     parts = parts_in(tmp_path, carry=fail("web01"))
     assert call(parts, *config("rollback", "web01", "--yes")).status == 1
     assert parts.memory.suspensions == {}
-    parts.memory.suspensions["web01"] = Suspension("web01", 5.0, "bob", "holiday")
+    parts.memory.suspensions[vm("web01")] = Suspension("web01", 5.0, "bob", "holiday")
     assert call(parts, *config("rollback", "web01", "--yes")).status == 1
-    assert parts.memory.suspensions["web01"].at == 5.0
+    assert parts.memory.suspensions[vm("web01")].at == 5.0
 
 
 class Sealed(FakeMemory):
@@ -275,7 +276,7 @@ def test_a_definition_that_libvirt_keeps_otherwise_is_an_error(tmp_path: Path) -
 
 def test_apply_says_whom_it_changes_though_the_daemon_leaves_it_alone(tmp_path: Path) -> None:
     parts = parts_in(tmp_path)
-    parts.memory.suspensions["web01"] = Suspension("web01", parts.time - 180, "alice", "moving")
+    parts.memory.suspensions[vm("web01")] = Suspension("web01", parts.time - 180, "alice", "moving")
     done = call(parts, *config("apply", "p"), answers="n\n")
     assert (
         "    note: suspended 3m ago by alice: moving; the daemon does not change it, but this command does"

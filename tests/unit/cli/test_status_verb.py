@@ -19,6 +19,7 @@ from reconciler.errors import TransientError
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.status import find_status
+from tests.lab.keys import vm
 
 from .domains import LIVE, STORED
 from .fakes import FakeMemory, FakeParts, call
@@ -179,8 +180,10 @@ def test_cpu_that_libvirt_resolved_at_start_needs_no_restart() -> None:
 
 def remembered(**more: object) -> FakeMemory:
     records = {
-        "db01": Record("db01", "running", conditions=failed("no pool", again=False).conditions()),
-        "web01": Record("web01", "running", conditions=Conditions(ready=True).conditions()),
+        vm("db01"): Record(
+            "db01", "running", conditions=failed("no pool", again=False).conditions()
+        ),
+        vm("web01"): Record("web01", "running", conditions=Conditions(ready=True).conditions()),
     }
     source = SourceRecord("f00d" * 10, "f00d" * 10, 999_700.0, watching="inotify")
     known = {"records": records, "source": source, "daemon": 812, **more}
@@ -228,7 +231,7 @@ def test_live_asks_libvirt_whatever_is_remembered() -> None:
 
 @pytest.mark.parametrize("memory", [FakeMemory(), remembered()])
 def test_a_suspended_machine_is_not_called_ready_by_libvirt_either(memory: FakeMemory) -> None:
-    memory.suspensions["web01"] = Suspension("web01", 5.0, "alice", "new disks")
+    memory.suspensions[vm("web01")] = Suspension("web01", 5.0, "alice", "new disks")
     parts = FakeParts(memory=memory, domains={"web01": reading(owner=owned())})
     row = call(parts, "status", "--live").out.splitlines()[1]
     assert row.split()[:3] == ["web01", "off", "Suspended"]
@@ -248,7 +251,7 @@ def test_a_daemon_that_has_looked_at_nothing_yet_still_says_what_is_wrong() -> N
     memory = FakeMemory(source=SourceRecord(error="no such folder: /m"), daemon=812)
     out = call(FakeParts(memory=memory), "status").out
     assert "Not read: no such folder: /m" in out
-    assert out.endswith("No virtual machine has been inspected yet.\n")
+    assert out.endswith("Nothing has been inspected yet.\n")
 
 
 def test_another_libvirt_is_none_of_the_daemons() -> None:

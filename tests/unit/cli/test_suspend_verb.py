@@ -15,6 +15,7 @@ from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.conditions import Conditions, failed
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.errors import TransientError
+from tests.lab.keys import vm
 
 from .fakes import FakeMemory, FakeParts, call
 
@@ -24,8 +25,8 @@ FORMER = Suspension("web02", 900_000.0, "bob", "broken fan")
 def memory(daemon: Optional[int] = 812) -> FakeMemory:
     """Return the memory of a daemon that knows two machines, and left a third alone."""
     ready = Conditions(ready=True).conditions()
-    records = {one: Record(one, conditions=ready) for one in ("web01", "web02")}
-    return FakeMemory(records, SourceRecord("r", "r"), {"web02": FORMER}, daemon)
+    records = {vm(one): Record(one, conditions=ready) for one in ("web01", "web02")}
+    return FakeMemory(records, SourceRecord("r", "r"), {FORMER.key: FORMER}, daemon)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_who_when_and_why_are_written_down(called_by_alice: Dict[str, str]) -> N
         "what is under way already is finished.\n"
     )
     expected = Suspension("web01", parts.time, "alice", "new disks")
-    assert parts.memory.suspensions == {"web01": expected, "web02": FORMER}
+    assert parts.memory.suspensions == {vm("web01"): expected, FORMER.key: FORMER}
 
 
 def test_without_a_daemon_it_holds_from_its_next_start() -> None:
@@ -55,20 +56,20 @@ def test_without_a_daemon_it_holds_from_its_next_start() -> None:
     assert done.out.endswith(
         "The daemon does not run; once it does, it leaves alone what is suspended.\n"
     )
-    assert "web01" in parts.memory.suspensions
+    assert vm("web01") in parts.memory.suspensions
 
 
 def test_a_second_suspension_changes_nothing() -> None:
     parts = FakeParts(memory=memory())
     done = call(parts, "suspend", "web02")
     assert done.out == "web02: is suspended already, 27h ago by bob: broken fan\n"
-    assert parts.memory.suspensions == {"web02": FORMER}
+    assert parts.memory.suspensions == {FORMER.key: FORMER}
 
 
 def test_another_reason_does_not_make_it_younger(called_by_alice: Dict[str, str]) -> None:
     parts = FakeParts(memory=memory())
     call(parts, "suspend", "web02", "--reason", "and no power", environ=called_by_alice)
-    assert parts.memory.suspensions["web02"] == Suspension(
+    assert parts.memory.suspensions[vm("web02")] == Suspension(
         "web02", FORMER.at, "alice", "and no power"
     )
 
@@ -86,7 +87,7 @@ def test_a_name_that_is_not_known_lists_near_ones_and_nothing_is_done(verb: str)
     assert second.endswith("xyz: the daemon knows no virtual machine of this name")
     past = {"suspend": "suspended", "resume": "resumed", "retry": "retried"}[verb]
     assert third.endswith(f"nothing was {past}")
-    assert parts.memory.suspensions == {"web02": FORMER}
+    assert parts.memory.suspensions == {FORMER.key: FORMER}
 
 
 def test_before_any_daemon_ran_every_name_may_be_right() -> None:
@@ -96,7 +97,7 @@ def test_before_any_daemon_ran_every_name_may_be_right() -> None:
     assert done.err == (
         "virt-reconciler: note: no daemon has run here yet, so web01 may be misspelt\n"
     )
-    assert "web01" in parts.memory.suspensions
+    assert vm("web01") in parts.memory.suspensions
     assert call(parts, "suspend", "web01").err == ""
     assert call(parts, "suspend", "").status == 64
 
@@ -114,7 +115,7 @@ def test_what_is_resumed_is_no_longer_suspended() -> None:
 
 def stall(parts: FakeParts, name: str) -> None:
     conditions = failed("libvirt refuses it", again=False).conditions()
-    parts.memory.records[name] = Record(name, conditions=conditions)
+    parts.memory.records[vm(name)] = Record(name, conditions=conditions)
 
 
 def test_resume_has_what_is_stalled_tried_again() -> None:
@@ -123,7 +124,7 @@ def test_resume_has_what_is_stalled_tried_again() -> None:
     stall(parts, "web02")
     done = call(parts, "resume", "web01", "web02")
     assert done.out.splitlines()[:2] == ["web01: not suspended; is tried again", "web02: resumed"]
-    assert parts.memory.retries == ["web01", "web02"]
+    assert parts.memory.retries == [vm("web01"), vm("web02")]
 
 
 def test_retry_orders_it_and_leaves_a_suspension() -> None:
@@ -131,12 +132,12 @@ def test_retry_orders_it_and_leaves_a_suspension() -> None:
     done = call(parts, "retry", "web01")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("web01: is tried again\nWithin seconds the daemon tries")
-    assert parts.memory.retries == ["web01"]
+    assert parts.memory.retries == [vm("web01")]
     done = call(parts, "retry", "web02")
     assert done.status == 1
     assert "virt-reconciler resume web02" in done.err
-    assert parts.memory.retries == ["web01"]
-    assert "web02" in parts.memory.suspensions
+    assert parts.memory.retries == [vm("web01")]
+    assert vm("web02") in parts.memory.suspensions
 
 
 def test_retry_without_a_daemon_says_what_to_start() -> None:
@@ -149,7 +150,7 @@ def test_retry_without_a_daemon_says_what_to_start() -> None:
 
 def test_what_is_suspended_without_a_record_can_be_resumed() -> None:
     parts = FakeParts(memory=memory())
-    del parts.memory.records["web02"]
+    del parts.memory.records[vm("web02")]
     assert call(parts, "resume", "web02").status == 0
     assert parts.memory.suspensions == {}
 
@@ -177,7 +178,7 @@ def test_the_folder_of_the_configuration_is_where_it_is_kept(tmp_path: Path) -> 
     store = FolderStore(str(tmp_path / "state"))
     parts = Parts()
     assert call(parts, "suspend", "web01", "--reason", "why").status == 0
-    assert store.suspended()["web01"].why == "why"
+    assert store.suspended()[vm("web01")].why == "why"
     with store.lock():
         assert "Within seconds" in call(parts, "resume", "web01").out
     assert store.suspended() == {}

@@ -10,12 +10,12 @@ import pytest
 from reconciler.adapters.recorded import RecordedHost
 from reconciler.core.machine import Disk, Interface
 from reconciler.core.manifest import Desired
-from reconciler.core.plan import ActionKind
+from reconciler.core.plan import ActionKind, PlanOptions
+from reconciler.core.planner import find_planners
 from reconciler.core.questions import Fact, HostQuestion, Section
 from reconciler.core.world import World
 from reconciler.kinds.machine.answers import ANSWERS
 from reconciler.kinds.machine.observe import ObservedHost, observe
-from reconciler.kinds.machine.planner import PlanOptions, find_planners
 from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import RecordedWorld, list_worlds, read_world
 from tests.unit.planning.asking import find_guess

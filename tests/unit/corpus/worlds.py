@@ -12,10 +12,9 @@ from reconciler.control.executor import execute
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, read_snapshot
 from reconciler.core.manifest import Desired
-from reconciler.core.plan import Outcome, Plan
+from reconciler.core.plan import Outcome, Plan, PlanOptions
 from reconciler.kinds.machine.deletion import plan_deletions
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planner import PlanOptions
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.control.test_trail import Silent
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import List, Tuple, Union
+from types import SimpleNamespace
+from typing import List, Tuple, Union, cast
 
 import pytest
 
+from reconciler.control.ports import Host
 from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView, Mode, SocketAnswer, Unit, Verb
 from reconciler.core.manifest import Desired
-from reconciler.core.plan import Action, ActionKind, ChangeUnits, Effect, Outcome
+from reconciler.core.plan import Action, ActionKind, ChangeUnits, Effect, Outcome, PlanOptions
+from reconciler.core.planner import make_plan
 from reconciler.core.render.json import render_json
 from reconciler.core.render.layout import Style
 from reconciler.core.render.text import render_text
@@ -17,7 +20,6 @@ from reconciler.core.world import Unknown, World
 from reconciler.errors import TerminalError
 from reconciler.kinds.host.execute import execute_host
 from reconciler.kinds.host.planning import plan_host
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
 from tests.unit.cli.fakes import FakeClock
 from tests.unit.daemons.views import IDLE, LISTENING, host, machine, modular, monolithic
 
@@ -188,7 +190,8 @@ class Silent:
 
 
 def carry_out(units: FakeUnits, action: Action) -> Outcome:
-    return execute_host(units, host(), action, Silent(), FakeClock())
+    site = cast("Host", SimpleNamespace(units=units))
+    return execute_host(site, Desired.of(host()), action, Silent(), FakeClock())
 
 
 def test_a_plan_is_carried_out_and_read_back() -> None:

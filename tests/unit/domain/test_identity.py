@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.core import guests
 from reconciler.core.names import alias_of, derive_mac, name_of, volume_name
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine import guests
 
 MACS = {
     ("vm", "lan"): "52:54:00:2f:0a:f7",

@@ -9,6 +9,7 @@ from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tupl
 
 from reconciler.core.events import Event
 from reconciler.core.history import ChangeRecord, LastKnown, find_newest
+from reconciler.core.key import Key, show_key
 from reconciler.core.records import Record, SourceRecord, Suspension
 
 
@@ -16,43 +17,43 @@ class MemoryStore:
     """A store that keeps everything in memory, and how often each record was written."""
 
     def __init__(self) -> None:
-        self.records: Dict[str, Record] = {}
+        self.records: Dict[Key, Record] = {}
         self.source = SourceRecord()
-        self.writes: Counter[str] = Counter()
-        self.suspensions: Dict[str, Suspension] = {}
-        self.retries: Set[str] = set()
+        self.writes: Counter[Key] = Counter()
+        self.suspensions: Dict[Key, Suspension] = {}
+        self.retries: Set[Key] = set()
         self.confirmed = ""
-        self.placements: Dict[str, str] = {}
+        self.placements: Dict[Key, str] = {}
 
     def touch(self) -> None:
         """Be writable."""
 
-    def load_records(self) -> Mapping[str, Record]:
+    def load_records(self) -> Mapping[Key, Record]:
         return dict(self.records)
 
-    def load_placements(self) -> Mapping[str, str]:
+    def load_placements(self) -> Mapping[Key, str]:
         return dict(self.placements)
 
-    def save_placements(self, placements: Mapping[str, str]) -> None:
+    def save_placements(self, placements: Mapping[Key, str]) -> None:
         self.placements = dict(placements)
 
     def load_source(self) -> SourceRecord:
         return self.source
 
     def save_record(self, record: Record) -> None:
-        self.writes[record.name] += 1
-        self.records[record.name] = record
+        self.writes[record.key] += 1
+        self.records[record.key] = record
 
-    def forget_record(self, name: str) -> None:
-        self.records.pop(name, None)
+    def forget_record(self, key: Key) -> None:
+        self.records.pop(key, None)
 
     def save_source(self, record: SourceRecord) -> None:
         self.source = record
 
-    def suspended(self) -> Mapping[str, Suspension]:
+    def suspended(self) -> Mapping[Key, Suspension]:
         return dict(self.suspensions)
 
-    def take_retries(self) -> FrozenSet[str]:
+    def take_retries(self) -> FrozenSet[Key]:
         found = frozenset(self.retries)
         self.retries.clear()
         return found
@@ -66,7 +67,7 @@ class MemoryHistory:
 
     def __init__(self) -> None:
         self.entries: List[ChangeRecord] = []
-        self.last: Dict[str, LastKnown] = {}
+        self.last: Dict[Key, LastKnown] = {}
         self.broken: Optional[Exception] = None
 
     def begin(self, past: ChangeRecord) -> ChangeRecord:
@@ -82,13 +83,16 @@ class MemoryHistory:
     def keep(self, last: LastKnown) -> None:
         if self.broken is not None:
             raise self.broken
-        self.last[last.name] = last
+        self.last[last.key] = last
 
-    def find_last(self, name: str) -> Optional[LastKnown]:
-        return find_newest(self.last.get(name), self.list(name))
+    def find_last(self, key: Key) -> Optional[LastKnown]:
+        return find_newest(self.last.get(key), self.list(key))
 
-    def list(self, name: str) -> Sequence[ChangeRecord]:
-        return [one for one in reversed(self.entries) if one.name == name]
+    def list_keys(self) -> FrozenSet[Key]:
+        return frozenset(entry.key for entry in self.entries)
+
+    def list(self, key: Key) -> Sequence[ChangeRecord]:
+        return [one for one in reversed(self.entries) if one.key == key]
 
 
 class ListJournal:
@@ -107,7 +111,7 @@ class ListJournal:
         """Return what was told of one kind."""
         with self.changed:
             return [
-                f"{one.object}: {one.message}" if one.object else one.message
+                f"{show_key(one.object)}: {one.message}" if one.object else one.message
                 for one in self.events
                 if one.kind.name == kind
             ]

@@ -19,6 +19,7 @@ from reconciler.control.ports import Listener
 from reconciler.core.overview import summarise
 from reconciler.daemon import Daemon, Follower, StoppableClock
 from reconciler.errors import UsageError
+from tests.lab.keys import vm
 
 from .fakes import ListJournal
 from .test_trouble import Domains, Host, World
@@ -149,7 +150,7 @@ def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(
 
     clone.progress("copying", 1, 2)
     assert daemon._find_last_sign() == 0.0, "there are lanes, so the probe should have come"
-    loop.lanes._begun["VirtualMachine", "web01"] = begun
+    loop.lanes._begun[vm("web01")] = begun
     assert daemon._find_last_sign() >= begun, "a clone goes on"
     loop.shared.moved = 0.0
     assert daemon._find_last_sign() == 0.0, "a call that hangs is no work that goes on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.control.attempts import MOST, WINDOW, Corrections, describe_left
 from reconciler.core.conditions import planned
 from reconciler.core.plan import Action, ActionKind, Change, Effect
+from tests.lab.keys import vm
 
 POWER, CPUS = frozenset({"power"}), frozenset({"cpus.count"})
 
@@ -28,7 +29,7 @@ def test_it_stays_left_alone_though_nobody_changes_it_for_long() -> None:
 
 
 def test_the_message_names_field_count_and_command_once() -> None:
-    [reason] = describe_left("my vm", corrected(MOST).leave(10.0, POWER)).values()
+    [reason] = describe_left(vm("my vm"), corrected(MOST).leave(10.0, POWER)).values()
     assert reason == (
         "power was changed back by someone 5 times in 10 min; left alone. Find out who, then: "
         "virt-reconciler resume 'my vm'"

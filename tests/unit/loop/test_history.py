@@ -27,10 +27,12 @@ from reconciler.core.history import (  # fmt: skip
     conclude,
     find_former_sizes,
 )
+from reconciler.core.key import Key
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Outcome
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, RefusedError, TransientError
+from tests.lab.keys import vm
 from tests.unit.full_disk import full_disk
 
 from .fakes import ListJournal, MemoryHistory
@@ -58,14 +60,14 @@ def test_entries_come_back_as_they_were_written_newest_first(history: FolderHist
     ended = conclude(second, Outcome("vm", ActionKind.UPDATE))
     history.end(ended)
     assert [one.number for one in (first, second)] == [1, 2]
-    assert history.list("vm") == (ended, first)
+    assert history.list(vm("vm")) == (ended, first)
     assert (ended.outcome, first.outcome) == (DONE, UNFINISHED)
-    assert history.list("other") == ()
+    assert history.list(vm("other")) == ()
 
 
 def test_the_newest_are_kept_and_no_number_is_given_twice(history: FolderHistory) -> None:
     fill(history, KEPT + 5)
-    numbers = [one.number for one in history.list("vm")]
+    numbers = [one.number for one in history.list(vm("vm"))]
     assert numbers == list(range(KEPT + 5, 5, -1))
 
 
@@ -77,14 +79,16 @@ def test_a_full_disk_costs_the_new_entry_and_nothing_that_was_there(
         history.begin(PAST)
     with full_disk(), pytest.raises(TransientError, match=r"1\.json: cannot be written"):
         history.end(conclude(first, Outcome("vm", ActionKind.UPDATE)))
-    assert history.list("vm") == (first,)
-    assert [one.name for one in (tmp_path / "state" / "history" / "vm").iterdir()] == ["1.json"]
+    assert history.list(vm("vm")) == (first,)
+    assert [
+        one.name for one in (tmp_path / "state" / "history" / "VirtualMachine" / "vm").iterdir()
+    ] == ["1.json"]
     assert history.begin(PAST).number == 2
 
 
 def test_people_can_read_them_and_not_everybody(history: FolderHistory, tmp_path: Path) -> None:
     fill(history, 1)
-    path = tmp_path / "state" / "history" / "vm" / "1.json"
+    path = tmp_path / "state" / "history" / "VirtualMachine" / "vm" / "1.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     assert (data["cause"]["who"], data["changes"][0]["path"]) == ("alice", "memory.size")
     assert path.stat().st_mode & 0o777 == 0o640
@@ -95,8 +99,10 @@ def test_a_file_that_makes_no_sense_counts_as_not_there(
     history: FolderHistory, tmp_path: Path, text: str
 ) -> None:
     fill(history, 2)
-    (tmp_path / "state" / "history" / "vm" / "2.json").write_text(text, encoding="utf-8")
-    assert [one.number for one in history.list("vm")] == [1]
+    (tmp_path / "state" / "history" / "VirtualMachine" / "vm" / "2.json").write_text(
+        text, encoding="utf-8"
+    )
+    assert [one.number for one in history.list(vm("vm"))] == [1]
     assert history.begin(PAST).number == 3
 
 
@@ -106,7 +112,7 @@ def test_one_more_try_takes_the_place_of_the_failed_one(history: FolderHistory) 
     for at in range(50):
         again = history.begin(replace(PAST, at=100.0 + at))
         history.end(conclude(again, Outcome("vm", ActionKind.UPDATE, "no space")))
-    assert [(one.number, one.at, one.error) for one in history.list("vm")] == [
+    assert [(one.number, one.at, one.error) for one in history.list(vm("vm"))] == [
         (2, 149.0, "no space"), (1, 0.0, ""),
     ]  # fmt: skip
     assert history.begin(replace(PAST, action="adopt")).number == 3
@@ -118,14 +124,15 @@ def test_numbers_are_not_shared_by_those_who_write_at_once(history: FolderHistor
         one.start()
     for one in threads:
         one.join()
-    assert [one.number for one in history.list("vm")] == list(range(20, 0, -1))
+    assert [one.number for one in history.list(vm("vm"))] == list(range(20, 0, -1))
 
 
 @pytest.mark.parametrize("name", ["a.b", "..", "a/b", "Prüfstand"])
 def test_any_name_has_a_folder_of_its_own(history: FolderHistory, name: str) -> None:
     history.begin(replace(PAST, name=name))
-    assert [one.name for one in history.list(name)] == [name]
-    assert len(os.listdir(history.folder)) == 1
+    assert [one.name for one in history.list(vm(name))] == [name]
+    assert len(os.listdir(os.path.join(history.folder, "VirtualMachine"))) == 1
+    assert history.list_keys() == {vm(name)}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -134,7 +141,12 @@ def test_what_root_writes_is_the_daemons(tmp_path: Path) -> None:
     state.mkdir()
     os.chown(state, 4711, 4712)
     fill(FolderHistory(str(state / "history")), 1)
-    made = [state / "history", state / "history" / "vm", state / "history" / "vm" / "1.json"]
+    made = [
+        state / "history",
+        state / "history" / "VirtualMachine",
+        state / "history" / "VirtualMachine" / "vm",
+        state / "history" / "VirtualMachine" / "vm" / "1.json",
+    ]
     assert {(one.stat().st_uid, one.stat().st_gid) for one in made} == {(4711, 4712)}
 
 
@@ -208,15 +220,24 @@ def test_what_was_there_is_written_down_before_the_work_and_without_secrets() ->
     assert told.words == ["started", "50 %", "finished"]
 
 
-def test_what_has_moved_on_and_what_is_no_machine_leaves_nothing() -> None:
+def test_what_has_moved_on_leaves_nothing() -> None:
     history, told = MemoryHistory(), Told()
     recording = record(history, told, OneHost(replace(VIEW, persistent_xml="<domain/>")))
     recording.started(ACTION)
     recording.finished(Outcome("vm", ActionKind.UPDATE, "moved on"))
-    recording.started(replace(ACTION, kind="Host"))
-    recording.finished(Outcome("vm", ActionKind.UPDATE))
     assert history.entries == []
-    assert told.words == ["started", "finished"] * 2
+    assert told.words == ["started", "finished"]
+
+
+def test_what_is_done_to_a_host_is_written_down_with_what_was_before() -> None:
+    history = MemoryHistory()
+    recording = record(history, Told(), OneHost(None))
+    recording.started(replace(ACTION, kind="Host", name="kvm01"))
+    recording.finished(Outcome("kvm01", ActionKind.UPDATE))
+    [entry] = history.list(Key("Host", "kvm01"))
+    assert (entry.outcome, entry.former) == (DONE, None)
+    assert entry.changes[1].observed == "1"
+    assert history.last == {}
 
 
 def test_a_creation_has_nothing_before_it() -> None:

@@ -9,6 +9,7 @@ import pytest
 from reconciler.core.conditions import Condition, Conditions, Status, failed, unknown
 from reconciler.core.overview import Overview, OverviewEntry, make_entries, mark_suspended
 from reconciler.core.records import Record, SourceRecord, Suspension
+from tests.lab.keys import vm
 
 SUSPENSION = Suspension("vm", 5.0, "alice", "why")
 
@@ -69,7 +70,7 @@ def test_what_was_resumed_is_not_called_suspended() -> None:
 
 
 def test_what_is_suspended_has_an_entry_without_a_record() -> None:
-    entries = make_entries({"b": Record("b")}, {"a": SUSPENSION})
+    entries = make_entries({vm("b"): Record("b")}, {vm("a"): SUSPENSION})
     assert [(one.name, one.word) for one in entries.values()] == [
         ("a", "Suspended"),
         ("b", "Unknown"),
@@ -77,12 +78,12 @@ def test_what_is_suspended_has_an_entry_without_a_record() -> None:
 
 
 def test_a_memory_that_holds_suspensions_alone_was_written_by_no_daemon() -> None:
-    entries = make_entries({}, {"a": SUSPENSION})
+    entries = make_entries({}, {vm("a"): SUSPENSION})
     assert not Overview(entries).is_known
     assert Overview(entries, SourceRecord(error="away")).is_known
     assert Overview(entries, daemon=0).is_known
     ready = Record("b", conditions=Conditions(ready=True).conditions())
-    assert Overview(make_entries({"b": ready}, {})).is_known
+    assert Overview(make_entries({vm("b"): ready}, {})).is_known
 
 
 def test_what_is_seen_of_a_suspended_machine_is_not_called_ready() -> None:

@@ -8,15 +8,18 @@ from typing import Any, Dict, Optional, Tuple, Union
 
 import pytest
 
+from reconciler.core.key import Key
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.names import Owner
-from reconciler.core.prune import Deletion, KnownObject, Pruning, decide
+from reconciler.core.prune import Deletion, KnownObject, Pruning, Remnant, decide
 from reconciler.core.records import Record
 from reconciler.core.settings import PruneRails
 from reconciler.core.world import DomainView, GuestState, Reading, Unknown
 from reconciler.errors import Problem
+from reconciler.kinds.machine.sightings import read_remnant
+from tests.lab.keys import vm
 
 NAMES = tuple(f"vm{number}" for number in range(10))
 RAILS = PruneRails()
@@ -46,11 +49,15 @@ def snapshot(*names: str, **more: Any) -> ManifestSet:
 
 def known(*present: str, **more: Any) -> KnownObject:
     """Return ten owned machines, all seen at revision one, of which these have manifests now."""
-    domains: Dict[str, Union[Reading, Unknown]] = {one: reading(one) for one in NAMES}
-    records = {one: Record(one, generation="g1", uuid=uuid(one), seen_at="one") for one in NAMES}
+    found: Dict[Key, Union[Remnant, Unknown, None]] = {
+        vm(one): read_remnant(reading(one)) for one in NAMES
+    }
+    records = {
+        vm(one): Record(one, generation="g1", uuid=uuid(one), seen_at="one") for one in NAMES
+    }
     return KnownObject(
         **{
-            "records": records, "snapshot": snapshot(*present), "domains": domains,
+            "records": records, "snapshot": snapshot(*present), "found": found,
             "settled": True, **more,
         }
     )  # fmt: skip
@@ -62,30 +69,35 @@ def without(*gone: str, **more: Any) -> KnownObject:
 
 def change(state: KnownObject, name: str, **fields: Any) -> KnownObject:
     """Return what is known with another record of one machine."""
-    return replace(state, records={**state.records, name: replace(state.records[name], **fields)})
+    return replace(
+        state, records={**state.records, vm(name): replace(state.records[vm(name)], **fields)}
+    )
 
 
 def reread(state: KnownObject, name: str, found: Union[Reading, Unknown, None]) -> KnownObject:
     """Return what is known with another reading of one domain, or none."""
-    domains = {**state.domains, name: found}
-    return replace(state, domains={one: each for one, each in domains.items() if each})
+    remnant = read_remnant(found) if isinstance(found, Reading) else found
+    others = {key: one for key, one in state.found.items() if key != vm(name)}
+    if found is None:
+        return replace(state, found=others)
+    return replace(state, found={**others, vm(name): remnant})
 
 
 def deleted(pruning: Pruning) -> Tuple[str, ...]:
-    return tuple(one.name for one in pruning.deletions)
+    return tuple(one.key.name for one in pruning.deletions)
 
 
 def reason(pruning: Pruning, name: str) -> str:
     """Return why nothing is done to it."""
     assert pruning.deletions == pruning.held == ()
     assert pruning.blocked == ""
-    return {one.name: one.reason for one in pruning.left}[name]
+    return {one.key: one.reason for one in pruning.left}[vm(name)]
 
 
 @pytest.mark.parametrize("policy", ["undefine", "deleteDisks"])
 def test_a_machine_whose_manifest_went_is_deleted_as_its_own_mark_says(policy: str) -> None:
     state = reread(without("vm3"), "vm3", reading("vm3", policy))
-    assert decide(state, RAILS) == Pruning((Deletion("vm3", uuid("vm3"), policy),))
+    assert decide(state, RAILS) == Pruning((Deletion(vm("vm3"), uuid("vm3"), policy),))
 
 
 def test_nothing_is_pruned_while_every_manifest_is_there() -> None:
@@ -112,7 +124,7 @@ DOUBTS: Dict[str, Tuple[KnownObject, str]] = {
     "it was seen at this very commit, with another path": (
         change(without("vm3"), "vm3", seen_at="two"), "this revision had one before"
     ),
-    "another domain has its name": (change(without("vm3"), "vm3", uuid="x"), "another domain"),
+    "another domain has its name": (change(without("vm3"), "vm3", uuid="x"), "another object"),
     "its domain is not owned any more": (
         reread(without("vm3"), "vm3", replace(reading("vm3"), owner=None)), "not managed"
     ),
@@ -125,7 +137,7 @@ DOUBTS: Dict[str, Tuple[KnownObject, str]] = {
     "its last manifest was never applied in full": (
         change(without("vm3"), "vm3", generation="g2"), "never applied in full"
     ),
-    "it is suspended": (without("vm3", suspended=frozenset({"vm3"})), "suspended"),
+    "it is suspended": (without("vm3", suspended=frozenset({vm("vm3")})), "suspended"),
 }  # fmt: skip
 
 
@@ -145,7 +157,7 @@ def test_a_machine_placed_elsewhere_still_has_its_manifest() -> None:
 
 def test_a_record_whose_domain_is_gone_for_certain_is_forgotten() -> None:
     pruning = decide(reread(without("vm3"), "vm3", None), RAILS)
-    assert pruning == Pruning(absent=("vm3",))
+    assert pruning == Pruning(absent=(vm("vm3"),))
 
 
 @pytest.mark.parametrize("confirmed", ["", "two"], ids=["unasked", "confirmed"])
@@ -161,8 +173,8 @@ def test_one_bad_manifest_keeps_everything(confirmed: str) -> None:
 
 def test_a_bad_manifest_alone_blocks_nothing_that_would_be_pruned() -> None:
     state = replace(known(), snapshot=snapshot(problems=(PROBLEM,)))
-    orphans = {name: reading(name, "orphan") for name in NAMES}
-    assert decide(replace(state, domains=orphans), RAILS) == Pruning()
+    orphans = {vm(name): read_remnant(reading(name, "orphan")) for name in NAMES}
+    assert decide(replace(state, found=orphans), RAILS) == Pruning()
 
 
 def blocked(pruning: Pruning) -> str:
@@ -182,7 +194,7 @@ def test_an_empty_tree_is_never_believed(rails: PruneRails) -> None:
 
 
 def test_the_last_machine_is_never_deleted_unasked() -> None:
-    state = known(domains={"vm0": reading("vm0")})
+    state = known(found={vm("vm0"): read_remnant(reading("vm0"))})
     assert "1 of 1 owned machine has no manifest" in blocked(decide(state, WIDE))
 
 
@@ -238,5 +250,5 @@ def test_a_manifest_that_is_away_for_a_moment_deletes_nothing() -> None:
     state = without("vm3", settled=False)
     pruning = decide(state, RAILS)
     assert (pruning.deletions, pruning.blocked) == ((), "")
-    assert [one.name for one in pruning.held] == ["vm3"]
+    assert [one.key.name for one in pruning.held] == ["vm3"]
     assert deleted(decide(replace(state, confirmed="two"), RAILS)) == ("vm3",)

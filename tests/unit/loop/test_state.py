@@ -25,6 +25,7 @@ from reconciler.adapters.state.values import to_data, to_record, to_source, to_s
 from reconciler.core.conditions import Condition
 from reconciler.core.records import LastChange, Record, SourceRecord, Suspension
 from reconciler.errors import RefusedError, TransientError
+from tests.lab.keys import vm
 
 ROOT = Path(__file__).parents[3]
 
@@ -62,10 +63,10 @@ def test_records_come_back_as_they_were_written(store: FolderStore) -> None:
     source = SourceRecord("abc", "abc", 1.0, problems=("a", "b"), prune_held=("vm",))
     store.save_record(RECORD)
     store.save_source(source)
-    assert store.load_records() == {"vm": RECORD}
+    assert store.load_records() == {vm("vm"): RECORD}
     assert (store.load_source(), store.read_source()) == (source, source)
-    store.forget_record("vm")
-    store.forget_record("vm")
+    store.forget_record(vm("vm"))
+    store.forget_record(vm("vm"))
     assert store.load_records() == {}
 
 
@@ -73,7 +74,7 @@ def test_files_can_be_read_by_people_and_not_by_everybody(
     store: FolderStore, tmp_path: Path
 ) -> None:
     store.save_record(RECORD)
-    path = tmp_path / "state" / "objects" / "vm.json"
+    path = tmp_path / "state" / "objects" / "VirtualMachine" / "vm.json"
     assert json.loads(path.read_text(encoding="utf-8"))["observedGeneration"] == "g1"
     assert path.stat().st_mode & 0o777 == 0o640
     assert path.parent.stat().st_mode & 0o777 == 0o750 & ~_umask()
@@ -124,7 +125,7 @@ def test_people_find_an_object_by_its_file_name(name: str, file: str) -> None:
 def test_a_name_of_eighty_letters_of_another_script_has_a_file(store: FolderStore) -> None:
     name = "試" * 80  # 240 bytes; libvirt's own file takes 251
     store.save_record(Record(name))
-    assert list(store.load_records()) == [name]
+    assert list(store.load_records()) == [vm(name)]
 
 
 @pytest.mark.parametrize("file", ["vm", "a%2fb.json", "a.b.json", ".vm.json", "%zz.json"])
@@ -154,10 +155,13 @@ def test_a_file_that_makes_no_sense_counts_as_not_there_and_is_named(
     store: FolderStore, tmp_path: Path, content: str
 ) -> None:
     store.save_record(RECORD)
-    odd, source = tmp_path / "state" / "objects" / "odd.json", tmp_path / "state" / "source.json"
+    odd, source = (
+        tmp_path / "state" / "objects" / "VirtualMachine" / "odd.json",
+        tmp_path / "state" / "source.json",
+    )
     for path in (odd, source):
         path.write_text(content, encoding="utf-8")
-    assert list(store.load_records()) == ["vm"]
+    assert list(store.load_records()) == [vm("vm")]
     assert store.load_source() == SourceRecord()
     assert [one.partition(": ")[0] for one in store.find_broken()] == [str(odd), str(source)]
     store.save_record(Record("odd"))
@@ -186,7 +190,7 @@ def test_whatever_a_file_holds_is_used_or_named_and_never_more(data: Dict[str, A
 
 def test_what_is_none_of_ours_is_named_and_left_there(store: FolderStore, tmp_path: Path) -> None:
     store.save_record(RECORD)
-    foreign = tmp_path / "state" / "objects" / "notes.txt"
+    foreign = tmp_path / "state" / "objects" / "VirtualMachine" / "notes.txt"
     foreign.write_text("mine", encoding="utf-8")
     assert store.find_broken() == (f"{foreign}: was not written by virt-reconciler",)
     with store.lock():
@@ -225,7 +229,12 @@ def test_what_root_orders_can_be_read_by_the_daemon(store: FolderStore, tmp_path
     os.chown(tmp_path / "state", 12345, 54321)
     store.suspend(Suspension("vm", 1.0))
     store.confirm_prune("abc")
-    for name in ("suspended", "suspended/vm.json", "prune.json"):
+    for name in (
+        "suspended",
+        "suspended/VirtualMachine",
+        "suspended/VirtualMachine/vm.json",
+        "prune.json",
+    ):
         found = (tmp_path / "state" / name).stat()
         assert (found.st_uid, found.st_gid) == (12345, 54321), name
 
@@ -234,10 +243,10 @@ def test_what_a_newer_version_has_written_is_read_as_far_as_it_is_known(
     store: FolderStore, tmp_path: Path
 ) -> None:
     store.save_record(RECORD)
-    path = tmp_path / "state" / "objects" / "vm.json"
+    path = tmp_path / "state" / "objects" / "VirtualMachine" / "vm.json"
     data = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**data, "future": 1}), encoding="utf-8")
-    assert store.load_records() == {"vm": RECORD}
+    assert store.load_records() == {vm("vm"): RECORD}
 
 
 def test_a_failed_write_leaves_the_former_file(
@@ -252,8 +261,10 @@ def test_a_failed_write_leaves_the_former_file(
         patch.setattr(os, "replace", full)
         with pytest.raises(TransientError, match=r"vm.json: cannot be written: No space left"):
             store.save_record(Record("vm"))
-    assert store.load_records() == {"vm": RECORD}
-    assert [one.name for one in (tmp_path / "state" / "objects").iterdir()] == ["vm.json"]
+    assert store.load_records() == {vm("vm"): RECORD}
+    assert [one.name for one in (tmp_path / "state" / "objects" / "VirtualMachine").iterdir()] == [
+        "vm.json"
+    ]
 
 
 def test_who_is_killed_while_writing_leaves_the_former_file(
@@ -274,15 +285,19 @@ def test_who_is_killed_while_writing_leaves_the_former_file(
     )
     run = subprocess.run([sys.executable, "-c", code, store.folder], cwd=ROOT, check=False)
     assert run.returncode == -signal.SIGKILL
-    assert store.load_records() == {"vm": RECORD}
+    assert store.load_records() == {vm("vm"): RECORD}
     assert store.find_broken() == ()
-    [left] = [one for one in (tmp_path / "state" / "objects").iterdir() if one.name != "vm.json"]
+    [left] = [
+        one
+        for one in (tmp_path / "state" / "objects" / "VirtualMachine").iterdir()
+        if one.name != "vm.json"
+    ]
     with store.lock():
         assert left.exists()  # somebody may be writing it
     os.utime(left, (1.0, 1.0))
     with store.lock():
         assert not left.exists()
-    assert store.load_records() == {"vm": RECORD}
+    assert store.load_records() == {vm("vm"): RECORD}
 
 
 def test_readers_never_see_half_a_record(store: FolderStore) -> None:
@@ -297,7 +312,7 @@ def test_readers_never_see_half_a_record(store: FolderStore) -> None:
     writers = [threading.Thread(target=write, args=(one,)) for one in (RECORD, long)]
     for one in writers:
         one.start()
-    seen = [store.load_records().get("vm") for _ in range(200)]
+    seen = [store.load_records().get(vm("vm")) for _ in range(200)]
     stop.set()
     for one in writers:
         one.join()
@@ -308,11 +323,13 @@ def test_a_suspension_holds_even_if_its_file_makes_no_sense(
     store: FolderStore, tmp_path: Path
 ) -> None:
     store.suspend(Suspension("vm", 5.0, "root", "maintenance"))
-    assert store.suspended() == {"vm": Suspension("vm", 5.0, "root", "maintenance")}
-    (tmp_path / "state" / "suspended" / "vm.json").write_text("", encoding="utf-8")
-    assert list(store.suspended()) == ["vm"]
-    assert store.resume("vm")
-    assert not store.resume("vm")
+    assert store.suspended() == {vm("vm"): Suspension("vm", 5.0, "root", "maintenance")}
+    (tmp_path / "state" / "suspended" / "VirtualMachine" / "vm.json").write_text(
+        "", encoding="utf-8"
+    )
+    assert list(store.suspended()) == [vm("vm")]
+    assert store.resume(vm("vm"))
+    assert not store.resume(vm("vm"))
     assert store.suspended() == {}
 
 
@@ -381,7 +398,7 @@ def test_the_last_sign_of_life_is_the_newest_file(store: FolderStore) -> None:
     assert store.find_last_sign() is None
     store.save_record(RECORD)
     store.save_source(SourceRecord())
-    for number, name in enumerate(("source.json", "objects/vm.json")):
+    for number, name in enumerate(("source.json", "objects/VirtualMachine/vm.json")):
         os.utime(Path(store.folder, name), (number, 100.0 + number))
     assert store.find_last_sign() == 101.0
     with store.lock():
@@ -394,7 +411,7 @@ def test_the_last_sign_of_life_is_the_newest_file(store: FolderStore) -> None:
 
 def test_an_order_to_try_again_is_kept_until_it_is_taken(tmp_path: Path) -> None:
     store = FolderStore(str(tmp_path))
-    store.order_retry("my/vm")
-    store.order_retry("my/vm")
-    assert store.take_retries() == {"my/vm"}
+    store.order_retry(vm("my/vm"))
+    store.order_retry(vm("my/vm"))
+    assert store.take_retries() == {vm("my/vm")}
     assert store.take_retries() == frozenset()

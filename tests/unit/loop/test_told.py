@@ -19,6 +19,7 @@ from reconciler.core.overview import summarise
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome
 from reconciler.core.records import Record, SourceRecord
 from reconciler.errors import TransientError
+from tests.lab.keys import vm
 from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import read_world
 
@@ -81,7 +82,7 @@ def gauge(world: World, name: str, **labels: str) -> float:
 
 def test_gauges_are_right_from_the_first_scrape_after_a_restart(world: World) -> None:
     conditions = failed("refused", again=False).conditions()
-    world.store.records["web01"] = Record("web01", generation="g1", conditions=conditions)
+    world.store.records[vm("web01")] = Record("web01", generation="g1", conditions=conditions)
     world.store.source = SourceRecord("one", "one", 900.0, prune_blocked="too many")
     loop = world.make_loop(publish=False)
     measuring = LoopGauges(loop, world.meter)
@@ -100,7 +101,7 @@ def test_gauges_are_right_from_the_first_scrape_after_a_restart(world: World) ->
 
 def test_gauges_follow_manifests_that_change_no_record(world: World) -> None:
     conditions = Conditions(ready=True).conditions()
-    world.store.records["web01"] = Record("web01", generation="g1", conditions=conditions)
+    world.store.records[vm("web01")] = Record("web01", generation="g1", conditions=conditions)
     loop = world.make_loop(publish=False)
     measuring = LoopGauges(loop, world.meter)
     measuring.measure()
@@ -144,11 +145,11 @@ def test_a_daemon_without_a_memory_says_so_once_works_and_writes_when_it_can(wor
     ]
     assert gauge(world, metrics.STATE_FAILING) == 1
     assert "runs without its state folder" in summarise(ledger.all(), ledger.source, ledger.trouble)
-    assert ledger.get("web01").condition("Ready").holds
+    assert ledger.get(vm("web01")).condition("Ready").holds
     store.is_full = False
-    store.records["gone"] = Record("gone")
+    store.records[vm("gone")] = Record("gone")
     ledger.save_rest()
     measuring.measure()
     assert gauge(world, metrics.STATE_FAILING) == 0
-    assert set(store.records) == {"web01"}
+    assert set(store.records) == {vm("web01")}
     assert store.source.revision == "one"

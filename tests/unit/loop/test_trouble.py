@@ -17,6 +17,7 @@ from reconciler.control.state import LoopServices
 from reconciler.control.worker import AFTER_FAULT
 from reconciler.core import metrics
 from reconciler.core.conditions import READY, RECONCILING, Conditions, failed, fingerprint
+from reconciler.core.key import Key
 from reconciler.core.machine import Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.manifest_sets import ManifestSet
@@ -25,10 +26,12 @@ from reconciler.core.settings import Settings
 from reconciler.core.world import DomainView, GuestState
 from reconciler.daemon import Daemon, StoppableClock
 from reconciler.errors import NotFoundError, TransientError
+from reconciler.kinds.machine.sightings import make_sighting
+from tests.lab.keys import vm
 
 from .fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
-KEY = ("VirtualMachine", "web01")
+KEY = vm("web01")
 MANIFEST = MachineManifest(Machine("web01"), "g1", "{}", Place("web01.yaml", 1, 1))
 
 
@@ -63,7 +66,7 @@ class Store(MemoryStore):
 
     trouble: Optional[Exception] = None
 
-    def suspended(self) -> Mapping[str, Suspension]:
+    def suspended(self) -> Mapping[Key, Suspension]:
         if self.trouble is not None:
             raise self.trouble
         return super().suspended()
@@ -120,7 +123,7 @@ def test_while_libvirt_is_away_nothing_succeeds(world: World) -> None:
     loop = world.make_loop()
     loop.work(KEY, 0.0)
     assert not world.succeeded()
-    assert loop.shared.ledger.get("web01").conditions[0].holds is None
+    assert loop.shared.ledger.get(vm("web01")).conditions[0].holds is None
     loop.reached("qemu")
     loop.resync()
     assert world.succeeded()
@@ -142,12 +145,12 @@ def test_a_resync_that_fails_is_told_once_and_is_no_success(world: World) -> Non
 
 
 def test_orders_that_cannot_be_read_leave_the_former_ones(world: World) -> None:
-    world.store.suspensions["web01"] = Suspension("web01", 1.0)
+    world.store.suspensions[vm("web01")] = Suspension("web01", 1.0)
     loop = world.make_loop()
     world.store.trouble = TransientError("suspended: Permission denied")
     loop.reread_orders()
     loop.reread_orders()
-    assert loop.shared.suspended == {"web01"}
+    assert loop.shared.suspended == {vm("web01")}
     [told] = world.journal.lines("failed")
     assert "Permission denied" in told
     world.store.trouble = None
@@ -159,7 +162,7 @@ def test_orders_that_cannot_be_read_leave_the_former_ones(world: World) -> None:
 def test_a_bug_is_told_counted_and_ends_one_pass_alone(world: World) -> None:
     loop = world.make_loop()
     loop.reached("qemu")
-    loop.shared.host = "kvm01"
+    loop.shared.hosts = {"VirtualMachine": "kvm01"}
     world.host.domains = cast("Any", None)
     loop.work(KEY, 0.0)
     assert world.meter.values[metrics.ERRORS, (("kind", "bug"),)] == 1
@@ -171,12 +174,12 @@ def test_a_bug_is_told_counted_and_ends_one_pass_alone(world: World) -> None:
 
 def test_after_a_bug_nobody_is_told_that_all_is_well(world: World) -> None:
     conditions = Conditions(ready=True).conditions()
-    world.store.records["web01"] = Record("web01", generation="g0", conditions=conditions)
+    world.store.records[vm("web01")] = Record("web01", generation="g0", conditions=conditions)
     loop = world.make_loop()
     loop.reached("qemu")
     world.host.domains = cast("Any", None)
     loop.work(KEY, 0.0)
-    record = world.store.records["web01"]
+    record = world.store.records[vm("web01")]
     assert record.condition(READY).holds is None
     assert record.condition(RECONCILING).holds
     assert "this is a bug" in record.last_error
@@ -189,7 +192,7 @@ def test_a_resync_looks_at_what_is_not_ready_even_if_its_domain_is_as_it_was(wor
     world.host.domains.there["web01"] = view
     loop = world.make_loop()
     loop.reached("qemu")
-    loop.shared.attempts.succeed("web01", fingerprint("g1", view))
+    loop.shared.attempts.succeed(vm("web01"), fingerprint("g1", make_sighting(view).parts))
     # libvirt comes back while a pass still writes down that it is away.
     loop.shared.unreached["qemu"] = "it is away"
     loop.work(KEY, 0.0)
@@ -214,13 +217,13 @@ def test_a_machine_of_another_host_is_not_shown_here(world: World) -> None:
 
 def test_what_a_machine_has_left_here_is_shown_as_left_alone(world: World) -> None:
     former = Record("web01", "running", uuid="u", seen_at="zero", next_try=5.0)
-    world.store.records["web01"] = former
+    world.store.records[vm("web01")] = former
     world.host.domains.there["web01"] = DomainView("web01", "u", GuestState.OFF, "<domain/>")
     world.manifest = replace(MANIFEST, host="kvm02")
     loop = world.make_loop()
     loop.reached("qemu")
     loop.work(KEY, 0.0)
-    record = world.store.records["web01"]
+    record = world.store.records[vm("web01")]
     assert (record.state, record.uuid, record.seen_at, record.next_try) == (
         "off",
         "u",
@@ -230,10 +233,10 @@ def test_what_a_machine_has_left_here_is_shown_as_left_alone(world: World) -> No
     assert record.conditions[0].holds is None
     assert "another host" in record.conditions[0].reason
     world.host.domains.there.clear()
-    loop.shared.attempts.succeed("web01", "seen")
+    loop.shared.attempts.succeed(vm("web01"), "seen")
     loop.work(KEY, 0.0)
     assert world.store.records == {}
-    assert not loop.shared.attempts.is_clean("web01", "seen")
+    assert not loop.shared.attempts.is_clean(vm("web01"), "seen")
 
 
 def test_drivers_that_come_back_at_once_leave_none_behind(
@@ -291,34 +294,34 @@ def test_what_is_made_from_a_domain_is_tried_again_when_that_changes_and_nothing
     loop.publish(ManifestSet("two", Desired.of(made, other, gold, golden)))
     attempts = loop.shared.attempts
     for name in ("made", "other", "gold"):
-        attempts.fail(name, Attempt("g1", "seen", "in vain", None))
+        attempts.fail(vm(name), Attempt("g1", "seen", "in vain", None))
     loop.domain_changed("gold")  # as it is by its own failed try, too
-    assert attempts.find("made", "g1", "seen") is None
-    assert attempts.find("other", "g1", "seen") is not None
-    assert attempts.find("gold", "g1", "seen") is not None
+    assert attempts.find(vm("made"), "g1", "seen") is None
+    assert attempts.find(vm("other"), "g1", "seen") is not None
+    assert attempts.find(vm("gold"), "g1", "seen") is not None
 
 
 def test_what_waits_for_the_host_is_tried_again_when_a_pool_or_network_comes(world: World) -> None:
     loop = world.make_loop()
     attempts = loop.shared.attempts
-    attempts.fail("web01", Attempt("g1", "seen", "no such bridge", 10.0))
+    attempts.fail(vm("web01"), Attempt("g1", "seen", "no such bridge", 10.0))
     conditions = failed("no such bridge", again=True).conditions()
     loop.shared.ledger.put(Record("web01", conditions=conditions))
     loop.surroundings_changed("pool", "a pool that no manifest names")
-    assert attempts.find("web01", "g1", "seen") is None
+    assert attempts.find(vm("web01"), "g1", "seen") is None
 
 
 def test_an_order_to_try_again_is_obeyed_once_whatever_is_known(world: World) -> None:
     loop = world.make_loop()
     attempts = loop.shared.attempts
-    attempts.fail("web01", Attempt("g1", "seen", "in vain", None))
+    attempts.fail(vm("web01"), Attempt("g1", "seen", "in vain", None))
     loop.shared.ledger.put(Record("web01", failures=9))
     while loop.queue.take(0) is not None:
         loop.queue.done(KEY)
-    world.store.retries.add("web01")
+    world.store.retries.add(vm("web01"))
     loop.reread_orders()
-    assert attempts.find("web01", "g1", "seen") is None
-    assert loop.shared.ledger.get("web01").failures == 0, "the next wait begins short"
+    assert attempts.find(vm("web01"), "g1", "seen") is None
+    assert loop.shared.ledger.get(vm("web01")).failures == 0, "the next wait begins short"
     assert loop.queue.take(0) is not None
     loop.queue.done(KEY)
     loop.reread_orders()
@@ -331,9 +334,9 @@ def test_a_resync_does_not_wait_for_the_next_try_and_leaves_what_only_a_change_m
     loop = world.make_loop()
     attempts = loop.shared.attempts
     for until in (10.0, None):
-        attempts.fail("web01", Attempt("g1", "seen", "in vain", until))
+        attempts.fail(vm("web01"), Attempt("g1", "seen", "in vain", until))
         loop.resync()
-        assert (attempts.find("web01", "g1", "seen") is None) is (until is not None)
+        assert (attempts.find(vm("web01"), "g1", "seen") is None) is (until is not None)
 
 
 def test_what_waits_is_tried_again_when_its_bridge_or_a_mount_comes(world: World) -> None:
@@ -349,9 +352,9 @@ def test_what_waits_is_tried_again_when_its_bridge_or_a_mount_comes(world: World
     tried = []
     for signs in seen:
         loop.shared.parts = replace(loop.shared.parts, signs=partial(replace, signs))
-        loop.shared.attempts.fail("web01", Attempt("g1", "seen", "no such bridge", 10.0))
+        loop.shared.attempts.fail(vm("web01"), Attempt("g1", "seen", "no such bridge", 10.0))
         conditions = failed("no such bridge", again=True).conditions()
         loop.shared.ledger.put(Record("web01", conditions=conditions))
         loop.look_around()
-        tried.append(loop.shared.attempts.find("web01", "g1", "seen") is None)
+        tried.append(loop.shared.attempts.find(vm("web01"), "g1", "seen") is None)
     assert tried == [False, False, True, True]

@@ -11,7 +11,7 @@ import pytest
 from reconciler.core.images import Images, ImageUse, ImageView
 from reconciler.core.manifest import Desired, Place
 from reconciler.core.names import Owner
-from reconciler.core.plan import Action, ActionKind, Define, Effect, SetMetadata
+from reconciler.core.plan import Action, ActionKind, Define, Effect, PlanOptions, SetMetadata
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
@@ -21,7 +21,7 @@ from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.domain.soundness import refuse_doubles
 from reconciler.kinds.machine.export import export_machine
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planner import plan_machine
 from reconciler.kinds.machine.planning.sources import chain_of
 from reconciler.kinds.machine.status import find_status, pending_paths
 from tests.unit.domain.samples import Q35

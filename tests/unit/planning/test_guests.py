@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.verbs.validate import find_warnings
+from reconciler.core.guests import describe_unknown, find_nearest, is_known, is_windows
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import Effect
-from reconciler.kinds.machine.guests import describe_unknown, find_nearest, is_known, is_windows
 from tests.unit.planning.worlds import domain, manifest_of, plan
 
 ROOT = Path(__file__).parents[3]

@@ -18,13 +18,13 @@ from reconciler.core.images import (
 from reconciler.core.machine import Cdrom, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.names import Owner
-from reconciler.core.plan import Action, ActionKind, Define, Effect
+from reconciler.core.plan import Action, ActionKind, Define, Effect, PlanOptions
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.domain.mark import set_owner
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planner import plan_machine
 from reconciler.kinds.machine.planning.backing_chains import settle_media
 from reconciler.kinds.machine.planning.images import describe_dependants, read_uses
 from reconciler.kinds.machine.planning.sources import resolve_disk

@@ -5,7 +5,8 @@ from __future__ import annotations
 from reconciler.core.machine import Cpus, Disk, Machine, Memory
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.names import Owner
-from reconciler.core.plan import Action, ActionKind
+from reconciler.core.plan import Action, ActionKind, PlanOptions
+from reconciler.core.planner import make_plan
 from reconciler.core.world import (
     DomainView,
     GuestState,
@@ -15,7 +16,6 @@ from reconciler.core.world import (
     VolumeView,
     World,
 )
-from reconciler.kinds.machine.planner import PlanOptions, make_plan
 
 PATH = "/nfs/vm-root.qcow2"
 XML = f"""<domain type='kvm'><name>vm</name><os><type machine='q35'>hvm</type></os><devices>

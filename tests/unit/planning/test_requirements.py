@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.core.machine import Cdrom, CloneMode, Cpus, Disk, Interface, Machine, Memory, Power
 from reconciler.core.manifest import Desired, TemplateManifest
-from reconciler.core.plan import Action, ActionKind, Effect
+from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions
 from reconciler.core.questions import Section
 from reconciler.core.world import (
     DomainView,
@@ -23,7 +23,7 @@ from reconciler.core.world import (
     World,
 )
 from reconciler.kinds.machine.answers import read
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planner import plan_machine
 from tests.unit.domain.samples import Q35
 from tests.unit.planning.asking import make_asking
 from tests.unit.planning.worlds import GIB, domain, manifest_of, plan

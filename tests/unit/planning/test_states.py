@@ -17,6 +17,7 @@ from reconciler.core.plan import (
     Define,
     DetachDevice,
     Effect,
+    PlanOptions,
     Resume,
     Shutdown,
     Start,
@@ -26,7 +27,7 @@ from reconciler.core.plan import (
 from reconciler.core.world import DomainView, GuestState, World
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planner import plan_machine
 from reconciler.kinds.machine.planning.marks import owner_of
 
 PATH = "/images/vm-root.qcow2"

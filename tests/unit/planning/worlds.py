@@ -8,11 +8,11 @@ from typing import Any, Mapping, Optional, Tuple
 
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place
-from reconciler.core.plan import Action
+from reconciler.core.plan import Action, PlanOptions
 from reconciler.core.world import DomainView, GuestState, World
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
-from reconciler.kinds.machine.planner import PlanOptions, plan_machine
+from reconciler.kinds.machine.planner import plan_machine
 from reconciler.kinds.machine.planning.marks import owner_of
 from tests.unit.domain.samples import Q35
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reconciler.core.conditions import Conditions, failed, unknown
 from reconciler.core.overview import Overview, make_entries
 from reconciler.core.records import LastChange, Record, SourceRecord, Suspension
+from tests.lab.keys import vm
 
 NOW = 1_800_000_000.0
 REVISION = "3f2a1b9c0d1e4f5a6b7c8d9e0f1a2b3c4d5e6f70"
@@ -77,8 +78,8 @@ TROUBLED_SOURCE = SourceRecord(
     restart_needed=("state", "connect"),
 )
 
-ENTRIES = make_entries({one.name: one for one in RECORDS}, {"mail": SUSPENDED})
-WELL = Overview(make_entries({one.name: one for one in RECORDS[:1]}, {}), SOURCE, 812, NOW - 300)
+ENTRIES = make_entries({one.key: one for one in RECORDS}, {SUSPENDED.key: SUSPENDED})
+WELL = Overview(make_entries({one.key: one for one in RECORDS[:1]}, {}), SOURCE, 812, NOW - 300)
 MIXED = Overview(ENTRIES, SOURCE, 812, NOW - 30)
 TROUBLED = Overview(
     ENTRIES,
@@ -90,8 +91,12 @@ TROUBLED = Overview(
 )
 HOSTILE = Overview(
     make_entries(
-        {"a\x1b[2J": record("a\x1b[2J", failed("\x1b]0;x\x07\nnext", again=False), state="\x9b")},
-        {"b\n": Suspension("b\n", 0.0, "\x1b[31m", "\rwhy")},
+        {
+            vm("a\x1b[2J"): record(
+                "a\x1b[2J", failed("\x1b]0;x\x07\nnext", again=False), state="\x9b"
+            )
+        },
+        {vm("b\n"): Suspension("b\n", 0.0, "\x1b[31m", "\rwhy")},
     ),
     SourceRecord("\x1b[1m", "\x1b", NOW, "e\x1b", problems=("p\x1b",), watching="polling: \x1b"),
     0,

@@ -20,6 +20,7 @@ from reconciler.core.render.values import escape, show_path, show_value
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import TransientError
 from reconciler.kinds.machine.verify import _left
+from tests.lab.keys import vm
 from tests.unit.cli.fakes import FakeParts, call
 from tests.unit.loop.fakes import ListJournal, MemoryStore
 
@@ -38,7 +39,7 @@ def test_a_change_that_is_told_or_not_kept() -> None:
 
 
 def test_an_event_in_the_journal() -> None:
-    event = events.Event(events.FAILED, ERROR, object="a", fields={"error": ERROR})
+    event = events.Event(events.FAILED, ERROR, object=vm("a"), fields={"error": ERROR})
     assert S not in describe(event)
     assert S not in f"{make_fields(event)}"
 
@@ -59,7 +60,7 @@ def test_what_the_daemon_remembers() -> None:
         lambda _: SourceRecord(error=ERROR, refused=ERROR, problems=(ERROR,), libvirt=ERROR)
     )
     assert S not in f"{ledger.all()} {ledger.source} {store.load_records()} {store.load_source()}"
-    assert "(hidden)" in ledger.get("password=a").last_error
+    assert "(hidden)" in ledger.get(vm("password=a")).last_error
     assert "(hidden)" in store.load_source().problems[0]
 
 

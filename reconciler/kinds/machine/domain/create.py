@@ -7,6 +7,7 @@ from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Seq
 
 from reconciler.core.field_table import CDROM, CPUS, DISK, FEATURES, INTERFACE, MACHINE, NONE
 from reconciler.core.fields import Field, NewGuest
+from reconciler.core.guests import full_id, is_windows, needs_tpm
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory, chipset_of
 from reconciler.core.names import Owner, derive_mac, name_of
 from reconciler.core.plan import Value
@@ -32,7 +33,6 @@ from reconciler.kinds.machine.domain.processors import KIB
 from reconciler.kinds.machine.domain.soundness import is_offered
 from reconciler.kinds.machine.domain.targets import PREFIXES, letters
 from reconciler.kinds.machine.domain.xml_places import NAMESPACES
-from reconciler.kinds.machine.guests import full_id, is_windows, needs_tpm
 
 DEFAULT_NETWORK = "default"
 

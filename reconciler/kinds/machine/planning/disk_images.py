@@ -7,26 +7,18 @@ import posixpath
 import shlex
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any, Iterable, Mapping, Optional, Tuple
+from typing import Any, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.images import RAW, is_path
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
-from reconciler.core.plan import Effect
+from reconciler.core.plan import IS_ON, SNAPSHOT, Effect
 from reconciler.core.units import format_size
 from reconciler.core.world import FileKind, FileView, Reading, World
 from reconciler.kinds.machine.planning.decide import Decision
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL, named_volume, volume_at
-
-_IS_ON = " is on "
-_SNAPSHOT = "external snapshot "
-
-
-def find_snapshot_notes(notes: Iterable[str]) -> str:
-    """Return, as one line, those notes that say of a disk that it is on a snapshot."""
-    return "; ".join(note for note in notes if f"{_IS_ON}{_SNAPSHOT}" in note)
 
 
 @frozen
@@ -51,13 +43,13 @@ class DiskChain:
         """What a person should know of the disk, or an empty text."""
         if not self.snapshot:
             return ""
-        return f"disks[{self.disk}]{_IS_ON}{self.about} ({self.present} over {self.named})"
+        return f"disks[{self.disk}]{IS_ON}{self.about} ({self.present} over {self.named})"
 
     @property
     def about(self) -> str:
         """The snapshot in words."""
         since = f" since {_show_time(self.since)}" if self.since else ""
-        return f"{_SNAPSHOT}{self.snapshot!r}{since}"
+        return f"{SNAPSHOT}{self.snapshot!r}{since}"
 
 
 def with_snapshot(chain: DiskChain, domain: str, world: World) -> DiskChain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Callable, FrozenSet, Optional, Tuple
 
+from reconciler.core import guests
 from reconciler.core.frozen import frozen
 from reconciler.core.machine import (
     Cdrom,
@@ -19,7 +20,6 @@ from reconciler.core.machine import (
 )
 from reconciler.core.manifest import Lifecycle, Window
 from reconciler.core.plan import Effect
-from reconciler.kinds.machine import guests
 from reconciler.kinds.machine.differences import Difference
 
 _DAY = 24 * 60

@@ -15,11 +15,12 @@ import systemd.journal
 from reconciler.adapters.systemd import open_journal
 from reconciler.core import events
 from reconciler.core.events import Event
+from tests.lab.keys import vm
 
 CHANGED = Event(
     events.CHANGED,
     "cpus.count: 2 -> 4",
-    object="web01",
+    object=vm("web01"),
     action="update",
     effect="live",
     revision="0123abc",
@@ -67,6 +68,7 @@ def test_an_event_has_fields_to_filter_by(entries: List[Dict[str, str]], tmp_pat
             "SYSLOG_IDENTIFIER": "virt-reconciler",
             "VIRT_RECONCILER_KIND": "changed",
             "VIRT_RECONCILER_OBJECT": "web01",
+            "VIRT_RECONCILER_OBJECT_KIND": "VirtualMachine",
             "VIRT_RECONCILER_ACTION": "update",
             "VIRT_RECONCILER_EFFECT": "live",
             "VIRT_RECONCILER_REVISION": "0123abc",
@@ -98,7 +100,7 @@ def test_nothing_of_others_can_pretend_to_be_more(
     event = Event(
         events.FAILED,
         "no\nPRIORITY=0\x1b[31m\udcff <graphics passwd='secret'/>",
-        object="a\nb",
+        object=vm("a\nb"),
         fields={"object": "another", "x\n=" + 80 * "y": "1\n2"},
     )
     tell(event, tmp_path)
@@ -107,7 +109,7 @@ def test_nothing_of_others_can_pretend_to_be_more(
     assert entry["VIRT_RECONCILER_OBJECT"] == "a b"
     assert entry["PRIORITY"] == "3"
     assert entry["VIRT_RECONCILER_X__" + 45 * "Y"] == "1 2"
-    assert len(entry) == 7
+    assert len(entry) == 8
     assert all(re.fullmatch("[A-Z][A-Z_]{0,63}", name) for name in entry)
 
 

@@ -116,6 +116,10 @@ _OFFERED = (
     "win2k19", "win2k22", "win2k25", "winxp",
 )  # fmt: skip
 _YEAR = re.compile(r"20(\d\d)")
+GENERALIZE = (
+    "run sysprep in it and record it in the template's `generalized`, like "
+    '"sysprep /generalize /oobe, 2026-03-01"; clones must not share host name and SID'
+)
 
 
 def is_windows(os: Optional[str]) -> bool:

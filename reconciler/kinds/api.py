@@ -1,0 +1,276 @@
+"""What a kind of object provides, as a Protocol: the whole of what the rest of the program knows.
+
+A kind is a folder and a row in the table (`core.kinds`); no module outside of it names it. Most
+kinds need nothing special in half of this: their row is a `PlainKind` and has the rest.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import field
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterator,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Union,
+    cast,
+)
+
+from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.core.frozen import frozen
+from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
+from reconciler.core.key import Key
+from reconciler.core.kinds import PureKind, find_row, list_rows
+from reconciler.core.manifest import Desired
+from reconciler.core.manifest_files import Differing
+from reconciler.core.manifest_sets import InForce
+from reconciler.core.names import name_place
+from reconciler.core.plan import (
+    Action,
+    Outcome,
+    PlanOptions,
+)
+from reconciler.core.prune import Remnant
+from reconciler.core.world import Unknown, World
+from reconciler.errors import BusyError
+
+SETTLE_POLL = 0.25  # seconds
+LIMIT = 5.0  # seconds to wait for another run that is about to end
+POLL = 0.1  # seconds
+
+
+Execute = Callable[[Host, Desired, Action, Reporter, Clock], Outcome]
+
+
+@frozen
+class Sighting:
+    """An object as it is on the host at one moment.
+
+    `state` is one word for it, `detail` the same with what else is known; `uuid` tells it from
+    another of its name. `parts` are all that a plan depends on in the object itself: equal parts
+    mean an equal plan. `is_active` says that it runs here. `view` is for the kind itself.
+    """
+
+    state: str
+    detail: str = ""
+    uuid: Optional[str] = None
+    parts: Tuple[str, ...] = ()
+    is_active: bool = False
+    view: Any = None
+
+
+@frozen
+class PassTask:
+    """One object to look at: what is desired, and what is known from earlier passes.
+
+    `failures` in a row lengthen the wait for the next try; `drift` says that this manifest was
+    carried out before. `placed` is the other host that the object was on before. `migrated` says
+    that it went to another host, where it may run.
+    """
+
+    manifest: Any
+    in_force: InForce = field(default_factory=InForce)
+    failures: int = 0
+    drift: bool = False
+    last_error: str = ""
+    placed: str = ""
+    migrated: bool = False
+
+    @property
+    def key(self) -> Key:
+        """The object's kind and name."""
+        key: Key = self.manifest.key
+        return key
+
+
+@frozen
+class Scene:
+    """What a pass over one object has found, and how it is planned.
+
+    `desired` holds the object alone, with what it refers to; `host` and `uri` are where it is.
+    `plan` reads what else the plan depends on. `sighting` is None where there is no such object;
+    `show` returns the same with what is for people only, once it was planned. `generation` is what
+    the object itself says was last applied to it. `unreadable` is why nothing may be concluded.
+    """
+
+    desired: Desired
+    host: str
+    uri: str
+    plan: Callable[[PlanOptions], Action]
+    sighting: Optional[Sighting] = None
+    generation: Optional[str] = None
+    unreadable: str = ""
+    show: Optional[Callable[[], Optional[Sighting]]] = None
+
+    @property
+    def shown(self) -> Optional[Sighting]:
+        """The object, with what is for people only."""
+        return self.sighting if self.show is None else self.show()
+
+
+class PassMemory(Protocol):
+    """What is remembered of objects, for a pass."""
+
+    def keep(self, last: Optional[LastKnown], seen: object) -> None:
+        """Keep how an object was last seen, unless that was kept for the same `seen` before."""
+
+    def find_last(self, key: Key) -> Optional[LastKnown]:
+        """Return how an object was last seen."""
+
+
+@frozen
+class Surroundings:
+    """Whom a pass may ask. `connect` reaches another host; None: nobody else is asked."""
+
+    host: Host
+    memory: PassMemory
+    wall: Callable[[], float]
+    connect: Optional[Callable[[str], Host]] = None
+
+
+class ObjectKind(PureKind, Protocol):
+    """A kind with what it does on a host. Its methods may be called from several threads."""
+
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether `rollback` knows the way back to before a change."""
+
+    @property
+    def drivers(self) -> Tuple[str, ...]:
+        """The drivers of libvirt's without which nothing can be said of its objects."""
+
+    def find_here(self, host: Host) -> Union[str, Unknown]:
+        """Return the name of this host. Raises TransientError."""
+
+    def observe(self, host: Host, manifests: Sequence[Any], world: World) -> Mapping[Key, object]:
+        """Read what plans of these objects depend on, beside what is in the world already.
+
+        It becomes `World.observed`. What cannot be read is `Unknown`, never absent.
+        """
+
+    def look(self, around: Surroundings, task: PassTask) -> Scene:
+        """Read what a pass over one object depends on. Raises TransientError, TerminalError."""
+
+    def find_sighting(self, host: Host, key: Key) -> Optional[Sighting]:
+        """Return an object as it is now; None only where it is certain that there is none."""
+
+    def list_sightings(
+        self, host: Host, desired: Desired
+    ) -> Mapping[Key, Union[Sighting, Unknown]]:
+        """Return all objects of the kind on this host, those without a manifest too.
+
+        Raises TransientError if they cannot be listed; nothing is concluded then.
+        """
+
+    def find_remnant(self, sighting: Sighting) -> Optional[Union[Remnant, Unknown]]:
+        """Return what an object without a manifest says of itself; None of what is not ours."""
+
+    def find_lack(self, host: Host, task: PassTask, scene: Scene) -> str:
+        """Say what else is missing of an object that is as its manifest says; empty for nothing."""
+
+    def rewrites(self, action: Action) -> bool:
+        """Whether the action itself changes the `parts` of a sighting, and not only others do."""
+
+    def find_uncontested(self, action: Action) -> FrozenSet[str]:
+        """Return the paths of changes that nobody takes back, however often they are made."""
+
+    def find_executor(self, action: Action) -> Execute:
+        """Return what carries out an action.
+
+        That takes its steps, reads back, and undoes what can be undone if a step fails.
+        """
+
+    def compare(
+        self, base: Desired, head: Desired, differing: Differing, options: PlanOptions
+    ) -> Sequence[Action]:
+        """Plan what `head` changes of the kind's objects on hosts that are as `base` says."""
+
+    def plan_delete(self, host: Host, desired: Desired, key: Key, uuid: str = "") -> Action:
+        """Plan the end of an object whose manifest is gone.
+
+        Raises NotFoundError if there is no such object, or another has its name.
+        """
+
+    def execute_delete(
+        self,
+        host: Host,
+        desired: Desired,
+        action: Action,
+        report: Reporter,
+        clock: Clock,
+        refuse: Callable[[], None],
+    ) -> Outcome:
+        """Carry out a deletion; `refuse` raises if the object is not to go any more."""
+
+    def export(self, host: Host, key: Key) -> Mapping[str, Any]:
+        """Return the `spec` of a manifest that an object fits. Raises TerminalError."""
+
+    def record_change(
+        self, host: Host, action: Action, cause: ChangeCause, now: float
+    ) -> Optional[ChangeRecord]:
+        """Return the record of an action that is about to be carried out, with what is before it.
+
+        None where nothing will be done, as the object has changed since it was planned.
+        """
+
+    def find_last_known(self, host: Host, key: Key, now: float) -> Optional[LastKnown]:
+        """Return what is to be kept of an object, to bring it back; None if nothing is."""
+
+
+def find_kind(name: str) -> ObjectKind:
+    """Return the row of a kind; KeyError for a kind that is not in the table."""
+    return cast("ObjectKind", find_row(name))
+
+
+def observe_objects(host: Host, desired: Desired, world: World) -> Mapping[Key, object]:
+    """Return what kinds read of their objects beside what is in the world already."""
+    found: Dict[Key, object] = {}
+    for kind in list_reconciled():
+        manifests = desired.of_kind(kind.name)
+        if manifests:
+            found.update(kind.observe(host, manifests, world))
+    return found
+
+
+def list_reconciled() -> Tuple[ObjectKind, ...]:
+    """Return the kinds whose objects are planned, sorted by name."""
+    return tuple(cast("ObjectKind", row) for row in list_rows() if row.is_reconciled)
+
+
+@contextmanager
+def holding(host: Host, key: Key, clock: Clock) -> Iterator[None]:
+    """Hold the lock of an object. Raises BusyError if another run keeps it for longer."""
+    release = _take(host, key, clock)
+    try:
+        yield
+    finally:
+        release()
+
+
+def _take(host: Host, key: Key, clock: Clock) -> Callable[[], None]:
+    place = name_place(host.domains.host, host.domains.uri)
+    deadline = clock.now() + LIMIT
+    while True:
+        try:
+            return host.locks.take(place, key)
+        except BusyError:
+            if clock.now() >= deadline:
+                raise
+        clock.sleep(POLL)
+
+
+def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:
+    """Poll until the condition holds; return whether it did within `limit` seconds."""
+    deadline = clock.now() + limit
+    while not condition():
+        if clock.now() >= deadline:
+            return False
+        clock.sleep(SETTLE_POLL)
+    return True

@@ -1,0 +1,1 @@
+"""The kind `Template`: what disks of machines are cloned from."""
