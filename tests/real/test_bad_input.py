@@ -94,7 +94,7 @@ CASES: Dict[str, Bad] = {
         ("bad.yaml:8:", "gold"),
     ),
     "machine type": Bad(
-        vm("bad", "machine: pc-q35-99.0"), FAILED, ("bad", "pc-q35-99.0", "on offer: ")
+        vm("bad", "machine: pc-q35-99.0"), FAILED, ("bad", "pc-q35-99.0", "available: ")
     ),
     "smaller than the volume": Bad(
         TAKEN.replace("64MiB", "32MiB"), 0, ("disks[root].size: 64MiB → 32MiB", "never shrunk")

@@ -222,7 +222,7 @@ def test_ide_is_on_offer_on_pc_only(bench: Bench) -> None:
 
 
 def test_an_unknown_machine_type_is_refused_with_what_is_on_offer(bench: Bench) -> None:
-    with pytest.raises(TerminalError, match=r"'pc-q35-99\.9' is not on offer.*pc, q35") as caught:
+    with pytest.raises(TerminalError, match=r"'pc-q35-99\.9' is not available.*pc, q35") as caught:
         bench.host.domains.read_caps("pc-q35-99.9")
     assert "\n" not in str(caught.value)
 

@@ -151,7 +151,7 @@ def test_nothing_is_done_to_a_domain_that_is_not_ours(looping: Looping) -> None:
     written = list(looping.writes)
     looping.publish(manifest(power=Power.STOPPED), manifest("other"))
     looping.wait(lambda: looping.record("other").condition(STALLED).holds, "it is reported")
-    assert "not ours" in looping.record("other").last_error
+    assert "not managed" in looping.record("other").last_error
     assert looping.writes == written
 
 

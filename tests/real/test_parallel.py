@@ -101,7 +101,7 @@ def test_one_fails_then_ctrl_c_and_the_next_apply_makes_all_of_it_whole(
     found = re.search(r"interrupted at (.*); the rest was not started", said)
     assert found, said
     assert found[1] == last
-    failure = "vm06: volume default/vm06-root.qcow2 exists already"
+    failure = "vm06: volume default/vm06-root.qcow2 already exists"
     assert failure in "".join([*first.lines, said])
     made = set(product.host.domains.list_domains())
     assert made == set(NAMES[:4]), "what was half done is put back, and nothing is begun after it"

@@ -237,7 +237,7 @@ def test_snapshots_and_templates_are_not_lost_unseen(product: Product, lab: LabH
     assert "virsh snapshot-delete vm" in action.reason
     lab.virsh("snapshot-delete", "vm", "before-upgrade")
     golden = Desired.of(TemplateManifest("golden", PLACE, domain="vm"))
-    assert "Template golden is taken from it" in plan_deletion(product.host, golden, "vm").reason
+    assert "Template golden uses it" in plan_deletion(product.host, golden, "vm").reason
     assert plan_deletion(product.host, DESIRED, "vm").action is ActionKind.DELETE
 
 

@@ -281,7 +281,7 @@ def test_another_domain_of_the_same_name_is_left_alone(
     recorded.apply(wanted_of(SMALL))
     recorded.apply(wanted_of({**SMALL, "memory": "128MiB"}))
     product.host.domains.undefine("vm")
-    with pytest.raises(RefusedError, match="not there any more"):
+    with pytest.raises(RefusedError, match="no longer exists"):
         recorded.plan_back()
     product.apply(wanted_of({**SMALL, "uuid": "00000000-0000-4000-8000-000000000001"}))
     with pytest.raises(RefusedError, match="vm is another domain now"):

@@ -175,7 +175,7 @@ def test_a_branch_is_planned_against_it(command: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert "~ on: 1 change" in done.stdout
     assert "next-boot  cpus.count: 1 → 3" in done.stdout
-    assert "! off: withheld, its manifest goes" in done.stdout
+    assert "! off: withheld, its manifest is removed" in done.stdout
     assert ", compared with main (" in done.stdout.splitlines()[0]
 
 
@@ -186,7 +186,10 @@ Damage = Callable[[str], str]
     ("damage", "words"),
     [
         (lambda text: text[:-50], "state.json: is not a snapshot: "),
-        (lambda text: "{}", "state.json: is no snapshot; give what `virt-reconciler snapshot`"),
+        (
+            lambda text: "{}",
+            "state.json: is not a snapshot; use a file that `virt-reconciler snapshot`",
+        ),
         (lambda text: text.replace('Snapshot": 1', 'Snapshot": 2'), "is a snapshot of version 2"),
         (
             lambda text: text.replace('"host": "', '"host": 7, "x": "'),

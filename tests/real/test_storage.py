@@ -225,7 +225,7 @@ def test_a_file_that_is_there_is_never_touched(
     path.write_text("precious", encoding="utf-8")
     if seen:
         lab.virsh("pool-refresh", "xfs")
-    with pytest.raises(RefusedError, match=r"xfs/vm\.qcow2 exists already"):
+    with pytest.raises(RefusedError, match=r"xfs/vm\.qcow2 already exists"):
         xfs.make("vm.qcow2", mode)
     assert path.read_text(encoding="utf-8") == "precious"
 

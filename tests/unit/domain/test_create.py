@@ -140,7 +140,7 @@ OFFERS: dict[str, Tuple[Machine, MachineCaps, Tuple[str, ...]]] = {
     "nothing said, nothing refused": (Machine("vm"), Q35, ()),
     "ide on q35": (
         Machine("vm", disks=(Disk("root", "ide"),)), Q35,
-        ("disks[root].bus: ide is not on offer for pc-q35-7.2; on offer: sata, scsi, usb, virtio",),
+        ("disks[root].bus: ide is not available for pc-q35-7.2; available: sata, scsi, usb, virtio",),
     ),
     "a CD-ROM on virtio": (Machine("vm", cdroms=(Cdrom("cd", "virtio"),)), Q35, ("cdroms[cd].bus",)),
     "SPICE on Rocky": (Machine("vm", graphics="spice"), ROCKY, ("graphics: spice",)),
@@ -149,7 +149,7 @@ OFFERS: dict[str, Tuple[Machine, MachineCaps, Tuple[str, ...]]] = {
     "secure boot on pc": (Machine("vm", firmware="uefi-secure"), PC, ("firmware: uefi-secure needs",)),
     "no UEFI on this host": (
         Machine("vm", firmware="uefi"), replace(Q35, firmware=frozenset({"bios"})),
-        ("firmware: uefi is not on offer for pc-q35-7.2; on offer: bios",),
+        ("firmware: uefi is not available for pc-q35-7.2; available: bios",),
     ),
     "no TPM, no rng": (
         Machine("vm", tpm=True, rng=True), replace(Q35, tpm=False, rng=False), ("tpm:", "rng:"),

@@ -233,11 +233,11 @@ def _check_table(
             continue
         path, offered = f"{prefix}{row.key}", getattr(caps, row.offer.caps)
         if isinstance(offered, bool):
-            yield f"{path}: not on offer for {caps.machine} on this host"
+            yield f"{path}: not available for {caps.machine} on this host"
         else:
             always = {row.offer.always} - {None}
             names = ", ".join(sorted(always | offered))
-            yield f"{path}: {value} is not on offer for {caps.machine}; on offer: {names}"
+            yield f"{path}: {value} is not available for {caps.machine}; available: {names}"
 
 
 _CHECKS: Tuple[Check, ...] = (_check_disks, _check_cdroms, _check_machine, _check_cpus)
