@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.machine import Cdrom, Disk, Machine
-from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
 from reconciler.core.seals import CAUSES, DONE, Seal, find_moved, seal_plan
@@ -131,6 +131,17 @@ def test_a_volume_is_sealed_however_it_is_named(machine: Machine) -> None:
     assert find_moved((replace(seal(1), has_work=True),), (seal(2),)) == (
         f"web: {CAUSES['volume']}",
     )
+
+
+def test_a_template_whose_pool_is_missing_keeps_no_plan_from_being_sealed() -> None:
+    machine = Machine("web", disks=(Disk("root", pool="fast", template="base"),))
+    template = TemplateManifest("base", Place("t.yaml", 1, 1), pool="gone", volume="base.qcow2")
+    manifest = MachineManifest(machine, "g1", "{}", Place("vm.yaml", 1, 1))
+    pools = {"fast": PoolView("fast", "dir", "/fast")}
+    world = World("kvm01", "qemu:///system", pools=pools)
+    plan = Plan(world.host, world.uri, (Action("VirtualMachine", "web", ActionKind.FAILED),))
+    [seal] = seal_plan(plan, Desired.of(manifest, template), world)
+    assert (seal.name, seal.has_work) == ("web", False)
 
 
 def test_manifests_that_came_and_went_are_named() -> None:

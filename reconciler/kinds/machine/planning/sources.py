@@ -66,6 +66,10 @@ def _settle_cdrom(cdrom: Cdrom, world: World) -> Cdrom:
 
 def settle_found(machine: Machine, world: World) -> Machine:
     """Replace what a domain names as POOL/VOLUME by its path."""
+    names = [disk.source for disk in machine.disks or ()]
+    names += [cdrom.media for cdrom in machine.cdroms or ()]
+    if all(path_of(name, world) == name for name in names):
+        return machine
     disks = machine.disks and tuple(
         replace(disk, source=path_of(disk.source, world)) for disk in machine.disks
     )
