@@ -205,7 +205,7 @@ def _history(verbs: Any) -> None:
         "list the changes of a virtual machine, when and by whom",
         "With N, that change in full: its plan, and the definition before it.",
     )
-    parser.add_argument("name", metavar="NAME", help="virtual machine")
+    parser.add_argument("name", metavar="NAME", help="object, like web01 or host/kvm01")
     parser.add_argument("number", metavar="N", nargs="?", type=int, help="one change")
     parser.add_argument(
         "--definition",

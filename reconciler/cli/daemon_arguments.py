@@ -54,7 +54,7 @@ def _status(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "status",
-        "show the state of virtual machines and manifests",
+        "show the state of objects and manifests",
         "From the daemon's records; from libvirt if no daemon has run here.",
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="default: all; named: in full")
@@ -66,7 +66,7 @@ def _suspend(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "suspend",
-        "stop reconciling virtual machines until they are resumed",
+        "stop reconciling objects until they are resumed",
         "Survives restarts. Suspended machines are not deleted either. plan and apply ignore a "
         "suspension; apply notes it.",
     )
@@ -78,7 +78,7 @@ def _resume(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "resume",
-        "resume reconciling suspended or stalled virtual machines",
+        "resume reconciling suspended or stalled objects",
         "Ends a suspension, and tries again what is stalled or left alone because someone "
         "keeps changing it back.",
     )
@@ -89,7 +89,7 @@ def _retry(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "retry",
-        "reconcile virtual machines again now",
+        "reconcile objects again now",
         "Ends a wait after a failure, and clears a stall or a field that is left alone. "
         "Suspended machines stay suspended.",
     )
@@ -97,4 +97,4 @@ def _retry(verbs: Any, verb: Verb) -> None:
 
 
 def _add_names(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="+", help="virtual machine")
+    parser.add_argument("names", metavar="NAME", nargs="+", help="object, like web01 or host/kvm01")
