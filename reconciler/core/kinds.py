@@ -19,6 +19,7 @@ from typing import (
     Mapping,
     Optional,
     Protocol,
+    Set,
     Tuple,
 )
 
@@ -152,48 +153,20 @@ def find_all_needs(desired: Desired) -> Mapping[Key, FrozenSet[Key]]:
     return needs
 
 
-def sort_by_needs(needs: Mapping[Key, Iterable[Key]]) -> Tuple[Key, ...]:
-    """Return the keys so that each comes after what it needs; else they stay sorted.
-
-    A key in a cycle comes somewhere: `find_cycle` says what is wrong with that.
-    """
-    placed: Dict[Key, None] = {}
-    for key in sorted(needs):
-        _place(key, needs, placed, frozenset())
-    return tuple(placed)
-
-
-def _place(
-    key: Key, needs: Mapping[Key, Iterable[Key]], placed: Dict[Key, None], above: FrozenSet[Key]
-) -> None:
-    if key in placed or key in above:
-        return
-    for needed in sorted(needs.get(key, ())):
-        if needed in needs:
-            _place(needed, needs, placed, above | {key})
-    placed[key] = None
-
-
 def find_cycle(needs: Mapping[Key, Iterable[Key]]) -> Tuple[Key, ...]:
     """Return a cycle, like (web, base, web); empty if there is none."""
-    sound: Dict[Key, None] = {}
-    for key in sorted(needs):
-        cycle = _search(key, needs, sound, ())
-        if cycle:
-            return cycle
-    return ()
-
-
-def _search(
-    key: Key, needs: Mapping[Key, Iterable[Key]], sound: Dict[Key, None], path: Tuple[Key, ...]
-) -> Tuple[Key, ...]:
-    if key in path:
-        return (*path[path.index(key) :], key)
-    if key in sound:
-        return ()
-    for needed in sorted(needs.get(key, ())):
-        cycle = _search(needed, needs, sound, (*path, key))
-        if cycle:
-            return cycle
-    sound[key] = None
+    sound: Set[Key] = set()
+    for start in sorted(needs):
+        path: Dict[Key, Iterator[Key]] = {start: iter(sorted(needs[start]))}
+        while path and start not in sound:
+            key, waiting = next(reversed(path.items()))
+            needed = next((one for one in waiting if one not in sound), None)
+            if needed is None:
+                sound.add(key)
+                del path[key]
+            elif needed in path:
+                keys = list(path)
+                return (*keys[keys.index(needed) :], needed)
+            else:
+                path[needed] = iter(sorted(needs.get(needed, ())))
     return ()
