@@ -39,6 +39,8 @@ FIXED = {
 
 DEFAULTS = ("", "pc", "q35")  # machine types that manifests name, or leave to the host
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+TIME = re.compile(r'(?<=edAt": )\d+(?:\.\d+)?|(?<=edAt": ")\d+(?:\.\d+)?')
+FIRST = 1_800_000_000  # seconds since the epoch
 INODE = re.compile(r'(?<="identity": ")\d+:\d+(?=")')
 WRAPPERS = {
     "virt-reconciler": '#!/bin/sh\nexec "$PYTHON" -m reconciler "$@"\n',
@@ -145,7 +147,15 @@ def tidy(text: str, given: str) -> str:
         found = dict.fromkeys(pattern.findall(result))
         for number, word in enumerate((word for word in found if word not in given), start=1):
             result = result.replace(word, form.format(number))
-    return result
+    return _tidy_times(result)
+
+
+def _tidy_times(text: str) -> str:
+    """Put times a minute apart, in their order."""
+    moments = sorted({round(float(word), 3) for word in TIME.findall(text)})
+    fixed = {moment: f"{FIRST + 60 * number}.0" for number, moment in enumerate(moments)}
+    text = TIME.sub(lambda found: fixed[round(float(found[0]), 3)], text)
+    return re.sub(r'("createdAt": \d+)\.0', r"\1", text)
 
 
 if __name__ == "__main__":

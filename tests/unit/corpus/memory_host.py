@@ -10,7 +10,12 @@ import uuid
 from dataclasses import replace
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from reconciler.adapters.recorded import RecordedDomains, RecordedNetworks, RecordedUnits
+from reconciler.adapters.recorded import (
+    RecordedDomains,
+    RecordedNetworks,
+    RecordedStorage,
+    RecordedUnits,
+)
 from reconciler.control.ports import NoLocks, Progress
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
@@ -75,7 +80,7 @@ class MemoryStorage:
         return tuple(self.pools)
 
     def list_inactive_pools(self) -> Tuple[str, ...]:
-        return ()
+        return self._snapshot.inactive_pools
 
     def read_pool(self, name: str) -> PoolView:
         pool = self.pools[name]
@@ -90,7 +95,7 @@ class MemoryStorage:
         return {path: self.images[path] for path in images if path in self.images} or self.images
 
     def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:
-        return {}
+        return RecordedStorage(self._snapshot).read_files(paths)
 
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         return (pool.name, image) in self._snapshot.shared
@@ -179,7 +184,7 @@ class MemoryDomains:
         return self.read_domain(name).job
 
     def read_off_reason(self, name: str) -> str:
-        return ""
+        return self._recorded.read_off_reason(name)
 
     def list_machines(self) -> Tuple[str, ...]:
         return self._recorded.list_machines()
