@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Callable, Iterator, Mapping, Union
 
-from bench import base, clones, machine, peers, plans, resync, service, snapshots, startup
+from bench import base, clones, machine, parallel, peers, plans, resync, service, snapshots, startup
 from bench.fleet import Fleet
 from bench.table import render
 from bench.timing import Race
@@ -18,11 +18,13 @@ GROUPS: Mapping[str, Callable[[Fleet], Iterator[Union[Race, str]]]] = {
     "startup": lambda _fleet: startup.measure(),
     "clones": lambda fleet: clones.measure(fleet.folder / "clones"),
     "plan": plans.measure,
+    "parallel": parallel.measure,
     "peers": peers.measure,
     "snapshot": snapshots.measure,
     "base": base.measure,
     "daemon": service.measure,
     "resync": resync.measure,
+    "growth": plans.measure_growth,  # the last: the host has more machines afterwards
 }
 
 

@@ -7,7 +7,7 @@ from typing import Callable, List, Mapping, Sequence
 
 from bench.timing import Goal, Race
 
-HEAD = ("", "runs", "min s", "median s", "max s", "ratio", "difference", "goal")
+HEAD = ("", "runs", "min s", "median s", "max s", "CPU s", "ratio", "difference", "goal")
 
 _WORDS: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda limit: f"{limit:g} times",
@@ -28,6 +28,8 @@ def render(race: Race) -> str:
 def _row(race: Race, index: int) -> List[str]:
     contender, seconds = race.contenders[index], race.seconds(index)
     figures = [f"{one:.3f}" for one in (min(seconds), median(seconds), max(seconds))]
+    processor = race.processor_seconds(index)
+    figures.append(f"{median(processor):.3f}" if processor else "")
     beside = [_ratio(race.ratios(index)), _difference(race, index)] if index else ["1", ""]
     return [contender.name, str(len(seconds)), *figures, *beside, _goal(race, index)]
 

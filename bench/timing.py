@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -50,6 +51,11 @@ class Race:
     contenders: Tuple[Contender, ...]
     rounds: Tuple[Tuple[float, ...], ...]
     notes: Tuple[str, ...] = ()
+    processor: Tuple[Tuple[float, ...], ...] = ()  # seconds of each process, as in `rounds`
+
+    def processor_seconds(self, index: int) -> Sequence[float]:
+        """Return the processor time of one contender, without that of libvirt's daemon."""
+        return [one[index] for one in self.processor]
 
     def seconds(self, index: int) -> Sequence[float]:
         """Return the times of one contender."""
@@ -69,15 +75,19 @@ def race(title: str, contenders: Sequence[Contender], rounds: int, *, warm_up: b
     print(f"{title}: {rounds} rounds of {len(contenders)}", file=sys.stderr, flush=True)
     if warm_up:
         _run_all(contenders)
-    return Race(title, tuple(contenders), tuple(_run_all(contenders) for _ in range(rounds)))
+    timed = [_run_all(contenders) for _ in range(rounds)]
+    seconds = tuple(tuple(one[0] for one in row) for row in timed)
+    processor = tuple(tuple(one[1] for one in row) for row in timed)
+    return Race(title, tuple(contenders), seconds, processor=processor)
 
 
-def _run_all(contenders: Sequence[Contender]) -> Tuple[float, ...]:
+def _run_all(contenders: Sequence[Contender]) -> Tuple[Tuple[float, float], ...]:
     return tuple(_run(one) for one in contenders)
 
 
-def _run(contender: Contender) -> float:
-    start = time.perf_counter()
+def _run(contender: Contender) -> Tuple[float, float]:
+    """Return the seconds that passed, and those of the processor: a busy machine leaves them be."""
+    start, before = time.perf_counter(), _processor()
     done = subprocess.run(
         contender.command,
         stdin=subprocess.DEVNULL,
@@ -87,11 +97,17 @@ def _run(contender: Contender) -> float:
         env=contender.environment,
         check=False,
     )
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, _processor() - before
     if done.returncode != 0 or contender.sign not in done.stdout:
         raise RuntimeError(
             f"{contender.name} ended with {done.returncode}, or without {contender.sign!r}:\n"
             f"{done.stdout[-SHOWN:]}"
         )
     contender.undo()
-    return seconds
+    return seconds, processor
+
+
+def _processor() -> float:
+    """Return the processor time of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

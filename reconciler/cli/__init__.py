@@ -17,4 +17,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     from reconciler.cli.console import Console  # noqa: PLC0415
     from reconciler.cli.run import run  # noqa: PLC0415
 
-    return run(argv, Console.of_process(), Product())
+    try:
+        return run(argv, Console.of_process(), Product())
+    finally:
+        gc.freeze()  # nor does one pay at the very end

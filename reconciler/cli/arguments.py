@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn
+from functools import partial
+from typing import AbstractSet, Any, Callable, Mapping, NoReturn, Sequence
 
 from reconciler import __version__
-from reconciler.cli.daemon_arguments import add_daemon_verbs
+from reconciler.cli.daemon_arguments import DAEMON_VERBS
 from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.errors import UsageError
 
@@ -37,19 +38,29 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return what the command line says. Raises UsageError, and SystemExit after `--help`.
+
+    A parser of all verbs takes five times as long to build as one of those that are named.
+    """
+    named = _VERBS.keys() & set(words)
+    if named and not {"-h", "--help"} & set(words):
+        try:
+            return build_parser(named).parse_args(words)
+        except UsageError:
+            pass  # the whole parser says it with all the choices
+    return build_parser().parse_args(words)
+
+
+def build_parser(only: AbstractSet[str] = frozenset()) -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, or one that knows these verbs only."""
     parser = Parser(prog=PROGRAM, description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     _add_common(parser, text=None, verbose=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    past = (_history, _rollback)
-    plans = (_validate, _plan, _snapshot, _apply)
-    for add in plans:
-        add(verbs)
-    add_daemon_verbs(verbs, _verb)
-    for add in (*past, _export, _adopt, _host, _schema):
-        add(verbs)
+    for name, add in _VERBS.items():
+        if name in only or not only:
+            add(verbs)
     return parser
 
 
@@ -300,3 +311,22 @@ def _schema(verbs: Any) -> None:
         metavar="KIND",
         help="VirtualMachine, Template, Host, Configuration, Plan, Snapshot",
     )
+
+
+def _add_verb(add: Callable[[Any, Any], None], verbs: Any) -> None:
+    add(verbs, _verb)
+
+
+_VERBS: Mapping[str, Callable[[Any], None]] = {
+    "validate": _validate,
+    "plan": _plan,
+    "snapshot": _snapshot,
+    "apply": _apply,
+    **{name: partial(_add_verb, add) for name, add in DAEMON_VERBS.items()},
+    "history": _history,
+    "rollback": _rollback,
+    "export": _export,
+    "adopt": _adopt,
+    "host": _host,
+    "schema": _schema,
+}

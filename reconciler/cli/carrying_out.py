@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Sequence
 
 from reconciler.cli.console import Console, Exit
@@ -12,7 +11,7 @@ from reconciler.cli.plans import Prepared
 from reconciler.cli.progress import ProgressBoard
 from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.ports import Reporter
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.plan import Action, ActionKind, Outcome
 from reconciler.errors import BusyError
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts, Versions
 from reconciler.cli.plans import Wish, plan_options, reach
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import ManifestFile, find_needed, split_files
 from reconciler.core.plan import Plan

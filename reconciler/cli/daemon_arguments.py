@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 Verb = Callable[..., argparse.ArgumentParser]
-
-
-def add_daemon_verbs(verbs: Any, verb: Verb) -> None:
-    """Add them; `verb` adds one, given its name, a few words and what more there is to say."""
-    for add in (_run, _config, _prune, _status, _suspend, _resume, _retry):
-        add(verbs, verb)
 
 
 def _run(verbs: Any, verb: Verb) -> None:
@@ -98,3 +92,15 @@ def _retry(verbs: Any, verb: Verb) -> None:
 
 def _add_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="+", help="object, like web01 or host/kvm01")
+
+
+# Each adds one verb, by what is given: its name, a few words and what more there is to say.
+DAEMON_VERBS: Mapping[str, Callable[[Any, Verb], None]] = {
+    "run": _run,
+    "config": _config,
+    "prune": _prune,
+    "status": _status,
+    "suspend": _suspend,
+    "resume": _resume,
+    "retry": _retry,
+}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
 from typing import Dict, Mapping, Optional, Tuple
 
 from reconciler.cli.console import Console
@@ -16,6 +15,7 @@ from reconciler.cli.daemon_state import read_state
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.control.service_ports import DaemonMemory
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key, show_key
 from reconciler.core.manifest import Manifest
 from reconciler.core.plan import Action, ActionKind, Effect

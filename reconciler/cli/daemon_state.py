@@ -10,7 +10,6 @@ import argparse
 import functools
 import os
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, find_caller
@@ -18,19 +17,19 @@ from reconciler.cli.names import find_entries
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import refuse_another_host, settings_of, settings_to_order
-from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.ports import Host
-from reconciler.control.service_ports import DaemonMemory
-from reconciler.core.history import FOLDER, ChangeCause, LastKnown
+from reconciler.core.frozen import replace
+from reconciler.core.history import FOLDER, LastKnown
 from reconciler.core.key import Key
 from reconciler.core.names import name_place
 from reconciler.core.records import Suspension
-from reconciler.core.render.status import show_suspension
 from reconciler.core.settings import Settings
 from reconciler.errors import InvalidManifestError, ReconcilerError
 from reconciler.kinds.machine.elsewhere import Background
 
 if TYPE_CHECKING:
+    from reconciler.control.change_recorder import ChangeRecorder
+    from reconciler.control.service_ports import DaemonMemory
     from reconciler.core.overview import Overview, OverviewEntry
 
 # Who is there, by name and URI; asked for only where it matters.
@@ -45,6 +44,9 @@ def find_chronicle(
     back_to: Optional[int] = None,
 ) -> ChangeRecorder:
     """Return where a plan that is carried out is written down, and as whose doing."""
+    from reconciler.control.change_recorder import ChangeRecorder  # noqa: PLC0415 - start-up time
+    from reconciler.core.history import ChangeCause  # noqa: PLC0415 - start-up time
+
     plan = prepared.plan
     folder = find_history(options, console, parts, lambda: (plan.host, plan.uri))
     paths = getattr(options, "paths", None)
@@ -170,6 +172,8 @@ def mention_suspended(
 
 
 def _mention(suspension: Suspension, now: float) -> str:
+    from reconciler.core.render.status import show_suspension  # noqa: PLC0415 - start-up time
+
     told = show_suspension(suspension, now)
     return f"suspended {told}; the daemon does not change it, but this command does"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import replace
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from reconciler import __version__
@@ -14,6 +13,7 @@ from reconciler.cli.daemon_state import recall_with
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared, Wish, prepare
 from reconciler.cli.settings import uri_of
+from reconciler.core.frozen import replace
 from reconciler.core.manifest_files import is_manifest
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
 from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file

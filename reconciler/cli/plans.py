@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
-from typing import Callable, FrozenSet, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, FrozenSet, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
 from reconciler.control.ports import Host
-from reconciler.core.frozen import frozen
-from reconciler.core.host_snapshot import HostSnapshot, hide_desired, read_snapshot
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan, PlanOptions
 from reconciler.core.render.summary import Summary
@@ -21,6 +19,9 @@ from reconciler.core.times import read_time, show_span
 from reconciler.errors import InvalidManifestError, Problem
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import ObservedHost
+
+if TYPE_CHECKING:
+    from reconciler.core.host_snapshot import HostSnapshot
 
 STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
 
@@ -87,12 +88,16 @@ def reach(
     """
     if wish.against is None:
         return parts.connect(wish.uri), desired, None
+    from reconciler.core.host_snapshot import hide_desired  # noqa: PLC0415 - start-up time
+
     snapshot = open_snapshot(wish.against, console, parts)
     return parts.reach_snapshot(snapshot), hide_desired(desired), snapshot.taken_at
 
 
 def open_snapshot(path: str, console: Console, parts: Parts) -> HostSnapshot:
     """Read a snapshot, and say how old it is."""
+    from reconciler.core.host_snapshot import read_snapshot  # noqa: PLC0415 - start-up time
+
     snapshot = read_snapshot(parts.read_text(path), escape(path))
     age = parts.now() - read_time(snapshot.taken_at)
     stale = "; take a newer one" if age > STALE else ""

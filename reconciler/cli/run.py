@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
 
-from reconciler.cli.arguments import build_parser
+from reconciler.cli.arguments import parse
 from reconciler.cli.console import Exit
 from reconciler.core.faults import contain, trace_fault
 from reconciler.errors import (
@@ -47,7 +47,7 @@ def run(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
 def _attempt(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
     verbose = False
     try:
-        options = contain(build_parser().parse_args, argv)
+        options = contain(parse, sys.argv[1:] if argv is None else argv)
         verbose = options.verbose
         call_verb = contain(_begin_verb, str(options.verb), parts)
         return contain(call_verb, options, console, parts)

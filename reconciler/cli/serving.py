@@ -7,7 +7,6 @@ import os
 import random
 import tempfile
 import time
-from dataclasses import replace
 from typing import Callable, Mapping, TextIO, Tuple
 
 from reconciler.adapters.git.remote import RemoteSource
@@ -32,7 +31,7 @@ from reconciler.control.service_ports import FileSource, HostSigns, Journal
 from reconciler.control.state import LoopServices
 from reconciler.core import events
 from reconciler.core.events import Event
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import FOLDER
 from reconciler.core.settings import Settings
 from reconciler.daemon import Daemon, StoppableClock

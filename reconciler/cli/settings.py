@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from dataclasses import replace
 from typing import Optional
 
 from reconciler.cli.arguments import CONFIG_FILE
 from reconciler.cli.console import Console
 from reconciler.cli.parts import Parts
+from reconciler.core.frozen import replace
 from reconciler.core.render.words import count
 from reconciler.core.settings import Settings
 from reconciler.errors import InvalidManifestError, TransientError, UsageError

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 import threading
-from dataclasses import replace
 from typing import Dict, FrozenSet, Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key, show_key
 
 WINDOW = 600.0  # seconds

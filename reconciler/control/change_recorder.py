@@ -6,11 +6,10 @@ keeps a change from being made.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Optional
+from typing import TYPE_CHECKING, Callable, Dict, Optional
 
 from reconciler.control.ports import Host, Reporter
 from reconciler.control.service_ports import History
-from reconciler.control.state import LoopServices
 from reconciler.core import events
 from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
@@ -25,6 +24,9 @@ from reconciler.core.key import Key, show_key
 from reconciler.core.plan import Action, Outcome
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.api import find_kind
+
+if TYPE_CHECKING:
+    from reconciler.control.state import LoopServices
 
 
 @frozen

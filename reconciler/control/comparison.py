@@ -6,10 +6,10 @@ on a host that is as the former version says. What both versions describe alike 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Callable, List, Mapping, Sequence
 
 from reconciler.control.ports import Host
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import Desired

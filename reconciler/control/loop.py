@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 
 from reconciler.control.change_recorder import DaemonRecorder
@@ -23,6 +22,7 @@ from reconciler.control.worker import PROBE, ObjectWorker
 from reconciler.core import events, metrics
 from reconciler.core.conditions import READY, RECONCILING, describe_unreached, fingerprint
 from reconciler.core.events import Event
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import MACHINE, Manifest

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Callable, FrozenSet, Optional, Protocol, Tuple
 
 from reconciler.control.service_ports import FileSource, WorkTree
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, Desired
 from reconciler.core.manifest_files import FileSet, ManifestFile, refuse_empty

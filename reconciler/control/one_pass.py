@@ -6,7 +6,6 @@ What an object is, and how it is read, planned and changed, is its kind's.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Callable, FrozenSet, Optional
 
@@ -33,7 +32,7 @@ from reconciler.core.conditions import (
     unknown,
 )
 from reconciler.core.events import Event
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key
 from reconciler.core.overview import LEFT_ALONE
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan, PlanOptions

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Union
 
 from reconciler.control.change_recorder import DaemonRecorder
@@ -26,6 +26,7 @@ from reconciler.core.conditions import (
     unknown,
 )
 from reconciler.core.events import Event
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key, show_key
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_sets import InForce, ManifestSet

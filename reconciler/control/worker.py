@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from reconciler.control.one_pass import ObjectPass, PassResult
 from reconciler.control.pruning import Prune
@@ -13,6 +13,7 @@ from reconciler.core import events, metrics
 from reconciler.core.conditions import Again, Done, Result, kind_of, unknown
 from reconciler.core.events import Event
 from reconciler.core.faults import contain, trace_fault
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.manifest import Manifest
 from reconciler.core.manifest_sets import InForce

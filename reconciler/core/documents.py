@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.frozen import frozen
@@ -126,5 +125,7 @@ def refuse_field(kind: str, path: DocumentPath, known: Iterable[str]) -> Finding
 def suggest(word: object, known: Iterable[str]) -> str:
     """Return `; did you mean …?`, or nothing when no known word is near."""
     folded = {one.lower(): one for one in known}
+    import difflib  # noqa: PLC0415 - start-up time
+
     near = difflib.get_close_matches(str(word).lower(), list(folded), n=1)
     return f"; did you mean {folded[near[0]]}?" if near else ""

@@ -5,9 +5,9 @@ Names only; nothing here knows a device, a manifest or libosinfo's database.
 
 from __future__ import annotations
 
-import difflib
 import re
-from typing import List, Optional, Tuple
+from functools import cache
+from typing import List, Optional, Pattern, Tuple
 
 # Also spellings that libosinfo does not know: what is meant for a Windows is guarded as one.
 _WINDOWS = re.compile(
@@ -103,7 +103,6 @@ _FAMILIES: Tuple[Tuple[str, str], ...] = (
     ("win", r"1\.0|2\.0|2\.1|3\.1|95|98|me|nt3\.1|nt3\.5|nt3\.51|nt4\.0|xp|vista|7|8|8\.1|10|11|"
             r"2k|2k3|2k3r2|2k8|2k8r2|2k12|2k12r2|2k16|2k19|2k22|2k25|2k\d\d(?:r2)?|\d\d"),
 )  # fmt: skip
-_KNOWN = re.compile("|".join(f"{re.escape(name)}(?:{rest})" for name, rest in _FAMILIES))
 
 # What is offered instead of a name that nobody knows: those that are in use.
 _OFFERED = (
@@ -127,9 +126,15 @@ def is_windows(os: Optional[str]) -> bool:
     return os is not None and _WINDOWS.match(os) is not None
 
 
+@cache
+def _compile_known() -> Pattern[str]:
+    """Return the pattern of all names; it takes 2 ms, and most plans ask for no name."""
+    return re.compile("|".join(f"{re.escape(name)}(?:{rest})" for name, rest in _FAMILIES))
+
+
 def is_known(os: str) -> bool:
     """Whether libosinfo may know the short id."""
-    return _KNOWN.fullmatch(os) is not None
+    return _compile_known().fullmatch(os) is not None
 
 
 def may_be_windows(os: Optional[str]) -> bool:
@@ -141,6 +146,8 @@ def find_nearest(os: str) -> Tuple[str, ...]:
     """Return the short ids nearest to a name, at most three, the nearest first."""
     text = _YEAR.sub(r"2k\1", os.lower()) if is_windows(os) else os.lower()
     offered = [one for one in _OFFERED if is_windows(one)] if is_windows(os) else list(_OFFERED)
+    import difflib  # noqa: PLC0415 - start-up time
+
     return tuple(difflib.get_close_matches(text, offered, n=3, cutoff=0.4))
 
 

@@ -5,11 +5,10 @@ Holds no secret: each is hidden where an entry is made. Times are seconds since 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.domain_secrets import hide_secrets
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.core.names import Owner
 from reconciler.core.plan import (

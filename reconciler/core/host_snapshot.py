@@ -7,11 +7,11 @@ have answered then.
 from __future__ import annotations
 
 import json
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.domain_secrets import hide_fragment, hide_secrets, hide_spec
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest

@@ -10,7 +10,6 @@ to recognise it, not how the thing is.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import field
 from enum import Enum
 from typing import Any, Optional, Sequence, Tuple
@@ -205,6 +204,8 @@ def refuse_machine(machine: str, there: Sequence[str]) -> TerminalError:
     """Return the error for a machine type that is not among those that are there."""
     more = f" and {len(there) - _TYPES_SHOWN} more" if len(there) > _TYPES_SHOWN else ""
     names = ", ".join(there[:_TYPES_SHOWN]) + more
+    import difflib  # noqa: PLC0415 - start-up time
+
     near = difflib.get_close_matches(machine, there, n=3)
     nearest = f"; nearest: {', '.join(near)}" if near else ""
     return TerminalError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Dict, Mapping, Optional, Tuple
 
 from reconciler.core.conditions import (
@@ -14,7 +14,7 @@ from reconciler.core.conditions import (
     Condition,
     Status,
 )
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key, show_key
 from reconciler.core.kinds import count_objects
 from reconciler.core.records import Record, SourceRecord, Suspension, new_record

@@ -6,11 +6,10 @@ Times are seconds since the epoch.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Optional, Tuple
 
 from reconciler.core.conditions import Condition
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.core.secrets import hide_text
 

@@ -89,8 +89,9 @@ def _enum(schema: Schema, _: Schema) -> Test:
 
 
 def _pattern(schema: Schema, _: Schema) -> Test:
-    search = re.compile(schema["pattern"]).search
-    return lambda value: not isinstance(value, str) or search(value) is not None
+    # The module compiles it at its first use and keeps it: a manifest has few of the fields.
+    pattern = schema["pattern"]
+    return lambda value: not isinstance(value, str) or re.search(pattern, value) is not None
 
 
 def _length(schema: Schema, _: Schema) -> Test:

@@ -7,10 +7,9 @@ is in it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import Desired, Manifest

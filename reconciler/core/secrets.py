@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter
 from itertools import islice
@@ -146,8 +145,10 @@ class Scanner:
         shown = self.attribute(element, found["name"], raw, is_named=is_named)
         if shown == raw:
             return found[0]
+        from html import escape  # noqa: PLC0415 - start-up time
+
         quote = found["value"][0]
-        return f"{found['name']}{found['equals']}{quote}{html.escape(shown)}{quote}"
+        return f"{found['name']}{found['equals']}{quote}{escape(shown)}{quote}"
 
     @property
     def is_secret(self) -> bool:
@@ -166,7 +167,11 @@ class Scanner:
     def _text(self, text: str) -> str:
         raw = unescape(text)
         shown = self.cover(raw) if self.is_secret else self._hide(raw, self._mask)
-        return text if shown == raw else html.escape(shown, quote=False)
+        if shown == raw:
+            return text
+        from html import escape  # noqa: PLC0415 - start-up time
+
+        return escape(shown, quote=False)
 
     def _open(self, name: str, *, is_named: bool) -> None:
         parent, was_secret = self._stack[-1]
@@ -186,7 +191,11 @@ class Scanner:
 
 def unescape(text: str) -> str:
     """Return the text without entities; a number that is no character's may have any length."""
-    return html.unescape(_LONG_NUMBER.sub(lambda one: f"&#{one[1].lstrip('0')[:8]}", text))
+    if "&" not in text:
+        return text
+    from html import unescape as read_entities  # noqa: PLC0415 - start-up time
+
+    return read_entities(_LONG_NUMBER.sub(lambda one: f"&#{one[1].lstrip('0')[:8]}", text))
 
 
 def local(name: str) -> str:

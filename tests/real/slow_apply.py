@@ -1,7 +1,7 @@
 """`virt-reconciler apply`, in whose making of volumes somebody has time to look.
 
 `python -m tests.real.slow_apply STEP URI PATH`: says so on a line and waits for one byte before
-(`before`) or after (`after`) each volume is made. Ctrl-C is said on a line too.
+(`before`) or after (`after`) each volume is made; `never` waits nowhere. Ctrl-C is said on a line too.
 """
 
 from __future__ import annotations

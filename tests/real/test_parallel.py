@@ -158,9 +158,9 @@ def test_ctrl_c_while_a_disk_is_copied_leaves_what_the_next_apply_makes_whole(
     (lab.images / "base.raw").write_bytes(b"x" * (MIB_OF_BASE << 20))
     lab.virsh("pool-refresh", "default")
     command.write("clones.yaml", CLONES)
-    words = [sys.executable, "-m", "reconciler", "--connect", command.uri, "apply", "--yes"]
+    words = [sys.executable, "-m", "tests.real.slow_apply", "never", command.uri, "clones.yaml"]
     with subprocess.Popen(
-        [*words, "clones.yaml"], cwd=command.folder, env=command.environment, text=True,
+        words, cwd=command.folder, env=command.environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         assert process.stdout is not None

@@ -6,7 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, List, Mapping, Tuple
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 
 
 @frozen
@@ -95,6 +95,16 @@ def test_nothing_can_be_set_or_deleted() -> None:
     with pytest.raises(FrozenInstanceError, match="name"):
         del value.name
     assert value == Cheap("a")
+
+
+def test_only_fields_can_be_replaced() -> None:
+    value = Cheap("a", more={"x": "y"})
+    assert value.doubled == 2, "computed, and not a field"
+    assert replace(value, size=4) == Cheap("a", 4)
+    assert (replace(value, size=4).doubled, replace(value, size=4).more) == (8, {"x": "y"})
+    assert replace(Dear("a"), size=2) == Dear("a", 2)
+    with pytest.raises(TypeError, match="Cheap has no field colour"):
+        replace(value, colour="red")  # type: ignore[call-arg]
 
 
 def test_dataclasses_know_it() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import (
     Callable,
     Collection,
@@ -37,6 +36,8 @@ def map_in_threads(function: Callable[[T], R], items: Sequence[T]) -> List[R]:
     """Return the function's results in the order of the items; the first error is raised."""
     if len(items) < FEW:
         return [function(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - start-up time
+
     # One task per thread and not per item: a future per item costs as much as the call itself.
     parts = [items[start::THREADS] for start in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as pool:

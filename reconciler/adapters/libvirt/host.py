@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import FrozenSet, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, FrozenSet, Mapping, Optional, Tuple
 
 from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.connections import NETWORK, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
-from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.ports import Locks, NoLocks, NoUnits, Units
 from reconciler.core.frozen import frozen
 from reconciler.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.events import LibvirtEvents
 
 
 class LibvirtNetworks:
@@ -72,6 +74,11 @@ def attend(
     uri: Optional[str], units: Units = NO_UNITS, locks: Locks = NO_LOCKS
 ) -> Tuple[LibvirtHost, LibvirtEvents]:
     """Return the host at that URI with its news; libvirt's event loop runs from now on."""
+    from reconciler.adapters.libvirt.events import (  # noqa: PLC0415 - start-up time
+        LibvirtEvents,
+        run_event_loop,
+    )
+
     run_event_loop()
     connections = Connections(uri)
     return _host(connections, units, locks), LibvirtEvents(connections)

@@ -7,7 +7,6 @@ Only for a daemon on this host. Where its namespaces are other than ours, what i
 from __future__ import annotations
 
 import os
-import socket
 import stat
 import struct
 from typing import FrozenSet, Optional
@@ -44,6 +43,8 @@ def find_daemon(uri: str) -> Optional[int]:
 
 def _find_peer(descriptor: int, wanted: str) -> Optional[int]:
     """Return the process behind a socket of libvirt's; None for what is no such socket."""
+    import socket  # noqa: PLC0415 - start-up time
+
     try:
         if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return None

@@ -7,11 +7,9 @@ told to, by name; how a volume is made is in `clones`.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Mapping, Optional, Sequence, Tuple
 
-from reconciler.adapters.libvirt import binding, clones, own_view
-from reconciler.adapters.libvirt.clones import can_share
+from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.domain_reading import map_in_threads
 from reconciler.adapters.libvirt.images import find_obstacle, read_images
@@ -26,6 +24,7 @@ from reconciler.adapters.libvirt.pools import (
     try_refresh,
 )
 from reconciler.control.ports import Progress
+from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
 from reconciler.core.plan import CreateVolume
 from reconciler.core.units import format_size
@@ -79,6 +78,8 @@ class LibvirtStorage:
         """
         if pool.type not in FILE_POOLS or not self._connections.is_local:
             return False
+        from reconciler.adapters.libvirt.clones import can_share  # noqa: PLC0415 - start-up time
+
         return can_share(pool.path, image) and find_obstacle(image, pool.path) is None
 
     def read_free(self, path: str) -> Optional[int]:
@@ -108,6 +109,8 @@ class LibvirtStorage:
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
+        from reconciler.adapters.libvirt import clones  # noqa: PLC0415 - start-up time
+
         return clones.create_volume(self._connections, step, progress)
 
     def resize_volume(self, path: str, capacity: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import replace
 from typing import Iterator, List
 
 from reconciler.adapters.manifests.documents import Blot, Document, read_documents
@@ -17,6 +16,7 @@ from reconciler.adapters.manifests.files import read_files
 from reconciler.adapters.manifests.schema_errors import is_valid, load_schema
 from reconciler.core.configuration import build_settings, check_configuration, refuse_head
 from reconciler.core.documents import CONFIGURATION, Finding, format_path
+from reconciler.core.frozen import replace
 from reconciler.core.manifest_files import show_name
 from reconciler.core.settings import Settings
 from reconciler.errors import InvalidManifestError, Problem, UsageError

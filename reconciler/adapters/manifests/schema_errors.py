@@ -8,8 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
 
-from jsonschema import Draft7Validator
-
 from reconciler.core.documents import (
     CONFIGURATION,
     DOCUMENTS,
@@ -66,6 +64,8 @@ _TYPE_NAMES = {
 
 def explain(kind: str, schema: Mapping[str, Any], data: Any) -> List[Finding]:
     """Return what is wrong with the data; empty if nothing is."""
+    from jsonschema import Draft7Validator  # noqa: PLC0415 - 30 ms, and most manifests are valid
+
     errors = Draft7Validator(schema).iter_errors(data)
     found = (finding for error in errors for finding in _explain(kind, error))
     return list(dict.fromkeys(islice(found, MOST_FINDINGS)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from contextlib import suppress
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
@@ -53,6 +52,8 @@ def write_json(
     `durable` is for what a person has ordered, and waits for the disk; the rest may be lost with
     the power, and is made again. `is_new` raises FileExistsError where there is such a file.
     """
+    import tempfile  # noqa: PLC0415 - start-up time
+
     folder = os.path.dirname(path)
     handle, name = tempfile.mkstemp(prefix=".", suffix=TEMPORARY, dir=folder)
     try:

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import socket
 import time
 from contextlib import suppress
 from typing import Callable, Dict, Mapping, Optional, Tuple
@@ -49,7 +48,7 @@ class FolderLocks:
         """Touch nothing yet; `verb` is what others are told that this run does."""
         self._folder = folder
         pid = os.getpid()
-        self._me = Worker(_find_machine(), socket.gethostname(), pid, _find_start(pid) or 0, verb)
+        self._me = Worker(_find_machine(), os.uname().nodename, pid, _find_start(pid) or 0, verb)
 
     @property
     def me(self) -> Worker:
@@ -210,7 +209,7 @@ def _find_machine() -> str:
             boot = file.read().strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return socket.gethostname()
+        return os.uname().nodename
 
 
 def _find_start(process: int) -> Optional[int]:

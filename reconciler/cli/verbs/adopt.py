@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Mapping, Sequence
 
 from reconciler.cli.carrying_out import carry_out
@@ -14,6 +13,7 @@ from reconciler.cli.names import list_names
 from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Wish, prepare, trouble
 from reconciler.cli.settings import uri_of
+from reconciler.core.frozen import replace
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.render.text import render_text
 from reconciler.errors import RefusedError, UsageError

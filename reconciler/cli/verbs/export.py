@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, Exit
@@ -13,7 +12,7 @@ from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.core.documents import API_VERSION
 from reconciler.core.faults import isolate
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key
 from reconciler.core.manifest_files import ManifestFile, show_name
 from reconciler.core.render.values import escape

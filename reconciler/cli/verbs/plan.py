@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Tuple
 
-from reconciler.cli.comparison import Question, prepare_comparison
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import recall_with
 from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.cli.parts import Parts
-from reconciler.cli.plan_files import keep_plan
 from reconciler.cli.plans import Wish, detailed, prepare, trouble
 from reconciler.cli.settings import uri_of
 from reconciler.core.plan import Plan
@@ -41,6 +39,8 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     prepared = prepare(wish, console, parts)
     console.write(form.write(prepared.plan, console.style(), options.verbose))
     if options.out is not None:
+        from reconciler.cli.plan_files import keep_plan  # noqa: PLC0415 - start-up time
+
         keep_plan(options.out, prepared, wish, parts, console)
     return _status(prepared.plan, prepared.problems, options)
 
@@ -68,6 +68,11 @@ def _compare(
         raise UsageError("--head requires --base")
     if options.out is not None:
         raise UsageError("--out and --base exclude each other: a comparison cannot be applied")
+    from reconciler.cli.comparison import (  # noqa: PLC0415 - start-up time
+        Question,
+        prepare_comparison,
+    )
+
     question = Question(options.paths, options.base, options.head)
     return prepare_comparison(question, wish, console, parts)
 

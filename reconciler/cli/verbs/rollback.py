@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
 from datetime import datetime
 from typing import Optional, Sequence, Tuple
 
@@ -17,7 +16,7 @@ from reconciler.cli.plans import Prepared
 from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import DONE, ChangeRecord, choose, find_interrupted
 from reconciler.core.key import Key, show_key
 from reconciler.core.plan import Action, ActionKind

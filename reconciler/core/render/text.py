@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
@@ -58,6 +57,8 @@ def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
         yield from (f"-{line}" for line in before)
         yield from (f"+{line}" for line in after)
         return
+    import difflib  # noqa: PLC0415 - start-up time
+
     lines = difflib.unified_diff(before, after, n=CONTEXT, lineterm="")
     yield from list(lines)[2:]  # without the names of files that are none
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Tuple, Union
 
 from reconciler.control.ports import Clock, Host, Reporter, Units
+from reconciler.core.frozen import replace
 from reconciler.core.libvirt_daemons import DaemonsView, Verb
 from reconciler.core.manifest import Desired, HostManifest
 from reconciler.core.plan import Action, ChangeUnits, Effect, Outcome, failed_outcome

@@ -7,11 +7,11 @@ Needs no libvirt: it may be libvirt's daemons that are missing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.control.ports import Host
 from reconciler.core.documents import Finding, Together
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import HOST, Desired, HostManifest, Locate, Place, is_named

@@ -7,7 +7,7 @@ the object that it concerns, or is left out where a plan can do without. Reads o
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import (
     Callable,
     Dict,
@@ -24,6 +24,7 @@ from typing import (
 
 from reconciler.control.ports import Host
 from reconciler.core.faults import isolate
+from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired

@@ -5,9 +5,9 @@ That is what would happen on a host that is as the former version says.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Iterator, List, Mapping, Sequence, Tuple
 
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.manifest_files import Differing

@@ -7,10 +7,10 @@ after the guest has shut down, and must come out the same. Nothing here decides 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from typing import Callable, List, Sequence, Tuple
 
 from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.core.frozen import replace
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import (
     Action,

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import shlex
 import threading
-from dataclasses import replace
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.control.ports import Host
 from reconciler.core.domain_secrets import fill_secrets
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import LastKnown
 from reconciler.core.key import Key
 from reconciler.core.machine import Power

@@ -10,12 +10,12 @@ import re
 import shlex
 import time
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any, Callable, List, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
 from reconciler.core.names import Worker
 from reconciler.core.world import DomainView, GuestState

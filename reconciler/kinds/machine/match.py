@@ -10,10 +10,9 @@ Never by position, and never when two devices would fit.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 
 DeviceT = TypeVar("DeviceT", Disk, Cdrom, Interface)

@@ -10,7 +10,7 @@ where libvirt's daemons say why it cannot.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import (
     Callable,
     Dict,
@@ -27,6 +27,7 @@ from typing import (
 )
 
 from reconciler.control.ports import Host
+from reconciler.core.frozen import replace
 from reconciler.core.images import Images
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView

@@ -6,10 +6,10 @@ is a FAILED action with its reason, and never keeps the others from being planne
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Optional
 
 from reconciler.core.faults import isolate
+from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, PlanOptions, failed_action

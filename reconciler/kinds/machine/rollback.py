@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Optional, Sequence
 
 from reconciler.control.ports import Host
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import ChangeRecord, find_former_sizes
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, Define, Plan

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import (
     Any,
     Callable,
@@ -20,6 +19,7 @@ from typing import (
 
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core.documents import Claim, Finding, Together
+from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
 from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
 from reconciler.core.key import Key

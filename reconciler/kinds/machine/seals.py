@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Iterator, Mapping, Optional, Tuple, Union
 
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.names import IMAGES, volume_name

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import Dict, Mapping, Optional, Union
 
 from reconciler.control.ports import Host
+from reconciler.core.frozen import replace
 from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown, keep_last, remember
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest

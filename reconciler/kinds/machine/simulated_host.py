@@ -8,9 +8,9 @@ can tell, what it offers and which blocks it can share, is not known here: it of
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Set, Tuple, Union
 
+from reconciler.core.frozen import replace
 from reconciler.core.images import Images, ImageView
 from reconciler.core.machine import Cdrom, Cpus, Disk, Memory, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest

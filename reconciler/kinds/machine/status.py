@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import replace
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from reconciler.core.conditions import Condition, Status
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.names import Owner

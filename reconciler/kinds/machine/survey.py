@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import (
     Dict,
     FrozenSet,
@@ -18,6 +17,7 @@ from typing import (
 )
 
 from reconciler.control.ports import Host
+from reconciler.core.frozen import replace
 from reconciler.core.host_snapshot import HostSnapshot, hide_view
 from reconciler.core.images import Images, SnapshotView
 from reconciler.core.machine import Disk

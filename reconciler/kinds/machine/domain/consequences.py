@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.field_table import FEATURES, bound
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.names import name_of
 from reconciler.core.plan import Value

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.field_table import CDROM, CPUS, DISK, FEATURES, INTERFACE, MACHINE, NONE
 from reconciler.core.fields import Field, NewGuest
+from reconciler.core.frozen import replace
 from reconciler.core.guests import full_id, is_windows, needs_tpm
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory, chipset_of
 from reconciler.core.names import Owner, derive_mac, name_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import (
     Any,
     Callable,
@@ -21,6 +20,7 @@ from typing import (
 
 from reconciler.core.field_table import bound, find_field
 from reconciler.core.fields import Field
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Disk, Interface
 from reconciler.core.names import alias_of, is_alias_name, name_of
 from reconciler.core.plan import Value

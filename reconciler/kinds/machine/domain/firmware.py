@@ -7,9 +7,9 @@ mean the same here. No path of a firmware file is ever written.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Mapping, Optional
 
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Machine
 from reconciler.core.xmltree import Element, make
 from reconciler.errors import TerminalError

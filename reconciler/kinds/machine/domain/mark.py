@@ -5,9 +5,9 @@ Only our own element is read or written; the metadata of other tools is none of 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Optional, Tuple
 
+from reconciler.core.frozen import replace
 from reconciler.core.names import Owner, Worker
 from reconciler.core.xmltree import (
     Element,

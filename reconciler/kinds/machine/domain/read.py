@@ -7,11 +7,11 @@ element is looked at once, and the table is turned into look-ups when the module
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from reconciler.core.field_table import bound, find_elements
 from reconciler.core.fields import Field
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse_number
 from reconciler.kinds.machine.domain.features import is_display

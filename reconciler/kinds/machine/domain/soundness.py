@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.core.field_table import CDROM, CPUS, DISK, MACHINE
 from reconciler.core.fields import Field
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Cpus, Disk, Machine, chipset_of
 from reconciler.core.names import name_of
 from reconciler.core.plan import Value

@@ -8,10 +8,10 @@ here ever takes a disk back to an image that is older than what its guest uses.
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import Iterator, List, Mapping, Optional, Protocol, Tuple
 
 from reconciler.core.field_table import DISK
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Effect

@@ -8,10 +8,10 @@ domain names is never made anew.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Iterator, List, Optional, Tuple
 
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import Owner

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import datetime
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Disruption, Interface
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Change, Effect, Value

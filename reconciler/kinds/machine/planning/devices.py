@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Iterable, Optional, Tuple
 
 from reconciler.core.field_table import OFFERED
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import derive_mac

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import posixpath
 import shlex
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import RAW, is_path
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import MachineManifest

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import FrozenSet, Iterator, Optional, Set, Tuple, Union
 
+from reconciler.core.frozen import replace
 from reconciler.core.images import ImageUse, is_path, resolve_backing
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import Desired, TemplateManifest

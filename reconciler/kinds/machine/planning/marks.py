@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import Iterable, Optional, Tuple
 
+from reconciler.core.frozen import replace
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import Owner
 from reconciler.core.world import Reading, World

@@ -6,9 +6,9 @@ wrote last.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Iterator, Optional, Sequence, Tuple
 
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import IMAGES, volume_name

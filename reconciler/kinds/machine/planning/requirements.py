@@ -6,12 +6,10 @@ start lacks is a note. What could not be seen is not said to be lacking.
 
 from __future__ import annotations
 
-import difflib
 import shlex
-from dataclasses import replace
 from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, Change, CreateVolume, Define, Effect, Start
@@ -189,6 +187,8 @@ def _find_cpu(machine: Machine, caps: MachineCaps, domain_type: str) -> Iterator
         and cpus.mode == "custom"
         and cpus.model not in caps.cpu_models
     ):
+        import difflib  # noqa: PLC0415 - start-up time
+
         near = difflib.get_close_matches(cpus.model, sorted(caps.cpu_models), n=3, cutoff=0.4)
         hint = f"; near it: {', '.join(near)}" if near else ""
         yield Lack("cpus", f"cpus.model: this host has no CPU {cpus.model}{hint}", is_for_good=True)
@@ -215,6 +215,8 @@ def _find_uplinks(machine: Machine, world: World, touched: _Touched) -> Iterator
 def _find_bridge(bridge: str, world: World) -> str:
     devices = world.find_devices()
     if devices is not None and bridge not in devices:
+        import difflib  # noqa: PLC0415 - start-up time
+
         near = difflib.get_close_matches(bridge, sorted(devices), n=3, cutoff=0.5)
         hint = f" (near it: {', '.join(near)})" if near else ""
         make = f"ip link add {bridge} type bridge && ip link set {bridge} up"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.domain_secrets import fill_secrets
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import ChangeRecord
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place

@@ -6,10 +6,9 @@ Pure. Every refusal names the field and what to do; nothing is guessed about an 
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import Callable, Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import RAW
 from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest

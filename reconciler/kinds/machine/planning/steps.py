@@ -8,10 +8,11 @@ comes last, but that a paused guest goes on first.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import Callable, Dict, Iterator, List, Mapping, Set, Tuple
 
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
 from reconciler.core.plan import (

@@ -6,12 +6,12 @@ the decisions become an action: its lines and its steps. Pure.
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 from typing import Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
