@@ -9,8 +9,11 @@ from typing import Any, Callable, Collection, Tuple
 from reconciler.core.machine import Machine, Overlay
 from reconciler.core.manifest import Lifecycle, MachineManifest
 from reconciler.core.plan import Action
-from reconciler.core.world import GuestState
+from reconciler.core.world import GuestState, Reading
+from reconciler.kinds.machine.answers import read
+from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planning.update import find
+from reconciler.kinds.machine.survey import read_sizes
 from tests.lab.guest import Guest
 from tests.real.worlds import Product, manifest_of
 
@@ -70,12 +73,12 @@ class Bench:
 
     def read(self, manifest: MachineManifest, *, live: bool) -> Machine:
         """Return the machine as libvirt has it, devices named as in the manifest."""
-        from reconciler.kinds.machine.observe import observe  # noqa: PLC0415
-
         desired = self.product.desired((manifest,))
         seen = observe(self.product.host, desired)
         reading = seen.world.domains[manifest.name]
-        found = seen.make(lambda world: find(manifest, reading, world))  # type: ignore[arg-type]
+        assert isinstance(reading, Reading)
+        sized = replace(reading.view, disk_sizes=read_sizes(self.product.host, reading))
+        found = seen.make(lambda world: find(manifest, read(sized), world))
         machine = found.live if live else found.stored
         assert machine is not None
         return machine
