@@ -163,7 +163,7 @@ def _idle_table(first: float, share: float, resident: float) -> str:
             "",
             "|  | measured | goal |",
             "| --- | ---: | --- |",
-            f"| from the start until each was looked at | {first:.1f} s |  |",
+            f"| from the start until each was checked | {first:.1f} s |  |",
             f"| idle, of one processor, over {IDLE_SECONDS:.0f} s | {100 * share:.2f} % "
             f"| {GOAL_SHARE:.1%}: {_judge(share <= GOAL_SHARE)} |",
             f"| resident memory | {resident:.1f} MiB "

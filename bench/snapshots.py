@@ -21,4 +21,4 @@ def measure(fleet: Fleet) -> Iterator[Race]:
         Contender("`snapshot`", (PRODUCT, "-c", fleet.host.uri(), "snapshot", "--out", state)),
         Contender("`plan --against`", against, unchanged(COUNT)),
     ]
-    yield race(f"A host of {COUNT:,} machines written down", contenders, ROUNDS)
+    yield race(f"A snapshot of {COUNT:,} machines", contenders, ROUNDS)

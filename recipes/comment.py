@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""comment.py FILE: post FILE as a comment on this pull or merge request, or update the one there.
+"""comment.py FILE: post FILE as a comment on this pull or merge request, or update that comment.
 
 Runs in GitHub Actions (GITHUB_TOKEN) and GitLab CI (VIRT_PLAN_TOKEN, a project access token with
-scope `api`). A comment is ours if it begins as FILE does: with the marker of the plan's first line.
-Needs Python's standard library only.
+scope `api`). It updates the comment that begins as FILE does: with the marker of the plan's first
+line. It needs Python's standard library only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The alert rules, one row each; scripts/make_monitoring_docs.py writes them.
 
-A test holds every name and label in them against the table of metrics.
+A test compares every name and label in them with the table of metrics.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ ALERTS = (
         f"time() - {_P}last_success_timestamp_seconds > 1800",
         "5m",
         CRITICAL,
-        "Nothing was looked at with success for half an hour.",
+        "No pass has succeeded for half an hour.",
         "The daemon is down, stuck, or cannot reach libvirt: `systemctl status virt-reconciler`, "
-        "then `virt-reconciler status`. Lengthen the time if `resync` is longer than ten minutes.",
+        "then `virt-reconciler status`. Raise the limit if `resync` is longer than ten minutes.",
     ),
     Alert(
         "VirtReconcilerAbsent",
@@ -55,17 +55,17 @@ ALERTS = (
         "10m",
         CRITICAL,
         "No host sends metrics of virt-reconciler.",
-        "The daemon does not run anywhere, or nobody collects: is `spec.metrics` set, and does the "
-        "collector read that file or address? For a single host, alert on `up` of its job.",
+        "The daemon runs nowhere, or nobody collects its metrics: is `spec.metrics` set, and does "
+        "the collector read that file or address? For a single host, alert on `up` of its job.",
     ),
     Alert(
         "VirtReconcilerLibvirtLost",
         f"{_P}libvirt_connected == 0",
         "5m",
         CRITICAL,
-        "The {{ $labels.driver }} driver of libvirt is not reached.",
-        "`systemctl status` of the driver's daemon and its socket. Nothing is concluded or done "
-        "about what needs it until it is back.",
+        "libvirt's {{ $labels.driver }} driver cannot be reached.",
+        "Check `systemctl status` of the driver's daemon and its socket. Until it answers, "
+        "nothing is concluded or done about what needs it.",
     ),
     Alert(
         "VirtReconcilerLibvirtUnsteady",
@@ -73,17 +73,17 @@ ALERTS = (
         "0m",
         WARNING,
         "The connection to libvirt's {{ $labels.driver }} driver is lost again and again.",
-        "The journal of libvirt's daemon says why it ends. That one ends when idle and comes back "
-        "by its socket is right, and does not count.",
+        "The journal of libvirt's daemon says why it ends. A daemon that ends when it is idle and "
+        "is started by its socket is right, and does not count.",
     ),
     Alert(
         "VirtReconcilerStalled",
         f"{_P}stalled > 0",
         "10m",
         WARNING,
-        "Virtual machines that wait for a person: {{ $value }}.",
+        "Virtual machines that are stalled: {{ $value }}.",
         "`virt-reconciler status` says which and why. Trying again cannot help: the manifest or "
-        "the domain has to change.",
+        "the domain must change.",
     ),
     Alert(
         "VirtReconcilerNotReady",
@@ -116,9 +116,9 @@ ALERTS = (
         f"{_P}suspended > 0",
         "1d",
         WARNING,
-        "Virtual machines that are left alone, for a day or longer: {{ $value }}.",
-        "Somebody may have forgotten them: `virt-reconciler status` says who and why, "
-        "`virt-reconciler resume NAME` takes one up again.",
+        "Virtual machines that are suspended, for a day or longer: {{ $value }}.",
+        "Someone may have forgotten them: `virt-reconciler status` says who suspended them and "
+        "why, `virt-reconciler resume NAME` resumes one.",
     ),
     Alert(
         "VirtReconcilerRestartsPending",
@@ -126,17 +126,17 @@ ALERTS = (
         "7d",
         INFO,
         "Virtual machines that wait for a cold start, for a week or longer: {{ $value }}.",
-        "Shut them down and let them be started when that suits; `virt-reconciler status` names "
-        "them, and what waits.",
+        "Shut them down and start them when it suits you; `virt-reconciler status` names them and "
+        "the fields that wait.",
     ),
     Alert(
         "VirtReconcilerStateFailing",
         f"{_P}state_failing == 1",
         "5m",
         WARNING,
-        "The daemon runs without its state folder: its state folder cannot be written.",
-        "Free space, or have it mounted read-write; the daemon goes on by itself. Until then "
-        "`virt-reconciler status --live` shows how things are, and a restart forgets backoff.",
+        "The daemon cannot write its state folder.",
+        "Free space, or mount it read-write; the daemon continues by itself. Until then "
+        "`virt-reconciler status --live` shows the current state, and a restart forgets the waits.",
     ),
     Alert(
         "VirtReconcilerConfigurationFailing",
@@ -144,7 +144,7 @@ ALERTS = (
         "15m",
         WARNING,
         "A reload of the configuration was refused; the former one stays in force.",
-        "`virt-reconciler config check` shows what is wrong.",
+        "`virt-reconciler config check` reports every error.",
     ),
     Alert(
         "VirtReconcilerSourceFailing",
@@ -152,8 +152,8 @@ ALERTS = (
         "15m",
         WARNING,
         "Newer manifests cannot be read, or are refused.",
-        "What was in force stays in force. `virt-reconciler status` says why: the remote is away, "
-        "a signature is not accepted, history was rewritten.",
+        "The former manifests stay in force. `virt-reconciler status` says why: the remote is "
+        "away, a signature is not accepted, the history was rewritten.",
     ),
     Alert(
         "VirtReconcilerSourceUnsteady",
@@ -161,14 +161,14 @@ ALERTS = (
         "0m",
         INFO,
         "The manifests cannot be read again and again.",
-        "It passes by itself and comes back: look at the network and at the remote.",
+        "It passes by itself and comes back: check the network and the remote.",
     ),
     Alert(
         "VirtReconcilerManifestsInvalid",
         f"{_P}invalid_manifests > 0",
         "5m",
         WARNING,
-        "Problems in manifests, of which the last valid ones stay in force: {{ $value }}.",
+        "Errors in manifests; their last valid versions stay in force: {{ $value }}.",
         "`virt-reconciler status` names file and line. Nothing is pruned meanwhile. "
         "`virt-reconciler validate` before a commit finds them earlier.",
     ),
@@ -178,7 +178,7 @@ ALERTS = (
         "0m",
         INFO,
         "Other manifests come into force more than twenty times in an hour.",
-        "Something writes them again and again. Nothing is pruned until they are at rest for a "
+        "Something writes them again and again. Nothing is pruned until they are unchanged for a "
         "whole resync.",
     ),
     Alert(
@@ -195,8 +195,8 @@ ALERTS = (
         f"{_P}prune_blocked == 1",
         "5m",
         CRITICAL,
-        "More manifests are gone than may be pruned unasked.",
-        "If that is a mistake, bring the manifests back; nothing is lost. If it is meant: "
+        "More manifests are missing than may be pruned unasked.",
+        "If that is a mistake, bring the manifests back; nothing is lost. If it is intended: "
         "`virt-reconciler prune`.",
     ),
     Alert(
@@ -206,7 +206,7 @@ ALERTS = (
         f"or {_P}drift_found_total * 0) > 0.5",
         "1h",
         WARNING,
-        "Somebody changes machines by hand, and the changes cannot be brought back.",
+        "Someone changes machines by hand, and the changes cannot be undone.",
         "`virt-reconciler status` says which and why.",
     ),
     Alert(
@@ -214,7 +214,7 @@ ALERTS = (
         f"increase({_P}drift_repaired_total[1d]) > 10",
         "0m",
         INFO,
-        "{{ $labels.field }} was brought back more than ten times in a day.",
+        "{{ $labels.field }} was changed back more than ten times in a day.",
         "Another program or a person changes the same field: the journal says when and on which "
         "machine (`journalctl -u virt-reconciler VIRT_RECONCILER_KIND=drift`).",
     ),
@@ -242,32 +242,32 @@ ALERTS = (
         "30m",
         WARNING,
         "For half an hour every pass has ended with another try.",
-        "libvirt answers and does nothing, or the disk is full: `virt-reconciler status`.",
+        "libvirt answers and does nothing, or the disk is full: see `virt-reconciler status`.",
     ),
     Alert(
         "VirtReconcilerHangs",
         f"{_P}longest_running_seconds > 7200",
         "0m",
         WARNING,
-        "Work on one virtual machine has been going on for two hours.",
+        "Work on one virtual machine has taken two hours.",
         "A large copy may take that long. If there is none, a call to libvirt hangs: "
-        "`systemctl restart virt-reconciler` goes on where it was.",
+        "`systemctl restart virt-reconciler` continues where it was.",
     ),
     Alert(
         "VirtReconcilerQueueLong",
         f"min_over_time({_P}queue_depth[15m]) > 0",
         "15m",
         WARNING,
-        "Virtual machines have been waiting to be looked at for half an hour without a break.",
-        "All lanes are busy: see what runs long, or raise `spec.lanes`.",
+        "Virtual machines have been waiting for a pass for half an hour without a break.",
+        "All lanes are busy: find out what takes long, or raise `spec.lanes`.",
     ),
     Alert(
         "VirtReconcilerQueueSlow",
         f"histogram_quantile(0.95, rate({_P}queue_wait_seconds_bucket[30m])) > 60",
         "15m",
         INFO,
-        "One in twenty changes waits longer than a minute before it is looked at.",
-        "All lanes are busy: see what runs long, or raise `spec.lanes`.",
+        "One in twenty changes waits longer than a minute for its pass.",
+        "All lanes are busy: find out what takes long, or raise `spec.lanes`.",
     ),
     Alert(
         "VirtReconcilerPassesSlow",
@@ -275,15 +275,15 @@ ALERTS = (
         "30m",
         INFO,
         "Half of all passes take longer than five seconds.",
-        "libvirt answers slowly: look at its load, and at storage pools on a network.",
+        "libvirt answers slowly: check its load, and storage pools on a network.",
     ),
     Alert(
         "VirtReconcilerWatchBlind",
         f"increase({_P}watch_missed_total[1d]) > 5",
         "0m",
         INFO,
-        "Changes of manifests are found late, as nothing announced them.",
-        "Nothing is lost. On a network file system that is so by nature; else see "
-        "`virt-reconciler status` for how files are watched.",
+        "Changes of manifests are found late, because nothing reported them.",
+        "Nothing is lost. A network file system reports no changes; otherwise "
+        "`virt-reconciler status` says how files are watched.",
     ),
 )

@@ -12,16 +12,17 @@ from reconciler.kinds.machine.planning.effects import TABLE, EffectRow, Route
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "effects.md"
 
 INTRODUCTION = """\
-# What a change does to a running guest
+# Effects
 
 <!-- Written by scripts/make_effects_docs.py from the effect table; do not edit. -->
 
-The product's own table, in the order in which it is searched: the first row whose field, kind and
-condition fit decides. Each row is proved on a running guest by a test in `tests/real`.
-While a machine is off, every change is `offline`, except those that are `withheld` there too.
-What is `next-boot` becomes `restart` where the manifest's lifecycle allows it.
+This is the table that the planner uses. It searches from the top; the first row whose field,
+change and condition fit decides. A test in `tests/real` proves each row on a running guest. While
+a machine is off, every change is `offline`, except those that are `withheld` there too.
+`next-boot` becomes `restart` if the manifest's lifecycle allows it. [Plans](plan.md#effect-words)
+explains the words.
 
-| row | field | change | running | off | by | why |
+| Row | Field | Change | Running | Off | By | Reason |
 |---|---|---|---|---|---|---|
 """
 KINDS = {

@@ -15,26 +15,26 @@ PAGE = ROOT / "docs" / "journal.md"
 CATALOG = ROOT / "packaging" / "virt-reconciler.catalog"
 
 TEXT = f"""\
-# What the daemon tells the journal
+# Journal
 
 <!-- Written by scripts/make_journal_docs.py from the table of events; do not edit. -->
 
-Under systemd every message of the daemon is a journal entry with fields to filter by. Elsewhere it
-is a line on standard error, `level: object: message`.
+Under systemd every message of the daemon is a journal entry with fields that you can filter by.
+Elsewhere it is a line on standard error, `level: object: message`.
 
 ```
-journalctl -u virt-reconciler {PREFIX}OBJECT=web01    # all that was done to one machine
+journalctl -u virt-reconciler {PREFIX}OBJECT=web01    # everything that was done to one machine
 journalctl -t {IDENTIFIER} MESSAGE_ID={events.CHANGED.message_id} --since today -o json \\
   --output-fields=MESSAGE,{PREFIX}EFFECT,{PREFIX}REVISION    # all changes of today
 journalctl -u virt-reconciler -b -p warning -x    # what went wrong since boot, explained
 ```
 
-A message that would be repeated without news, like a failure at each try, is told once. Passwords
-are never in it. Control characters are shown by their codes, and line breaks as spaces.
+A message that has nothing new, like the same failure at each try, is logged once. Passwords are
+never logged. Control characters are shown by their codes, and line breaks as spaces.
 
 ## Fields
 
-| field | holds |
+| Field | Content |
 |---|---|
 | `MESSAGE` | one line, which begins with the object if it is about one: `web01`, `host/kvm01` |
 | `MESSAGE_ID` | the kind of message, see below |
@@ -47,16 +47,16 @@ are never in it. Control characters are shown by their codes, and line breaks as
 | `{PREFIX}EFFECT` | what the change does to a running guest, [as in a plan](plan.md) |
 | `{PREFIX}REVISION` | the Git commit of the manifests, if they are in Git |
 
-A kind may have more fields of its own; they begin with `{PREFIX}` too.
+A kind may have further fields; they begin with `{PREFIX}` too.
 
 ## Kinds
 
-A change because of a commit is `changed`; one because someone had changed the machine is `drift`.
+A change that a commit caused is `changed`; a change that undoes someone else's change is `drift`.
 Values are in the manifest's units.
 
-The ids are for ever; a kind may be told at another level some day.
+The ids never change. The level of a kind may change.
 
-| kind | level | MESSAGE_ID | means |
+| Kind | Level | MESSAGE_ID | Meaning |
 |---|---|---|---|
 """
 
@@ -67,24 +67,27 @@ HEAD = """\
 
 # What a person does about it, where there is something to do.
 ADVICE = {
-    events.DISCONNECTED: "Nothing is concluded from it about any object, and it is tried again by "
-    "itself. systemctl status of libvirt's daemons and their sockets says more.",
-    events.SOURCE_FAILED: "Nothing is changed or deleted because of it. `virt-reconciler status` "
-    "shows which revision is in force and since when.",
-    events.SOURCE_REFUSED: "The last good revision stays in force. Find out who wrote the other "
-    "one before allowing it.",
-    events.INVALID: "The message says file, line and field. `virt-reconciler validate` tells all "
-    "that is wrong in the manifests, before they are committed.",
-    events.WATCH: "Changes are found by looking now and then, which is slower and just as right.",
-    events.FAILED: "It is tried again if it may pass by itself; else the manifest or the domain "
-    "has to change first. `virt-reconciler status` shows the next try.",
-    events.DRIFT: "Someone changed the machine beside its manifest. If it has to stay changed, "
-    "change the manifest, or `virt-reconciler suspend` the machine.",
+    events.DISCONNECTED: "Nothing is concluded about any object, and the daemon tries again by "
+    "itself. See systemctl status of libvirt's daemons and their sockets.",
+    events.SOURCE_FAILED: "Nothing is changed or deleted. `virt-reconciler status` shows which "
+    "revision is in force and since when.",
+    events.SOURCE_REFUSED: "The last accepted revision stays in force. Find out who wrote the "
+    "other one before you accept it.",
+    events.INVALID: "The message names file, line and field. `virt-reconciler validate` "
+    "reports every error before the manifests are committed.",
+    events.WATCH: "The daemon finds changes by looking from time to time, which is slower "
+    "and correct.",
+    events.FAILED: "The daemon tries again if the error may pass by itself; otherwise the "
+    "manifest or the domain must change first. `virt-reconciler status` "
+    "shows the next try.",
+    events.DRIFT: "Someone changed the machine by hand. To keep the change, change the "
+    "manifest, or `virt-reconciler suspend` the machine.",
     events.NOT_READY: "`virt-reconciler status` says why, and which command helps.",
-    events.PRUNE_BLOCKED: "More manifests are gone than may be pruned without a person's word, or "
-    "it is not certain that they are gone. `virt-reconciler status` says why.",
+    events.PRUNE_BLOCKED: "More manifests are missing than the daemon may prune without a "
+    "person's confirmation, or it is not certain that they were removed. "
+    "`virt-reconciler status` says why.",
 }
-DEFAULT_ADVICE = "`virt-reconciler status` shows how things are now."
+DEFAULT_ADVICE = "`virt-reconciler status` shows the current state."
 
 
 def main() -> None:

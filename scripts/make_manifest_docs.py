@@ -16,57 +16,66 @@ from field_facts import render_facts
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "schemas" / "v1"
 DOCS = ROOT / "docs"
+EXAMPLE = ROOT / "manifests" / "full.yaml"
 
 MANIFESTS = """\
 # Manifests
 
 <!-- Written by scripts/make_manifest_docs.py from schemas/v1; do not edit. -->
 
-A manifest is a YAML document; a file may hold several. In a folder, every `*.yaml` and `*.yml`
-below it is read, hidden ones left out. Problems of all files are reported at once, each as
-`file:line:column: path: message`; an object with a problem is left out, the others go on.
+This example is in [manifests/full.yaml](../manifests/full.yaml). It has most of the fields; a real
+manifest needs few of them.
 
-Only `apiVersion`, `kind`, `metadata.name` and `spec` are always needed. To create a machine, `cpus`
-and `memory` are enough; all the rest has defaults that suit its `os`. **A field that is left out is
-not managed**: never compared, never changed.
+```yaml
+@EXAMPLE@
+```
 
-The YAML is read strictly:
+A manifest is a YAML document; a file may contain several. In a folder, every `*.yaml` and `*.yml`
+below it is read, except hidden ones. Errors of all files are reported at once, each as
+`file:line:column: path: message`; an object with an error is left out, the others are processed.
 
-- Scalars follow YAML 1.2: only `true` and `false` are booleans; `on`, `off`, `yes`, `no` are words.
+Only `apiVersion`, `kind`, `metadata.name` and `spec` are always required. To create a machine,
+`cpus` and `memory` are enough; everything else has a default that suits its `os`. **A field you
+leave out is not managed**: it is never compared and never changed. **A list you give is the whole
+list**; anything else is removed. [Concepts](concepts.md) explains the words.
+
+YAML is read strictly:
+
+- Scalars follow YAML 1.2: only `true` and `false` are booleans; `on`, `off`, `yes`, `no` are text.
 - Sizes have a unit (`KiB`, `MiB`, `GiB`, `TiB`), times one of `s`, `m`, `h`. A bare number is
   refused.
-- Duplicate keys, unknown fields, tabs, tags of one's own and control characters are errors.
-- Anchors and aliases may be used, up to 10,000 repeated values a file. Merge keys (`<<`) are
-  refused: YAML 1.2 has none, and what they make of a manifest is hard to see in a review.
-- A file is UTF-8 and at most 1 MiB. A syntax error leaves out its whole file.
-- A path without any manifest is an error. It never means that nothing is wanted.
+- Duplicate keys, unknown fields, tabs, custom tags and control characters are errors.
+- Anchors and aliases are allowed, up to 10,000 repeated values in a file. Merge keys (`<<`) are
+  refused: YAML 1.2 has none, and a reviewer cannot see easily what they do.
+- A file is UTF-8 and at most 1 MiB. A syntax error leaves out the whole file.
+- A path without any manifest is an error. It never means that everything is removed.
 
-For editors with a YAML language server, `schemas/v1/all.json` completes and explains every field:
+In editors with a YAML language server, `schemas/v1/all.json` completes and explains every field:
 `# yaml-language-server: $schema=…/schemas/v1/all.json`.
 """
 
 CONFIGURATION = """\
-# The daemon's configuration
+# Configuration
 
 <!-- Written by scripts/make_manifest_docs.py from schemas/v1; do not edit. -->
 
-`virt-reconciler run` reads `/etc/virt-reconciler/config.yaml`, or the file that `--config` names.
-It is one YAML document, read as strictly as a [manifest](manifest.md) is: every problem is told at
-once, as `file:line:column: path: message`, and the daemon does not start.
+The daemon reads `/etc/virt-reconciler/config.yaml`, or the file that `--config` names. It is one
+YAML document, read as strictly as a [manifest](manifest.md). If it has errors, all of them are
+reported at once, as `file:line:column: path: message`, and the daemon does not start.
 
 ```
-virt-reconciler config check                 # every problem; exits with 65 if there is one
+virt-reconciler config check                 # every error; exits with 65 if there is one
 virt-reconciler config check new-config.yaml
-systemctl reload virt-reconciler             # checks it first, then has the daemon read it
+systemctl reload virt-reconciler             # checks it first, then reloads it
 ```
 
-If something is wrong, the reload fails, and the daemon goes on with the former configuration; a
-`kill -HUP` that it refuses is shown by `status` and in the journal. A reload puts `source` and
-`rescan` in force; if anything else has changed, `status` and the journal say `restart needed for`.
-`status`, `suspend`, `resume`, `retry` and `prune` work while the file is wrong: they find the
-daemon by `state` in it, or where that is by default, and say so.
+If the file has an error, the reload fails, and the daemon keeps the former configuration;
+`status` and the journal report a `kill -HUP` that it refused. `source` and `rescan` take effect
+at a reload; if anything else has changed, `status` and the journal say `restart needed for`.
+`status`, `suspend`, `resume`, `retry` and `prune` work while the file has errors: they find the
+daemon by `state` in it, or by its default, and say so.
 
-Only `spec.source` must be given:
+Only `spec.source` is required:
 
 ```yaml
 apiVersion: virt-reconciler/v1
@@ -76,8 +85,8 @@ spec:
     directory: /etc/virt-reconciler/manifests
 ```
 
-That a folder, a repository or libvirt is not there is no mistake in this file: the daemon starts,
-shows it in its status, and goes on when it is back.
+A missing folder, repository or libvirt is not an error of this file: the daemon starts, shows it in
+`status`, and continues when it is available.
 """
 
 # Each page, and the kinds that it describes.
@@ -113,7 +122,8 @@ def main() -> None:
 def render(name: str) -> str:
     """Return a page."""
     introduction, kinds = PAGES[name]
-    parts = [introduction]
+    example = EXAMPLE.read_text(encoding="utf-8").strip()
+    parts = [introduction.replace("@EXAMPLE@", example)]
     for kind in kinds:
         schema = read_schema(kind)
         parts.append(f"## {kind}\n\n{schema['description']}\n")

@@ -22,40 +22,39 @@ HEAD = f"""\
 
 <!-- Written by scripts/make_monitoring_docs.py from the tables of metrics and alerts. -->
 
-`virt-reconciler run` counts what it does, for Prometheus. Its [configuration](configuration.md)
-says where to:
+The daemon has metrics for Prometheus. Its [configuration](configuration.md) says where they go:
 
 ```yaml
 spec:
   metrics:
     file: /var/lib/node_exporter/textfile_collector/virt-reconciler.prom   # for node_exporter
-    address: 127.0.0.1                                                     # or: fetch it here
+    address: 127.0.0.1                                                     # or: fetch them here
     port: 9477
 ```
 
-The file is written anew every ten seconds, in one piece, and every user of the host may read it.
-The address answers `GET /metrics` and `GET /healthz`, on this host alone. There is no password,
-and nothing secret in it. If one of them does not work, the journal says so, and the daemon goes on.
+The file is replaced every ten seconds, as a whole, and every user of the host may read it. The
+address answers `GET /metrics` and `GET /healthz`, on this host only. There is no password, and
+nothing secret in it. If one of them does not work, the journal says so, and the daemon continues.
 
-Counters begin at 0 when the daemon starts. Names and labels are only ever added.
+Counters begin at 0 when the daemon starts. Names and labels are only added.
 
 ## Metrics
 
-Each begins with `{PREFIX}`. Histograms have the limits
+Each name begins with `{PREFIX}`. Histograms have the limits
 {", ".join(f"{one:g}" for one in BUCKETS)} (seconds).
 
-| metric | type | labels | says | alerts |
+| Metric | Type | Labels | Meaning | Alerts |
 |---|---|---|---|---|
 """
 
 ALERTS_HEAD = """
 `field` is the path of a manifest's field without names: `disks[].bus`. `driver` is one of
-libvirt's: `qemu`, `network`, `storage`.
+libvirt's drivers: `qemu`, `network`, `storage`.
 
 ## Alerts
 
 [The rules as Prometheus reads them](../packaging/prometheus/virt-reconciler.rules.yml)
-(`rule_files`) are the same. Their numbers fit the default settings; look at them before you use
+(`rule_files`) are the same. Their numbers suit the default settings; check them before you use
 them.
 """
 

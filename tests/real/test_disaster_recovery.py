@@ -1,4 +1,4 @@
-"""docs/disaster-recovery.md is what happens: followed line by line, on a host that loses everything.
+"""docs/how-to/recover-a-lost-host.md is what happens: followed line by line, on a host that loses everything.
 
 `pytest tests/real/test_disaster_recovery.py --regenerate` writes what is seen now into the page.
 """
@@ -19,7 +19,7 @@ from tests.real.tutorial import Following, Reader
 
 __all__ = ["empty_host"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "disaster-recovery.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "recover-a-lost-host.md"
 LOSS = "## The configuration of libvirt is lost"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Tuple
+from pathlib import Path
+from typing import Callable, Tuple
 
 import pytest
 
@@ -17,6 +18,7 @@ from reconciler.core.libvirt_daemons import (
     Verb,
 )
 from reconciler.core.manifest import Desired
+from reconciler.core.render.layout import Style
 from reconciler.kinds.host.faults import Need, detect_mode, detect_needs, find_needs
 from reconciler.kinds.host.judgement import (
     DaemonHealth,
@@ -26,6 +28,7 @@ from reconciler.kinds.host.judgement import (
     judge_all,
     make_report,
 )
+from reconciler.kinds.host.render import render_report
 from tests.unit.daemons.views import (
     IDLE,
     LISTENING,
@@ -36,6 +39,9 @@ from tests.unit.daemons.views import (
     monolithic,
     view,
 )
+
+Golden = Callable[[Path, str], None]
+GOLDEN = Path(__file__).parent / "golden"
 
 RUNNING = Unit("loaded", "active", "disabled")
 STOPPED = Unit("loaded", "inactive", "enabled")
@@ -285,3 +291,13 @@ def test_each_unit_and_path_of_the_table_is_of_one_daemon_but_for_the_legacy_soc
     assert len(units) == len(set(units))
     paths = [one.path for each in DAEMONS if each.name != "virtproxyd" for one in each.sockets]
     assert len(paths) == len(set(paths))
+
+
+def test_the_table_of_a_host_with_a_stopped_socket(golden: Golden) -> None:
+    paths = {name: BY_NAME[name].socket.path for name in ("virtqemud", "virtnetworkd")}
+    seen = replace(
+        modular(virtqemud_service=RUNNING, virtstoraged_socket=STOPPED),
+        answers={path: SocketAnswer(f"{name}.service") for name, path in paths.items()},
+    )
+    manifests = Desired.of(host(ensure=False))
+    golden(GOLDEN / "host-check.txt", render_report(make_report(seen, manifests), Style()))

@@ -65,6 +65,6 @@ def test_every_verb_and_option_can_be_read_about() -> None:
 @needs_groff
 def test_every_setting_can_be_read_about() -> None:
     text = show(CONFIG)
-    assert re.search(r"\n +spec\.source\.git\.verify\n +signed takes only commits", text)
+    assert re.search(r"\n +spec\.source\.git\.verify\n +signed accepts only commits", text)
     assert '(text, "5m" if left out)' in " ".join(text.split())
     assert "\n           kind: Configuration\n           spec:\n" in text
