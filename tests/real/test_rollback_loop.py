@@ -76,7 +76,7 @@ def test_the_loop_leaves_a_rollback_alone_until_it_is_resumed(daemonlike: Daemon
     looping.wait_ready("vm", wanted.generation)
     shown = daemonlike("rollback", "vm", "--yes")
     assert "offline  memory.size: 128MiB → 64MiB" in shown
-    assert "vm: suspended, so that it stays" in shown
+    assert "vm: suspended, so that the daemon does not change it back" in shown
     looping.loop.resync()  # the loop has not read the order yet, and does not undo it all the same
     looping.wait(
         lambda: looping.record("vm").condition("Ready").reason == "suspended", "it is seen"
