@@ -10,13 +10,13 @@ from statistics import median
 from typing import Callable, Iterator, List
 
 from bench.fleet import Fleet
+from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.host import attend
 from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.control.loop import Loop
 from reconciler.control.state import LoopServices
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.settings import Settings
-from reconciler.daemon import StoppableClock
 from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
 COUNT = 1000
@@ -33,27 +33,26 @@ def measure(fleet: Fleet) -> Iterator[str]:
     floor: List[float] = []
     resync: List[float] = []
     for _ in range(ROUNDS):
-        floor.append(_time(loop.shared.parts.host.domains.list_domains))
+        floor.append(_time(loop.shared.services.host.domains.list_domains))
         resync.append(_time(loop.resync))
     if len(loop.queue):
         raise RuntimeError("a resync found something to do")
     loop.queue.close()
-    loop.shared.parts.news.stop()
+    loop.shared.services.news.stop()
     yield _table(floor, resync)
 
 
 def _start(fleet: Fleet, manifests: Path) -> Loop:
     host, news = attend(fleet.host.uri())
     parts = LoopServices(
-        host,
-        news,
-        MemoryStore(),
-        ListJournal(),
-        CountingMeter(),
-        StoppableClock(),
-        time.time,
-        random.random,
-        MemoryHistory(),
+        host=host,
+        news=news,
+        store=MemoryStore(),
+        journal=ListJournal(),
+        meter=CountingMeter(),
+        clock=StoppableClock(),
+        chance=random.random,
+        history=MemoryHistory(),
     )
     loop = Loop(parts, Settings())
     threading.Thread(target=loop.lanes.run, daemon=True).start()

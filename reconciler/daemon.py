@@ -10,19 +10,19 @@ from __future__ import annotations
 import queue
 import signal
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Callable, List, Optional, Protocol, Tuple
 
 from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.loop import Loop
+from reconciler.control.ports import Clock
 from reconciler.control.service_ports import Journal, Supervisor
 from reconciler.core import events
 from reconciler.core.conditions import spread
 from reconciler.core.events import Event
 from reconciler.core.overview import summarise
-from reconciler.errors import ReconcilerError, StoppingError
+from reconciler.errors import ReconcilerError
 
 # Seconds that running work gets to end; longer work is gone on with at the next start.
 STOP_LIMIT = 45.0
@@ -50,27 +50,15 @@ class Follower(Protocol):
         """End `run`."""
 
 
-class StoppableClock:
-    """The machine's clock; its sleepers are woken when the daemon stops."""
+class DaemonClock(Clock, Protocol):
+    """A clock whose sleepers are woken when the daemon stops."""
 
-    def __init__(self) -> None:
-        """Begin running."""
-        self._stopped = threading.Event()
-        self.slept = 0.0  # when anybody last did
-
-    def now(self) -> float:
-        """Seconds on a monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait. Raises StoppingError when the daemon stops."""
-        self.slept = time.monotonic()
-        if self._stopped.wait(seconds):
-            raise StoppingError("the daemon was stopped meanwhile; it resumes at its next start")
+    @property
+    def slept(self) -> float:
+        """Return when anybody last began to sleep; 0 if nobody did."""
 
     def stop(self) -> None:
-        """Wake all sleepers."""
-        self._stopped.set()
+        """Wake all sleepers, who raise StoppingError."""
 
 
 @dataclass
@@ -86,7 +74,7 @@ class Daemon:
     follower: Follower
     supervisor: Supervisor
     journal: Journal
-    clock: StoppableClock
+    clock: DaemonClock
     chance: Callable[[], float]
     resync: float
     reload: Callable[[], Tuple[Follower, Tuple[str, ...]]]
@@ -94,7 +82,7 @@ class Daemon:
     _threads: List[threading.Thread] = field(default_factory=list)
     # Not an Event: a signal may come while its lock is held, and would wait for it for ever.
     _woken: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
-    _ticked: float = field(default_factory=time.monotonic)
+    _ticked: float = field(init=False)
     _shown: int = -1
     _stopping: bool = False
     _reloading: bool = False
@@ -103,13 +91,14 @@ class Daemon:
 
     def __post_init__(self) -> None:
         """Begin with no trouble told."""
+        self._ticked = self.clock.now()
         self._resyncing = TroubleReporter(self.journal, "resync")
 
     def run(self) -> int:
         """Run until a signal says to stop; return the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._take_signal)
-        self.loop.shared.parts.news.start(self.loop)
+        self.loop.shared.services.news.start(self.loop)
         self._start(self.loop.lanes.run, "lanes")
         self._start(self._tick, "timers")
         self._follow(self.follower)
@@ -147,11 +136,12 @@ class Daemon:
     def _are_all_there(self) -> bool:
         threads = [thread for thread in [*self._threads, self._follower_thread] if thread]
         return (
-            all(thread.is_alive() for thread in threads) and self.loop.shared.parts.news.is_alive()
+            all(thread.is_alive() for thread in threads)
+            and self.loop.shared.services.news.is_alive()
         )
 
     def _is_alive(self, patience: float) -> bool:
-        now = time.monotonic()
+        now = self.clock.now()
         return now - self._find_last_sign() < patience and now - self._ticked < RESYNC_LIMIT
 
     def _find_last_sign(self) -> float:
@@ -198,20 +188,20 @@ class Daemon:
 
     def _tick(self) -> None:
         """Resync when it is due, and look at what has no event."""
-        due, measured = time.monotonic() + spread(self.resync, self.chance()), 0.0
+        due, measured = self.clock.now() + spread(self.resync, self.chance()), 0.0
         while not self._stopping:
-            self._ticked = time.monotonic()
-            if self.loop.resync_due.wait(min(ORDERS, max(due - time.monotonic(), 0))):
+            self._ticked = self.clock.now()
+            if self.loop.resync_due.wait(min(ORDERS, max(due - self.clock.now(), 0))):
                 due = 0
                 self.loop.resync_due.clear()
             self.loop.reread_orders()
             self.loop.look_around()
             self.loop.shared.ledger.save_rest()
-            if time.monotonic() >= measured + TICK:
-                measured = time.monotonic()
+            if self.clock.now() >= measured + TICK:
+                measured = self.clock.now()
                 self.measure()
-            if time.monotonic() >= due:
-                due = time.monotonic() + spread(self.resync, self.chance())
+            if self.clock.now() >= due:
+                due = self.clock.now() + spread(self.resync, self.chance())
                 self._resync()
 
     def _resync(self) -> None:
@@ -226,7 +216,7 @@ class Daemon:
         self.clock.stop()
         if not self.loop.queue.wait_idle(STOP_LIMIT):
             self._tell(events.STOPPING, "unfinished work resumes at the next start")
-        self.loop.shared.parts.news.stop()
+        self.loop.shared.services.news.stop()
 
     def _start(self, target: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)

@@ -13,11 +13,11 @@ from typing import Optional, Sequence
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command with this process's streams; returns the exit status."""
     gc.disable()  # a command is over before a search for cycles would pay: 5% of a large plan
-    from reconciler.cli.composition import Product  # noqa: PLC0415 - start-up time
-    from reconciler.cli.console import Console  # noqa: PLC0415
+    from reconciler.cli.console import Console  # noqa: PLC0415 - start-up time
     from reconciler.cli.run import run  # noqa: PLC0415
+    from reconciler.cli.services import Services  # noqa: PLC0415
 
     try:
-        return run(argv, Console.of_process(), Product())
+        return run(argv, Console.of_process(), Services.from_options)
     finally:
         gc.freeze()  # nor does one pay at the very end

@@ -6,10 +6,11 @@ from typing import Sequence
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
-from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
 from reconciler.cli.progress import ProgressBoard
+from reconciler.cli.services import Services
 from reconciler.control.change_recorder import ChangeRecorder
+from reconciler.control.executor import execute_in_lanes
 from reconciler.control.ports import Reporter
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.plan import Action, ActionKind, Outcome
@@ -32,21 +33,25 @@ class Carried:
 
 
 def carry_out(
-    prepared: Prepared, chronicle: ChangeRecorder, console: Console, parts: Parts, lanes: int = 1
+    prepared: Prepared,
+    chronicle: ChangeRecorder,
+    console: Console,
+    services: Services,
+    lanes: int = 1,
 ) -> Carried:
     """Execute the plan, write down what is done, and return how many of its objects failed.
 
     `lanes` is the number of objects that are worked on at a time.
     """
-    board = ProgressBoard(console, parts.clock)
+    board = ProgressBoard(console, services.clock)
     quiet = replace(chronicle, tell=board.note)
 
     def report_on(action: Action) -> Reporter:
-        return parts.record(prepared.host, board.report_on(action), quiet)
+        return quiet.on(prepared.host, board.report_on(action))
 
     try:
-        outcomes = parts.execute(
-            prepared.host, prepared.desired, prepared.plan, report_on, lanes=lanes
+        outcomes = execute_in_lanes(
+            prepared.host, prepared.desired, prepared.plan, report_on, services.clock, lanes
         )
     except KeyboardInterrupt:
         board.interrupted()

@@ -12,8 +12,8 @@ from typing import Dict, Mapping, Optional, Tuple
 
 from reconciler.cli.console import Console
 from reconciler.cli.daemon_state import read_state
-from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
+from reconciler.cli.services import Services
 from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key, show_key
@@ -27,12 +27,12 @@ SHORT = 12  # characters of a commit
 
 
 def withhold_conflicts(
-    prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
+    prepared: Prepared, options: argparse.Namespace, console: Console, services: Services
 ) -> Tuple[Prepared, Tuple[str, ...]]:
     """Return the plan without what the daemon here would undo, and the objects concerned."""
     if not any(action.steps for action in prepared.plan.actions):
         return prepared, ()
-    reasons = _find_reasons(prepared, options, console, parts)
+    reasons = _find_reasons(prepared, options, console, services)
     actions = tuple(
         _withhold(action, reasons[action.key]) if action.steps and action.key in reasons else action
         for action in prepared.plan.actions
@@ -42,13 +42,13 @@ def withhold_conflicts(
 
 
 def _find_reasons(
-    prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
+    prepared: Prepared, options: argparse.Namespace, console: Console, services: Services
 ) -> Mapping[Key, str]:
     """Return why objects are left to the daemon; none where it does not run."""
-    state = read_state(options, console, parts)
+    state = read_state(options, console, services)
     if state is None:
         return {}
-    memory = parts.reach_memory(state)
+    memory = services.reach_memory(state)
     try:
         daemon = memory.find_daemon()
         return {} if daemon is None else _compare(prepared, memory, daemon)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Optional, Seque
 
 from reconciler.cli.console import Console, find_caller
 from reconciler.cli.names import find_entries
-from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
+from reconciler.cli.services import Services
 from reconciler.cli.settings import refuse_another_host, settings_of, settings_to_order
 from reconciler.control.ports import Host
 from reconciler.core.frozen import replace
@@ -40,7 +40,7 @@ def find_chronicle(
     options: argparse.Namespace,
     prepared: Prepared,
     console: Console,
-    parts: Parts,
+    services: Services,
     back_to: Optional[int] = None,
 ) -> ChangeRecorder:
     """Return where a plan that is carried out is written down, and as whose doing."""
@@ -48,11 +48,11 @@ def find_chronicle(
     from reconciler.core.history import ChangeCause  # noqa: PLC0415 - start-up time
 
     plan = prepared.plan
-    folder = find_history(options, console, parts, lambda: (plan.host, plan.uri))
+    folder = find_history(options, console, services, lambda: (plan.host, plan.uri))
     paths = getattr(options, "paths", None)
-    revision = plan.revision or (parts.read_revision(paths) if paths else None)
+    revision = plan.revision or (services.read_revision(paths) if paths else None)
     cause = ChangeCause(find_caller(console.environ), str(options.verb), revision, back_to)
-    return ChangeRecorder(parts.reach_history(folder), cause, parts.now, console.note)
+    return ChangeRecorder(services.reach_history(folder), cause, services.clock.wall, console.note)
 
 
 def whereabouts_of(host: Host) -> Whereabouts:
@@ -60,10 +60,10 @@ def whereabouts_of(host: Host) -> Whereabouts:
     return lambda: (host.domains.host, host.domains.uri)
 
 
-def read_state(options: argparse.Namespace, console: Console, parts: Parts) -> Optional[str]:
+def read_state(options: argparse.Namespace, console: Console, services: Services) -> Optional[str]:
     """Return the state folder of the daemon for this libvirt; None where there never was one."""
-    state = _read_settings(options, parts).state
-    if not is_daemons(options, console, parts) or not _is_there(state):
+    state = _read_settings(options, services).state
+    if not is_daemons(options, console, services) or not _is_there(state):
         return None
     return state
 
@@ -80,64 +80,64 @@ def _is_there(folder: str) -> bool:
 
 
 def find_history(
-    options: argparse.Namespace, console: Console, parts: Parts, where: Whereabouts
+    options: argparse.Namespace, console: Console, services: Services, where: Whereabouts
 ) -> str:
     """Return the folder of the history that this command reads and writes."""
-    state = _read_settings(options, parts).state
-    if is_daemons(options, console, parts) and _may_write(state):
+    state = _read_settings(options, services).state
+    if is_daemons(options, console, services) and _may_write(state):
         return os.path.join(state, FOLDER)
     return os.path.join(_own_state(console, where), FOLDER)
 
 
 def recall_with(
-    options: argparse.Namespace, console: Console, parts: Parts
+    options: argparse.Namespace, console: Console, services: Services
 ) -> Callable[[Host], Background]:
     """Return how to find out what is known of machines that a host has no more."""
 
     def recall(host: Host) -> Background:
         folders = functools.cache(
-            lambda: find_histories(options, console, parts, whereabouts_of(host))
+            lambda: find_histories(options, console, services, whereabouts_of(host))
         )
         return Background(
-            lambda key: find_last(key, folders(), parts),
-            _find_placed(options, console, parts),
-            parts.connect,
+            lambda key: find_last(key, folders(), services),
+            _find_placed(options, console, services),
+            services.connect,
         )
 
     return recall
 
 
 def _find_placed(
-    options: argparse.Namespace, console: Console, parts: Parts
+    options: argparse.Namespace, console: Console, services: Services
 ) -> Callable[[Key], str]:
     """Return how to find where the daemon has seen an object placed before."""
 
     @functools.cache
     def load() -> Mapping[Key, str]:
-        state = read_state(options, console, parts)
+        state = read_state(options, console, services)
         with suppress(ReconcilerError):
-            return {} if state is None else parts.reach_memory(state).load_placements()
+            return {} if state is None else services.reach_memory(state).load_placements()
         return {}
 
     return lambda key: load().get(key, "")
 
 
-def find_last(key: Key, folders: Sequence[str], parts: Parts) -> Optional[LastKnown]:
+def find_last(key: Key, folders: Sequence[str], services: Services) -> Optional[LastKnown]:
     """Return the newest definition of an object in these histories; what cannot be read is not."""
     found = []
     for folder in folders:
         with suppress(ReconcilerError):
-            found.append(parts.reach_history(folder).find_last(key))
+            found.append(services.reach_history(folder).find_last(key))
     return max((one for one in found if one is not None), key=lambda one: one.at, default=None)
 
 
 def find_histories(
-    options: argparse.Namespace, console: Console, parts: Parts, where: Whereabouts
+    options: argparse.Namespace, console: Console, services: Services, where: Whereabouts
 ) -> Sequence[str]:
     """Return the folders of the histories that are looked through: one's own, the daemon's."""
     found = [os.path.join(_own_state(console, where), FOLDER)]
-    if is_daemons(options, console, parts):
-        found.append(os.path.join(_read_settings(options, parts).state, FOLDER))
+    if is_daemons(options, console, services):
+        found.append(os.path.join(_read_settings(options, services).state, FOLDER))
     return found
 
 
@@ -146,22 +146,22 @@ def _own_state(console: Console, where: Whereabouts) -> str:
     return os.path.join(home, "virt-reconciler", name_place(*where()))
 
 
-def is_daemons(options: argparse.Namespace, console: Console, parts: Parts) -> bool:
+def is_daemons(options: argparse.Namespace, console: Console, services: Services) -> bool:
     """Whether the command is for the libvirt that the daemon looks after."""
     if options.config is not None:
         return True
     uri = options.connect or console.environ.get("LIBVIRT_DEFAULT_URI")
     own = argparse.Namespace(config=None, connect=None)
-    return not uri or uri == _read_settings(own, parts).connect
+    return not uri or uri == _read_settings(own, services).connect
 
 
 def mention_suspended(
-    prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts
+    prepared: Prepared, options: argparse.Namespace, console: Console, services: Services
 ) -> Prepared:
     """Say in the plan which of the objects it changes the daemon leaves alone."""
     changing = any(action.steps for action in prepared.plan.actions)
-    suspended = _find_suspended(options, console, parts) if changing else {}
-    now = parts.now()
+    suspended = _find_suspended(options, console, services) if changing else {}
+    now = services.clock.wall()
     actions = tuple(
         replace(action, notes=(*action.notes, _mention(suspended[action.key], now)))
         if action.steps and action.key in suspended
@@ -179,23 +179,23 @@ def _mention(suspension: Suspension, now: float) -> str:
 
 
 def _find_suspended(
-    options: argparse.Namespace, console: Console, parts: Parts
+    options: argparse.Namespace, console: Console, services: Services
 ) -> Mapping[Key, Suspension]:
     """Return what the daemon was told to leave alone, as far as this user may know."""
-    if not is_daemons(options, console, parts):
+    if not is_daemons(options, console, services):
         return {}
     try:
-        return parts.reach_memory(_read_settings(options, parts).state).suspended()
+        return services.reach_memory(_read_settings(options, services).state).suspended()
     except ReconcilerError:
         return {}
 
 
-def _read_settings(options: argparse.Namespace, parts: Parts) -> Settings:
+def _read_settings(options: argparse.Namespace, services: Services) -> Settings:
     """Return the settings; the defaults where the usual file is of no use to this user."""
     try:
-        return settings_of(options, parts)
+        return settings_of(options, services)
     except InvalidManifestError:
-        return settings_to_order(options, parts)
+        return settings_to_order(options, services)
     except ReconcilerError:
         if options.config is not None:
             raise
@@ -215,14 +215,14 @@ class Orders(NamedTuple):
 
 
 def prepare_orders(
-    options: argparse.Namespace, console: Console, parts: Parts, outcome: str
+    options: argparse.Namespace, console: Console, services: Services, outcome: str
 ) -> Optional[Orders]:
     """Return what an order to the daemon needs; None if one of its machines is not known.
 
     `outcome` is what no machine is then, in the message: resumed, retried, suspended.
     """
-    refuse_another_host(options, parts, console)
-    memory = parts.reach_memory(settings_to_order(options, parts, console).state)
+    refuse_another_host(options, services, console)
+    memory = services.reach_memory(settings_to_order(options, services, console).state)
     overview = look_into(memory)
     entries = find_entries(options.names, overview, console)
     if entries is None:

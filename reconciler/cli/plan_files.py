@@ -8,10 +8,11 @@ import os
 from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 
 from reconciler import __version__
+from reconciler.adapters.text_files import read_text, write_text
 from reconciler.cli.console import Console
 from reconciler.cli.daemon_state import recall_with
-from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared, Wish, prepare
+from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.frozen import replace
 from reconciler.core.manifest_files import is_manifest
@@ -27,13 +28,15 @@ from reconciler.errors import RefusedError, UsageError
 NOT_IN_IT = "the plan file does not change it; plan again"
 
 
-def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: Console) -> None:
+def keep_plan(
+    path: str, prepared: Prepared, wish: Wish, services: Services, console: Console
+) -> None:
     """Write the plan to a file, unless manifests are missing in it."""
     if prepared.problems:
         console.error(f"{escape(path)} was not written: the plan does not cover all manifests")
         return
     kept = PlanFile(
-        show_time(parts.now()) or "",
+        show_time(services.clock.wall()) or "",
         __version__,
         tuple(os.path.abspath(one) for one in wish.paths),
         wish.uri,
@@ -42,7 +45,7 @@ def keep_plan(path: str, prepared: Prepared, wish: Wish, parts: Parts, console: 
         _show(prepared),
         _seal(prepared),
     )
-    parts.write_text(path, write_plan_file(kept))
+    write_text(path, write_plan_file(kept))
     console.note(f"kept in {escape(path)}; to carry out exactly this: apply {escape(path)}")
 
 
@@ -66,23 +69,23 @@ def find_plan_file(paths: Sequence[str]) -> Optional[str]:
 
 
 def prepare_kept(
-    path: str, options: argparse.Namespace, console: Console, parts: Parts
+    path: str, options: argparse.Namespace, console: Console, services: Services
 ) -> Prepared:
     """Plan anew what a file holds; return it with what the file says is to be done, and no more.
 
     Raises RefusedError if anything that it depends on has moved on.
     """
-    kept = read_plan_file(parts.read_text(path), escape(path))
+    kept = read_plan_file(read_text(path), escape(path))
     wish = Wish(
         kept.paths,
-        options.connect or kept.connect or uri_of(options, parts, console),
+        options.connect or kept.connect or uri_of(options, services, console),
         frozenset(kept.adopt),
         kept.adopt_all,
         revision=True,
-        recall=recall_with(options, console, parts),
+        recall=recall_with(options, console, services),
         here=frozenset(options.here),
     )
-    prepared = prepare(wish, console, parts)
+    prepared = prepare(wish, console, services)
     if prepared.plan.host != kept.host:
         raise RefusedError(
             f"{escape(path)} was made for {kept.host}, and this is {prepared.plan.host}; "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Callable, FrozenSet, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.control.ports import Host
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.manifest import Desired
@@ -18,7 +17,7 @@ from reconciler.core.render.words import count
 from reconciler.core.times import read_time, show_span
 from reconciler.errors import InvalidManifestError, Problem
 from reconciler.kinds.machine.elsewhere import Background
-from reconciler.kinds.machine.observe import ObservedHost
+from reconciler.kinds.machine.observe import ObservedHost, observe
 
 if TYPE_CHECKING:
     from reconciler.core.host_snapshot import HostSnapshot
@@ -60,9 +59,9 @@ class Wish:
     here: FrozenSet[str] = frozenset()
 
 
-def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
+def prepare(wish: Wish, console: Console, services: Services) -> Prepared:
     """Load, connect, observe, plan. Problems and what failed are told on standard error."""
-    loaded = parts.load(wish.paths)
+    loaded = services.load_manifests(wish.paths)
     desired = loaded.desired
     if loaded.problems and not (desired.machines or desired.hosts):
         raise InvalidManifestError(loaded.problems)
@@ -70,46 +69,48 @@ def prepare(wish: Wish, console: Console, parts: Parts) -> Prepared:
         console.complain(escape(str(problem)))
     if loaded.problems:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
-    host, desired, taken_at = reach(wish, desired, console, parts)
+    host, desired, taken_at = reach(wish, desired, console, services)
     background = wish.recall(host) if taken_at is None else Background()
-    observation = parts.observe(host, desired, background)
-    plan = parts.plan(observation, plan_options(wish, parts))
+    observation = observe(host, desired, background=background)
+    plan = observation.plan(plan_options(wish, services))
     plan = replace(plan, taken_at=taken_at, left_out=len(loaded.problems))
     _tell_failed(plan, console)
     return Prepared(host, desired, observation, plan, loaded.problems)
 
 
 def reach(
-    wish: Wish, desired: Desired, console: Console, parts: Parts
+    wish: Wish, desired: Desired, console: Console, services: Services
 ) -> Tuple[Host, Desired, Optional[str]]:
     """Return the host to plan for, the manifests to hold against it, and how old a snapshot is.
 
     A snapshot has no secrets, and so what is held against it must have none.
     """
     if wish.against is None:
-        return parts.connect(wish.uri), desired, None
-    from reconciler.core.host_snapshot import hide_desired  # noqa: PLC0415 - start-up time
+        return services.connect(wish.uri), desired, None
+    from reconciler.adapters.recorded import RecordedHost  # noqa: PLC0415 - start-up time
+    from reconciler.core.host_snapshot import hide_desired  # noqa: PLC0415
 
-    snapshot = open_snapshot(wish.against, console, parts)
-    return parts.reach_snapshot(snapshot), hide_desired(desired), snapshot.taken_at
+    snapshot = _open_snapshot(wish.against, console, services)
+    return RecordedHost(snapshot), hide_desired(desired), snapshot.taken_at
 
 
-def open_snapshot(path: str, console: Console, parts: Parts) -> HostSnapshot:
+def _open_snapshot(path: str, console: Console, services: Services) -> HostSnapshot:
     """Read a snapshot, and say how old it is."""
-    from reconciler.core.host_snapshot import read_snapshot  # noqa: PLC0415 - start-up time
+    from reconciler.adapters.text_files import read_text  # noqa: PLC0415 - start-up time
+    from reconciler.core.host_snapshot import read_snapshot  # noqa: PLC0415
 
-    snapshot = read_snapshot(parts.read_text(path), escape(path))
-    age = parts.now() - read_time(snapshot.taken_at)
+    snapshot = read_snapshot(read_text(path), escape(path))
+    age = services.clock.wall() - read_time(snapshot.taken_at)
     stale = "; take a newer one" if age > STALE else ""
     host = escape(snapshot.host)
     console.note(f"{escape(path)} shows {host} as it was {show_span(age)} ago{stale}")
     return snapshot
 
 
-def plan_options(wish: Wish, parts: Parts) -> PlanOptions:
+def plan_options(wish: Wish, services: Services) -> PlanOptions:
     """Return what was asked for, at this moment."""
-    now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
-    revision = parts.read_revision(wish.paths) if wish.revision else None
+    now = services.clock.local()  # windows are in the host's local time
+    revision = services.read_revision(wish.paths) if wish.revision else None
     return PlanOptions(wish.adopt, wish.adopt_all, now, revision, here=wish.here)
 
 

@@ -23,8 +23,12 @@ from reconciler.errors import (
 )
 
 if TYPE_CHECKING:
+    import argparse
+
     from reconciler.cli.console import Console
-    from reconciler.cli.parts import Parts
+    from reconciler.cli.services import Services
+
+    MakeServices = Callable[[argparse.Namespace, Console], Services]
 
 # What `validate` and plans without a host do without (setup.cfg), and where it comes from.
 HOST_PACKAGES: Mapping[Optional[str], str] = {
@@ -34,23 +38,24 @@ HOST_PACKAGES: Mapping[Optional[str], str] = {
 }
 
 
-def run(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
-    """Run the command line `argv` (None: the process's own)."""
+def run(argv: Optional[Sequence[str]], console: Console, make_services: MakeServices) -> int:
+    """Run the command line `argv` (None: the process's own) through the services made for it."""
     try:
-        status = _attempt(argv, console, parts)
+        status = _attempt(argv, console, make_services)
         console.out.flush()
     except BrokenPipeError:
         return _leave_pipe(console)
     return status
 
 
-def _attempt(argv: Optional[Sequence[str]], console: Console, parts: Parts) -> int:
+def _attempt(argv: Optional[Sequence[str]], console: Console, make_services: MakeServices) -> int:
     verbose = False
     try:
         options = contain(parse, sys.argv[1:] if argv is None else argv)
         verbose = options.verbose
-        call_verb = contain(_begin_verb, str(options.verb), parts)
-        return contain(call_verb, options, console, parts)
+        call_verb = contain(_import_verb, str(options.verb))
+        services = contain(make_services, options, console)
+        return contain(call_verb, options, console, services)
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)
     except KeyboardInterrupt:
@@ -77,9 +82,8 @@ def _report_fault(fault: FaultError, console: Console) -> int:
     return Exit.FAILED
 
 
-def _begin_verb(name: str, parts: Parts) -> Callable[..., int]:
+def _import_verb(name: str) -> Callable[..., int]:
     """Return the function of a verb, whose module is imported here."""
-    parts.begin(name)
     call_verb: Callable[..., int] = importlib.import_module(f"reconciler.cli.verbs.{name}").run
     return call_verb
 

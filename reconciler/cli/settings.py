@@ -9,7 +9,7 @@ from typing import Optional
 
 from reconciler.cli.arguments import CONFIG_FILE
 from reconciler.cli.console import Console
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.core.frozen import replace
 from reconciler.core.render.words import count
 from reconciler.core.settings import Settings
@@ -19,7 +19,7 @@ URI_VARIABLE = "LIBVIRT_DEFAULT_URI"
 
 
 def settings_of(
-    options: argparse.Namespace, parts: Parts, *, is_required: bool = False
+    options: argparse.Namespace, services: Services, *, is_required: bool = False
 ) -> Settings:
     """Return the settings that the options ask for; `--connect` goes before the file's.
 
@@ -29,12 +29,12 @@ def settings_of(
     if options.config is None and not is_required and _is_missing(CONFIG_FILE):
         settings = Settings()
     else:
-        settings = parts.read_settings(options.config or CONFIG_FILE)
+        settings = services.read_settings(options.config or CONFIG_FILE)
     return settings if options.connect is None else replace(settings, connect=options.connect)
 
 
 def settings_to_order(
-    options: argparse.Namespace, parts: Parts, console: Optional[Console] = None
+    options: argparse.Namespace, services: Services, console: Optional[Console] = None
 ) -> Settings:
     """Return the settings for verbs that show or hold back a running daemon.
 
@@ -43,10 +43,10 @@ def settings_to_order(
     if a file that is named is not there.
     """
     try:
-        return settings_of(options, parts)
+        return settings_of(options, services)
     except InvalidManifestError as error:
         path = options.config or CONFIG_FILE
-        settings = parts.salvage_settings(path)
+        settings = services.salvage_settings(path)
         if console is not None:
             problems = count(len(error.problems), "problem")
             check = f"virt-reconciler config check{_name_file(options)}"
@@ -69,19 +69,19 @@ def _is_missing(path: str) -> bool:
     return False
 
 
-def names_another_host(options: argparse.Namespace, parts: Parts, console: Console) -> bool:
+def names_another_host(options: argparse.Namespace, services: Services, console: Console) -> bool:
     """Whether the command is for another libvirt than the daemon's, whose memory says nothing then.
 
     Where `--config` names a configuration too, it is that daemon that is meant.
     """
     asked = _asked_uri(options, console)
-    return asked is not None and options.config is None and asked != _own_uri(options, parts)
+    return asked is not None and options.config is None and asked != _own_uri(options, services)
 
 
-def refuse_another_host(options: argparse.Namespace, parts: Parts, console: Console) -> None:
+def refuse_another_host(options: argparse.Namespace, services: Services, console: Console) -> None:
     """Raise UsageError if the command is for another libvirt than that of the daemon it orders."""
     asked = _asked_uri(options, console)
-    own = asked and _own_uri(options, parts)
+    own = asked and _own_uri(options, services)
     if asked is None or asked == own:
         return
     named = "--connect" if options.connect is not None else URI_VARIABLE
@@ -99,18 +99,18 @@ def _asked_uri(options: argparse.Namespace, console: Console) -> Optional[str]:
     return console.environ.get(URI_VARIABLE) or None
 
 
-def _own_uri(options: argparse.Namespace, parts: Parts) -> str:
+def _own_uri(options: argparse.Namespace, services: Services) -> str:
     """Return the libvirt of the daemon whose configuration counts for this command."""
     own = argparse.Namespace(config=options.config, connect=None)
     try:
-        return settings_to_order(own, parts).connect
+        return settings_to_order(own, services).connect
     except TransientError:  # this user may not read it
         if options.config is not None:
             raise
         return Settings().connect
 
 
-def uri_of(options: argparse.Namespace, parts: Parts, console: Console) -> Optional[str]:
+def uri_of(options: argparse.Namespace, services: Services, console: Console) -> Optional[str]:
     """Return the libvirt to ask, or None for libvirt's own choice.
 
     The option goes before the variable, as with libvirt's own tools; the configuration, which is
@@ -122,11 +122,11 @@ def uri_of(options: argparse.Namespace, parts: Parts, console: Console) -> Optio
         return asked
     if options.config is not None or not _is_missing(CONFIG_FILE):
         try:
-            return settings_to_order(options, parts).connect
+            return settings_to_order(options, services).connect
         except TransientError:  # this user may not read it
             if options.config is not None:
                 raise
-    if parts.chooses_session():
+    if services.chooses_session():
         console.note(
             "this asks your own libvirt, qemu:///session; the host's guests are in qemu:///system: "
             f"add --connect qemu:///system, or export {URI_VARIABLE}=qemu:///system"

@@ -7,6 +7,7 @@ progress, and once: it puts back in peace what it has half done. Nothing is begu
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from reconciler.control.ports import Clock, Reporter
@@ -47,6 +48,14 @@ class LaneClock:
     def now(self) -> float:
         """Ask the other clock."""
         return self.clock.now()
+
+    def wall(self) -> float:
+        """Ask the other clock."""
+        return self.clock.wall()
+
+    def local(self) -> datetime:
+        """Ask the other clock."""
+        return self.clock.local()
 
     def sleep(self, seconds: float) -> None:
         """Wait, for as long as one poll lasts."""

@@ -49,9 +49,9 @@ class ChangeRecorder:
 class DaemonRecorder:
     """The daemon's own entries; a trouble with them is told when it comes, not at each change."""
 
-    def __init__(self, parts: LoopServices) -> None:
+    def __init__(self, services: LoopServices) -> None:
         """Begin with nothing told."""
-        self._parts = parts
+        self._services = services
         self._told = ""
         self._kept: Dict[Key, int] = {}  # hashes of the definitions that were kept
 
@@ -60,7 +60,7 @@ class DaemonRecorder:
         if last is None or self._kept.get(last.key) == hash(seen):
             return
         try:
-            self._parts.history.keep(last)
+            self._services.history.keep(last)
         except ReconcilerError as error:
             self._tell(
                 f"the last known definition of {show_key(last.key)} cannot be stored: {error}"
@@ -71,20 +71,22 @@ class DaemonRecorder:
     def find_last(self, key: Key) -> Optional[LastKnown]:
         """Return an object's last known definition; None also if it cannot be read."""
         try:
-            return self._parts.history.find_last(key)
+            return self._services.history.find_last(key)
         except ReconcilerError as error:
             self._tell(f"the last known definition of {show_key(key)} cannot be read: {error}")
             return None
 
     def on(self, told: Reporter, revision: Optional[str]) -> RecordingReporter:
         """Return the reporter of one action that manifests of this revision cause."""
-        parts, cause = self._parts, ChangeCause(DAEMON, "run", revision)
-        return ChangeRecorder(parts.history, cause, parts.wall, self._tell).on(parts.host, told)
+        services, cause = self._services, ChangeCause(DAEMON, "run", revision)
+        return ChangeRecorder(services.history, cause, services.clock.wall, self._tell).on(
+            services.host, told
+        )
 
     def _tell(self, text: str) -> None:
         why = text.rpartition(": ")[2]  # the same trouble with every machine's folder
         if why != self._told:
-            self._parts.journal.tell(Event(events.FAILED, text))
+            self._services.journal.tell(Event(events.FAILED, text))
         self._told = why
 
 

@@ -78,7 +78,7 @@ class LoopGauges:
         for driver in DRIVERS:
             meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
         # An alert waits half an hour from then, as it does from any other success.
-        meter.set(metrics.LAST_SUCCESS, loop.shared.parts.wall())
+        meter.set(metrics.LAST_SUCCESS, loop.shared.services.clock.wall())
         since = loop.shared.ledger.source.since
         if since is not None:
             meter.set(metrics.SOURCE_CHANGED, since)

@@ -1,13 +1,12 @@
 """The loop: whatever happens names an object, and a pass over that object reads everything anew.
 
-Puts the parts together and knows the order; what to do to a machine is the plan's, how to do it
+Puts the services together and knows the order; what to do to a machine is the plan's, how to do it
 the executor's. Manifests, libvirt's news and timers come in by the methods below, from any thread.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 
 from reconciler.control.change_recorder import DaemonRecorder
@@ -46,36 +45,36 @@ SURROUNDINGS = {"network": "Network", "pool": "StoragePool", "bridge": "Bridge"}
 class Loop:
     """One host's loop. Implements `Listener` of libvirt's news."""
 
-    def __init__(self, parts: LoopServices, settings: Settings) -> None:
+    def __init__(self, services: LoopServices, settings: Settings) -> None:
         """Begin with nothing known: nothing is done before there are manifests."""
-        ledger = Ledger(parts.store, parts.journal)
+        ledger = Ledger(services.store, services.journal)
         ledger.change_source(lambda one: replace(one, configuration="", restart_needed=()))
-        self.shared = LoopState(parts, ledger, suspended=frozenset(parts.store.suspended()))
-        self.queue: WorkQueue[Key] = WorkQueue()
-        recorder = DaemonRecorder(parts)
+        self.shared = LoopState(services, ledger, suspended=frozenset(services.store.suspended()))
+        self.queue: WorkQueue[Key] = WorkQueue(services.clock.now)
+        recorder = DaemonRecorder(services)
         passes = ObjectPass(
-            Surroundings(parts.host, recorder, parts.wall, parts.connect),
-            parts.clock,
+            Surroundings(services.host, recorder, services.clock.wall, services.connect),
+            services.clock,
             self.shared.attempts,
-            parts.journal,
-            parts.meter,
-            parts.chance,
+            services.journal,
+            services.meter,
+            services.chance,
             recorder,
             self._is_suspended,
             self.shared.move,
         )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
-        self.work = ObjectWorker(self.shared, passes, self.prune, self.queue, time.monotonic())
-        self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes)
+        self.work = ObjectWorker(self.shared, passes, self.prune, self.queue, services.clock.now())
+        self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes, services.clock.now)
         self.resync_due = threading.Event()
         self._signs: Optional[HostSigns] = None
-        self._confirmed = parts.store.confirmed_prune()
-        self._orders = TroubleReporter(parts.journal, "suspensions and orders stay as they were")
+        self._confirmed = services.store.confirmed_prune()
+        self._orders = TroubleReporter(services.journal, "suspensions and orders stay as they were")
 
     def publish(self, snapshot: ManifestSet) -> None:
         """Take new manifests, and look at what they change."""
         changed = self.shared.wanted.replace(snapshot)
-        self.shared.parts.meter.set(metrics.SOURCE_CHANGED, self.shared.parts.wall())
+        self.shared.services.meter.set(metrics.SOURCE_CHANGED, self.shared.services.clock.wall())
         self._record_source(snapshot)
         self._note_placements()
         self.look_at(changed)
@@ -107,7 +106,7 @@ class Loop:
         )
         kind = events.SOURCE_REFUSED if refused else events.SOURCE_FAILED
         self._tell(kind, str(error))
-        self.shared.parts.meter.count(metrics.SOURCE_ERRORS)
+        self.shared.services.meter.count(metrics.SOURCE_ERRORS)
 
     def recovered(self) -> None:
         """Forget what was wrong with newer manifests."""
@@ -139,7 +138,7 @@ class Loop:
 
     def domain_left(self, name: str) -> None:
         """Take note that the machine was migrated to another host, where it may run."""
-        self.shared.left[Key(MACHINE, name)] = time.monotonic()
+        self.shared.left[Key(MACHINE, name)] = self.shared.services.clock.now()
 
     def surroundings_changed(self, kind: str, name: str) -> None:
         """Look at the objects that use it, and try again those that wait for something.
@@ -154,7 +153,7 @@ class Loop:
 
     def look_around(self) -> None:
         """Try again what waits for a bridge or a mount that has come; libvirt announces neither."""
-        former, now = self._signs, self.shared.parts.signs()
+        former, now = self._signs, self.shared.services.signs()
         self._signs = now
         if former is None or former == now:
             return
@@ -168,8 +167,8 @@ class Loop:
         """Have everything read anew: what happened meanwhile is unknown."""
         self.shared.unreached.pop(driver, None)
         self.shared.hosts = {}
-        self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 1, driver=driver)
-        self.shared.parts.meter.count(metrics.RECONNECTS, driver=driver)
+        self.shared.services.meter.set(metrics.LIBVIRT_CONNECTED, 1, driver=driver)
+        self.shared.services.meter.count(metrics.RECONNECTS, driver=driver)
         self._tell(events.CONNECTED, f"connected to libvirt ({driver})")
         self._record_reach()
         self._note_placements()
@@ -179,7 +178,7 @@ class Loop:
     def lost(self, driver: str, reason: str) -> None:
         """Do nothing that needs the driver until it is back."""
         self.shared.unreached[driver] = reason
-        self.shared.parts.meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
+        self.shared.services.meter.set(metrics.LIBVIRT_CONNECTED, 0, driver=driver)
         self._tell(events.DISCONNECTED, f"libvirt's {driver} driver: {reason}")
         self._record_reach()
         # It may be a daemon of this host that is missing.
@@ -202,16 +201,16 @@ class Loop:
 
     def _reread_orders(self) -> None:
         former = self.shared.suspended
-        self.shared.suspended = frozenset(self.shared.parts.store.suspended())
-        self.retry((former ^ self.shared.suspended) | self.shared.parts.store.take_retries())
-        confirmed = self.shared.parts.store.confirmed_prune()
+        self.shared.suspended = frozenset(self.shared.services.store.suspended())
+        self.retry((former ^ self.shared.suspended) | self.shared.services.store.take_retries())
+        confirmed = self.shared.services.store.confirmed_prune()
         if confirmed != self._confirmed:
             self._confirmed = confirmed
             self.resync_due.set()
 
     def _is_suspended(self, key: Key) -> bool:
         """Whether an object is to be left alone by now; taken up again as if it had been always."""
-        if key not in self.shared.parts.store.suspended():
+        if key not in self.shared.services.store.suspended():
             return False
         self.shared.suspended |= {key}
         return True
@@ -244,11 +243,11 @@ class Loop:
         if trouble is not None:
             raise trouble
         self.look_at(self.prune.decide(found))
-        self.shared.parts.meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
+        self.shared.services.meter.set(metrics.LAST_SUCCESS, self.shared.services.clock.wall())
 
     def _resync(self, kind: ObjectKind) -> Mapping[Key, Union[Sighting, Unknown]]:
         in_force = self.shared.wanted.in_force
-        found = kind.list_sightings(self.shared.parts.host, in_force.desired)
+        found = kind.list_sightings(self.shared.services.host, in_force.desired)
         # What said that these are not ready may be over: a call that failed, a driver away.
         unready = frozenset(key for key in self._unready() if key.kind == kind.name)
         for key in unready:
@@ -306,7 +305,7 @@ class Loop:
         former = ledger.source
         same = snapshot.identity == former.identity
         lines = tuple(str(problem) for problem in snapshot.problems)
-        since = former.since if same else self.shared.parts.wall()
+        since = former.since if same else self.shared.services.clock.wall()
         ledger.change_source(
             lambda source: SourceRecord(
                 snapshot.revision,
@@ -329,7 +328,7 @@ class Loop:
 
     def _tell(self, kind: events.EventKind, text: str) -> None:
         revision = self.shared.ledger.source.revision
-        self.shared.parts.journal.tell(Event(kind, text, revision=revision))
+        self.shared.services.journal.tell(Event(kind, text, revision=revision))
 
 
 def _describe(snapshot: ManifestSet) -> str:

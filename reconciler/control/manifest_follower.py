@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from enum import Enum
 from typing import Callable, Optional, Tuple
 
@@ -38,10 +37,10 @@ class LookTimer:
     def __init__(
         self,
         interval: float,
+        now: Callable[[], float],
         quiet: float = QUIET,
         most: float = MOST,
         grace: float = GRACE,
-        now: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`interval` is seconds between two looks that nothing has hinted at, 10 % more or less."""

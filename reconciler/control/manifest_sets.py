@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Callable, FrozenSet, Optional, Protocol, Tuple
 
 from reconciler.control.service_ports import FileSource, WorkTree
@@ -97,14 +96,15 @@ class ParsedFiles:
 class ManifestsInForce:
     """What is wanted on this host. Replaced by one thread, read by many."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         """Begin with nothing known, which is not the same as nothing wanted."""
+        self._now = now
         self._in_force: Optional[InForce] = None
         # The newest reading, valid in full or not; None before the first one.
         self.snapshot: Optional[ManifestSet] = None
         # Since when they say what they say, as far as this run has seen it; on the monotonic clock,
         # which no person and no time server sets.
-        self.since = time.monotonic()
+        self.since = self._now()
 
     @property
     def in_force(self) -> InForce:
@@ -115,7 +115,7 @@ class ManifestsInForce:
         """Take new manifests, and return the keys of objects that must be looked at."""
         former = self.in_force
         if self.snapshot is None or self.snapshot.identity != snapshot.identity:
-            self.since = time.monotonic()
+            self.since = self._now()
         self._in_force = merge(former, snapshot)
         self.snapshot = snapshot
         keys = former.objects.keys() | self._in_force.objects.keys()

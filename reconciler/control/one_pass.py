@@ -6,7 +6,6 @@ What an object is, and how it is read, planned and changed, is its kind's.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Callable, FrozenSet, Optional
 
 from reconciler.control.attempts import Attempt, Attempts, describe_left
@@ -119,7 +118,7 @@ class ObjectPass:
 
     def _plan(self, task: PassTask, scene: Scene) -> Action:
         """Plan the object; a field that someone else keeps changing back is left alone."""
-        now = datetime.now().astimezone().replace(tzinfo=None)
+        now = self.clock.local()
         corrections = self.attempts.corrections(task.key, task.manifest.generation)
         while True:
             left = describe_left(task.key, corrections)

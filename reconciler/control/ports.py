@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 from reconciler.core.images import ImageView, SnapshotView
@@ -18,7 +19,7 @@ class Locks(Protocol):
 
     @property
     def me(self) -> Worker:
-        """This run."""
+        """This run, as of now: what it begins has begun at `since`."""
 
     def take(self, place: str, key: Key) -> Callable[[], None]:
         """Take the lock of an object and return how to give it back; never waits.
@@ -237,6 +238,12 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds on a monotonic clock."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+
+    def local(self) -> datetime:
+        """Return the host's local time, without its zone: maintenance windows are in it."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

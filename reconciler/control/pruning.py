@@ -73,7 +73,7 @@ class Prune:
                 snapshot,
                 {key: _find_remnant(key, sighting) for key, sighting in found.items()},
                 time.monotonic() - self.shared.wanted.since >= self.settle,
-                self.shared.parts.store.confirmed_prune(),
+                self.shared.services.store.confirmed_prune(),
                 self.shared.suspended,
             ),
             self.rails,
@@ -88,7 +88,7 @@ class Prune:
         if doomed is None or self._find_reprieve(key):
             return Done()
         desired = _list_referred(self.shared.wanted.in_force)
-        kind, host = find_kind(key.kind), self.shared.parts.host
+        kind, host = find_kind(key.kind), self.shared.services.host
         try:
             action = kind.plan_delete(host, desired, key, doomed.uuid)
         except NotFoundError:
@@ -96,7 +96,7 @@ class Prune:
         if action.action is ActionKind.FAILED:
             if action.reason != record.last_error:
                 event = Event(events.FAILED, f"to be deleted: {action.reason}", key, "delete")
-                self.shared.parts.journal.tell(event)
+                self.shared.services.journal.tell(event)
             again = self._judge(TransientError(action.reason), record)
             return self._put(record, again if action.transient else Stalled(action.reason))
         if action.action is not ActionKind.DELETE:
@@ -104,13 +104,13 @@ class Prune:
         return self._carry_out(key, record, desired, action)
 
     def _carry_out(self, key: Key, record: Record, desired: Desired, action: Action) -> Result:
-        parts = self.shared.parts
+        services = self.shared.services
         revision = self.shared.wanted.in_force.revision
         telling = JournalReporter(
-            parts.journal, parts.meter, revision, drift=False, moved=self.shared.move
+            services.journal, services.meter, revision, drift=False, moved=self.shared.move
         )
         telling.last_error = record.last_error
-        recording = DaemonRecorder(parts).on(telling, revision)
+        recording = DaemonRecorder(services).on(telling, revision)
 
         def refuse() -> None:
             reprieve = self._find_reprieve(key)
@@ -118,10 +118,12 @@ class Prune:
                 raise RefusedError(f"not deleted: {reprieve}")
 
         outcome = find_kind(key.kind).execute_delete(
-            parts.host, desired, action, recording, parts.clock, refuse
+            services.host, desired, action, recording, services.clock, refuse
         )
         if outcome.cause is None:
-            parts.journal.tell(Event(events.PRUNED, "deleted: its manifest is gone", key, "delete"))
+            services.journal.tell(
+                Event(events.PRUNED, "deleted: its manifest is gone", key, "delete")
+            )
             return self._forget(key)
         return self._put(record, self._judge(outcome.cause, record))
 
@@ -133,12 +135,12 @@ class Prune:
         """
         if self.shared.wanted.snapshot is not self.weighed:
             return "the manifests have changed"
-        return "it was suspended" if key in self.shared.parts.store.suspended() else ""
+        return "it was suspended" if key in self.shared.services.store.suspended() else ""
 
     def _judge(self, cause: ReconcilerError, record: Record) -> Union[Again, Stalled]:
-        self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(cause))
+        self.shared.services.meter.count(metrics.ERRORS, kind=kind_of(cause))
         if isinstance(cause, TransientError):
-            chance = self.shared.parts.chance()
+            chance = self.shared.services.chance()
             return Again(str(cause), find_delay(record.failures + 1, chance))
         return Stalled(str(cause))  # and decided anew at the next resync
 
@@ -192,7 +194,7 @@ class Prune:
             lambda source: replace(source, prune_blocked=why, prune_held=held)
         )
         if why and why != former.prune_blocked:
-            self.shared.parts.journal.tell(Event(events.PRUNE_BLOCKED, why))
+            self.shared.services.journal.tell(Event(events.PRUNE_BLOCKED, why))
 
 
 def _find_remnant(

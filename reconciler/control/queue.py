@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import threading
-import time
 from typing import Callable, Dict, Generic, List, Optional, Set, Tuple, TypeVar
 
 K = TypeVar("K")
@@ -13,7 +12,7 @@ K = TypeVar("K")
 class WorkQueue(Generic[K]):
     """Keys in the order in which they came, with delayed ones; safe to use from several threads."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         """Begin empty; `now` is seconds on a monotonic clock."""
         self._now = now
         self._changed = threading.Condition()
@@ -120,8 +119,18 @@ MOST = 64  # threads, however long they last
 class Lanes(Generic[K]):
     """Takes keys out of a queue and works on each in a thread of its own."""
 
-    def __init__(self, queue: WorkQueue[K], work: Callable[[K, float], None], lanes: int) -> None:
-        """`work` is given a key and the seconds that it waited; it must not raise."""
+    def __init__(
+        self,
+        queue: WorkQueue[K],
+        work: Callable[[K, float], None],
+        lanes: int,
+        now: Callable[[], float],
+    ) -> None:
+        """`work` is given a key and the seconds that it waited; it must not raise.
+
+        `now` is seconds on a monotonic clock.
+        """
+        self._now = now
         self._queue = queue
         self._work = work
         self._lanes = lanes
@@ -135,13 +144,13 @@ class Lanes(Generic[K]):
             if taken is None:
                 return
             with self._changed:
-                self._begun[taken[0]] = time.monotonic()
+                self._begun[taken[0]] = self._now()
             threading.Thread(target=self._carry, args=taken, daemon=True).start()
 
     def longest(self) -> float:
         """Return for how many seconds the oldest piece of work has been going on; 0 for none."""
         with self._changed:
-            now = time.monotonic()
+            now = self._now()
             return now - min(self._begun.values(), default=now)
 
     def is_full(self) -> bool:
@@ -170,6 +179,6 @@ class Lanes(Generic[K]):
         """Return 0 if one more may begin, else seconds until that must be asked again."""
         if len(self._begun) >= MOST:
             return None
-        now = time.monotonic()
+        now = self._now()
         fresh = [one for one in self._begun.values() if now - one < PATIENCE]
         return 0 if len(fresh) < self._lanes else max(min(fresh) + PATIENCE - now, 0.001)

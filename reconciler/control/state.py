@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Callable, Dict, FrozenSet, Optional, Union
 
@@ -21,7 +20,7 @@ from reconciler.kinds.api import ObjectKind
 class LoopServices:
     """The outside world as the loop sees it.
 
-    `wall` is seconds since the epoch; `chance` gives numbers in [0, 1). `connect` reaches another
+    `chance` gives numbers in [0, 1). `connect` reaches another
     host, None where nobody else is to be asked. `signs` shows what has come to this host where
     libvirt announces nothing; of another host there are none.
     """
@@ -32,7 +31,6 @@ class LoopServices:
     journal: Journal
     meter: Meter
     clock: Clock
-    wall: Callable[[], float]
     chance: Callable[[], float]
     history: History
     connect: Optional[Callable[[str], Host]] = None
@@ -54,15 +52,19 @@ class LoopState:
     monotonic clock. `moved` is when long work last showed that it goes on, on the monotonic clock.
     """
 
-    parts: LoopServices
+    services: LoopServices
     ledger: Ledger
-    wanted: ManifestsInForce = field(default_factory=ManifestsInForce)
+    wanted: ManifestsInForce = field(init=False)
     attempts: Attempts = field(default_factory=Attempts)
     suspended: FrozenSet[Key] = frozenset()
     unreached: Dict[str, str] = field(default_factory=lambda: {QEMU: _NOT_YET})
     hosts: Dict[str, str] = field(default_factory=dict)
     moved: float = 0.0
     left: Dict[Key, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin with no manifests."""
+        self.wanted = ManifestsInForce(self.services.clock.now)
 
     def forget(self, key: Key) -> None:
         """Remember nothing more of an object that is gone."""
@@ -72,12 +74,12 @@ class LoopState:
 
     def move(self) -> None:
         """Take note that long work goes on."""
-        self.moved = time.monotonic()
+        self.moved = self.services.clock.now()
 
     def find_host(self, kind: ObjectKind) -> Union[str, Unknown]:
         """Return the host's name; it is asked for once. Raises TransientError."""
         if kind.name not in self.hosts:
-            found = kind.find_here(self.parts.host)
+            found = kind.find_here(self.services.host)
             if isinstance(found, Unknown):
                 return found
             self.hosts[kind.name] = found

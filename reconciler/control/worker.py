@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from reconciler.control.one_pass import ObjectPass, PassResult
@@ -40,12 +39,13 @@ class ObjectWorker:
 
     def __call__(self, key: Key, waited: float) -> None:
         """Look at one object, and have it looked at again if that may help. Never raises."""
+        clock = self.shared.services.clock
         if key == PROBE:
-            self.probed = time.monotonic()
+            self.probed = clock.now()
             return
-        meter = self.shared.parts.meter
+        meter = self.shared.services.meter
         meter.observe(metrics.QUEUE_WAIT, waited)
-        begun = time.monotonic()
+        begun = clock.now()
         try:
             result = contain(self._pass, key)
         except ReconcilerError as error:
@@ -53,14 +53,14 @@ class ObjectWorker:
             self.queue.add_after(key, result.after)  # first: nothing of what follows may lose it
             self._remember(key, result)
         meter.count(metrics.PASSES, result=type(result).__name__.lower())
-        meter.observe(metrics.DURATION, time.monotonic() - begun)
+        meter.observe(metrics.DURATION, clock.now() - begun)
         if isinstance(result, Again):
             self.queue.add_after(key, result.after)
         elif isinstance(result, Done) and QEMU not in self.shared.unreached:
-            meter.set(metrics.LAST_SUCCESS, self.shared.parts.wall())
+            meter.set(metrics.LAST_SUCCESS, clock.wall())
 
     def _pass(self, key: Key) -> Result:
-        shared, begun, kind = self.shared, time.monotonic(), find_kind(key.kind)
+        shared, begun, kind = self.shared, self.shared.services.clock.now(), find_kind(key.kind)
         former = self._note_migration(shared.ledger.get(key))
         reason = shared.find_unreached(kind)  # once: it may be reached the next moment
         host = "" if reason else shared.find_host(kind)
@@ -121,7 +121,7 @@ class ObjectWorker:
     ) -> Result:
         """Write down how the pass ended; every way out of one comes through here."""
         result, shared = found.result, self.shared
-        now = shared.parts.wall()
+        now = shared.services.clock.wall()
         again = result if isinstance(result, Again) else None
         change = LastChange(now, in_force.revision, found.done) if found.done else None
         record = replace(
@@ -148,7 +148,7 @@ class ObjectWorker:
         ledger = self.shared.ledger
         if key in ledger.all() or key in self.shared.wanted.in_force.objects:
             conditions = unknown(fault.reason, again=fault.reason).conditions()
-            due = round(self.shared.parts.wall() + fault.after)
+            due = round(self.shared.services.clock.wall() + fault.after)
             ledger.put(
                 replace(
                     ledger.get(key),
@@ -160,12 +160,12 @@ class ObjectWorker:
 
     def _report(self, key: Key, error: ReconcilerError) -> Again:
         """Tell of what nobody caught: libvirt gone between two calls, or a bug of ours."""
-        self.shared.parts.meter.count(metrics.ERRORS, kind=kind_of(error))
+        self.shared.services.meter.count(metrics.ERRORS, kind=kind_of(error))
         text = str(error)
         if isinstance(error, FaultError):
             lines = " | ".join(trace_fault(error).splitlines())
             text = f"this is a bug in virt-reconciler; please report it: {lines}"
-        self.shared.parts.journal.tell(Event(events.FAILED, text, object=key))
+        self.shared.services.journal.tell(Event(events.FAILED, text, object=key))
         return Again(text, AFTER_FAULT)
 
 

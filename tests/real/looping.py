@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, List, Optional, Tuple
 
+from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
@@ -26,7 +27,6 @@ from reconciler.core.manifest import Desired, HostManifest, Lifecycle, MachineMa
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Record
 from reconciler.core.settings import Settings
-from reconciler.daemon import StoppableClock
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
 from tests.lab.keys import vm
@@ -98,16 +98,15 @@ class Looping:
         news = LibvirtEvents(connections)
         self.loop = Loop(
             LoopServices(
-                host,
-                news,
-                self.store,
-                self.journal,
-                self.meter,
-                self.clock,
-                time.time,
-                random.random,
-                self.history,
-                self.connect,
+                host=host,
+                news=news,
+                store=self.store,
+                journal=self.journal,
+                meter=self.meter,
+                clock=self.clock,
+                chance=random.random,
+                history=self.history,
+                connect=self.connect,
             ),
             Settings(resync=0),
         )
@@ -120,7 +119,7 @@ class Looping:
         """End it, and wait for what still runs."""
         self.loop.queue.close()
         self.clock.stop()
-        self.loop.shared.parts.news.stop()
+        self.loop.shared.services.news.stop()
         assert self.loop.queue.wait_idle(LIMIT)
 
     def publish(

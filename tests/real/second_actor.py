@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from reconciler.cli.composition import Product as Parts
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
+from reconciler.cli.services import Services
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
@@ -92,7 +92,7 @@ class Yard:
         environ = {"XDG_STATE_HOME": str(self.folder / "state"), "PATH": os.environ["PATH"]}
         console = Console(out, err, io.StringIO(), environ)
         argv = ["--connect", self.lab.uri(), *words, str(self.manifest)]
-        status = run(argv, console, Parts())
+        status = run(argv, console, Services.from_options)
         told = out.getvalue() + err.getvalue()
         self.log.append(f"{' '.join(words)}: {status}\n{told}")
         assert "this is a bug" not in told, self.story()

@@ -8,13 +8,14 @@ from typing import Dict, Tuple, Union
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.manifests.loading import load_manifests
 from reconciler.control.executor import execute
 from reconciler.core.plan import PlanOptions
 from reconciler.kinds.machine.observe import observe
 from tests.lab.host import LabHost
 from tests.real.commands import Command
-from tests.real.worlds import Clock, Product, Silent
+from tests.real.worlds import Product, Silent
 
 FAILED, INVALID = 1, 65
 UUID = "6f1c8a8e-0000-4000-8000-00000000000a"
@@ -192,7 +193,7 @@ def test_a_machine_that_vanishes_between_plan_and_apply_is_not_made_anew(
     desired = load_manifests([str(path)]).desired
     plan = observe(product.host, desired).plan(PlanOptions())
     lab.virsh("undefine", "taken")
-    [outcome] = execute(product.host, desired, plan, Silent(), Clock())
+    [outcome] = execute(product.host, desired, plan, Silent(), SystemClock())
     assert outcome.error == "the domain is gone since the plan was made; plan again"
     assert product.host.domains.list_domains() == {}
     assert product.volumes() == {"taken-root.qcow2"}

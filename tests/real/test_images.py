@@ -13,6 +13,7 @@ from typing import Callable, Iterator, List, Mapping
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.control.executor import execute
 from reconciler.core.history import ChangeCause, remember
 from reconciler.core.manifest import Desired, MachineManifest
@@ -33,7 +34,7 @@ from tests.real.images import (
     run,
     write_pattern,
 )
-from tests.real.worlds import Clock, Product, Silent
+from tests.real.worlds import Product, Silent
 
 NAME = "snap1"
 
@@ -334,7 +335,7 @@ def test_a_rollback_does_not_leave_the_snapshot(
     seen = observe(product.host, Desired.of(target.manifest))
     action = seen.make(lambda world: plan_rollback(target, present, world, None))
     todo = Plan(seen.world.host, seen.world.uri, (action,))
-    [outcome] = execute(product.host, Desired.of(target.manifest), todo, Silent(), Clock())
+    [outcome] = execute(product.host, Desired.of(target.manifest), todo, Silent(), SystemClock())
     assert outcome.error is None
     assert "<memory unit='KiB'>131072</memory>" in product.xml(NAME)
     assert hands.source(NAME).endswith("snap1.nightly")

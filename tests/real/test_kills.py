@@ -47,11 +47,12 @@ import sys
 from reconciler.adapters.libvirt import connect
 from reconciler.control.deleting import execute_delete, plan_deletions
 from reconciler.core.manifest import Desired
-from tests.real.worlds import Clock, Silent
+from tests.real.worlds import Silent
+from reconciler.adapters.clock import SystemClock
 host = connect(sys.argv[1])
 [action] = plan_deletions(host, Desired(), ["vm"]).actions
 print("Plan:", flush=True)
-sys.exit(execute_delete(host, Desired(), action, Silent(), Clock()).error)
+sys.exit(execute_delete(host, Desired(), action, Silent(), SystemClock()).error)
 """
 
 

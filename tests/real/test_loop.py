@@ -335,7 +335,7 @@ def test_what_happened_while_nobody_listened_is_found(looping: Looping) -> None:
     looping.publish(manifest())
     looping.wait_ready("vm")
     looping.wait_quiet()
-    looping.loop.shared.parts.news.stop()
+    looping.loop.shared.services.news.stop()
     looping.virsh("destroy", "vm")
     looping.loop.resync()
     looping.wait(lambda: is_running(looping), "the resync finds it")

@@ -11,6 +11,7 @@ from typing import Tuple
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.control.executor import execute
 from reconciler.core.history import keep_last
@@ -26,7 +27,7 @@ from tests.real import commands
 from tests.real.commands import Command
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
 from tests.real.looping import Looping, manifest, stored
-from tests.real.worlds import MIB, Clock, Product, Silent, manifest_of
+from tests.real.worlds import MIB, Product, Silent, manifest_of
 
 LAN = "autostart: true\n  interfaces:\n    - {name: lan, network: default}"
 WEB = commands.WEB.replace("interfaces: []", LAN)
@@ -246,10 +247,10 @@ def test_what_stops_on_the_way_back_loses_nothing(
     desired, plan = plan_lost(product, history)
     host = FaultyHost.around(product.host, Fault(step, act, after=True))  # type: ignore[arg-type]
     with suppress(Killed):
-        execute(host, desired, plan, Silent(), Clock())  # type: ignore[arg-type]
+        execute(host, desired, plan, Silent(), SystemClock())  # type: ignore[arg-type]
     check(lab, "web01-root.qcow2")
     desired, plan = plan_lost(product, history)
-    for outcome in execute(product.host, desired, plan, Silent(), Clock()):  # type: ignore[arg-type]
+    for outcome in execute(product.host, desired, plan, Silent(), SystemClock()):  # type: ignore[arg-type]
         assert outcome.error is None, outcome.error
     assert product.plan(LOST).is_empty
     check(lab, "web01-root.qcow2")

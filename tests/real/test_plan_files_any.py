@@ -11,9 +11,9 @@ from typing import Any, Dict, Tuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.cli.composition import Product as Parts
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
+from reconciler.cli.services import Services
 from tests.lab.host import LabHost
 from tests.real.hostable import specs
 from tests.real.test_convergence import CHIPSETS, REAL
@@ -39,7 +39,7 @@ class Desk:
         out, err = io.StringIO(), io.StringIO()
         environ = {"XDG_STATE_HOME": str(self.folder / "state")}
         console = Console(out, err, io.StringIO(), environ)
-        status = run(["-c", self.uri, *words], console, Parts())
+        status = run(["-c", self.uri, *words], console, Services.from_options)
         assert status == 0, err.getvalue()
         return out.getvalue()
 

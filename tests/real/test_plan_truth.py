@@ -11,6 +11,7 @@ from typing import Iterator, Tuple
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.control.executor import execute
 from reconciler.core.machine import (
     Cdrom,
@@ -31,7 +32,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost
 from tests.real.offering import Offering
-from tests.real.worlds import GIB, MIB, Clock, Product, Silent, manifest_of
+from tests.real.worlds import GIB, MIB, Product, Silent, manifest_of
 
 MINE = frozenset({"vm"})
 SMALL = Machine("vm", cpus=Cpus(1), memory=Memory(64 * MIB))
@@ -258,7 +259,7 @@ def test_a_machine_that_did_not_start_is_there_and_starts_with_the_next_apply(
     lab.virsh("net-destroy", "default")
     try:
         desired = product.desired([manifest])
-        [outcome] = execute(product.host, desired, todo, Silent(), Clock())
+        [outcome] = execute(product.host, desired, todo, Silent(), SystemClock())
         assert (outcome.error or "").startswith("defined but not started: ")
         assert outcome.kept == ("definition",)
         [action] = product.plan(manifest).actions

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, Optional, Set
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome
@@ -18,7 +19,7 @@ from reconciler.kinds.machine.execute import StepContext, perform
 from tests.lab.host import LabHost
 from tests.real.booting import Bench
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
-from tests.real.worlds import Clock, Product, Silent
+from tests.real.worlds import Product, Silent
 
 PLACE = Place("vm.yaml", 1, 1)
 BASE = TemplateManifest("base", PLACE, pool="default", volume="base.qcow2", linked_clones=True)
@@ -50,7 +51,7 @@ def delete(host: Any, action: Optional[Action] = None) -> Outcome:
     """Plan the end of `vm`, if that was not done before, and carry it out."""
     planned = action or plan_deletion(host, DESIRED, "vm")
     assert planned.action is ActionKind.DELETE, planned.reason
-    return execute_delete(host, DESIRED, planned, Silent(), Clock())
+    return execute_delete(host, DESIRED, planned, Silent(), SystemClock())
 
 
 def lines(action: Action) -> Dict[str, str]:
@@ -281,7 +282,7 @@ def test_an_image_that_is_borrowed_while_the_guest_shuts_down_stays(product: Pro
     create(product, wanted(ROOT, power="running", lifecycle=lifecycle))
     shared = {"name": "b", "bus": "virtio", "readonly": True, "source": {"volume": "vm-root.qcow2"}}
 
-    class Meanwhile(Clock):
+    class Meanwhile(SystemClock):
         """Time in which somebody else is at work."""
 
         def sleep(self, seconds: float) -> None:
@@ -300,7 +301,7 @@ def test_an_image_that_is_borrowed_while_the_guest_shuts_down_stays(product: Pro
 def test_no_volume_goes_from_under_a_guest_that_somebody_started(product: Product) -> None:
     create(product, wanted(ROOT, power="running"))
     path = product.host.storage.read_pool("default").volumes["vm-root.qcow2"].path
-    work = StepContext(product.host, Clock(), "vm", None, Silent().progress)
+    work = StepContext(product.host, SystemClock(), "vm", None, Silent().progress)
     with pytest.raises(RefusedError, match="started meanwhile, so its disks stay"):
         perform(work, DeleteVolume("root", "default", "vm-root.qcow2", path))
     assert product.volumes() == {"vm-root.qcow2"}

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.executor import execute
@@ -34,7 +35,7 @@ from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.hostable import specs
 from tests.real.scenarios import BASE
 from tests.real.test_convergence import CHIPSETS, manifest
-from tests.real.worlds import MIB, Clock, Product, Silent
+from tests.real.worlds import MIB, Product, Silent
 from tests.strategies import Document
 from tests.unit.manifests.documents import load, machine
 
@@ -68,7 +69,7 @@ class Recorded:
 
     def carry(self, way: RollbackPlan, verb: str, back_to: Optional[int] = None) -> None:
         report = self.chronicle(verb, back_to).on(self.product.host, Silent())
-        for outcome in execute(self.product.host, way.desired, way.plan, report, Clock()):
+        for outcome in execute(self.product.host, way.desired, way.plan, report, SystemClock()):
             assert outcome.error is None, outcome.error
         assert self.told == []
 
@@ -200,7 +201,13 @@ def killed(
     cause = ChangeCause("alice", verb, "f00", back_to)
     chronicle = ChangeRecorder(recorded.history, cause, time.time, recorded.told.append)
     try:
-        execute(host, way.desired, way.plan, chronicle.on(recorded.product.host, Silent()), Clock())
+        execute(
+            host,
+            way.desired,
+            way.plan,
+            chronicle.on(recorded.product.host, Silent()),
+            SystemClock(),
+        )
     except Killed:
         return True
     return False

@@ -10,13 +10,12 @@ from typing import Iterator, Set
 import pytest
 
 from reconciler.adapters.state.folder import FolderStore
-from reconciler.cli.composition import Product
 from reconciler.control import attempts
 from reconciler.core.machine import Interface
 from reconciler.core.overview import SUSPENDED, WORDS
 from tests.lab.host import LabHost
 from tests.real.looping import Looping, manifest
-from tests.unit.cli.fakes import Result, call
+from tests.unit.cli.fakes import REAL, Result, call
 
 CONFIG = """\
 apiVersion: virt-reconciler/v1
@@ -37,7 +36,7 @@ class Desk:
 
     def run(self, *words: str) -> Result:
         """Run a command, and give the loop its orders as its timer does."""
-        done = call(Product(), "--config", str(self.config), *words)
+        done = call(REAL, "--config", str(self.config), *words)
         self.looping.loop.reread_orders()
         return done
 

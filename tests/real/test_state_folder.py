@@ -10,9 +10,8 @@ from typing import Callable, Iterator, List
 
 import pytest
 
-from reconciler.cli.composition import Product
 from tests.lab.host import LabHost
-from tests.unit.cli.fakes import Result, call
+from tests.unit.cli.fakes import REAL, Result, call
 
 LIMIT = 40.0  # seconds
 CONFIG = """\
@@ -69,7 +68,7 @@ class Site:
         (self.manifests / f"{name}.yaml").write_text(MANIFEST.replace("NAME", name))
 
     def status(self, *words: str) -> Result:
-        return call(Product(), "--config", str(self.config), "status", *words)
+        return call(REAL, "--config", str(self.config), "status", *words)
 
     def told(self) -> str:
         return self.log.read_text(encoding="utf-8")

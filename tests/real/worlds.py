@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from dataclasses import dataclass
 from typing import Any, Sequence, Set, Tuple
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.control.executor import execute
 from reconciler.core.machine import Machine
@@ -28,18 +28,6 @@ def manifest_of(machine: Machine, lifecycle: Lifecycle = Lifecycle()) -> Machine
     ]
     spec = json.dumps({"generation": generation, "disks": sources})
     return MachineManifest(machine, generation, spec, Place("vm.yaml", 1, 1), lifecycle)
-
-
-class Clock:
-    """The machine's own clock."""
-
-    def now(self) -> float:
-        """Seconds on a monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
 
 
 class Silent:
@@ -76,7 +64,7 @@ class Product:
     ) -> Tuple[Outcome, ...]:
         """Plan and carry out, on the host or on a wrapped one."""
         plan = self.plan(*manifests, **options)
-        return execute(host or self.host, self.desired(manifests), plan, Silent(), Clock())
+        return execute(host or self.host, self.desired(manifests), plan, Silent(), SystemClock())
 
     def xml(self, name: str) -> str:
         """Return the stored definition."""

@@ -278,7 +278,7 @@ def reachable_on_import(start: str) -> Set[str]:
         "reconciler.__main__",
         "reconciler.cli.run",
         "reconciler.cli.console",
-        "reconciler.cli.composition",
+        "reconciler.cli.services",
     ],
 )
 def test_nothing_on_the_start_up_path_imports_a_foreign_library(start: str) -> None:

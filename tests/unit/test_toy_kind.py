@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any, Iterator, cast
 
@@ -13,7 +12,7 @@ import yaml
 from reconciler.adapters.manifests.loading import load_files
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
-from reconciler.cli.composition import Product
+from reconciler.cli.services import Services
 from reconciler.control.loop import Loop
 from reconciler.control.manifest_sets import ParsedFiles
 from reconciler.control.ports import Host, News
@@ -23,20 +22,21 @@ from reconciler.core.key import Key
 from reconciler.core.manifest_files import FileSet, ManifestFile
 from reconciler.core.settings import PruneRails, Settings
 from tests.toy_kind.row import NoteKind
-from tests.unit.cli.fakes import FakeClock, Result, call
+from tests.unit.cli.fakes import Result, call
 from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import list_worlds, read_world
+from tests.unit.fake_clock import FakeClock
 from tests.unit.loop.fakes import CountingMeter, ListJournal
 
 FIRST, SECOND = Key("Note", "first"), Key("Note", "second")
 
 
-class Site(Product):
-    """A product that knows notes, a folder of manifests, and a daemon."""
+class Site(Services):
+    """The services of a product that knows notes, a folder of manifests, and a daemon."""
 
     def __init__(self, folder: Path) -> None:
         """Begin with a host of a recorded world, and without any manifest or note."""
-        super().__init__()
+        super().__init__("test", {})
         self.notes, self.manifests, self.state = (
             folder / name for name in ("notes", "manifests", "state")
         )
@@ -54,18 +54,17 @@ class Site(Product):
         self.loop = self._make_loop()
 
     def _make_loop(self) -> Loop:
-        parts = LoopServices(
-            cast("Host", self.host),
-            cast("News", None),
-            FolderStore(str(self.state)),
-            self.journal,
-            self.meter,
-            FakeClock(),
-            time.time,
-            lambda: 0.5,
-            FolderHistory(str(self.state / "history")),
+        services = LoopServices(
+            host=cast("Host", self.host),
+            news=cast("News", None),
+            store=FolderStore(str(self.state)),
+            journal=self.journal,
+            meter=self.meter,
+            clock=FakeClock(),
+            chance=lambda: 0.5,
+            history=FolderHistory(str(self.state / "history")),
         )
-        loop = Loop(parts, Settings(prune=PruneRails(most=1, share=1.0), resync=0.0))
+        loop = Loop(services, Settings(prune=PruneRails(most=1, share=1.0), resync=0.0))
         loop.shared.unreached.clear()
         return loop
 
@@ -192,7 +191,7 @@ def test_a_failure_is_shown_and_tried_again_when_asked(site: Site) -> None:
     site.follow()
     assert "the pencil is broken" in site.run("status", "first").out
     site.row.broken = False
-    site.loop.shared.parts.store.order_retry(FIRST)  # type: ignore[attr-defined]
+    site.loop.shared.services.store.order_retry(FIRST)  # type: ignore[attr-defined]
     site.loop.reread_orders()
     site.work()
     assert site.read("first") == "hello"

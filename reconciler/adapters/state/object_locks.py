@@ -13,6 +13,7 @@ import json
 import os
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Callable, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote
 
@@ -53,7 +54,7 @@ class FolderLocks:
     @property
     def me(self) -> Worker:
         """This run."""
-        return self._me
+        return replace(self._me, since=time.time())
 
     def take(self, place: str, key: Key) -> Callable[[], None]:
         """Take the lock of an object and return how to give it back."""

@@ -1,1 +1,1 @@
-"""One module per verb, each with `run(options, console, parts) -> int`."""
+"""One module per verb, each with `run(options, console, services) -> int`."""

@@ -10,8 +10,8 @@ from reconciler.cli.console import Console
 from reconciler.cli.daemon_conflicts import withhold_conflicts
 from reconciler.cli.daemon_state import find_chronicle
 from reconciler.cli.names import list_names
-from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Wish, prepare, trouble
+from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.frozen import replace
 from reconciler.core.plan import Action, ActionKind, Plan
@@ -23,20 +23,20 @@ MARK = "metadata.owner"
 GENERATION = "metadata.generation"
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Adopt the named domains, or none of them if one is not as its manifest says."""
     names = sorted(set(options.names))
-    uri = uri_of(options, parts, console)
-    prepared = prepare(Wish(options.paths, uri, frozenset(names)), console, parts)
+    uri = uri_of(options, services, console)
+    prepared = prepare(Wish(options.paths, uri, frozenset(names)), console, services)
     chosen = _choose(prepared.plan, names)
     _refuse_changes(chosen, console)
-    todo, conflicts = withhold_conflicts(replace(prepared, plan=chosen), options, console, parts)
+    todo, conflicts = withhold_conflicts(replace(prepared, plan=chosen), options, console, services)
     if conflicts:
         raise RefusedError(f"nothing was adopted: {_explain(todo.plan, conflicts[0])}")
     if not _has_work(chosen, console):
         return trouble(prepared.problems, 0)
-    chronicle = find_chronicle(options, todo, console, parts)
-    carried = carry_out(todo, chronicle, console, parts)
+    chronicle = find_chronicle(options, todo, console, services)
+    carried = carry_out(todo, chronicle, console, services)
     return carried.status if carried.failed else trouble(prepared.problems, 0)
 
 

@@ -11,9 +11,9 @@ from reconciler.cli.carrying_out import Carried, carry_out
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_conflicts import withhold_conflicts
 from reconciler.cli.daemon_state import find_chronicle, mention_suspended, recall_with
-from reconciler.cli.parts import Parts
 from reconciler.cli.plan_files import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.plans import Prepared, Wish, prepare, trouble
+from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.render.summary import Summary, is_busy, summarise
 from reconciler.core.render.text import render_text
@@ -21,15 +21,17 @@ from reconciler.core.render.text import render_text
 QUESTION = "Apply these changes?"
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Apply the manifests, or a kept plan, asking first unless `--yes`."""
-    prepared = mention_suspended(_prepare(options, console, parts), options, console, parts)
-    prepared, conflicts = withhold_conflicts(prepared, options, console, parts)
-    status = _apply(prepared, options, console, parts)
+    prepared = mention_suspended(_prepare(options, console, services), options, console, services)
+    prepared, conflicts = withhold_conflicts(prepared, options, console, services)
+    status = _apply(prepared, options, console, services)
     return Exit.REFUSED if status is Exit.DONE and conflicts else status
 
 
-def _apply(prepared: Prepared, options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def _apply(
+    prepared: Prepared, options: argparse.Namespace, console: Console, services: Services
+) -> int:
     """Show what there is to do, ask, and do it."""
     summary = summarise(prepared.plan)
     console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
@@ -39,21 +41,21 @@ def _apply(prepared: Prepared, options: argparse.Namespace, console: Console, pa
         console.line("Nothing was applied.")
         return Exit.FAILED
     console.line()
-    chronicle = find_chronicle(options, prepared, console, parts)
-    carried = carry_out(prepared, chronicle, console, parts, options.parallel)
+    chronicle = find_chronicle(options, prepared, console, services)
+    carried = carry_out(prepared, chronicle, console, services, options.parallel)
     return _status(prepared, summary, carried)
 
 
-def _prepare(options: argparse.Namespace, console: Console, parts: Parts) -> Prepared:
+def _prepare(options: argparse.Namespace, console: Console, services: Services) -> Prepared:
     kept = find_plan_file(options.paths)
     if kept is None:
         adopt = frozenset(options.adopt_only)
-        recall = recall_with(options, console, parts)
-        uri, here = uri_of(options, parts, console), frozenset(options.here)
+        recall = recall_with(options, console, services)
+        uri, here = uri_of(options, services, console), frozenset(options.here)
         wish = Wish(options.paths, uri, adopt, options.adopt_all, recall=recall, here=here)
-        return prepare(wish, console, parts)
+        return prepare(wish, console, services)
     refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
-    return prepare_kept(kept, options, console, parts)
+    return prepare_kept(kept, options, console, services)
 
 
 def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:

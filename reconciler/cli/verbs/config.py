@@ -6,13 +6,13 @@ import argparse
 
 from reconciler.cli.arguments import CONFIG_FILE
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.core.render.values import escape
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Read the file as the daemon does; problems go to standard error, with status 65."""
     path = options.file or options.config or CONFIG_FILE
-    parts.read_settings(path)
+    services.read_settings(path)
     console.line(f"{escape(path)}: valid")
     return Exit.DONE

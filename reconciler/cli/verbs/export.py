@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.adapters.manifests.loading import load_files
+from reconciler.adapters.text_files import write_folder
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import choose, split_kinds
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.core.documents import API_VERSION
@@ -21,6 +23,7 @@ from reconciler.core.yaml_text import write_documents
 from reconciler.errors import FaultError, Problem, TerminalError, UsageError
 from reconciler.kinds.api import find_kind
 from reconciler.kinds.machine.export import export_machine, take_out
+from reconciler.kinds.machine.survey import look_around, read_domains, read_sizes
 from reconciler.kinds.machine.uncovered import find_remarks
 
 Refused = List[Tuple[str, str]]
@@ -46,23 +49,23 @@ class Exported:
         return ManifestFile(f"domain {self.name}", text.encode())
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Write one document for each domain; what cannot be read is told on standard error."""
     if bool(options.names) is options.all:
         raise UsageError("name the domains to export, or give --all")
     if options.force and not options.output_dir:
         raise UsageError("--force requires --output-dir")
-    host = parts.connect(uri_of(options, parts, console))
+    host = services.connect(uri_of(options, services, console))
     others, names = split_kinds(options.names)
     manifests = [_export_other(key, host) for key in others]
-    found = parts.read_domains(host)
+    found = read_domains(host)
     chosen, missing = choose(sorted(found) if options.all else names, found, console)
     readings = [one for _, one in chosen if isinstance(one, Reading)]
     unread = [(name, one.reason) for name, one in chosen if isinstance(one, Unknown)]
-    around = parts.look_around(host, readings)
+    around = look_around(host, readings)
 
     def export(reading: Reading) -> Exported:
-        sizes = parts.read_sizes(host, reading)
+        sizes = read_sizes(host, reading)
         manifest = export_machine(reading, sizes, around, power=options.power)
         return Exported(reading, manifest, find_remarks(reading, around))
 
@@ -72,11 +75,11 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
             exported.append(isolate(export, one))
         except (FaultError, TerminalError) as error:  # it concerns this one
             unread.append((one.view.name, str(error)))
-    valid, refused = make_valid(exported, parts)
+    valid, refused = make_valid(exported)
     _complain(unread, "cannot be read", console)
     _complain(refused, "a manifest cannot express this", console)
     if options.output_dir:
-        _write_files(valid, options, console, parts)
+        _write_files(valid, options, console)
     else:
         manifests += [(one.manifest, one.remarks) for one in valid]
         console.write(write_documents(manifests))
@@ -91,11 +94,11 @@ def _export_other(key: Key, host: Host) -> Tuple[Dict[str, Any], Tuple[str, ...]
 
 
 def _write_files(
-    exported: Sequence[Exported], options: argparse.Namespace, console: Console, parts: Parts
+    exported: Sequence[Exported], options: argparse.Namespace, console: Console
 ) -> None:
     """Write a file for each domain; none at all if one of them is there already."""
     texts = {f"{one.name}.yaml": write_documents([(one.manifest, one.remarks)]) for one in exported}
-    for path in parts.write_folder(options.output_dir, texts, replace=options.force):
+    for path in write_folder(options.output_dir, texts, replace=options.force):
         console.line(show_name(path))
 
 
@@ -105,7 +108,7 @@ def _complain(reasons: Sequence[Tuple[str, str]], what: str, console: Console) -
         console.error(line)
 
 
-def make_valid(exported: Sequence[Exported], parts: Parts) -> Tuple[List[Exported], Refused]:
+def make_valid(exported: Sequence[Exported]) -> Tuple[List[Exported], Refused]:
     """Return the manifests so that all of them are valid together, and those that never are.
 
     Every round takes something out, so there is an end.
@@ -113,7 +116,7 @@ def make_valid(exported: Sequence[Exported], parts: Parts) -> Tuple[List[Exporte
     valid = {one.file.name: one for one in exported}
     refused: Refused = []
     while True:
-        problems = _find_first(parts.load_files([one.file for one in valid.values()]).problems)
+        problems = _find_first(load_files([one.file for one in valid.values()]).problems)
         if not problems:
             return list(valid.values()), refused
         for file, problem in problems.items():

@@ -8,7 +8,7 @@ from typing import Optional
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import Whereabouts, find_histories, find_history, find_last
 from reconciler.cli.names import parse_keys
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.domain_secrets import fill_secrets
 from reconciler.core.history import choose
@@ -19,17 +19,17 @@ from reconciler.errors import UsageError
 NOTHING = "<domain/>"  # where no secret is
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Print a line for each change, newest first; the one that is asked for in full."""
 
     def ask() -> tuple[str, str]:
-        host = parts.connect(uri_of(options, parts, console))
+        host = services.connect(uri_of(options, services, console))
         return host.domains.host, host.domains.uri
 
     if options.definition:
-        return _print_definition(options, console, parts, ask)
-    folder = find_history(options, console, parts, ask)
-    history = parts.reach_history(folder)
+        return _print_definition(options, console, services, ask)
+    folder = find_history(options, console, services, ask)
+    history = services.reach_history(folder)
     [key] = parse_keys([options.name], history.list_keys())
     entries = history.list(key)
     if options.number is not None:
@@ -47,21 +47,21 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
 
 
 def _print_definition(
-    options: argparse.Namespace, console: Console, parts: Parts, ask: Whereabouts
+    options: argparse.Namespace, console: Console, services: Services, ask: Whereabouts
 ) -> int:
     """Print a former definition, or the last one that is known, as `virsh define` takes it."""
     if options.format == "json":
         raise UsageError("--definition prints XML; drop --format json")
     found: Optional[str] = None
-    folders = find_histories(options, console, parts, ask)
-    known = frozenset().union(*(parts.reach_history(each).list_keys() for each in folders))
+    folders = find_histories(options, console, services, ask)
+    known = frozenset().union(*(services.reach_history(each).list_keys() for each in folders))
     [key] = parse_keys([options.name], known)
     if options.number is None:
-        last = find_last(key, folders, parts)
+        last = find_last(key, folders, services)
         found = last.xml if last is not None else None
     else:
-        folder = find_history(options, console, parts, ask)
-        entries = parts.reach_history(folder).list(key)
+        folder = find_history(options, console, services, ask)
+        entries = services.reach_history(folder).list(key)
         former = choose(entries, options.number, options.name).former
         found = former.xml if former is not None else None
     if found is None:

@@ -8,15 +8,15 @@ from typing import Optional, Tuple
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import recall_with
 from reconciler.cli.formats import PLAN_FORMATS
-from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Wish, detailed, prepare, trouble
+from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.plan import Plan
 from reconciler.core.render.summary import summarise
 from reconciler.errors import Problem, UsageError
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Print the plan in the format asked for."""
     form = PLAN_FORMATS[options.format]
     adopt = frozenset(options.adopt_only)
@@ -24,31 +24,31 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
     _refuse_both(options)
     wish = Wish(
         options.paths,
-        _find_uri(options, console, parts),
+        _find_uri(options, console, services),
         adopt,
         options.adopt_all,
         revision,
         options.against,
-        recall_with(options, console, parts),
+        recall_with(options, console, services),
         frozenset(options.here),
     )
     if options.base is not None or options.head is not None:
-        plan, problems = _compare(options, wish, console, parts)
+        plan, problems = _compare(options, wish, console, services)
         console.write(form.write(plan, console.style(), options.verbose))
         return _status(plan, problems, options)
-    prepared = prepare(wish, console, parts)
+    prepared = prepare(wish, console, services)
     console.write(form.write(prepared.plan, console.style(), options.verbose))
     if options.out is not None:
         from reconciler.cli.plan_files import keep_plan  # noqa: PLC0415 - start-up time
 
-        keep_plan(options.out, prepared, wish, parts, console)
+        keep_plan(options.out, prepared, wish, services, console)
     return _status(prepared.plan, prepared.problems, options)
 
 
-def _find_uri(options: argparse.Namespace, console: Console, parts: Parts) -> Optional[str]:
+def _find_uri(options: argparse.Namespace, console: Console, services: Services) -> Optional[str]:
     """Return the libvirt to plan for; a comparison has a host only where one is named."""
     if options.base is None and options.head is None and options.against is None:
-        return uri_of(options, parts, console)
+        return uri_of(options, services, console)
     return None if options.connect is None else str(options.connect)
 
 
@@ -62,7 +62,7 @@ def _refuse_both(options: argparse.Namespace) -> None:
 
 
 def _compare(
-    options: argparse.Namespace, wish: Wish, console: Console, parts: Parts
+    options: argparse.Namespace, wish: Wish, console: Console, services: Services
 ) -> Tuple[Plan, Tuple[Problem, ...]]:
     if options.base is None:
         raise UsageError("--head requires --base")
@@ -74,7 +74,7 @@ def _compare(
     )
 
     question = Question(options.paths, options.base, options.head)
-    return prepare_comparison(question, wish, console, parts)
+    return prepare_comparison(question, wish, console, services)
 
 
 def _status(plan: Plan, problems: Tuple[Problem, ...], options: argparse.Namespace) -> int:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import argparse
 
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.cli.settings import refuse_another_host, settings_to_order
+from reconciler.control.pruning import plan_deletions
+from reconciler.core.key import parse_key
+from reconciler.core.kinds import list_kinds
 from reconciler.core.records import SourceRecord
 from reconciler.core.render.text import render_text
 from reconciler.core.render.values import escape
@@ -19,16 +22,17 @@ QUESTION = "Delete these machines?"
 SHOWN = 12  # characters of a commit or digest
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Show what is held back, ask unless `--yes`, and write the confirmation."""
-    refuse_another_host(options, parts, console)
-    settings = settings_to_order(options, parts, console)
-    orders = parts.reach_memory(settings.state)
+    refuse_another_host(options, services, console)
+    settings = settings_to_order(options, services, console)
+    orders = services.reach_memory(settings.state)
     source = orders.read_source()
     if not source.prune_blocked:
         console.line("Nothing is held back.")
         return Exit.DONE
-    plan = parts.plan_deletions(parts.connect(settings.connect), source.prune_held)
+    doomed = [parse_key(name, (), list_kinds()) for name in source.prune_held]
+    plan = plan_deletions(services.connect(settings.connect), doomed)
     console.write(render_text(plan, console.style(), verbose=True))
     console.line(f"\n{escape(source.prune_blocked)}")
     identity = _refuse_unfit(source)

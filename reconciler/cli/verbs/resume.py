@@ -7,7 +7,7 @@ from typing import Optional
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import prepare_orders, say_when
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.conditions import READY
 from reconciler.core.key import Key, show_key
@@ -16,9 +16,9 @@ from reconciler.core.records import new_record
 from reconciler.core.render.values import escape
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Order it for each that is named, or for none if one is not known."""
-    orders = prepare_orders(options, console, parts, "resumed")
+    orders = prepare_orders(options, console, services, "resumed")
     if orders is None:
         return Exit.FAILED
     memory, overview, entries = orders

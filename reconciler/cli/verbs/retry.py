@@ -7,14 +7,14 @@ import shlex
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import prepare_orders, say_when
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.core.key import show_key
 from reconciler.core.render.values import escape
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Order it for each that is named, or for none if one is not known or the daemon is down."""
-    orders = prepare_orders(options, console, parts, "retried")
+    orders = prepare_orders(options, console, services, "retried")
     if orders is None:
         return Exit.FAILED
     memory, overview, entries = orders

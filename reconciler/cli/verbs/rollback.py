@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from datetime import datetime
 from typing import Optional, Sequence, Tuple
 
 from reconciler.cli.carrying_out import carry_out
 from reconciler.cli.console import Console, Exit, find_caller
 from reconciler.cli.daemon_state import find_chronicle, find_history, read_state, whereabouts_of
 from reconciler.cli.names import parse_keys
-from reconciler.cli.parts import Parts
 from reconciler.cli.plans import Prepared
+from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
@@ -27,23 +26,23 @@ from reconciler.core.render.values import escape
 from reconciler.core.times import show_time
 from reconciler.errors import RefusedError, TransientError, UsageError
 from reconciler.kinds.api import find_kind
-from reconciler.kinds.machine.rollback import RollbackPlan
+from reconciler.kinds.machine.rollback import RollbackPlan, find_kept_otherwise, plan_way_back
 
 QUESTION = "Roll back?"
 SHORT = 12  # characters of a commit
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Take back one change and all after it, asking first unless `--yes`."""
     if options.format == "json" and not options.dry_run:
         raise UsageError("--format json requires --dry-run")
-    host = parts.connect(uri_of(options, parts, console))
-    history = parts.reach_history(find_history(options, console, parts, whereabouts_of(host)))
+    host = services.connect(uri_of(options, services, console))
+    history = services.reach_history(find_history(options, console, services, whereabouts_of(host)))
     [key] = parse_keys([options.name], history.list_keys())
     _refuse_other_kind(key)
     entries = history.list(key)
-    past, way = _plan(options, host, entries, parts)
-    if read_state(options, console, parts) is not None:
+    past, way = _plan(options, host, entries, services)
+    if read_state(options, console, services) is not None:
         way = _say_suspended(way, past.name)
     [action] = way.plan.actions
     if options.format == "json":
@@ -61,7 +60,7 @@ def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
         console.line("Nothing was changed.")
         return Exit.FAILED
     console.line()
-    return _go_back(Going(options, host, past, way), console, parts)
+    return _go_back(Going(options, host, past, way), console, services)
 
 
 def _refuse_other_kind(key: Key) -> None:
@@ -84,11 +83,11 @@ class Going:
 
 
 def _plan(
-    options: argparse.Namespace, host: Host, entries: Sequence[ChangeRecord], parts: Parts
+    options: argparse.Namespace, host: Host, entries: Sequence[ChangeRecord], services: Services
 ) -> Tuple[ChangeRecord, RollbackPlan]:
     past = choose(entries, options.number, options.name)
-    now = datetime.now().astimezone().replace(tzinfo=None)  # windows are in the host's local time
-    way = parts.plan_way_back(host, past, entries, now)
+    now = services.clock.local()  # windows are in the host's local time
+    way = plan_way_back(host, past, entries, now)
     notes = _say_where(past, entries)
     unfinished = None if options.number is not None else find_interrupted(entries)
     if unfinished is not None:
@@ -124,49 +123,49 @@ def _do_nothing(action: Action, console: Console) -> int:
     return Exit.REFUSED
 
 
-def _go_back(going: Going, console: Console, parts: Parts) -> int:
+def _go_back(going: Going, console: Console, services: Services) -> int:
     """Have the daemon keep off first; it may go on if nothing came of it."""
-    memory = _find_memory(going, console, parts)
+    memory = _find_memory(going, console, services)
     was_suspended = memory is not None and going.past.key in memory.suspended()
     if memory is not None:
-        _suspend(memory, going, console, parts)
+        _suspend(memory, going, console, services)
     way, past = going.way, going.past
     prepared = Prepared(going.host, way.desired, way.observation, way.plan, ())
-    chronicle = find_chronicle(going.options, prepared, console, parts, past.number)
-    carried = carry_out(prepared, chronicle, console, parts)
+    chronicle = find_chronicle(going.options, prepared, console, services, past.number)
+    carried = carry_out(prepared, chronicle, console, services)
     if carried.failed:
         if memory is not None and not was_suspended:
             memory.resume(past.key)
         return carried.status
-    return _say_end(going, memory, console, parts)
+    return _say_end(going, memory, console)
 
 
-def _say_end(going: Going, memory: Optional[DaemonMemory], console: Console, parts: Parts) -> int:
+def _say_end(going: Going, memory: Optional[DaemonMemory], console: Console) -> int:
     name = escape(going.past.name)
     if memory is not None:
         console.line(
             f"{name}: suspended, so that the daemon does not change it back; `resume {name}` "
             "brings it back to its manifest"
         )
-    otherwise = parts.find_kept_otherwise(going.host, going.way)
+    otherwise = find_kept_otherwise(going.host, going.way)
     if otherwise:
         console.error(f"{name}: libvirt stored another definition: {otherwise}")
         return Exit.FAILED
     return Exit.DONE
 
 
-def _find_memory(going: Going, console: Console, parts: Parts) -> Optional[DaemonMemory]:
+def _find_memory(going: Going, console: Console, services: Services) -> Optional[DaemonMemory]:
     """Return the memory of the daemon that looks after this libvirt, if one ever did."""
-    state = read_state(going.options, console, parts)
+    state = read_state(going.options, console, services)
     if state is None:
         console.note("no daemon manages this host from here, so nothing was suspended")
         return None
-    return parts.reach_memory(state)
+    return services.reach_memory(state)
 
 
-def _suspend(memory: DaemonMemory, going: Going, console: Console, parts: Parts) -> None:
+def _suspend(memory: DaemonMemory, going: Going, console: Console, services: Services) -> None:
     """Order it. Raises TransientError if this user may not: the daemon would undo the change."""
-    past, now = going.past, parts.now()
+    past, now = going.past, services.clock.wall()
     former = memory.suspended().get(past.key)
     who = find_caller(console.environ)
     why = f"rolled back to before change {past.number}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from reconciler.adapters.manifests.schema_errors import read_schema
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, _services: Services) -> int:
     """Print the schema as it is installed."""
-    text = parts.read_schema(options.kind)
+    text = read_schema(options.kind)
     console.write(text if text.endswith("\n") else f"{text}\n")
     return Exit.DONE

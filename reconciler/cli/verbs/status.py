@@ -11,7 +11,7 @@ from typing import Mapping, Optional
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import look_into
 from reconciler.cli.names import choose, describe_unknown_key, parse_keys
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.cli.settings import names_another_host, settings_to_order, uri_of
 from reconciler.core.key import FORMER_KIND
 from reconciler.core.overview import Overview, mark_suspended
@@ -21,36 +21,37 @@ from reconciler.core.render.layout import Page
 from reconciler.core.render.status import render_overview, render_statuses
 from reconciler.errors import TransientError
 from reconciler.kinds.machine.status import find_renamed, find_status, is_owned
+from reconciler.kinds.machine.survey import read_domains
 
 ASK_LIBVIRT = " (--live asks libvirt)"
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Print one line for each machine that is named, or for all if none is named."""
-    if names_another_host(options, parts, console):
-        return _show_live(options, console, parts, {})
-    overview = _look(options, console, parts)
+    if names_another_host(options, services, console):
+        return _show_live(options, console, services, {})
+    overview = _look(options, console, services)
     if overview.is_known and not options.live:
-        return _show_remembered(overview, options, console, parts)
+        return _show_remembered(overview, options, console, services)
     suspended = {
         key.name: entry.suspension
         for key, entry in overview.entries.items()
         if entry.suspension is not None and key.kind == FORMER_KIND
     }
-    return _show_live(options, console, parts, suspended)
+    return _show_live(options, console, services, suspended)
 
 
-def _look(options: argparse.Namespace, console: Console, parts: Parts) -> Overview:
+def _look(options: argparse.Namespace, console: Console, services: Services) -> Overview:
     """Return what is remembered; nothing, which is told, if this user may not read it."""
     try:
-        return look_into(parts.reach_memory(settings_to_order(options, parts, console).state))
+        return look_into(services.reach_memory(settings_to_order(options, services, console).state))
     except TransientError as error:
         console.note(f"{error}; so this is read from libvirt, not from the daemon")
         return Overview({})
 
 
 def _show_remembered(
-    overview: Overview, options: argparse.Namespace, console: Console, parts: Parts
+    overview: Overview, options: argparse.Namespace, console: Console, services: Services
 ) -> int:
     keys = parse_keys(options.names, overview.entries) or list(overview.entries)
     missing = [key for key in keys if key not in overview.entries]
@@ -62,7 +63,9 @@ def _show_remembered(
     elif chosen or not missing:
         page = Page(console.style(), console.width())
         full, verbose = bool(options.names) or options.verbose, options.verbose
-        text = render_overview(overview, chosen, page, parts.now(), full=full, verbose=verbose)
+        text = render_overview(
+            overview, chosen, page, services.clock.wall(), full=full, verbose=verbose
+        )
         console.write(text)
     return Exit.FAILED if missing else Exit.DONE
 
@@ -70,10 +73,10 @@ def _show_remembered(
 def _show_live(
     options: argparse.Namespace,
     console: Console,
-    parts: Parts,
+    services: Services,
     suspended: Mapping[str, Optional[Suspension]],
 ) -> int:
-    readings = parts.read_domains(parts.connect(uri_of(options, parts, console)))
+    readings = read_domains(services.connect(uri_of(options, services, console)))
     renamed = find_renamed(readings)
     names = options.names or sorted(
         name for name, reading in readings.items() if is_owned(reading) or name in renamed

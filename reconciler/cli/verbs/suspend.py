@@ -6,20 +6,20 @@ import argparse
 
 from reconciler.cli.console import Console, Exit, find_caller
 from reconciler.cli.daemon_state import prepare_orders, say_when
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.core.key import show_key
 from reconciler.core.records import Suspension
 from reconciler.core.render.status import show_suspension
 from reconciler.core.render.values import escape
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Write down a suspension for each that is named, or for none if one is not known."""
-    orders = prepare_orders(options, console, parts, "suspended")
+    orders = prepare_orders(options, console, services, "suspended")
     if orders is None:
         return Exit.FAILED
     memory, overview, entries = orders
-    now, caller, is_new = parts.now(), find_caller(console.environ), False
+    now, caller, is_new = services.clock.wall(), find_caller(console.environ), False
     for key, entry in entries.items():
         name = escape(show_key(key))
         former = entry.suspension if entry is not None else None

@@ -6,7 +6,7 @@ import argparse
 from typing import Iterator
 
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.parts import Parts
+from reconciler.cli.services import Services
 from reconciler.core.key import show_key
 from reconciler.core.kinds import count_objects, find_row
 from reconciler.core.manifest import Desired
@@ -14,9 +14,9 @@ from reconciler.core.render.values import escape
 from reconciler.errors import InvalidManifestError
 
 
-def run(options: argparse.Namespace, console: Console, parts: Parts) -> int:
+def run(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Report every problem at once, or how much was found to be in order; warnings besides."""
-    loaded = parts.load(options.paths)
+    loaded = services.load_manifests(options.paths)
     if loaded.problems:
         raise InvalidManifestError(loaded.problems)
     for line in find_warnings(loaded.desired):

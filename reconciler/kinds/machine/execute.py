@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
 from contextlib import suppress
 from dataclasses import field
 from typing import Any, Callable, List, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
-from reconciler.core.frozen import frozen, replace
+from reconciler.core.frozen import frozen
 from reconciler.core.machine import Machine
-from reconciler.core.names import Worker
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
@@ -85,7 +83,7 @@ def _define(work: StepContext, step: plan.Define) -> Undo:
     begun = read_former(work.host, work.name) if work.former is None else None
     xml = step.xml if begun is None else set_uuid(step.xml, begun.uuid)
     _refuse_changed(work)
-    work.host.domains.define(sign_mark(xml, _sign(work)))
+    work.host.domains.define(sign_mark(xml, work.host.locks.me))
     work.stored.append(_read_definition(work))
     if begun is None:
         return lambda: restore(work)
@@ -121,11 +119,6 @@ def _read_definition(work: StepContext) -> str:
 def _strip(xml: str) -> str:
     """Return a definition without our mark, and without the space that it was in."""
     return re.sub(r">\s+<", "><", drop_owner(xml))
-
-
-def _sign(work: StepContext) -> Worker:
-    """Return who works here, for others who see that volumes are being made."""
-    return replace(work.host.locks.me, since=time.time())
 
 
 def restore(work: StepContext) -> None:
@@ -202,7 +195,7 @@ def _set_autostart(work: StepContext, step: plan.SetAutostart) -> Optional[Undo]
 
 
 def _set_metadata(work: StepContext, step: plan.SetMetadata) -> Undo:
-    work.host.domains.set_metadata(work.name, sign_mark(step.xml, _sign(work)), step.live)
+    work.host.domains.set_metadata(work.name, sign_mark(step.xml, work.host.locks.me), step.live)
     return lambda: restore(work)
 
 

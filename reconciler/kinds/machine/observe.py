@@ -9,7 +9,6 @@ where libvirt's daemons say why it cannot.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import (
     Callable,
@@ -219,7 +218,9 @@ def _find_maker(host: Host, name: str, reading: Union[Reading, Unknown], world: 
     alive = host.locks.is_alive(owner.worker)
     if alive is None:
         last = _find_last_sign(owner, world)
-        return describe_unseen(name, owner.worker, last) if time.time() < last + QUIET else ""
+        return (
+            describe_unseen(name, owner.worker, last) if host.locks.me.since < last + QUIET else ""
+        )
     return describe_busy(name, owner.worker) if alive else ""
 
 

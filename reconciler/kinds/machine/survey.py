@@ -43,6 +43,11 @@ from reconciler.kinds.machine.planning.update import find
 from reconciler.kinds.machine.status import is_owned
 
 
+def read_domains(host: Host) -> Mapping[str, Union[Reading, Unknown]]:
+    """Return every domain with its jobs and snapshots; what cannot be understood is Unknown."""
+    return add_snapshots(host, add_jobs(host, survey(host)))
+
+
 def survey(host: Host) -> Mapping[str, Union[Reading, Unknown]]:
     """Return every domain by name; what cannot be read or understood is Unknown."""
     return {name: understand(view) for name, view in host.domains.list_domains().items()}

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Optional
 
 from reconciler.adapters.libvirt.host import LibvirtHost
-from reconciler.cli import composition
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
+from reconciler.cli.services import Services
 
 
 class Piped(io.StringIO):
@@ -19,11 +19,12 @@ class Piped(io.StringIO):
     encoding = "utf-8"
 
 
-class Connected(composition.Product):
-    """The real parts, connected already."""
+class Connected(Services):
+    """The real services, connected already."""
 
     def __init__(self, host: LibvirtHost) -> None:
         """Keep the connections."""
+        super().__init__("test", {})
         self._host = host
 
     def connect(self, uri: Optional[str]) -> LibvirtHost:
@@ -42,6 +43,10 @@ class Commanding:
         """Run it, check its exit status, and return what it printed."""
         out, err = Piped(), Piped()
         environ = {"XDG_STATE_HOME": str(self.folder)}
-        done = run(list(words), Console(out, err, Piped(""), environ), Connected(self.host))
+        done = run(
+            list(words),
+            Console(out, err, Piped(""), environ),
+            lambda _options, _console: Connected(self.host),
+        )
         assert done == status, f"{words}: {done}, not {status}\n{err.getvalue()}\n{out.getvalue()}"
         return out.getvalue()

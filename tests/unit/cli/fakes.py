@@ -1,125 +1,54 @@
-"""Parts that stand in for manifests, libvirt and git; a test says what they hold."""
+"""The ports of the command line in memory: a test says what manifests, host and memory hold."""
 
 from __future__ import annotations
 
 import io
+import json
+import os
+import signal
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, TextIO, Tuple, Union, cast
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.manifests.loading import load_files
-from reconciler.adapters.text_files import write_folder
 from reconciler.cli.console import Console
-from reconciler.cli.parts import Loaded, Parts, Versions
+from reconciler.cli.daemon_services import DaemonServices
 from reconciler.cli.run import run
-from reconciler.control.change_recorder import ChangeRecorder
-from reconciler.control.ports import Clock, Host, NoUnits, Reporter, Units
-from reconciler.control.service_ports import DaemonMemory, History
-from reconciler.core.history import ChangeRecord
-from reconciler.core.host_snapshot import HostSnapshot
+from reconciler.cli.services import Loaded, Services
+from reconciler.control.ports import Clock, Host, Listener, NoUnits, Units
+from reconciler.control.service_ports import DaemonMemory, History, ManifestSource, Meter, Watcher
+from reconciler.control.state import LoopServices
 from reconciler.core.key import Key
-from reconciler.core.machine import Machine
-from reconciler.core.manifest import Desired, MachineManifest, Place
+from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import ManifestFile
-from reconciler.core.plan import Action, ActionKind, Outcome, Plan, PlanOptions
+from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Record, SourceRecord, Suspension
-from reconciler.core.settings import Settings
-from reconciler.core.world import Reading, Unknown, World
-from reconciler.errors import Problem, UsageError
-from reconciler.kinds.machine.elsewhere import Background
-from reconciler.kinds.machine.observe import ObservedHost
-from reconciler.kinds.machine.rollback import RollbackPlan
-from tests.unit.loop.fakes import MemoryHistory
+from reconciler.core.settings import MetricsSettings, Settings
+from tests.unit.fake_clock import FakeClock
+from tests.unit.loop.fakes import ListJournal, MemoryHistory, MemoryStore
+from tests.unit.memory_host import MemoryHost
 
-NO_HOST = cast("Host", object())
-
-
-@dataclass(frozen=True)
-class FakeLoaded:
-    """Manifests as they would have been read."""
-
-    desired: Desired
-    problems: Tuple[Problem, ...] = ()
+REAL = Services("test", os.environ)  # the real ports, for what reads files alone
+REVISION = "0123456789abcdef"
+SMALL: Mapping[str, Any] = {"cpus": 1, "memory": "1GiB"}
+BAD = "kind: VirtualMachine\nmetadata: {name: bad}\n"
 
 
-def manifest(name: str) -> MachineManifest:
-    """Return a small manifest."""
-    return MachineManifest(Machine(name), "g1", "{}", Place(f"{name}.yaml", 1, 1))
+def manifest(name: str, **spec: Any) -> str:
+    """Return the text of a small machine's manifest."""
+    document = {
+        "apiVersion": "virt-reconciler/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": name},
+        "spec": {**SMALL, **spec},
+    }
+    return json.dumps(document, indent=1)
 
 
-ONE = FakeLoaded(Desired.of(manifest("vm1")))
-PROBLEM = Problem("a.yaml", 3, 5, "spec.cpus", "is required")
-
-
-EMPTY = Plan("kvm01", "qemu:///system", ())
-
-
-@dataclass
-class FakeClock:
-    """A clock that moves only when told."""
-
-    time: float = 0.0
-
-    def now(self) -> float:
-        """Return the time set."""
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        """Move on."""
-        self.time += seconds
-
-
-Carry = Callable[[Plan, Reporter], Tuple[Outcome, ...]]
-
-
-def succeed(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
-    """Carry out every action that has work, as the executor reports it."""
-    return tuple(_finish(one, None, report) for one in plan.actions if one.steps)
-
-
-def fail(name: str) -> Carry:
-    """Return a way to carry out a plan in which one object fails."""
-
-    def carry(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
-        return tuple(
-            _finish(one, "no space left in pool" if one.name == name else None, report)
-            for one in plan.actions
-            if one.steps
-        )
-
-    return carry
-
-
-def _finish(action: Action, error: Optional[str], report: Reporter) -> Outcome:
-    report.started(action)
-    outcome = Outcome(action.name, action.action, error, action.pending)
-    report.finished(outcome)
-    return outcome
-
-
-class OneByOne:
-    """Tells of each action the reporter that is opened for it; implements `Reporter`."""
-
-    def __init__(self, report_on: Callable[[Action], Reporter]) -> None:
-        """Begin with none."""
-        self._report_on = report_on
-        self._told: Optional[Reporter] = None
-
-    def started(self, action: Action) -> None:
-        """Open one."""
-        self._told = self._report_on(action)
-        self._told.started(action)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Pass it on."""
-        assert self._told is not None
-        self._told.progress(what, done, total)
-
-    def finished(self, outcome: Outcome) -> None:
-        """Pass it on."""
-        assert self._told is not None
-        self._told.finished(outcome)
+def manifests(**specs: Mapping[str, Any]) -> Dict[str, str]:
+    """Return a file of a manifest for each machine."""
+    return {f"{name}.yaml": manifest(name, **spec) for name, spec in specs.items()}
 
 
 @dataclass
@@ -196,68 +125,162 @@ class FakeMemory:
 
 
 @dataclass
-class FakeParts:
-    """Implements `Parts`; remembers what it was asked for."""
+class FakeSource:
+    """Manifests that are read again and again; implements `ManifestSource`."""
 
-    loaded: FakeLoaded = ONE
-    planned: Plan = field(default_factory=lambda: EMPTY)
-    domains: Mapping[str, Union[Reading, Unknown]] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    around: World = field(default_factory=lambda: World("kvm01", "qemu:///system"))
+    desired: Desired
+
+    def take(self) -> ManifestSet:
+        """Return the manifests set."""
+        return ManifestSet("one", self.desired, revision="one")
+
+    def recall(self) -> Optional[ManifestSet]:
+        """Remember nothing."""
+        return None
+
+    def places(self) -> Tuple[str, ...]:
+        """Announce nothing."""
+        return ()
+
+
+class FakeWatcher:
+    """A watcher that announces nothing; implements `Watcher`."""
+
+    def watch(self, places: Tuple[str, ...], hint: Callable[[], None]) -> str:
+        """Watch nothing."""
+        return "inotify"
+
+    def is_armed(self) -> bool:
+        """Whether nothing more is to be watched than is."""
+        return True
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+class FakeNews:
+    """News that never come; implements `News`."""
+
+    def start(self, listener: Listener) -> None:
+        """Say that all drivers are reached."""
+        for driver in ("qemu", "storage", "network"):
+            listener.reached(driver)
+
+    def is_alive(self) -> bool:
+        """Be alive."""
+        return True
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+class FakeSupervisor:
+    """A service manager that sends a signal each time that the daemon is ready."""
+
+    watchdog_interval = 0.0
+
+    def __init__(self, *signals: int) -> None:
+        self.signals = list(signals)
+        self.told: List[str] = []
+
+    def ready(self) -> None:
+        """Send the next signal."""
+        self.told.append("ready")
+        signal.raise_signal(self.signals.pop(0))
+
+    def reloading(self) -> None:
+        """Remember it."""
+        self.told.append("reloading")
+
+    def stopping(self) -> None:
+        """Remember it."""
+        self.told.append("stopping")
+
+    def alive(self) -> None:
+        """Do nothing."""
+
+    def status(self, text: str) -> None:
+        """Do nothing."""
+
+
+class FakeDaemonServices(DaemonServices):
+    """The daemon's ports in memory: it is told to read its settings anew once, and then to stop."""
+
+    def __init__(self, services: FakeServices) -> None:
+        """Begin with nothing remembered."""
+        self.services = services
+        self.store = MemoryStore()
+        self.listed = ListJournal()
+        self.journal = self.listed
+        self.clock = StoppableClock()
+        self.chance = lambda: 0.5
+        self.told = FakeSupervisor(signal.SIGHUP, signal.SIGTERM)
+        self.supervisor = self.told
+        self.sources: List[Settings] = []
+
+    def lock_memory(self) -> AbstractContextManager[None]:
+        """Be alone."""
+        return nullcontext()
+
+    def find_broken(self) -> Sequence[str]:
+        """Have nothing broken."""
+        return ()
+
+    def attend(self, meter: Meter) -> LoopServices:
+        """Return the host of the command line."""
+        return LoopServices(
+            host=self.services.host,
+            news=FakeNews(),
+            store=self.store,
+            journal=self.journal,
+            meter=meter,
+            clock=self.clock,
+            chance=self.chance,
+            history=self.services.history,
+        )
+
+    def open_source(self, settings: Settings) -> ManifestSource:
+        """Return the manifests of the command line."""
+        self.sources.append(settings)
+        return FakeSource(self.services.load_manifests(()).desired)
+
+    def make_watcher(self) -> Watcher:
+        """Watch nothing."""
+        return FakeWatcher()
+
+    def show_metrics(
+        self, settings: MetricsSettings, render: Callable[[], str]
+    ) -> Callable[[], None]:
+        """Show nothing."""
+        return lambda: None
+
+
+@dataclass
+class FakeServices(Services):
+    """Implements every port; remembers what it was asked for."""
+
+    files: Mapping[str, str] = field(default_factory=lambda: manifests(vm1={}))
+    host: MemoryHost = field(default_factory=MemoryHost)
     settings: Settings = field(default_factory=Settings)
-    carry: Carry = succeed
-    unreachable: Optional[Exception] = None
+    unreachable: Optional[BaseException] = None
     session: bool = False
     clock: Clock = field(default_factory=FakeClock)
     uris: List[Optional[str]] = field(default_factory=list)
-    options: List[PlanOptions] = field(default_factory=list)
-    executed: List[Plan] = field(default_factory=list)
-    lanes: List[int] = field(default_factory=list)
     configs: List[str] = field(default_factory=list)
-    served: List[Settings] = field(default_factory=list)
     memory: FakeMemory = field(default_factory=FakeMemory)
     states: List[str] = field(default_factory=list)
     history: MemoryHistory = field(default_factory=MemoryHistory)
     histories: List[str] = field(default_factory=list)
-    chronicles: List[ChangeRecorder] = field(default_factory=list)
-    taken_back: List[int] = field(default_factory=list)
-    kept_otherwise: str = ""
-    time: float = 1_000_000.0
+    revision: str = REVISION
+    served: List[FakeDaemonServices] = field(default_factory=list)
 
-    def begin(self, verb: str) -> None:
-        """Take no note."""
+    def load_manifests(self, paths: Sequence[str]) -> Loaded:
+        """Understand the files set, whatever is asked for."""
+        return load_files([ManifestFile(name, text.encode()) for name, text in self.files.items()])
 
-    def now(self) -> float:
-        """Return the time set."""
-        return self.time
-
-    def load(self, paths: Sequence[str]) -> FakeLoaded:
-        """Return the manifests set."""
-        return self.loaded
-
-    def read_files(self, paths: Sequence[str]) -> Tuple[Sequence[ManifestFile], Sequence[Problem]]:
-        """Read nothing; the tests of comparisons have the real parts."""
-        raise NotImplementedError
-
-    def load_files(self, files: Sequence[ManifestFile]) -> Loaded:
-        """Understand them as the real parts do."""
-        return load_files(files)
-
-    def find_versions(self, path: str) -> Versions:
-        """Know no repository."""
-        raise NotImplementedError
-
-    def compare(
-        self, host: Optional[Host], base: Desired, head: Desired, options: PlanOptions
-    ) -> Plan:
-        """Compare nothing."""
-        raise NotImplementedError
-
-    def read_schema(self, kind: str) -> str:
-        """Know one kind."""
-        if kind != "VirtualMachine":
-            raise UsageError(f"no schema for {kind!r}; there is: VirtualMachine")
-        return '{"title": "VirtualMachine"}'
+    def read_revision(self, paths: Sequence[str]) -> Optional[str]:
+        """Be at a commit."""
+        return self.revision
 
     def read_settings(self, path: str) -> Settings:
         """Return the settings set."""
@@ -267,17 +290,6 @@ class FakeParts:
     def salvage_settings(self, path: str) -> Settings:
         """Return the defaults."""
         return Settings()
-
-    def serve(
-        self,
-        settings: Settings,
-        reread: Callable[[], Settings],
-        errors: TextIO,
-        environ: Mapping[str, str],
-    ) -> int:
-        """Run nothing; the settings are those of the configuration at once and when read anew."""
-        self.served = [settings, reread()]
-        return 0
 
     def reach_memory(self, state: str) -> DaemonMemory:
         """Return the memory set."""
@@ -289,106 +301,25 @@ class FakeParts:
         self.histories.append(folder)
         return self.history
 
-    def record(self, host: Host, told: Reporter, chronicle: ChangeRecorder) -> Reporter:
-        """Record nothing; remember who wanted it."""
-        self.chronicles.append(chronicle)
-        return told
-
-    def plan_way_back(
-        self,
-        host: Host,
-        past: ChangeRecord,
-        entries: Sequence[ChangeRecord],
-        now: Optional[datetime],
-    ) -> RollbackPlan:
-        """Return the plan set."""
-        self.taken_back.append(past.number)
-        world = World("kvm01", "qemu:///system")
-        seen = ObservedHost(NO_HOST, self.loaded.desired, world)
-        return RollbackPlan(self.loaded.desired, seen, self.planned)
-
-    def find_kept_otherwise(self, host: Host, way: RollbackPlan) -> str:
-        """Say what the test says."""
-        return self.kept_otherwise
-
-    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
-        """Plan nothing; the tests of that verb bring their own."""
-        raise NotImplementedError
-
-    def read_text(self, path: str) -> str:
-        """Read a file that the test has made."""
-        return Path(path).read_text(encoding="utf-8")
-
-    def write_text(self, path: str, text: str) -> None:
-        """Write to a folder of the test."""
-        Path(path).write_text(text, encoding="utf-8")
-
-    def write_folder(
-        self, folder: str, texts: Mapping[str, str], *, replace: bool
-    ) -> Sequence[str]:
-        return write_folder(folder, texts, replace=replace)
-
-    def read_revision(self, paths: Sequence[str]) -> Optional[str]:
-        """Be at a commit."""
-        return "0123456789abcdef"
-
-    def take_snapshot(self, host: Host, revision: Optional[str]) -> HostSnapshot:
-        """Return a snapshot of nothing."""
-        return HostSnapshot("1970-01-12T13:46:40Z", "1.0", "kvm01", "qemu:///system", revision)
-
-    def reach_snapshot(self, snapshot: HostSnapshot) -> Host:
-        """Be that host."""
-        return NO_HOST
-
     def connect(self, uri: Optional[str]) -> Host:
         """Be reachable, or not."""
         self.uris.append(uri)
         if self.unreachable is not None:
             raise self.unreachable
-        return NO_HOST
+        return self.host
 
     def chooses_session(self) -> bool:
         """Be as the test says."""
         return self.session
 
+    def serve(self, settings: Settings, console: Console) -> DaemonServices:
+        """Serve in memory."""
+        self.served.append(FakeDaemonServices(self))
+        return self.served[-1]
+
     def units(self, uri: Optional[str]) -> Units:
         """See no units; the tests of that verb bring their own."""
         return NoUnits()
-
-    def read_domains(self, host: Host) -> Mapping[str, Union[Reading, Unknown]]:
-        """Return the domains set."""
-        return self.domains
-
-    def read_sizes(self, host: Host, reading: Reading) -> Mapping[str, int]:
-        """Return the sizes set."""
-        return self.sizes
-
-    def look_around(self, host: Host, readings: Sequence[Reading]) -> World:
-        """Return the surroundings set."""
-        return self.around
-
-    def observe(self, host: Host, desired: Desired, background: Background) -> ObservedHost:
-        """See nothing."""
-        return ObservedHost(NO_HOST, desired, World(self.planned.host, self.planned.uri))
-
-    def plan(self, observation: ObservedHost, options: PlanOptions) -> Plan:
-        """Return the plan set."""
-        self.options.append(options)
-        return Plan(self.planned.host, self.planned.uri, self.planned.actions, options.revision)
-
-    def execute(
-        self,
-        host: Host,
-        desired: Desired,
-        todo: Plan,
-        report_on: Callable[[Action], Reporter],
-        *,
-        lanes: int,
-    ) -> Tuple[Outcome, ...]:
-        """Carry out as the test says, one object after the other."""
-        self.executed.append(todo)
-        self.lanes.append(lanes)
-        return self.carry(todo, OneByOne(report_on))
 
 
 class Terminal(io.StringIO):
@@ -417,7 +348,7 @@ class Result:
 
 
 def call(
-    parts: Parts,
+    services: Services,
     *argv: str,
     answers: Optional[str] = None,
     terminal: bool = False,
@@ -427,15 +358,18 @@ def call(
     out = Terminal() if terminal else Piped()
     err = Piped()
     typed = Piped("") if answers is None else Terminal(answers)
-    status = run(list(argv), Console(out, err, typed, environ or {}), parts)
+    console = Console(out, err, typed, environ or {})
+    status = run(list(argv), console, lambda _options, _console: services)
     return Result(int(status), out.getvalue(), err.getvalue())
 
 
-def action(name: str, kind: ActionKind, **more: object) -> Action:
-    """Return an action on a machine."""
-    return Action("VirtualMachine", name, kind, **more)  # type: ignore[arg-type]  # by name
-
-
-def plan_of(*actions: Action) -> Plan:
-    """Return a plan of these actions."""
-    return Plan("kvm01", "qemu:///system", actions)
+def applied(**specs: Mapping[str, Any]) -> FakeServices:
+    """Return services whose host has these machines as their manifests say."""
+    services = FakeServices(manifests(**specs))
+    done = call(services, "apply", "--yes", "p")
+    assert done.status == 0, done.err
+    services.host.writes.clear()
+    services.history.entries.clear()
+    for asked in (services.uris, services.configs, services.states, services.histories):
+        asked.clear()
+    return services

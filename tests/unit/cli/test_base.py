@@ -10,8 +10,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from reconciler.cli.composition import Product
-from tests.unit.cli.fakes import Result, call
+from tests.unit.cli.fakes import REAL, Result, call
 from tests.unit.source.repositories import Repository, git, machines
 
 TEMPLATE = """\
@@ -41,7 +40,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 
 def plan(*words: str) -> Result:
-    return call(Product(), "plan", *words)
+    return call(REAL, "plan", *words)
 
 
 def resources(*words: str) -> Dict[str, Any]:

@@ -8,12 +8,11 @@ from typing import Tuple
 import pytest
 
 from reconciler.adapters.state.folder import FolderStore
-from reconciler.cli.composition import Product
 from reconciler.core.conditions import failed
 from reconciler.core.records import Record, SourceRecord, Suspension
 from tests.lab.keys import vm
 
-from .fakes import call
+from .fakes import REAL, call
 
 HEAD = "apiVersion: virt-reconciler/v1\nkind: Configuration\n"
 GOOD = "spec: {{source: {{directory: /m}}, state: {state}, connect: 'test:///default'}}\n"
@@ -40,7 +39,7 @@ def site(tmp_path: Path) -> Tuple[Path, FolderStore]:
 def test_every_problem_is_reported_with_its_place(site: Tuple[Path, FolderStore]) -> None:
     path, _ = site
     for words in (("config", "check", str(path)), ("--config", str(path), "config", "check")):
-        done = call(Product(), *words)
+        done = call(REAL, *words)
         assert (done.status, done.out) == (65, "")
         places = [one.split(": ")[0] for one in done.err.splitlines()]
         assert places == [f"{path}:6:10", f"{path}:7:11"], done.err
@@ -49,9 +48,9 @@ def test_every_problem_is_reported_with_its_place(site: Tuple[Path, FolderStore]
 def test_a_right_one_is_said_to_be_valid(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(HEAD + GOOD.format(state="/srv/s"), encoding="utf-8")
-    done = call(Product(), "config", "check", str(path))
+    done = call(REAL, "config", "check", str(path))
     assert (done.status, done.out, done.err) == (0, f"{path}: valid\n", "")
-    assert call(Product(), "config", "check", str(tmp_path / "no")).status == 64
+    assert call(REAL, "config", "check", str(tmp_path / "no")).status == 64
 
 
 def test_status_and_the_brake_work_with_a_wrong_configuration(
@@ -66,7 +65,7 @@ def test_status_and_the_brake_work_with_a_wrong_configuration(
             (("retry", "web01"), "web01: is tried again"),
             (("prune",), "Nothing is held back."),
         ):
-            done = call(Product(), "--config", str(path), *words)
+            done = call(REAL, "--config", str(path), *words)
             assert done.status == 0, done
             assert out in done.out
             assert f"{path} has 2 problems (virt-reconciler config check {path})" in done.err

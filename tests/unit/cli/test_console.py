@@ -14,18 +14,18 @@ import pytest
 from reconciler.cli.console import Console
 from reconciler.cli.progress import LineReporter, ProgressBoard, roughly
 from reconciler.cli.run import run
-from reconciler.control.ports import Reporter
-from reconciler.core.plan import ActionKind, Outcome, Plan, SetAutostart
+from reconciler.core.plan import Action, ActionKind, Outcome
+from tests.unit.fake_clock import FakeClock
 
-from .fakes import FakeClock, FakeParts, Piped, Terminal, action, call, plan_of
+from .fakes import FakeServices, Piped, Terminal, call, manifests
 
 ROOT = Path(__file__).parents[3]
-WORK = plan_of(action("vm1", ActionKind.CREATE, steps=(SetAutostart(enabled=True),)))
+CREATE = Action("VirtualMachine", "vm1", ActionKind.CREATE)
 
 
 def reporter_to(console: Console, clock: FakeClock) -> LineReporter:
     """Return the reporter of the one action."""
-    return ProgressBoard(console, clock).report_on(WORK.actions[0])
+    return ProgressBoard(console, clock).report_on(CREATE)
 
 
 class Closed(io.StringIO):
@@ -52,34 +52,40 @@ def process(*argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 def test_closed_pipe_ends_quietly() -> None:
     err = Piped()
-    status = run(["plan", "p"], Console(Closed(), err, Piped(), {}), FakeParts(planned=WORK))
+    console = Console(Closed(), err, Piped(), {})
+    status = run(["plan", "p"], console, lambda _options, _console: FakeServices())
     assert (status, err.getvalue()) == (141, "")
 
 
+class Closing(io.StringIO):
+    """A pipe whose reader goes away when the first result is there."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        """Take the plan, and fail from then on."""
+        if ": created" in text:
+            raise BrokenPipeError
+        return super().write(text)
+
+
 def test_closed_pipe_never_stops_an_apply_halfway() -> None:
-    reached = []
-
-    def carry(plan: Plan, report: Reporter) -> Tuple[Outcome, ...]:
-        report.started(plan.actions[0])
-        report.progress("root", 50, 100)
-        report.finished(Outcome("vm1", ActionKind.CREATE))
-        reached.append("the end")
-        return ()
-
-    carry(WORK, reporter_to(Console(Closed(), Closed(), Piped(), {}), FakeClock()))
-    assert reached == ["the end"]
+    services = FakeServices(manifests(vm1={}, vm2={"power": "running"}))
+    console = Console(Closing(), Closed(), Piped(), {})
+    run(["apply", "--yes", "p"], console, lambda _options, _console: services)
+    assert sorted(services.host.writes) == ["define vm1", "define vm2", "start vm2"]
 
 
 def test_failure_is_told_although_nobody_reads_it() -> None:
     reporter = reporter_to(Console(Closed(), Closed(), Piped(), {}), FakeClock())
-    reporter.started(WORK.actions[0])
+    reporter.started(CREATE)
     reporter.finished(Outcome("vm1", ActionKind.CREATE, "no space"))
 
 
 def test_progress_tells_the_rate() -> None:
     out, clock = Piped(), FakeClock()
     reporter = reporter_to(Console(out, Piped(), Piped(), {}), clock)
-    reporter.started(WORK.actions[0])
+    reporter.started(CREATE)
     reporter.progress("root", 0, 1000 * 1024)
     clock.sleep(2.0)
     reporter.progress("root", 500 * 1024, 1000 * 1024)
@@ -98,7 +104,7 @@ def side_by_side(*names: str, terminal: bool = False) -> Tuple[Piped, Piped]:
     board = ProgressBoard(Console(out, err, Piped(), {}), FakeClock())
     reporters = []
     for name in names:
-        work = action(name, ActionKind.CREATE)
+        work = replace(CREATE, name=name)
         reporters.append(board.report_on(work))
         reporters[-1].started(work)
     for reporter in reporters:
@@ -139,7 +145,7 @@ def test_all_that_was_under_way_is_named_after_ctrl_c() -> None:
     err = Piped()
     board = ProgressBoard(Console(Piped(), err, Piped(), {}), FakeClock())
     for name in ("vm1", "vm2", "vm3"):
-        work = action(name, ActionKind.CREATE)
+        work = replace(CREATE, name=name)
         reporter = board.report_on(work)
         reporter.started(work)
         if name == "vm2":
@@ -165,9 +171,9 @@ def test_stream_without_arrows_gets_ascii(encoding: str) -> None:
 
 
 def test_answer_of_a_closed_terminal_is_no() -> None:
-    parts = FakeParts(planned=WORK)
-    assert call(parts, "apply", "p", answers="").status == 1
-    assert parts.executed == []
+    services = FakeServices()
+    assert call(services, "apply", "p", answers="").status == 1
+    assert services.host.writes == []
 
 
 @pytest.mark.parametrize(

@@ -2,82 +2,93 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Any, Callable, Dict, Mapping, Tuple
 
 import pytest
 
-from reconciler.core.manifest import Desired
-from reconciler.core.plan import ActionKind, Change, Effect, Plan, SetAutostart, Shutdown, Start
+from reconciler.core.world import Unknown
 from reconciler.errors import RefusedError, TerminalError, TransientError
+from reconciler.kinds.machine.domain.mark import drop_owner
 
-from .fakes import ONE, PROBLEM, FakeLoaded, FakeParts, action, call, fail, plan_of
+from .fakes import BAD, FakeServices, applied, call, manifests
 
-K = ActionKind
-STEPS = (SetAutostart(enabled=True),)
-
-
-def change(effect: Effect) -> Change:
-    return Change("cpus.count", 1, 2, effect)
-
-
-EMPTY = plan_of(action("vm1", K.NONE))
-LIVE = plan_of(action("vm1", K.UPDATE, changes=(change(Effect.LIVE),), steps=STEPS))
-BOOT = plan_of(action("vm1", K.UPDATE, changes=(change(Effect.NEXT_BOOT),), steps=STEPS))
-RESTART = plan_of(
-    action(
-        "vm1",
-        K.UPDATE,
-        changes=(change(Effect.RESTART),),
-        steps=(Shutdown(1, force=False), Start()),
-    )
-)
-STOP = plan_of(
-    action(
-        "vm1",
-        K.UPDATE,
-        changes=(Change("power", "running", "stopped", Effect.LIVE),),
-        steps=(Shutdown(1, force=False),),
-    )
-)
-WITHHELD = plan_of(action("vm1", K.WITHHELD, changes=(change(Effect.WITHHELD),)))
-FOREIGN = plan_of(action("vm1", K.ADOPT, reason="not managed yet"))
-FAILED = plan_of(action("vm1", K.FAILED, reason="no pool 'fast'"))
-WAITING = plan_of(action("vm1", K.NONE, pending=("disks[root].bus",)))
-MIXED = FakeLoaded(ONE.desired, (PROBLEM,))
-INVALID = FakeLoaded(Desired(), (PROBLEM,))
+ROOT = {"name": "root", "bus": "sata", "size": "2GiB"}
+FORMER: Mapping[str, Any] = {"power": "running", "disks": [ROOT]}
+BOOT: Mapping[str, Any] = {**FORMER, "disks": [{**ROOT, "bus": "virtio"}]}
+RESTART = {"lifecycle": {"disruption": "restart"}}
 
 
-@pytest.mark.parametrize(
-    ("plan", "plain", "detailed"),
-    [
-        pytest.param(EMPTY, 0, 0, id="no-change"),
-        pytest.param(WAITING, 0, 0, id="only-waiting-for-a-restart"),
-        pytest.param(LIVE, 0, 2, id="live-change"),
-        pytest.param(BOOT, 0, 2, id="change-at-the-next-boot"),
-        pytest.param(RESTART, 0, 3, id="restart"),
-        pytest.param(STOP, 0, 3, id="guest-is-stopped"),
-        pytest.param(WITHHELD, 0, 2, id="withheld"),
-        pytest.param(FOREIGN, 0, 2, id="to-be-adopted-first"),
-        pytest.param(FAILED, 1, 1, id="could-not-be-planned"),
-    ],
-)
-def test_plan(plan: Plan, plain: int, detailed: int) -> None:
-    assert call(FakeParts(planned=plan), "plan", "vm/").status == plain
-    assert call(FakeParts(planned=plan), "plan", "vm/", "--detailed-exitcode").status == detailed
+def changed(former: Mapping[str, Any], later: Mapping[str, Any]) -> FakeServices:
+    """Return a host with a machine as the one, and a manifest that says the other."""
+    services = applied(vm1=former)
+    services.files = manifests(vm1=later)
+    return services
 
 
-@pytest.mark.parametrize(
-    ("plan", "status"),
-    [
-        pytest.param(EMPTY, 0, id="nothing-to-do"),
-        pytest.param(LIVE, 0, id="done"),
-        pytest.param(WITHHELD, 0, id="withheld-by-policy"),
-        pytest.param(FOREIGN, 4, id="not-ours"),
-        pytest.param(FAILED, 1, id="could-not-be-planned"),
-    ],
-)
-def test_apply(plan: Plan, status: int) -> None:
-    assert call(FakeParts(planned=plan), "apply", "vm/", "--yes").status == status
+def live() -> FakeServices:
+    return changed(FORMER, {**FORMER, "autostart": True})
+
+
+def waiting() -> FakeServices:
+    services = changed(FORMER, BOOT)
+    assert call(services, "apply", "vm/", "--yes").status == 0
+    return services
+
+
+def foreign() -> FakeServices:
+    services = live()
+    xml = services.host.views["vm1"].persistent_xml
+    services.host.change("vm1", persistent_xml=drop_owner(xml))
+    return services
+
+
+def failed() -> FakeServices:
+    services = live()
+    services.host.snapshot.domains["vm1"] = Unknown("no answer")  # type: ignore[index]  # in memory
+    return services
+
+
+HOSTS: Dict[str, Callable[[], FakeServices]] = {
+    "no change": lambda: applied(vm1=FORMER),
+    "only waiting for a restart": waiting,
+    "live change": live,
+    "change at the next boot": lambda: changed(FORMER, BOOT),
+    "restart": lambda: changed({**FORMER, **RESTART}, {**BOOT, **RESTART}),
+    "guest is stopped": lambda: changed(FORMER, {**FORMER, "power": "stopped"}),
+    "withheld": lambda: changed(FORMER, {**FORMER, "disks": [{**ROOT, "size": "1GiB"}]}),
+    "not managed": foreign,
+    "could not be planned": failed,
+}
+PLAN = {
+    "no change": (0, 0),
+    "only waiting for a restart": (0, 0),
+    "live change": (0, 2),
+    "change at the next boot": (0, 2),
+    "restart": (0, 3),
+    "guest is stopped": (0, 3),
+    "withheld": (0, 2),
+    "not managed": (0, 2),
+    "could not be planned": (1, 1),
+}
+APPLY = {
+    "no change": 0,
+    "live change": 0,
+    "withheld": 0,
+    "not managed": 4,
+    "could not be planned": 1,
+}
+
+
+@pytest.mark.parametrize("case", PLAN)
+def test_plan(case: str) -> None:
+    services = HOSTS[case]()
+    found = call(services, "plan", "v").status, call(services, "plan", "v", "--detailed-exitcode")
+    assert (found[0], found[1].status) == PLAN[case], found[1]
+
+
+@pytest.mark.parametrize("case", APPLY)
+def test_apply(case: str) -> None:
+    assert call(HOSTS[case](), "apply", "vm/", "--yes").status == APPLY[case]
 
 
 @pytest.mark.parametrize(
@@ -86,31 +97,34 @@ def test_apply(plan: Plan, status: int) -> None:
 def test_invalid_manifest_beside_valid_ones_is_65_and_the_valid_ones_are_handled(
     argv: Tuple[str, ...],
 ) -> None:
-    parts = FakeParts(loaded=MIXED, planned=LIVE)
-    result = call(parts, *argv)
+    services = live()
+    services.files = {**services.files, "a.yaml": BAD}
+    result = call(services, *argv)
     assert result.status == 65
-    assert "a.yaml:3:5: spec.cpus: is required" in result.err
-    assert "1 problem: not in this plan" in result.err
-    assert "cpus.count: 1 → 2" in result.out
-    assert len(parts.executed) == argv.count("--yes")
+    assert "a.yaml:1:" in result.err
+    assert "not in this plan" in result.err
+    assert "autostart: false → true" in result.out
+    assert len(services.host.writes) == 2 * argv.count("--yes"), services.host.writes
 
 
 @pytest.mark.parametrize("verb", ["validate", "plan", "apply"])
 def test_only_invalid_manifests_is_65_without_reaching_for_libvirt(verb: str) -> None:
-    parts = FakeParts(loaded=INVALID)
-    result = call(parts, verb, "vm/")
+    services = FakeServices({"a.yaml": BAD})
+    result = call(services, verb, "vm/")
     assert (result.status, result.out) == (65, "")
-    assert result.err == "a.yaml:3:5: spec.cpus: is required\n"
-    assert parts.uris == []
+    assert all(line.startswith("a.yaml:1:") for line in result.err.splitlines())
+    assert services.uris == []
 
 
 def test_failure_outranks_an_invalid_manifest() -> None:
-    parts = FakeParts(loaded=MIXED, planned=LIVE, carry=fail("vm1"))
-    assert call(parts, "apply", "vm/", "--yes").status == 1
+    services = live()
+    services.files = {**services.files, "a.yaml": BAD}
+    services.host.failures["set_autostart"] = TerminalError("no")
+    assert call(services, "apply", "vm/", "--yes").status == 1
 
 
 def test_valid_manifests_are_0_and_counted() -> None:
-    result = call(FakeParts(), "validate", "vm/")
+    result = call(FakeServices(), "validate", "vm/")
     assert (result.status, result.out) == (0, "Valid: 1 virtual machine.\n")
 
 
@@ -123,7 +137,7 @@ def test_valid_manifests_are_0_and_counted() -> None:
     ],
 )
 def test_our_errors_are_one_line_without_traceback(error: Exception, status: int) -> None:
-    result = call(FakeParts(unreachable=error), "plan", "vm/")
+    result = call(FakeServices(unreachable=error), "plan", "vm/")
     assert (result.status, result.out) == (status, "")
     assert result.err == f"virt-reconciler: error: {error}\n"
 
@@ -131,33 +145,30 @@ def test_our_errors_are_one_line_without_traceback(error: Exception, status: int
 def test_verbose_says_what_lies_behind_an_error() -> None:
     error = TransientError("cannot reach libvirt")
     error.__cause__ = OSError("no socket")
-    result = call(FakeParts(unreachable=error), "-v", "plan", "vm/")
+    result = call(FakeServices(unreachable=error), "-v", "plan", "vm/")
     assert result.err.splitlines()[1] == "  because: OSError: no socket"
 
 
 def test_error_of_many_lines_is_shown_as_one() -> None:
-    result = call(FakeParts(unreachable=TerminalError("first\nsecond\x1b[2J")), "plan", "vm/")
+    result = call(FakeServices(unreachable=TerminalError("first\nsecond\x1b[2J")), "plan", "vm/")
     assert result.err == "virt-reconciler: error: first second\\x1b[2J\n"
 
 
 def test_bug_is_called_one_and_shows_its_traceback() -> None:
-    result = call(FakeParts(unreachable=KeyError("oops")), "plan", "vm/")
+    result = call(FakeServices(unreachable=KeyError("oops")), "plan", "vm/")
     assert result.status == 1
     assert result.err.startswith("virt-reconciler: error: this is a bug in virt-reconciler")
     assert "KeyError: 'oops'" in result.err
 
 
 def test_interrupt_is_130_and_quiet() -> None:
-    parts = FakeParts()
-    parts.unreachable = KeyboardInterrupt()  # type: ignore[assignment]  # raised like any other
-    assert call(parts, "plan", "vm/") == call(parts, "plan", "vm/")
-    result = call(parts, "plan", "vm/")
+    result = call(FakeServices(unreachable=KeyboardInterrupt()), "plan", "vm/")
     assert (result.status, result.out, result.err) == (130, "", "")
 
 
 def test_a_package_that_only_a_host_needs_is_named_and_is_no_bug() -> None:
     missing = ModuleNotFoundError("No module named 'libvirt'", name="libvirt")
-    result = call(FakeParts(unreachable=missing), "plan", "vms")
+    result = call(FakeServices(unreachable=missing), "plan", "vms")
     assert result.status == 1
     assert "dnf install python3-libvirt" in result.err
     assert "bug" not in result.err
@@ -165,5 +176,5 @@ def test_a_package_that_only_a_host_needs_is_named_and_is_no_bug() -> None:
 
 def test_any_other_module_that_is_missing_is_a_bug() -> None:
     missing = ModuleNotFoundError("No module named 'nothing'", name="nothing")
-    result = call(FakeParts(unreachable=missing), "plan", "vms")
+    result = call(FakeServices(unreachable=missing), "plan", "vms")
     assert "this is a bug in virt-reconciler" in result.err

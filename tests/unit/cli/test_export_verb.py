@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple, Union
 
 import pytest
 
@@ -16,9 +16,10 @@ from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.export import export_machine
 from tests.unit.full_disk import full_disk
+from tests.unit.memory_host import MemoryHost, empty_host
 
 from .domains import AROUND, LIVE, ODD, STORED
-from .fakes import FakeParts, call
+from .fakes import FakeServices, call
 
 yaml = pytest.importorskip("yaml")
 Golden = Callable[[Path, str], None]
@@ -57,6 +58,27 @@ SEALED = STORED.replace(
 )
 
 
+def host_with(*domains: Union[Reading, Unknown], around: World = AROUND) -> FakeServices:
+    """Return a host with these domains; one that is Unknown is called `dark`."""
+    images = dict(around.images.views)
+    snapshot = replace(
+        empty_host(),
+        domains={
+            one.view.name if isinstance(one, Reading) else "dark": (
+                one.view if isinstance(one, Reading) else one
+            )
+            for one in domains
+        },
+        sizes={one.view.name: SIZES for one in domains if isinstance(one, Reading)},
+        networks=around.networks,
+        pools=around.pools,
+        machines=around.machines,
+        images=images,
+        snapshots=around.images.snapshots,
+    )
+    return FakeServices(host=MemoryHost(snapshot))
+
+
 @pytest.mark.parametrize(
     ("name", "one"),
     [
@@ -75,8 +97,8 @@ SEALED = STORED.replace(
     ],
 )
 def test_export_reads_as_its_golden_file(name: str, one: Reading, golden: Golden) -> None:
-    parts = FakeParts(domains={"it": one}, sizes=SIZES, around=AROUND)
-    golden(GOLDEN / f"export-{name}.yaml", call(parts, "export", "it").out)
+    services = host_with(one)
+    golden(GOLDEN / f"export-{name}.yaml", call(services, "export", "--all").out)
 
 
 def test_yaml_says_what_was_exported() -> None:
@@ -85,10 +107,10 @@ def test_yaml_says_what_was_exported() -> None:
 
 
 def test_all_is_one_stream_of_documents_by_name() -> None:
-    parts = FakeParts(domains={one: reading(one, STORED.replace("web01", one)) for one in "ba"})
-    text = call(parts, "export", "--all").out
+    services = host_with(*(reading(one, STORED.replace("web01", one)) for one in "ba"))
+    text = call(services, "export", "--all").out
     assert [one["metadata"]["name"] for one in yaml.safe_load_all(text)] == ["a", "b"]
-    assert call(parts, "export", "--all").out == text
+    assert call(services, "export", "--all").out == text
 
 
 OTHER_CARDS = {
@@ -124,10 +146,10 @@ def test_interface_of_another_kind_is_named_by_its_mac_and_left_alone(what: str)
 
 def test_power_is_written_where_it_is_asked_for() -> None:
     off = reading("web02", STORED.replace("web01<", "web02<").replace("aa:bb:cc", "aa:bb:cd"))
-    parts = FakeParts(domains={"web01": RUNNING, "web02": off}, around=AROUND)
-    assert "power" not in call(parts, "export", "--all").out
+    services = host_with(RUNNING, off)
+    assert "power" not in call(services, "export", "--all").out
     specs = [
-        one["spec"] for one in yaml.safe_load_all(call(parts, "export", "--all", "--power").out)
+        one["spec"] for one in yaml.safe_load_all(call(services, "export", "--all", "--power").out)
     ]
     assert [one["power"] for one in specs] == ["running", "stopped"]
 
@@ -153,15 +175,15 @@ def test_what_lies_below_an_image_is_told_and_only_a_snapshot_s_is_named() -> No
     top = "/var/lib/libvirt/images/web01.qcow2"
     views = {top: ImageView(top, backing="/images/template.qcow2")}
     around = replace(AROUND, images=Images(views))
-    parts = FakeParts(domains={"web01": PLAIN}, around=around)
-    text = call(parts, "export", "web01").out
+    services = host_with(PLAIN, around=around)
+    text = call(services, "export", "web01").out
     assert f"# disk root: {top} lies over /images/template.qcow2, and is not changed\n" in text
     assert yaml.safe_load(text)["spec"]["disks"][0]["source"] == {"path": top}
 
     snapshot = SnapshotView("nightly", overlays={"sda": top})
     images = Images(views, snapshots={"web01": (snapshot, SnapshotView("s1"), SnapshotView("s2"))})
-    parts = FakeParts(domains={"web01": PLAIN}, around=replace(AROUND, images=images))
-    text = call(parts, "export", "web01").out
+    services = host_with(PLAIN, around=replace(AROUND, images=images))
+    text = call(services, "export", "web01").out
     assert f"# disk root: on external snapshot 'nightly' ({top}); the manifest names" in text
     assert "# internal snapshots are not changed: s1, s2\n" in text
     [disk] = yaml.safe_load(text)["spec"]["disks"]
@@ -197,37 +219,34 @@ def test_boot_order_of_the_whole_domain_is_told_where_it_is_more_than_the_disk(b
 
 
 def test_files_are_written_one_for_each_domain_and_never_over_another(tmp_path: Path) -> None:
-    parts = FakeParts(
-        domains={one: reading(one, STORED.replace("web01<", f"{one}<")) for one in "ab"},
-        around=AROUND,
-    )
+    services = host_with(*(reading(one, STORED.replace("web01<", f"{one}<")) for one in "ab"))
     folder = tmp_path / "new" / "vms"
-    result = call(parts, "export", "--all", "--output-dir", str(folder))
+    result = call(services, "export", "--all", "--output-dir", str(folder))
     assert result.status == 0, result.err
     assert result.out.splitlines() == [str(folder / "a.yaml"), str(folder / "b.yaml")]
     assert yaml.safe_load((folder / "b.yaml").read_text())["metadata"] == {"name": "b"}
     (folder / "a.yaml").unlink()
     (folder / "b.yaml").write_text("mine")
-    result = call(parts, "export", "--all", "--output-dir", str(folder))
+    result = call(services, "export", "--all", "--output-dir", str(folder))
     assert result.status == 64
     assert f"nothing was written: {folder / 'b.yaml'} exists already; use --force" in result.err
     assert [one.name for one in folder.iterdir()] == ["b.yaml"]
-    assert call(parts, "export", "--all", "--output-dir", str(folder), "--force").status == 0
+    assert call(services, "export", "--all", "--output-dir", str(folder), "--force").status == 0
     assert (folder / "b.yaml").read_text() != "mine"
 
 
 def test_a_second_export_into_the_same_folder_changes_nothing_unless_it_is_forced(
     tmp_path: Path,
 ) -> None:
-    parts = FakeParts(domains={"web01": PLAIN}, around=AROUND)
+    services = host_with(PLAIN)
     words = ("export", "--all", "--output-dir", str(tmp_path))
-    assert call(parts, *words).status == 0
+    assert call(services, *words).status == 0
     file = tmp_path / "web01.yaml"
     first = file.read_text()
-    again = call(parts, *words)
+    again = call(services, *words)
     assert (again.status, again.out) == (64, "")
     assert f"nothing was written: {file} exists already; use --force to replace it" in again.err
-    assert call(parts, *words, "--force").status == 0
+    assert call(services, *words, "--force").status == 0
     assert file.read_text() == first
     assert [one.name for one in tmp_path.iterdir()] == ["web01.yaml"]
 
@@ -242,24 +261,22 @@ def test_an_export_to_a_full_disk_leaves_no_part_of_it(tmp_path: Path) -> None:
     large = other.replace("9a10</uuid>", "9a11</uuid>").replace(
         "<interface ", f"{cards}<interface "
     )
-    parts = FakeParts(
-        domains={"a": reading("a", STORED.replace("web01<", "a<")), "b": reading("b", large)},
-        around=AROUND,
-    )
-    sizes = [len(export(one)[1]) for one in parts.domains.values()]  # type: ignore[arg-type]
+    domains = (reading("a", STORED.replace("web01<", "a<")), reading("b", large))
+    services = host_with(*domains)
+    sizes = [len(export(one)[1]) for one in domains]
     assert sizes[0] < 2048 < sizes[1]
     words = ("export", "--all", "--output-dir", str(tmp_path))
     with full_disk(2048):
-        result = call(parts, *words)
+        result = call(services, *words)
     assert (result.status, result.out) == (1, "")
     path = tmp_path / "b.yaml"
     assert f"nothing was written: {path}: cannot be written: File too large" in result.err
     assert list(tmp_path.iterdir()) == []
-    assert call(parts, *words).status == 0
+    assert call(services, *words).status == 0
 
 
 def test_force_alone_is_wrong_usage() -> None:
-    result = call(FakeParts(domains={"web01": PLAIN}), "export", "web01", "--force")
+    result = call(host_with(PLAIN), "export", "web01", "--force")
     assert (result.status, "--force requires --output-dir" in result.err) == (64, True)
 
 
@@ -269,8 +286,8 @@ def test_machine_without_interfaces_says_so() -> None:
 
 
 def test_unreadable_and_absent_domains_are_errors_and_the_others_are_written() -> None:
-    parts = FakeParts(domains={"web01": PLAIN, "dark": Unknown("timed out")})
-    result = call(parts, "export", "web01", "dark", "gone")
+    services = host_with(PLAIN, Unknown("timed out"))
+    result = call(services, "export", "web01", "dark", "gone")
     assert result.status == 1
     assert yaml.safe_load(result.out)["metadata"] == {"name": "web01"}
     assert result.err.splitlines() == [
@@ -281,8 +298,8 @@ def test_unreadable_and_absent_domains_are_errors_and_the_others_are_written() -
 
 def export(*domains: Reading) -> Tuple[List[Dict[str, Any]], str]:
     """Return the specs of all, and the text with its remarks."""
-    parts = FakeParts(domains={one.view.name: one for one in domains}, sizes=SIZES, around=AROUND)
-    text = call(parts, "export", "--all").out
+    services = host_with(*domains)
+    text = call(services, "export", "--all").out
     return [one["spec"] for one in yaml.safe_load_all(text)], text
 
 
@@ -391,8 +408,8 @@ def test_volume_that_is_not_there_is_kept_as_it_is() -> None:
 @pytest.mark.parametrize("name", [".hidden", "it's", "a&b", "x" * 64])
 def test_name_that_no_manifest_can_hold_is_an_error_and_the_others_are_written(name: str) -> None:
     xml = STORED.replace(">web01<", f">{name.replace('&', '&amp;')}<")
-    parts = FakeParts(domains={name: reading(name, xml), "odd": STRANGE}, around=AROUND)
-    result = call(parts, "export", "--all")
+    services = host_with(reading(name, xml), STRANGE)
+    result = call(services, "export", "--all")
     assert result.status == 1
     assert [one["metadata"]["name"] for one in yaml.safe_load_all(result.out)] == ["odd one"]
     assert f"{name}: a manifest cannot express this: metadata.name: " in result.err
@@ -402,7 +419,7 @@ def test_name_that_no_manifest_can_hold_is_an_error_and_the_others_are_written(n
 @pytest.mark.parametrize("name", ["no", "1e3", "12", "ein Ümlaut", "a: b", "~"])
 def test_name_that_yaml_would_misread_is_quoted(name: str) -> None:
     one = reading(name, STORED.replace(">web01<", f">{name}<"))
-    text = call(FakeParts(domains={name: one}, around=AROUND), "export", name).out
+    text = call(host_with(one), "export", name).out
     assert yaml.safe_load(text)["metadata"] == {"name": name}
 
 

@@ -7,27 +7,21 @@ import json
 import pytest
 
 from reconciler.cli.formats import PLAN_FORMATS
-from reconciler.core.plan import ActionKind, Change, Effect, SetAutostart
+from reconciler.kinds.machine.domain.mark import drop_owner
 
-from .fakes import FakeParts, action, call, plan_of
-
-LIVE = plan_of(
-    action(
-        "vm1",
-        ActionKind.UPDATE,
-        changes=(Change("link", "up", "down", Effect.LIVE),),
-        steps=(SetAutostart(enabled=True),),
-    ),
-    action("vm2", ActionKind.NONE),
-)
-FAILED = plan_of(
-    *(action(f"vm{i}", ActionKind.FAILED, reason="no pool") for i in range(7)),
-    action("vm9", ActionKind.NONE),
-)
+from .fakes import FakeServices, applied, call, manifests
 
 
-def test_json_goes_to_standard_output_with_the_revision() -> None:
-    document = json.loads(call(FakeParts(planned=LIVE), "plan", "p", "--format", "json").out)
+@pytest.fixture
+def live() -> FakeServices:
+    """Return a host on which one of two machines is to be changed."""
+    services = applied(vm1={}, vm2={})
+    services.files = manifests(vm1={"autostart": True}, vm2={})
+    return services
+
+
+def test_json_goes_to_standard_output_with_the_revision(live: FakeServices) -> None:
+    document = json.loads(call(live, "plan", "p", "--format", "json").out)
     assert document["revision"] == "0123456789abcdef"
     assert [one["name"] for one in document["resources"]] == ["vm1", "vm2"]
 
@@ -41,8 +35,8 @@ def test_json_goes_to_standard_output_with_the_revision() -> None:
         pytest.param("json", "{", "}", id="json"),
     ],
 )
-def test_each_format_is_written(name: str, first: str, last: str) -> None:
-    result = call(FakeParts(planned=LIVE), "plan", "p", "--format", name)
+def test_each_format_is_written(live: FakeServices, name: str, first: str, last: str) -> None:
+    result = call(live, "plan", "p", "--format", name)
     lines = result.out.splitlines()
     assert (result.status, result.err) == (0, "")
     assert lines[0].startswith(first)
@@ -51,24 +45,23 @@ def test_each_format_is_written(name: str, first: str, last: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["markdown", "html", "json"])
-def test_formats_that_are_kept_tell_the_revision(name: str) -> None:
-    assert "0123456789ab" in call(FakeParts(planned=LIVE), "plan", "p", "--format", name).out
+def test_formats_that_are_kept_tell_the_revision(live: FakeServices, name: str) -> None:
+    assert "0123456789ab" in call(live, "plan", "p", "--format", name).out
 
 
-def test_every_format_of_the_table_can_be_chosen() -> None:
+def test_every_format_of_the_table_can_be_chosen(live: FakeServices) -> None:
     assert list(PLAN_FORMATS) == ["text", "markdown", "html", "json"]
     for name in PLAN_FORMATS:
-        assert call(FakeParts(planned=LIVE), "plan", "p", "--format", name).status == 0
+        assert call(live, "plan", "p", "--format", name).status == 0
 
 
 def test_other_verbs_have_text_and_json_alone() -> None:
-    assert "choose from" in call(FakeParts(), "status", "--format", "markdown").err
+    assert "choose from" in call(FakeServices(), "status", "--format", "markdown").err
 
 
-def test_text_does_not_ask_git() -> None:
-    parts = FakeParts(planned=LIVE)
-    call(parts, "plan", "p")
-    assert parts.options[0].revision is None
+def test_text_does_not_ask_git(live: FakeServices) -> None:
+    live.revision = "f00d" * 10
+    assert "f00d" not in call(live, "plan", "p").out
 
 
 @pytest.mark.parametrize(
@@ -82,28 +75,38 @@ def test_text_does_not_ask_git() -> None:
     ],
 )
 def test_colour_only_where_it_is_wanted(
-    terminal: bool, environ: dict[str, str], coloured: bool
+    live: FakeServices, terminal: bool, environ: dict[str, str], coloured: bool
 ) -> None:
-    result = call(FakeParts(planned=LIVE), "plan", "p", terminal=terminal, environ=environ)
+    result = call(live, "plan", "p", terminal=terminal, environ=environ)
     assert ("\033[" in result.out) is coloured
 
 
-def test_verbose_lists_unchanged_objects() -> None:
-    assert "= vm2: unchanged" in call(FakeParts(planned=LIVE), "plan", "p", "-v").out
-    assert "vm2" not in call(FakeParts(planned=LIVE), "plan", "p").out
+def test_verbose_lists_unchanged_objects(live: FakeServices) -> None:
+    assert "= vm2: unchanged" in call(live, "plan", "p", "-v").out
+    assert "vm2" not in call(live, "plan", "p").out
 
 
 def test_adopt_options_are_passed_on_and_swallow_no_path() -> None:
-    parts = FakeParts(planned=LIVE)
-    call(parts, "plan", "--adopt", "p")
-    call(parts, "plan", "--adopt-only", "a", "--adopt-only", "b", "p")
-    assert (parts.options[0].adopt_all, parts.options[0].adopt) == (True, frozenset())
-    assert (parts.options[1].adopt_all, parts.options[1].adopt) == (False, frozenset("ab"))
+    services = applied(a={}, b={}, c={})
+    for name in "abc":
+        xml = services.host.views[name].persistent_xml
+        services.host.change(name, persistent_xml=drop_owner(xml))
+
+    def adopted(*words: str) -> str:
+        found = json.loads(call(services, "plan", "--format", "json", *words, "p").out)
+        return "".join(one["name"] for one in found["resources"] if one["changes"])
+
+    assert adopted("--adopt") == "abc"
+    assert adopted("--adopt-only", "a", "--adopt-only", "b") == "ab"
+    assert adopted() == ""
 
 
 def test_what_could_not_be_planned_is_told_on_standard_error() -> None:
-    result = call(FakeParts(planned=FAILED), "plan", "p")
+    names = [f"vm{number}" for number in range(7)]
+    disks = [{"name": "root", "size": "1GiB", "pool": "fast"}]
+    services = FakeServices(manifests(**{name: {"disks": disks} for name in names}, vm9={}))
+    result = call(services, "plan", "p")
     assert result.err == (
         "virt-reconciler: error: 7 of 8 could not be planned: vm0, vm1, vm2, vm3, vm4 and 2 more\n"
     )
-    assert "! vm6: cannot be planned: no pool" in result.out
+    assert "! vm6: cannot be planned: " in result.out

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass, field, replace
-from typing import List, Optional, Sequence
+from dataclasses import replace
+from typing import Optional
 
 import pytest
 
-from reconciler.cli.console import Console
-from reconciler.cli.verbs import prune
-from reconciler.control.ports import Host
-from reconciler.core.plan import Plan
 from reconciler.core.records import SourceRecord
 from reconciler.core.settings import Settings
-from reconciler.errors import RefusedError, TransientError, UsageError
-from tests.unit.render.plans import DELETE, UNDEFINE, plan_of
+from reconciler.errors import TransientError
 
-from .fakes import FakeMemory, FakeParts, Piped, Terminal
+from .fakes import FakeMemory, FakeServices, Result, applied
+from .fakes import call as run
 
 BLOCKED = "2 of 9 owned machines have no manifest any more, but prune.most allows 1 at once"
 SOURCE = SourceRecord(
@@ -30,46 +25,34 @@ def remember(source: SourceRecord = SOURCE, confirmed: str = "") -> FakeMemory:
     return FakeMemory(source=source, confirmed=confirmed)
 
 
-@dataclass
-class Parts(FakeParts):
-    """The fake parts, with that memory."""
-
-    memory: FakeMemory = field(default_factory=remember)
-    asked: List[str] = field(default_factory=list)
-
-    def read_settings(self, path: str) -> Settings:
-        return Settings(state="/state")
-
-    def plan_deletions(self, host: Host, names: Sequence[str]) -> Plan:
-        self.asked.extend(names)
-        return plan_of(DELETE, UNDEFINE)
+@pytest.fixture
+def services() -> FakeServices:
+    """Return a host with two machines that have no manifest any more; both may be deleted."""
+    disks = [{"name": "root", "size": "1GiB"}]
+    services = applied(
+        plain={"lifecycle": {"deletion": "undefine"}},
+        retired={"lifecycle": {"deletion": "deleteDisks"}, "disks": disks},
+    )
+    services.memory = remember()
+    services.settings = Settings(state="/state")
+    return services
 
 
-@dataclass(frozen=True)
-class Said:
-    """How the verb ended, and what it printed."""
-
-    status: int
-    out: str
-
-
-def call(parts: Parts, *, yes: bool = False, answer: Optional[str] = None) -> Said:
+def call(services: FakeServices, *, yes: bool = False, answer: Optional[str] = None) -> Result:
     """Run the verb; `answer` is what a person at a terminal types."""
-    out = Piped()
-    typed = Piped("") if answer is None else Terminal(answer)
-    options = argparse.Namespace(yes=yes, config="config.yaml", connect=None, verbose=False)
-    status = prune.run(options, Console(out, Piped(), typed, {}), parts)
-    return Said(int(status), out.getvalue())
+    words = ("--yes",) if yes else ()
+    return run(services, "--config", "c.yaml", "prune", *words, answers=answer)
 
 
 @pytest.mark.parametrize(("yes", "answer"), [(True, None), (False, "y\n"), (False, "yes\n")])
-def test_what_was_seen_is_confirmed(yes: bool, answer: Optional[str]) -> None:
-    parts = Parts()
-    said = call(parts, yes=yes, answer=answer)
-    assert said.status == 0
-    assert parts.asked == ["plain", "retired"]
-    assert parts.states == ["/state"]
-    assert parts.memory.confirmed == SOURCE.identity
+def test_what_was_seen_is_confirmed(
+    services: FakeServices, yes: bool, answer: Optional[str]
+) -> None:
+    said = call(services, yes=yes, answer=answer)
+    assert said.status == 0, said
+    assert set(services.states) == {"/state"}
+    assert services.memory.confirmed == SOURCE.identity
+    assert services.host.writes == []
     for words in (
         "- plain: will be deleted\n",
         "default/retired-root.qcow2",
@@ -81,22 +64,21 @@ def test_what_was_seen_is_confirmed(yes: bool, answer: Optional[str]) -> None:
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])
-def test_any_other_answer_confirms_nothing(answer: str) -> None:
-    parts = Parts()
-    said = call(parts, answer=answer)
-    assert (said.status, parts.memory.confirmed) == (1, "")
+def test_any_other_answer_confirms_nothing(services: FakeServices, answer: str) -> None:
+    said = call(services, answer=answer)
+    assert (said.status, services.memory.confirmed) == (1, "")
     assert said.out.endswith("Nothing was confirmed.\n")
 
 
-def test_nothing_held_back_asks_nothing() -> None:
-    parts = Parts(memory=remember(SourceRecord("f", "f")))
-    assert call(parts) == Said(0, "Nothing is held back.\n")
-    assert parts.uris == []
+def test_nothing_held_back_asks_nothing(services: FakeServices) -> None:
+    services.memory = remember(SourceRecord("f", "f"))
+    assert call(services) == Result(0, "Nothing is held back.\n", "")
+    assert services.uris == []
 
 
-def test_a_second_confirmation_says_so() -> None:
-    parts = Parts(memory=remember(confirmed=SOURCE.identity or ""))
-    said = call(parts)
+def test_a_second_confirmation_says_so(services: FakeServices) -> None:
+    services.memory = remember(confirmed=SOURCE.identity or "")
+    said = call(services)
     assert said.status == 0
     assert "Already confirmed" in said.out
 
@@ -108,22 +90,20 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_what_is_not_certain_cannot_be_confirmed(case: str) -> None:
-    parts = Parts(memory=replace(REFUSALS[case]))
-    with pytest.raises(RefusedError, match="cannot be confirmed"):
-        call(parts, yes=True)
-    assert parts.memory.confirmed == ""
+def test_what_is_not_certain_cannot_be_confirmed(services: FakeServices, case: str) -> None:
+    services.memory = replace(REFUSALS[case])
+    said = call(services, yes=True)
+    assert (said.status, services.memory.confirmed) == (4, "")
+    assert "cannot be confirmed" in said.err
 
 
-def test_what_cannot_be_shown_is_not_confirmed() -> None:
-    parts = Parts(unreachable=TransientError("libvirt is away"))
-    with pytest.raises(TransientError):
-        call(parts, yes=True)
-    assert parts.memory.confirmed == ""
+def test_what_cannot_be_shown_is_not_confirmed(services: FakeServices) -> None:
+    services.unreachable = TransientError("libvirt is away")
+    assert call(services, yes=True).status == 1
+    assert services.memory.confirmed == ""
 
 
-def test_without_a_terminal_yes_must_be_said() -> None:
-    parts = Parts()
-    with pytest.raises(UsageError, match="--yes"):
-        call(parts)
-    assert parts.memory.confirmed == ""
+def test_without_a_terminal_yes_must_be_given(services: FakeServices) -> None:
+    said = call(services)
+    assert (said.status, services.memory.confirmed) == (64, "")
+    assert "give --yes" in said.err

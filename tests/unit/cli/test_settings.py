@@ -9,13 +9,12 @@ import pytest
 
 from reconciler.cli import settings as module
 from reconciler.cli.arguments import build_parser
-from reconciler.cli.composition import Product
 from reconciler.cli.console import Exit
 from reconciler.cli.settings import settings_of
 from reconciler.core.settings import DirectorySource, Settings
 from reconciler.errors import TransientError, UsageError
 
-from .fakes import FakeParts, call
+from .fakes import REAL, FakeServices, call
 
 FROM_FILE = Settings(directory=DirectorySource("/m"), connect="test:///default")
 
@@ -28,48 +27,48 @@ def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def settle(parts: FakeParts, *argv: str, is_required: bool = False) -> Settings:
+def settle(services: FakeServices, *argv: str, is_required: bool = False) -> Settings:
     """Return the settings of a command line."""
     options = build_parser().parse_args([*argv, "status"])
-    return settings_of(options, parts, is_required=is_required)
+    return settings_of(options, services, is_required=is_required)
 
 
 def test_the_usual_file_is_read_where_it_is(usual: Path) -> None:
     usual.touch()
-    parts = FakeParts(settings=FROM_FILE)
-    assert settle(parts) == FROM_FILE
-    assert parts.configs == [str(usual)]
+    services = FakeServices(settings=FROM_FILE)
+    assert settle(services) == FROM_FILE
+    assert services.configs == [str(usual)]
 
 
 def test_without_the_usual_file_the_defaults_hold(usual: Path) -> None:
-    parts = FakeParts(settings=FROM_FILE)
-    assert settle(parts) == Settings()
-    assert parts.configs == []
+    services = FakeServices(settings=FROM_FILE)
+    assert settle(services) == Settings()
+    assert services.configs == []
 
 
 def test_a_dangling_link_is_no_missing_file(usual: Path) -> None:
     usual.symlink_to(usual.parent / "away.yaml")
-    assert settle(FakeParts(settings=FROM_FILE)) == FROM_FILE
+    assert settle(FakeServices(settings=FROM_FILE)) == FROM_FILE
 
 
 def test_a_file_that_is_named_must_be_there(usual: Path) -> None:
     options = build_parser().parse_args(["status", "--config", str(usual)])
     with pytest.raises(UsageError, match=f"no configuration file {usual}"):
-        settings_of(options, Product())
+        settings_of(options, REAL)
 
 
 def test_the_daemon_needs_a_file(usual: Path) -> None:
     options = build_parser().parse_args(["status"])
     with pytest.raises(UsageError, match=f"no configuration file {usual}"):
-        settings_of(options, Product(), is_required=True)
+        settings_of(options, REAL, is_required=True)
 
 
 def test_the_option_connect_goes_before_the_file(usual: Path) -> None:
     usual.touch()
-    settings = settle(FakeParts(settings=FROM_FILE), "-c", "qemu:///session")
+    settings = settle(FakeServices(settings=FROM_FILE), "-c", "qemu:///session")
     assert (settings.connect, settings.directory) == ("qemu:///session", FROM_FILE.directory)
     usual.unlink()
-    assert settle(FakeParts(), "-c", "qemu:///session").connect == "qemu:///session"
+    assert settle(FakeServices(), "-c", "qemu:///session").connect == "qemu:///session"
 
 
 OWN = "qemu:///system"
@@ -99,20 +98,20 @@ def test_one_order_decides_which_libvirt_is_asked(case: str, verb: str, usual: P
     options, environ, has_file, expected = ORDER[case]
     if has_file:
         usual.touch()
-    parts = FakeParts(settings=Settings(connect=OWN), unreachable=TransientError("away"))
-    result = call(parts, *options, *VERBS[verb], environ=environ)
-    assert parts.uris == [expected], result.err
+    services = FakeServices(settings=Settings(connect=OWN), unreachable=TransientError("away"))
+    result = call(services, *options, *VERBS[verb], environ=environ)
+    assert services.uris == [expected], result.err
 
 
 def test_a_user_who_gets_his_own_libvirt_is_told_of_the_hosts(usual: Path) -> None:
-    result = call(FakeParts(session=True), "export", "--all")
+    result = call(FakeServices(session=True), "export", "--all")
     assert (
         "add --connect qemu:///system, or export LIBVIRT_DEFAULT_URI=qemu:///system" in result.err
     )
     for said in (("-c", "qemu:///session", "export", "--all"),):
-        assert "asks your own libvirt" not in call(FakeParts(session=True), *said).err
+        assert "asks your own libvirt" not in call(FakeServices(session=True), *said).err
     usual.touch()
-    assert "asks your own libvirt" not in call(FakeParts(session=True), "export", "--all").err
+    assert "asks your own libvirt" not in call(FakeServices(session=True), "export", "--all").err
 
 
 ORDERS = (("suspend", "web01"), ("resume", "web01"), ("retry", "web01"), ("prune", "--yes"))
@@ -124,14 +123,14 @@ def test_an_order_for_another_host_is_refused_and_not_given_to_the_daemon_here(
     order: Tuple[str, ...], how: str, usual: Path
 ) -> None:
     usual.touch()
-    parts = FakeParts(settings=Settings(connect=OWN))
+    services = FakeServices(settings=Settings(connect=OWN))
     options = {
         "option": ("-c", OTHER),
         "variable": (),
         "beside a file": ("-c", OTHER, "--config", "x"),
     }
     environ = {"LIBVIRT_DEFAULT_URI": OTHER} if how == "variable" else {}
-    result = call(parts, *options[how], *order, environ=environ)
+    result = call(services, *options[how], *order, environ=environ)
     assert result.status == Exit.USAGE
     assert f"which manages {OWN};" in result.err
     assert OTHER in result.err
@@ -142,5 +141,5 @@ def test_an_order_that_names_the_daemons_own_libvirt_is_given(
     order: Tuple[str, ...], usual: Path
 ) -> None:
     usual.touch()
-    result = call(FakeParts(settings=Settings(connect=OWN)), "-c", OWN, *order)
+    result = call(FakeServices(settings=Settings(connect=OWN)), "-c", OWN, *order)
     assert result.status != Exit.USAGE, result.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import pytest
 
@@ -20,9 +20,10 @@ from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.status import find_status
 from tests.lab.keys import vm
+from tests.unit.memory_host import MemoryHost, empty_host
 
 from .domains import LIVE, STORED
-from .fakes import FakeMemory, FakeParts, call
+from .fakes import FakeMemory, FakeServices, call
 
 
 def reading(
@@ -38,6 +39,15 @@ def reading(
     return read(DomainView(name, "u", state, xml, live))
 
 
+def seeing(
+    domains: Mapping[str, Union[Reading, Unknown]], memory: Optional[FakeMemory] = None
+) -> FakeServices:
+    """Return a host with these domains, beside a daemon with this memory."""
+    views = {name: one.view if isinstance(one, Reading) else one for name, one in domains.items()}
+    host = MemoryHost(replace(empty_host(), domains=views))
+    return FakeServices(host=host, memory=memory or FakeMemory())
+
+
 def owned(name: str = "web01", spec: str = "{}", creating: Tuple[str, ...] = ()) -> Owner:
     return Owner(name, "g1", spec, "rocky9", creating)
 
@@ -49,10 +59,10 @@ def test_only_owned_machines_are_listed_unless_named() -> None:
         "copy": reading("copy", owner=owned("web01")),
         "dark": Unknown("timed out"),
     }
-    parts = FakeParts(domains=domains)
-    listed = json.loads(call(parts, "status", "--format", "json").out)["resources"]
+    services = seeing(domains)
+    listed = json.loads(call(services, "status", "--format", "json").out)["resources"]
     assert [one["name"] for one in listed] == ["web01"]
-    named = call(parts, "status", "dark", "hand-made").out.splitlines()
+    named = call(services, "status", "dark", "hand-made").out.splitlines()
     assert named[1].split(None, 3) == ["dark", "unknown", "Unknown", named[1].split(None, 3)[3]]
     assert named[1].endswith("timed out")
     assert named[2].endswith("not managed")
@@ -60,33 +70,33 @@ def test_only_owned_machines_are_listed_unless_named() -> None:
 
 def test_machine_that_was_renamed_is_listed_with_what_to_do() -> None:
     domains: Dict[str, Union[Reading, Unknown]] = {"new": reading("new", owner=owned("old"))}
-    [line] = call(FakeParts(domains=domains), "status").out.splitlines()[1:]
+    [line] = call(seeing(domains), "status").out.splitlines()[1:]
     assert line.startswith("new ")
     assert "has the mark of old, so it was renamed: virsh domrename new old, or" in line
     both = {**domains, "old": reading("old")}
-    [line] = call(FakeParts(domains=both), "status").out.splitlines()[1:]
+    [line] = call(seeing(both), "status").out.splitlines()[1:]
     assert line.startswith("new ")
     assert "so it was renamed, and another domain has that name now: rename the manifest" in line
     assert "domrename" not in line
     both = {**domains, "old": reading("old", owner=owned("old"))}
-    [line] = call(FakeParts(domains=both), "status").out.splitlines()[1:]
+    [line] = call(seeing(both), "status").out.splitlines()[1:]
     assert line.startswith("old ")
     swapped = {"a": reading("a", owner=owned("b")), "b": reading("b", owner=owned("a"))}
-    assert len(call(FakeParts(domains=swapped), "status").out.splitlines()) == 3
+    assert len(call(seeing(swapped), "status").out.splitlines()) == 3
     copy = Owner("old", "g1", made=("/images/old-root.qcow2",))  # its disks are others
-    parts = FakeParts(domains={"new": reading("new", owner=copy)})
-    assert "no virtual machine of this host" in call(parts, "status").out
+    services = seeing({"new": reading("new", owner=copy)})
+    assert "manages no virtual machine of this host" in call(services, "status").out
 
 
 def test_name_that_is_not_there_is_an_error_and_the_others_are_shown() -> None:
-    result = call(FakeParts(domains={"web01": reading(owner=owned())}), "status", "web01", "gone")
+    result = call(seeing({"web01": reading(owner=owned())}), "status", "web01", "gone")
     assert result.status == 1
     assert result.err == "virt-reconciler: error: gone: no such domain on this host\n"
     assert "web01" in result.out
 
 
 def test_host_without_owned_machines_says_so() -> None:
-    result = call(FakeParts(domains={"x": reading("x")}), "status")
+    result = call(seeing({"x": reading("x")}), "status")
     assert (result.status, result.err) == (0, "")
     assert result.out == "virt-reconciler manages no virtual machine of this host.\n"
 
@@ -143,13 +153,13 @@ def test_states_between_on_and_off_are_shown_with_what_helps(
     live = LIVE if state != "OFF" else None
     found = reading(owner=RUNS, live=live)
     found = replace(found, view=replace(found.view, state=GuestState[state], **more))
-    parts = FakeParts(domains={"web01": found})
-    [seen] = json.loads(call(parts, "status", "--format", "json").out)["resources"]
+    services = seeing({"web01": found})
+    [seen] = json.loads(call(services, "status", "--format", "json").out)["resources"]
     assert (seen["state"], seen["guest"]) == (GuestState[state].value, shown)
     [ready] = [one for one in seen["conditions"] if one["type"] == "Ready"]
     assert ready["status"] == str(not reason)
     assert reason in ready["reason"]
-    row = call(parts, "status").out.splitlines()[1]
+    row = call(services, "status").out.splitlines()[1]
     assert row.startswith(f"web01  {shown}  ")
 
 
@@ -191,40 +201,40 @@ def remembered(**more: object) -> FakeMemory:
 
 
 def test_what_the_daemon_remembers_is_shown_without_asking_libvirt() -> None:
-    parts = FakeParts(memory=remembered(), unreachable=TransientError("libvirt is away"))
-    result = call(parts, "status")
+    services = FakeServices(memory=remembered(), unreachable=TransientError("libvirt is away"))
+    result = call(services, "status")
     assert (result.status, result.err) == (0, "")
     assert "Daemon: running, process 812" in result.out
     assert "in force for 5m" in result.out
     assert "db01: Stalled\n  Stalled: no pool\n" in result.out
     assert result.out.endswith("2 virtual machines: 1 Ready, 1 Stalled.\n")
-    document = json.loads(call(parts, "status", "--format", "json").out)
+    document = json.loads(call(services, "status", "--format", "json").out)
     assert (document["from"], document["formatVersion"]) == ("daemon", 1)
     assert [one["status"] for one in document["resources"]] == ["Stalled", "Ready"]
-    assert parts.uris == []
+    assert services.uris == []
 
 
 def test_a_machine_that_is_named_is_shown_in_full() -> None:
-    parts = FakeParts(memory=remembered())
-    out = call(parts, "status", "web01").out
+    services = FakeServices(memory=remembered())
+    out = call(services, "status", "web01").out
     assert "db01" not in out
     assert "RestartRequired: False" in out
-    assert "RestartRequired: False" not in call(parts, "status").out
+    assert "RestartRequired: False" not in call(services, "status").out
 
 
 def test_a_name_that_the_daemon_does_not_know_is_an_error_and_the_others_are_shown() -> None:
-    result = call(FakeParts(memory=remembered()), "status", "web01", "gone")
+    result = call(FakeServices(memory=remembered()), "status", "web01", "gone")
     assert result.status == 1
     assert result.err.startswith(
         "virt-reconciler: error: gone: the daemon knows no virtual machine"
     )
     assert "web01" in result.out
-    assert call(FakeParts(memory=remembered()), "status", "gone").out == ""
+    assert call(FakeServices(memory=remembered()), "status", "gone").out == ""
 
 
 def test_live_asks_libvirt_whatever_is_remembered() -> None:
     seen = reading("web09", owner=owned("web09"))
-    out = call(FakeParts(memory=remembered(), domains={"web09": seen}), "status", "--live").out
+    out = call(seeing({"web09": seen}, memory=remembered()), "status", "--live").out
     assert "web09" in out
     assert "db01" not in out
 
@@ -232,16 +242,16 @@ def test_live_asks_libvirt_whatever_is_remembered() -> None:
 @pytest.mark.parametrize("memory", [FakeMemory(), remembered()])
 def test_a_suspended_machine_is_not_called_ready_by_libvirt_either(memory: FakeMemory) -> None:
     memory.suspensions[vm("web01")] = Suspension("web01", 5.0, "alice", "new disks")
-    parts = FakeParts(memory=memory, domains={"web01": reading(owner=owned())})
-    row = call(parts, "status", "--live").out.splitlines()[1]
+    services = seeing({"web01": reading(owner=owned())}, memory=memory)
+    row = call(services, "status", "--live").out.splitlines()[1]
     assert row.split()[:3] == ["web01", "off", "Suspended"]
     assert row.endswith("  suspended: new disks")
 
 
 def test_who_may_not_read_the_memory_is_told_and_gets_what_libvirt_says() -> None:
     memory = remembered(unreadable=TransientError("/state: cannot be read: Permission denied"))
-    parts = FakeParts(memory=memory, domains={"web01": reading(owner=owned())})
-    result = call(parts, "status")
+    services = seeing({"web01": reading(owner=owned())}, memory=memory)
+    result = call(services, "status")
     assert result.status == 0
     assert result.err.startswith("virt-reconciler: note: /state: cannot be read: Permission denied")
     assert result.out.splitlines()[1].startswith("web01")
@@ -249,29 +259,29 @@ def test_who_may_not_read_the_memory_is_told_and_gets_what_libvirt_says() -> Non
 
 def test_a_daemon_that_has_looked_at_nothing_yet_still_says_what_is_wrong() -> None:
     memory = FakeMemory(source=SourceRecord(error="no such folder: /m"), daemon=812)
-    out = call(FakeParts(memory=memory), "status").out
+    out = call(FakeServices(memory=memory), "status").out
     assert "Not read: no such folder: /m" in out
     assert out.endswith("Nothing has been inspected yet.\n")
 
 
 def test_another_libvirt_is_none_of_the_daemons() -> None:
-    parts = FakeParts(memory=remembered(), domains={"far": reading("far", owner=owned("far"))})
-    assert "far" in call(parts, "status", "-c", "qemu+ssh://elsewhere/system").out
-    assert parts.states == []
-    assert "db01" in call(parts, "status", "-c", "qemu:///system").out
+    services = seeing({"far": reading("far", owner=owned("far"))}, remembered())
+    assert "far" in call(services, "status", "-c", "qemu+ssh://elsewhere/system").out
+    assert services.states == []
+    assert "db01" in call(services, "status", "-c", "qemu:///system").out
 
 
 def test_the_memory_and_the_libvirt_are_those_of_the_configuration_that_is_named() -> None:
     settings = Settings(directory=DirectorySource("/m"), connect="test:///x", state="/other")
-    parts = FakeParts(settings=settings)
-    call(parts, "status", "--config", "other.yaml")
-    assert (parts.states, parts.uris) == (["/other"], ["test:///x"])
+    services = FakeServices(settings=settings)
+    call(services, "status", "--config", "other.yaml")
+    assert (services.states, services.uris) == (["/other"], ["test:///x"])
 
 
 def test_without_a_configuration_libvirt_itself_decides_what_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings_module, "CONFIG_FILE", str(tmp_path / "config.yaml"))
-    parts = FakeParts()
-    call(parts, "status")
-    assert parts.uris == [None]
+    services = FakeServices()
+    call(services, "status")
+    assert services.uris == [None]

@@ -10,7 +10,7 @@ import pytest
 from reconciler import __version__
 from reconciler.cli.arguments import build_parser
 
-from .fakes import FakeParts, call
+from .fakes import FakeServices, call
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from .fakes import FakeParts, call
         pytest.param(("plan", "x", "--yes"), "unrecognized arguments: --yes", id="option-of-apply"),
         pytest.param(("plan", "x", "--detailed"), "--detailed", id="abbreviated-option"),
         pytest.param(("adopt", "vm1"), "-f/--manifests", id="adopt-without-manifests"),
-        pytest.param(("schema", "Pod"), "no schema for 'Pod'", id="unknown-kind"),
+        pytest.param(("schema", "Pod"), "there is no schema 'Pod'", id="unknown-kind"),
         pytest.param(("export",), "--all", id="export-of-nothing"),
         pytest.param(("export", "vm1", "--all"), "--all", id="export-of-one-and-all"),
         pytest.param(("-c",), "expected one argument", id="connect-without-uri"),
     ],
 )
 def test_wrong_usage_is_64_and_one_line(argv: Tuple[str, ...], words: str) -> None:
-    result = call(FakeParts(), *argv)
+    result = call(FakeServices(), *argv)
     assert (result.status, result.out) == (64, "")
     assert result.err.startswith("virt-reconciler: error: ")
     assert words in result.err
@@ -38,31 +38,31 @@ def test_wrong_usage_is_64_and_one_line(argv: Tuple[str, ...], words: str) -> No
 
 
 def test_usage_error_of_a_verb_points_to_its_help() -> None:
-    assert "(see `virt-reconciler plan --help`)" in call(FakeParts(), "plan").err
+    assert "(see `virt-reconciler plan --help`)" in call(FakeServices(), "plan").err
 
 
 @pytest.mark.parametrize(
     "argv", [("-c", "test:///x", "plan", "p"), ("plan", "p", "-c", "test:///x")]
 )
 def test_uri_is_taken_before_and_after_the_verb(argv: Tuple[str, ...]) -> None:
-    parts = FakeParts()
-    call(parts, *argv)
-    assert parts.uris == ["test:///x"]
+    services = FakeServices()
+    call(services, *argv)
+    assert services.uris == ["test:///x"]
 
 
 def test_without_uri_libvirt_decides() -> None:
-    parts = FakeParts()
-    call(parts, "plan", "p")
-    assert parts.uris == [None]
+    services = FakeServices()
+    call(services, "plan", "p")
+    assert services.uris == [None]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(FakeParts(), "--version").status == 0
+    assert call(FakeServices(), "--version").status == 0
     assert capsys.readouterr().out == f"virt-reconciler {__version__}\n"
 
 
 def test_help_names_every_verb_and_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(FakeParts(), "--help").status == 0
+    assert call(FakeServices(), "--help").status == 0
     text = capsys.readouterr().out
     words = "validate plan apply status suspend resume export adopt schema 65"
     for word in words.split():

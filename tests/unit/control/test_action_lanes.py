@@ -21,7 +21,7 @@ from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume, Outcome, Start
 from reconciler.kinds.host.planning import KIND as HOST
-from tests.unit.cli.fakes import FakeClock
+from tests.unit.fake_clock import FakeClock
 from tests.unit.planning.worlds import manifest_of
 
 LIMIT = 30.0  # seconds after which a test that waits for another lane has failed

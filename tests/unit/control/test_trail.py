@@ -18,7 +18,7 @@ from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Out
 from reconciler.core.world import DomainView, GuestState, VolumeView
 from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, ReconcilerError, TerminalError, TransientError
-from tests.unit.cli.fakes import FakeClock
+from tests.unit.fake_clock import FakeClock
 from tests.unit.planning.worlds import UUID, domain, manifest_of
 
 OLD, NEW = domain(), domain(vcpu="<vcpu>4</vcpu>")

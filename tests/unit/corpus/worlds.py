@@ -15,8 +15,8 @@ from reconciler.core.manifest import Desired
 from reconciler.core.plan import Outcome, Plan, PlanOptions
 from reconciler.kinds.machine.deletion import plan_deletions
 from reconciler.kinds.machine.observe import observe
-from tests.unit.cli.fakes import FakeClock
 from tests.unit.control.test_trail import Silent
+from tests.unit.fake_clock import FakeClock
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 

@@ -20,9 +20,9 @@ from reconciler.core.records import Record, Suspension
 from reconciler.core.settings import Settings
 from reconciler.core.world import Unknown
 from reconciler.errors import Problem, TransientError
-from tests.unit.cli.fakes import FakeClock
 from tests.unit.daemons.test_host_plan import FakeUnits
 from tests.unit.daemons.views import LISTENING, host, modular
+from tests.unit.fake_clock import FakeClock
 from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
 STOPPED = Unit("loaded", "inactive", "enabled")
@@ -52,18 +52,17 @@ class Site:
 
     def __post_init__(self) -> None:
         """Make the loop."""
-        parts = LoopServices(
-            cast("Host", Daemonless(self.units)),
-            cast("News", None),
-            self.store,
-            self.journal,
-            CountingMeter(),
-            FakeClock(),
-            lambda: 0.0,
-            lambda: 0.0,
-            self.history,
+        services = LoopServices(
+            host=cast("Host", Daemonless(self.units)),
+            news=cast("News", None),
+            store=self.store,
+            journal=self.journal,
+            meter=CountingMeter(),
+            clock=FakeClock(),
+            chance=lambda: 0.0,
+            history=self.history,
         )
-        self.loop = Loop(parts, Settings())
+        self.loop = Loop(services, Settings())
 
     def resync(self) -> None:
         """List everything, as far as that is possible."""

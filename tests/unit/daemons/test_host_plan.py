@@ -20,8 +20,8 @@ from reconciler.core.world import Unknown, World
 from reconciler.errors import TerminalError
 from reconciler.kinds.host.execute import execute_host
 from reconciler.kinds.host.planning import plan_host
-from tests.unit.cli.fakes import FakeClock
 from tests.unit.daemons.views import IDLE, LISTENING, host, machine, modular, monolithic
+from tests.unit.fake_clock import FakeClock
 
 STOPPED = Unit("loaded", "inactive", "enabled")
 

@@ -66,6 +66,7 @@ class MemoryHistory:
     """A history in memory; `broken` is why it cannot be written."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.entries: List[ChangeRecord] = []
         self.last: Dict[Key, LastKnown] = {}
         self.broken: Optional[Exception] = None
@@ -73,8 +74,9 @@ class MemoryHistory:
     def begin(self, past: ChangeRecord) -> ChangeRecord:
         if self.broken is not None:
             raise self.broken
-        numbered = replace(past, number=len(self.entries) + 1)
-        self.entries.append(numbered)
+        with self._lock:
+            numbered = replace(past, number=len(self.entries) + 1)
+            self.entries.append(numbered)
         return numbered
 
     def end(self, past: ChangeRecord) -> None:

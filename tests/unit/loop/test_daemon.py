@@ -12,12 +12,13 @@ from typing import Any, List, Mapping, Tuple, cast
 import pytest
 
 from reconciler import daemon as module
+from reconciler.adapters.clock import StoppableClock
 from reconciler.control import queue
 from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.loop import Loop
 from reconciler.control.ports import Listener
 from reconciler.core.overview import summarise
-from reconciler.daemon import Daemon, Follower, StoppableClock
+from reconciler.daemon import Daemon, Follower
 from reconciler.errors import UsageError
 from tests.lab.keys import vm
 
@@ -61,7 +62,7 @@ class News:
 
 def make_daemon(loop: Loop) -> Daemon:
     """Return a daemon whose settings cannot be read anew."""
-    loop.shared.parts = replace(loop.shared.parts, news=News())
+    loop.shared.services = replace(loop.shared.services, news=News())
     nothing, supervisor = cast("Any", None), cast("Any", Supervisor())
     return Daemon(
         loop, nothing, supervisor, ListJournal(), StoppableClock(), lambda: 0.5, 300.0, refuse, nothing
@@ -124,7 +125,7 @@ def test_a_reload_during_a_fetch_lets_it_end_first() -> None:
 def test_a_reload_that_is_refused_is_shown_until_one_is_not() -> None:
     daemon = make_daemon(World().make_loop())
     daemon._reload()
-    ledger, journal = daemon.loop.shared.ledger, daemon.loop.shared.parts.journal
+    ledger, journal = daemon.loop.shared.ledger, daemon.loop.shared.services.journal
     assert ledger.source.configuration == "the settings are wrong"
     [told] = cast("ListJournal", journal).lines("failed")
     assert told.startswith(
@@ -160,7 +161,7 @@ def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(
 
 def test_a_daemon_that_would_never_hear_of_libvirt_again_ends_to_be_started_anew() -> None:
     daemon = make_daemon(World().make_loop())
-    daemon.loop.shared.parts = replace(daemon.loop.shared.parts, news=News(alive=False))
+    daemon.loop.shared.services = replace(daemon.loop.shared.services, news=News(alive=False))
     daemon._take_signal(signal.SIGHUP, None)  # so that nobody waits
     assert daemon._wait() == 1
     assert "a thread of the loop has ended; stopping" in cast("Any", daemon.journal).lines("failed")

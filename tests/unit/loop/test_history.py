@@ -7,7 +7,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import List, Optional, cast
+from typing import Any, List, Optional, cast
 
 import pytest
 
@@ -33,6 +33,7 @@ from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, RefusedError, TransientError
 from tests.lab.keys import vm
+from tests.unit.fake_clock import FakeClock
 from tests.unit.full_disk import full_disk
 
 from .fakes import ListJournal, MemoryHistory
@@ -261,11 +262,18 @@ def test_a_history_that_cannot_be_written_is_told_and_stops_nothing() -> None:
 def test_the_daemon_tells_that_once() -> None:
     history, journal = MemoryHistory(), ListJournal()
     history.broken = TransientError("no space left")
-    none = cast("object", None)
-    parts = LoopServices(
-        cast("Host", OneHost()), none, none, journal, none, none, lambda: 0.0, lambda: 0.0, history  # type: ignore[arg-type]
-    )  # fmt: skip
-    book = DaemonRecorder(parts)
+    none = cast("Any", None)
+    services = LoopServices(
+        host=cast("Host", OneHost()),
+        news=none,
+        store=none,
+        journal=journal,
+        meter=none,
+        clock=FakeClock(),
+        chance=lambda: 0.0,
+        history=history,
+    )
+    book = DaemonRecorder(services)
     for _ in range(3):
         book.on(Told(), "abc").started(ACTION)
     assert journal.lines("failed") == [

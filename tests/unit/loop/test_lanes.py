@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import List
 
 import pytest
@@ -33,8 +34,8 @@ class Work:
 
 
 def start(work: Work, count: int) -> WorkQueue[str]:
-    queue: WorkQueue[str] = WorkQueue()
-    work_lanes = Lanes(queue, work, count)
+    queue: WorkQueue[str] = WorkQueue(time.monotonic)
+    work_lanes = Lanes(queue, work, count, time.monotonic)
     threading.Thread(target=work_lanes.run, daemon=True).start()
     return queue
 
@@ -62,8 +63,8 @@ def test_long_work_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_idleness_can_be_waited_for() -> None:
     work = Work()
-    queue: WorkQueue[str] = WorkQueue()
-    lanes = Lanes(queue, work, 1)
+    queue: WorkQueue[str] = WorkQueue(time.monotonic)
+    lanes = Lanes(queue, work, 1, time.monotonic)
     runner = threading.Thread(target=lanes.run, daemon=True)
     runner.start()
     queue.add("a")

@@ -103,7 +103,7 @@ def test_how_long_a_key_waited_is_told() -> None:
 
 
 def test_a_closed_queue_lets_its_takers_go() -> None:
-    queue: WorkQueue[str] = WorkQueue()
+    queue: WorkQueue[str] = WorkQueue(clock.monotonic)
     got: List[object] = []
     taker = threading.Thread(target=lambda: got.append(queue.take()))
     taker.start()
@@ -114,7 +114,7 @@ def test_a_closed_queue_lets_its_takers_go() -> None:
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60))
 def test_no_key_is_ever_worked_on_twice_at_a_time_nor_forgotten(keys: List[str]) -> None:
-    queue: WorkQueue[str] = WorkQueue()
+    queue: WorkQueue[str] = WorkQueue(clock.monotonic)
     busy: Counter[str] = Counter()
     last: Dict[str, int] = {}
     wrong: List[str] = []

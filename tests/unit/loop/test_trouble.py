@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, cast
 
 import pytest
 
+from reconciler.adapters.clock import StoppableClock
 from reconciler.control.attempts import Attempt
 from reconciler.control.gauges import LoopGauges
 from reconciler.control.loop import Loop
@@ -24,7 +25,7 @@ from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Record, Suspension
 from reconciler.core.settings import Settings
 from reconciler.core.world import DomainView, GuestState
-from reconciler.daemon import Daemon, StoppableClock
+from reconciler.daemon import Daemon
 from reconciler.errors import NotFoundError, TransientError
 from reconciler.kinds.machine.sightings import make_sighting
 from tests.lab.keys import vm
@@ -61,6 +62,13 @@ class Host:
     domains: Domains = field(default_factory=Domains)
 
 
+class SetClock(StoppableClock):
+    """A clock that goes on, and whose date stands still."""
+
+    def wall(self) -> float:
+        return 1000.0
+
+
 class Store(MemoryStore):
     """A store whose orders may be unreadable."""
 
@@ -86,15 +94,14 @@ class World:
         """Return a loop that has a manifest, or none yet."""
         loop = Loop(
             LoopServices(
-                cast("Any", self.host),
-                cast("News", None),
-                self.store,
-                self.journal,
-                self.meter,
-                StoppableClock(),
-                lambda: 1000.0,
-                lambda: 0.5,
-                MemoryHistory(),
+                host=cast("Any", self.host),
+                news=cast("News", None),
+                store=self.store,
+                journal=self.journal,
+                meter=self.meter,
+                clock=SetClock(),
+                chance=lambda: 0.5,
+                history=MemoryHistory(),
             ),
             Settings(),
         )
@@ -351,7 +358,7 @@ def test_what_waits_is_tried_again_when_its_bridge_or_a_mount_comes(world: World
     ]
     tried = []
     for signs in seen:
-        loop.shared.parts = replace(loop.shared.parts, signs=partial(replace, signs))
+        loop.shared.services = replace(loop.shared.services, signs=partial(replace, signs))
         loop.shared.attempts.fail(vm("web01"), Attempt("g1", "seen", "no such bridge", 10.0))
         conditions = failed("no such bridge", again=True).conditions()
         loop.shared.ledger.put(Record("web01", conditions=conditions))

@@ -12,8 +12,8 @@ from reconciler.core.plan import Action, ActionKind, Define
 from reconciler.core.render.layout import Style
 from reconciler.core.render.summary import summarise
 from reconciler.core.render.text import render_text
-from tests.unit.cli.fakes import plan_of
 from tests.unit.planning.worlds import GIB, domain, lines, plan
+from tests.unit.render.plans import plan_of
 
 NIC = (
     "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='lab'/>"

@@ -21,7 +21,7 @@ from reconciler.core.yaml_text import write_documents
 from reconciler.errors import TransientError
 from reconciler.kinds.machine.verify import _left
 from tests.lab.keys import vm
-from tests.unit.cli.fakes import FakeParts, call
+from tests.unit.cli.fakes import FakeServices, call
 from tests.unit.loop.fakes import ListJournal, MemoryStore
 
 S = "hunter2"
@@ -76,9 +76,9 @@ def test_an_error_and_what_lies_behind_it(verbose: tuple[str, ...]) -> None:
     def connect(_uri: object) -> object:
         raise TransientError(ERROR) from OSError(ERROR)
 
-    parts = FakeParts()
-    parts.connect = connect  # type: ignore[assignment,method-assign]
-    result = call(parts, *verbose, "export", "a")
+    services = FakeServices()
+    services.connect = connect  # type: ignore[assignment,method-assign]
+    result = call(services, *verbose, "export", "a")
     assert result.status == 1
     assert "cannot start <graphics passwd='(hidden)'/>" in result.err
     assert ("because: OSError" in result.err) is bool(verbose)
@@ -89,9 +89,9 @@ def test_a_mistake_of_ours() -> None:
     def connect(_uri: object) -> object:
         raise KeyError(ERROR)
 
-    parts = FakeParts()
-    parts.connect = connect  # type: ignore[assignment,method-assign]
-    err = call(parts, "export", "a").err
+    services = FakeServices()
+    services.connect = connect  # type: ignore[assignment,method-assign]
+    err = call(services, "export", "a").err
     assert "please report it" in err
     assert "KeyError" in err
     assert S not in err

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Callable, List
 
+from tests.unit.fake_clock import FakeClock
+
 LIMIT = 20.0  # seconds; only a failure takes that long
 
 
@@ -16,18 +18,14 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-class StillClock:
+class StillClock(FakeClock):
     """Time goes on only by sleeping; each sleep does the next thing that was put in."""
 
     def __init__(self, *things: Callable[[], object]) -> None:
         """`things` are done one for each sleep; nothing when they are used up."""
+        super().__init__(1000.0)
         self.things: List[Callable[[], object]] = list(things)
-        self.time = 1000.0
         self.slept = 0
-
-    def now(self) -> float:
-        """Return the time."""
-        return self.time
 
     def sleep(self, seconds: float) -> None:
         """Go on, and do the next thing."""

@@ -129,7 +129,7 @@ class Stage:
         self.watcher = watcher or Deaf()
         self.ears = Ears()
         self.time = Time()
-        self.pace = LookTimer(30.0, grace=0.01, now=self.time, chance=lambda: 0.5)
+        self.pace = LookTimer(30.0, self.time, grace=0.01, chance=lambda: 0.5)
         self.follower = ManifestFollower(
             source, self.watcher, self.ears.listener(), self.ears, self.ears, self.pace
         )

@@ -8,6 +8,7 @@ from typing import List, Optional, Tuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.control.manifest_follower import MOST, QUIET, LookCause, LookTimer
 from tests.unit.source.clocks import wait_until
 from tests.unit.source.fakes import Time
@@ -15,7 +16,7 @@ from tests.unit.source.fakes import Time
 
 def make(chance: float = 0.5) -> Tuple[LookTimer, Time]:
     time = Time()
-    pace = LookTimer(30.0, now=time, chance=lambda: chance)
+    pace = LookTimer(30.0, time, chance=lambda: chance)
     pace.begin()
     return pace, time
 
@@ -26,7 +27,7 @@ def due_in(pace: LookTimer, time: Time) -> Tuple[float, LookCause]:
 
 
 def test_the_first_look_is_due_at_once() -> None:
-    assert LookTimer(30.0, now=Time()).wait() is LookCause.HINT
+    assert LookTimer(30.0, Time()).wait() is LookCause.HINT
 
 
 def test_without_a_hint_it_is_the_timer_ten_percent_more_or_less() -> None:
@@ -102,7 +103,7 @@ def test_a_hint_is_remembered_for_a_while() -> None:
 
 
 def test_whoever_waits_is_woken_by_a_hint_and_by_the_end() -> None:
-    pace = LookTimer(1000.0, quiet=0.0)
+    pace = LookTimer(1000.0, SystemClock().now, quiet=0.0)
     causes: List[Optional[LookCause]] = []
 
     def run() -> None:

@@ -19,6 +19,7 @@ from typing import Callable, Iterator, List
 import pytest
 from watchdog.observers import inotify_c
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.git.work_tree import WorkTreeSource
 from reconciler.adapters.manifests.folder import FolderSource
 from reconciler.adapters.manifests.loading import load_files
@@ -35,25 +36,17 @@ NEVER = 10_000.0
 QUIET = 0.03
 
 
-class RealClock:
-    """The machine's clock."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
 class Following:
     """A follower of a path, in its thread."""
 
     def __init__(self, path: Path, rescan: float = NEVER, quiet: float = QUIET) -> None:
         self.ears = Ears()
         self.watcher = FileWatcher()
-        self.pace = LookTimer(rescan, quiet=quiet, most=max(0.3, 2 * quiet), grace=0.6)
+        self.pace = LookTimer(
+            rescan, time.monotonic, quiet=quiet, most=max(0.3, 2 * quiet), grace=0.6
+        )
         self.looks = 0
-        folder = FolderSource(str(path), RealClock(), quiet)
+        folder = FolderSource(str(path), SystemClock(), quiet)
         files = LocalFiles(WorkTreeSource(str(path)), folder)
         source = ParsedFiles(files, load_files)
         self.follower = ManifestFollower(
@@ -371,7 +364,7 @@ def test_our_own_reading_does_not_wake_us(folder: Path) -> None:
     watcher = FileWatcher()
     assert watcher.watch((str(folder),), lambda: hints.append(1)) == "inotify"
     for _ in range(20):
-        FolderSource(str(folder), RealClock(), 0.0).read()
+        FolderSource(str(folder), SystemClock(), 0.0).read()
         os.listdir(folder)
         assert watcher.is_armed()
     put(folder / "z.yaml")

@@ -1,0 +1,148 @@
+"""The ports that the verbs work through, each with the adapter that stands behind it.
+
+Nothing here decides anything: a verb calls pure functions, and those of `control`, by itself. On
+the start-up path, so every adapter is imported by the method that needs it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Mapping, Optional, Protocol, Sequence, Tuple
+
+import reconciler.kinds  # noqa: F401 - fills the table
+
+if TYPE_CHECKING:
+    import argparse
+
+    from reconciler.cli.console import Console
+    from reconciler.cli.daemon_services import DaemonServices
+    from reconciler.control.ports import Clock, Host, Units
+    from reconciler.control.service_ports import DaemonMemory, History
+    from reconciler.core.manifest import Desired
+    from reconciler.core.manifest_files import FileSet, ManifestFile
+    from reconciler.core.settings import Settings
+    from reconciler.errors import Problem
+
+
+class Loaded(Protocol):
+    """Manifests that were read: what is right in them, and everything that is wrong."""
+
+    @property
+    def desired(self) -> Desired:
+        """The valid objects."""
+
+    @property
+    def problems(self) -> Tuple[Problem, ...]:
+        """Every problem, of all files."""
+
+
+class Versions(Protocol):
+    """The manifests of a folder as the revisions of its Git repository have them."""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the repository has no work tree."""
+
+    def resolve(self, revision: str) -> str:
+        """Return the commit. Raises UsageError if there is none."""
+
+    def read(self, revision: str, commit: str) -> Optional[FileSet]:
+        """Return the manifests of a commit; None if it has none."""
+
+    def count_missing(self, commit: str, head: str) -> int:
+        """Return how many commits of `commit` are not in `head`, as far as it is known."""
+
+
+class Services:
+    """The world outside of one command, which is run for one verb with one environment."""
+
+    def __init__(self, verb: str, environ: Mapping[str, str]) -> None:
+        """Reach nothing yet. Others who wait for this command are told its verb."""
+        self._verb = verb
+        self._environ = environ
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace, console: Console) -> Services:
+        """Return the services of a command line."""
+        return cls(str(options.verb), console.environ)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """Time."""
+        from reconciler.adapters.clock import SystemClock  # noqa: PLC0415
+
+        return SystemClock()
+
+    def load_manifests(self, paths: Sequence[str]) -> Loaded:
+        """Read manifests, with every problem in them."""
+        from reconciler.adapters.manifests.loading import load_manifests  # noqa: PLC0415
+
+        return load_manifests(paths)
+
+    def read_files(self, paths: Sequence[str]) -> Tuple[Sequence[ManifestFile], Sequence[Problem]]:
+        """Read the bytes of manifest files."""
+        from reconciler.adapters.manifests.files import read_manifest_files  # noqa: PLC0415
+
+        return read_manifest_files(paths)
+
+    def find_versions(self, path: str) -> Versions:
+        """Find the Git repository that a folder lies in. Raises UsageError if there is none."""
+        from reconciler.adapters.git.work_tree import GitVersions  # noqa: PLC0415
+
+        return GitVersions(path)
+
+    def read_revision(self, paths: Sequence[str]) -> Optional[str]:
+        """Return the Git commit that the manifests are at, None outside of Git."""
+        from reconciler.adapters.git.work_tree import read_revision  # noqa: PLC0415
+
+        return read_revision(paths)
+
+    def read_settings(self, path: str) -> Settings:
+        """Read the daemon's configuration. Raises UsageError if the file is not there."""
+        from reconciler.adapters.manifests.configuration import read_settings  # noqa: PLC0415
+
+        return read_settings(path)
+
+    def salvage_settings(self, path: str) -> Settings:
+        """Return where the daemon's memory is, as far as a wrong configuration tells."""
+        from reconciler.adapters.manifests.configuration import salvage_settings  # noqa: PLC0415
+
+        return salvage_settings(path)
+
+    def reach_memory(self, state: str) -> DaemonMemory:
+        """Reach the daemon's memory in that folder, which need not be there."""
+        from reconciler.adapters.state.folder import FolderStore  # noqa: PLC0415
+
+        return FolderStore(state)
+
+    def reach_history(self, folder: str) -> History:
+        """Reach the history in that folder, which need not be there."""
+        from reconciler.adapters.state.history import FolderHistory  # noqa: PLC0415
+
+        return FolderHistory(folder)
+
+    def connect(self, uri: Optional[str]) -> Host:
+        """Reach libvirt; None is libvirt's own choice."""
+        from reconciler.adapters.libvirt.host import connect  # noqa: PLC0415
+        from reconciler.adapters.state.object_locks import FolderLocks, find_folder  # noqa: PLC0415
+
+        locks = FolderLocks(find_folder(self._environ), self._verb)
+        return connect(uri, self.units(uri), locks)
+
+    def units(self, uri: Optional[str]) -> Units:
+        """See libvirt's daemons on this host, as a client of that URI."""
+        from reconciler.adapters.units import SystemdUnits  # noqa: PLC0415
+
+        return SystemdUnits(uri, self._environ)
+
+    def serve(self, settings: Settings, console: Console) -> DaemonServices:
+        """Return the services of a daemon with these settings."""
+        from reconciler.cli.daemon_services import DaemonServices  # noqa: PLC0415
+
+        return DaemonServices(settings, console.err, self._environ)
+
+    def chooses_session(self) -> bool:
+        """Whether libvirt, unasked, takes this user's own host where there is one for all."""
+        from reconciler.adapters.units import chooses_session  # noqa: PLC0415
+
+        return chooses_session(self._environ)

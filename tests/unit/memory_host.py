@@ -1,0 +1,337 @@
+"""libvirt in memory: a host that keeps what is defined, plugged and made, as libvirt would.
+
+Implements `ports.Host`. What is read is what a `HostSnapshot` holds; what is written changes it. A
+test begins with a snapshot or with nothing, looks at `writes`, and says in `failures` what fails.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    MutableMapping,
+    Optional,
+    Tuple,
+    cast,
+)
+
+from lxml import etree
+
+from reconciler.adapters.recorded import RecordedDomains, RecordedNetworks, RecordedStorage
+from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
+from reconciler.core.host_snapshot import HostSnapshot
+from reconciler.core.plan import CreateVolume
+from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView
+from reconciler.errors import NotFoundError, RefusedError, TerminalError
+from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX
+from tests.unit.domain.samples import PC, Q35
+
+GIB = 2**30
+
+
+def empty_host(name: str = "kvm01", uri: str = "qemu:///system") -> HostSnapshot:
+    """Return a host without domains, with what a machine needs by default."""
+    return HostSnapshot(
+        taken_at="2027-01-15T08:00:00Z",
+        version="1.0",
+        host=name,
+        uri=uri,
+        networks={"default": True},
+        pools={"default": PoolView("default", "dir", "/images", {}, available=1000 * GIB)},
+        machine_types=("q35", "pc"),
+        machines={"": Q35, "q35": Q35, Q35.machine: Q35, "pc": PC, PC.machine: PC},
+        memory=64 * GIB,
+        devices=frozenset(),
+    )
+
+
+class MemoryHost:
+    """The host. `writes` are the calls that changed it, like `start web01`.
+
+    `failures` maps a call, `create_volume` or `start web01`, to what it raises in place of its
+    work; `missing` are elements of a definition, by XPath, that this libvirt does not keep. `watch` is
+    told of each call before it is carried out.
+    """
+
+    def __init__(
+        self,
+        snapshot: Optional[HostSnapshot] = None,
+        *,
+        units: Units = NoUnits(),  # noqa: B008 - it holds nothing
+        locks: Locks = NoLocks(),  # noqa: B008
+    ) -> None:
+        found = snapshot or empty_host()
+        self.snapshot = replace(
+            found,
+            domains=dict(found.domains),
+            pools=dict(found.pools),
+            sizes={name: dict(sizes) for name, sizes in found.sizes.items()},
+        )
+        self.writes: List[str] = []
+        self.failures: Dict[str, BaseException] = {}
+        self.missing: List[str] = []
+        self.watch: Callable[[str], None] = lambda _call: None
+        self.units = units
+        self.locks = locks
+        self.domains = MemoryDomains(self)
+        self.storage = MemoryStorage(self)
+        self.networks = RecordedNetworks(self.snapshot)
+
+    @property
+    def views(self) -> MutableMapping[str, DomainView]:
+        """The domains, to be changed."""
+        return cast("MutableMapping[str, DomainView]", self.snapshot.domains)
+
+    @property
+    def pools(self) -> MutableMapping[str, PoolView]:
+        """The pools, to be changed."""
+        return cast("MutableMapping[str, PoolView]", self.snapshot.pools)
+
+    def change(self, name: str, **fields: Any) -> None:
+        """Change what is seen of a domain, as another program would."""
+        self.views[name] = replace(self.views[name], **fields)
+
+    def find_volume(self, path: str) -> Optional[VolumeView]:
+        """Return the volume at a path."""
+        return next((one for one in self._volumes() if one.path == path), None)
+
+    def _volumes(self) -> Iterator[VolumeView]:
+        for pool in self.pools.values():
+            yield from pool.volumes.values()
+
+    def write(self, call: str, name: str) -> None:
+        """Note a call, or fail as the test says."""
+        failure = self.failures.get(f"{call} {name}") or self.failures.get(call)
+        if failure is not None:
+            raise failure
+        self.watch(f"{call} {name}")
+        self.writes.append(f"{call} {name}")
+
+
+class MemoryDomains(RecordedDomains):
+    """Implements `ports.Domains`."""
+
+    def __init__(self, host: MemoryHost) -> None:
+        super().__init__(host.snapshot)
+        self._memory = host
+
+    def read_disk_sizes(
+        self, disks: Mapping[str, Tuple[str, ...]]
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Return the sizes of volumes, and those that the snapshot has."""
+        return {name: dict(self._sizes(name, keys)) for name, keys in disks.items()}
+
+    def _sizes(self, name: str, keys: Tuple[str, ...]) -> Iterator[Tuple[str, int]]:
+        for key in keys:
+            volume = self._memory.find_volume(key)
+            known = self._memory.snapshot.sizes.get(name, {}).get(key)
+            if volume is not None:
+                yield key, volume.capacity
+            elif known is not None:
+                yield key, known
+
+    def define(self, xml: str) -> None:
+        root = _parse(xml)
+        name = str(root.findtext("name"))
+        self._memory.write("define", name)
+        for path in self._memory.missing:
+            for element in root.xpath(path):
+                element.getparent().remove(element)
+        former = self._memory.views.get(name)
+        if root.find("uuid") is None:
+            identity = etree.Element("uuid")
+            identity.text = former.uuid if former else str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+            root.insert(1, identity)
+        view = former or DomainView(name, root.findtext("uuid"), GuestState.OFF, "")
+        if view.uuid != root.findtext("uuid"):
+            raise TerminalError(f"domain {name} is already defined with uuid {view.uuid}")
+        self._memory.views[name] = replace(view, persistent_xml=_text(root), persistent=True)
+
+    def undefine_new(self, name: str) -> None:
+        self.undefine(name)
+
+    def undefine(self, name: str) -> None:
+        if self.read_domain(name).is_active:
+            raise RefusedError(f"domain {name}: it is running")
+        self._memory.write("undefine", name)
+        del self._memory.views[name]
+
+    def attach(self, name: str, xml: str) -> None:
+        def plug(root: Any) -> None:
+            root.find("devices").append(_parse(xml))
+
+        self._change_live("attach", name, plug)
+
+    def update(self, name: str, xml: str) -> None:
+        def exchange(root: Any) -> None:
+            device = _parse(xml)
+            former = _find_device(root, device)
+            root.find("devices").replace(former, device)
+
+        self._change_live("update", name, exchange)
+
+    def detach(self, name: str, xml: str) -> None:
+        def unplug(root: Any) -> None:
+            root.find("devices").remove(_find_device(root, _parse(xml)))
+
+        self._change_live("detach", name, unplug)
+
+    def set_vcpus(self, name: str, count: int) -> None:
+        self._change_live(
+            "set_vcpus", name, lambda root: root.find("vcpu").set("current", f"{count}")
+        )
+
+    def set_memory(self, name: str, kib: int) -> None:
+        def set_balloon(root: Any) -> None:
+            balloon = root.find("currentMemory")
+            balloon.text, _ = f"{kib}", balloon.set("unit", "KiB")
+
+        self._change_live("set_memory", name, set_balloon)
+
+    def set_autostart(self, name: str, enabled: bool) -> None:
+        self._memory.write("set_autostart", name)
+        self._memory.change(name, autostart=enabled)
+
+    def set_metadata(self, name: str, xml: str, live: bool) -> None:
+        self._memory.write("set_metadata", name)
+        view = self.read_domain(name)
+        fields = {"persistent_xml": _mark(view.persistent_xml, xml)}
+        if live and view.live_xml is not None:
+            fields["live_xml"] = _mark(view.live_xml, xml)
+        self._memory.change(name, **fields)
+
+    def resize_block(self, name: str, target: str, capacity: int) -> None:
+        self._memory.write("resize_block", name)
+        root = _parse(self.read_domain(name).live_xml)
+        [source] = root.xpath(f"devices/disk[target/@dev='{target}']/source")
+        self._memory.storage.grow(source.get("file"), capacity)
+
+    def start(self, name: str) -> None:
+        view = self.read_domain(name)
+        self._memory.write("start", name)
+        live = view.persistent_xml.replace("<domain ", "<domain id='1' ", 1)
+        self._memory.change(name, state=GuestState.RUNNING, live_xml=live, saved=False)
+
+    def resume(self, name: str) -> None:
+        self._memory.write("resume", name)
+        self._memory.change(name, state=GuestState.RUNNING)
+
+    def wake(self, name: str) -> None:
+        self._memory.write("wake", name)
+        self._memory.change(name, state=GuestState.RUNNING)
+
+    def shut_down(self, name: str) -> None:
+        self._stop("shut_down", name)
+
+    def power_off(self, name: str) -> None:
+        self._stop("power_off", name)
+
+    def _stop(self, call: str, name: str) -> None:
+        view = self.read_domain(name)
+        self._memory.write(call, name)
+        self._memory.change(name, state=GuestState.OFF, live_xml=None)
+        if not view.persistent:
+            del self._memory.views[name]
+
+    def _change_live(self, call: str, name: str, edit: Any) -> None:
+        self._memory.write(call, name)
+        root = _parse(self.read_domain(name).live_xml)
+        edit(root)
+        self._memory.change(name, live_xml=_text(root))
+
+
+class MemoryStorage(RecordedStorage):
+    """Implements `ports.Storage`."""
+
+    def __init__(self, host: MemoryHost) -> None:
+        super().__init__(host.snapshot)
+        self._memory = host
+
+    def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
+        self._memory.write("create_volume", f"{step.pool}/{step.name}")
+        pool = self._memory.pools[step.pool]
+        if step.name in pool.volumes:
+            raise RefusedError(f"volume {step.pool}/{step.name} is there already")
+        origin = self._memory.find_volume(step.origin or "")
+        size = step.capacity or (origin.capacity if origin else 0)
+        backing = step.origin if step.clone == "linked" else None
+        path = f"{pool.path}/{step.name}"
+        volume = VolumeView(step.pool, step.name, path, step.format, size, backing)
+        for done in range(0, 101, 5) if step.clone == "full" else ():
+            progress(step.name, done * size // 100, size)
+        self._set(pool, {**pool.volumes, step.name: volume})
+        return volume
+
+    def resize_volume(self, path: str, capacity: int) -> None:
+        self._memory.write("resize_volume", path)
+        self.grow(path, capacity)
+
+    def grow(self, path: str, capacity: int) -> None:
+        """Set the size of the volume at a path."""
+        volume = self._memory.find_volume(path)
+        if volume is None:
+            raise NotFoundError(f"no volume {path}")
+        pool = self._memory.pools[volume.pool]
+        self._set(pool, {**pool.volumes, volume.name: replace(volume, capacity=capacity)})
+
+    def rename(self, volume: VolumeView, name: str) -> None:
+        """Call a volume something else."""
+        pool = self._memory.pools[volume.pool]
+        others = {key: one for key, one in pool.volumes.items() if key != volume.name}
+        renamed = replace(volume, name=name, path=f"{pool.path}/{name}")
+        self._set(pool, {**others, name: renamed})
+
+    def delete_partial(self, pool: str, name: str) -> None:
+        self._delete("delete_partial", pool, name)
+
+    def delete_volume(self, pool: str, name: str, path: str) -> None:
+        del path
+        self._delete("delete_volume", pool, name)
+
+    def _delete(self, call: str, pool: str, name: str) -> None:
+        self._memory.write(call, f"{pool}/{name}")
+        found = self._memory.pools[pool]
+        self._set(found, {key: one for key, one in found.volumes.items() if key != name})
+
+    def _set(self, pool: PoolView, volumes: Mapping[str, VolumeView]) -> None:
+        self._memory.pools[pool.name] = replace(pool, volumes=volumes)
+
+
+def _find_device(root: Any, device: Any) -> Any:
+    """Return the device of a domain that has the same target or address."""
+    for found in root.find("devices").iterchildren(device.tag):
+        for key in ("target/@dev", "mac/@address"):
+            if device.xpath(key) and found.xpath(key) == device.xpath(key):
+                return found
+    raise TerminalError(f"device not found: {device.tag}")
+
+
+def _mark(xml: str, mark: str) -> str:
+    """Return a definition with our mark as libvirt keeps it: in a namespace, under its prefix."""
+    root = _parse(xml)
+    metadata = root.find("metadata")
+    if metadata is None:
+        metadata = etree.SubElement(root, "metadata")
+    for former in metadata.findall(f"{{{NAMESPACE}}}*"):
+        metadata.remove(former)
+    element = _parse(mark)
+    named = etree.SubElement(
+        metadata, f"{{{NAMESPACE}}}{element.tag}", dict(element.attrib), nsmap={PREFIX: NAMESPACE}
+    )
+    for child in element.iterdescendants():
+        etree.SubElement(named, f"{{{NAMESPACE}}}{child.tag}", dict(child.attrib)).text = child.text
+    return _text(root)
+
+
+def _parse(xml: Optional[str]) -> Any:
+    return etree.fromstring(xml or "")
+
+
+def _text(root: Any) -> str:
+    return str(etree.tostring(root, encoding="unicode"))
