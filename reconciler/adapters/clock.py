@@ -29,6 +29,9 @@ class SystemClock:
         time.sleep(seconds)
 
 
+SYSTEM_CLOCK = SystemClock()
+
+
 class StoppableClock(SystemClock):
     """The same; its sleepers are woken when the daemon stops."""
 

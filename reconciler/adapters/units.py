@@ -6,10 +6,11 @@ import os
 import re
 import select
 import socket
-import time
+import subprocess
 from pathlib import Path
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.core.libvirt_daemons import (
     ALL_UNITS,
     DAEMONS,
@@ -52,7 +53,7 @@ def ask(path: str) -> SocketAnswer:
 def _find_peer(connection: socket.socket, path: str) -> SocketAnswer:
     """Wait until a process has the other end; before it is accepted, nobody has."""
     inode = os.fstat(connection.fileno()).st_ino
-    deadline = time.monotonic() + LIMIT
+    deadline = SYSTEM_CLOCK.now() + LIMIT
     while True:
         rows = _list_sockets()
         if rows is None:
@@ -65,10 +66,10 @@ def _find_peer(connection: socket.socket, path: str) -> SocketAnswer:
             return SocketAnswer(problem=AS_ROOT)
         if _is_hung_up(connection):
             return SocketAnswer(problem=f"{path}: the connection was closed", refused=True)
-        if time.monotonic() > deadline:
+        if SYSTEM_CLOCK.now() > deadline:
             words = f"{path}: no process accepted a connection within {LIMIT:.0f} s"
             return SocketAnswer(problem=words, refused=True)
-        time.sleep(POLL)
+        SYSTEM_CLOCK.sleep(POLL)
 
 
 def _is_hung_up(connection: socket.socket) -> bool:
@@ -77,8 +78,6 @@ def _is_hung_up(connection: socket.socket) -> bool:
 
 
 def _list_sockets() -> Optional[str]:
-    import subprocess  # noqa: PLC0415 - start-up time
-
     try:
         return subprocess.run(
             ["ss", "-xpH"],
@@ -234,8 +233,6 @@ def _unit(fields: Mapping[str, str]) -> Unit:
 
 
 def _run(words: List[str], limit: float) -> str:
-    import subprocess  # noqa: PLC0415 - start-up time
-
     told = f"systemctl {' '.join(word for word in words if not word.startswith('-'))}"
     try:
         done = subprocess.run(

@@ -8,9 +8,9 @@ import selectors
 import shlex
 import signal
 import subprocess
-import time
 from typing import IO, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.core.frozen import frozen
 from reconciler.core.settings import GitSource
 from reconciler.errors import TransientError
@@ -130,7 +130,7 @@ def _talk(
 ) -> Tuple[bytes, bytes]:
     """Do what `communicate` does, and hold only so much of what is written."""
     assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 - all are pipes
-    deadline = time.monotonic() + limit
+    deadline = SYSTEM_CLOCK.now() + limit
     out, err = process.stdout.fileno(), process.stderr.fileno()
     parts: Dict[int, List[bytes]] = {out: [], err: []}
     rest, size = memoryview(given), {out: 0, err: 0}
@@ -162,7 +162,7 @@ def _talk(
 
 
 def _left(process: subprocess.Popen[bytes], deadline: float) -> float:
-    left = deadline - time.monotonic()
+    left = deadline - SYSTEM_CLOCK.now()
     if left <= 0:
         raise subprocess.TimeoutExpired(process.args, 0)
     return left

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import Iterator, Mapping, Optional, Tuple, Union
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.capabilities import host_arch, list_machines, read_machine_caps
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
@@ -47,7 +47,7 @@ def update(domain: Domain, xml: str) -> None:
         except binding.Error as error:
             if not _is_about_tray(error):
                 raise
-            time.sleep(wait)
+            SYSTEM_CLOCK.sleep(wait)
         else:
             return
     _update_at_last(domain, xml)

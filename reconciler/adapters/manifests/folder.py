@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from typing import Dict, Mapping, Optional, Tuple
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.manifests.files import FileReading, read_bounded, read_files
 from reconciler.control.ports import Clock
 from reconciler.core.frozen import frozen
@@ -132,7 +132,7 @@ class FolderSource:
         if known is not None and known[0] == stamp:
             return known[1]
         self._has_read = True
-        began = time.time()
+        began = SYSTEM_CLOCK.wall()
         content = read_bounded(name, found)
         if content is not None and found.st_ctime < began - RACY:
             self._known[name] = (stamp, content)

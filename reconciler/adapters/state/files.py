@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import tempfile
 from contextlib import suppress
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.errors import TransientError
 
@@ -52,8 +53,6 @@ def write_json(
     `durable` is for what a person has ordered, and waits for the disk; the rest may be lost with
     the power, and is made again. `is_new` raises FileExistsError where there is such a file.
     """
-    import tempfile  # noqa: PLC0415 - start-up time
-
     folder = os.path.dirname(path)
     handle, name = tempfile.mkstemp(prefix=".", suffix=TEMPORARY, dir=folder)
     try:
@@ -113,7 +112,7 @@ def sweep(folder: str) -> None:
     for path in (*_list(folder), *(path for kind in _list_kinds(folder) for path in _list(kind))):
         if path.endswith(TEMPORARY) and os.path.basename(path).startswith("."):
             with suppress(OSError):
-                if time.time() - os.stat(path).st_mtime > _LEFT_OVER:
+                if SYSTEM_CLOCK.wall() - os.stat(path).st_mtime > _LEFT_OVER:
                     os.unlink(path)
 
 

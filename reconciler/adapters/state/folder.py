@@ -6,11 +6,11 @@ import errno
 import fcntl
 import json
 import os
-import time
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Tuple, TypeVar
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.state import files
 from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
 from reconciler.core.key import FORMER_KIND, SEPARATOR, Key
@@ -61,7 +61,7 @@ def _open_file(path: str) -> Optional[int]:
 
 def _sign(handle: int) -> None:
     """Say who holds it, if that can be written."""
-    text = json.dumps({"process": os.getpid(), "since": round(time.time())})
+    text = json.dumps({"process": os.getpid(), "since": round(SYSTEM_CLOCK.wall())})
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{text}\n".encode(), 0)
@@ -93,7 +93,7 @@ def _lock(handle: int, path: str) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(PAUSE)
+            SYSTEM_CLOCK.sleep(PAUSE)
         else:
             return
     raise RefusedError(

@@ -11,12 +11,12 @@ import fcntl
 import hashlib
 import json
 import os
-import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Callable, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.state import files
 from reconciler.core.key import Key
 from reconciler.core.names import Worker, describe_busy
@@ -54,7 +54,7 @@ class FolderLocks:
     @property
     def me(self) -> Worker:
         """This run."""
-        return replace(self._me, since=time.time())
+        return replace(self._me, since=SYSTEM_CLOCK.wall())
 
     def take(self, place: str, key: Key) -> Callable[[], None]:
         """Take the lock of an object and return how to give it back."""
@@ -101,7 +101,7 @@ class FolderLocks:
             handle = _open(path)
             if handle is not None and self._lock(handle, path, key):
                 return handle
-            time.sleep(_PAUSE)
+            SYSTEM_CLOCK.sleep(_PAUSE)
         found = _look(path)
         raise BusyError(describe_busy(key[1], found and found[1]))
 
@@ -127,7 +127,7 @@ class FolderLocks:
             {
                 "kind": key[0], "name": key[1], "machine": me.machine, "host": me.host,
                 "process": me.process, "started": me.started, "verb": me.verb,
-                "since": round(time.time()),
+                "since": round(SYSTEM_CLOCK.wall()),
             }
         )  # fmt: skip
         os.ftruncate(handle, 0)

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import Dict, Mapping, TextIO
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.systemd import binding
 from reconciler.control.service_ports import Journal
 from reconciler.core.events import Event
@@ -125,7 +126,7 @@ class SystemdSupervisor:
 
     def reloading(self) -> None:
         """Say that settings are read anew; `ready` ends it. `Type=notify-reload` needs the time."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={round(SYSTEM_CLOCK.now() * 1_000_000)}")
 
     def stopping(self) -> None:
         """Say that the daemon ends."""
