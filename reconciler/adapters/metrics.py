@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import sys
-import tempfile
 import threading
-from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any, Callable, Dict, Optional
 
+from reconciler.adapters.atomic_files import write_file
 from reconciler.core.settings import MetricsSettings
 from reconciler.errors import RefusedError, TransientError
 
@@ -136,7 +134,8 @@ class Exposition:
         if path is None:
             return
         try:
-            _write(path, self._render())
+            # The collector takes every *.prom file; the half-made one does not end in that.
+            write_file(path, self._render(), MODE)
         except OSError as error:
             raise TransientError(f"cannot write {path}: {error.strerror}") from error
 
@@ -146,18 +145,3 @@ class Exposition:
             self._endpoint.stop()
             self._thread.join()
             self._endpoint = None
-
-
-def _write(path: str, text: str) -> None:
-    """Write beside and rename: the collector never sees half a file."""
-    # The collector takes every *.prom file, so the half-made one must not end in that.
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path) or ".")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, MODE)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise

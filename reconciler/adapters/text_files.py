@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from typing import Dict, Mapping, Tuple
 
+from reconciler.adapters.atomic_files import drop_file, place_file, write_beside, write_file
 from reconciler.core.manifest_files import show_name
 from reconciler.errors import TerminalError, UsageError
 
@@ -30,7 +30,8 @@ def write_text(path: str, text: str) -> None:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
         else:
-            _exchange(os.path.realpath(path), text)
+            place = os.path.realpath(path)
+            write_file(place, text, _find_mode(place))
     except OSError as error:
         raise TerminalError(f"{show_name(path)}: cannot be written: {error.strerror}") from error
 
@@ -57,9 +58,10 @@ def write_folder(folder: str, texts: Mapping[str, str], *, replace: bool) -> Tup
     path = folder
     try:
         for path, text in paths.items():
-            written[path] = _write_beside(os.path.realpath(path), text)
+            place = os.path.realpath(path)
+            written[path] = write_beside(place, text, _find_mode(place))
         for path, name in written.items():
-            os.replace(name, os.path.realpath(path))
+            place_file(name, os.path.realpath(path))
     except OSError as error:
         none = "" if len(written) == len(paths) else "nothing was written: "
         raise TerminalError(
@@ -67,33 +69,8 @@ def write_folder(folder: str, texts: Mapping[str, str], *, replace: bool) -> Tup
         ) from error
     finally:
         for name in written.values():
-            with suppress(OSError):
-                os.unlink(name)
+            drop_file(name)
     return tuple(sorted(paths))
-
-
-def _exchange(path: str, text: str) -> None:
-    name = _write_beside(path, text)
-    try:
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _write_beside(path: str, text: str) -> str:
-    """Write a file that may take the place of another, and return its path."""
-    handle, name = tempfile.mkstemp(prefix=".", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), _find_mode(path))
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-    return name
 
 
 def _find_mode(path: str) -> int:

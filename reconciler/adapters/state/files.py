@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import suppress
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
+from reconciler.adapters.atomic_files import TEMPORARY, place_file, write_beside
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.errors import TransientError
@@ -16,7 +16,6 @@ from reconciler.errors import TransientError
 FORMAT = 1
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
 SUFFIX = ".json"
-TEMPORARY = ".tmp"
 _PLAIN = " _-"
 _LEFT_OVER = 3600.0  # seconds after which nobody is still writing a file
 
@@ -54,27 +53,11 @@ def write_json(
     the power, and is made again. `is_new` raises FileExistsError where there is such a file.
     """
     folder = os.path.dirname(path)
-    handle, name = tempfile.mkstemp(prefix=".", suffix=TEMPORARY, dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"formatVersion": FORMAT, **data}, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fchmod(file.fileno(), FILE_MODE)
-            give(file.fileno(), folder)
-            if durable:
-                os.fsync(file.fileno())
-        if is_new:
-            os.link(name, path)
-            os.unlink(name)
-        else:
-            os.replace(name, path)
-        if durable:
-            _sync_folder(folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    text = json.dumps({"formatVersion": FORMAT, **data}, indent=2) + "\n"
+    name = write_beside(
+        path, text, FILE_MODE, durable=durable, prepare=lambda handle: give(handle, folder)
+    )
+    place_file(name, path, durable=durable, is_new=is_new)
 
 
 def make_folder(path: str) -> None:
@@ -96,15 +79,6 @@ def give(handle: int, folder: str) -> None:
     made = os.fstat(handle)
     if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid) and os.geteuid() == 0:
         os.fchown(handle, owner.st_uid, owner.st_gid)
-
-
-def _sync_folder(folder: str) -> None:
-    """Have a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sweep(folder: str) -> None:

@@ -272,15 +272,13 @@ def test_who_is_killed_while_writing_leaves_the_former_file(
 ) -> None:
     store.save_record(RECORD)
     code = (
-        "import json, os, signal, sys\n"
+        "import os, signal, sys\n"
         "from reconciler.adapters.state.folder import FolderStore\n"
         "from reconciler.core.records import Record\n"
-        "def half(data, file, **_):\n"
-        "    text = json.dumps(data)\n"
-        "    file.write(text[:len(text) // 2])\n"
-        "    file.flush()\n"
+        "def half(handle, _mode):\n"
+        "    os.ftruncate(handle, os.fstat(handle).st_size // 2)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "json.dump = half\n"
+        "os.fchmod = half\n"
         "FolderStore(sys.argv[1]).save_record(Record('vm', 'off'))\n"
     )
     run = subprocess.run([sys.executable, "-c", code, store.folder], cwd=ROOT, check=False)
