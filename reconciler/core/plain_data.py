@@ -17,6 +17,8 @@ from reconciler.core.secrets import hide_text
 from reconciler.core.world import Unknown
 
 UNKNOWN = "unknown"
+# All our floats are times, and these can be shown: the years 1 (in any zone) to 9999.
+_EARLIEST, _LATEST = -62_000_000_000, 253_000_000_000
 
 
 def to_plain(value: Any) -> Any:
@@ -45,10 +47,18 @@ def from_plain(hint: Any, data: Any, path: str = "") -> Any:
         return _read_dataclass(hint, data, path)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _try(hint, data, path)
-    is_number = hint in (int, float) and isinstance(data, bool)
-    if not isinstance(data, hint) or is_number:
+    if not _is_plain(hint, data):
         raise _misfit(data, path)
     return data
+
+
+def _is_plain(hint: Any, data: Any) -> bool:
+    """Whether it is a plain value of that type; a whole number will do for a time."""
+    if isinstance(data, bool):
+        return hint is bool
+    if hint is float:
+        return isinstance(data, (int, float)) and _EARLIEST <= data <= _LATEST
+    return isinstance(data, hint)
 
 
 def camel(name: str) -> str:
@@ -58,13 +68,17 @@ def camel(name: str) -> str:
 
 
 def _read_one_of(choices: Tuple[Any, ...], data: Any, path: str) -> Any:
-    """Read an Optional, or a value that may be Unknown."""
+    """Read an Optional, a value that may be Unknown, or one of several plain types."""
     if data is None and type(None) in choices:
         return None
     if Unknown in choices and isinstance(data, dict) and set(data) == {UNKNOWN}:
         return Unknown(from_plain(str, data[UNKNOWN], f"{path}.{UNKNOWN}"))
-    [rest] = [choice for choice in choices if choice not in (Unknown, type(None))]
-    return from_plain(rest, data, path)
+    rest = [choice for choice in choices if choice not in (Unknown, type(None))]
+    if len(rest) > 1:
+        rest = [choice for choice in rest if _is_plain(choice, data)][:1]
+    if not rest:
+        raise _misfit(data, path)
+    return from_plain(rest[0], data, path)
 
 
 def _read_many(origin: Any, inner: Tuple[Any, ...], data: Any, path: str) -> Any:
