@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any, Callable, Dict, Optional
 
-from reconciler.adapters.atomic_files import write_file
+from reconciler.adapters.text_files import write_file
 from reconciler.core.settings import MetricsSettings
 from reconciler.errors import RefusedError, TransientError
 

@@ -5,7 +5,6 @@ What may go is `core.loop.prune`'s to say. Nothing is concluded from a listing t
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Union
@@ -72,7 +71,7 @@ class Prune:
                 self.shared.ledger.all(),
                 snapshot,
                 {key: _find_remnant(key, sighting) for key, sighting in found.items()},
-                time.monotonic() - self.shared.wanted.since >= self.settle,
+                self.shared.services.clock.now() - self.shared.wanted.since >= self.settle,
                 self.shared.services.store.confirmed_prune(),
                 self.shared.suspended,
             ),

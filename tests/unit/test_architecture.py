@@ -89,7 +89,7 @@ IMPORTER: Mapping[str, str] = {
 }
 
 # What every adapter may need of the machine: the time, and a file that is written in one piece.
-SHARED_EDGES = frozenset({"reconciler.adapters.atomic_files", "reconciler.adapters.clock"})
+SHARED_EDGES = frozenset({"reconciler.adapters.text_files", "reconciler.adapters.clock"})
 
 OURS = ("reconciler", "schemas")
 BANNED_NAMES = frozenset({"manager", "helper", "helpers", "util", "utils", "handler"})

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
-from reconciler.adapters.atomic_files import TEMPORARY, place_file, write_beside
 from reconciler.adapters.clock import SYSTEM_CLOCK
+from reconciler.adapters.text_files import TEMPORARY, place_file, write_beside
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.errors import TransientError
 
