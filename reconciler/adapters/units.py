@@ -6,7 +6,6 @@ import os
 import re
 import select
 import socket
-import subprocess
 from pathlib import Path
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -78,6 +77,8 @@ def _is_hung_up(connection: socket.socket) -> bool:
 
 
 def _list_sockets() -> Optional[str]:
+    import subprocess  # noqa: PLC0415 - start-up time
+
     try:
         return subprocess.run(
             ["ss", "-xpH"],
@@ -233,6 +234,8 @@ def _unit(fields: Mapping[str, str]) -> Unit:
 
 
 def _run(words: List[str], limit: float) -> str:
+    import subprocess  # noqa: PLC0415 - start-up time
+
     told = f"systemctl {' '.join(word for word in words if not word.startswith('-'))}"
     try:
         done = subprocess.run(

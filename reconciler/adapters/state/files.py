@@ -9,7 +9,6 @@ from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import quote, unquote
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.adapters.text_files import TEMPORARY, place_file, write_beside
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.errors import TransientError
 
@@ -52,6 +51,11 @@ def write_json(
     `durable` is for what a person has ordered, and waits for the disk; the rest may be lost with
     the power, and is made again. `is_new` raises FileExistsError where there is such a file.
     """
+    from reconciler.adapters.text_files import (  # noqa: PLC0415 - start-up time
+        place_file,
+        write_beside,
+    )
+
     folder = os.path.dirname(path)
     text = json.dumps({"formatVersion": FORMAT, **data}, indent=2) + "\n"
     name = write_beside(
@@ -83,6 +87,8 @@ def give(handle: int, folder: str) -> None:
 
 def sweep(folder: str) -> None:
     """Remove what writers left behind that were killed long ago."""
+    from reconciler.adapters.text_files import TEMPORARY  # noqa: PLC0415 - start-up time
+
     for path in (*_list(folder), *(path for kind in _list_kinds(folder) for path in _list(kind))):
         if path.endswith(TEMPORARY) and os.path.basename(path).startswith("."):
             with suppress(OSError):

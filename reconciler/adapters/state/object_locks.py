@@ -12,12 +12,12 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import replace
 from typing import Callable, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.state import files
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.names import Worker, describe_busy
 from reconciler.errors import BusyError, TransientError

@@ -27,7 +27,7 @@ CODE = (
 FOR_A_PLAN = frozenset(
     f"reconciler.{name}"
     for name in (
-        "adapters.manifests.documents", "adapters.manifests.files",
+        "adapters.clock", "adapters.manifests.documents", "adapters.manifests.files",
         "adapters.manifests.loading", "adapters.manifests.schema_errors",
         "adapters.libvirt.binding", "adapters.libvirt.capabilities",
         "adapters.libvirt.connections", "adapters.libvirt.domain_reading",
