@@ -157,7 +157,7 @@ def test_where_one_of_its_images_is_gone_nothing_is_made(
 ) -> None:
     lab.virsh("undefine", "web01")
     lab.virsh("vol-delete", "web01-data.qcow2", "default")
-    assert "web01-data.qcow2 is gone" in command("plan", "web01.yaml", status=1).stdout
+    assert "web01-data.qcow2 is missing" in command("plan", "web01.yaml", status=1).stdout
     assert product.volumes() == {"web01-root.qcow2"}
     command.write("web01.yaml", WEB.replace("    - {name: data, size: 8MiB}\n", ""))
     command("apply", "--yes", "web01.yaml")
