@@ -44,8 +44,8 @@ MACHINE = (
 CLONE = "    - {{name: {}, bus: virtio, source: {{template: base, clone: full}}}}"
 DELETE = """\
 import sys
-from reconciler.adapters.libvirt import connect
-from reconciler.control.deleting import execute_delete, plan_deletions
+from reconciler.adapters.libvirt.host import connect
+from reconciler.kinds.machine.deletion import execute_delete, plan_deletions
 from reconciler.core.manifest import Desired
 from tests.real.worlds import Silent
 from reconciler.adapters.clock import SystemClock
