@@ -91,7 +91,7 @@ class Site:
     def status(self) -> Dict[str, Any]:
         """Return the daemon's records by name."""
         folder = "/var/lib/virt-reconciler/objects"
-        text = self.machine.run("sh", "-c", f"cat {folder}/*.json", check=False).stdout
+        text = self.machine.run("sh", "-c", f"cat {folder}/*/*.json", check=False).stdout
         decoder, found = json.JSONDecoder(), {}
         while text.strip():
             data, end = decoder.raw_decode(text.lstrip())

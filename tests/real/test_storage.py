@@ -352,8 +352,9 @@ def test_progress_of_a_long_clone_is_told_on_the_way(plain: Bench, big: str) -> 
     done = [one for _, one, _ in told]
     assert done == sorted(done)
     assert done[0] < done[-1], "nothing was told on the way"
-    # What it takes on this file system, which may be a block more than its bytes.
-    assert done[-1] == told[-1][2] == os.stat(big).st_blocks * 512
+    # A file system may take a block more for it than it has bytes.
+    assert done[-1] == told[-1][2]
+    assert BIG <= done[-1] < BIG + MIB
 
 
 def test_while_a_clone_runs_the_host_answers_and_the_copy_is_not_deleted(
