@@ -20,8 +20,9 @@ DAEMON = f"""\
 import os, sys, time
 sys.path.insert(0, "{ROOT}")
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
-from reconciler.core.loop import events
-from reconciler.core.loop.events import Event
+from reconciler.core import events
+from reconciler.core.events import Event
+from reconciler.core.key import Key
 supervisor = SystemdSupervisor(os.environ)
 journal = open_journal(sys.stderr, os.environ)
 os.mkfifo("/run/orders")
@@ -31,7 +32,7 @@ with open("/run/orders") as orders:
 supervisor.ready()
 supervisor.status("37 machines")
 journal.tell(Event(
-    events.INVALID, "two\\nlines", object="web01", action="update", effect="live",
+    events.INVALID, "two\\nlines", object=Key("VirtualMachine", "web01"), action="update", effect="live",
     revision="0123abc", fields={{"path": "cpus"}},
 ))
 print("plain", file=sys.stderr, flush=True)
@@ -108,7 +109,7 @@ def check_messages(machine: Container) -> None:
     assert {name: entry.get(name) for name in expected} == expected
     words = ("-q", "-x", f"MESSAGE_ID={events.INVALID.message_id}")
     explained = machine.run("journalctl", *words).stdout
-    assert "`virt-reconciler validate` tells all" in explained
+    assert "`virt-reconciler validate` reports every" in explained
     assert [one["MESSAGE"] for one in entries(machine, "_TRANSPORT=stdout", "-u", UNIT)] == [
         "plain"
     ]
