@@ -12,7 +12,7 @@ from typing import Callable, Iterator, List
 from bench.fleet import Fleet
 from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.host import attend
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
 from reconciler.control.loop import Loop
 from reconciler.control.state import LoopServices
 from reconciler.core.manifest_sets import ManifestSet

@@ -9,7 +9,7 @@ from reconciler.core.field_table import TABLES, in_order
 from reconciler.core.fields import Field, NewGuest
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.plan import Effect, Value
-from reconciler.kinds.machine.differences import DifferenceKind as Kind
+from reconciler.kinds.machine.match import DifferenceKind as Kind
 from reconciler.kinds.machine.planning import guards
 from reconciler.kinds.machine.planning.effects import TABLE
 

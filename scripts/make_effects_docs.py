@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.core.render.values import show_path
-from reconciler.kinds.machine.differences import DifferenceKind
+from reconciler.core.render.words import show_path
+from reconciler.kinds.machine.match import DifferenceKind
 from reconciler.kinds.machine.planning.effects import TABLE, EffectRow, Route
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "effects.md"

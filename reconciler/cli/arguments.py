@@ -7,8 +7,8 @@ from functools import partial
 from typing import AbstractSet, Any, Callable, Mapping, NoReturn, Sequence
 
 from reconciler import __version__
+from reconciler.cli.console import PLAN_FORMATS
 from reconciler.cli.daemon_arguments import DAEMON_VERBS
-from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.errors import UsageError
 
 PROGRAM = "virt-reconciler"

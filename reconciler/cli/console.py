@@ -1,4 +1,4 @@
-"""The process: its streams and what can be shown on them, who called it, its exit statuses.
+"""What a person at the terminal sees and answers; a plan's formats. On the start-up path.
 
 On the start-up path: the core is imported by the method that needs it.
 """
@@ -10,13 +10,58 @@ import pwd
 import shutil
 import sys
 from enum import IntEnum
-from typing import TYPE_CHECKING, Mapping, TextIO
+from typing import TYPE_CHECKING, Callable, Mapping, TextIO
 
 from reconciler.core.frozen import frozen
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.core.render.layout import Style
+    from reconciler.core.plan import Plan
+    from reconciler.core.render.text import Style
+
+
+@frozen
+class Format:
+    """How a plan is written; `verbose` lists unchanged objects where a format leaves them out.
+
+    `with_revision`: Git is asked for the manifests' commit, which takes time.
+    """
+
+    write: Callable[[Plan, Style, bool], str]
+    with_revision: bool = True
+
+
+def _text(plan: Plan, style: Style, verbose: bool) -> str:  # noqa: FBT001 - a row's signature
+    from reconciler.core.render.text import render_text  # noqa: PLC0415
+
+    return render_text(plan, style, verbose=verbose)
+
+
+def _markdown(plan: Plan, _style: Style, _verbose: bool) -> str:  # noqa: FBT001
+    from reconciler.core.render.markdown import render_markdown  # noqa: PLC0415
+
+    return render_markdown(plan)
+
+
+def _html(plan: Plan, _style: Style, _verbose: bool) -> str:  # noqa: FBT001
+    from reconciler.core.render.html import render_html  # noqa: PLC0415
+
+    return render_html(plan)
+
+
+def _json(plan: Plan, _style: Style, _verbose: bool) -> str:  # noqa: FBT001
+    from reconciler.core.render.json import render_json  # noqa: PLC0415
+
+    return render_json(plan)
+
+
+PLAN_FORMATS: Mapping[str, Format] = {
+    "text": Format(_text, with_revision=False),
+    "markdown": Format(_markdown),
+    "html": Format(_html),
+    "json": Format(_json),
+}
+
 
 PREFIX = "virt-reconciler"
 ROOT = 0
@@ -55,7 +100,7 @@ class Console:
 
     def style(self) -> Style:
         """How standard output may be dressed (https://no-color.org)."""
-        from reconciler.core.render.layout import Style  # noqa: PLC0415 - start-up time
+        from reconciler.core.render.text import Style  # noqa: PLC0415 - start-up time
 
         plain = bool(self.environ.get("NO_COLOR")) or self.environ.get("TERM") == "dumb"
         return Style(colour=self.out.isatty() and not plain, unicode=_can_show("→", self.out))
@@ -80,13 +125,13 @@ class Console:
 
     def error(self, text: str) -> None:
         """Write one error line to standard error; libvirt's own text may have several."""
-        from reconciler.core.render.values import escape  # noqa: PLC0415 - start-up time
+        from reconciler.core.render.words import escape  # noqa: PLC0415 - start-up time
 
         self.complain(f"{PREFIX}: error: {escape(text)}")
 
     def note(self, text: str) -> None:
         """Write a line to standard error that is no error."""
-        from reconciler.core.render.values import escape  # noqa: PLC0415 - start-up time
+        from reconciler.core.render.words import escape  # noqa: PLC0415 - start-up time
 
         self.complain(f"{PREFIX}: note: {escape(text)}")
 

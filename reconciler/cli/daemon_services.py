@@ -13,16 +13,16 @@ from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
 from reconciler.adapters.libvirt.connections import is_local
 from reconciler.adapters.libvirt.host import attend, connect
-from reconciler.adapters.manifests.folder import FolderSource
-from reconciler.adapters.manifests.loading import load_files
+from reconciler.adapters.manifests.files import FolderSource
+from reconciler.adapters.manifests.reader import load_files
 from reconciler.adapters.metrics import Exposition
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.adapters.state.object_locks import FolderLocks, find_folder
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
 from reconciler.adapters.units import SystemdUnits
-from reconciler.adapters.watch.watching import FileWatcher, read_signs
-from reconciler.control.manifest_sets import LocalFiles, ParsedFiles
+from reconciler.adapters.watch import FileWatcher, read_signs
+from reconciler.control.manifest_follower import LocalFiles, ParsedFiles
 from reconciler.control.service_ports import (
     FileSource,
     HostSigns,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Collection, List, Mapping, Optional, Sequence,
 from reconciler.cli.console import Console
 from reconciler.core.key import FORMER_KIND, Key, parse_key, show_key
 from reconciler.core.kinds import list_kinds
-from reconciler.core.render.values import escape
+from reconciler.core.render.words import escape
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:

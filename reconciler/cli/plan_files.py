@@ -17,12 +17,17 @@ from reconciler.cli.settings import uri_of
 from reconciler.core.frozen import replace
 from reconciler.core.manifest_files import is_manifest
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
-from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.plan_files import (
+    PlanFile,
+    Seal,
+    find_moved,
+    read_plan_file,
+    seal_plan,
+    write_plan_file,
+)
 from reconciler.core.render.json import render_json
-from reconciler.core.render.values import escape
-from reconciler.core.render.words import count
-from reconciler.core.seals import Seal, find_moved, seal_plan
-from reconciler.core.times import show_time
+from reconciler.core.render.words import count, escape
+from reconciler.core.units import show_time
 from reconciler.errors import RefusedError, UsageError
 
 NOT_IN_IT = "the plan file does not change it; plan again"

@@ -11,10 +11,8 @@ from reconciler.control.ports import Host
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan, PlanOptions
-from reconciler.core.render.summary import Summary
-from reconciler.core.render.values import escape
-from reconciler.core.render.words import count
-from reconciler.core.times import read_time, show_span
+from reconciler.core.render.words import Summary, count, escape
+from reconciler.core.units import read_time, show_span
 from reconciler.errors import InvalidManifestError, Problem
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import ObservedHost, observe

@@ -1,4 +1,4 @@
-"""Tell a person how an apply goes: clones' progress, and one line for each object.
+"""Carry out a plan with a person watching: progress, one result line for each object, the sum.
 
 Several objects may be under way at once, so each line names its object and is written in one piece.
 A reader that goes away (`apply | head`) must never stop an apply halfway, so a broken pipe only
@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
-from reconciler.cli.console import Console
-from reconciler.control.ports import Clock
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.names import list_names
+from reconciler.cli.plans import Prepared
+from reconciler.cli.services import Services
+from reconciler.control.change_recorder import ChangeRecorder
+from reconciler.control.executor import execute_in_lanes
+from reconciler.control.ports import Clock, Reporter
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Start
-from reconciler.core.render.summary import shuts_down
-from reconciler.core.render.values import escape
-from reconciler.core.render.words import count
+from reconciler.core.render.words import count, escape, shuts_down
+from reconciler.errors import BusyError
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STEP = 1024
@@ -184,3 +189,75 @@ def roughly(size: int) -> str:
     while value >= _STEP and unit < len(_UNITS) - 1:
         value, unit = value / _STEP, unit + 1
     return f"{value:.1f}{_UNITS[unit]}" if unit else f"{size}B"
+
+
+@frozen
+class Carried:
+    """How many objects failed; `busy` of them because another run works on them."""
+
+    failed: int
+    busy: int
+
+    @property
+    def status(self) -> Exit:
+        """The exit status."""
+        if not self.failed:
+            return Exit.DONE
+        return Exit.REFUSED if self.failed == self.busy else Exit.FAILED
+
+
+def carry_out(
+    prepared: Prepared,
+    chronicle: ChangeRecorder,
+    console: Console,
+    services: Services,
+    lanes: int = 1,
+) -> Carried:
+    """Execute the plan, write down what is done, and return how many of its objects failed.
+
+    `lanes` is the number of objects that are worked on at a time.
+    """
+    board = ProgressBoard(console, services.clock)
+    quiet = replace(chronicle, tell=board.note)
+
+    def report_on(action: Action) -> Reporter:
+        return quiet.on(prepared.host, board.report_on(action))
+
+    try:
+        outcomes = execute_in_lanes(
+            prepared.host, prepared.desired, prepared.plan, report_on, services.clock, lanes
+        )
+    except KeyboardInterrupt:
+        board.interrupted()
+        raise
+    console.line(sum_up(outcomes))
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    return Carried(len(failed), sum(isinstance(one.cause, BusyError) for one in failed))
+
+
+def sum_up(outcomes: Sequence[Outcome]) -> str:
+    """Return the last line of an apply; what failed and was not all put back counts twice."""
+    failed = [outcome.name for outcome in outcomes if outcome.error is not None]
+    counts = ", ".join(_count(outcomes, *row) for row in _ROWS)
+    names = f" ({list_names(failed)})" if failed else ""
+    return f"Applied: {counts}, {len(failed)} failed{names}."
+
+
+# Kind, the word for it, and the word for one that failed and of which something stays.
+_ROWS = (
+    (ActionKind.CREATE, "created", "not started"),
+    (ActionKind.UPDATE, "changed", "in part"),
+    (ActionKind.ADOPT, "adopted", "in part"),
+    (ActionKind.DELETE, "deleted", "in part"),
+)
+
+
+def _count(outcomes: Sequence[Outcome], kind: ActionKind, word: str, partly: str) -> str:
+    """Return like `2 created`, or `2 created (1 not started)` where the start of one failed."""
+    alike = [
+        outcome
+        for outcome in outcomes
+        if outcome.action is kind and (outcome.error is None or outcome.kept)
+    ]
+    parts = sum(one.error is not None for one in alike)
+    return f"{len(alike)} {word}" + (f" ({parts} {partly})" if parts else "")

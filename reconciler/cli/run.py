@@ -38,6 +38,28 @@ HOST_PACKAGES: Mapping[Optional[str], str] = {
 }
 
 
+# Verb → its module in cli/verbs and its function, imported only when it is called.
+VERBS: Mapping[str, str] = {
+    "adopt": "adoption.adopt",
+    "apply": "apply.apply",
+    "config": "daemon.check_config",
+    "export": "adoption.export",
+    "history": "history.show_history",
+    "host": "host.check_host",
+    "plan": "plan.plan",
+    "prune": "orders.prune",
+    "resume": "orders.resume",
+    "retry": "orders.retry",
+    "rollback": "history.roll_back",
+    "run": "daemon.run_daemon",
+    "schema": "manifests.print_schema",
+    "snapshot": "host.record_snapshot",
+    "status": "status.show_status",
+    "suspend": "orders.suspend",
+    "validate": "manifests.validate",
+}
+
+
 def run(argv: Optional[Sequence[str]], console: Console, make_services: MakeServices) -> int:
     """Run the command line `argv` (None: the process's own) through the services made for it."""
     try:
@@ -84,13 +106,16 @@ def _report_fault(fault: FaultError, console: Console) -> int:
 
 def _import_verb(name: str) -> Callable[..., int]:
     """Return the function of a verb, whose module is imported here."""
-    call_verb: Callable[..., int] = importlib.import_module(f"reconciler.cli.verbs.{name}").run
+    module, function = VERBS[name].split(".")
+    call_verb: Callable[..., int] = getattr(
+        importlib.import_module(f"reconciler.cli.verbs.{module}"), function
+    )
     return call_verb
 
 
 def _report(error: ReconcilerError, console: Console, *, verbose: bool) -> int:
     if isinstance(error, InvalidManifestError):
-        from reconciler.core.render.values import escape  # noqa: PLC0415 - start-up time
+        from reconciler.core.render.words import escape  # noqa: PLC0415 - start-up time
 
         for problem in error.problems:
             console.complain(escape(str(problem)))

@@ -75,7 +75,7 @@ class Services:
 
     def load_manifests(self, paths: Sequence[str]) -> Loaded:
         """Read manifests, with every problem in them."""
-        from reconciler.adapters.manifests.loading import load_manifests  # noqa: PLC0415
+        from reconciler.adapters.manifests.reader import load_manifests  # noqa: PLC0415
 
         return load_manifests(paths)
 
@@ -99,13 +99,13 @@ class Services:
 
     def read_settings(self, path: str) -> Settings:
         """Read the daemon's configuration. Raises UsageError if the file is not there."""
-        from reconciler.adapters.manifests.configuration import read_settings  # noqa: PLC0415
+        from reconciler.adapters.manifests.reader import read_settings  # noqa: PLC0415
 
         return read_settings(path)
 
     def salvage_settings(self, path: str) -> Settings:
         """Return where the daemon's memory is, as far as a wrong configuration tells."""
-        from reconciler.adapters.manifests.configuration import salvage_settings  # noqa: PLC0415
+        from reconciler.adapters.manifests.reader import salvage_settings  # noqa: PLC0415
 
         return salvage_settings(path)
 

@@ -13,13 +13,7 @@ from reconciler.control.service_ports import History
 from reconciler.core import events
 from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
-from reconciler.core.history import (
-    DAEMON,
-    ChangeCause,
-    ChangeRecord,
-    LastKnown,
-    conclude,
-)
+from reconciler.core.history import DAEMON, ChangeCause, ChangeRecord, LastKnown, conclude
 from reconciler.core.key import Key, show_key
 from reconciler.core.plan import Action, Outcome
 from reconciler.errors import ReconcilerError

@@ -10,7 +10,7 @@ from reconciler.control.service_ports import Journal, Meter
 from reconciler.core import events, metrics
 from reconciler.core.events import Event
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, Value
-from reconciler.core.render.values import show_path, show_value
+from reconciler.core.render.words import show_path, show_value
 from reconciler.core.secrets import hide_sides
 from reconciler.errors import ReconcilerError
 

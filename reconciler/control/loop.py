@@ -13,7 +13,7 @@ from reconciler.control.change_recorder import DaemonRecorder
 from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.ledger import Ledger
 from reconciler.control.one_pass import ObjectPass
-from reconciler.control.pruning import Prune
+from reconciler.control.prune import Prune
 from reconciler.control.queue import Lanes, WorkQueue
 from reconciler.control.service_ports import HostSigns
 from reconciler.control.state import LoopServices, LoopState
@@ -30,13 +30,7 @@ from reconciler.core.records import SourceRecord
 from reconciler.core.settings import Settings
 from reconciler.core.world import Unknown
 from reconciler.errors import ReconcilerError, RefusedError, TransientError
-from reconciler.kinds.api import (
-    ObjectKind,
-    Sighting,
-    Surroundings,
-    find_kind,
-    list_reconciled,
-)
+from reconciler.kinds.api import ObjectKind, Sighting, Surroundings, find_kind, list_reconciled
 
 # What libvirt and the host announce → the kind of object that it would be.
 SURROUNDINGS = {"network": "Network", "pool": "StoragePool", "bridge": "Bridge"}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Callable, FrozenSet, Optional
 
-from reconciler.control.attempts import Attempt, Attempts, describe_left
 from reconciler.control.change_recorder import DaemonRecorder
 from reconciler.control.executor import execute
 from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.ports import Clock
 from reconciler.control.service_ports import Journal, Meter
+from reconciler.control.state import Attempt, Attempts, describe_left
 from reconciler.core import events, metrics
 from reconciler.core.conditions import (
     MOST,

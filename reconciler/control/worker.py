@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.control.one_pass import ObjectPass, PassResult
-from reconciler.control.pruning import Prune
+from reconciler.control.prune import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.state import QEMU, LoopState
 from reconciler.core import events, metrics

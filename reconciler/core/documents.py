@@ -1,11 +1,259 @@
-"""Which kinds and fields there are, and what is wrong in a document, by path. Pure."""
+"""Which kinds and fields there are, and whether a document fits its schema. Pure."""
 
 from __future__ import annotations
 
-from typing import Any, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+import copy
+import re
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Manifest
+
+Test = Callable[[Any], bool]
+Schema = Mapping[str, Any]
+
+_ANNOTATIONS = frozenset(
+    {"$schema", "$comment", "title", "description", "examples", "default", "errorMessage"}
+)
+
+
+class UnknownKeywordError(ValueError):
+    """The schema uses what this validator does not implement."""
+
+
+def compile_schema(schema: Schema) -> Test:
+    """Return a predicate that agrees with draft-07 on every value that JSON can hold."""
+    return _compile(schema, schema)
+
+
+def _compile(schema: Schema, root: Schema) -> Test:
+    if "$ref" in schema:
+        return _compile_reference(schema, root)
+    keywords = [one for one in schema if one not in _ANNOTATIONS and one != "definitions"]
+    unknown = sorted(set(keywords) - set(_KEYWORDS))
+    if unknown:
+        raise UnknownKeywordError(f"keyword {', '.join(unknown)} is not implemented")
+    # In the table's order, and once for keywords that are tested together.
+    makers = dict.fromkeys(_KEYWORDS[keyword] for keyword in _KEYWORDS if keyword in schema)
+    return _all([maker(schema, root) for maker in makers])
+
+
+def _compile_reference(schema: Schema, root: Schema) -> Test:
+    siblings = sorted(set(schema) - _ANNOTATIONS - {"$ref"})
+    if siblings:
+        raise UnknownKeywordError(f"{', '.join(siblings)} beside $ref has no effect in draft-07")
+    prefix, _, name = schema["$ref"].rpartition("/")
+    if prefix != "#/definitions":
+        raise UnknownKeywordError(f"$ref {schema['$ref']} is not a local definition")
+    return _compile(root["definitions"][name], root)
+
+
+def _all(tests: List[Test]) -> Test:
+    if len(tests) == 1:
+        return tests[0]
+
+    def check(value: Any) -> bool:
+        for test in tests:  # noqa: SIM110 - a generator would cost as much as the tests
+            if not test(value):
+                return False
+        return True
+
+    return check
+
+
+def _is_integer(value: Any) -> bool:
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_TYPES: Mapping[str, Test] = {
+    "object": lambda value: isinstance(value, dict),
+    "array": lambda value: isinstance(value, list),
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "integer": _is_integer,
+}
+
+
+def _type(schema: Schema, _: Schema) -> Test:
+    if schema["type"] not in list(_TYPES):  # a list of types cannot be hashed
+        raise UnknownKeywordError(f"type {schema['type']} is not implemented")
+    return _TYPES[schema["type"]]
+
+
+def _enum(schema: Schema, _: Schema) -> Test:
+    if not all(isinstance(one, str) for one in schema["enum"]):
+        raise UnknownKeywordError("enum is implemented for strings only")
+    words = frozenset(schema["enum"])
+    return lambda value: isinstance(value, str) and value in words
+
+
+def _pattern(schema: Schema, _: Schema) -> Test:
+    # The module compiles it at its first use and keeps it: a manifest has few of the fields.
+    pattern = schema["pattern"]
+    return lambda value: not isinstance(value, str) or re.search(pattern, value) is not None
+
+
+def _length(schema: Schema, _: Schema) -> Test:
+    least, most = schema.get("minLength", 0), schema.get("maxLength", float("inf"))
+    return lambda value: not isinstance(value, str) or least <= len(value) <= most
+
+
+def _range(schema: Schema, _: Schema) -> Test:
+    least, most = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
+
+    def check(value: Any) -> bool:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return not is_number or not (value < least or value > most)
+
+    return check
+
+
+def _items(schema: Schema, root: Schema) -> Test:
+    test = _compile(schema["items"], root)
+
+    def check(value: Any) -> bool:
+        return not isinstance(value, list) or all(map(test, value))
+
+    return check
+
+
+def _count(schema: Schema, _: Schema) -> Test:
+    least = schema["minItems"]
+    return lambda value: not isinstance(value, list) or len(value) >= least
+
+
+def _unique(schema: Schema, _: Schema) -> Test:
+    if schema.get("items", {}).get("type") != "string" or not schema["uniqueItems"]:
+        raise UnknownKeywordError("uniqueItems is implemented for lists of strings only")
+    # `items` stands before in the table, so by now they are strings.
+    return lambda value: not isinstance(value, list) or len(set(value)) == len(value)
+
+
+def _properties(schema: Schema, root: Schema) -> Test:
+    tests = {name: _compile(one, root) for name, one in schema.get("properties", {}).items()}
+    others = _others(schema.get("additionalProperties", True), root)
+
+    def check(value: Any) -> bool:
+        if not isinstance(value, dict):
+            return True
+        for name, item in value.items():  # noqa: SIM110 - the hottest loop of all
+            if not tests.get(name, others)(item):
+                return False
+        return True
+
+    return check
+
+
+def _others(schema: Any, root: Schema) -> Test:
+    if isinstance(schema, bool):
+        return lambda _: schema
+    return _compile(schema, root)
+
+
+def _names(schema: Schema, root: Schema) -> Test:
+    test = _compile(schema["propertyNames"], root)
+    return lambda value: not isinstance(value, dict) or all(map(test, value))
+
+
+def _required(schema: Schema, _: Schema) -> Test:
+    names = frozenset(schema["required"])
+    return lambda value: not isinstance(value, dict) or names <= value.keys()
+
+
+def _dependencies(schema: Schema, _: Schema) -> Test:
+    needs: Dict[str, Tuple[str, ...]] = {}
+    for name, others in schema["dependencies"].items():
+        if not isinstance(others, list):
+            raise UnknownKeywordError("dependencies are implemented for lists of names only")
+        needs[name] = tuple(others)
+
+    def check(value: Any) -> bool:
+        if not isinstance(value, dict):
+            return True
+        return all(need in value for name in needs if name in value for need in needs[name])
+
+    return check
+
+
+def _any_of(schema: Schema, root: Schema) -> Test:
+    tests = [_compile(one, root) for one in schema["anyOf"]]
+    return lambda value: any(test(value) for test in tests)
+
+
+def _one_of(schema: Schema, root: Schema) -> Test:
+    tests = [_compile(one, root) for one in schema["oneOf"]]
+    return lambda value: sum(test(value) for test in tests) == 1
+
+
+# `type` stands first, so that later tests are rarely made in vain.
+_KEYWORDS: Mapping[str, Callable[[Schema, Schema], Test]] = {
+    "type": _type,
+    "enum": _enum,
+    "pattern": _pattern,
+    "minLength": _length,
+    "maxLength": _length,
+    "minimum": _range,
+    "maximum": _range,
+    "items": _items,
+    "minItems": _count,
+    "uniqueItems": _unique,
+    "properties": _properties,
+    "additionalProperties": _properties,
+    "propertyNames": _names,
+    "required": _required,
+    "dependencies": _dependencies,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+}
+
+
+def prune(data: Any, findings: Iterable[Finding]) -> Any:
+    """Return a copy without the fields that the findings are about.
+
+    Positions in lists are kept: where an entry as a whole is refused, its list goes.
+    """
+    rest = copy.deepcopy(data)
+    for finding in findings:
+        _remove(rest, finding.path)
+    return rest
+
+
+def _remove(data: Any, path: DocumentPath) -> None:
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    try:
+        for step in path[:-1]:
+            data = data[step]
+    except (KeyError, IndexError, TypeError):  # gone already, with a part around it
+        return
+    if path and isinstance(data, dict):
+        data.pop(path[-1], None)
+
+
+def drop_near(more: Iterable[Finding], findings: Iterable[Finding]) -> List[Finding]:
+    """Return those of `more` that are about other fields, or other entries of lists."""
+    taken: FrozenSet[DocumentPath] = frozenset(_neighbourhood(finding.path) for finding in findings)
+    return [one for one in more if _neighbourhood(one.path) not in taken]
+
+
+def _neighbourhood(path: DocumentPath) -> DocumentPath:
+    """Return the field of `spec`, and the entry if it is a list."""
+    return path[:3] if len(path) > len(("spec", "field")) and isinstance(path[2], int) else path[:2]
+
 
 DocumentPath = Tuple[Union[str, int], ...]
 

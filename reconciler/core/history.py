@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Mapping, Optional, Sequence, Tuple
 
-from reconciler.core.domain_secrets import hide_secrets
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.core.names import Owner
@@ -23,7 +22,7 @@ from reconciler.core.plan import (
     Step,
     Value,
 )
-from reconciler.core.secrets import hide_sides, hide_text
+from reconciler.core.secrets import hide_secrets, hide_sides, hide_text
 from reconciler.core.world import DomainView
 from reconciler.errors import RefusedError
 

@@ -10,12 +10,12 @@ import json
 from dataclasses import field
 from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 
-from reconciler.core.domain_secrets import hide_fragment, hide_secrets, hide_spec
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.plain_data import from_plain, to_plain
+from reconciler.core.secrets import hide_fragment, hide_secrets, hide_spec
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import RefusedError
 

@@ -26,8 +26,8 @@ from typing import (
     Tuple,
 )
 
+from reconciler.core.faults import Fact, Known, Section, ask
 from reconciler.core.frozen import frozen
-from reconciler.core.questions import Fact, Known, Section, ask
 
 RAW = "raw"
 _PREFIXES = ("file:", "host_device:")  # QEMU's protocols of a plain path

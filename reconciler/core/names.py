@@ -14,7 +14,7 @@ from typing import FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 from reconciler.core.frozen import frozen
-from reconciler.core.times import show_time
+from reconciler.core.units import show_time
 from reconciler.errors import TerminalError
 
 QUIET = 600.0  # seconds without a sign after which a run on another machine counts as dead

@@ -12,13 +12,13 @@ from dataclasses import field
 from enum import Enum
 from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
+from reconciler.core.faults import Fact, Known, Section, ask
 from reconciler.core.frozen import frozen
 from reconciler.core.images import Images
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
-from reconciler.core.questions import Fact, Known, Section, ask
 
 
 @frozen

@@ -32,11 +32,7 @@ from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import Differing
 from reconciler.core.manifest_sets import InForce
 from reconciler.core.names import name_place
-from reconciler.core.plan import (
-    Action,
-    Outcome,
-    PlanOptions,
-)
+from reconciler.core.plan import Action, Outcome, PlanOptions
 from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
 from reconciler.errors import BusyError

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Callable, List, Optional, Tuple
 
 from reconciler.adapters.clock import StoppableClock
-from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.domains import LibvirtDomains
-from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.host import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from reconciler.adapters.libvirt.host import LibvirtHost
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
 from tests.lab.host import LabHost
 from tests.real.faults import Fault, FaultyHost, fail
 from tests.real.foreign.commanding import Commanding

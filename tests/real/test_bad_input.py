@@ -9,7 +9,7 @@ from typing import Dict, Tuple, Union
 import pytest
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
 from reconciler.control.executor import execute
 from reconciler.core.plan import PlanOptions
 from reconciler.kinds.machine.observe import observe

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from reconciler.adapters.libvirt.host import LibvirtHost
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.xmltree import parse, serialise

@@ -19,7 +19,7 @@ import yaml
 from lxml import etree
 
 from reconciler.adapters.libvirt.host import LibvirtHost
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
 from tests.lab.host import LabHost
 from tests.real.foreign import SHAPES
 from tests.real.foreign.commanding import Commanding

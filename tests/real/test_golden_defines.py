@@ -15,13 +15,12 @@ from reconciler.core.machine import Machine, Overlay
 from reconciler.core.names import Owner
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse, serialise
-from reconciler.kinds.machine.differences import compare
 from reconciler.kinds.machine.domain.create import complete_machine
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX, owner_xml, read_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import align, compare
 from tests.lab.host import LabHost, temporary_host
 from tests.real.offering import Offering
 from tests.unit.domain.samples import (

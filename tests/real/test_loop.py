@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from reconciler.adapters.libvirt.host import connect
-from reconciler.control import attempts
+from reconciler.control import state
 from reconciler.core import metrics
 from reconciler.core.conditions import READY, RECONCILING, STALLED
 from reconciler.core.machine import Cdrom, Disk, Disruption, Interface, Power
@@ -254,7 +254,7 @@ def test_a_refused_start_is_not_tried_for_ever(looping: Looping) -> None:
 def test_a_field_that_someone_keeps_changing_back_is_left_alone_until_resumed(
     looping: Looping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "MOST", 2)
+    monkeypatch.setattr(state, "MOST", 2)
     looping.publish(manifest())
     looping.wait_ready("vm")
     for _ in range(2):
@@ -277,7 +277,7 @@ def test_a_field_that_someone_keeps_changing_back_is_left_alone_until_resumed(
 def test_the_rest_of_a_machine_goes_on_while_one_field_is_left_alone(
     looping: Looping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "MOST", 2)
+    monkeypatch.setattr(state, "MOST", 2)
     looping.publish(manifest(autostart=True))
     looping.wait_ready("vm")
     looping.wait_quiet()

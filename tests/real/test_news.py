@@ -9,9 +9,8 @@ from typing import Iterator, List, Tuple
 
 import pytest
 
-from reconciler.adapters.libvirt import events
-from reconciler.adapters.libvirt.connections import Connections
-from reconciler.adapters.libvirt.events import LibvirtEvents, run_event_loop
+from reconciler.adapters.libvirt import connections
+from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
 from tests.lab.host import LabHost
 from tests.real.looping import libvirtd
 
@@ -59,8 +58,8 @@ class Ear:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "KEEPALIVE_INTERVAL", 1)
-    monkeypatch.setattr(events, "KEEPALIVE_COUNT", 1)
+    monkeypatch.setattr(connections, "KEEPALIVE_INTERVAL", 1)
+    monkeypatch.setattr(connections, "KEEPALIVE_COUNT", 1)
 
 
 @pytest.fixture

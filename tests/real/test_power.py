@@ -12,7 +12,8 @@ from reconciler.core.machine import Cpus, Disk, Disruption, Machine, Memory, Pow
 from reconciler.core.manifest import Lifecycle, Window
 from reconciler.core.plan import Effect
 from reconciler.core.world import GuestState
-from reconciler.kinds.machine import execute, verify
+from reconciler.kinds.machine import action as verify
+from reconciler.kinds.machine import execute
 from tests.lab.guest_image import kvm_boots
 from tests.real.booting import LIMIT, Bench
 from tests.real.scenarios import BASE, CPUS

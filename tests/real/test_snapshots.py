@@ -18,8 +18,7 @@ from reconciler.adapters.recorded import RecordedHost
 from reconciler.core.host_snapshot import HostSnapshot, read_snapshot, write_snapshot
 from reconciler.core.plan import Plan
 from reconciler.core.render.json import render_json
-from reconciler.core.render.layout import Style
-from reconciler.core.render.text import render_text
+from reconciler.core.render.text import Style, render_text
 from reconciler.kinds.machine.survey import take_snapshot
 from tests.lab.host import LabHost
 from tests.real.commands import Command

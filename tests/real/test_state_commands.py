@@ -10,7 +10,7 @@ from typing import Iterator, Set
 import pytest
 
 from reconciler.adapters.state.folder import FolderStore
-from reconciler.control import attempts
+from reconciler.control import state
 from reconciler.core.machine import Interface
 from reconciler.core.overview import SUSPENDED, WORDS
 from tests.lab.host import LabHost
@@ -94,7 +94,7 @@ def suspend(desk: Desk, seen: Set[str]) -> None:
 
 
 def fight_over_power(desk: Desk, seen: Set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "MOST", 2)
+    monkeypatch.setattr(state, "MOST", 2)
     while desk.word() != "NotReady":
         desk.looping.virsh("destroy", "vm", check=False)
         desk.looping.wait(lambda: desk.is_running() or desk.word() == "NotReady", "it is seen")

@@ -23,25 +23,11 @@ from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core.documents import Claim, Finding
 from reconciler.core.key import Key
 from reconciler.core.manifest import Desired, Locate, Place, digest_generation, write_canonical
-from reconciler.core.plan import (
-    Action,
-    ActionKind,
-    Before,
-    Change,
-    Effect,
-    Outcome,
-    PlanOptions,
-)
+from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Outcome, PlanOptions
 from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
 from reconciler.errors import NotFoundError, ReconcilerError, TerminalError
-from reconciler.kinds.api import (
-    Execute,
-    PassTask,
-    Scene,
-    Sighting,
-    Surroundings,
-)
+from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.plain import PlainKind, make_scene
 
 NOTE = "Note"

@@ -67,10 +67,8 @@ MAY_IMPORT: Mapping[str, FrozenSet[str]] = {
 
 # Imports against the map that are still there, importer → imported modules. It only gets shorter.
 STILL: Mapping[str, FrozenSet[str]] = {
-    "reconciler.adapters.libvirt.domains": frozenset(
-        {"reconciler.kinds.machine.domain.mark", "reconciler.kinds.machine.domain.mentions"}
-    ),
-    "reconciler.core.domain_secrets": frozenset({"reconciler.kinds.machine.domain.mark"}),
+    "reconciler.adapters.libvirt.domains": frozenset({"reconciler.kinds.machine.domain.mark"}),
+    "reconciler.core.secrets": frozenset({"reconciler.kinds.machine.domain.mark"}),
     "reconciler.kinds.machine.observe": frozenset(
         {"reconciler.kinds.host.execute", "reconciler.kinds.host.planning"}
     ),
@@ -80,11 +78,11 @@ STILL: Mapping[str, FrozenSet[str]] = {
 # Foreign library → the one file that may import it.
 IMPORTER: Mapping[str, str] = {
     "libvirt": "reconciler.adapters.libvirt.binding",
-    "watchdog": "reconciler.adapters.watch.observer",
+    "watchdog": "reconciler.adapters.watch",
     "yaml": "reconciler.adapters.manifests.documents",
     "jsonschema": "reconciler.adapters.manifests.schema_errors",
     "lxml": "reconciler.core.xmltree",
-    "systemd": "reconciler.adapters.systemd.binding",
+    "systemd": "reconciler.adapters.systemd",
     "typing_extensions": "reconciler.core.frozen",  # for type checkers only
 }
 
@@ -307,7 +305,7 @@ BROAD = frozenset({"Exception", "BaseException"})
 # The one place that catches what nobody foresaw, and two that hand it to the caller's thread.
 MAY_CATCH_ALL = (
     "reconciler.adapters.libvirt.clones",
-    "reconciler.control.action_lanes",
+    "reconciler.control.executor",
     "reconciler.core.faults",
 )
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
 from reconciler.core.world import DomainView, GuestState, size_key
 from reconciler.core.yaml_text import write_documents
 from reconciler.kinds.machine.answers import read
-from reconciler.kinds.machine.differences import compare
 from reconciler.kinds.machine.export import export_machine
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import align, compare
 from reconciler.kinds.machine.uncovered import find_remarks
 from tests.unit.cli.domains import AROUND
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reconciler.adapters.recorded import RecordedHost
-from reconciler.core.domain_secrets import hide_secrets
 from reconciler.core.host_snapshot import (
     HostSnapshot,
     hide_desired,
@@ -24,6 +23,7 @@ from reconciler.core.host_snapshot import (
 from reconciler.core.machine import Machine, Overlay
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.plain_data import from_plain, to_plain
+from reconciler.core.secrets import hide_secrets
 from reconciler.core.world import (
     DomainView,
     FileKind,

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, TypeVar, cast
 import pytest
 import yaml
 
-from reconciler.adapters.manifests.loading import MOST_PROBLEMS, load_files
+from reconciler.adapters.manifests.reader import MOST_PROBLEMS, load_files
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.cli.daemon_state import look_into
@@ -26,15 +26,13 @@ from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import MOST_BYTES, ManifestFile
 from reconciler.core.plan import Plan, PlanOptions
-from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
+from reconciler.core.plan_files import PlanFile, Seal, read_plan_file, seal_plan, write_plan_file
 from reconciler.core.planner import make_plan
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.render.history import render_history, render_history_json, render_past
 from reconciler.core.render.json import render_json, render_overview_json
-from reconciler.core.render.layout import Page, Style
 from reconciler.core.render.status import render_overview
-from reconciler.core.render.text import render_text
-from reconciler.core.seals import Seal, seal_plan
+from reconciler.core.render.text import Page, Style, render_text
 from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import RefusedError

@@ -8,7 +8,7 @@ from typing import Dict, FrozenSet, Tuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.control.action_lanes import find_order
+from reconciler.control.executor import find_order
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_all_needs, find_cycle, list_rows
 from reconciler.core.machine import Disk, Machine

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, Plan
-from reconciler.core.plan_files import PlanFile, read_plan_file, write_plan_file
-from reconciler.core.seals import CAUSES, DONE, Seal, find_moved, seal_plan
+from reconciler.core.plan_files import (
+    CAUSES,
+    DONE,
+    PlanFile,
+    Seal,
+    find_moved,
+    read_plan_file,
+    seal_plan,
+    write_plan_file,
+)
 from reconciler.core.world import PoolView, VolumeView, World
 from reconciler.errors import RefusedError
 

@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.core.overview import WORDS
 from reconciler.core.render.json import render_overview_json
-from reconciler.core.render.layout import Page, Style
 from reconciler.core.render.status import STATUS_HEADER, render_overview
+from reconciler.core.render.text import Page, Style
 
 from .render.overviews import NOW, TROUBLED
 

@@ -9,12 +9,12 @@ from typing import Any, Iterator, cast
 import pytest
 import yaml
 
-from reconciler.adapters.manifests.loading import load_files
+from reconciler.adapters.manifests.reader import load_files
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.cli.services import Services
 from reconciler.control.loop import Loop
-from reconciler.control.manifest_sets import ParsedFiles
+from reconciler.control.manifest_follower import ParsedFiles
 from reconciler.control.ports import Host, News
 from reconciler.control.state import LoopServices
 from reconciler.core import kinds

@@ -9,7 +9,7 @@ from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.capabilities import host_arch, list_machines, read_machine_caps
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
-from reconciler.adapters.libvirt.domain_reading import (
+from reconciler.adapters.libvirt.domain_reader import (
     NOT_RUNNING,
     find_job,
     list_views,
@@ -24,8 +24,7 @@ from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, RefusedError, TransientError
-from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX
-from reconciler.kinds.machine.domain.mentions import read_snapshot
+from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX, read_snapshot
 
 # What is said of a drive whose tray did not open: by QEMU ("Tray of device 'sata0-0-0' is not
 # open", "is locked and force was not specified") and by libvirt, which waits 5 s for the guest

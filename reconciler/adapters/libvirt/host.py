@@ -13,7 +13,7 @@ from reconciler.core.frozen import frozen
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from reconciler.adapters.libvirt.events import LibvirtEvents
+    from reconciler.adapters.libvirt.connections import LibvirtEvents
 
 
 class LibvirtNetworks:
@@ -74,7 +74,7 @@ def attend(
     uri: Optional[str], units: Units = NO_UNITS, locks: Locks = NO_LOCKS
 ) -> Tuple[LibvirtHost, LibvirtEvents]:
     """Return the host at that URI with its news; libvirt's event loop runs from now on."""
-    from reconciler.adapters.libvirt.events import (  # noqa: PLC0415 - start-up time
+    from reconciler.adapters.libvirt.connections import (  # noqa: PLC0415 - start-up time
         LibvirtEvents,
         run_event_loop,
     )

@@ -11,7 +11,7 @@ from typing import Mapping, Optional, Sequence, Tuple
 
 from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
-from reconciler.adapters.libvirt.domain_reading import map_in_threads
+from reconciler.adapters.libvirt.domain_reader import map_in_threads
 from reconciler.adapters.libvirt.images import find_obstacle, read_images
 from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
 from reconciler.adapters.libvirt.pools import (

@@ -1,28 +1,37 @@
-"""Which files are meant by the paths on a command line, and their bytes.
+"""Which files the paths of a command or a folder mean, and their bytes once they rest.
 
 Every file is read whole or refused; a folder that cannot be listed is a problem, never empty.
 Nothing here knows what is in the files.
+
+A file may be half written, and a folder half copied: two readings that are some time apart must be
+equal. What does not come to rest in `PATIENCE` counts as files with a problem, so that a file that
+is written for ever holds up nobody but itself. Never takes a folder that cannot be read as empty.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import Callable, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from reconciler.adapters.clock import SYSTEM_CLOCK
+from reconciler.control.ports import Clock
 from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import (
     MOST_BYTES,
     MOST_TOTAL,
     TOO_LARGE,
     TOO_MUCH,
+    FileSet,
     ManifestFile,
+    check_not_empty,
     is_hidden,
     is_manifest,
     show_name,
 )
-from reconciler.errors import Problem
+from reconciler.errors import Problem, TransientError
 
 _Identity = Tuple[int, int]
 Read = Callable[[str, os.stat_result], Optional[bytes]]
@@ -140,3 +149,144 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return not is_hidden(entry.name) and entry.is_dir()
     except OSError:  # a link in circles, or to where one may not look
         return False
+
+
+QUIET = 0.2  # seconds between two readings that must be equal
+PATIENCE = 2.0  # seconds
+# A file that was changed so short a time before it was read may change again within the same tick
+# of the file system's clock, and look the same.
+RACY = 2.0
+
+_Stamp = Tuple[int, int, int, int, int]
+
+
+@frozen
+class _Scan:
+    """One reading. `digests` has each file's, by name; `problems` are part of what is compared."""
+
+    files: Tuple[ManifestFile, ...]
+    digests: Mapping[str, bytes]
+    problems: Tuple[Problem, ...]
+    links: Tuple[str, ...]
+
+    def lists(self, reading: FileReading) -> bool:
+        """Whether that reading found the very same names, links and problems."""
+        return (
+            len(self.files) == len(reading.files)
+            and all(one.name == other.name for one, other in zip(self.files, reading.files))
+            and self.problems == tuple(sorted(reading.problems))
+            and self.links == tuple(sorted(reading.links))
+        )
+
+    def is_same(self, other: _Scan) -> bool:
+        """Whether nothing has changed between the two."""
+        return self.digests == other.digests and self.problems == other.problems
+
+    def restless(self, other: _Scan) -> Tuple[str, ...]:
+        """Return the names of all that is not the same in the other."""
+        changed = {one for one, _ in self.digests.items() ^ other.digests.items()}
+        odd = set(self.problems) ^ set(other.problems)
+        return tuple(sorted(changed | {one.file for one in odd}))
+
+
+class FolderSource:
+    """A `FileSource` of what is below a folder. Reads only what has changed since the last time."""
+
+    def __init__(self, path: str, clock: Clock, quiet: float = QUIET) -> None:
+        """`path` may be a symbolic link, and may come and go."""
+        self._path = path
+        self._clock = clock
+        self._quiet = quiet
+        self._known: Dict[str, Tuple[_Stamp, bytes]] = {}
+        self._last: Optional[_Scan] = None
+        self._set: Optional[FileSet] = None
+        self._links: Tuple[str, ...] = ()
+        self._has_read = False
+
+    def read(self) -> FileSet:
+        """Read the folder once it rests."""
+        scan, restless = self._rest()
+        if self._set is None or scan is not self._last:
+            self._links = scan.links
+            names = {file.name for file in scan.files}
+            self._known = {
+                name: one for name, one in self._known.items() if show_name(name) in names
+            }
+            self._set = self._make_set(scan, restless)
+            self._last = None if restless else scan
+        return check_not_empty(self._set)
+
+    def recall(self) -> Optional[FileSet]:
+        """Return None: a folder has no memory."""
+        return None
+
+    def places(self) -> Tuple[str, ...]:
+        """Return the folder, and where links in it lead to."""
+        return (self._path, *self._links)
+
+    def _rest(self) -> Tuple[_Scan, Tuple[str, ...]]:
+        """Return a reading, and the names of what was still changing when patience ended."""
+        until = self._clock.now() + PATIENCE
+        former, scan = self._last, self._scan()
+        while former is None or not scan.is_same(former):
+            if former is not None and self._clock.now() >= until:
+                return scan, scan.restless(former)
+            self._clock.sleep(self._quiet)
+            former, scan = scan, self._scan()
+        return scan, ()
+
+    def _scan(self) -> _Scan:
+        """Return a new reading, or the last one itself if it would be the same."""
+        self._has_read = False
+        reading = read_files([self._path], self._read)
+        self._refuse_missing(reading)
+        if self._last is not None and not self._has_read and self._last.lists(reading):
+            return self._last
+        files = tuple(ManifestFile(file.name, file.content) for file in reading.files)
+        return _Scan(
+            files,
+            {file.name: hashlib.sha256(file.content).digest() for file in files},
+            tuple(sorted(reading.problems)),
+            tuple(sorted(reading.links)),
+        )
+
+    def _refuse_missing(self, reading: FileReading) -> None:
+        name = show_name(self._path)
+        for problem in reading.problems:
+            if problem.file == name:
+                raise TransientError(f"{name}: {problem.message}")
+        if any(file.name == name for file in reading.files):
+            raise TransientError(f"{name}: is a file; set the folder that it is in")
+
+    def _read(self, name: str, found: os.stat_result) -> Optional[bytes]:
+        """Return a file's bytes, from memory if it is as it was."""
+        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = self._known.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        self._has_read = True
+        began = SYSTEM_CLOCK.wall()
+        content = read_bounded(name, found)
+        if content is not None and found.st_ctime < began - RACY:
+            self._known[name] = (stamp, content)
+        return content
+
+    def _make_set(self, scan: _Scan, restless: Tuple[str, ...]) -> FileSet:
+        files = tuple(file for file in scan.files if file.name not in restless)
+        problems = {problem for problem in scan.problems if problem.file not in restless}
+        problems.update(
+            Problem(one, 0, 0, "", "changes all the time; it is read when it stops changing")
+            for one in restless
+        )
+        return self._identify(files, tuple(sorted(problems)), scan)
+
+    def _identify(
+        self, files: Tuple[ManifestFile, ...], problems: Tuple[Problem, ...], scan: _Scan
+    ) -> FileSet:
+        made = hashlib.sha256()
+        start = len(show_name(self._path))
+        for one in sorted(files, key=lambda file: file.name):
+            made.update(one.name[start:].encode() + b"\0" + scan.digests[one.name])
+        for problem in problems:
+            made.update(f"\0{problem.file[start:]}\0{problem.message}".encode())
+        return FileSet(f"sha256:{made.hexdigest()}", show_name(self._path), files, problems)

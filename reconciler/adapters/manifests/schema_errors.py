@@ -13,11 +13,12 @@ from reconciler.core.documents import (
     DOCUMENTS,
     DocumentPath,
     Finding,
+    Test,
+    compile_schema,
     refuse_field,
     suggest,
 )
 from reconciler.core.kinds import find_row, list_kinds
-from reconciler.core.schema import Test, compile_schema
 from reconciler.core.units import suggest_size
 from reconciler.errors import UsageError
 

@@ -1,16 +1,60 @@
-"""Small JSON files, each written in one piece. Knows nothing of what is in them."""
+"""Small JSON files, each written in one piece, and records as plain data and back."""
 
 from __future__ import annotations
 
 import json
 import os
 from contextlib import suppress
-from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Mapping, Optional, Tuple, Type, TypeVar
 from urllib.parse import quote, unquote
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
+from reconciler.core.history import ChangeRecord, LastKnown, as_action
 from reconciler.core.key import FORMER_KIND, Key
+from reconciler.core.plain_data import from_plain, to_plain
+from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.errors import TransientError
+
+T = TypeVar("T")
+
+
+def to_data(value: object) -> Dict[str, Any]:
+    """Return a record as data, names in camelCase as in every other file of ours."""
+    data: Dict[str, Any] = to_plain(value)
+    return data
+
+
+def to_record(data: Mapping[str, Any]) -> Record:
+    """Return one object's record."""
+    return _build(Record, data)
+
+
+def to_source(data: Mapping[str, Any]) -> SourceRecord:
+    """Return the record of the manifests."""
+    return _build(SourceRecord, data)
+
+
+def to_suspension(data: Mapping[str, Any]) -> Suspension:
+    """Return a suspension."""
+    return _build(Suspension, data)
+
+
+def to_past(data: Mapping[str, Any]) -> ChangeRecord:
+    """Return one entry of a machine's history."""
+    past = _build(ChangeRecord, data)
+    as_action(past)  # its words must be those of a plan
+    return past
+
+
+def to_last(data: Mapping[str, Any]) -> LastKnown:
+    """Return a machine's last known definition."""
+    return _build(LastKnown, data)
+
+
+def _build(type_: Type[T], data: Mapping[str, Any]) -> T:
+    value: T = from_plain(type_, data)
+    return value
+
 
 FORMAT = 1
 FILE_MODE, FOLDER_MODE = 0o640, 0o750
@@ -89,7 +133,10 @@ def sweep(folder: str) -> None:
     """Remove what writers left behind that were killed long ago."""
     from reconciler.adapters.text_files import TEMPORARY  # noqa: PLC0415 - start-up time
 
-    for path in (*_list(folder), *(path for kind in _list_kinds(folder) for path in _list(kind))):
+    for path in (
+        *_list_files(folder),
+        *(path for kind in _list_kinds(folder) for path in _list_files(kind)),
+    ):
         if path.endswith(TEMPORARY) and os.path.basename(path).startswith("."):
             with suppress(OSError):
                 if SYSTEM_CLOCK.wall() - os.stat(path).st_mtime > _LEFT_OVER:
@@ -121,7 +168,7 @@ def _refuse(constant: str) -> None:
 
 def list_names(folder: str) -> Mapping[str, str]:
     """Return object name → path of the files in a folder; none if there is no such folder."""
-    named = ((object_name(os.path.basename(path)), path) for path in _list(folder))
+    named = ((object_name(os.path.basename(path)), path) for path in _list_files(folder))
     return {name: path for name, path in named if name is not None}
 
 
@@ -140,10 +187,10 @@ def list_keys(folder: str) -> Mapping[Key, str]:
 def list_folders(folder: str) -> FrozenSet[Key]:
     """Return the objects that have files in `KIND/NAME/`, or in `NAME/` as earlier versions did."""
     found = set()
-    for path in _list(folder):
+    for path in _list_files(folder):
         if not os.path.isdir(path):
             continue
-        inside = _list(path)
+        inside = _list_files(path)
         if any(os.path.isfile(one) and one.endswith(SUFFIX) for one in inside):
             found.add((FORMER_KIND, os.path.basename(path)))
         names = (os.path.basename(one) for one in inside if os.path.isdir(one))
@@ -176,10 +223,10 @@ def move_former(folder: str) -> None:
 def list_foreign(folder: str) -> Tuple[str, ...]:
     """Return the paths of what is in a folder and none of ours; hidden files left out."""
     kinds = _list_kinds(folder)
-    inside = (path for kind in kinds for path in _list(kind))
+    inside = (path for kind in kinds for path in _list_files(kind))
     return tuple(
         path
-        for path in (*_list(folder), *inside)
+        for path in (*_list_files(folder), *inside)
         if path not in kinds
         and object_name(os.path.basename(path)) is None
         and not os.path.basename(path).startswith(".")
@@ -190,7 +237,7 @@ def _list_kinds(folder: str) -> Tuple[str, ...]:
     """Return the folders in a folder that are named like a kind."""
     return tuple(
         path
-        for path in _list(folder)
+        for path in _list_files(folder)
         if os.path.basename(path).isidentifier() and os.path.isdir(path)
     )
 
@@ -203,7 +250,7 @@ def read_time(path: str) -> Optional[float]:
         return None
 
 
-def _list(folder: str) -> Tuple[str, ...]:
+def _list_files(folder: str) -> Tuple[str, ...]:
     try:
         return tuple(os.path.join(folder, one) for one in sorted(os.listdir(folder)))
     except FileNotFoundError:

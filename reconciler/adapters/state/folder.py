@@ -12,7 +12,7 @@ from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional,
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.state import files
-from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
+from reconciler.adapters.state.files import to_data, to_record, to_source, to_suspension
 from reconciler.core.key import FORMER_KIND, SEPARATOR, Key
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.errors import RefusedError, TransientError

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Dict, FrozenSet, List, Optional, Tuple
 
 from reconciler.adapters.state import files
-from reconciler.adapters.state.values import to_data, to_last, to_past
+from reconciler.adapters.state.files import to_data, to_last, to_past
 from reconciler.core.frozen import replace
 from reconciler.core.history import ChangeRecord, LastKnown, find_newest, is_same_try
 from reconciler.core.key import FORMER_KIND, Key

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.carrying_out import Carried, carry_out
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.daemon_conflicts import withhold_conflicts
-from reconciler.cli.daemon_state import find_chronicle, mention_suspended, recall_with
+from reconciler.cli.daemon_state import (
+    find_chronicle,
+    mention_suspended,
+    recall_with,
+    withhold_conflicts,
+)
 from reconciler.cli.plan_files import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.plans import Prepared, Wish, prepare, trouble
+from reconciler.cli.progress import Carried, carry_out
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
-from reconciler.core.render.summary import Summary, is_busy, summarise
 from reconciler.core.render.text import render_text
+from reconciler.core.render.words import Summary, is_busy, summarise
 
 QUESTION = "Apply these changes?"
 
 
-def run(options: argparse.Namespace, console: Console, services: Services) -> int:
+def apply(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Apply the manifests, or a kept plan, asking first unless `--yes`."""
     prepared = mention_suspended(_prepare(options, console, services), options, console, services)
     prepared, conflicts = withhold_conflicts(prepared, options, console, services)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Optional, Tuple
 
-from reconciler.cli.console import Console, Exit
+from reconciler.cli.console import PLAN_FORMATS, Console, Exit
 from reconciler.cli.daemon_state import recall_with
-from reconciler.cli.formats import PLAN_FORMATS
 from reconciler.cli.plans import Wish, detailed, prepare, trouble
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.plan import Plan
-from reconciler.core.render.summary import summarise
+from reconciler.core.render.words import summarise
 from reconciler.errors import Problem, UsageError
 
 
-def run(options: argparse.Namespace, console: Console, services: Services) -> int:
+def plan(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Print the plan in the format asked for."""
     form = PLAN_FORMATS[options.format]
     adopt = frozenset(options.adopt_only)

@@ -17,8 +17,8 @@ from reconciler.core.key import FORMER_KIND
 from reconciler.core.overview import Overview, mark_suspended
 from reconciler.core.records import Suspension
 from reconciler.core.render.json import render_overview_json, render_statuses_json
-from reconciler.core.render.layout import Page
 from reconciler.core.render.status import render_overview, render_statuses
+from reconciler.core.render.text import Page
 from reconciler.errors import TransientError
 from reconciler.kinds.machine.status import find_renamed, find_status, is_owned
 from reconciler.kinds.machine.survey import read_domains
@@ -26,7 +26,7 @@ from reconciler.kinds.machine.survey import read_domains
 ASK_LIBVIRT = " (--live asks libvirt)"
 
 
-def run(options: argparse.Namespace, console: Console, services: Services) -> int:
+def show_status(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Print one line for each machine that is named, or for all if none is named."""
     if names_another_host(options, services, console):
         return _show_live(options, console, services, {})

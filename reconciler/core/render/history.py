@@ -8,10 +8,9 @@ from typing import Any, Dict, Iterator, List, Sequence
 from reconciler.core.history import DONE, UNFINISHED, ChangeRecord, as_action
 from reconciler.core.key import Key, show_key
 from reconciler.core.plan import ActionKind, Effect, Plan
-from reconciler.core.render.layout import Page, Style, lay_columns
-from reconciler.core.render.text import render_text
-from reconciler.core.render.values import escape, escape_line, show_path
-from reconciler.core.times import show_time
+from reconciler.core.render.text import Page, Style, lay_columns, render_text
+from reconciler.core.render.words import escape, escape_line, show_path
+from reconciler.core.units import show_time
 
 FORMAT_VERSION = 1
 SHORT = 12  # characters of a commit

@@ -8,25 +8,27 @@ import html
 from typing import Callable, Iterator, Sequence, Tuple
 
 from reconciler.core.plan import Action, ActionKind, Plan
-from reconciler.core.render.layout import SYMBOLS
-from reconciler.core.render.summary import count_volumes, is_foreign, summarise
 from reconciler.core.render.text import (
+    SYMBOLS,
     ChangeRow,
     disturbing_rows,
     find_attention,
     find_rows,
     held_rows,
 )
-from reconciler.core.render.values import escape
 from reconciler.core.render.words import (
     NO_HOST,
     count,
+    count_volumes,
+    escape,
     headline,
+    is_foreign,
     last_line,
     made_of,
     object_name,
     place,
     remarks,
+    summarise,
     waiting,
 )
 

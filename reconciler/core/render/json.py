@@ -9,10 +9,9 @@ from reconciler.core.conditions import Condition, Status
 from reconciler.core.overview import Overview, OverviewEntry
 from reconciler.core.plan import Action, ActionKind, Change, Plan
 from reconciler.core.records import LastChange, SourceRecord, Suspension
-from reconciler.core.render.summary import Summary, summarise
-from reconciler.core.render.values import show_path
+from reconciler.core.render.words import Summary, show_path, summarise
 from reconciler.core.secrets import hide_sides, hide_text
-from reconciler.core.times import show_time
+from reconciler.core.units import show_time
 
 FORMAT_VERSION = 1
 

@@ -7,24 +7,27 @@ import re
 from typing import Callable, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
-from reconciler.core.render.layout import SYMBOLS
-from reconciler.core.render.summary import count_volumes, disturbs, is_idle, summarise
 from reconciler.core.render.text import (
+    SYMBOLS,
     ChangeRow,
     disturbing_rows,
     find_attention,
     find_rows,
     held_rows,
 )
-from reconciler.core.render.values import escape
 from reconciler.core.render.words import (
     count,
+    count_volumes,
     deeds,
+    disturbs,
+    escape,
+    is_idle,
     last_line,
     made_of,
     object_name,
     place,
     remarks,
+    summarise,
     waiting,
 )
 

@@ -25,10 +25,9 @@ from reconciler.core.overview import (
     OverviewEntry,
 )
 from reconciler.core.records import SourceRecord, Suspension
-from reconciler.core.render.layout import Line, Page, Style, lay_columns, lay_lines, lay_text
-from reconciler.core.render.values import escape, show_path
-from reconciler.core.render.words import count
-from reconciler.core.times import show_ago, show_ahead, show_span
+from reconciler.core.render.text import Line, Page, Style, lay_columns, lay_lines, lay_text
+from reconciler.core.render.words import count, escape, show_path
+from reconciler.core.units import show_ago, show_ahead, show_span
 
 SHORT = 12  # characters of a commit or a digest, enough to tell two apart
 

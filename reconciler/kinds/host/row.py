@@ -18,14 +18,8 @@ from reconciler.core.manifest import HOST, Desired, HostManifest, Locate, Place,
 from reconciler.core.manifest_files import Differing
 from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions, Value
 from reconciler.core.world import Unknown, World
-from reconciler.kinds.api import (
-    Execute,
-    PassTask,
-    Scene,
-    Sighting,
-    Surroundings,
-)
-from reconciler.kinds.host.document import build_host, check_host, check_hosts
+from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
+from reconciler.kinds.host.planning import build_host, check_host, check_hosts
 from reconciler.kinds.plain import PlainKind, make_scene
 
 GONE = "its manifest is removed; libvirt's daemons stay as they are"

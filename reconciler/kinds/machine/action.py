@@ -1,4 +1,4 @@
-"""Carry out what is planned for one machine: its steps, in order, and nothing else.
+"""Carry out one action on a machine, and read back that nothing is left over.
 
 The action is checked against the world it was planned for, carried out, verified by reading it
 back, and undone as far as it can be when a step fails.
@@ -6,26 +6,162 @@ back, and undone as far as it can be when a step fails.
 
 from __future__ import annotations
 
-from typing import Optional, Tuple, Type
+from typing import FrozenSet, Optional, Tuple, Type
 
 from reconciler.control.ports import Clock, Host, Reporter
 from reconciler.core import plan
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, Outcome, Step, failed_outcome
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    Change,
+    Effect,
+    Outcome,
+    PlanOptions,
+    Step,
+    Value,
+    failed_outcome,
+)
+from reconciler.core.render.words import say_value, show_path
+from reconciler.core.secrets import hide_sides
 from reconciler.core.world import DomainView, describe_state
-from reconciler.core.xmltree import digest
+from reconciler.core.xmltree import digest, parse
 from reconciler.errors import (
     BusyError,
+    NotFoundError,
     ReconcilerError,
     RefusedError,
     StoppingError,
+    TerminalError,
     TransientError,
 )
-from reconciler.kinds.api import holding
+from reconciler.kinds.api import holding, wait_until
+from reconciler.kinds.machine.domain.mark import read_owner
+from reconciler.kinds.machine.domain.overlays import compare_overlays
+from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.execute import StepContext, perform, read_former
+from reconciler.kinds.machine.match import Difference, align, compare
+from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planning.states import describe_job
 from reconciler.kinds.machine.undo import UndoTrail
-from reconciler.kinds.machine.verify import refuse_lost_edits, verify
+
+_MEANWHILE = "the guest did not follow, or another program changed it meanwhile; apply again"
+SETTLE_LIMIT = 30.0  # seconds that a balloon or a device may take to follow
+
+
+def refuse_lost_edits(
+    work: StepContext, manifest: MachineManifest, action: Action, xml: str
+) -> None:
+    """Raise TerminalError if libvirt's stored definition is not as `xml` was to make it.
+
+    It lacks something that was asked for, or something else that the manifest gives has changed.
+    """
+    mark = read_owner(parse(xml))
+    if mark is not None and mark.is_unfinished:
+        return  # the whole definition is still to come
+    kept = work.host.domains.read_domain(work.name).persistent_xml
+    wanted = align(manifest.machine, read_machine(parse(xml)))
+    found = align(wanted, read_machine(parse(kept)))
+    lost = compare(wanted, found) + compare_overlays(kept, manifest.machine.overlays)
+    paths = {one.path for one in lost} & _promised(action.changes)
+    if paths:
+        raise TerminalError(f"libvirt did not keep {', '.join(sorted(paths))} as it was stored")
+    _refuse_damage(work, manifest, action, kept)
+
+
+def _refuse_damage(work: StepContext, manifest: MachineManifest, action: Action, kept: str) -> None:
+    """Raise TerminalError if a managed field was as the manifest has it, and is not any more."""
+    if work.former is None:
+        return
+    before = {one.path for one in _compare(manifest, work.former.persistent_xml)}
+    before |= {change.path for change in action.changes}
+    spoiled = [one for one in _compare(manifest, kept) if one.path not in before]
+    if spoiled:
+        words = "; ".join(_describe(one.path, one.observed, one.desired) for one in spoiled)
+        raise TerminalError(f"the change would alter more than it should: {words}")
+
+
+def _compare(manifest: MachineManifest, xml: str) -> Tuple[Difference, ...]:
+    found = compare(manifest.machine, align(manifest.machine, read_machine(parse(xml))))
+    return tuple(one for one in found if one.field.startswith(_TOGETHER))
+
+
+# Fields that depend on each other, so that changing one may spoil another.
+_TOGETHER = ("cpus.", "memory.", "disks[].boot", "cdroms[].boot", "interfaces[].boot")
+
+
+def _promised(changes: Tuple[Change, ...]) -> FrozenSet[str]:
+    return frozenset(change.path for change in changes if change.effect is not Effect.WITHHELD)
+
+
+def verify(
+    work: StepContext, manifest: MachineManifest, desired: Desired, done: Action
+) -> Tuple[str, ...]:
+    """Plan the machine anew and return what waits for its next cold start.
+
+    Raises TransientError naming what is still different after a while: someone else may have
+    changed it meanwhile, and the next plan says.
+    """
+    live = frozenset(change.path for change in done.changes if change.effect is Effect.LIVE)
+    # What was not to be done is not missed; after an adoption it is the next plan's to do.
+    held = frozenset(change.path for change in done.changes if change.effect is Effect.WITHHELD)
+    promised = _promised(done.changes)
+    last = [_plan_again(work, manifest, desired)]
+
+    def left(*, again: bool = False) -> Tuple[str, ...]:
+        if again:
+            last[0] = _plan_again(work, manifest, desired)
+        return _left(last[0], live, promised, held)
+
+    if left() and not wait_until(work.clock, SETTLE_LIMIT, lambda: not left(again=True)):
+        why = "" if last[0].action is ActionKind.FAILED else f": {_MEANWHILE}"
+        raise TransientError(f"{'; '.join(left())}{why}")
+    return last[0].pending
+
+
+def _plan_again(work: StepContext, manifest: MachineManifest, desired: Desired) -> Action:
+    alone = Desired.of(manifest, *desired.templates)
+    try:
+        views = {work.name: work.host.domains.read_domain(work.name)}
+    except NotFoundError as error:
+        raise TransientError("the domain disappeared during the change") from error
+    if not views[work.name].persistent:
+        raise TransientError("the domain was undefined during the change; apply again")
+    return observe(work.host, alone, views).plan_machine(manifest, PlanOptions(unattended=True))
+
+
+def _left(
+    action: Action,
+    live: FrozenSet[str],
+    promised: FrozenSet[str] = frozenset(),
+    held: FrozenSet[str] = frozenset(),
+) -> Tuple[str, ...]:
+    """Return what differs, and what was promised live and the guest has not followed in.
+
+    What was promised and is withheld now was not done.
+    """
+    if action.action is ActionKind.FAILED:
+        return (action.reason,)
+    slow = sorted(live.intersection(action.pending))
+    return tuple(f"the guest has not followed in {path}, which is stored" for path in slow) + tuple(
+        _describe_change(change) for change in action.changes if _is_left(change, promised, held)
+    )
+
+
+def _is_left(change: Change, promised: FrozenSet[str], held: FrozenSet[str]) -> bool:
+    if change.path in promised:
+        return True
+    return change.effect is not Effect.WITHHELD and change.path not in held
+
+
+def _describe_change(change: Change) -> str:
+    reason = f" ({change.reason})" if change.effect is Effect.WITHHELD else ""
+    return _describe(change.path, change.observed, change.desired) + reason
+
+
+def _describe(path: str, observed: Value, desired: Value) -> str:
+    old, new = hide_sides(path, observed, desired)
+    return f"{show_path(path)} is {say_value(path, old)}, should be {say_value(path, new)}"
 
 
 def execute_machine(

@@ -23,12 +23,11 @@ from typing import (
 )
 
 from reconciler.control.ports import Host
-from reconciler.core.faults import isolate
+from reconciler.core.faults import Fact, Section, isolate
 from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired
-from reconciler.core.questions import Fact, Section
 from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World, size_key
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError

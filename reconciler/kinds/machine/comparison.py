@@ -14,7 +14,7 @@ from reconciler.core.manifest_files import Differing
 from reconciler.core.plan import Action, ActionKind, Change, Effect, PlanOptions
 from reconciler.core.planner import make_plan
 from reconciler.core.world import Reading
-from reconciler.kinds.machine.differences import compare
+from reconciler.kinds.machine.match import compare
 from reconciler.kinds.machine.planning.delete import plan_delete
 from reconciler.kinds.machine.simulated_host import imagine
 

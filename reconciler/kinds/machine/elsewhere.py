@@ -10,12 +10,12 @@ import threading
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.control.ports import Host
-from reconciler.core.domain_secrets import fill_secrets
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import LastKnown
 from reconciler.core.key import Key
 from reconciler.core.machine import Power
 from reconciler.core.manifest import MACHINE, HostManifest, MachineManifest, is_named, may_be_same
+from reconciler.core.secrets import fill_secrets
 from reconciler.core.world import DomainView, GuestState, LostMachine, Reading, Unknown
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError

@@ -21,8 +21,7 @@ from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
 from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
-from reconciler.kinds.machine.domain.mark import drop_owner, sign_mark
-from reconciler.kinds.machine.domain.mentions import mentions_image
+from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, sign_mark
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.planning.states import is_deaf, refuse_to_ask
 

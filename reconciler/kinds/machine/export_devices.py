@@ -24,7 +24,7 @@ from reconciler.core.fields import Field
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, Reading, VolumeView, World, size_key
-from reconciler.kinds.machine.differences import Device
+from reconciler.kinds.machine.match import Device
 from reconciler.kinds.machine.planning.disk_images import is_snapshot_file
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL, named_volume
 

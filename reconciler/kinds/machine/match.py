@@ -1,4 +1,8 @@
-"""Give each observed device the name that the manifest has for it.
+"""Give each observed device the manifest's name for it, and compare two machines.
+
+Only what the desired side says is compared: `None` there is not managed. Devices are compared by
+name, so both sides must have been aligned first (see `match`). No meaning is attached to a
+difference here; that is the effect table's.
 
 Identity is the user alias (`ua-NAME`) that the product writes: an alias that is a name of the
 manifest decides, and nothing else counts. Every other device is recognised by what its owner sees:
@@ -10,13 +14,123 @@ Never by position, and never when two devices would fit.
 from __future__ import annotations
 
 import posixpath
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
+from reconciler.core.plan import Value
+
+Device = Union[Disk, Cdrom, Interface]
+
+
+class DifferenceKind(Enum):
+    """How the two sides differ."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    CHANGE = "change"
+
+
+@frozen
+class Difference:
+    """One differing field or device.
+
+    `field` is the table's name of it (`disks[].bus`), `device` the device's name (`root`) or
+    None. For ADD, `item` is the desired device; for REMOVE the observed one; for a CHANGE inside a
+    device the observed one.
+    """
+
+    field: str
+    kind: DifferenceKind
+    observed: Value = None
+    desired: Value = None
+    device: Optional[str] = None
+    item: Optional[Device] = None
+
+    @property
+    def path(self) -> str:
+        """The path people read: `disks[root].bus`."""
+        return self.field if self.device is None else self.field.replace("[]", f"[{self.device}]")
+
+    @property
+    def leaf(self) -> str:
+        """The last part of the field: `bus` of `disks[].bus`."""
+        return self.field.rsplit(".", 1)[-1]
+
+
+def compare(desired: Machine, observed: Machine) -> Tuple[Difference, ...]:
+    """Return what must change in `observed` to be as `desired` says, in the model's order."""
+    return tuple(_differences("", desired, observed, None, None))
+
+
+def _differences(
+    prefix: str, desired: Any, observed: Any, device: Optional[str], item: Optional[Device]
+) -> Iterator[Difference]:
+    for name in _compared(type(desired)):  # type: ignore[arg-type]  # mypy: no class is hashable
+        want = getattr(desired, name)
+        if want is None:
+            continue
+        have = getattr(observed, name, None)
+        if want == have:
+            continue
+        path = f"{prefix}{name}"
+        if isinstance(want, tuple):
+            yield from _devices(f"{path}[]", want, have or ())
+        elif is_dataclass(want):
+            yield from _differences(f"{path}.", want, have, device, item)
+        else:
+            yield Difference(path, DifferenceKind.CHANGE, _plain(have), _plain(want), device, item)
+
+
+@cache
+def _compared(kind: type) -> Tuple[str, ...]:
+    """Return the names of the fields that are compared; a plan asks thousands of times."""
+    return tuple(
+        field.name
+        for field in fields(kind)
+        if field.name != "name" and field.metadata.get("compared", True)
+    )
+
+
+def _devices(
+    path: str, desired: Tuple[Device, ...], observed: Tuple[Device, ...]
+) -> Iterator[Difference]:
+    have = {device.name: device for device in observed}
+    wanted = {device.name for device in desired}
+    for device in observed:
+        if device.name not in wanted:
+            yield Difference(path, DifferenceKind.REMOVE, device.name, None, device.name, device)
+    for device in desired:
+        if device.name not in have:
+            yield Difference(path, DifferenceKind.ADD, None, device.name, device.name, device)
+        else:
+            yield from _differences(
+                f"{path}.", device, have[device.name], device.name, have[device.name]
+            )
+
+
+def _plain(value: Union[Value, Enum]) -> Value:
+    return str(value.value) if isinstance(value, Enum) else value
+
 
 DeviceT = TypeVar("DeviceT", Disk, Cdrom, Interface)
-Value = Callable[[Any], Any]
+Getter = Callable[[Any], Any]
 
 
 @frozen
@@ -27,8 +141,8 @@ class DeviceKey:
     it does not hold for may be another device of ours, whose place or network is free now.
     """
 
-    desired: Value
-    observed: Value
+    desired: Getter
+    observed: Getter
     any_alias: bool = True
 
 
@@ -137,7 +251,7 @@ def _match_by(
     return [(found[0], name[0]) for found, name in pairs if len(found) == len(name) == 1]
 
 
-def _group(key: Value, items: Iterable[Tuple[Any, Any]]) -> Dict[Any, List[Any]]:
+def _group(key: Getter, items: Iterable[Tuple[Any, Any]]) -> Dict[Any, List[Any]]:
     groups: Dict[Any, List[Any]] = {}
     for tag, item in items:
         value = key(item)

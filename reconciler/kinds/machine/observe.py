@@ -26,6 +26,7 @@ from typing import (
 )
 
 from reconciler.control.ports import Host
+from reconciler.core.faults import Fact, HostQuestion, Section
 from reconciler.core.frozen import replace
 from reconciler.core.images import Images
 from reconciler.core.key import Key
@@ -34,7 +35,6 @@ from reconciler.core.manifest import MACHINE, Desired, MachineManifest, is_place
 from reconciler.core.names import QUIET, Owner, describe_busy, describe_unseen, name_place
 from reconciler.core.plan import Action, Plan, PlanOptions
 from reconciler.core.planner import find_planners, to_plan
-from reconciler.core.questions import Fact, HostQuestion, Section
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import TransientError
 from reconciler.kinds.api import observe_objects

@@ -17,7 +17,7 @@ from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import FaultError, ReconcilerError
 from reconciler.kinds.host.planning import find_missing, find_notes
 from reconciler.kinds.machine.planning.create import plan_create
-from reconciler.kinds.machine.planning.marks import refuse_renamed
+from reconciler.kinds.machine.planning.guards import refuse_renamed
 from reconciler.kinds.machine.planning.recreate import find_shared, plan_recreate, store_again
 from reconciler.kinds.machine.planning.requirements import settle_requirements
 from reconciler.kinds.machine.planning.states import MIGRATED, refuse_migrated, refuse_unstored

@@ -40,11 +40,7 @@ from reconciler.core.world import Unknown, World
 from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.document import build_machine
-from reconciler.kinds.machine.references import (
-    check_templates,
-    claims_of_machine,
-    words_of_machine,
-)
+from reconciler.kinds.machine.references import check_templates, claims_of_machine, words_of_machine
 from reconciler.kinds.plain import PlainKind
 
 
@@ -126,7 +122,7 @@ class MachineKind(PlainKind):
         self, manifest: MachineManifest, desired: Desired, world: World
     ) -> Mapping[str, object]:
         """Return its domain, templates and volumes."""
-        from reconciler.kinds.machine.seals import find_basis
+        from reconciler.kinds.machine.references import find_basis
 
         return find_basis(manifest, desired, world)
 

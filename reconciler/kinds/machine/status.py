@@ -13,10 +13,9 @@ from reconciler.core.manifest import Lifecycle
 from reconciler.core.names import Owner
 from reconciler.core.units import parse_duration
 from reconciler.core.world import Reading, Unknown, describe_state, find_command, store_command
-from reconciler.kinds.machine.differences import compare
 from reconciler.kinds.machine.document import build_lifecycle
-from reconciler.kinds.machine.domain.firmware import settle_firmware
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.domain.features import settle_firmware
+from reconciler.kinds.machine.match import align, compare
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL
 from reconciler.kinds.machine.planning.update import RESOLVED_AT_START
 

@@ -23,13 +23,7 @@ from reconciler.core.manifest import (
 )
 from reconciler.core.plan import Action, ActionKind, Outcome, PlanOptions
 from reconciler.core.world import World
-from reconciler.kinds.api import (
-    Execute,
-    PassTask,
-    Scene,
-    Sighting,
-    Surroundings,
-)
+from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.plain import PlainKind, make_scene
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.adapters.clock import StoppableClock
-from reconciler.adapters.manifests.loading import load_files
+from reconciler.adapters.manifests.reader import load_files
 from reconciler.cli.console import Console
 from reconciler.cli.daemon_services import DaemonServices
 from reconciler.cli.run import run

@@ -28,15 +28,15 @@ FOR_A_PLAN = frozenset(
     f"reconciler.{name}"
     for name in (
         "adapters.clock", "adapters.manifests.documents", "adapters.manifests.files",
-        "adapters.manifests.loading", "adapters.manifests.schema_errors",
+        "adapters.manifests.reader", "adapters.manifests.schema_errors",
         "adapters.libvirt.binding", "adapters.libvirt.capabilities",
-        "adapters.libvirt.connections", "adapters.libvirt.domain_reading",
+        "adapters.libvirt.connections", "adapters.libvirt.domain_reader",
         "adapters.libvirt.domains", "adapters.libvirt.host", "adapters.libvirt.images",
         "adapters.libvirt.objects", "adapters.libvirt.own_view", "adapters.libvirt.pools",
         "adapters.libvirt.storage",
         "adapters.state.files", "adapters.state.object_locks", "adapters.units",
-        "control.object_locks", "control.ports",
-        "core.render.layout", "core.render.summary", "core.render.text", "core.render.values",
+        "control.ports",
+        "core.render.text",
         "core.render.words",
     )
 )  # fmt: skip
@@ -78,7 +78,7 @@ def test_a_plan_loads_what_a_plan_needs(tmp_path: Path) -> None:
 
 def test_manifests_are_checked_without_loading_what_reads_a_host(tmp_path: Path) -> None:
     found = modules_of(tmp_path, "validate")
-    assert "reconciler.adapters.manifests.loading" in found
+    assert "reconciler.adapters.manifests.reader" in found
     assert sorted(modules_with_code(found) - FOR_A_PLAN) == []
     assert sorted(name for name in found if name.split(".")[0] in NOT_FOR_CHECKING) == []
     assert not any(name.startswith("reconciler.adapters.libvirt") for name in found)

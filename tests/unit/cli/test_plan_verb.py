@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reconciler.cli.formats import PLAN_FORMATS
+from reconciler.cli.console import PLAN_FORMATS
 from reconciler.kinds.machine.domain.mark import drop_owner
 
 from .fakes import FakeServices, applied, call, manifests

@@ -9,7 +9,7 @@ from typing import Callable, Dict, List, Sequence, Tuple
 
 import pytest
 
-from reconciler.control.action_lanes import (
+from reconciler.control.executor import (
     ActionLanes,
     Interruption,
     LaneClock,

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
-from reconciler.cli.carrying_out import sum_up
+from reconciler.cli.progress import sum_up
 from reconciler.control.executor import execute
 from reconciler.control.ports import NoLocks
 from reconciler.core import plan

@@ -10,8 +10,7 @@ import pytest
 
 from reconciler.cli import main
 from reconciler.core.render.json import render_json
-from reconciler.core.render.layout import Style
-from reconciler.core.render.text import render_text
+from reconciler.core.render.text import Style, render_text
 from tests.conftest import Golden
 from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import CORPUS, RecordedWorld, list_worlds, read_world

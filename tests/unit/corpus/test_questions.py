@@ -8,11 +8,11 @@ from typing import Any, Callable, Dict, List, Tuple, cast
 import pytest
 
 from reconciler.adapters.recorded import RecordedHost
+from reconciler.core.faults import Fact, HostQuestion, Section
 from reconciler.core.machine import Disk, Interface
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, PlanOptions
 from reconciler.core.planner import find_planners
-from reconciler.core.questions import Fact, HostQuestion, Section
 from reconciler.core.world import World
 from reconciler.kinds.machine.answers import ANSWERS
 from reconciler.kinds.machine.observe import ObservedHost, observe

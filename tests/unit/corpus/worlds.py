@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import List, Tuple
 
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
 from reconciler.control.executor import execute
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, read_snapshot

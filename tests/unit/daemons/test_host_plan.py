@@ -14,8 +14,7 @@ from reconciler.core.manifest import Desired
 from reconciler.core.plan import Action, ActionKind, ChangeUnits, Effect, Outcome, PlanOptions
 from reconciler.core.planner import make_plan
 from reconciler.core.render.json import render_json
-from reconciler.core.render.layout import Style
-from reconciler.core.render.text import render_text
+from reconciler.core.render.text import Style, render_text
 from reconciler.core.world import Unknown, World
 from reconciler.errors import TerminalError
 from reconciler.kinds.host.execute import execute_host

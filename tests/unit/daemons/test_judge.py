@@ -18,7 +18,7 @@ from reconciler.core.libvirt_daemons import (
     Verb,
 )
 from reconciler.core.manifest import Desired
-from reconciler.core.render.layout import Style
+from reconciler.core.render.text import Style
 from reconciler.kinds.host.faults import Need, detect_mode, detect_needs, find_needs
 from reconciler.kinds.host.judgement import (
     DaemonHealth,
@@ -27,8 +27,8 @@ from reconciler.kinds.host.judgement import (
     judge,
     judge_all,
     make_report,
+    render_report,
 )
-from reconciler.kinds.host.render import render_report
 from tests.unit.daemons.views import (
     IDLE,
     LISTENING,

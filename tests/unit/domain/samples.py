@@ -10,10 +10,9 @@ from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memor
 from reconciler.core.names import Owner
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse
-from reconciler.kinds.machine.differences import Difference, compare
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import Difference, align, compare
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"

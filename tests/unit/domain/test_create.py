@@ -11,12 +11,11 @@ from reconciler.core.machine import Cdrom, Cpus, Disk, Machine, Memory
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import compare
 from reconciler.kinds.machine.domain.create import SPARE_ROOT_PORTS, complete_machine
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.domain.soundness import check_offer
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import align, compare
 
 from .samples import (
     CREATED,

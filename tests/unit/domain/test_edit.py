@@ -9,10 +9,9 @@ import pytest
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import Difference, DifferenceKind, align, compare
 
 from .samples import EDITED, FOREIGN, GIB, differences, foreign
 

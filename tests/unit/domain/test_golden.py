@@ -12,10 +12,9 @@ from typing import Callable
 import pytest
 
 from reconciler.core.xmltree import parse, serialise
-from reconciler.kinds.machine.differences import compare
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import align, compare
 
 from .samples import (
     CREATED,

@@ -9,10 +9,10 @@ import pytest
 from reconciler.core.machine import Cdrom, Disk, Interface
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.domain.buses import needed_controllers
 from reconciler.kinds.machine.domain.devices import device_xml, live_device
 from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
 
 from .samples import foreign
 

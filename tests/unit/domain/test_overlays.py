@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from reconciler.core.machine import Overlay
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import DifferenceKind
 from reconciler.kinds.machine.domain.overlays import compare_overlays, merge_overlays
+from reconciler.kinds.machine.match import DifferenceKind
 
 from .samples import FOREIGN, foreign
 

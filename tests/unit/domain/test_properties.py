@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse, serialise
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import compare
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import align, compare
 
 from .samples import FOREIGN, GIB, foreign
 

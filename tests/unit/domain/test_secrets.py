@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from reconciler.core.domain_secrets import fill_secrets, hide_secrets
 from reconciler.core.names import Owner
+from reconciler.core.secrets import fill_secrets, hide_secrets
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.control.attempts import MOST, WINDOW, Corrections, describe_left
+from reconciler.control.state import MOST, WINDOW, Corrections, describe_left
 from reconciler.core.conditions import planned
 from reconciler.core.plan import Action, ActionKind, Change, Effect
 from tests.lab.keys import vm

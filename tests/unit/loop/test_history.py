@@ -15,7 +15,7 @@ from reconciler.adapters.state.history import KEPT, FolderHistory
 from reconciler.control.change_recorder import ChangeRecorder, DaemonRecorder, RecordingReporter
 from reconciler.control.ports import Host
 from reconciler.control.state import LoopServices
-from reconciler.core.history import (  # fmt: skip
+from reconciler.core.history import (
     DONE,
     FAILED,
     UNFINISHED,

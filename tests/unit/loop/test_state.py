@@ -19,9 +19,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.adapters.state import folder
-from reconciler.adapters.state.files import file_name, object_name
+from reconciler.adapters.state.files import (
+    file_name,
+    object_name,
+    to_data,
+    to_record,
+    to_source,
+    to_suspension,
+)
 from reconciler.adapters.state.folder import FolderStore
-from reconciler.adapters.state.values import to_data, to_record, to_source, to_suspension
 from reconciler.core.conditions import Condition
 from reconciler.core.records import LastChange, Record, SourceRecord, Suspension
 from reconciler.errors import RefusedError, TransientError

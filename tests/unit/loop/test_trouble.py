@@ -9,12 +9,11 @@ from typing import Any, Dict, List, Mapping, Optional, cast
 import pytest
 
 from reconciler.adapters.clock import StoppableClock
-from reconciler.control.attempts import Attempt
 from reconciler.control.gauges import LoopGauges
 from reconciler.control.loop import Loop
 from reconciler.control.ports import News
 from reconciler.control.service_ports import HostSigns
-from reconciler.control.state import LoopServices
+from reconciler.control.state import Attempt, LoopServices
 from reconciler.control.worker import AFTER_FAULT
 from reconciler.core import metrics
 from reconciler.core.conditions import READY, RECONCILING, Conditions, failed, fingerprint

@@ -7,7 +7,7 @@ from typing import Any, List, Tuple
 
 import yaml
 
-from reconciler.adapters.manifests.loading import Loaded, load_manifests
+from reconciler.adapters.manifests.reader import Loaded, load_manifests
 
 
 def machine(name: str = "web", **spec: Any) -> str:

@@ -11,8 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from reconciler.adapters.manifests.configuration import read_settings, salvage_settings
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests.reader import load_manifests, read_settings, salvage_settings
 from reconciler.adapters.manifests.schema_errors import is_valid, load_schema, read_schema
 from reconciler.core.settings import (
     DirectorySource,

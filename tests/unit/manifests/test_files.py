@@ -8,7 +8,7 @@ from typing import Callable, List, Tuple
 
 import pytest
 
-from reconciler.adapters.manifests.loading import load_manifests, read_manifests
+from reconciler.adapters.manifests.reader import load_manifests, read_manifests
 from reconciler.errors import InvalidManifestError
 from tests.unit.manifests.documents import machine
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.manifests import loading
-from reconciler.adapters.manifests.loading import load_manifests
+from reconciler.adapters.manifests import reader
+from reconciler.adapters.manifests.reader import load_manifests
 from tests.conftest import Golden
 from tests.unit.manifests.documents import load, machine
 
@@ -24,6 +24,6 @@ def test_the_messages_about_the_corpus(golden: Golden, monkeypatch: pytest.Monke
 def test_a_refusal_without_a_reason_is_loud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "is_valid", lambda _: lambda _: False)
+    monkeypatch.setattr(reader, "is_valid", lambda _: lambda _: False)
     (problem,) = load(tmp_path, machine()).problems
     assert "internal error" in problem.message

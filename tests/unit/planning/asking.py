@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Callable, FrozenSet, Set, Tuple, TypeVar, Union
 
+from reconciler.core.faults import Fact, HostQuestion, Section
 from reconciler.core.images import ImageView
 from reconciler.core.plan import Action
-from reconciler.core.questions import Fact, HostQuestion, Section
 from reconciler.core.world import Facilities, PoolView, Reading, Unknown, World
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.answers import read

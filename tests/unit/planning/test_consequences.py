@@ -9,9 +9,8 @@ import pytest
 from reconciler.core.machine import Cdrom, Cpus, Disk, Disruption, Interface, Machine, Memory
 from reconciler.core.manifest import Lifecycle, Window
 from reconciler.core.plan import Action, ActionKind, Define
-from reconciler.core.render.layout import Style
-from reconciler.core.render.summary import summarise
-from reconciler.core.render.text import render_text
+from reconciler.core.render.text import Style, render_text
+from reconciler.core.render.words import summarise
 from tests.unit.planning.worlds import GIB, domain, lines, plan
 from tests.unit.render.plans import plan_of
 

@@ -9,7 +9,7 @@ import pytest
 from reconciler.core.machine import Cdrom, Disruption, Machine
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Effect
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
+from reconciler.kinds.machine.match import Difference, DifferenceKind
 from reconciler.kinds.machine.planning.decide import ONLY_STORED, Weighing, decide
 from reconciler.kinds.machine.planning.guards import Guest
 

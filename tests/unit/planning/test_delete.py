@@ -11,7 +11,7 @@ import pytest
 from reconciler.core.manifest import Desired, Place, TemplateManifest
 from reconciler.core.names import Owner
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Shutdown, Undefine
-from reconciler.core.render.summary import summarise
+from reconciler.core.render.words import summarise
 from reconciler.core.world import (
     DomainView,
     GuestState,

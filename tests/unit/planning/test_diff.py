@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.machine import Cpus, Disk, Interface, Machine, Memory, Power
-from reconciler.kinds.machine.differences import DifferenceKind, compare
+from reconciler.kinds.machine.match import DifferenceKind, compare
 
 OBSERVED = Machine(
     "vm",

@@ -10,7 +10,7 @@ import pytest
 from reconciler.core import machine
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.plan import Effect
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
+from reconciler.kinds.machine.match import Difference, DifferenceKind
 from reconciler.kinds.machine.planning.effects import TABLE, EffectRow, Route, find_row
 from reconciler.kinds.machine.planning.guards import Guest
 

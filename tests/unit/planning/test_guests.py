@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.verbs.validate import find_warnings
+from reconciler.cli.verbs.manifests import find_warnings
 from reconciler.core.guests import describe_unknown, find_nearest, is_known, is_windows
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import Desired

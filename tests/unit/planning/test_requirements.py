@@ -7,10 +7,10 @@ from typing import FrozenSet, Optional, Tuple
 
 import pytest
 
+from reconciler.core.faults import Section
 from reconciler.core.machine import Cdrom, CloneMode, Cpus, Disk, Interface, Machine, Memory, Power
 from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions
-from reconciler.core.questions import Section
 from reconciler.core.world import (
     DomainView,
     Facilities,

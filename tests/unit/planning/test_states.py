@@ -28,7 +28,7 @@ from reconciler.core.world import DomainView, GuestState, World
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.planner import plan_machine
-from reconciler.kinds.machine.planning.marks import owner_of
+from reconciler.kinds.machine.planning.guards import owner_of
 
 PATH = "/images/vm-root.qcow2"
 XML = f"""<domain type='kvm' id='7'><name>vm</name><memory>2097152</memory>

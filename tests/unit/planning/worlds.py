@@ -13,7 +13,7 @@ from reconciler.core.world import DomainView, GuestState, World
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.planner import plan_machine
-from reconciler.kinds.machine.planning.marks import owner_of
+from reconciler.kinds.machine.planning.guards import owner_of
 from tests.unit.domain.samples import Q35
 
 GIB = 2**30

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.plan import Effect, Plan
 from reconciler.core.render.html import STYLE, Markup, render_html, tag
-from reconciler.core.render.summary import summarise
-from reconciler.core.render.words import last_line
+from reconciler.core.render.words import last_line, summarise
 
 from .plans import BREAKING, CREATE, DELETE, PLANS, RESTART, SAME, UPDATE, plan_of
 

@@ -21,8 +21,7 @@ from reconciler.core.render.markdown import (
     fence,
     render_markdown,
 )
-from reconciler.core.render.summary import summarise
-from reconciler.core.render.words import last_line
+from reconciler.core.render.words import last_line, summarise
 
 from .plans import CREATE, DELETE, FAILED, FOREIGN, KIND, MARKUP, PLANS, RESTART, UPDATE, plan_of
 

@@ -11,8 +11,8 @@ import pytest
 from reconciler.core.overview import Overview
 from reconciler.core.records import SourceRecord
 from reconciler.core.render.json import render_overview_json
-from reconciler.core.render.layout import Page, Style
 from reconciler.core.render.status import render_overview
+from reconciler.core.render.text import Page, Style
 from tests.conftest import Golden
 
 from .overviews import HOSTILE, MIXED, NOW, TROUBLED, WELL

@@ -6,8 +6,8 @@ import json
 
 from reconciler.core.conditions import Condition, Status
 from reconciler.core.render.json import render_statuses_json
-from reconciler.core.render.layout import Style
 from reconciler.core.render.status import render_statuses
+from reconciler.core.render.text import Style
 
 STATUSES = (
     Status(

@@ -10,8 +10,7 @@ from typing import Callable
 import pytest
 
 from reconciler.core.plan import Change, Effect, Plan
-from reconciler.core.render.layout import Style
-from reconciler.core.render.text import render_text
+from reconciler.core.render.text import Style, render_text
 
 from .plans import PLANS, SAME, UPDATE, plan_of
 

@@ -6,7 +6,7 @@ from typing import Optional
 
 import pytest
 
-from reconciler.core.times import show_ago, show_ahead, show_span, show_time
+from reconciler.core.units import show_ago, show_ahead, show_span, show_time
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.core.plan import Value
-from reconciler.core.render.values import escape, show_path, show_value
+from reconciler.core.render.words import escape, show_path, show_value
 
 
 @pytest.mark.parametrize(

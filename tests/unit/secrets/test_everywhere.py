@@ -16,10 +16,10 @@ from reconciler.core.conditions import Condition, Status
 from reconciler.core.plan import Action, ActionKind, Change, Effect
 from reconciler.core.records import LastChange, Record, SourceRecord
 from reconciler.core.render.json import render_statuses_json
-from reconciler.core.render.values import escape, show_path, show_value
+from reconciler.core.render.words import escape, show_path, show_value
 from reconciler.core.yaml_text import write_documents
 from reconciler.errors import TransientError
-from reconciler.kinds.machine.verify import _left
+from reconciler.kinds.machine.action import _left
 from tests.lab.keys import vm
 from tests.unit.cli.fakes import FakeServices, call
 from tests.unit.loop.fakes import ListJournal, MemoryStore

@@ -9,7 +9,7 @@ from typing import Dict, List
 
 import pytest
 
-from reconciler.adapters.manifests.folder import FolderSource
+from reconciler.adapters.manifests.files import FolderSource
 from reconciler.core.manifest_files import FileSet
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.manifests.documents import machine
@@ -176,10 +176,10 @@ def test_a_change_of_the_same_size_is_seen(folder: Path) -> None:
 def test_what_has_not_changed_is_not_opened_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconciler.adapters.manifests.folder.RACY", -1000.0)
+    monkeypatch.setattr("reconciler.adapters.manifests.files.RACY", -1000.0)
     source = FolderSource(str(folder), StillClock())
     before = source.read()
-    monkeypatch.setattr("reconciler.adapters.manifests.folder.read_bounded", None)
+    monkeypatch.setattr("reconciler.adapters.manifests.files.read_bounded", None)
     assert source.read() == before
 
 

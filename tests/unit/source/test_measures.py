@@ -16,7 +16,7 @@ from measure import Measures, Source, read_sources
 
 # What is measured → the most that it may be. Lower a limit as soon as the code allows it.
 LIMITS: Mapping[str, float] = {
-    "files": 232,
+    "files": 190,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 14,
@@ -24,10 +24,10 @@ LIMITS: Mapping[str, float] = {
     "lines of half of the functions": 8,
     "lines of 90 % of the functions": 16,
     "lines of the longest function": 50,
-    "modules under 40 lines with a single importer": 1,
+    "modules under 40 lines with a single importer": 0,
     "class names that two classes have": 1,
     "loops over `one`": 330,
-    "modules named by a gerund": 7,
+    "modules named by a gerund": 3,
 }
 
 Found = Mapping[str, Tuple[float, Sequence[str]]]

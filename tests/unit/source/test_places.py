@@ -12,9 +12,8 @@ from typing import Dict, Tuple
 
 import pytest
 
-from reconciler.adapters.watch import places as hindrances
-from reconciler.adapters.watch.places import Folder, explain, find_remote, survey
-from reconciler.adapters.watch.watching import FileWatcher
+from reconciler.adapters import watch as hindrances
+from reconciler.adapters.watch import FileWatcher, Folder, explain, find_remote, survey
 
 Watched = Dict[str, Tuple[bool, object]]
 
@@ -169,7 +168,7 @@ def test_what_is_tried_is_given_back(folder: Path, monkeypatch: pytest.MonkeyPat
 
 WATCH = """
 import resource, sys
-from reconciler.adapters.watch.watching import FileWatcher
+from reconciler.adapters.watch import FileWatcher
 {first}
 watcher = FileWatcher()
 print(watcher.watch((sys.argv[1],), print))
@@ -213,7 +212,7 @@ def test_no_watch_left_means_polling_until_there_are_some(folder: Path) -> None:
 
 MOUNT = """
 import subprocess, sys
-from reconciler.adapters.watch.watching import FileWatcher
+from reconciler.adapters.watch import FileWatcher
 watcher = FileWatcher()
 watcher.watch((sys.argv[1],), print)
 print(watcher.is_armed())

@@ -6,8 +6,8 @@ from typing import Optional, Tuple
 
 import pytest
 
-from reconciler.adapters.manifests.loading import load_files
-from reconciler.control.manifest_sets import ParsedFiles
+from reconciler.adapters.manifests.reader import load_files
+from reconciler.control.manifest_follower import ParsedFiles
 from reconciler.core.key import Key
 from reconciler.core.manifest_files import FileSet, ManifestFile
 from reconciler.core.manifest_sets import InForce, merge

@@ -21,11 +21,15 @@ from watchdog.observers import inotify_c
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.git.work_tree import WorkTreeSource
-from reconciler.adapters.manifests.folder import FolderSource
-from reconciler.adapters.manifests.loading import load_files
-from reconciler.adapters.watch.watching import FileWatcher
-from reconciler.control.manifest_follower import LookTimer, ManifestFollower
-from reconciler.control.manifest_sets import LocalFiles, ParsedFiles
+from reconciler.adapters.manifests.files import FolderSource
+from reconciler.adapters.manifests.reader import load_files
+from reconciler.adapters.watch import FileWatcher
+from reconciler.control.manifest_follower import (
+    LocalFiles,
+    LookTimer,
+    ManifestFollower,
+    ParsedFiles,
+)
 from reconciler.core.metrics import WATCH_MISSED
 from tests.unit.manifests.documents import machine
 from tests.unit.source.clocks import wait_until

@@ -9,8 +9,8 @@ from typing import Dict, List, Optional, Set
 import pytest
 
 from reconciler.adapters.git.work_tree import WorkTreeSource
-from reconciler.adapters.manifests.folder import FolderSource
-from reconciler.control.manifest_sets import LocalFiles
+from reconciler.adapters.manifests.files import FolderSource
+from reconciler.control.manifest_follower import LocalFiles
 from reconciler.core.manifest_files import FileSet
 from reconciler.errors import RefusedError, TransientError
 from tests.unit.source.clocks import StillClock

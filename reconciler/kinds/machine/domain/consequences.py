@@ -22,12 +22,11 @@ from reconciler.core.xmltree import (
     qualified_name,
     serialise,
 )
-from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import align
+from reconciler.kinds.machine.match import Difference, DifferenceKind, align, compare
 
 HIDDEN = "(hidden)"
 PER_DEVICE = "per-device order"

@@ -22,17 +22,15 @@ from reconciler.core.xmltree import (
     serialise,
 )
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Device
 from reconciler.kinds.machine.domain import layout
-from reconciler.kinds.machine.domain.buses import add_missing
+from reconciler.kinds.machine.domain.buses import PREFIXES, add_missing, letters
 from reconciler.kinds.machine.domain.devices import build_device, default_cache
-from reconciler.kinds.machine.domain.features import is_wanted, make_feature
-from reconciler.kinds.machine.domain.firmware import write_firmware
+from reconciler.kinds.machine.domain.features import is_wanted, make_feature, write_firmware
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.domain.processors import KIB
 from reconciler.kinds.machine.domain.soundness import is_offered
-from reconciler.kinds.machine.domain.targets import PREFIXES, letters
 from reconciler.kinds.machine.domain.xml_places import NAMESPACES
+from reconciler.kinds.machine.match import Device
 
 DEFAULT_NETWORK = "default"
 

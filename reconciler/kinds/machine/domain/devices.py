@@ -35,12 +35,18 @@ from reconciler.core.xmltree import (
     serialise,
 )
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.domain import layout
-from reconciler.kinds.machine.domain.buses import move_to_bus, needed_controllers, read_chipset
+from reconciler.kinds.machine.domain.buses import (
+    PREFIXES,
+    free_target,
+    iter_disks,
+    move_to_bus,
+    needed_controllers,
+    read_chipset,
+)
 from reconciler.kinds.machine.domain.layout import ensure, find_device, remove_children
-from reconciler.kinds.machine.domain.targets import PREFIXES, free_target, iter_disks
-from reconciler.kinds.machine.domain.xml_values import CONVERSIONS
+from reconciler.kinds.machine.domain.xml_places import CONVERSIONS
+from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
 
 EXPRESS, CONVENTIONAL = "express", "conventional"
 # PCI Express devices of their own; virtio ones are what their slot is.

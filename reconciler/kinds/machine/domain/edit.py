@@ -13,7 +13,6 @@ from reconciler.core.machine import Disk, chipset_of
 from reconciler.core.plan import Value
 from reconciler.core.xmltree import Element, copy_of, parse, serialise
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.buses import (
     add_missing,
@@ -28,12 +27,12 @@ from reconciler.kinds.machine.domain.devices import (
     place_device,
     write_field,
 )
-from reconciler.kinds.machine.domain.features import set_feature
-from reconciler.kinds.machine.domain.firmware import SECURE
+from reconciler.kinds.machine.domain.features import SECURE, set_feature
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.processors import edit_cpus, edit_memory
 from reconciler.kinds.machine.domain.read import read_disk
 from reconciler.kinds.machine.domain.soundness import find_unsound
+from reconciler.kinds.machine.match import Difference, DifferenceKind
 
 
 def edit_domain(xml: str, differences: Sequence[Difference]) -> str:

@@ -9,7 +9,7 @@ from reconciler.core.machine import Interface
 from reconciler.core.names import ALIAS_PREFIX
 from reconciler.core.xmltree import Element, children_of, indent, make
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Device, Difference
+from reconciler.kinds.machine.match import Device, Difference
 
 # The order in which libvirt writes devices; a device of a new kind goes where libvirt would put it.
 _DEVICE_ORDER: Tuple[str, ...] = (

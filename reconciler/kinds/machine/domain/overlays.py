@@ -17,9 +17,9 @@ from reconciler.core.xmltree import (
     serialise,
 )
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.xml_places import XmlPlace, find_place, make_place
+from reconciler.kinds.machine.match import Difference, DifferenceKind
 
 # Elements of lists, each with what makes it this one: attributes, of itself or of a child. A
 # fragment with another value here means another element, even if there is only one so far.

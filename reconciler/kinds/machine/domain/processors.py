@@ -6,9 +6,9 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence,
 
 from reconciler.core.xmltree import Element, make, parse_number
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.differences import Difference
 from reconciler.kinds.machine.domain import layout
-from reconciler.kinds.machine.domain.xml_values import read_bytes
+from reconciler.kinds.machine.domain.xml_places import read_bytes
+from reconciler.kinds.machine.match import Difference
 
 KIB = 1024
 

@@ -14,9 +14,8 @@ from reconciler.core.fields import Field
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse_number
-from reconciler.kinds.machine.domain.features import is_display
-from reconciler.kinds.machine.domain.firmware import leaves_secure_boot_open
-from reconciler.kinds.machine.domain.xml_values import CONVERSIONS
+from reconciler.kinds.machine.domain.features import is_display, leaves_secure_boot_open
+from reconciler.kinds.machine.domain.xml_places import CONVERSIONS
 
 Kids = Mapping[str, Element]
 Reader = Tuple[str, Callable[[Kids], Any]]

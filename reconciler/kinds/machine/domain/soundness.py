@@ -16,7 +16,7 @@ from reconciler.core.xmltree import Element, parse
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain.buses import SERIAL_LIMITS
 from reconciler.kinds.machine.domain.devices import default_cache
-from reconciler.kinds.machine.domain.xml_values import read_source
+from reconciler.kinds.machine.domain.xml_places import read_source
 
 # QEMU's hard disks there cannot be read-only, and a guest must not suddenly be able to write.
 _WRITABLE_ONLY = frozenset({"sata", "ide"})

@@ -16,8 +16,7 @@ from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Effect
 from reconciler.core.world import Reading, World
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
-from reconciler.kinds.machine.match import align, by_name
+from reconciler.kinds.machine.match import Difference, DifferenceKind, align, by_name
 from reconciler.kinds.machine.planning.decide import Decision
 from reconciler.kinds.machine.planning.disk_images import (
     DiskChain,

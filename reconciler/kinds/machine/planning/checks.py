@@ -9,8 +9,8 @@ from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.world import MachineCaps, Unknown, World
 from reconciler.errors import MissingError, TerminalError
-from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.domain.soundness import check_offer
+from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.planning.images import (
     describe_dependants,
     find_dependants,

@@ -10,14 +10,14 @@ from reconciler.core.machine import Disk
 from reconciler.core.plan import Change, Effect
 from reconciler.core.units import format_size
 from reconciler.core.xmltree import Element, parse, parse_number
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
 from reconciler.kinds.machine.domain.consequences import (
     Consequence,
     describe_element,
     find_consequences,
 )
 from reconciler.kinds.machine.domain.layout import find_device
-from reconciler.kinds.machine.domain.xml_values import read_bytes
+from reconciler.kinds.machine.domain.xml_places import read_bytes
+from reconciler.kinds.machine.match import Difference, DifferenceKind
 from reconciler.kinds.machine.planning.decide import Decision
 from reconciler.kinds.machine.planning.devices import NewDevice, Update
 from reconciler.kinds.machine.planning.steps import find_edits

@@ -31,11 +31,11 @@ from reconciler.core.plan import (
 )
 from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import digest
-from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_disks
 from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
+from reconciler.kinds.machine.match import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.planning.checks import (
     find_caps,
     refuse_absent_networks,
@@ -44,8 +44,8 @@ from reconciler.kinds.machine.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.kinds.machine.planning.decide import describe_device
+from reconciler.kinds.machine.planning.guards import made_with, owner_of, unfinished_owner
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
-from reconciler.kinds.machine.planning.marks import made_with, owner_of, unfinished_owner
 from reconciler.kinds.machine.planning.recreate import refuse_there
 from reconciler.kinds.machine.planning.sources import (
     NewDisk,

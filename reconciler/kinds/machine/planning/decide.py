@@ -11,7 +11,7 @@ from reconciler.core.machine import Cdrom, Disk, Disruption, Interface
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Change, Effect, Value
 from reconciler.core.units import format_size
-from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
+from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.planning.effects import EffectRow, Route, find_row
 from reconciler.kinds.machine.planning.guards import HOTPLUG_BUSES, Guest, settle_boot_effect
 from reconciler.kinds.machine.planning.states import (

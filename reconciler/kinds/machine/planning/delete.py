@@ -26,7 +26,7 @@ from reconciler.core.units import format_size
 from reconciler.core.world import GuestState, Reading, Unknown, VolumeView, World, find_command
 from reconciler.core.xmltree import digest, parse
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError, TransientError
-from reconciler.kinds.machine.domain.mentions import mentions_image
+from reconciler.kinds.machine.domain.mark import mentions_image
 from reconciler.kinds.machine.planning.images import (
     DEFAULT_POOL,
     all_volumes,

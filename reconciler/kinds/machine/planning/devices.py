@@ -11,9 +11,8 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import derive_mac
 from reconciler.core.plan import DeletePartial, Step
 from reconciler.core.world import Reading, World
-from reconciler.kinds.machine.differences import Device, DifferenceKind
 from reconciler.kinds.machine.domain.devices import place_devices
-from reconciler.kinds.machine.match import by_name
+from reconciler.kinds.machine.match import Device, DifferenceKind, by_name
 from reconciler.kinds.machine.planning.checks import (
     find_caps,
     refuse_absent_networks,

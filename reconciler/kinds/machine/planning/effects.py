@@ -15,7 +15,7 @@ from typing import Optional, Tuple
 from reconciler.core.field_table import FEATURES
 from reconciler.core.frozen import frozen
 from reconciler.core.plan import Effect
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
+from reconciler.kinds.machine.match import Difference, DifferenceKind
 from reconciler.kinds.machine.planning import guards
 from reconciler.kinds.machine.planning.guards import Guard, Guest
 

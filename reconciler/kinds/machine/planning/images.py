@@ -12,7 +12,7 @@ from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.world import PoolView, Reading, Unknown, VolumeView, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, TerminalError
-from reconciler.kinds.machine.domain.mentions import read_image_uses
+from reconciler.kinds.machine.domain.mark import read_image_uses
 from reconciler.kinds.machine.match import by_name
 
 DEFAULT_POOL = "default"

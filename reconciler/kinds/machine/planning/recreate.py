@@ -23,14 +23,13 @@ from reconciler.core.plan import (
     Start,
     Step,
 )
-from reconciler.core.times import show_time
+from reconciler.core.units import show_time
 from reconciler.core.world import LostMachine, PoolView, Reading, VolumeView, World
 from reconciler.core.xmltree import digest, parse
 from reconciler.errors import MissingError, RefusedError
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import align, by_name
+from reconciler.kinds.machine.match import Difference, DifferenceKind, align, by_name
 from reconciler.kinds.machine.planning.checks import refuse_taken
 from reconciler.kinds.machine.planning.decide import describe_device
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL, find_overlays, volume_at

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
-from reconciler.core.domain_secrets import fill_secrets
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import ChangeRecord
 from reconciler.core.machine import Disk, Machine
@@ -22,16 +21,16 @@ from reconciler.core.plan import (
     SetMetadata,
     Step,
 )
+from reconciler.core.secrets import fill_secrets
 from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import copy_of, digest, fragment, parse
 from reconciler.errors import RefusedError, TerminalError
-from reconciler.kinds.machine.differences import Difference, DifferenceKind
 from reconciler.kinds.machine.domain.consequences import find_all, find_rest, is_like
 from reconciler.kinds.machine.domain.edit import carry_image, edit_domain
 from reconciler.kinds.machine.domain.layout import find_device, remove_children
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import by_name
+from reconciler.kinds.machine.match import Difference, DifferenceKind, by_name
 from reconciler.kinds.machine.planning.backing_chains import hold_chains
 from reconciler.kinds.machine.planning.decide import Decision, Weighing, decide, follow_power
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices

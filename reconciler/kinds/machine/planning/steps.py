@@ -34,13 +34,13 @@ from reconciler.core.plan import (
     UpdateDevice,
     Wake,
 )
-from reconciler.kinds.machine.differences import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.domain.buses import needed_controllers
 from reconciler.kinds.machine.domain.devices import device_xml, live_device, plug
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
+from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.planning.checks import refuse_template_writes
 from reconciler.kinds.machine.planning.decide import Decision
 from reconciler.kinds.machine.planning.devices import (
@@ -50,8 +50,8 @@ from reconciler.kinds.machine.planning.devices import (
     remake_disks,
 )
 from reconciler.kinds.machine.planning.effects import Route
+from reconciler.kinds.machine.planning.guards import begin_owner, finish_owner, made_with, owner_of
 from reconciler.kinds.machine.planning.images import with_own_images
-from reconciler.kinds.machine.planning.marks import begin_owner, finish_owner, made_with, owner_of
 from reconciler.kinds.machine.planning.sources import chain_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})

@@ -11,20 +11,19 @@ from datetime import datetime
 from enum import Enum
 from typing import Mapping, Optional, Tuple
 
+from reconciler.core.faults import Fact, Section
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
-from reconciler.core.questions import Fact, Section
 from reconciler.core.units import format_size
 from reconciler.core.world import GuestState, Reading, World, describe_state, size_key
 from reconciler.core.xmltree import digest
-from reconciler.kinds.machine.differences import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.domain.devices import find_cramped
-from reconciler.kinds.machine.domain.firmware import settle_firmware
+from reconciler.kinds.machine.domain.features import settle_firmware
 from reconciler.kinds.machine.domain.overlays import compare_overlays
-from reconciler.kinds.machine.match import align, align_live
+from reconciler.kinds.machine.match import Difference, DifferenceKind, align, align_live, compare
 from reconciler.kinds.machine.planning.backing_chains import (
     find_chain_notes,
     hold_chains,
@@ -43,9 +42,8 @@ from reconciler.kinds.machine.planning.decide import (
 )
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
 from reconciler.kinds.machine.planning.disk_images import DiskChain, hold_growth
-from reconciler.kinds.machine.planning.guards import Guest
+from reconciler.kinds.machine.planning.guards import Guest, inherit_mark
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
-from reconciler.kinds.machine.planning.marks import inherit_mark
 from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
 from reconciler.kinds.machine.planning.states import Standing, find_saved_hold, find_wait
 from reconciler.kinds.machine.planning.steps import plan_steps

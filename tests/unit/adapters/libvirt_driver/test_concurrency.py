@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.adapters.libvirt.clones import run_watched
-from reconciler.adapters.libvirt.domain_reading import THREADS, map_in_threads
+from reconciler.adapters.libvirt.domain_reader import THREADS, map_in_threads
 
 
 @given(st.lists(st.integers(), max_size=60))

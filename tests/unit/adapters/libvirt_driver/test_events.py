@@ -7,8 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from reconciler.adapters.libvirt.connections import Connections
-from reconciler.adapters.libvirt.events import LibvirtEvents
+from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents
 
 LIMIT = 20.0  # seconds
 NOWHERE = "qemu+unix:///system?socket=/nowhere/virtqemud-sock"

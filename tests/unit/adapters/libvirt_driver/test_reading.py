@@ -7,7 +7,7 @@ from typing import List, Optional, cast
 import libvirt
 import pytest
 
-from reconciler.adapters.libvirt.domain_reading import list_views
+from reconciler.adapters.libvirt.domain_reader import list_views
 from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.core.world import DomainView, GuestState, Unknown

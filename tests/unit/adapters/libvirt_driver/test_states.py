@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Tuple, cast
 import libvirt
 import pytest
 
-from reconciler.adapters.libvirt.domain_reading import find_job, read_disk_errors, read_state
+from reconciler.adapters.libvirt.domain_reader import find_job, read_disk_errors, read_state
 from reconciler.adapters.libvirt.objects import Domain
 from reconciler.core.world import GuestState
 from tests.unit.adapters.libvirt_driver.test_errors import QEMU, Made

@@ -1,14 +1,17 @@
-"""`export`: write manifests of existing domains, for a person to read, keep and commit."""
+"""`export` and `adopt`: from a domain to a manifest, and to a managed machine."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from reconciler.adapters.manifests.loading import load_files
+from reconciler.adapters.manifests.reader import load_files
 from reconciler.adapters.text_files import write_folder
 from reconciler.cli.console import Console, Exit
-from reconciler.cli.names import choose, split_kinds
+from reconciler.cli.daemon_state import find_chronicle, withhold_conflicts
+from reconciler.cli.names import choose, list_names, split_kinds
+from reconciler.cli.plans import Wish, prepare, trouble
+from reconciler.cli.progress import carry_out
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
@@ -17,10 +20,12 @@ from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key
 from reconciler.core.manifest_files import ManifestFile, show_name
-from reconciler.core.render.values import escape
+from reconciler.core.plan import Action, ActionKind, Plan
+from reconciler.core.render.text import render_text
+from reconciler.core.render.words import escape
 from reconciler.core.world import Reading, Unknown
 from reconciler.core.yaml_text import write_documents
-from reconciler.errors import FaultError, Problem, TerminalError, UsageError
+from reconciler.errors import FaultError, Problem, RefusedError, TerminalError, UsageError
 from reconciler.kinds.api import find_kind
 from reconciler.kinds.machine.export import export_machine, take_out
 from reconciler.kinds.machine.survey import look_around, read_domains, read_sizes
@@ -49,7 +54,7 @@ class Exported:
         return ManifestFile(f"domain {self.name}", text.encode())
 
 
-def run(options: argparse.Namespace, console: Console, services: Services) -> int:
+def export(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Write one document for each domain; what cannot be read is told on standard error."""
     if bool(options.names) is options.all:
         raise UsageError("name the domains to export, or give --all")
@@ -137,3 +142,70 @@ def _lessen(exported: Exported, problem: Problem) -> Optional[Exported]:
     if less is None:
         return None
     return replace(exported, manifest=less.manifest, remarks=(*exported.remarks, less.remark))
+
+
+# What an adoption itself writes; any other change means that the domain is not as wanted.
+MARK = "metadata.owner"
+GENERATION = "metadata.generation"
+
+
+def adopt(options: argparse.Namespace, console: Console, services: Services) -> int:
+    """Adopt the named domains, or none of them if one is not as its manifest says."""
+    names = sorted(set(options.names))
+    uri = uri_of(options, services, console)
+    prepared = prepare(Wish(options.paths, uri, frozenset(names)), console, services)
+    chosen = _choose(prepared.plan, names)
+    _refuse_changes(chosen, console)
+    todo, conflicts = withhold_conflicts(replace(prepared, plan=chosen), options, console, services)
+    if conflicts:
+        raise RefusedError(f"nothing was adopted: {_explain(todo.plan, conflicts[0])}")
+    if not _has_work(chosen, console):
+        return trouble(prepared.problems, 0)
+    chronicle = find_chronicle(options, todo, console, services)
+    carried = carry_out(todo, chronicle, console, services)
+    return carried.status if carried.failed else trouble(prepared.problems, 0)
+
+
+def _choose(plan: Plan, names: Sequence[str]) -> Plan:
+    """Keep the actions of the named machines."""
+    found: Mapping[str, Action] = {action.name: action for action in plan.actions}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UsageError(f"no manifest for this host names {list_names(missing)}")
+    return replace(plan, actions=tuple(found[name] for name in names))
+
+
+def _refuse_changes(plan: Plan, console: Console) -> None:
+    absent = [action.name for action in plan.actions if action.action is ActionKind.CREATE]
+    if absent:
+        raise RefusedError(
+            f"nothing was adopted: {list_names(absent)}: no such domain on this host; `apply` "
+            "creates it"
+        )
+    unfit = [action for action in plan.actions if not _is_fit(action)]
+    if not unfit:
+        return
+    console.write(render_text(replace(plan, actions=tuple(unfit)), console.style()))
+    raise RefusedError(
+        f"nothing was adopted: not like their manifests: {list_names([x.name for x in unfit])}; "
+        "change the manifests, or use `apply --adopt` to adopt and change"
+    )
+
+
+def _is_fit(action: Action) -> bool:
+    if action.action is ActionKind.ADOPT:
+        return all(change.path == MARK for change in action.changes)
+    if action.action is ActionKind.UPDATE:  # ours already: only what is applied is written anew
+        return {change.path for change in action.changes} == {GENERATION}
+    return action.action is ActionKind.NONE
+
+
+def _explain(plan: Plan, name: str) -> str:
+    return next(f"{name}: {action.reason}" for action in plan.actions if action.name == name)
+
+
+def _has_work(plan: Plan, console: Console) -> bool:
+    for action in plan.actions:
+        if action.action is ActionKind.NONE:
+            console.line(f"{action.name}: is already managed")
+    return any(one.steps for one in plan.actions)

@@ -1,20 +1,21 @@
-"""`validate`: schema and meaning of manifests, without libvirt."""
+"""`validate` and `schema`: manifests and their JSON Schema, without libvirt."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Iterator
 
+from reconciler.adapters.manifests.schema_errors import read_schema
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.services import Services
 from reconciler.core.key import show_key
 from reconciler.core.kinds import count_objects, find_row
 from reconciler.core.manifest import Desired
-from reconciler.core.render.values import escape
+from reconciler.core.render.words import escape
 from reconciler.errors import InvalidManifestError
 
 
-def run(options: argparse.Namespace, console: Console, services: Services) -> int:
+def validate(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Report every problem at once, or how much was found to be in order; warnings besides."""
     loaded = services.load_manifests(options.paths)
     if loaded.problems:
@@ -30,3 +31,10 @@ def find_warnings(desired: Desired) -> Iterator[str]:
     for key, manifest in desired.objects.items():
         for text in find_row(key.kind).find_warnings(manifest):
             yield f"{manifest.place}: warning: {show_key(key)}: {text}"
+
+
+def print_schema(options: argparse.Namespace, console: Console, _services: Services) -> int:
+    """Print the schema as it is installed."""
+    text = read_schema(options.kind)
+    console.write(text if text.endswith("\n") else f"{text}\n")
+    return Exit.DONE

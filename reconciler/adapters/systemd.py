@@ -9,13 +9,25 @@ import time
 from contextlib import suppress
 from typing import Dict, Mapping, TextIO
 
+from systemd import daemon, journal
+
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.adapters.systemd import binding
 from reconciler.control.service_ports import Journal
 from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
 from reconciler.core.key import show_key
-from reconciler.core.render.values import escape
+from reconciler.core.render.words import escape
+
+
+def send_fields(fields: Mapping[str, str]) -> None:
+    """Send one entry to the journal; nothing happens where no journal runs (sd_journal_send(3))."""
+    journal.sendv(*(f"{name}={value}".encode() for name, value in fields.items()))
+
+
+def notify(state: str) -> None:
+    """Send assignments, one a line, to the service manager (sd_notify(3))."""
+    daemon.notify(state)
+
 
 IDENTIFIER = "virt-reconciler"
 PREFIX = "VIRT_RECONCILER_"
@@ -77,7 +89,7 @@ class SystemdJournal:
     def tell(self, event: Event) -> None:
         """Send an entry; if the journal does not take it, at least a line with its priority."""
         try:
-            binding.send_fields(make_fields(event))
+            send_fields(make_fields(event))
         except OSError:
             _write(self.stream, f"<{event.kind.level.value}>{describe(event)}")
 
@@ -147,7 +159,7 @@ class SystemdSupervisor:
         if not self._is_service:
             return False
         with suppress(OSError):
-            binding.notify(state)
+            notify(state)
             return True
         return False
 

@@ -1,4 +1,4 @@
-"""`run`: the daemon, until it is told to stop."""
+"""`run` and `config check`: the daemon and its configuration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import gc
 from typing import TYPE_CHECKING, Callable, Tuple
 
-from reconciler.cli.console import Console
+from reconciler.cli.arguments import CONFIG_FILE
+from reconciler.cli.console import Console, Exit
 from reconciler.cli.services import Services
 from reconciler.cli.settings import settings_of
 from reconciler.control.gauges import LoopGauges, Registry
@@ -16,17 +17,19 @@ from reconciler.control.manifest_follower import LookTimer, ManifestFollower, Ma
 from reconciler.core import events
 from reconciler.core.events import Event
 from reconciler.core.frozen import replace
+from reconciler.core.render.words import escape
 from reconciler.core.settings import Settings
 from reconciler.daemon import Daemon
 
 if TYPE_CHECKING:
     from reconciler.cli.daemon_services import DaemonServices
 
+
 # Settings that a reload does not put in force.
 AT_RESTART = ("connect", "state", "resync", "lanes", "prune", "metrics")
 
 
-def run(options: argparse.Namespace, console: Console, services: Services) -> int:
+def run_daemon(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Keep the host as the manifests say; settings are read anew on SIGHUP."""
 
     def read() -> Settings:
@@ -92,3 +95,11 @@ def _make_follower(
 
 def _get(settings: Settings, name: str) -> object:
     return getattr(settings, name)
+
+
+def check_config(options: argparse.Namespace, console: Console, services: Services) -> int:
+    """Read the file as the daemon does; problems go to standard error, with status 65."""
+    path = options.file or options.config or CONFIG_FILE
+    services.read_settings(path)
+    console.line(f"{escape(path)}: valid")
+    return Exit.DONE

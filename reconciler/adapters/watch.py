@@ -1,4 +1,8 @@
-"""Which folders to watch so that no change goes unseen, and why one cannot be watched."""
+"""Watch folders: which have changed, by the system's announcements where it has them.
+
+An event is looked into only to see whether it is one at all; what has changed is found out by
+reading.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,28 @@ import contextlib
 import ctypes
 import errno
 import os
+import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Set, Tuple, Type
 
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirModifiedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.inotify import InotifyObserver
+from watchdog.utils import BaseThread
+
+from reconciler.control.service_ports import INOTIFY, HostSigns
 from reconciler.core.frozen import frozen
 
 _MOST_LINKS = 40  # as many as the kernel follows
@@ -228,3 +251,136 @@ def _call(name: str, *arguments: object) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+_EVENTS: List[Type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirModifiedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+]
+# Reading a file is none of our business; our own reads would wake us for ever.
+_READS = frozenset({"opened", "closed_no_write"})
+
+
+class _Announcer(FileSystemEventHandler):
+    """Passes a hint on and does nothing else: watchdog calls it in its thread, under its lock."""
+
+    def __init__(self, names: Names, hint: Callable[[], None]) -> None:
+        self._names = names
+        self._hint = hint
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Give a hint."""
+        # An exception here would end watchdog's thread, which nobody would notice.
+        with contextlib.suppress(Exception):
+            if event.event_type not in _READS and self._matters(event):
+                self._hint()
+
+    def _matters(self, event: FileSystemEvent) -> bool:
+        if self._names is None:
+            return True
+        paths = (os.fsdecode(one) for one in (event.src_path, event.dest_path) if one)
+        return any(os.path.basename(path) in self._names for path in paths)
+
+
+class Observation:
+    """Folders under watch, from its making until `stop`."""
+
+    def __init__(self, folders: Sequence[Folder], hint: Callable[[], None]) -> None:
+        """Watch. Raises OSError when a limit is met, or a folder is gone."""
+        before = _readers()
+        self._observer = InotifyObserver()
+        for folder in folders:
+            handler = _Announcer(folder.names, hint)
+            self._observer.schedule(
+                handler, folder.path, recursive=folder.is_deep, event_filter=_EVENTS
+            )
+        try:
+            self._observer.start()
+        except OSError:
+            self._observer.stop()  # it has a thread and descriptors already, by its version
+            raise
+        self._threads = [self._observer, *self._observer.emitters, *(_readers() - before)]
+
+    def is_alive(self) -> bool:
+        """Whether all of watchdog's threads are there; the observer alone says so too readily."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._observer.stop()
+        self._observer.join()
+
+
+def _readers() -> FrozenSet[threading.Thread]:
+    return frozenset(one for one in threading.enumerate() if isinstance(one, BaseThread))
+
+
+_TRIES = 3  # a folder may be exchanged while it is being armed
+
+
+class FileWatcher:
+    """Implements `Watcher`. Used by one thread; hints come from others."""
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self._places: Tuple[str, ...] = ()
+        self._survey: Optional[Survey] = None
+        self._observation: Optional[Observation] = None
+
+    def watch(self, places: Tuple[str, ...], hint: Callable[[], None]) -> str:
+        """Watch these places in place of former ones; return how."""
+        self.stop()
+        self._places, why = places, ""
+        for _ in range(_TRIES):
+            self._survey = survey(places)
+            hindrance = find_hindrance(self._survey.folders)
+            if hindrance:
+                return f"polling: {hindrance}"
+            why = self._arm(self._survey, hint)
+            if not why:
+                return INOTIFY
+        return f"polling: {why}"
+
+    def is_armed(self) -> bool:
+        """Whether what is watched is still what stands there; never while polling."""
+        observation = self._observation
+        if observation is None or not observation.is_alive():
+            return False
+        return survey(self._places) == self._survey
+
+    def stop(self) -> None:
+        """Watch nothing any more."""
+        if self._observation is not None:
+            self._observation.stop()
+            self._observation = None
+
+    def _arm(self, found: Survey, hint: Callable[[], None]) -> str:
+        """Return why it is not possible, or nothing."""
+        try:
+            self._observation = Observation(found.folders, hint)
+        except OSError as error:
+            return explain(error)
+        except RuntimeError as error:
+            return f"no thread can be started: {error}"
+        return ""
+
+
+LINKS = "/sys/class/net"
+
+
+def read_signs() -> HostSigns:
+    """Return the network interfaces and the mounts; what cannot be read is left out."""
+    links: FrozenSet[str] = frozenset()
+    mounts = ""
+    with suppress(OSError):
+        links = frozenset(os.listdir(LINKS))
+    with suppress(OSError), open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+        mounts = file.read()
+    return HostSigns(links, mounts)

@@ -1,11 +1,17 @@
-"""From paths to `Desired`: every problem of every file at once, and the valid objects beside them.
+"""From paths to `Desired` or to settings: every problem of every file at once.
 
 Only puts the steps in order: files, documents, schema, meaning, meaning together. An object with
 any problem is left out whole; a file that cannot be read leaves out all of its own.
+
+Says nothing of what stands behind the settings: a folder or a host that is not there is a status
+of the running daemon, and no reason not to start.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from itertools import chain, islice
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -13,14 +19,23 @@ from reconciler.adapters.manifests.documents import Blot, Document, read_documen
 from reconciler.adapters.manifests.files import FileReading, SourceFile, read_files
 from reconciler.adapters.manifests.schema_errors import is_valid, load_schema
 from reconciler.core.document_set import check_together
-from reconciler.core.documents import Clash, Finding, Together, find_kind, format_path
+from reconciler.core.documents import (
+    CONFIGURATION,
+    Clash,
+    Finding,
+    Together,
+    drop_near,
+    find_kind,
+    format_path,
+    prune,
+)
 from reconciler.core.faults import isolate
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.kinds import find_row, list_kinds
 from reconciler.core.manifest import Desired, Manifest, Place
 from reconciler.core.manifest_files import ManifestFile, show_name
-from reconciler.core.schema import drop_near, prune
-from reconciler.errors import FaultError, InvalidManifestError, Problem
+from reconciler.core.settings import Settings, build_settings, check_configuration, refuse_head
+from reconciler.errors import FaultError, InvalidManifestError, Problem, UsageError
 
 MOST_PROBLEMS = 100  # of a kind, that are listed of a file
 # What is taken away may be required by what is around it, which then goes as well.
@@ -222,3 +237,111 @@ def _finding(clash: Clash, items: Sequence[Item]) -> Finding:
     line, column = other.document.locate(clash.other_path)
     place = f"{other.file}:{line}:{column}"
     return Finding(clash.path, f"{clash.message} at {place}{clash.advice}")
+
+
+# A setting on a line of its own, in a file that is not YAML as a whole.
+_LINE = rb"""^[ ]+%s:[ ]+["']?([^\s"'#]+)["']?[ ]*(?:#.*)?$"""
+
+
+def read_settings(path: str) -> Settings:
+    """Return the settings in that file.
+
+    Raises UsageError if there is no such file, InvalidManifestError with all that is wrong in it.
+    """
+    documents = _read(path)
+    name = show_name(path)
+    problems = [one for document in documents for one in _check_configuration(name, document)]
+    problems.extend(_refuse_number(name, documents))
+    if problems:
+        raise InvalidManifestError(tuple(problems))
+    return build_settings(documents[0].data)
+
+
+def salvage_settings(path: str) -> Settings:
+    """Return what can be told of a configuration that is wrong: where the daemon's memory is.
+
+    For the verbs that hold a daemon back, which must work before anybody has mended the file. The
+    folder and libvirt's URI are taken from it where they can be found; the rest is as left out.
+    """
+    plain = Settings()
+    return replace(
+        plain,
+        state=_salvage(path, "state") or plain.state,
+        connect=_salvage(path, "connect") or plain.connect,
+    )
+
+
+def _salvage(path: str, name: str) -> str:
+    for file in read_files([path]).files:
+        documents, _ = read_documents(file.content)
+        for document in documents:
+            spec = document.data.get("spec") if isinstance(document.data, dict) else None
+            text = spec.get(name) if isinstance(spec, dict) else None
+            if isinstance(text, str):
+                return text
+        found = re.search(_LINE % name.encode(), file.content, re.MULTILINE)
+        if found is not None:
+            return found.group(1).decode(errors="replace")
+    return ""
+
+
+def _read(path: str) -> List[Document]:
+    name = show_name(path)
+    _refuse_kind_of_file(path, name)
+    reading = read_files([path])
+    blots: List[Blot] = []
+    documents: List[Document] = []
+    for file in reading.files:
+        documents, blots = read_documents(file.content)
+    problems = [*reading.problems, *(_find_blots(name, blot) for blot in blots)]
+    if problems:
+        raise InvalidManifestError(tuple(problems))
+    return documents
+
+
+def _refuse_kind_of_file(path: str, name: str) -> None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"no configuration file {name}") from error
+    except (OSError, ValueError):  # what else is wrong is found again, and told, when it is read
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"{name} is a folder and not a configuration file")
+
+
+def _refuse_number(name: str, documents: List[Document]) -> Iterator[Problem]:
+    if not documents:
+        yield Problem(name, 0, 0, "", "is empty; see virt-reconciler-config(5)")
+    for document in documents[1:]:
+        yield Problem(
+            name, document.line, document.column, "", "a configuration is a single document"
+        )
+
+
+def _check_configuration(name: str, document: Document) -> Iterator[Problem]:
+    for blot in document.blots:
+        yield _find_blots(name, blot)
+    for finding in _judge(document):
+        place = document.locate(finding.path, at_key=finding.at_key)
+        yield Problem(name, *place, format_path(finding.path), finding.message)
+
+
+def _judge(document: Document) -> List[Finding]:
+    wrong = refuse_head(document.data)
+    if wrong is not None:
+        return [wrong]
+    found = [] if is_valid(CONFIGURATION)(document.data) else _explain_configuration(document)
+    refused = {one.path for one in found}
+    return found + [one for one in check_configuration(document.data) if one.path not in refused]
+
+
+def _explain_configuration(document: Document) -> List[Finding]:
+    from reconciler.adapters.manifests.schema_errors import explain  # noqa: PLC0415 - as in loading
+
+    found = explain(CONFIGURATION, load_schema(CONFIGURATION), document.data)
+    return found or [Finding((), "internal error: refused without a reason; please report it")]
+
+
+def _find_blots(name: str, one: Blot) -> Problem:
+    return Problem(name, one.line, one.column, "", one.message)
