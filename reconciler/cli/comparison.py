@@ -83,7 +83,7 @@ def _plan_end(host: Host, head: Desired, key: Key) -> Sequence[Action]:
 
 def _finish(plan: Plan, actions: Sequence[Action], differing: Differing) -> Plan:
     renamed = dict(differing.renamed)
-    shown = [_tell_renamed(_show_end(one, differing), renamed) for one in actions]
+    shown = [_tell_renamed(_show_end(action, differing), renamed) for action in actions]
     return replace(plan, actions=tuple(sorted(shown, key=lambda action: action.key)))
 
 

@@ -195,7 +195,7 @@ class FolderStore:
         """Return when something was last written here, or the daemon ended in peace."""
         paths = [self._lock, self._source, *files.list_keys(self._objects).values()]
         times = [files.read_time(path) for path in paths]
-        return max((one for one in times if one is not None), default=None)
+        return max((time for time in times if time is not None), default=None)
 
     def load_records(self) -> Mapping[Key, Record]:
         """Return the records by key, without those that cannot be read."""

@@ -120,7 +120,7 @@ class HostKind(PlainKind):
         if head is not None and head.ensure:
             return replace(action, action=ActionKind.UPDATE)
         reason = GONE if head is None else CHECK_ONLY
-        changes = tuple(replace(one, effect=Effect.WITHHELD) for one in action.changes)
+        changes = tuple(replace(change, effect=Effect.WITHHELD) for change in action.changes)
         return replace(action, action=ActionKind.WITHHELD, changes=changes, reason=reason)
 
     def plan_delete(self, host: Host, desired: Desired, key: Key, uuid: str = "") -> Action:

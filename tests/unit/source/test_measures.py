@@ -26,8 +26,8 @@ LIMITS: Mapping[str, float] = {
     "lines of the longest function": 50,
     "modules under 40 lines with a single importer": 0,
     "class names that two classes have": 1,
-    "loops over `one`": 330,
-    "modules named by a gerund": 3,
+    "loops over `one`": 307,
+    "modules named by a gerund": 0,
 }
 
 Found = Mapping[str, Tuple[float, Sequence[str]]]
