@@ -31,7 +31,9 @@ def compare_machines(
     former = {machine.name: machine for machine in base.machines}
     world = imagine(base.with_kind(MACHINE, map(_free, base.machines)), head)
     keys = differing.changed | differing.added
-    chosen = head.with_kind(MACHINE, (_free(machine) for machine in head.machines if machine.key in keys))
+    chosen = head.with_kind(
+        MACHINE, (_free(machine) for machine in head.machines if machine.key in keys)
+    )
     others = {key: one for key, one in chosen.objects.items() if key.kind == MACHINE}
     referred = Desired.of(*others.values(), *head.templates)
     actions: List[Action] = [

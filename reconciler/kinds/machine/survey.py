@@ -194,7 +194,9 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
 
 
 def _find_off_reasons(host: Host, views: Views) -> Mapping[str, str]:
-    off = [view.name for view in views.values() if isinstance(view, DomainView) and not view.is_active]
+    off = [
+        view.name for view in views.values() if isinstance(view, DomainView) and not view.is_active
+    ]
     found = {name: attempt(host.domains.read_off_reason, name) for name in sorted(off)}
     return {name: one for name, one in found.items() if isinstance(one, str) and one}
 
