@@ -13,6 +13,7 @@ import posixpath
 from dataclasses import field
 from functools import cached_property
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -28,6 +29,9 @@ from typing import (
 
 from reconciler.core.faults import Fact, Known, Section, ask
 from reconciler.core.frozen import frozen
+
+if TYPE_CHECKING:
+    from reconciler.core.xmltree import Element
 
 RAW = "raw"
 _PREFIXES = ("file:", "host_device:")  # QEMU's protocols of a plain path
@@ -315,4 +319,18 @@ def _find_file(text: str) -> Optional[str]:
         data = next((data[one] for one in _NESTED if one in data), None)
         if isinstance(data, str):
             return data
+    return None
+
+
+def read_source(source: Optional[Element]) -> Optional[str]:
+    """Return what a <source> names: a path, `pool/volume`, or `protocol:name` on the network."""
+    if source is None:
+        return None
+    plain = source.get("file") or source.get("dev") or source.get("dir")
+    if plain is not None:
+        return str(plain)
+    if source.get("volume") is not None:
+        return f"{source.get('pool')}/{source.get('volume')}"
+    if source.get("protocol") is not None:
+        return f"{source.get('protocol')}:{source.get('name') or ''}"
     return None

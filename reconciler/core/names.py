@@ -64,6 +64,8 @@ def describe_unseen(name: str, worker: Worker, last: float) -> str:
 
 
 MAC_PREFIX = "52:54:00"
+MARK_NAMESPACE = "urn:virt-reconciler:domain:1"  # of our element in <metadata>
+MARK_PREFIX = "vr"
 ALIAS_PREFIX = "ua-"
 _ALIAS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _SUFFIXES = {"": "", "raw": ".img"}

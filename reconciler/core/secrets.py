@@ -12,6 +12,7 @@ from collections import Counter
 from itertools import islice
 from typing import Any, Dict, Iterator, List, Mapping, Match, Sequence, Set, Tuple, TypeVar
 
+from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.secret_text import (
     HIDDEN,
     Hide,
@@ -26,7 +27,6 @@ from reconciler.core.secret_text import (
     remember,
 )
 from reconciler.core.xmltree import Element, attributes_of, escape, is_element, parse, serialise
-from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX
 
 _ENTRY = re.compile(
     r"""(?P<head>(?P<indent>[ \t]*(?:-[ \t]+)*)(?P<q>["']?)(?P<key>[\w.-]+)(?P=q)[ \t]*:(?=\s|$))"""
@@ -282,7 +282,7 @@ def _hide_document(text: str, mask: Mask) -> str:
 Place = Tuple[str, str, str, str]
 
 
-_SPEC = re.compile(rf"(?<=<{PREFIX}:spec>)[^<]*(?=</{PREFIX}:spec>)")
+_SPEC = re.compile(rf"(?<=<{MARK_PREFIX}:spec>)[^<]*(?=</{MARK_PREFIX}:spec>)")
 
 
 def hide_secrets(xml: str) -> str:
@@ -340,7 +340,7 @@ def fill_secrets(former: str, present: str) -> Tuple[str, Tuple[str, ...]]:
     root, known = parse(former), _find_known(present)
     missing: List[str] = []
     for element, name, value in list(_values(root)):
-        if HIDDEN not in value or NAMESPACE in str(element.tag):
+        if HIDDEN not in value or MARK_NAMESPACE in str(element.tag):
             continue
         fitting = known.get(_place(element, name, value))
         if fitting:

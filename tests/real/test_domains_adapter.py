@@ -19,10 +19,10 @@ import pytest
 
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.host import LibvirtHost, connect
+from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.world import DomainView, GuestState, MachineCaps
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
-from reconciler.kinds.machine.domain.mark import NAMESPACE
 from tests.lab.host import LabHost, temporary_host
 
 MIB = 2**20
@@ -245,14 +245,14 @@ def test_our_mark_is_written_stored_and_live_and_replaced(bench: Bench) -> None:
         bench.host.domains.set_metadata("vm", mark, live=True)
     view = bench.host.domains.read_domain("vm")
     for xml in (view.persistent_xml, view.live_xml or ""):
-        marks = parse(xml).findall(f"metadata/{{{NAMESPACE}}}manifest")
+        marks = parse(xml).findall(f"metadata/{{{MARK_NAMESPACE}}}manifest")
         assert [one.get("generation") for one in marks] == ["2"]
 
 
 def test_a_mark_on_a_guest_that_is_off_is_stored(bench: Bench) -> None:
     bench.define("vm")
     bench.host.domains.set_metadata("vm", "<manifest name='vm'/>", live=False)
-    assert NAMESPACE in bench.host.domains.read_domain("vm").persistent_xml
+    assert MARK_NAMESPACE in bench.host.domains.read_domain("vm").persistent_xml
 
 
 def test_removing_a_definition_takes_nvram_tpm_and_saved_state(lab: LabHost, bench: Bench) -> None:

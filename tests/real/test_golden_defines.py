@@ -12,12 +12,12 @@ from typing import Iterator, Tuple
 import pytest
 
 from reconciler.core.machine import Machine, Overlay
-from reconciler.core.names import Owner
+from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX, Owner
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse, serialise
 from reconciler.kinds.machine.domain.create import complete_machine
 from reconciler.kinds.machine.domain.edit import edit_domain
-from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX, owner_xml, read_owner
+from reconciler.kinds.machine.domain.mark import owner_xml, read_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import align, compare
@@ -177,7 +177,7 @@ def test_the_mark_is_set_and_replaced_by_libvirts_own_call(definer: Definer) -> 
     definer.define(definer.foreign("linux-q35"))
     for owner in OWNERS:
         definer.virsh(
-            *("metadata", "linux-q35", NAMESPACE, "--config", "--key", PREFIX),
+            *("metadata", "linux-q35", MARK_NAMESPACE, "--config", "--key", MARK_PREFIX),
             *("--set", owner_xml(owner)),
         )
         xml = definer.dump("linux-q35")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.xmltree import parse
-from reconciler.kinds.machine.domain.mark import NAMESPACE
 from tests.lab.host import LabHost
 from tests.real.worlds import GIB, MIB, Product, manifest_of
 
@@ -86,7 +86,7 @@ def pieces(xml: str, about: FrozenSet[str]) -> Counts[str]:
     root = parse(xml)
     children = [one for one in root if one.tag not in ("devices", "metadata")]
     children += [*root.iterfind("devices/*"), *root.iterfind("metadata/*")]
-    kept = [one for one in children if one.tag not in about and NAMESPACE not in str(one.tag)]
+    kept = [one for one in children if one.tag not in about and MARK_NAMESPACE not in str(one.tag)]
     return Counter(etree.tostring(one, with_tail=False, encoding="unicode") for one in kept)
 
 

@@ -26,10 +26,10 @@ from lxml import etree
 from reconciler.adapters.recorded import RecordedDomains, RecordedNetworks, RecordedStorage
 from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
 from reconciler.core.host_snapshot import HostSnapshot
+from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateVolume
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView
 from reconciler.errors import NotFoundError, RefusedError, TerminalError
-from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX
 from tests.unit.domain.samples import PC, Q35
 
 GIB = 2**30
@@ -318,14 +318,19 @@ def _mark(xml: str, mark: str) -> str:
     metadata = root.find("metadata")
     if metadata is None:
         metadata = etree.SubElement(root, "metadata")
-    for former in metadata.findall(f"{{{NAMESPACE}}}*"):
+    for former in metadata.findall(f"{{{MARK_NAMESPACE}}}*"):
         metadata.remove(former)
     element = _parse(mark)
     named = etree.SubElement(
-        metadata, f"{{{NAMESPACE}}}{element.tag}", dict(element.attrib), nsmap={PREFIX: NAMESPACE}
+        metadata,
+        f"{{{MARK_NAMESPACE}}}{element.tag}",
+        dict(element.attrib),
+        nsmap={MARK_PREFIX: MARK_NAMESPACE},
     )
     for child in element.iterdescendants():
-        etree.SubElement(named, f"{{{NAMESPACE}}}{child.tag}", dict(child.attrib)).text = child.text
+        etree.SubElement(
+            named, f"{{{MARK_NAMESPACE}}}{child.tag}", dict(child.attrib)
+        ).text = child.text
     return _text(root)
 
 

@@ -21,7 +21,9 @@ from typing import (
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.core.frozen import frozen
+from reconciler.core.images import SnapshotView, read_source
 from reconciler.core.world import DomainView, GuestState, Unknown
+from reconciler.core.xmltree import MOST_DIGITS, parse
 from reconciler.errors import NotFoundError, ReconcilerError
 
 T = TypeVar("T")
@@ -322,3 +324,25 @@ def _read_volume_size(storage: Callable[[], Connection], path: str) -> Optional[
         return storage().storageVolLookupByPath(path).info()[1]
     except (binding.Error, ReconcilerError):
         return None
+
+
+def read_snapshot(xml: str) -> SnapshotView:
+    """Return a snapshot as libvirt describes it."""
+    root = parse(xml)
+    created = root.findtext("creationTime") or ""
+    overlays = {
+        element.get("name", ""): read_source(element.find("source")) or ""
+        for element in root.iterfind("disks/disk[@snapshot='external']")
+    }
+    disks = [
+        element
+        for tag in ("domain", "inactiveDomain")
+        for element in root.iterfind(f"{tag}/devices/disk")
+    ]
+    images = {read_source(disk.find("source")) for disk in disks}
+    return SnapshotView(
+        root.findtext("name") or "",
+        int(created) if created.isdecimal() and len(created) <= MOST_DIGITS else 0,
+        overlays,
+        tuple(sorted(image for image in images if image)),
+    )

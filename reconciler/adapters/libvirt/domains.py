@@ -15,16 +15,17 @@ from reconciler.adapters.libvirt.domain_reader import (
     list_views,
     read_off_reason,
     read_sizes,
+    read_snapshot,
     read_view,
 )
 from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.core.images import SnapshotView
 from reconciler.core.machine import refuse_machine
+from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, RefusedError, TransientError
-from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX, read_snapshot
 
 # What is said of a drive whose tray did not open: by QEMU ("Tray of device 'sata0-0-0' is not
 # open", "is locked and force was not specified") and by libvirt, which waits 5 s for the guest
@@ -254,7 +255,7 @@ class LibvirtDomains:
         """Write our metadata element, persistent and, where asked, live."""
         flags = binding.AFFECT_CONFIG | (binding.AFFECT_LIVE if live else 0)
         with self._domain(name, "writing our mark in its metadata") as domain:
-            domain.setMetadata(binding.METADATA_ELEMENT, xml, PREFIX, NAMESPACE, flags)
+            domain.setMetadata(binding.METADATA_ELEMENT, xml, MARK_PREFIX, MARK_NAMESPACE, flags)
 
     def resize_block(self, name: str, target: str, capacity: int) -> None:
         """Grow a disk under the running guest; never shrinks."""

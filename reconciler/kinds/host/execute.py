@@ -6,7 +6,7 @@ from typing import Tuple, Union
 
 from reconciler.control.ports import Clock, Host, Reporter, Units
 from reconciler.core.frozen import replace
-from reconciler.core.libvirt_daemons import DaemonsView, Verb
+from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.manifest import Desired, HostManifest
 from reconciler.core.plan import Action, ChangeUnits, Effect, Outcome, failed_outcome
 from reconciler.core.world import Unknown, World
@@ -17,18 +17,6 @@ from reconciler.kinds.host.planning import find_guests, plan_host
 
 SETTLE_LIMIT = 30.0  # seconds that a unit may take to come up
 STOPPING = frozenset({Verb.STOP, Verb.DISABLE, Verb.MASK})
-
-
-def is_asked_for(desired: Desired) -> bool:
-    """Whether a manifest says anything about daemons, so that they must be looked at."""
-    return any(host.mode for host in desired.hosts) or any(
-        machine.required_daemons for machine in desired.machines
-    )
-
-
-def read_daemons(units: Units, desired: Desired) -> Union[DaemonsView, Unknown]:
-    """Look at the daemons if a manifest asks for it."""
-    return units.observe() if is_asked_for(desired) else World("", "").daemons
 
 
 def execute_host(

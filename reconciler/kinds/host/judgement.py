@@ -6,6 +6,19 @@ import json
 from enum import Enum
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.daemon_faults import (
+    Fault,
+    Need,
+    Needs,
+    describe_unit,
+    detect_mode,
+    detect_needs,
+    find_faults,
+    find_host,
+    find_needs,
+    find_on,
+    users_of,
+)
 from reconciler.core.frozen import frozen
 from reconciler.core.libvirt_daemons import (
     BY_NAME,
@@ -20,19 +33,6 @@ from reconciler.core.libvirt_daemons import (
 from reconciler.core.manifest import Desired, MachineManifest, is_named
 from reconciler.core.render.text import Style
 from reconciler.core.render.words import escape
-from reconciler.kinds.host.faults import (
-    Fault,
-    Need,
-    Needs,
-    describe_unit,
-    detect_mode,
-    detect_needs,
-    find_faults,
-    find_host,
-    find_needs,
-    find_on,
-    users_of,
-)
 
 MUST_BE_OFF = (Need.OFF, Need.FORBIDDEN)
 
@@ -75,12 +75,6 @@ def judge(daemon: LibvirtDaemon, need: Need, view: DaemonsView) -> Judgement:
     return Judgement(
         daemon, need, DaemonHealth.WRONG if faults else rest, faults, _find_note(daemon, view)
     )
-
-
-def find_hindrance(daemon: LibvirtDaemon, view: DaemonsView) -> str:
-    """Say why clients cannot be served by the daemon; empty if they can."""
-    faults = judge(daemon, Need.EXPECTED, view).faults
-    return "; ".join(f"{fault.reason} ({fault.advice})" for fault in faults if fault.hinders)
 
 
 def _is_in_use(daemon: LibvirtDaemon, view: DaemonsView) -> bool:

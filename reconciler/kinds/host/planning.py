@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.daemon_faults import Fault, Need, find_needs
 from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.kinds import find_row
 from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView, Mode, Verb
 from reconciler.core.manifest import (
-    Desired,
     HostManifest,
-    MachineManifest,
     Manifest,
     Place,
     digest_generation,
@@ -25,8 +24,7 @@ from reconciler.core.manifest import (
 )
 from reconciler.core.plan import Action, ActionKind, Change, ChangeUnits, Effect
 from reconciler.core.world import Unknown, World
-from reconciler.kinds.host.faults import Fault, Need, find_needs
-from reconciler.kinds.host.judgement import MUST_BE_OFF, Judgement, find_hindrance, judge_all
+from reconciler.kinds.host.judgement import MUST_BE_OFF, Judgement, judge_all
 
 _PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]*@")
 _DAEMONS: DocumentPath = ("spec", "daemons")
@@ -204,28 +202,3 @@ def _merge(faults: Sequence[Fault]) -> Iterator[ChangeUnits]:
         units = dict.fromkeys(fault.unit for fault in faults if verb in fault.fix)
         if units:
             yield ChangeUnits(verb, tuple(units))
-
-
-def find_missing(manifest: MachineManifest, view: Union[DaemonsView, Unknown]) -> str:
-    """Say which of the machine's daemons cannot serve it; empty if all can, or it is not known."""
-    if isinstance(view, Unknown):
-        return ""
-    missing: List[str] = []
-    for name in manifest.required_daemons:
-        hindrance = find_hindrance(BY_NAME[name], view)
-        if hindrance:
-            missing.append(hindrance)
-    return f"required daemon: {'; '.join(missing)}" if missing else ""
-
-
-def find_notes(manifest: MachineManifest, world: World) -> Tuple[str, ...]:
-    """Return what a reader should know of the machine's daemons."""
-    if not manifest.required_daemons or not isinstance(world.daemons, Unknown):
-        return ()
-    names = ", ".join(manifest.required_daemons)
-    return (f"required daemons, not checked ({world.daemons.reason}): {names}",)
-
-
-def find_served(desired: Desired, view: Union[DaemonsView, Unknown]) -> Tuple[MachineManifest, ...]:
-    """Return the machines that no missing daemon holds back."""
-    return tuple(machine for machine in desired.machines if not find_missing(machine, view))

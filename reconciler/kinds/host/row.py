@@ -135,7 +135,7 @@ class HostKind(PlainKind):
 
 
 def _make_sighting(view: DaemonsView) -> Sighting:
-    from reconciler.kinds.host.faults import detect_mode
+    from reconciler.core.daemon_faults import detect_mode
 
     mode = detect_mode(view)
     detail = f"{mode.value} daemons" if mode is not None else "no daemon of libvirt's"

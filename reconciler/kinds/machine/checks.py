@@ -22,10 +22,10 @@ from typing import (
 from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
+from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.units import format_size, parse_duration
 from reconciler.core.xmltree import MOST_NESTED, Element, children_of, make, measure_depth, parse
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.domain.xml_places import find_place
 
 _OWNED = ("name", "uuid")
@@ -86,7 +86,7 @@ def _check_fragment(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
 
 
 def _is_ours(element: Element) -> bool:
-    return str(element.tag).startswith(f"{{{NAMESPACE}}}")
+    return str(element.tag).startswith(f"{{{MARK_NAMESPACE}}}")
 
 
 def _explain(fragment: str, error: TerminalError) -> str:

@@ -25,7 +25,7 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Host
+from reconciler.control.ports import Host, Units
 from reconciler.core.faults import Fact, HostQuestion, Section
 from reconciler.core.frozen import replace
 from reconciler.core.images import Images
@@ -38,11 +38,9 @@ from reconciler.core.planner import find_planners, to_plan
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import TransientError
 from reconciler.kinds.api import observe_objects
-from reconciler.kinds.host.execute import read_daemons
-from reconciler.kinds.host.planning import find_served
 from reconciler.kinds.machine.answers import ANSWERS, KnownHost, Readings, Views, understand
 from reconciler.kinds.machine.elsewhere import Background, find_lost
-from reconciler.kinds.machine.planner import plan_machine
+from reconciler.kinds.machine.planner import find_served, plan_machine
 from reconciler.kinds.machine.planning.images import all_volumes
 
 T = TypeVar("T")
@@ -124,7 +122,7 @@ def observe(
     `views` are these domains, where they were read already; without it every domain is read at
     once. `background` knows of machines that are gone.
     """
-    daemons = read_daemons(host.units, desired)
+    daemons = _read_daemons(host.units, desired)
     try:
         found = host.domains.list_domains() if views is None else views
     except TransientError as error:
@@ -150,6 +148,14 @@ def observe(
         observed=observe_objects(host, desired, observation.world),
     )
     return observation
+
+
+def _read_daemons(units: Units, desired: Desired) -> Union[DaemonsView, Unknown]:
+    """Inspect libvirt's daemons if a manifest says anything about them."""
+    is_asked = any(host.mode for host in desired.hosts) or any(
+        machine.required_daemons for machine in desired.machines
+    )
+    return units.observe() if is_asked else World("", "").daemons
 
 
 def begin(

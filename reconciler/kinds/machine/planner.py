@@ -6,16 +6,17 @@ is a FAILED action with its reason, and never keeps the others from being planne
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple, Union
 
+from reconciler.core.daemon_faults import find_hindrance
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
+from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, PlanOptions, failed_action
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import FaultError, ReconcilerError
-from reconciler.kinds.host.planning import find_missing, find_notes
 from reconciler.kinds.machine.planning.create import plan_create
 from reconciler.kinds.machine.planning.guards import refuse_renamed
 from reconciler.kinds.machine.planning.recreate import find_shared, plan_recreate, store_again
@@ -125,3 +126,25 @@ def _find_holding(reading: Reading, options: PlanOptions) -> Holding:
     if reading.owner is not None and reading.owner.name == name:
         return Holding.OURS
     return Holding.ADOPTED if options.adopts(name) else Holding.FOREIGN
+
+
+def find_missing(manifest: MachineManifest, view: Union[DaemonsView, Unknown]) -> str:
+    """Say which of the machine's daemons cannot serve it; empty if all can, or it is not known."""
+    if isinstance(view, Unknown):
+        return ""
+    found = (find_hindrance(BY_NAME[name], view) for name in manifest.required_daemons)
+    missing = [hindrance for hindrance in found if hindrance]
+    return f"required daemon: {'; '.join(missing)}" if missing else ""
+
+
+def find_notes(manifest: MachineManifest, world: World) -> Tuple[str, ...]:
+    """Return what a reader should know of the machine's daemons."""
+    if not manifest.required_daemons or not isinstance(world.daemons, Unknown):
+        return ()
+    names = ", ".join(manifest.required_daemons)
+    return (f"required daemons, not checked ({world.daemons.reason}): {names}",)
+
+
+def find_served(desired: Desired, view: Union[DaemonsView, Unknown]) -> Tuple[MachineManifest, ...]:
+    """Return the machines that no missing daemon holds back."""
+    return tuple(machine for machine in desired.machines if not find_missing(machine, view))

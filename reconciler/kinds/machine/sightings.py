@@ -11,13 +11,14 @@ from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown, keep_l
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.manifest_sets import InForce
+from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.plan import Action
 from reconciler.core.prune import Remnant
 from reconciler.core.world import DomainView, Reading, Unknown, describe_state
 from reconciler.core.xmltree import digest, parse
 from reconciler.kinds.api import PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.machine.answers import understand
-from reconciler.kinds.machine.domain.mark import NAMESPACE, read_owner
+from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.execute import read_former
 from reconciler.kinds.machine.observe import observe
@@ -122,7 +123,7 @@ def find_missing_networks(host: Host, task: PassTask, scene: Scene) -> str:
 def find_remnant(sighting: Sighting) -> Optional[Union[Remnant, Unknown]]:
     """Return what our mark in a domain says; cheap for a domain that has none."""
     view: DomainView = sighting.view
-    if NAMESPACE not in view.persistent_xml:
+    if MARK_NAMESPACE not in view.persistent_xml:
         return None
     reading = understand(view)
     return reading if isinstance(reading, Unknown) else read_remnant(reading)

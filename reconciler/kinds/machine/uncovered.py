@@ -12,16 +12,15 @@ from typing import FrozenSet, Iterator, Mapping, Optional, Tuple
 from reconciler.core.field_table import FEATURES, find_elements, find_parts
 from reconciler.core.guests import short_id
 from reconciler.core.machine import Cpus
-from reconciler.core.names import name_of
+from reconciler.core.names import MARK_NAMESPACE, name_of
 from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import Element, attributes_of, children_of, parse, qualified_name
-from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.domain.xml_places import NAMESPACES
 from reconciler.kinds.machine.export import find_osinfo, has_plain_topology
 from reconciler.kinds.machine.export_devices import find_image, is_foreign_interface, is_path
 from reconciler.kinds.machine.planning.images import named_volume
 
-_OURS = frozenset({NAMESPACE, NAMESPACES["libosinfo"]})
+_OURS = frozenset({MARK_NAMESPACE, NAMESPACES["libosinfo"]})
 # Below these it is the children that are told.
 _DEEP = frozenset({"os", "features", "cpu", "clock", "metadata", "devices"})
 # What every tool writes, so that naming it would be noise; by path. Besides what has a field.

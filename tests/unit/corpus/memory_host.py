@@ -19,6 +19,7 @@ from reconciler.adapters.recorded import (
 from reconciler.control.ports import NoLocks, Progress
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
+from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateVolume
 from reconciler.core.world import (
     DomainView,
@@ -31,7 +32,6 @@ from reconciler.core.world import (
 )
 from reconciler.core.xmltree import Element, make, make_namespaced, make_text, parse, serialise
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
-from reconciler.kinds.machine.domain.mark import NAMESPACE, PREFIX
 
 REFUSAL = "it was refused"
 SAME = uuid.UUID("00000000-0000-0000-0000-000000000000")
@@ -425,7 +425,7 @@ def _put_mark(root: Element, mark: str) -> None:
 
 
 def _qualify(element: Element) -> Element:
-    twin = make_namespaced(f"{{{NAMESPACE}}}{element.tag}", {PREFIX: NAMESPACE})
+    twin = make_namespaced(f"{{{MARK_NAMESPACE}}}{element.tag}", {MARK_PREFIX: MARK_NAMESPACE})
     twin.text = element.text
     twin.attrib.update(element.attrib)
     twin.extend(_qualify(child) for child in element)

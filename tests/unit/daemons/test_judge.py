@@ -8,6 +8,13 @@ from typing import Callable, Tuple
 
 import pytest
 
+from reconciler.core.daemon_faults import (
+    Need,
+    detect_mode,
+    detect_needs,
+    find_hindrance,
+    find_needs,
+)
 from reconciler.core.libvirt_daemons import (
     BY_NAME,
     DAEMONS,
@@ -19,11 +26,9 @@ from reconciler.core.libvirt_daemons import (
 )
 from reconciler.core.manifest import Desired
 from reconciler.core.render.text import Style
-from reconciler.kinds.host.faults import Need, detect_mode, detect_needs, find_needs
 from reconciler.kinds.host.judgement import (
     DaemonHealth,
     find_askable,
-    find_hindrance,
     judge,
     judge_all,
     make_report,

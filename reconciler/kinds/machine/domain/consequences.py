@@ -9,7 +9,7 @@ from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence,
 from reconciler.core.field_table import FEATURES, bound
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cpus, Machine, Memory
-from reconciler.core.names import name_of
+from reconciler.core.names import MARK_NAMESPACE, name_of
 from reconciler.core.plan import Value
 from reconciler.core.secret_text import is_secret_name
 from reconciler.core.xmltree import (
@@ -24,7 +24,6 @@ from reconciler.core.xmltree import (
 )
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.layout import find_device
-from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind, align, compare
 
@@ -358,7 +357,7 @@ def _below(element: Element, path: str, named: FrozenSet[str], plain: bool) -> I
 
 
 def _is_left_out(element: Element, named: FrozenSet[str], plain: bool) -> bool:  # noqa: FBT001
-    if f"{{{NAMESPACE}}}" in element.tag or _holds_nothing_else(element):
+    if f"{{{MARK_NAMESPACE}}}" in element.tag or _holds_nothing_else(element):
         return True
     if plain:
         return False
@@ -370,7 +369,7 @@ def _is_left_out(element: Element, named: FrozenSet[str], plain: bool) -> bool: 
 def _holds_nothing_else(element: Element) -> bool:
     """Whether it is the place of our mark alone; newer libvirt drops it with the mark."""
     return element.tag == "metadata" and all(
-        f"{{{NAMESPACE}}}" in child.tag for child in element if is_element(child)
+        f"{{{MARK_NAMESPACE}}}" in child.tag for child in element if is_element(child)
     )
 
 

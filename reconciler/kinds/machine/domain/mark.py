@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Iterator, Optional, Tuple
 
 from reconciler.core.frozen import replace
-from reconciler.core.images import ImageUse, SnapshotView
-from reconciler.core.names import Owner, Worker
+from reconciler.core.images import ImageUse, read_source
+from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX, Owner, Worker
 from reconciler.core.xmltree import (
-    MOST_DIGITS,
     Element,
     fragment,
     is_element,
@@ -22,7 +21,6 @@ from reconciler.core.xmltree import (
     serialise,
 )
 from reconciler.kinds.machine.domain import layout
-from reconciler.kinds.machine.domain.xml_places import read_source
 
 
 def mentions_image(xml: str, pool: str, name: str, path: str) -> bool:
@@ -88,31 +86,7 @@ def _read_mirror(mirror: Optional[Element]) -> Optional[str]:
     return read_source(mirror.find("source")) or mirror.get("file")
 
 
-def read_snapshot(xml: str) -> SnapshotView:
-    """Return a snapshot as libvirt describes it."""
-    root = parse(xml)
-    created = root.findtext("creationTime") or ""
-    overlays = {
-        element.get("name", ""): read_source(element.find("source")) or ""
-        for element in root.iterfind("disks/disk[@snapshot='external']")
-    }
-    disks = [
-        element
-        for tag in ("domain", "inactiveDomain")
-        for element in root.iterfind(f"{tag}/devices/disk")
-    ]
-    images = {read_source(disk.find("source")) for disk in disks}
-    return SnapshotView(
-        root.findtext("name") or "",
-        int(created) if created.isdecimal() and len(created) <= MOST_DIGITS else 0,
-        overlays,
-        tuple(sorted(image for image in images if image)),
-    )
-
-
-NAMESPACE = "urn:virt-reconciler:domain:1"
-PREFIX = "vr"
-_TAG = f"{{{NAMESPACE}}}manifest"
+_TAG = f"{{{MARK_NAMESPACE}}}manifest"
 _LEADERS = ("name", "uuid", "genid", "title", "description")
 
 
@@ -124,19 +98,21 @@ def read_owner(root: Element) -> Optional[Owner]:
     return Owner(
         element.get("name", ""),
         element.get("generation", ""),
-        element.findtext(f"{{{NAMESPACE}}}spec") or "{}",
+        element.findtext(f"{{{MARK_NAMESPACE}}}spec") or "{}",
         element.get("os"),
         _read_all(element, "creating", "path"),
         element.get("revision"),
         _read_all(element, "made", "path"),
-        _read_worker(element.find(f"{{{NAMESPACE}}}worker")),
+        _read_worker(element.find(f"{{{MARK_NAMESPACE}}}worker")),
         _read_all(element, "formerly", "name"),
         element.get("unfinished") == "yes",
     )
 
 
 def _read_all(element: Element, tag: str, attribute: str) -> Tuple[str, ...]:
-    return tuple(child.get(attribute, "") for child in element.iterfind(f"{{{NAMESPACE}}}{tag}"))
+    return tuple(
+        child.get(attribute, "") for child in element.iterfind(f"{{{MARK_NAMESPACE}}}{tag}")
+    )
 
 
 def _read_worker(element: Optional[Element]) -> Optional[Worker]:
@@ -237,7 +213,7 @@ def _worker(worker: Worker) -> Element:
 
 
 def _namespaced(element: Element) -> Element:
-    twin = make_namespaced(f"{{{NAMESPACE}}}{element.tag}", {PREFIX: NAMESPACE})
+    twin = make_namespaced(f"{{{MARK_NAMESPACE}}}{element.tag}", {MARK_PREFIX: MARK_NAMESPACE})
     twin.text = element.text
     twin.attrib.update(element.attrib)
     twin.extend(_namespaced(child) for child in element)

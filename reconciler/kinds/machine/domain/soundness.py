@@ -8,6 +8,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 from reconciler.core.field_table import CDROM, CPUS, DISK, MACHINE
 from reconciler.core.fields import Field
 from reconciler.core.frozen import replace
+from reconciler.core.images import read_source
 from reconciler.core.machine import Cpus, Disk, Machine, chipset_of
 from reconciler.core.names import name_of
 from reconciler.core.plan import Value
@@ -16,7 +17,6 @@ from reconciler.core.xmltree import Element, parse
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain.buses import SERIAL_LIMITS
 from reconciler.kinds.machine.domain.devices import default_cache
-from reconciler.kinds.machine.domain.xml_places import read_source
 
 # QEMU's hard disks there cannot be read-only, and a guest must not suddenly be able to write.
 _WRITABLE_ONLY = frozenset({"sata", "ide"})

@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from reconciler.core.field_table import GUEST_AGENT_CHANNEL
 from reconciler.core.fields import Form
 from reconciler.core.frozen import frozen
+from reconciler.core.images import read_source
 from reconciler.core.names import alias_of, name_of
 from reconciler.core.xmltree import Element, attributes_of, children_of, make, parse_number
 from reconciler.errors import TerminalError
@@ -39,20 +40,6 @@ class Conversion:
     encode: Callable[[Any], str] = str
     read: Optional[Callable[[Optional[Element]], Any]] = None
     write: Optional[Callable[[Element, Any], None]] = None
-
-
-def read_source(source: Optional[Element]) -> Optional[str]:
-    """Return a path, `pool/volume`, or `protocol:name` of an image on the network."""
-    if source is None:
-        return None
-    plain = source.get("file") or source.get("dev") or source.get("dir")
-    if plain is not None:
-        return str(plain)
-    if source.get("volume") is not None:
-        return f"{source.get('pool')}/{source.get('volume')}"
-    if source.get("protocol") is not None:
-        return f"{source.get('protocol')}:{source.get('name') or ''}"
-    return None
 
 
 def _write_source(disk: Element, value: Optional[str]) -> None:

@@ -20,11 +20,10 @@ from reconciler.core.machine import (
     chipset_of,
 )
 from reconciler.core.manifest import Lifecycle, MachineManifest, Window
-from reconciler.core.names import Owner
+from reconciler.core.names import MARK_NAMESPACE, Owner
 from reconciler.core.plan import Effect
 from reconciler.core.world import Reading, World
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.domain.mark import NAMESPACE
 from reconciler.kinds.machine.match import Difference
 
 
@@ -117,7 +116,7 @@ def refuse_renamed(name: str, world: World) -> None:
         f"domain {', '.join(renamed)} has the mark of {name}: it was renamed, so no second one "
         f"is created. Rename it back: virsh domrename {new} {old}. Or rename the manifest to "
         f"{renamed[0]} and run: virt-reconciler adopt {new} -f MANIFESTS. If it is a copy, "
-        f"remove the mark: virsh metadata {new} --uri {NAMESPACE} --config --remove"
+        f"remove the mark: virsh metadata {new} --uri {MARK_NAMESPACE} --config --remove"
     )
 
 

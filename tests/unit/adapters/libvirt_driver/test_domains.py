@@ -9,9 +9,9 @@ import pytest
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.host import LibvirtHost
+from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.world import GuestState
 from reconciler.errors import NotFoundError, RefusedError, TerminalError
-from reconciler.kinds.machine.domain.mark import NAMESPACE
 
 NEW = """<domain type='test'><name>new</name><memory>65536</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
@@ -75,7 +75,7 @@ def test_our_mark_is_written_and_nobody_elses_is_touched(host: LibvirtHost) -> N
     host.domains.define(NEW.replace("<memory>", f"<metadata>{other}</metadata><memory>"))
     host.domains.set_metadata("new", "<manifest name='new'/>", False)
     stored = host.domains.read_domain("new").persistent_xml
-    assert f'<vr:manifest xmlns:vr="{NAMESPACE}" name="new"/>' in stored
+    assert f'<vr:manifest xmlns:vr="{MARK_NAMESPACE}" name="new"/>' in stored
     assert "urn:other" in stored
 
 

@@ -1,4 +1,4 @@
-"""What each daemon should be, what can be wrong with its units, what puts each right. Pure."""
+"""What each of libvirt's daemons should be, what is wrong with its units, and the remedy. Pure."""
 
 from __future__ import annotations
 
@@ -181,6 +181,12 @@ def find_faults(daemon: LibvirtDaemon, need: Need, view: DaemonsView) -> List[Fa
         if view.unit(side.unit).is_usable:  # masking one of these is a person's choice
             faults.extend(_find_socket_faults(daemon, side, view))
     return [*faults, *_find_service_faults(daemon, view), *find_other(daemon, view)]
+
+
+def find_hindrance(daemon: LibvirtDaemon, view: DaemonsView) -> str:
+    """Say why clients cannot be served by the daemon; empty if they can."""
+    faults = find_faults(daemon, Need.EXPECTED, view)
+    return "; ".join(f"{fault.reason} ({fault.advice})" for fault in faults if fault.hinders)
 
 
 def _not_installed(daemon: LibvirtDaemon) -> Fault:
