@@ -16,6 +16,7 @@ import libvirt_qemu
 from reconciler.core.machine import Overlay
 from tests.lab.guest_image import COMMAND_LINE, build_guest
 
+EXEC_LIMIT = 120  # seconds that a program may run in the guest
 POLL = 0.1  # seconds
 ATTEMPTS = 3
 # The serial of what has none is empty; where a device is plugged in says its path.
@@ -88,10 +89,12 @@ class Guest:
         path, *rest = command
         full = path if path.startswith("/") else f"/bin/{path}"
         started = self.ask("guest-exec", path=full, arg=rest, **{"capture-output": True})
+        deadline = time.monotonic() + EXEC_LIMIT
         while True:
             status = self.ask("guest-exec-status", pid=started["pid"])
             if status["exited"]:
                 return base64.b64decode(status.get("out-data", "")).decode()
+            assert time.monotonic() < deadline, f"{command} does not end"
             time.sleep(0.02)
 
     def disk(self, size: int) -> Mapping[str, str]:

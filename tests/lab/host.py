@@ -23,6 +23,7 @@ from tests.lab.guest_image import kvm_boots
 from tests.lab.namespaces import Namespaces
 from tests.lab.surroundings import short_folder
 
+CALL_LIMIT = 300  # seconds that one virsh may take
 START_LIMIT = 30.0  # seconds
 # What libvirt writes to, and where; each is bound to a folder of the host's own.
 FOLDERS = {
@@ -131,7 +132,9 @@ class LabHost:
     def virsh(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run virsh on the host."""
         command = ["virsh", "-q", "-c", self.uri(), *words]
-        return subprocess.run(command, check=check, capture_output=True, text=True)
+        return subprocess.run(
+            command, check=check, capture_output=True, text=True, timeout=CALL_LIMIT
+        )
 
     def add_xfs_pool(self, name: str) -> Path:
         """Mount a new XFS that shares blocks, for a pool. Only before the host is started."""

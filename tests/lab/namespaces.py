@@ -16,6 +16,8 @@ from typing import Iterator, Optional
 
 from tests.lab.surroundings import PLAIN
 
+LIMIT = 120  # seconds until a killed namespace is gone
+
 
 @dataclass(frozen=True)
 class Namespaces:
@@ -57,10 +59,11 @@ class Namespaces:
             if first is not None:
                 with _descriptor(first) as ended:
                     os.kill(first, signal.SIGKILL)
-                    select.select([ended], [], [])  # the kernel ends the first one last
+                    # The kernel ends the first one last.
+                    assert select.select([ended], [], [], LIMIT)[0], _describe_rest(first)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.wait(LIMIT)
 
 
 @contextlib.contextmanager
@@ -70,6 +73,19 @@ def _descriptor(pid: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _describe_rest(first: int) -> str:
+    """Return what does not end although its namespace was killed: uninterruptible in the kernel."""
+    space = os.readlink(f"/proc/{first}/ns/pid")
+    rest = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(folder / "ns/pid") == space:
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                rest.append(f"{folder.name} {state} {command}")
+    return "still there: " + "; ".join(rest)
 
 
 def child_of(pid: int) -> Optional[int]:

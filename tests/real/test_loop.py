@@ -131,7 +131,8 @@ def test_an_apply_by_hand_at_the_same_time_does_no_harm(
     applying = threading.Thread(target=by_hand.apply, args=wanted[::-1])
     applying.start()
     looping.publish(*wanted)
-    applying.join()
+    applying.join(300)
+    assert not applying.is_alive()
     for one in wanted:
         looping.wait_ready(one.name)
     assert by_hand.plan(*wanted).is_empty

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from typing import List
 
 import pytest
@@ -71,16 +72,18 @@ class SlowApply:
         """Press Ctrl-C, then let all lanes go on; return what was said from then on."""
         assert self._process.stdout is not None
         self._process.send_signal(signal.SIGINT)
-        while self._process.stdout.readline() != f"{INTERRUPTED}\n":
-            pass
-        said, _ = self._process.communicate()
+        skipped: List[str] = []
+        while f"{INTERRUPTED}\n" not in skipped:
+            skipped.append(self._process.stdout.readline())
+            assert skipped[-1], skipped  # the end of the output
+        said, _ = self._process.communicate(timeout=LIMIT)
         assert self._process.returncode == 130, said
         return said
 
     def end(self) -> None:
         """Leave nothing behind of a test that failed."""
         self._process.kill()
-        self._process.communicate()
+        self._process.communicate(timeout=LIMIT)
 
 
 @pytest.mark.parametrize("step", ["before", "after"])
@@ -139,6 +142,7 @@ spec:
   disks: [{name: root, source: {template: base, clone: full}}]
 """
 MIB_OF_BASE = 300
+LIMIT = 120  # seconds
 
 
 def apply(command: Command, path: str) -> str:
@@ -170,7 +174,8 @@ def test_ctrl_c_while_a_disk_is_copied_leaves_what_the_next_apply_makes_whole(
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
     assert process.returncode == 130, said
-    while "still being allocated" in apply(command, "clones.yaml"):
-        pass  # libvirt is at the first copy yet
+    end = time.monotonic() + LIMIT
+    while "still being allocated" in apply(command, "clones.yaml"):  # libvirt is at the first copy
+        assert time.monotonic() < end
     assert "1 unchanged" in command("plan", "clones.yaml").stdout
     assert product.volumes() == {"base.raw", "copy01-root.img"}

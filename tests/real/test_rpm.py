@@ -93,7 +93,7 @@ def test_every_module_and_schema_is_there_with_rocky_9s_bytecode(files: Dict[str
     ]
     modules = {path for path in files if path.startswith(FOLDER)}
     assert {f"{FOLDER}/{one}" for one in ours} <= modules
-    assert f"{FOLDER}/watchdog/observers/inotify.py" in modules
+    assert {f"{FOLDER}/watchdog/observers/inotify.py", f"{FOLDER}/pycdlib/pycdlib.py"} <= modules
     assert files[f"{FOLDER}/reconciler/schemas"].mode == "lrwxrwxrwx"
 
     sources = {one for one in modules if one.endswith(".py")}
@@ -111,7 +111,7 @@ def test_people_find_documents_and_licences(files: Dict[str, Packed]) -> None:
     assert f"{DOCS}/manifests/examples/web01.yaml" in files
     assert f"{DOCS}/deploy-key.conf" in files
     licences = {os.path.basename(path) for path, one in files.items() if one.flags == "l"}
-    assert licences == {"LICENSE", "LICENSE.watchdog", "AUTHORS.watchdog"}
+    assert licences == {"LICENSE", "LICENSE.watchdog", "AUTHORS.watchdog", "LICENSE.pycdlib"}
 
 
 def test_it_needs_packages_of_rocky_9_and_says_what_it_bundles(package: Path) -> None:
@@ -129,7 +129,9 @@ def test_it_needs_packages_of_rocky_9_and_says_what_it_bundles(package: Path) ->
         "systemd",
     }
     assert query(package, "--recommends").split() == ["git-core", "iproute", "openssh-clients"]
-    assert "bundled(python3dist(watchdog)) = 6.0.0" in query(package, "--provides").splitlines()
+    provided = query(package, "--provides").splitlines()
+    assert "bundled(python3dist(watchdog)) = 6.0.0" in provided
+    assert "bundled(python3dist(pycdlib)) = 1.14.0" in provided
 
 
 def test_scriptlets_have_no_macro_and_no_path_of_the_machine_that_built_it(package: Path) -> None:
@@ -144,7 +146,8 @@ def test_scriptlets_have_no_macro_and_no_path_of_the_machine_that_built_it(packa
 def test_it_can_be_read_by_rocky_9_and_is_for_any_machine(package: Path) -> None:
     form = "%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH} %{PAYLOADCOMPRESSOR} %{BUILDHOST} %{LICENSE}"
     name = f"virt-reconciler-{__version__}-1.el9.noarch"
-    assert query(package, "--qf", form) == f"{name} zstd localhost Apache-2.0"
+    licences = "Apache-2.0 AND LGPL-2.1-only"
+    assert query(package, "--qf", form) == f"{name} zstd localhost {licences}"
     needed = re.findall(r"rpmlib\((\w+)\)", query(package, "--requires"))
     known = {"CompressedFileNames", "FileDigests", "PayloadFilesHavePrefix", "PayloadIsZstd"}
     assert set(needed) <= known

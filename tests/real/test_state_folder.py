@@ -86,7 +86,7 @@ class Site:
     def stop(self) -> None:
         for one in self.process:
             one.terminate()
-            one.wait()
+            one.wait(60)
         subprocess.run(["umount", "-l", str(self.state)], check=False)
         for name in self.domains():
             self.lab.virsh("undefine", name)

@@ -390,7 +390,8 @@ def test_two_clones_of_one_template_run_side_by_side(plain: Bench) -> None:
     for one in threads:
         one.start()
     for one in threads:
-        one.join()
+        one.join(300)
+        assert not one.is_alive()
     assert errors == []
     for number in range(4):
         run("qemu-img", "compare", plain.path("template.qcow2"), plain.path(f"vm{number}.qcow2"))

@@ -206,7 +206,7 @@ def test_what_is_left_behind_is_found() -> None:
     found = set(remains()) - set(before)
     subprocess.run(["umount", str(folder)], check=True)
     sleep.kill()
-    sleep.wait()
+    sleep.wait(60)
     folder.rmdir()
     assert {one.partition(" ")[0] for one in found} == {str(folder), "mount", "process"}
     assert remains() == before

@@ -18,6 +18,8 @@ from tests.lab.host import LabHost
 from tests.real.commands import WEB, Command
 from tests.real.worlds import Product
 
+LIMIT = 60  # seconds until a killed command is gone
+
 
 @pytest.fixture
 def command(product: Product, lab: LabHost, tmp_path: Path) -> Command:
@@ -64,7 +66,7 @@ def test_what_a_killed_apply_left_is_finished_by_the_next(
 ) -> None:
     with applying(command, step) as first:
         first.send_signal(signal.SIGKILL)
-        first.wait()
+        first.wait(LIMIT)
     command("apply", "--yes", "web01.yaml")
     assert "1 unchanged" in command("plan", "web01.yaml").stdout
     assert product.volumes() == {"web01-root.qcow2", "web01-data.qcow2"}
@@ -75,7 +77,7 @@ def test_a_run_on_another_machine_is_given_time(
 ) -> None:
     with applying(command, "after") as first:
         first.send_signal(signal.SIGKILL)
-        first.wait()
+        first.wait(LIMIT)
     owner = read_owner(parse(product.xml("web01")))
     assert owner is not None
     assert owner.worker is not None

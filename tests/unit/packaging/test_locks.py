@@ -90,12 +90,14 @@ def test_the_floor_is_the_oldest_that_is_promised() -> None:
 
 
 def test_the_rpm_carries_what_the_floor_is_tested_with() -> None:
-    ((name, version, hashes),) = read_lock(ROOT / "packaging" / "rpm" / "bundled.txt")
+    bundled = read_lock(ROOT / "packaging" / "rpm" / "bundled.txt")
+    assert [name for name, _, _ in bundled] == ["pycdlib", "watchdog"]
     locked: Dict[str, Tuple[str, List[str]]] = {
         name: (version, hashes) for name, version, hashes in read_lock(FOLDER / "floor.txt")
     }
-    assert version == locked[name][0]
-    assert set(hashes) <= set(locked[name][1])
+    for name, version, hashes in bundled:
+        assert version == locked[name][0]
+        assert set(hashes) <= set(locked[name][1])
 
 
 def commands() -> Iterator[Tuple[str, str]]:

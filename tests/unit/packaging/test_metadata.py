@@ -91,12 +91,14 @@ def test_the_rpm_is_of_the_same_version_and_needs_the_same() -> None:
     text = SPEC.read_text(encoding="utf-8")
     assert re.findall(r"^Version: +(.*)$", text, re.MULTILINE) == [__version__]
     needed = dependencies()
-    watchdog = needed.pop("watchdog")
+    bundled = {name: needed.pop(name) for name in ("pycdlib", "watchdog")}
     required = re.findall(r"^Requires: +(python3-\w+)$", text, re.MULTILINE)
     assert sorted(required) == sorted(PACKAGES[one] for one in needed)
 
-    (bundled,) = re.findall(r"^%global watchdog ([\d.]+)$", text, re.MULTILINE)
-    assert watchdog == ">=6,<8"
-    assert bundled.startswith("6.")
-    pinned = (ROOT / "packaging" / "rpm" / "bundled.txt").read_text()
-    assert re.fullmatch(rf"watchdog=={bundled} --hash=sha256:[0-9a-f]{{64}}\n", pinned)
+    assert bundled == {"pycdlib": ">=1.14", "watchdog": ">=6,<8"}
+    packed = dict(re.findall(r"^%global (watchdog|pycdlib) ([\d.]+)$", text, re.MULTILINE))
+    assert packed["watchdog"].startswith("6.")
+    pinned = (ROOT / "packaging" / "rpm" / "bundled.txt").read_text().splitlines()
+    for name, line in zip(sorted(packed), pinned):
+        assert re.fullmatch(rf"{name}=={packed[name]} --hash=sha256:[0-9a-f]{{64}}", line)
+    assert len(pinned) == len(packed)
