@@ -60,7 +60,7 @@ class RecordedDomains(_Recorded):
         """Return the sizes that are asked for, as far as they are known."""
         sizes = self._snapshot.sizes
         return {
-            name: {one: sizes[name][one] for one in wanted if one in sizes[name]}
+            name: {target: sizes[name][target] for target in wanted if target in sizes[name]}
             for name, wanted in disks.items()
             if name in sizes
         }

@@ -140,7 +140,7 @@ def chooses_session(environ: Mapping[str, str]) -> bool:
     """Whether libvirt, unasked, takes this user's own host where there is one for all."""
     if read_uri(None, environ) != DEFAULT_USER:
         return False
-    return any(os.path.exists(one) for one in (find_socket(DEFAULT_ROOT, os.path.exists), LEGACY))
+    return any(os.path.exists(path) for path in (find_socket(DEFAULT_ROOT, os.path.exists), LEGACY))
 
 
 def _read_configured(folder: Path) -> Optional[str]:
@@ -177,7 +177,9 @@ def _listening(text: str) -> Iterator[str]:
 def read_guests() -> Optional[Tuple[str, ...]]:
     """Return the names of the guests that run; None if that cannot be seen."""
     try:
-        names = sorted(one[: -len(".xml")] for one in os.listdir(_GUESTS) if one.endswith(".xml"))
+        names = sorted(
+            file[: -len(".xml")] for file in os.listdir(_GUESTS) if file.endswith(".xml")
+        )
     except FileNotFoundError:
         return ()
     except OSError:

@@ -71,7 +71,7 @@ class _Finding:
 
     def is_below_deep(self, path: str) -> bool:
         """Whether a folder is watched with one above it."""
-        return any(path != one and _is_within(path, one) for one in self.deep)
+        return any(path != folder and _is_within(path, folder) for folder in self.deep)
 
 
 def survey(places: Sequence[str]) -> Survey:
@@ -226,8 +226,8 @@ def _try_limits(folders: Sequence[Folder]) -> str:
     except OSError as error:
         return explain(error)
     finally:
-        for one in opened:
-            os.close(one)
+        for handle in opened:
+            os.close(handle)
     return ""
 
 
@@ -285,7 +285,7 @@ class _Announcer(FileSystemEventHandler):
     def _matters(self, event: FileSystemEvent) -> bool:
         if self._names is None:
             return True
-        paths = (os.fsdecode(one) for one in (event.src_path, event.dest_path) if one)
+        paths = (os.fsdecode(path) for path in (event.src_path, event.dest_path) if path)
         return any(os.path.basename(path) in self._names for path in paths)
 
 
@@ -319,7 +319,7 @@ class Observation:
 
 
 def _readers() -> FrozenSet[threading.Thread]:
-    return frozenset(one for one in threading.enumerate() if isinstance(one, BaseThread))
+    return frozenset(thread for thread in threading.enumerate() if isinstance(thread, BaseThread))
 
 
 _TRIES = 3  # a folder may be exchanged while it is being armed

@@ -140,8 +140,10 @@ def prepare_comparison(
     """
     sides = _read(question, console, services)
     split = split_files(sides.base, sides.head)
-    needed = find_needed(split.both, [load_files(one).desired for one in (split.base, split.head)])
-    base, head = (load_files([*one, *needed]) for one in (split.base, split.head))
+    needed = find_needed(
+        split.both, [load_files(files).desired for files in (split.base, split.head)]
+    )
+    base, head = (load_files([*files, *needed]) for files in (split.base, split.head))
     problems = tuple(sorted({*sides.problems, *head.problems}))
     for problem in problems:
         console.complain(escape(str(problem)))

@@ -136,7 +136,9 @@ def find_last(key: Key, folders: Sequence[str], services: Services) -> Optional[
     for folder in folders:
         with suppress(ReconcilerError):
             found.append(services.reach_history(folder).find_last(key))
-    return max((one for one in found if one is not None), key=lambda one: one.at, default=None)
+    return max(
+        (known for known in found if known is not None), key=lambda known: known.at, default=None
+    )
 
 
 def find_histories(
@@ -274,7 +276,9 @@ def withhold_conflicts(
         _withhold(action, reasons[action.key]) if action.steps and action.key in reasons else action
         for action in prepared.plan.actions
     )
-    names = tuple(one.name for one, now in zip(prepared.plan.actions, actions) if one != now)
+    names = tuple(
+        action.name for action, now in zip(prepared.plan.actions, actions) if action != now
+    )
     return replace(prepared, plan=replace(prepared.plan, actions=actions)), names
 
 

@@ -43,7 +43,7 @@ def keep_plan(
     kept = PlanFile(
         show_time(services.clock.wall()) or "",
         __version__,
-        tuple(os.path.abspath(one) for one in wish.paths),
+        tuple(os.path.abspath(source) for source in wish.paths),
         wish.uri,
         tuple(sorted(wish.adopt)),
         wish.adopt_all,
@@ -143,7 +143,9 @@ def _show(prepared: Prepared) -> Dict[str, Any]:
 def _work(shown: Dict[str, Any], kept: PlanFile) -> Sequence[object]:
     """Return what is shown of the objects with which anything is to be done."""
     todo = {(seal.kind, seal.name) for seal in kept.seals if seal.has_work}
-    return [one for one in shown["resources"] if (one["kind"], one["name"]) in todo]
+    return [
+        resource for resource in shown["resources"] if (resource["kind"], resource["name"]) in todo
+    ]
 
 
 def refuse_options(path: str, *, adopts: bool) -> None:

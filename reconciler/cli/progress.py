@@ -232,7 +232,7 @@ def carry_out(
         raise
     console.line(sum_up(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    return Carried(len(failed), sum(isinstance(one.cause, BusyError) for one in failed))
+    return Carried(len(failed), sum(isinstance(outcome.cause, BusyError) for outcome in failed))
 
 
 def sum_up(outcomes: Sequence[Outcome]) -> str:
@@ -259,5 +259,5 @@ def _count(outcomes: Sequence[Outcome], kind: ActionKind, word: str, partly: str
         for outcome in outcomes
         if outcome.action is kind and (outcome.error is None or outcome.kept)
     ]
-    parts = sum(one.error is not None for one in alike)
+    parts = sum(outcome.error is not None for outcome in alike)
     return f"{len(alike)} {word}" + (f" ({parts} {partly})" if parts else "")

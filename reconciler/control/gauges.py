@@ -27,7 +27,7 @@ class Registry:
         """Begin with nothing counted; counters whose labels are known are there at 0."""
         self._lock = threading.Lock()
         self._values: Dict[_Key, float] = {
-            (one.name, labels): 0 for one in BY_NAME.values() for labels in one.initial()
+            (metric.name, labels): 0 for metric in BY_NAME.values() for labels in metric.initial()
         }
         self._durations: Dict[_Key, Histogram] = {}
 
@@ -45,7 +45,7 @@ class Registry:
     def replace(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge of which only one label is true at a time."""
         with self._lock:
-            for key in [one for one in self._values if one[0] == name]:
+            for key in [key for key in self._values if key[0] == name]:
                 del self._values[key]
             self._values[_key(name, labels)] = value
 

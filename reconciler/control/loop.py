@@ -42,7 +42,7 @@ class Loop:
     def __init__(self, services: LoopServices, settings: Settings) -> None:
         """Begin with nothing known: nothing is done before there are manifests."""
         ledger = Ledger(services.store, services.journal)
-        ledger.change_source(lambda one: replace(one, configuration="", restart_needed=()))
+        ledger.change_source(lambda source: replace(source, configuration="", restart_needed=()))
         self.shared = LoopState(services, ledger, suspended=frozenset(services.store.suspended()))
         self.queue: WorkQueue[Key] = WorkQueue(services.clock.now)
         recorder = DaemonRecorder(services)

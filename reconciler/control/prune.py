@@ -164,14 +164,14 @@ class Prune:
         """Return what may be ours and has no manifest; cheap, as there is seldom any."""
         objects = self.shared.wanted.in_force.objects
         left = {key: sighting for key, sighting in found.items() if key not in objects}
-        marked = {key for key, one in left.items() if _find_remnant(key, one) is not None}
+        marked = {key for key, sighting in left.items() if _find_remnant(key, sighting) is not None}
         return frozenset(marked | (self.shared.ledger.all().keys() - objects.keys()))
 
     def _write_down(self, pruning: Pruning) -> None:
         for key in pruning.absent:
             self.shared.forget(key)
-        for one in pruning.left:
-            self._leave(one)
+        for kept in pruning.left:
+            self._leave(kept)
         for waiting in pruning.held:
             reason = "its manifest is gone: its deletion waits"
             self._leave(
@@ -179,16 +179,16 @@ class Prune:
             )
         self._block(pruning)
 
-    def _leave(self, one: KeptObject) -> None:
-        record = self.shared.ledger.get(one.key)
+    def _leave(self, kept: KeptObject) -> None:
+        record = self.shared.ledger.get(kept.key)
         self.shared.ledger.put(
-            replace(record, conditions=unknown(one.reason).conditions(), last_error="", problem="")
+            replace(record, conditions=unknown(kept.reason).conditions(), last_error="", problem="")
         )
 
     def _block(self, pruning: Pruning) -> None:
         """Keep what is held back where the verb `prune` finds it; tell why, once."""
         former, why = self.shared.ledger.source, pruning.blocked
-        held = tuple(show_key(one.key) for one in pruning.held) if why else ()
+        held = tuple(show_key(deletion.key) for deletion in pruning.held) if why else ()
         self.shared.ledger.change_source(
             lambda source: replace(source, prune_blocked=why, prune_held=held)
         )
@@ -207,7 +207,7 @@ def _find_remnant(
 def _list_referred(in_force: InForce) -> Desired:
     """Return what objects refer to and nothing is done to."""
     found = in_force.objects.items()
-    return Desired({key: one for key, one in found if key not in in_force.reconciled})
+    return Desired({key: manifest for key, manifest in found if key not in in_force.reconciled})
 
 
 def plan_deletions(host: Host, keys: Iterable[Key]) -> Plan:

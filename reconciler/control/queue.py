@@ -180,5 +180,5 @@ class Lanes(Generic[K]):
         if len(self._begun) >= MOST:
             return None
         now = self._now()
-        fresh = [one for one in self._begun.values() if now - one < PATIENCE]
+        fresh = [begun for begun in self._begun.values() if now - begun < PATIENCE]
         return 0 if len(fresh) < self._lanes else max(min(fresh) + PATIENCE - now, 0.001)

@@ -33,7 +33,7 @@ class Corrections:
 
     def plus(self, now: float, paths: FrozenSet[str]) -> Corrections:
         """Return these and one more, without those that are too old to matter."""
-        recent = tuple(one for one in self.made if one[0] > now - WINDOW)
+        recent = tuple(correction for correction in self.made if correction[0] > now - WINDOW)
         return replace(self, made=(*recent, (now, paths)))
 
     def leave(self, now: float, paths: FrozenSet[str]) -> Corrections:

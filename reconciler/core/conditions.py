@@ -100,8 +100,10 @@ def planned(action: Action) -> Conditions:
     if action.action is ActionKind.WITHHELD and not held:
         return Conditions(ready=False, reason=f"withheld: {action.reason}", pending=action.pending)
     reasons = "; ".join(
-        one.reason if one.reason.startswith(one.path) else f"{one.path}: {one.reason}"
-        for one in held
+        change.reason
+        if change.reason.startswith(change.path)
+        else f"{change.path}: {change.reason}"
+        for change in held
     )
     reason = f"withheld: {reasons}" if held else find_snapshot_notes(action.notes)
     again = reason if action.transient and held else ""

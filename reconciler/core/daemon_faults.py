@@ -39,7 +39,7 @@ class Need(Enum):
 
 def find_host(hosts: Iterable[HostManifest], host: str) -> Optional[HostManifest]:
     """Return the `Host` of this host, if any."""
-    return next((one for one in hosts if is_named(one.selector, host)), None)
+    return next((manifest for manifest in hosts if is_named(manifest.selector, host)), None)
 
 
 def detect_mode(view: DaemonsView) -> Optional[Mode]:
@@ -125,7 +125,7 @@ def describe_unit(unit: Unit, *, is_socket: bool) -> str:
 
 def find_on(daemon: LibvirtDaemon, need: Need, view: DaemonsView) -> Iterator[Fault]:
     """Yield the units that run or start with the host, of a daemon that must be off."""
-    running = [one for one in daemon.units if view.unit(one).is_on]
+    running = [name for name in daemon.units if view.unit(name).is_on]
     for name in running:
         unit = view.unit(name)
         observed = describe_unit(unit, is_socket=name.endswith(".socket"))

@@ -41,7 +41,9 @@ def compile_schema(schema: Schema) -> Test:
 def _compile(schema: Schema, root: Schema) -> Test:
     if "$ref" in schema:
         return _compile_reference(schema, root)
-    keywords = [one for one in schema if one not in _ANNOTATIONS and one != "definitions"]
+    keywords = [
+        keyword for keyword in schema if keyword not in _ANNOTATIONS and keyword != "definitions"
+    ]
     unknown = sorted(set(keywords) - set(_KEYWORDS))
     if unknown:
         raise UnknownKeywordError(f"keyword {', '.join(unknown)} is not implemented")
@@ -95,7 +97,7 @@ def _type(schema: Schema, _: Schema) -> Test:
 
 
 def _enum(schema: Schema, _: Schema) -> Test:
-    if not all(isinstance(one, str) for one in schema["enum"]):
+    if not all(isinstance(word, str) for word in schema["enum"]):
         raise UnknownKeywordError("enum is implemented for strings only")
     words = frozenset(schema["enum"])
     return lambda value: isinstance(value, str) and value in words
@@ -144,7 +146,7 @@ def _unique(schema: Schema, _: Schema) -> Test:
 
 
 def _properties(schema: Schema, root: Schema) -> Test:
-    tests = {name: _compile(one, root) for name, one in schema.get("properties", {}).items()}
+    tests = {name: _compile(inner, root) for name, inner in schema.get("properties", {}).items()}
     others = _others(schema.get("additionalProperties", True), root)
 
     def check(value: Any) -> bool:
@@ -190,12 +192,12 @@ def _dependencies(schema: Schema, _: Schema) -> Test:
 
 
 def _any_of(schema: Schema, root: Schema) -> Test:
-    tests = [_compile(one, root) for one in schema["anyOf"]]
+    tests = [_compile(choice, root) for choice in schema["anyOf"]]
     return lambda value: any(test(value) for test in tests)
 
 
 def _one_of(schema: Schema, root: Schema) -> Test:
-    tests = [_compile(one, root) for one in schema["oneOf"]]
+    tests = [_compile(choice, root) for choice in schema["oneOf"]]
     return lambda value: sum(test(value) for test in tests) == 1
 
 
@@ -247,7 +249,7 @@ def _remove(data: Any, path: DocumentPath) -> None:
 def drop_near(more: Iterable[Finding], findings: Iterable[Finding]) -> List[Finding]:
     """Return those of `more` that are about other fields, or other entries of lists."""
     taken: FrozenSet[DocumentPath] = frozenset(_neighbourhood(finding.path) for finding in findings)
-    return [one for one in more if _neighbourhood(one.path) not in taken]
+    return [finding for finding in more if _neighbourhood(finding.path) not in taken]
 
 
 def _neighbourhood(path: DocumentPath) -> DocumentPath:
@@ -318,7 +320,7 @@ class Together:
 
 def format_path(path: DocumentPath) -> str:
     """Return like `spec.disks[1].bus`."""
-    parts = [f"[{one}]" if isinstance(one, int) else f".{one}" for one in path]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
     return "".join(parts).lstrip(".")
 
 
@@ -372,7 +374,7 @@ def refuse_field(kind: str, path: DocumentPath, known: Iterable[str]) -> Finding
 
 def suggest(word: object, known: Iterable[str]) -> str:
     """Return `; did you mean …?`, or nothing when no known word is near."""
-    folded = {one.lower(): one for one in known}
+    folded = {name.lower(): name for name in known}
     import difflib  # noqa: PLC0415 - start-up time
 
     near = difflib.get_close_matches(str(word).lower(), list(folded), n=1)

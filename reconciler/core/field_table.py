@@ -300,5 +300,5 @@ def find_parts(prefix: str) -> Tuple[str, ...]:
 
 def in_order(kind: type, table: Iterable[Field]) -> Tuple[Field, ...]:
     """Return rows in the order of the model, in which people read them."""
-    order = [one.name for one in fields(kind)]
+    order = [attribute.name for attribute in fields(kind)]
     return tuple(sorted(table, key=lambda field: order.index(field.name)))

@@ -58,8 +58,8 @@ def frozen(cls: Type[T]) -> Type[T]:
     found.__hash__ = _hash
     found.__setattr__ = _refuse_to_set
     found.__delattr__ = _refuse_to_delete
-    found.__names__ = tuple(one.name for one in fields(found))
-    names = [one.name for one in fields(found) if one.compare]
+    found.__names__ = tuple(member.name for member in fields(found))
+    names = [member.name for member in fields(found) if member.compare]
     found.__compared__ = attrgetter(*names) if names else staticmethod(_nothing)
     return cls
 
@@ -77,22 +77,22 @@ def _compile(cls: Any) -> Callable[..., None]:
     known: Dict[str, Any] = {"UNSET": _UNSET, "set_field": _set}
     parameters: List[str] = ["self"]
     lines: List[str] = ["pass"]
-    for one in fields(cls):
-        parameter = value = one.name
-        if one.default is not MISSING:
-            known[f"default_{one.name}"] = one.default
-            parameter = f"{one.name}=default_{one.name}"
-        elif one.default_factory is not MISSING:
-            known[f"make_{one.name}"] = one.default_factory
-            parameter = f"{one.name}=UNSET"
-            value = f"make_{one.name}() if {one.name} is UNSET else {one.name}"
+    for member in fields(cls):
+        parameter = value = member.name
+        if member.default is not MISSING:
+            known[f"default_{member.name}"] = member.default
+            parameter = f"{member.name}=default_{member.name}"
+        elif member.default_factory is not MISSING:
+            known[f"make_{member.name}"] = member.default_factory
+            parameter = f"{member.name}=UNSET"
+            value = f"make_{member.name}() if {member.name} is UNSET else {member.name}"
         parameters.append(parameter)
-        lines.append(f"set_field(self, {one.name!r}, {value})")
+        lines.append(f"set_field(self, {member.name!r}, {value})")
     body = "\n    ".join(lines)
     exec(f"def __init__({', '.join(parameters)}):\n    {body}\n", known)  # noqa: S102 - ours alone
     made: Callable[..., None] = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__annotations__ = {one.name: one.type for one in fields(cls)}
+    made.__annotations__ = {member.name: member.type for member in fields(cls)}
     return made
 
 
@@ -101,7 +101,9 @@ def _nothing(_value: Any) -> Any:
 
 
 def _show(self: Any) -> str:
-    shown = (f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.repr)
+    shown = (
+        f"{member.name}={getattr(self, member.name)!r}" for member in fields(self) if member.repr
+    )
     return f"{type(self).__qualname__}({', '.join(shown)})"
 
 

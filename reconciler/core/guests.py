@@ -145,7 +145,7 @@ def may_be_windows(os: Optional[str]) -> bool:
 def find_nearest(os: str) -> Tuple[str, ...]:
     """Return the short ids nearest to a name, at most three, the nearest first."""
     text = _YEAR.sub(r"2k\1", os.lower()) if is_windows(os) else os.lower()
-    offered = [one for one in _OFFERED if is_windows(one)] if is_windows(os) else list(_OFFERED)
+    offered = [name for name in _OFFERED if is_windows(name)] if is_windows(os) else list(_OFFERED)
     import difflib  # noqa: PLC0415 - start-up time
 
     return tuple(difflib.get_close_matches(text, offered, n=3, cutoff=0.4))

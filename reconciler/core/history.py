@@ -217,7 +217,10 @@ def _find_begun(entries: Sequence[ChangeRecord]) -> Optional[ChangeRecord]:
 
 def _completes(later: ChangeRecord, earlier: ChangeRecord) -> bool:
     """Whether the later change is one more try of the earlier, which was interrupted."""
-    same = [(one.cause.verb, one.cause.revision, one.cause.back_to) for one in (later, earlier)]
+    same = [
+        (record.cause.verb, record.cause.revision, record.cause.back_to)
+        for record in (later, earlier)
+    ]
     return earlier.outcome == UNFINISHED and same[0] == same[1]
 
 

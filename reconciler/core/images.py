@@ -115,7 +115,7 @@ class Images:
     def ask_views(self, paths: Iterable[Optional[str]]) -> None:
         """Ask for several images at once, so that a plan need not be made again for each."""
         missing = {path for path in paths if path and is_path(path) and path not in self.views}
-        ask(self.known, *(Fact(Section.IMAGE, one) for one in missing))
+        ask(self.known, *(Fact(Section.IMAGE, path) for path in missing))
 
     def find_snapshots(self, domain: str) -> Tuple[SnapshotView, ...]:
         """Return the snapshots of a domain."""
@@ -166,14 +166,14 @@ class Images:
             return True
         self.ask_views((image, top))
         wanted = self.identify(image)
-        return any(self.identify(one) == wanted for one in self.find_chain(top, top_format))
+        return any(self.identify(layer) == wanted for layer in self.find_chain(top, top_format))
 
     def is_chain_known(self, path: str, image_format: str = "") -> bool:
         """Whether everything below the image is known."""
         if image_format == RAW:
             return True
         return all(
-            self._is_read(one) for one in self.find_chain(path, image_format) if is_path(one)
+            self._is_read(layer) for layer in self.find_chain(path, image_format) if is_path(layer)
         )
 
     def find_users(self, image: str) -> Tuple[ImageUse, ...]:
@@ -316,7 +316,7 @@ def _find_file(text: str) -> Optional[str]:
         for key in ("filename", "file.filename", "file.file.filename"):
             if isinstance(data.get(key), str):
                 return str(data[key])
-        data = next((data[one] for one in _NESTED if one in data), None)
+        data = next((data[name] for name in _NESTED if name in data), None)
         if isinstance(data, str):
             return data
     return None

@@ -34,7 +34,7 @@ def parse_key(text: str, known: Collection[Key], kinds: Sequence[str]) -> Key:
     objects have the name.
     """
     prefix, separator, rest = text.partition(SEPARATOR)
-    kind = next((one for one in kinds if one.lower() == prefix.lower()), "")
+    kind = next((kind for kind in kinds if kind.lower() == prefix.lower()), "")
     matches: List[Key] = sorted(key for key in known if key.name == text)
     if separator and kind and rest and not matches:
         return Key(kind, rest)

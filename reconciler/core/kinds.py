@@ -160,7 +160,7 @@ def find_cycle(needs: Mapping[Key, Iterable[Key]]) -> Tuple[Key, ...]:
         path: Dict[Key, Iterator[Key]] = {start: iter(sorted(needs[start]))}
         while path and start not in sound:
             key, waiting = next(reversed(path.items()))
-            needed = next((one for one in waiting if one not in sound), None)
+            needed = next((other for other in waiting if other not in sound), None)
             if needed is None:
                 sound.add(key)
                 del path[key]

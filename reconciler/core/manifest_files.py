@@ -103,9 +103,9 @@ class Split:
 def split_files(base: Sequence[ManifestFile], head: Sequence[ManifestFile]) -> Split:
     """Sort the files of two versions by content: one that was moved is in both."""
     return Split(
-        _missing(base, Counter(one.content for one in head)),
-        _missing(head, Counter(one.content for one in base)),
-        _common(head, Counter(one.content for one in base)),
+        _missing(base, Counter(file.content for file in head)),
+        _missing(head, Counter(file.content for file in base)),
+        _common(head, Counter(file.content for file in base)),
     )
 
 
@@ -121,18 +121,20 @@ def _missing(files: Sequence[ManifestFile], there: Dict[bytes, int]) -> Tuple[Ma
 
 
 def _common(files: Sequence[ManifestFile], there: Dict[bytes, int]) -> Tuple[ManifestFile, ...]:
-    missing = {id(one) for one in _missing(files, there)}
+    missing = {id(file) for file in _missing(files, there)}
     return tuple(file for file in files if id(file) not in missing)
 
 
 def find_needed(both: Iterable[ManifestFile], changed: Sequence[Desired]) -> List[ManifestFile]:
     """Return the files that what differs may depend on, or may clash with."""
-    words = {word.encode() for one in changed for word in _words(one)}
+    words = {word.encode() for desired in changed for word in _words(desired)}
     # Whether the word stands for a kind is found out by reading the file; too many is no harm.
     shared = re.compile(rb"\b(%s)\b" % b"|".join(map(str.encode, _list_shared())))
     found = re.compile(b"|".join(re.escape(word) for word in sorted(words))) if words else None
     return [
-        one for one in both if shared.search(one.content) or (found and found.search(one.content))
+        file
+        for file in both
+        if shared.search(file.content) or (found and found.search(file.content))
     ]
 
 

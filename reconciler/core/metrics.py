@@ -35,7 +35,7 @@ class Metric:
         """Return the combinations of labels that are there before anything was counted."""
         if self.type != "counter":
             return ()
-        return tuple(((self.labels[0], one),) for one in self.known) if self.labels else ((),)
+        return tuple(((self.labels[0], value),) for value in self.known) if self.labels else ((),)
 
 
 @frozen
@@ -48,7 +48,7 @@ class Histogram:
 
     def plus(self, seconds: float) -> Histogram:
         """Return these and one more."""
-        counts = tuple(one + (seconds <= most) for one, most in zip(self.counts, BUCKETS))
+        counts = tuple(count + (seconds <= most) for count, most in zip(self.counts, BUCKETS))
         return Histogram(counts, self.count + 1, self.sum + seconds)
 
 
@@ -146,7 +146,7 @@ TABLE = (
     Metric(WATCH_MISSED, "counter", (), "Changes of files that were found by polling only."),
 )
 
-BY_NAME: Mapping[str, Metric] = {one.name: one for one in TABLE}
+BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in TABLE}
 
 
 def render(
@@ -179,21 +179,21 @@ def _lines_of(
             for (known, labels), duration in durations.items()
             if known == metric.name
         ),
-        key=lambda one: one[0],
+        key=lambda pair: pair[0],
     )
-    return [line for labels, one in found for line in _histogram(name, dict(labels), one)]
+    return [line for labels, duration in found for line in _histogram(name, dict(labels), duration)]
 
 
-def _histogram(name: str, labels: Dict[str, str], one: Histogram) -> Sequence[str]:
+def _histogram(name: str, labels: Dict[str, str], histogram: Histogram) -> Sequence[str]:
     buckets = [
         f"{name}_bucket{_labels({**labels, 'le': _number(most)})} {count}"
-        for most, count in zip(BUCKETS, one.counts)
+        for most, count in zip(BUCKETS, histogram.counts)
     ]
     return [
         *buckets,
-        f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {one.count}",
-        f"{name}_sum{_labels(labels)} {_number(one.sum)}",
-        f"{name}_count{_labels(labels)} {one.count}",
+        f"{name}_bucket{_labels({**labels, 'le': '+Inf'})} {histogram.count}",
+        f"{name}_sum{_labels(labels)} {_number(histogram.sum)}",
+        f"{name}_count{_labels(labels)} {histogram.count}",
     ]
 
 

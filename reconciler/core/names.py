@@ -130,7 +130,7 @@ def name_place(host: str, uri: str) -> str:
         if not socket.startswith(("/run/libvirt/", "/var/run/libvirt/"))
     ]
     words = [parts.scheme.partition("+")[0], parts.path.strip("/"), host]
-    words += [f"socket={one}" for one in other]
+    words += [f"socket={socket}" for socket in other]
     return quote("-".join(word for word in words if word), safe=" _-").replace(".", "%2E")
 
 

@@ -88,17 +88,21 @@ class OverviewEntry:
             (condition for condition in self.conditions if condition.type == type_), unknown
         )
 
-    def _adapt(self, one: Condition) -> Condition:
+    def _adapt(self, condition: Condition) -> Condition:
         if self.suspension is None:
-            is_past = one.type == READY and one.reason == LEFT_ALONE
-            return replace(one, reason=RESUMED) if is_past else one
-        if one.type == READY:
+            is_past = condition.type == READY and condition.reason == LEFT_ALONE
+            return replace(condition, reason=RESUMED) if is_past else condition
+        if condition.type == READY:
             return Condition(READY, holds=None, reason=LEFT_ALONE)
-        return one if one.type == RESTART_REQUIRED else Condition(one.type, holds=False)
+        return (
+            condition
+            if condition.type == RESTART_REQUIRED
+            else Condition(condition.type, holds=False)
+        )
 
 
 def _names_command(text: str) -> bool:
-    return any(f"{one} " in text for one in ("virt-reconciler", "virsh", "systemctl"))
+    return any(f"{command} " in text for command in ("virt-reconciler", "virsh", "systemctl"))
 
 
 @frozen

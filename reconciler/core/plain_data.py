@@ -26,14 +26,14 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Unknown):
         return {UNKNOWN: hide_text(value.reason)}  # libvirt's own words, with an address perhaps
     if is_dataclass(value):
-        return {camel(one.name): to_plain(getattr(value, one.name)) for one in fields(value)}
+        return {camel(field.name): to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
         return {str(key): to_plain(value[key]) for key in sorted(value)}
     if isinstance(value, frozenset):
-        return [to_plain(one) for one in sorted(value)]
-    return [to_plain(one) for one in value] if isinstance(value, tuple) else value
+        return [to_plain(item) for item in sorted(value)]
+    return [to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_plain(hint: Any, data: Any, path: str = "") -> Any:
@@ -64,7 +64,7 @@ def _is_plain(hint: Any, data: Any) -> bool:
 def camel(name: str) -> str:
     """Return `disk_sizes` as `diskSizes`."""
     first, *rest = name.split("_")
-    return first + "".join(one.capitalize() for one in rest)
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def _read_one_of(choices: Tuple[Any, ...], data: Any, path: str) -> Any:
@@ -84,7 +84,7 @@ def _read_one_of(choices: Tuple[Any, ...], data: Any, path: str) -> Any:
 def _read_many(origin: Any, inner: Tuple[Any, ...], data: Any, path: str) -> Any:
     if issubclass(origin, Mapping):
         found = _check(dict, data, path)
-        return {key: from_plain(inner[1], one, f"{path}.{key}") for key, one in found.items()}
+        return {key: from_plain(inner[1], value, f"{path}.{key}") for key, value in found.items()}
     items = _check(list, data, path)
     if origin is tuple and inner[-1] is not Ellipsis:
         if len(items) != len(inner):

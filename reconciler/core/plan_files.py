@@ -60,11 +60,11 @@ def seal_plan(plan: Plan, desired: Desired, world: World) -> Tuple[Seal, ...]:
 
 def find_moved(former: Tuple[Seal, ...], present: Tuple[Seal, ...]) -> Tuple[str, ...]:
     """Return a line for each object that has moved on, and why; empty if none has."""
-    now = {(one.kind, one.name): one for one in present}
-    known = {(one.kind, one.name) for one in former}
-    lines = [_compare(one, now.get((one.kind, one.name))) for one in former]
+    now = {(seal.kind, seal.name): seal for seal in present}
+    known = {(seal.kind, seal.name) for seal in former}
+    lines = [_compare(seal, now.get((seal.kind, seal.name))) for seal in former]
     lines += [
-        f"{one.name}: its manifest is new" for key, one in sorted(now.items()) if key not in known
+        f"{seal.name}: its manifest is new" for key, seal in sorted(now.items()) if key not in known
     ]
     return tuple(line for line in lines if line)
 
@@ -78,8 +78,8 @@ def _compare(former: Seal, present: Optional[Seal]) -> str:
     if former.has_work and is_done and not moved:
         return f"{former.name}: {DONE}"
     if moved[1:]:  # other steps are what comes of the rest
-        moved = [one for one in moved if one != "steps"]
-    return f"{former.name}: {'; '.join(CAUSES[one] for one in moved)}" if moved else ""
+        moved = [cause for cause in moved if cause != "steps"]
+    return f"{former.name}: {'; '.join(CAUSES[cause] for cause in moved)}" if moved else ""
 
 
 def _seal(action: Action, desired: Desired, world: World) -> Seal:
@@ -199,7 +199,7 @@ def _understand(data: Dict[str, Any]) -> PlanFile:
 
 
 def _read_seal(data: Dict[str, Any]) -> Seal:
-    named = {camel(one.name): data[one.name] for one in fields(Seal)}
+    named = {camel(field.name): data[field.name] for field in fields(Seal)}
     seal: Seal = from_plain(Seal, named, "seals")
     return seal
 

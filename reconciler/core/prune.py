@@ -108,12 +108,12 @@ def is_followed(record: Record) -> bool:
 def decide(known: KnownObject, rails: PruneRails) -> Pruning:
     """Return what is pruned now, what waits for whom, and what stays."""
     judged = [(key, _judge(key, known)) for key in _find_gone(known)]
-    wanted = tuple(one for _, one in judged if isinstance(one, Deletion))
+    wanted = tuple(outcome for _, outcome in judged if isinstance(outcome, Deletion))
     if not known.snapshot.is_complete:
         # Any of these may be one of the manifests that could not be read.
         return Pruning(held=wanted, blocked=_describe_problems(known) if wanted else "")
-    left = tuple(one for _, one in judged if isinstance(one, KeptObject))
-    absent = tuple(key for key, one in judged if one is None)
+    left = tuple(outcome for _, outcome in judged if isinstance(outcome, KeptObject))
+    absent = tuple(key for key, outcome in judged if outcome is None)
     if known.confirmed and known.confirmed == known.snapshot.identity:
         return Pruning(wanted, (), left, absent)
     blocked = _find_rail(wanted, known, rails)
@@ -180,7 +180,9 @@ def _find_rail(wanted: Sequence[Deletion], known: KnownObject, rails: PruneRails
     if not wanted:
         return ""
     desired = known.snapshot.desired.objects
-    stay = sum(isinstance(one, Remnant) and key in desired for key, one in known.found.items())
+    stay = sum(
+        isinstance(sighting, Remnant) and key in desired for key, sighting in known.found.items()
+    )
     total = len(wanted) + stay
     if not stay:
         return _describe(wanted, total, "no managed machine would be left")
@@ -210,6 +212,6 @@ def _describe_problems(known: KnownObject) -> str:
 
 
 def _list_names(wanted: Sequence[Deletion]) -> str:
-    shown = ", ".join(show_key(one.key) for one in wanted[:NAMES_SHOWN])
+    shown = ", ".join(show_key(deletion.key) for deletion in wanted[:NAMES_SHOWN])
     more = len(wanted) - NAMES_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown

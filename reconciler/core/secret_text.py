@@ -148,7 +148,7 @@ def _apply(pattern: Pattern[str], text: str, mask: Mask) -> str:
         groups = found.groupdict()
         if not is_secret_name(groups.get("key", "password")):
             return found[0]
-        start, end = (one - found.start() for one in found.span("secret"))
+        start, end = (position - found.start() for position in found.span("secret"))
         return found[0][:start] + cover(found["secret"], mask) + found[0][end:]
 
     return pattern.sub(replace, text)

@@ -66,7 +66,7 @@ def _count_below(lines: Sequence[str], first: int, indent: int) -> int:
 
 
 def _join(block: Sequence[str]) -> str:
-    return "\n".join(one.strip() for one in block).strip()
+    return "\n".join(line.strip() for line in block).strip()
 
 
 # Elements (parent, element) whose text is the secret: what firmware and guest are handed, the
@@ -140,10 +140,12 @@ class Scanner:
     def _start(self, token: Match[str]) -> str:
         name, rest = token["name"], token["rest"]
         is_named = any(
-            local(one["name"]) == "name" and is_secret_name(one["value"][1:-1])
-            for one in _ATTRIBUTE.finditer(rest)
+            local(attribute["name"]) == "name" and is_secret_name(attribute["value"][1:-1])
+            for attribute in _ATTRIBUTE.finditer(rest)
         )
-        shown = _ATTRIBUTE.sub(lambda one: self._pair(name, one, is_named=is_named), rest)
+        shown = _ATTRIBUTE.sub(
+            lambda attribute: self._pair(name, attribute, is_named=is_named), rest
+        )
         if not rest.endswith("/"):
             self._open(name, is_named=is_named)
         return f"<{name}{shown}>"
@@ -203,7 +205,7 @@ def unescape(text: str) -> str:
         return text
     from html import unescape as read_entities  # noqa: PLC0415 - start-up time
 
-    return read_entities(_LONG_NUMBER.sub(lambda one: f"&#{one[1].lstrip('0')[:8]}", text))
+    return read_entities(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", text))
 
 
 def local(name: str) -> str:
@@ -321,9 +323,9 @@ def _hide_data(key: str, data: Any) -> Any:
         xpath, fragment = data.get("xpath"), data.get("fragment")
         if isinstance(xpath, str) and isinstance(fragment, str):
             data = {**data, "fragment": hide_fragment(xpath, fragment)}
-        return {name: _hide_data(name, one) for name, one in data.items()}
+        return {name: _hide_data(name, value) for name, value in data.items()}
     if isinstance(data, list):
-        return [_hide_data(key, one) for one in data]
+        return [_hide_data(key, item) for item in data]
     if isinstance(data, str):
         return HIDDEN if data and is_secret_name(key) else hide_value("", data)
     return data
@@ -371,7 +373,7 @@ def _values(root: Element) -> Iterator[Tuple[Element, str, str]]:
 
 
 def _place(element: Element, name: str, hidden: str) -> Place:
-    path = "/".join(str(one.tag) for one in (element, *element.iterancestors()))
+    path = "/".join(str(node.tag) for node in (element, *element.iterancestors()))
     return path, element.get("type", ""), name, hidden
 
 

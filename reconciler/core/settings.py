@@ -116,7 +116,7 @@ def refuse_head(data: Any) -> Optional[Finding]:
 
 def check_configuration(data: Data) -> List[Finding]:
     """Return what is wrong beyond the schema."""
-    return [one for check in _CHECKS for one in check(data)]
+    return [finding for check in _CHECKS for finding in check(data)]
 
 
 def _find(data: Any, path: DocumentPath) -> Optional[str]:

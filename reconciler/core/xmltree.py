@@ -75,7 +75,7 @@ def _parse_namespaces(text: str) -> Optional[Element]:
         root: Optional[Element] = etree.fromstring(text, parser)
     except (etree.XMLSyntaxError, ValueError):
         return None
-    domains = {one.domain for one in parser.error_log}
+    domains = {entry.domain for entry in parser.error_log}
     return root if domains == {etree.ErrorDomains.NAMESPACE} else None
 
 
@@ -83,8 +83,8 @@ def _find_document_type(text: str) -> Optional[int]:
     """Return where a document type begins; one in a comment or the like is none."""
     if _DOCTYPE not in text:
         return None
-    found = (one for one in _PIECE.finditer(text) if one["doctype"] is not None)
-    return next((one.start() for one in found), None)
+    found = (piece for piece in _PIECE.finditer(text) if piece["doctype"] is not None)
+    return next((piece.start() for piece in found), None)
 
 
 def measure_depth(text: str) -> int:
@@ -263,7 +263,7 @@ def _attribute_name(node: Element, key: str) -> str:
     if not key.startswith("{"):
         return key
     uri, local = key[1:].split("}", 1)
-    prefix = next((one for one, have in node.nsmap.items() if have == uri and one), "xml")
+    prefix = next((prefix for prefix, have in node.nsmap.items() if have == uri and prefix), "xml")
     return f"{prefix}:{local}"
 
 

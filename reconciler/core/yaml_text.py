@@ -29,7 +29,9 @@ def _document(data: Mapping[str, Any], remarks: Sequence[str]) -> str:
 
 def _one_line(text: str) -> str:
     shown = hide_text(text)
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in shown)
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in shown
+    )
 
 
 def _mapping(data: Mapping[str, Any], indent: str) -> Iterator[str]:

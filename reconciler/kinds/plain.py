@@ -143,7 +143,7 @@ class PlainKind:
         return [self._compare(base.objects.get(key), head.objects.get(key), key) for key in mine]
 
     def _compare(self, base: Any, head: Any, key: Key) -> Action:
-        old, new = ({} if one is None else self.list_fields(one) for one in (base, head))
+        old, new = ({} if side is None else self.list_fields(side) for side in (base, head))
         action = ActionKind.CREATE if base is None else ActionKind.UPDATE
         action = ActionKind.DELETE if head is None else action
         effect = Effect.DESTRUCTIVE if head is None else Effect.LIVE

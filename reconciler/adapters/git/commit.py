@@ -181,8 +181,8 @@ def _read_tree(repository: Repository, commit: str) -> Tree:
             f"{repository.folder}: commit {commit[:12]} has more than {MOST_LINKS:,} symbolic "
             "links, so it is refused; keep the manifests in a repository of their own"
         )
-    short = {one for one, size in sizes.items() if size <= MOST_TARGET}
-    targets = _read_objects(repository, {one: sizes[one] for one in short})
+    short = {blob for blob, size in sizes.items() if size <= MOST_TARGET}
+    targets = _read_objects(repository, {blob: sizes[blob] for blob in short})
     return replace(
         tree,
         links={
@@ -212,15 +212,16 @@ def _read_files(
     repository: Repository, found: TreeManifests, where: str
 ) -> Tuple[ManifestFile, ...]:
     sizes = _read_sizes(repository, tuple(found.objects.values()))
-    for name, one in sorted(found.objects.items()):
-        if sizes[one] > MOST_BYTES:
+    for name, blob in sorted(found.objects.items()):
+        if sizes[blob] > MOST_BYTES:
             found.refuse(name, TOO_LARGE)
             del found.objects[name]
-    check_total(sum(sizes[one] for one in found.objects.values()), where)
-    kept = {one: sizes[one] for one in found.objects.values()}
+    check_total(sum(sizes[blob] for blob in found.objects.values()), where)
+    kept = {blob: sizes[blob] for blob in found.objects.values()}
     contents = _read_objects(repository, kept)
     return tuple(
-        ManifestFile(show_name(name), contents[one]) for name, one in sorted(found.objects.items())
+        ManifestFile(show_name(name), contents[blob])
+        for name, blob in sorted(found.objects.items())
     )
 
 
@@ -255,5 +256,5 @@ def _read_objects(repository: Repository, objects: Mapping[str, int]) -> Mapping
 def _batch(repository: Repository, option: str, objects: Sequence[str], most: int) -> bytes:
     if not objects:
         return b""
-    given = "".join(f"{one}\n" for one in objects).encode()
+    given = "".join(f"{name}\n" for name in objects).encode()
     return repository.ask("cat-file", option, given=given, most=most).output

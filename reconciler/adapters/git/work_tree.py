@@ -63,12 +63,12 @@ class WorkTreeSource:
         """Return where a commit or a checkout shows, and where the folder may be exchanged."""
         if self._place is None:
             return (f"{self._path}/.",)
-        shared = [os.path.join(self._place.common, one) for one in ("refs", "reftable")]
+        shared = [os.path.join(self._place.common, name) for name in ("refs", "reftable")]
         return (
             f"{self._path}/.",
             f"{self._place.own}/.",
             f"{self._place.common}/.",
-            *(one for one in shared if os.path.isdir(one)),
+            *(folder for folder in shared if os.path.isdir(folder)),
         )
 
 

@@ -34,7 +34,7 @@ def _constant(name: str) -> int:
 def _constants(prefix: str, names: str) -> Tuple[int, ...]:
     """Return those of the constants that this libvirt has."""
     found = (getattr(libvirt, f"{prefix}{name}", None) for name in names.split())
-    return tuple(one for one in found if one is not None)
+    return tuple(constant for constant in found if constant is not None)
 
 
 NO_SUPPORT = _constant("VIR_ERR_NO_SUPPORT")

@@ -56,8 +56,8 @@ def list_machines(capabilities: str, arch: str) -> List[str]:
     """Return the aliases (`q35`) that the host's capabilities offer, then the full names."""
     root = parse(capabilities)
     found = root.findall(f"guest/arch[@name='{arch}']/machine")
-    aliases = {one.text or "" for one in found if one.get("canonical")}
-    names = {one.text or "" for one in found} - aliases
+    aliases = {element.text or "" for element in found if element.get("canonical")}
+    names = {element.text or "" for element in found} - aliases
     return [*sorted(aliases), *sorted(names)]
 
 

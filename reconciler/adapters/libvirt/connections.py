@@ -192,7 +192,7 @@ class LibvirtEvents:
         self._stopped = threading.Event()
         self._threads: List[threading.Thread] = []
         self._woken: Dict[str, threading.Event] = {
-            one: threading.Event() for one in (MAIN, STORAGE, NETWORK)
+            driver: threading.Event() for driver in (MAIN, STORAGE, NETWORK)
         }
 
     def start(self, listener: Listener) -> None:
@@ -208,7 +208,7 @@ class LibvirtEvents:
 
     def is_alive(self) -> bool:
         """Whether libvirt's event loop runs, and each driver has somebody who cares for it."""
-        return all(one.is_alive() for one in (*_running, *self._threads))
+        return all(thread.is_alive() for thread in (*_running, *self._threads))
 
     def stop(self) -> None:
         """Tell nothing more."""
@@ -245,17 +245,17 @@ class LibvirtEvents:
         undo: List[Callable[[], object]] = []
 
         def take_back() -> None:
-            for one in undo:
+            for unregister in undo:
                 with suppress(binding.Error):  # it is dead, and forgets the callback all the same
-                    one()
+                    unregister()
 
         try:
             with binding.calling(f"asking libvirt's {driver} driver for events"):
                 connection.registerCloseCallback(self._closed, driver)
                 undo.append(connection.unregisterCloseCallback)
                 binding.keep_alive(connection, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
-                for one in _REGISTER[driver](connection, self._hear):
-                    undo.append(one)  # noqa: PERF402 - what was registered before a failure counts
+                for unregister in _REGISTER[driver](connection, self._hear):
+                    undo.append(unregister)  # noqa: PERF402 - those before a failure count
         except ReconcilerError:
             take_back()
             raise

@@ -43,7 +43,7 @@ def map_in_threads(function: Callable[[T], R], items: Sequence[T]) -> List[R]:
     # One task per thread and not per item: a future per item costs as much as the call itself.
     parts = [items[start::THREADS] for start in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as pool:
-        done = list(pool.map(lambda part: [function(one) for one in part], parts))
+        done = list(pool.map(lambda part: [function(item) for item in part], parts))
     return [done[index % THREADS][index // THREADS] for index in range(len(items))]
 
 
@@ -187,7 +187,9 @@ def list_views(connection: Connection) -> Mapping[str, Union[DomainView, Unknown
             _uuids(connection, binding.LIST_BETWEEN),
         )
     views: Dict[str, Union[DomainView, Unknown]] = {}
-    for domain, view in zip(domains, map_in_threads(lambda one: _try_read(one, marks), domains)):
+    for domain, view in zip(
+        domains, map_in_threads(lambda domain: _try_read(domain, marks), domains)
+    ):
         if view is not None:
             views[domain.name()] = view
     return views
@@ -219,7 +221,7 @@ def read_sizes(
     wanted = [(name, target) for name, some in targets.items() for target in some]
     domains = _find(connection, targets)
     sizes: Dict[str, Dict[str, int]] = {name: {} for name in targets}
-    found = map_in_threads(lambda one: _read_size(domains.get(one[0]), one[1]), wanted)
+    found = map_in_threads(lambda pair: _read_size(domains.get(pair[0]), pair[1]), wanted)
     for (name, target), size in zip(wanted, found):
         known = _read_volume_size(storage, target) if size is None else size
         if known is not None:
@@ -231,8 +233,8 @@ def _find(connection: Connection, names: Collection[str]) -> Mapping[str, Domain
     """Return the domains of these names that are there: many with one call."""
     with binding.calling("listing the domains"):
         if len(names) > FEW:
-            return {one.name(): one for one in connection.listAllDomains()}
-    return {name: one for name in names for one in _look_up(connection, name)}
+            return {domain.name(): domain for domain in connection.listAllDomains()}
+    return {name: domain for name in names for domain in _look_up(connection, name)}
 
 
 def _look_up(connection: Connection, name: str) -> Tuple[Domain, ...]:
@@ -244,7 +246,7 @@ def _look_up(connection: Connection, name: str) -> Tuple[Domain, ...]:
 
 
 def _uuids(connection: Connection, flag: int) -> FrozenSet[str]:
-    return frozenset(one.UUIDString() for one in connection.listAllDomains(flag))
+    return frozenset(domain.UUIDString() for domain in connection.listAllDomains(flag))
 
 
 def _try_read(domain: Domain, marks: Marks) -> Union[DomainView, Unknown, None]:

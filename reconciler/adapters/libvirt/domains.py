@@ -210,7 +210,7 @@ class LibvirtDomains:
     def list_snapshots(self, name: str) -> Tuple[str, ...]:
         """Return what would be lost unseen, or forbids undefining: `snapshot X`, `checkpoint Y`."""
         with self._domain(name, "listing its snapshots") as domain:
-            checkpoints = [one.getName() for one in domain.listAllCheckpoints()]
+            checkpoints = [checkpoint.getName() for checkpoint in domain.listAllCheckpoints()]
             snapshots = domain.snapshotListNames()
         found = [f"snapshot {snapshot}" for snapshot in snapshots]
         return tuple(sorted([*found, *(f"checkpoint {checkpoint}" for checkpoint in checkpoints)]))
@@ -218,8 +218,8 @@ class LibvirtDomains:
     def read_snapshots(self, name: str) -> Tuple[SnapshotView, ...]:
         """Return the domain's snapshots, the oldest first."""
         with self._domain(name, "reading its snapshots") as domain:
-            found = [read_snapshot(one.getXMLDesc()) for one in domain.listAllSnapshots()]
-        return tuple(sorted(found, key=lambda one: one.created_at))
+            found = [read_snapshot(snapshot.getXMLDesc()) for snapshot in domain.listAllSnapshots()]
+        return tuple(sorted(found, key=lambda snapshot: snapshot.created_at))
 
     def attach(self, name: str, xml: str) -> None:
         """Plug a device into the running guest."""

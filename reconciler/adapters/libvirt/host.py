@@ -27,9 +27,9 @@ class LibvirtNetworks:
         """Names of all networks, and whether each is active."""
         connection = self._connections.get(NETWORK)
         with binding.calling("listing the networks"):
-            names = sorted(one.name() for one in connection.listAllNetworks())
+            names = sorted(network.name() for network in connection.listAllNetworks())
             flag = binding.LIST_ACTIVE_NETWORKS
-            active = {one.name() for one in connection.listAllNetworks(flag)}
+            active = {network.name() for network in connection.listAllNetworks(flag)}
         return {name: name in active for name in names}
 
     def list_devices(self) -> Optional[FrozenSet[str]]:
@@ -40,7 +40,9 @@ class LibvirtNetworks:
         if self._connections.is_local:
             return own_view.list_devices(own_view.find_daemon(self._connections.uri))
         try:
-            return frozenset(one.name() for one in self._connections.get().listAllInterfaces())
+            return frozenset(
+                interface.name() for interface in self._connections.get().listAllInterfaces()
+            )
         except (binding.Error, ReconcilerError):
             return None
 

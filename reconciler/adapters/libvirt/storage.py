@@ -105,7 +105,7 @@ class LibvirtStorage:
             return {}
         daemon = own_view.find_daemon(self._connections.uri)
         found = {path: own_view.read_file(path, daemon) for path in paths}
-        return {path: one for path, one in found.items() if one is not None}
+        return {path: view for path, view in found.items() if view is not None}
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""

@@ -89,7 +89,7 @@ class Builder:
         if node.tag is not None and node.tag != _CORE + _COLLECTIONS[kind]:
             self._refuse_tag(node)
         if kind == "sequence":
-            return [self.build(one, depth + 1) for one in node.value]
+            return [self.build(item, depth + 1) for item in node.value]
         return self._mapping(node, depth + 1)
 
     def _bound(self, node: Any, depth: int) -> None:

@@ -141,7 +141,7 @@ def _manifest_entries(folder: str) -> List[os.DirEntry[str]]:
     """Return folders and manifest files; hidden ones are editors' and Git's."""
     with os.scandir(folder) as entries:
         found = [entry for entry in entries if is_manifest(entry.name) or _is_folder(entry)]
-    return sorted(found, key=lambda one: one.name)
+    return sorted(found, key=lambda entry: entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -173,7 +173,7 @@ class _Scan:
         """Whether that reading found the very same names, links and problems."""
         return (
             len(self.files) == len(reading.files)
-            and all(one.name == other.name for one, other in zip(self.files, reading.files))
+            and all(file.name == other.name for file, other in zip(self.files, reading.files))
             and self.problems == tuple(sorted(reading.problems))
             and self.links == tuple(sorted(reading.links))
         )
@@ -184,9 +184,9 @@ class _Scan:
 
     def restless(self, other: _Scan) -> Tuple[str, ...]:
         """Return the names of all that is not the same in the other."""
-        changed = {one for one, _ in self.digests.items() ^ other.digests.items()}
+        changed = {name for name, _ in self.digests.items() ^ other.digests.items()}
         odd = set(self.problems) ^ set(other.problems)
-        return tuple(sorted(changed | {one.file for one in odd}))
+        return tuple(sorted(changed | {problem.file for problem in odd}))
 
 
 class FolderSource:
@@ -210,7 +210,7 @@ class FolderSource:
             self._links = scan.links
             names = {file.name for file in scan.files}
             self._known = {
-                name: one for name, one in self._known.items() if show_name(name) in names
+                name: stamped for name, stamped in self._known.items() if show_name(name) in names
             }
             self._set = self._make_set(scan, restless)
             self._last = None if restless else scan
@@ -275,8 +275,8 @@ class FolderSource:
         files = tuple(file for file in scan.files if file.name not in restless)
         problems = {problem for problem in scan.problems if problem.file not in restless}
         problems.update(
-            Problem(one, 0, 0, "", "changes all the time; it is read when it stops changing")
-            for one in restless
+            Problem(name, 0, 0, "", "changes all the time; it is read when it stops changing")
+            for name in restless
         )
         return self._identify(files, tuple(sorted(problems)), scan)
 
@@ -285,8 +285,8 @@ class FolderSource:
     ) -> FileSet:
         made = hashlib.sha256()
         start = len(show_name(self._path))
-        for one in sorted(files, key=lambda file: file.name):
-            made.update(one.name[start:].encode() + b"\0" + scan.digests[one.name])
+        for file in sorted(files, key=lambda file: file.name):
+            made.update(file.name[start:].encode() + b"\0" + scan.digests[file.name])
         for problem in problems:
             made.update(f"\0{problem.file[start:]}\0{problem.message}".encode())
         return FileSet(f"sha256:{made.hexdigest()}", show_name(self._path), files, problems)

@@ -108,10 +108,10 @@ def _load(paths: Sequence[str], reading: FileReading) -> Loaded:
     clashes, findings = check_together(_together(items))
     problems.extend(_problem(items[clash.one], _finding(clash, items)) for clash in clashes)
     for number, found in findings.items():
-        problems.extend(_problem(items[number], one) for one in found)
+        problems.extend(_problem(items[number], finding) for finding in found)
     bad = {clash.one for clash in clashes} | {clash.other for clash in clashes} | set(findings)
     sound = [item for number, item in enumerate(items) if item.is_sound and number not in bad]
-    valid = (one.manifest for one in sound if one.manifest is not None)
+    valid = (item.manifest for item in sound if item.manifest is not None)
     return Loaded(Desired.of(*valid), tuple(sorted(set(problems))))
 
 
@@ -129,8 +129,8 @@ def _read_items(reading: FileReading) -> Tuple[List[Item], List[Problem]]:
 
 def _find_problems(file: str, items: Sequence[Item]) -> Iterator[Problem]:
     """Yield what is wrong in a file, up to as much as anybody reads: each place has to be found."""
-    blots = ((item, one) for item in items for one in item.document.blots)
-    findings = ((item, one) for item in items for one in item.findings)
+    blots = ((item, blot) for item in items for blot in item.document.blots)
+    findings = ((item, finding) for item in items for finding in item.findings)
     for item, blot in islice(blots, MOST_PROBLEMS):
         yield _blotted(item.file, blot)
     for item, finding in islice(findings, MOST_PROBLEMS):
@@ -204,9 +204,9 @@ def _name_of(kind: str, data: Mapping[str, object]) -> Optional[Tuple[str, str]]
 def _together(items: Sequence[Item]) -> Together:
     numbered = list(enumerate(items))
     return Together(
-        {number: one.name for number, one in numbered if one.name is not None},
-        {number: one.manifest for number, one in numbered if one.manifest is not None},
-        frozenset(number for number, one in numbered if not one.is_sound),
+        {number: item.name for number, item in numbered if item.name is not None},
+        {number: item.manifest for number, item in numbered if item.manifest is not None},
+        frozenset(number for number, item in numbered if not item.is_sound),
     )
 
 
@@ -223,8 +223,8 @@ def _empty_paths(
     ]
 
 
-def _blotted(file: str, one: Blot) -> Problem:
-    return Problem(file, one.line, one.column, "", one.message)
+def _blotted(file: str, blot: Blot) -> Problem:
+    return Problem(file, blot.line, blot.column, "", blot.message)
 
 
 def _problem(item: Item, finding: Finding) -> Problem:
@@ -250,7 +250,9 @@ def read_settings(path: str) -> Settings:
     """
     documents = _read(path)
     name = show_name(path)
-    problems = [one for document in documents for one in _check_configuration(name, document)]
+    problems = [
+        problem for document in documents for problem in _check_configuration(name, document)
+    ]
     problems.extend(_refuse_number(name, documents))
     if problems:
         raise InvalidManifestError(tuple(problems))
@@ -332,8 +334,10 @@ def _judge(document: Document) -> List[Finding]:
     if wrong is not None:
         return [wrong]
     found = [] if is_valid(CONFIGURATION)(document.data) else _explain_configuration(document)
-    refused = {one.path for one in found}
-    return found + [one for one in check_configuration(document.data) if one.path not in refused]
+    refused = {finding.path for finding in found}
+    return found + [
+        finding for finding in check_configuration(document.data) if finding.path not in refused
+    ]
 
 
 def _explain_configuration(document: Document) -> List[Finding]:
@@ -343,5 +347,5 @@ def _explain_configuration(document: Document) -> List[Finding]:
     return found or [Finding((), "internal error: refused without a reason; please report it")]
 
 
-def _find_blots(name: str, one: Blot) -> Problem:
-    return Problem(name, one.line, one.column, "", one.message)
+def _find_blots(name: str, blot: Blot) -> Problem:
+    return Problem(name, blot.line, blot.column, "", blot.message)

@@ -103,23 +103,23 @@ def _explain_choice(kind: str, error: Error) -> Iterator[Finding]:
     """Explain the one alternative that was meant, or what the alternatives are."""
     meant = [errors for errors in _alternatives(error) if not _is_other_type(error, errors)]
     if error.validator == "anyOf" and len(meant) == 1:
-        for one in meant[0]:
-            yield from _explain(kind, one)
+        for cause in meant[0]:
+            yield from _explain(kind, cause)
     else:
         yield Finding(_path(error), _message(error))
 
 
 def _alternatives(error: Error) -> Iterable[List[Error]]:
     groups: Dict[Any, List[Error]] = {}
-    for one in error.context:
-        groups.setdefault(one.schema_path[0], []).append(one)
+    for cause in error.context:
+        groups.setdefault(cause.schema_path[0], []).append(cause)
     return groups.values()
 
 
 def _is_other_type(error: Error, errors: Iterable[Error]) -> bool:
     """Whether an alternative is for values of another type than the one that was given."""
     depth = len(error.absolute_path)
-    return any(one.validator == "type" and len(one.absolute_path) == depth for one in errors)
+    return any(cause.validator == "type" and len(cause.absolute_path) == depth for cause in errors)
 
 
 def _message(error: Error) -> str:

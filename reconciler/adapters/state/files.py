@@ -69,7 +69,10 @@ def file_name(name: str) -> str:
     Letters and digits of any script stay, so that a person finds the file; whatever else is not
     plain is written as in a URL.
     """
-    text = "".join(one if one.isalnum() or one in _PLAIN else _encode(one) for one in name)
+    text = "".join(
+        character if character.isalnum() or character in _PLAIN else _encode(character)
+        for character in name
+    )
     return os.fsdecode(f"{text}{SUFFIX}".encode())
 
 
@@ -191,9 +194,9 @@ def list_folders(folder: str) -> FrozenSet[Key]:
         if not os.path.isdir(path):
             continue
         inside = _list_files(path)
-        if any(os.path.isfile(one) and one.endswith(SUFFIX) for one in inside):
+        if any(os.path.isfile(child) and child.endswith(SUFFIX) for child in inside):
             found.add((FORMER_KIND, os.path.basename(path)))
-        names = (os.path.basename(one) for one in inside if os.path.isdir(one))
+        names = (os.path.basename(child) for child in inside if os.path.isdir(child))
         found |= {(os.path.basename(path), name) for name in names}
     named = ((kind, object_name(f"{name}{SUFFIX}")) for kind, name in found)
     return frozenset(Key(kind, name) for kind, name in named if name is not None)
@@ -252,7 +255,7 @@ def read_time(path: str) -> Optional[float]:
 
 def _list_files(folder: str) -> Tuple[str, ...]:
     try:
-        return tuple(os.path.join(folder, one) for one in sorted(os.listdir(folder)))
+        return tuple(os.path.join(folder, name) for name in sorted(os.listdir(folder)))
     except FileNotFoundError:
         return ()
     except OSError as error:

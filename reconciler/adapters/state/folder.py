@@ -29,7 +29,7 @@ def hold(path: str) -> Iterator[None]:
 
     Where there is not even a folder, nothing is held: nobody else can have a memory there either.
     """
-    handles = [one for one in (_open_folder(path), _open_file(path)) if one is not None]
+    handles = [handle for handle in (_open_folder(path), _open_file(path)) if handle is not None]
     try:
         for handle in handles:
             _lock(handle, path)
@@ -72,13 +72,13 @@ def find_holder(path: str) -> Optional[int]:
 
     Raises TransientError if that cannot be found out.
     """
-    for one, flags in ((path, 0), (os.path.dirname(path), os.O_DIRECTORY)):
+    for place, flags in ((path, 0), (os.path.dirname(path), os.O_DIRECTORY)):
         try:
-            handle = os.open(one, os.O_RDONLY | os.O_CLOEXEC | flags)
+            handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC | flags)
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise TransientError(f"{one}: cannot be opened: {error.strerror}") from error
+            raise TransientError(f"{place}: cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -252,7 +252,7 @@ class FolderStore:
                 broken.append(str(error))
         for folder in (self._objects, self._suspended):
             broken += [
-                f"{one}: was not written by virt-reconciler" for one in files.list_foreign(folder)
+                f"{path}: was not written by virt-reconciler" for path in files.list_foreign(folder)
             ]
         return tuple(broken)
 

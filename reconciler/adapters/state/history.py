@@ -120,8 +120,8 @@ class FolderHistory:
 
     def _make(self, folder: str) -> None:
         above = os.path.dirname(folder)
-        for one in (os.path.dirname(self.folder), self.folder, above, folder):
-            files.make_folder(one)
+        for path in (os.path.dirname(self.folder), self.folder, above, folder):
+            files.make_folder(path)
 
     def _of(self, key: Key) -> str:
         return os.path.join(self.folder, key.kind, _folder_name(key.name))

@@ -78,7 +78,7 @@ class FolderLocks:
     def list_held(self, place: str) -> Mapping[Key, Optional[Worker]]:
         """Return what others work on now."""
         try:
-            names = [one for one in os.listdir(self._folder) if one.startswith(_prefix(place))]
+            names = [name for name in os.listdir(self._folder) if name.startswith(_prefix(place))]
         except OSError:
             return {}
         held: Dict[Key, Optional[Worker]] = {}
@@ -135,8 +135,8 @@ class FolderLocks:
 
 
 def _make(folder: str) -> None:
-    for one in (os.path.dirname(folder), folder):
-        files.make_folder(one)
+    for path in (os.path.dirname(folder), folder):
+        files.make_folder(path)
 
 
 def _open(path: str) -> Optional[int]:

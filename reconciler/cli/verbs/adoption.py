@@ -65,8 +65,8 @@ def export(options: argparse.Namespace, console: Console, services: Services) ->
     manifests = [_export_other(key, host) for key in others]
     found = read_domains(host)
     chosen, missing = choose(sorted(found) if options.all else names, found, console)
-    readings = [one for _, one in chosen if isinstance(one, Reading)]
-    unread = [(name, one.reason) for name, one in chosen if isinstance(one, Unknown)]
+    readings = [reading for _, reading in chosen if isinstance(reading, Reading)]
+    unread = [(name, reading.reason) for name, reading in chosen if isinstance(reading, Unknown)]
     around = look_around(host, readings)
 
     def export(reading: Reading) -> Exported:
@@ -75,18 +75,18 @@ def export(options: argparse.Namespace, console: Console, services: Services) ->
         return Exported(reading, manifest, find_remarks(reading, around))
 
     exported: List[Exported] = []
-    for one in readings:
+    for reading in readings:
         try:
-            exported.append(isolate(export, one))
+            exported.append(isolate(export, reading))
         except (FaultError, TerminalError) as error:  # it concerns this one
-            unread.append((one.view.name, str(error)))
+            unread.append((reading.view.name, str(error)))
     valid, refused = make_valid(exported)
     _complain(unread, "cannot be read", console)
     _complain(refused, "a manifest cannot express this", console)
     if options.output_dir:
         _write_files(valid, options, console)
     else:
-        manifests += [(one.manifest, one.remarks) for one in valid]
+        manifests += [(domain.manifest, domain.remarks) for domain in valid]
         console.write(write_documents(manifests))
     return Exit.FAILED if missing or unread or refused else Exit.DONE
 
@@ -102,7 +102,10 @@ def _write_files(
     exported: Sequence[Exported], options: argparse.Namespace, console: Console
 ) -> None:
     """Write a file for each domain; none at all if one of them is there already."""
-    texts = {f"{one.name}.yaml": write_documents([(one.manifest, one.remarks)]) for one in exported}
+    texts = {
+        f"{domain.name}.yaml": write_documents([(domain.manifest, domain.remarks)])
+        for domain in exported
+    }
     for path in write_folder(options.output_dir, texts, replace=options.force):
         console.line(show_name(path))
 
@@ -118,10 +121,10 @@ def make_valid(exported: Sequence[Exported]) -> Tuple[List[Exported], Refused]:
 
     Every round takes something out, so there is an end.
     """
-    valid = {one.file.name: one for one in exported}
+    valid = {domain.file.name: domain for domain in exported}
     refused: Refused = []
     while True:
-        problems = _find_first(load_files([one.file for one in valid.values()]).problems)
+        problems = _find_first(load_files([domain.file for domain in valid.values()]).problems)
         if not problems:
             return list(valid.values()), refused
         for file, problem in problems.items():
@@ -208,4 +211,4 @@ def _has_work(plan: Plan, console: Console) -> bool:
     for action in plan.actions:
         if action.action is ActionKind.NONE:
             console.line(f"{action.name}: is already managed")
-    return any(one.steps for one in plan.actions)
+    return any(action.steps for action in plan.actions)

@@ -55,7 +55,9 @@ def _serve(settings: Settings, reread: Callable[[], Settings], services: DaemonS
 
     def reload() -> Tuple[ManifestFollower, Tuple[str, ...]]:
         again = reread()
-        waiting = tuple(one for one in AT_RESTART if _get(again, one) != _get(settings, one))
+        waiting = tuple(
+            setting for setting in AT_RESTART if _get(again, setting) != _get(settings, setting)
+        )
         return follow(replace(again, state=settings.state, connect=settings.connect)), waiting
 
     def measure() -> None:

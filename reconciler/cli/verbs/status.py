@@ -84,10 +84,10 @@ def _show_live(
     chosen, missing = choose(names, readings, console)
     statuses = [
         mark_suspended(
-            find_status(name, one, renamed.get(name), is_taken=renamed.get(name) in readings),
+            find_status(name, reading, renamed.get(name), is_taken=renamed.get(name) in readings),
             suspended.get(name),
         )
-        for name, one in chosen
+        for name, reading in chosen
     ]
     if options.format == "json":
         console.write(render_statuses_json(statuses))

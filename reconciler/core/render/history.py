@@ -50,7 +50,7 @@ def describe(past: ChangeRecord) -> str:
 
 def _fields(past: ChangeRecord) -> List[str]:
     done = [change for change in past.changes if change.effect != Effect.WITHHELD.value]
-    shown = [f"{show_path(one.path)} ({one.effect})" for one in done[:SHOWN]]
+    shown = [f"{show_path(change.path)} ({change.effect})" for change in done[:SHOWN]]
     more = len(done) - len(shown)
     return [*shown, f"{more} more"] if more else shown
 

@@ -202,7 +202,9 @@ def _details(action: Action) -> Markup:
 def _below(action: Action) -> Iterator[Markup]:
     rows = find_rows(action)
     if rows:
-        head = tag("tr", *(tag("th", one, scope="col") for one in ("", "Effect", "Change", "Why")))
+        head = tag(
+            "tr", *(tag("th", title, scope="col") for title in ("", "Effect", "Change", "Why"))
+        )
         body = lines(*map(_row, rows))
         yield tag("table", lines(tag("thead", head), tag("tbody", body)))
     if action.pending and action.action is not ActionKind.NONE:

@@ -29,7 +29,7 @@ def render_json(plan: Plan) -> str:
         "snapshot": plan.taken_at and {"takenAt": plan.taken_at},
         "summary": _summary(summary),
         "withheldChanges": summary.withheld_changes,
-        "resources": [_resource(one) for one in ordered],
+        "resources": [_resource(action) for action in ordered],
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -59,7 +59,7 @@ def _resource(action: Action) -> Dict[str, Any]:
         "action": "withheld" if failed else action.action.value,
         "failed": failed,
         "reason": hide_text(action.reason),
-        "pending": [show_path(one) for one in action.pending],
+        "pending": [show_path(path) for path in action.pending],
         "notes": list(map(hide_text, action.notes)),
         "changes": [_change(change) for change in action.changes],
     }
@@ -102,7 +102,7 @@ def render_overview_json(overview: Overview, chosen: Sequence[OverviewEntry]) ->
             "from": "daemon",
             "daemon": _daemon(overview),
             "source": _source(overview.source),
-            "resources": [_entry(one) for one in chosen],
+            "resources": [_entry(entry) for entry in chosen],
         }
     )
 
@@ -160,15 +160,19 @@ def _entry(entry: OverviewEntry) -> Dict[str, Any]:
     }
 
 
-def _suspension(one: Optional[Suspension]) -> Optional[Dict[str, Any]]:
-    return None if one is None else {"since": show_time(one.at), "by": one.by, "reason": one.why}
-
-
-def _last_change(one: Optional[LastChange]) -> Optional[Dict[str, Any]]:
+def _suspension(suspension: Optional[Suspension]) -> Optional[Dict[str, Any]]:
     return (
         None
-        if one is None
-        else {"at": show_time(one.at), "revision": one.revision, "what": one.what}
+        if suspension is None
+        else {"since": show_time(suspension.at), "by": suspension.by, "reason": suspension.why}
+    )
+
+
+def _last_change(change: Optional[LastChange]) -> Optional[Dict[str, Any]]:
+    return (
+        None
+        if change is None
+        else {"at": show_time(change.at), "revision": change.revision, "what": change.what}
     )
 
 

@@ -135,7 +135,7 @@ def _items(
 def _item(action: Action) -> str:
     own = ", ".join(deeds(action))
     reason = code(escape(action.reason)) if action.reason else ""
-    said = ", ".join(one for one in (own, reason) if one)
+    said = ", ".join(part for part in (own, reason) if part)
     return f"- **{code(object_name(action))}**: {said}"
 
 
@@ -200,10 +200,10 @@ def render_markdown(plan: Plan, limit: int = LIMIT) -> str:
         return whole
     top, is_full = render_top(plan, MARKER, limit - _LEFT_OUT)
     shown = _choose(sections, limit - _LEFT_OUT - size(top))
-    lost = [one for one, _ in sections if one not in shown]
+    lost = [action for action, _ in sections if action not in shown]
     if not is_full:
         lost += [action for action in plan.actions if action.action is ActionKind.DELETE]
-    kept = [text for one, text in sections if one in shown]
+    kept = [text for action, text in sections if action in shown]
     return _join_parts(top, [*kept, *([_left_out(lost)] if lost else [])])
 
 
@@ -248,8 +248,8 @@ def _rank(action: Action) -> int:
 def _left_out(lost: Sequence[Action]) -> str:
     """Say which objects are not shown in detail, as many of them by name as there is room for."""
     text = f"**Not shown in detail, as a comment holds no more: {count(len(lost), 'object')}:**"
-    for number, one in enumerate(lost):
-        name = f"{',' if number else ''} {code(object_name(one))}"
+    for number, action in enumerate(lost):
+        name = f"{',' if number else ''} {code(object_name(action))}"
         if size(text + name) > _LEFT_OUT - 100:
             return f"{text} and {len(lost) - number} more."
         text += name
@@ -257,7 +257,7 @@ def _left_out(lost: Sequence[Action]) -> str:
 
 
 def _section(action: Action) -> str:
-    sign, name = (code_in_html(one) for one in (SYMBOLS[action.action], object_name(action)))
+    sign, name = (code_in_html(text) for text in (SYMBOLS[action.action], object_name(action)))
     # What waits for a restart is named by others, and stands in the fold.
     said = "restart required" if action.action is ActionKind.NONE else ", ".join(deeds(action))
     return fold(f"{sign} <b>{name}</b>{f': {said}' if said else ''}", fence(_object_lines(action)))
@@ -265,7 +265,7 @@ def _section(action: Action) -> str:
 
 def _object_lines(action: Action) -> Iterator[str]:
     rows = find_rows(action)
-    width = max((len(one.effect.value) for one in rows), default=0)
+    width = max((len(row.effect.value) for row in rows), default=0)
     for row in rows:
         yield _line(row, width)
         yield from map(_inset, row.lines)

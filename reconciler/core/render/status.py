@@ -35,9 +35,9 @@ SHORT = 12  # characters of a commit or a digest, enough to tell two apart
 def describe_trouble(entry: OverviewEntry, now: float) -> List[Line]:
     """Return what is not as it should be; nothing if all is well. No text is said twice."""
     lines: List[Line] = []
-    for one in _find_trouble(entry, now):
-        if one.text and not any(each.text in one.text for each in lines):
-            lines.append(one)
+    for line in _find_trouble(entry, now):
+        if line.text and not any(each.text in line.text for each in lines):
+            lines.append(line)
     return lines
 
 
@@ -46,7 +46,7 @@ def describe_fully(entry: OverviewEntry, now: float) -> List[Line]:
     record, ready = entry.record, entry.condition(READY)
     return [
         *_find_suspension(entry, now),
-        *(Line(one, _show_condition(entry.condition(one))) for one in _TYPES),
+        *(Line(name, _show_condition(entry.condition(name))) for name in _TYPES),
         *_find_rest(entry, now, error="" if record.last_error == ready.reason else "Last error"),
         *_find_command(entry),
         Line("Guest", escape(record.guest or record.state)),
@@ -127,7 +127,7 @@ def _explain(condition: Condition) -> str:
 
 def _show_generation(entry: OverviewEntry) -> str:
     record = entry.record
-    wanted, observed = ((one or "none")[:SHORT] for one in _generations(entry))
+    wanted, observed = ((generation or "none")[:SHORT] for generation in _generations(entry))
     if record.generation == record.observed_generation:
         return escape(wanted)
     return escape(f"{wanted}; the last complete pass was at {observed}")
@@ -253,7 +253,7 @@ def _describe_trouble(source: SourceRecord, *, verbose: bool) -> Iterator[Line]:
         text = f"{count(len(source.problems), 'problem')}; what was valid last stays in force:"
         yield Line("Invalid", text, "red")
         shown = _shorten(source.problems, verbose=verbose)
-        yield from (Line("", escape(one), "red") for one in shown)
+        yield from (Line("", escape(problem), "red") for problem in shown)
     yield from _line("Prune", source.prune_blocked)
     yield from _line("libvirt", source.libvirt)
     if source.configuration:
@@ -283,14 +283,17 @@ def _lay_objects(
     if not chosen:
         return ["Nothing has been inspected yet."]
     lines = lay_columns(
-        [STATUS_HEADER, *(_overview_row(one, now) for one in chosen)], page, DISPENSABLE, COLOURS
+        [STATUS_HEADER, *(_overview_row(entry, now) for entry in chosen)],
+        page,
+        DISPENSABLE,
+        COLOURS,
     )
     describe = describe_fully if full else describe_trouble
-    for one in chosen:
-        described = describe(one, now)
+    for entry in chosen:
+        described = describe(entry, now)
         if described:
-            name = page.style.paint(escape(show_key(one.key)), "bold")
-            lines += ["", f"{name}: {one.word}", *lay_lines(described, page, INDENT)]
+            name = page.style.paint(escape(show_key(entry.key)), "bold")
+            lines += ["", f"{name}: {entry.word}", *lay_lines(described, page, INDENT)]
     return [*lines, "", *lay_text(_count(chosen), page)]
 
 
@@ -309,6 +312,6 @@ def _overview_row(entry: OverviewEntry, now: float) -> Tuple[str, ...]:
 
 
 def _count(chosen: Sequence[OverviewEntry]) -> str:
-    found = Counter(one.word for one in chosen)
+    found = Counter(entry.word for entry in chosen)
     words = ", ".join(f"{found[word]} {word}" for word in WORDS if found[word])
     return f"{count_objects(entry.key for entry in chosen)}: {words}."

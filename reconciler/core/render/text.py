@@ -192,7 +192,7 @@ def unify(old: Value, new: Value) -> Diff:
 
     Each line begins with `+`, `-`, a space or `@@`, and holds nothing that a terminal obeys.
     """
-    sides = [one for one in (old, new) if one is not None]
+    sides = [side for side in (old, new) if side is not None]
     if all(str(side).endswith("\n") for side in sides):  # else the newline at the end is news
         old, new = _chop(old), _chop(new)
     before, after = _lay_out(old), _lay_out(new)

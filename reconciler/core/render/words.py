@@ -127,7 +127,7 @@ def count(number: int, what: str) -> str:
 def waiting(action: Action) -> str:
     """Say what waits for the guest's next cold start, and whether that is planned already."""
     verb = "waits" if len(action.pending) == 1 else "wait"
-    paths = ", ".join(show_path(one) for one in action.pending)
+    paths = ", ".join(show_path(path) for path in action.pending)
     until = "restart in the maintenance window" if action.awaits_window else "cold start"
     return f"restart required: {paths} {verb} for the next {until}"
 
@@ -264,7 +264,7 @@ def summarise(plan: Plan) -> Summary:
     kinds = Counter(action.action for action in actions)
     foreign = sum(map(is_foreign, actions))
     acting = [action for action in actions if not is_idle(action)]
-    held = sum(_count(one, Effect.WITHHELD) for one in acting)
+    held = sum(_count(action, Effect.WITHHELD) for action in acting)
     return Summary(
         create=kinds[ActionKind.CREATE],
         update=kinds[ActionKind.UPDATE],
@@ -275,7 +275,7 @@ def summarise(plan: Plan) -> Summary:
         failed=kinds[ActionKind.FAILED],
         foreign=foreign,
         next_boot=_count_with(acting, Effect.NEXT_BOOT),
-        restart=sum(restarts(one) or one.awaits_window for one in acting),
+        restart=sum(restarts(action) or action.awaits_window for action in acting),
         volumes=_count_volumes(actions),
         withheld_changes=held,
         disturbing=sum(map(disturbs, acting)),

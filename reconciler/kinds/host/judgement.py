@@ -100,18 +100,18 @@ def find_askable(judgements: Tuple[Judgement, ...], view: DaemonsView) -> Tuple[
     return tuple(path for path in dict.fromkeys(open_) if path not in closed)
 
 
-def _paths_to_spare(one: Judgement, view: DaemonsView) -> Tuple[str, ...]:
+def _paths_to_spare(judgement: Judgement, view: DaemonsView) -> Tuple[str, ...]:
     """Return where a daemon listens that must be off and is not."""
-    units = (view.unit(one.daemon.socket.unit), view.unit(one.daemon.service))
-    if one.need in MUST_BE_OFF and any(unit.is_active for unit in units):
-        return (one.daemon.socket.path,)
+    units = (view.unit(judgement.daemon.socket.unit), view.unit(judgement.daemon.service))
+    if judgement.need in MUST_BE_OFF and any(unit.is_active for unit in units):
+        return (judgement.daemon.socket.path,)
     return ()
 
 
-def _is_reachable(one: Judgement, view: DaemonsView) -> bool:
-    service = view.unit(one.daemon.service)
-    is_active = view.unit(one.daemon.socket.unit).is_active or service.is_active
-    listens = one.daemon.socket.path in view.listening
+def _is_reachable(judgement: Judgement, view: DaemonsView) -> bool:
+    service = view.unit(judgement.daemon.service)
+    is_active = view.unit(judgement.daemon.socket.unit).is_active or service.is_active
+    listens = judgement.daemon.socket.path in view.listening
     return listens and is_active and not (service.is_failed or service.is_masked)
 
 
@@ -173,7 +173,7 @@ def make_report(view: DaemonsView, desired: Desired) -> Report:
         needs = detect_needs(mode, machines)
     else:
         mode, needs = host.mode, find_needs(host, machines)
-    rows = [_row(one, machines) for one in judge_all(needs, view)]
+    rows = [_row(judgement, machines) for judgement in judge_all(needs, view)]
     there = tuple(row for row in rows if row.judgement.verdict is not DaemonHealth.ABSENT)
     return Report(view, mode, host.name if host and host.mode else None, there)
 
@@ -214,36 +214,39 @@ def _lay(row: Sequence[str], widths: Sequence[int], style: Style) -> str:
 
 def _lines(row: DaemonRow, view: DaemonsView) -> Iterator[Tuple[str, ...]]:
     """Yield the daemon's line, and one more for each further thing that is wrong."""
-    one = row.judgement
-    advice = [*map(_advise, one.faults), *([escape(one.note)] if one.note else [])]
+    judgement = row.judgement
+    advice = [
+        *map(_advise, judgement.faults),
+        *([escape(judgement.note)] if judgement.note else []),
+    ]
     first, *more = advice or [""]
-    yield (*_cells(one, view), one.verdict.value, first)
+    yield (*_cells(judgement, view), judgement.verdict.value, first)
     for text in more:
         yield (*[""] * (len(HEADER) - 1), text)
 
 
-def _cells(one: Judgement, view: DaemonsView) -> Tuple[str, ...]:
-    daemon = one.daemon
+def _cells(judgement: Judgement, view: DaemonsView) -> Tuple[str, ...]:
+    daemon = judgement.daemon
     path = daemon.socket.path
-    listens = path in view.listening and _is_active(one, view)
+    listens = path in view.listening and _is_active(judgement, view)
     return (
         daemon.name,
         describe_unit(view.unit(daemon.socket.unit), is_socket=True),
-        describe_service(one, view),
+        describe_service(judgement, view),
         path if listens else NOTHING,
         show_answer(view.answers.get(path)) if listens else NOTHING,
     )
 
 
-def _is_active(one: Judgement, view: DaemonsView) -> bool:
+def _is_active(judgement: Judgement, view: DaemonsView) -> bool:
     """Whether it is this daemon that listens: libvirtd and virtproxyd share a path."""
-    units = (one.daemon.socket.unit, one.daemon.service)
+    units = (judgement.daemon.socket.unit, judgement.daemon.service)
     return any(view.unit(name).is_active for name in units)
 
 
-def describe_service(one: Judgement, view: DaemonsView) -> str:
+def describe_service(judgement: Judgement, view: DaemonsView) -> str:
     """Return the service's state; stopped behind its socket is idle."""
-    service, socket = view.unit(one.daemon.service), view.unit(one.daemon.socket.unit)
+    service, socket = view.unit(judgement.daemon.service), view.unit(judgement.daemon.socket.unit)
     text = describe_unit(service, is_socket=False)
     is_idle = service.is_there and not (service.is_active or service.is_failed)
     return text.replace("stopped", "idle") if is_idle and socket.is_active else text
@@ -307,28 +310,30 @@ def render_report_json(report: Report) -> str:
 
 
 def _daemon(row: DaemonRow, view: DaemonsView) -> Dict[str, Any]:
-    one = row.judgement
-    daemon = one.daemon
+    judgement = row.judgement
+    daemon = judgement.daemon
     return {
         "name": daemon.name,
-        "need": one.need.value,
+        "need": judgement.need.value,
         "machines": list(row.users),
-        "verdict": one.verdict.value,
+        "verdict": judgement.verdict.value,
         "units": {
             name: _unit(view.unit(name)) for name in daemon.units if view.unit(name).is_there
         },
-        "idle": describe_service(one, view).endswith("idle"),
-        "listening": _listening(one, view),
-        "answers": _answer(view.answers.get(daemon.socket.path)) if _is_active(one, view) else None,
-        "note": one.note,
-        "faults": [_fault(each) for each in one.faults],
+        "idle": describe_service(judgement, view).endswith("idle"),
+        "listening": _listening(judgement, view),
+        "answers": _answer(view.answers.get(daemon.socket.path))
+        if _is_active(judgement, view)
+        else None,
+        "note": judgement.note,
+        "faults": [_fault(each) for each in judgement.faults],
     }
 
 
-def _listening(one: Judgement, view: DaemonsView) -> List[str]:
-    if not _is_active(one, view):
+def _listening(judgement: Judgement, view: DaemonsView) -> List[str]:
+    if not _is_active(judgement, view):
         return []
-    return [each.path for each in one.daemon.sockets if each.path in view.listening]
+    return [each.path for each in judgement.daemon.sockets if each.path in view.listening]
 
 
 def _unit(unit: Unit) -> Dict[str, str]:

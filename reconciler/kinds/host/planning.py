@@ -84,9 +84,9 @@ def check_hosts(manifests: Mapping[int, Manifest]) -> Iterator[Tuple[int, Findin
         if isinstance(manifest, HostManifest)
     }
     yield from _check_selectors(hosts)
-    for number, one in sorted(manifests.items()):
-        if hosts and find_row(one.key.kind).is_placed:
-            finding = _check_placement(one, tuple(hosts.values()))
+    for number, manifest in sorted(manifests.items()):
+        if hosts and find_row(manifest.key.kind).is_placed:
+            finding = _check_placement(manifest, tuple(hosts.values()))
             if finding is not None:
                 yield number, finding
 
@@ -95,7 +95,7 @@ def _check_selectors(hosts: Mapping[int, HostManifest]) -> Iterator[Tuple[int, F
     told: Dict[Tuple[int, int], bool] = {}
     for (_, earlier), (number, later) in combinations(sorted(hosts.items()), 2):
         for index, name in enumerate(later.selector):
-            taken = any(may_be_same(name, one) for one in earlier.selector)
+            taken = any(may_be_same(name, other) for other in earlier.selector)
             if taken and not told.setdefault((number, index), False):
                 told[number, index] = True
                 message = f"{name} is a name of Host {earlier.name!r} already"
@@ -137,8 +137,8 @@ def plan_host(manifest: HostManifest, world: World) -> Action:
         if judgement.need in CONCERNS
         for fault in judgement.faults
     ]
-    held = [_find_hold(manifest, one, fault, judgements, view) for one, fault in rows]
-    changes = tuple(_change(one, fault, why) for (one, fault), why in zip(rows, held))
+    held = [_find_hold(manifest, judgement, fault, judgements, view) for judgement, fault in rows]
+    changes = tuple(_change(judgement, fault, why) for (judgement, fault), why in zip(rows, held))
     steps = _steps([fault for (_, fault), why in zip(rows, held) if not why])
     if not changes:
         return Action(KIND, manifest.name, ActionKind.NONE)
@@ -146,8 +146,8 @@ def plan_host(manifest: HostManifest, world: World) -> Action:
     return Action(KIND, manifest.name, kind, changes, steps)
 
 
-def _change(one: Judgement, fault: Fault, hold: str) -> Change:
-    path = f"daemons[{one.daemon.name}].{fault.field}"
+def _change(judgement: Judgement, fault: Fault, hold: str) -> Change:
+    path = f"daemons[{judgement.daemon.name}].{fault.field}"
     effect = Effect.WITHHELD if hold else Effect.LIVE
     reason = f"{hold}: {fault.reason} ({fault.advice})" if hold else fault.reason
     return Change(path, fault.observed, fault.desired, effect, reason)
@@ -155,7 +155,7 @@ def _change(one: Judgement, fault: Fault, hold: str) -> Change:
 
 def _find_hold(
     manifest: HostManifest,
-    one: Judgement,
+    judgement: Judgement,
     fault: Fault,
     judgements: Sequence[Judgement],
     view: DaemonsView,
@@ -165,9 +165,9 @@ def _find_hold(
         return CHECK_ONLY
     if not fault.fix:
         return "not done automatically"
-    if one.need is Need.FORBIDDEN:
+    if judgement.need is Need.FORBIDDEN:
         return find_guests(view)
-    return _find_conflict(one, judgements, view)
+    return _find_conflict(judgement, judgements, view)
 
 
 def find_guests(view: DaemonsView) -> str:
@@ -177,13 +177,13 @@ def find_guests(view: DaemonsView) -> str:
     return f"never while guests run ({', '.join(view.guests)})" if view.guests else ""
 
 
-def _find_conflict(one: Judgement, judgements: Sequence[Judgement], view: DaemonsView) -> str:
+def _find_conflict(judgement: Judgement, judgements: Sequence[Judgement], view: DaemonsView) -> str:
     """Say which daemon of the other mode would be stopped by starting this one."""
-    if one.daemon.mode is None:
+    if judgement.daemon.mode is None:
         return ""
     for other in judgements:
         in_the_way = other.need in MUST_BE_OFF and bool(other.faults)
-        if in_the_way and other.daemon.mode is not one.daemon.mode:
+        if in_the_way and other.daemon.mode is not judgement.daemon.mode:
             guests = find_guests(view)
             if other.need is Need.OFF:
                 return f"starting it would stop {other.daemon.name}, which is not `forbidden`"

@@ -63,7 +63,7 @@ def refuse_lost_edits(
     wanted = align(manifest.machine, read_machine(parse(xml)))
     found = align(wanted, read_machine(parse(kept)))
     lost = compare(wanted, found) + compare_overlays(kept, manifest.machine.overlays)
-    paths = {one.path for one in lost} & _promised(action.changes)
+    paths = {difference.path for difference in lost} & _promised(action.changes)
     if paths:
         raise TerminalError(f"libvirt did not keep {', '.join(sorted(paths))} as it was stored")
     _refuse_damage(work, manifest, action, kept)
@@ -73,17 +73,22 @@ def _refuse_damage(work: StepContext, manifest: MachineManifest, action: Action,
     """Raise TerminalError if a managed field was as the manifest has it, and is not any more."""
     if work.former is None:
         return
-    before = {one.path for one in _compare(manifest, work.former.persistent_xml)}
+    before = {difference.path for difference in _compare(manifest, work.former.persistent_xml)}
     before |= {change.path for change in action.changes}
-    spoiled = [one for one in _compare(manifest, kept) if one.path not in before]
+    spoiled = [
+        difference for difference in _compare(manifest, kept) if difference.path not in before
+    ]
     if spoiled:
-        words = "; ".join(_describe(one.path, one.observed, one.desired) for one in spoiled)
+        words = "; ".join(
+            _describe(difference.path, difference.observed, difference.desired)
+            for difference in spoiled
+        )
         raise TerminalError(f"the change would alter more than it should: {words}")
 
 
 def _compare(manifest: MachineManifest, xml: str) -> Tuple[Difference, ...]:
     found = compare(manifest.machine, align(manifest.machine, read_machine(parse(xml))))
-    return tuple(one for one in found if one.field.startswith(_TOGETHER))
+    return tuple(difference for difference in found if difference.field.startswith(_TOGETHER))
 
 
 # Fields that depend on each other, so that changing one may spoil another.

@@ -138,7 +138,7 @@ def _change_domains(world: World, changes: Mapping[str, Callable[[Reading], Read
 
 def _read_jobs(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     """Read what libvirt does to guests; where it does not say, what fails next says more."""
-    found = {one: attempt(seen.host.domains.find_job, one) for one in _names(seen, facts)}
+    found = {name: attempt(seen.host.domains.find_job, name) for name in _names(seen, facts)}
     return _change_domains(
         seen.world,
         {name: _tell(job=job) for name, job in found.items() if not isinstance(job, Unknown)},
@@ -181,7 +181,7 @@ def _read_pools(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
 
 def _read_every_pool(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
     found = {pool: pool for pool in seen.host.storage.list_pools() if pool not in seen.world.pools}
-    pools = {one: attempt(seen.host.storage.read_pool, one) for one in found}
+    pools = {pool: attempt(seen.host.storage.read_pool, pool) for pool in found}
     return replace(seen.world, pools={**seen.world.pools, **pools})
 
 
@@ -290,7 +290,9 @@ def _add_images(world: World, found: Mapping[str, ImageView]) -> World:
 def _read_snapshots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     names = sorted(fact.name for fact in facts)
     found = {name: attempt(seen.host.domains.read_snapshots, name) for name in names}
-    known = {name: one for name, one in found.items() if not isinstance(one, Unknown)}
+    known = {
+        name: snapshots for name, snapshots in found.items() if not isinstance(snapshots, Unknown)
+    }
     images = seen.world.images
     return replace(seen.world, images=replace(images, snapshots={**images.snapshots, **known}))
 
@@ -308,7 +310,7 @@ def _try_reflinks(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
 def _read_free(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     paths = sorted(fact.name for fact in facts)
     found = {path: attempt(seen.host.storage.read_free, path) for path in paths}
-    free = {path: one for path, one in found.items() if isinstance(one, int)}
+    free = {path: size for path, size in found.items() if isinstance(size, int)}
     return replace(seen.world, free={**seen.world.free, **free})
 
 

@@ -57,7 +57,7 @@ def _check_xpath(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
         yield Finding(path, f"{xpath} does not begin with /domain/")
     elif overlay.present and place.attribute is not None:
         yield Finding(path, "must name an element, not an attribute; set it in the fragment")
-    elif any(_is_within(xpath, f"/domain/{one}") for one in _OWNED):
+    elif any(_is_within(xpath, f"/domain/{part}") for part in _OWNED):
         yield Finding(path, _owned(xpath))
     elif not overlay.present and xpath in _WHOLE:
         yield Finding(path, f"{xpath} cannot be absent")
@@ -107,7 +107,7 @@ WINDOW_RANGE = (60, 24 * 3600)
 
 def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
     """Return what is wrong with a VirtualMachine; `data` is what the schema passed."""
-    findings = [one for check in _MACHINE_CHECKS for one in check(manifest.machine)]
+    findings = [finding for check in _MACHINE_CHECKS for finding in check(manifest.machine)]
     findings.extend(_check_lifecycle(manifest, data["spec"].get("lifecycle", {})))
     if manifest.machine.overlays:
         # Needs the XML parser, which nothing else here does; few manifests have any.
@@ -130,7 +130,7 @@ def _repeated(
         if value is None:
             continue
         if value in first:
-            where = ".".join(str(one) for one in first[value][1:2])
+            where = ".".join(str(part) for part in first[value][1:2])
             index = first[value][2]
             yield Finding(path, f"{what} {value!r} is already used by {where}[{index}]")
         first.setdefault(value, path)
@@ -138,13 +138,19 @@ def _repeated(
 
 def _check_names(machine: Machine) -> Iterator[Finding]:
     """Names become aliases, which a domain may have only once, whatever the device."""
-    named = [((*path, "name"), item.name) for one in LISTS for path, item in items_of(machine, one)]
+    named = [
+        ((*path, "name"), item.name)
+        for listing in LISTS
+        for path, item in items_of(machine, listing)
+    ]
     yield from _repeated(named, "name")
 
 
 def _check_boot(machine: Machine) -> Iterator[Finding]:
     ordered = [
-        ((*path, "boot"), item.boot) for one in LISTS for path, item in items_of(machine, one)
+        ((*path, "boot"), item.boot)
+        for listing in LISTS
+        for path, item in items_of(machine, listing)
     ]
     yield from _repeated(ordered, "boot order")
 
@@ -152,8 +158,8 @@ def _check_boot(machine: Machine) -> Iterator[Finding]:
 def _check_targets(machine: Machine) -> Iterator[Finding]:
     targets = [
         ((*path, "target"), item.target)
-        for one in ("disks", "cdroms")
-        for path, item in items_of(machine, one)
+        for listing in ("disks", "cdroms")
+        for path, item in items_of(machine, listing)
     ]
     yield from _repeated(targets, "target")
 
@@ -231,19 +237,19 @@ def _check_cpus(machine: Machine) -> Iterator[Finding]:
 
 def _check_topology(path: DocumentPath, cpus: Cpus) -> Iterator[Finding]:
     total = cpus.maximum or cpus.count
-    given = [one for one in (cpus.sockets, cpus.cores, cpus.threads) if one is not None]
+    given = [number for number in (cpus.sockets, cpus.cores, cpus.threads) if number is not None]
     if not given or total is None:
         return
     product = 1
-    for one in given:
-        product *= one
+    for number in given:
+        product *= number
     fits = (
         product == total
         if len(given) == len(("sockets", "cores", "threads"))
         else total % product == 0
     )
     if not fits:
-        sum_ = " x ".join(str(one) for one in given)
+        sum_ = " x ".join(str(number) for number in given)
         what = "maximum" if cpus.maximum else "count"
         yield Finding(path, f"sockets, cores and threads ({sum_}) do not make the {what}, {total}")
 

@@ -34,7 +34,7 @@ def compare_machines(
     chosen = head.with_kind(
         MACHINE, (_free(machine) for machine in head.machines if machine.key in keys)
     )
-    others = {key: one for key, one in chosen.objects.items() if key.kind == MACHINE}
+    others = {key: manifest for key, manifest in chosen.objects.items() if key.kind == MACHINE}
     referred = Desired.of(*others.values(), *head.templates)
     actions: List[Action] = [
         _correct(action, former, head) for action in make_plan(referred, world, options).actions
@@ -60,7 +60,7 @@ def _correct(action: Action, former: Mapping[str, MachineManifest], head: Desire
     moves = _moves(base, wanted)
     # That the manifest is another one is no news beside that.
     told = (change for change in action.changes if not (moves and change.path == GENERATION))
-    changes = (*(_doubt(one, base.machine) for one in told), *moves)
+    changes = (*(_doubt(change, base.machine) for change in told), *moves)
     notes = (*action.notes, *_newly_managed(base.machine, wanted.machine, changes))
     kind = action.action
     if moves and changes == moves:
@@ -86,9 +86,16 @@ def _moves(base: MachineManifest, wanted: MachineManifest) -> Tuple[Change, ...]
 
 def _newly_managed(base: Machine, wanted: Machine, changes: Sequence[Change]) -> Iterator[str]:
     told = {change.path for change in changes}
-    for one in compare(wanted, Machine(wanted.name)):
-        if "[" not in one.path and one.path not in told and not is_managed(base, one.path):
-            yield f"{one.path} is managed from now on; if it is not {one.desired}, it is changed"
+    for difference in compare(wanted, Machine(wanted.name)):
+        if (
+            "[" not in difference.path
+            and difference.path not in told
+            and not is_managed(base, difference.path)
+        ):
+            yield (
+                f"{difference.path} is managed from now on; if it is not {difference.desired}, "
+                "it is changed"
+            )
 
 
 def is_managed(machine: Machine, path: str) -> bool:
@@ -97,7 +104,9 @@ def is_managed(machine: Machine, path: str) -> bool:
         return True
     head, bracket, rest = path.partition("[")
     if not bracket:
-        return any(one.path == path for one in compare(machine, Machine(machine.name)))
+        return any(
+            difference.path == path for difference in compare(machine, Machine(machine.name))
+        )
     name, _, leaf = rest.partition("]")
     devices = getattr(machine, head, None)
     found = next((device for device in devices or () if device.name == name), None)

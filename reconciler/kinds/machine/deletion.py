@@ -123,7 +123,7 @@ def _carry_out(
     refuse()
     refuse_other_plan(action, plan_deletion(host, desired, action.name))
     work = StepContext(host, clock, action.name, read_former(host, action.name), report.progress)
-    stops = tuple(one for one in action.steps if isinstance(one, Shutdown))
+    stops = tuple(step for step in action.steps if isinstance(step, Shutdown))
     rest = action.steps[len(stops) :]
     if stops:
         for step in stops:

@@ -81,31 +81,33 @@ def _ask(uri: str, connect: Connect) -> Union[Views, Unknown]:
     return answer[0] if answer else Unknown(f"no answer within {LIMIT:.0f} s")
 
 
-def _find(one: NewMachine, host: HostManifest, views: Union[Views, Unknown]) -> str:
+def _find(machine: NewMachine, host: HostManifest, views: Union[Views, Unknown]) -> str:
     """Return why a machine is not made because of one other host; empty if that has it not."""
-    name = one.manifest.name
+    name = machine.manifest.name
     if isinstance(views, Unknown):
         return (
             f"Host {host.name} ({host.uri}) cannot be asked whether it has {name}: {views.reason}. "
-            f"If {name} is nowhere else, confirm: {one.confirm}"
+            f"If {name} is nowhere else, confirm: {machine.confirm}"
         )
-    what = next((there for there, view in views.items() if _is_it(one, there, view)), None)
+    what = next((there for there, view in views.items() if _is_it(machine, there, view)), None)
     if what is None:
         return ""
     return (
         f"Host {host.name} has it (domain {what}), and two of it must not run. If it moved here, "
         f"remove it there: virsh -c {shlex.quote(str(host.uri))} undefine {shlex.quote(what)} "
-        f"--keep-nvram. If it is another machine, confirm: {one.confirm}"
+        f"--keep-nvram. If it is another machine, confirm: {machine.confirm}"
     )
 
 
-def _is_it(one: NewMachine, name: str, view: Union[DomainView, Unknown]) -> bool:
+def _is_it(machine: NewMachine, name: str, view: Union[DomainView, Unknown]) -> bool:
     """Whether a domain is that machine: by its name, its UUID or our mark."""
-    if name == one.manifest.name:
+    if name == machine.manifest.name:
         return True
     if isinstance(view, Unknown):
         return False
-    return (one.uuid != "" and view.uuid == one.uuid) or _find_mark(view) == one.manifest.name
+    return (machine.uuid != "" and view.uuid == machine.uuid) or _find_mark(
+        view
+    ) == machine.manifest.name
 
 
 def _find_mark(view: DomainView) -> Optional[str]:
@@ -116,15 +118,16 @@ def _find_mark(view: DomainView) -> Optional[str]:
     return None if owner is None else owner.name
 
 
-def _find_unasked(one: NewMachine, others: Sequence[HostManifest]) -> str:
+def _find_unasked(machine: NewMachine, others: Sequence[HostManifest]) -> str:
     """Return why a machine is not made that was placed on a host that nobody can ask."""
     names = [name for host in others if host.uri is not None for name in host.selector]
-    if not one.placed or any(may_be_same(one.placed, name) for name in names):
+    if not machine.placed or any(may_be_same(machine.placed, name) for name in names):
         return ""
-    name = one.manifest.name
+    name = machine.manifest.name
     return (
-        f"its manifest placed it on {one.placed} before, which cannot be asked whether it still "
-        f"has it: no Host of that name has a uri. If {name} is gone there, confirm: {one.confirm}"
+        f"its manifest placed it on {machine.placed} before, which cannot be asked whether it "
+        f"still has it: no Host of that name has a uri. If {name} is gone there, confirm: "
+        f"{machine.confirm}"
     )
 
 

@@ -234,7 +234,7 @@ def _find_last_sign(owner: Owner, world: World) -> float:
     """Return when one of the unfinished volumes grew last, or their making began."""
     times: List[float] = [owner.worker.since if owner.worker else 0.0]
     unfinished = (volume for volume in all_volumes(world) if volume.path in owner.creating)
-    times.extend(_seconds(one.changed_at) for one in unfinished)
+    times.extend(_seconds(volume.changed_at) for volume in unfinished)
     return max(times)
 
 

@@ -86,9 +86,9 @@ def claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]
     machine = manifest.machine
     if machine.uuid is not None:
         yield Claim(number, ("spec", "uuid"), ("uuid", machine.uuid))
-    for path, one in items_of(machine, "interfaces"):
-        if one.mac is not None:
-            yield Claim(number, (*path, "mac"), ("mac", one.mac))
+    for path, interface in items_of(machine, "interfaces"):
+        if interface.mac is not None:
+            yield Claim(number, (*path, "mac"), ("mac", interface.mac))
     disks = {disk.name: (path, disk) for path, disk in items_of(machine, "disks")}
     for path, disk in disks.values():  # once by name: two of one name are told elsewhere
         where, key = _image_of(path, disk, machine.name)
@@ -140,7 +140,7 @@ def check_templates(
 def _check_template(
     name: str, os: Optional[str], documents: Together, spoiled: Collection[int]
 ) -> Optional[str]:
-    numbers = [one for one, known in documents.names.items() if known == (TEMPLATE, name)]
+    numbers = [number for number, known in documents.names.items() if known == (TEMPLATE, name)]
     if not numbers:
         there = ", ".join(
             sorted({known for kind, known in documents.names.values() if kind == TEMPLATE})

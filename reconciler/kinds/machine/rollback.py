@@ -92,4 +92,4 @@ def find_kept_otherwise(host: Host, way: RollbackPlan) -> str:
     if digest(stored) == digest(wanted):
         return ""
     old, new = find_all(wanted, stored)
-    return "; ".join((*(f"without {one}" for one in old), *(f"with {one}" for one in new)))
+    return "; ".join((*(f"without {line}" for line in old), *(f"with {line}" for line in new)))

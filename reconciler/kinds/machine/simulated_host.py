@@ -50,7 +50,7 @@ def imagine(base: Desired, head: Desired) -> World:
         },
         networks=dict.fromkeys(_networks(versions), True),
         pools=_pools(versions),
-        machines={one: _offer(one) for one in _types(versions)},
+        machines={machine_type: _offer(machine_type) for machine_type in _types(versions)},
         images=_images(versions),
     )
     machines = {machine.name: _create(machine, base, world) for machine in base.machines}

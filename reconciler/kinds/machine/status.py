@@ -26,7 +26,7 @@ def pending_paths(reading: Reading) -> Tuple[str, ...]:
         return ()
     stored = _comparable(reading.persistent)
     live = settle_firmware(stored.firmware, align(stored, reading.live))
-    return tuple(one.path for one in compare(stored, live))
+    return tuple(difference.path for difference in compare(stored, live))
 
 
 def _comparable(stored: Machine) -> Machine:
@@ -130,7 +130,7 @@ def find_former_name(reading: Union[Reading, Unknown]) -> Optional[str]:
 def find_renamed(readings: Mapping[str, Union[Reading, Unknown]]) -> Mapping[str, str]:
     """Return name → former name of the machines that were renamed, given all domains."""
     former = {name: find_former_name(reading) for name, reading in readings.items()}
-    return {name: one for name, one in former.items() if one and not has_own_mark(readings, one)}
+    return {name: old for name, old in former.items() if old and not has_own_mark(readings, old)}
 
 
 def has_own_mark(readings: Mapping[str, Union[Reading, Unknown]], name: str) -> bool:

@@ -112,7 +112,7 @@ def read_sizes(host: Host, reading: Reading) -> Mapping[str, int]:
 def look_around(host: Host, readings: Iterable[Reading]) -> World:
     """Return the host as far as manifests of these domains depend on it, and no domain."""
     found = tuple(readings)
-    machines = sorted({"", *(one.persistent.machine or "" for one in found)})
+    machines = sorted({"", *(reading.persistent.machine or "" for reading in found)})
     networks = attempt(host.networks.list_networks)
     pools = attempt(_read_pools, host, found)
     world = World(
@@ -136,7 +136,7 @@ def _read_pools(host: Host, readings: Sequence[Reading]) -> Mapping[str, Union[P
     sources = [disk.source or "" for side in sides for disk in side.disks or ()]
     sources += [cdrom.media or "" for side in sides for cdrom in side.cdroms or ()]
     named = {source.partition("/")[0] for source in sources}
-    pools = {one for one in named if one and ":" not in one}
+    pools = {pool for pool in named if pool and ":" not in pool}
     return read_pools(host, frozenset(pools.union(host.storage.list_pools())))
 
 
@@ -180,7 +180,10 @@ def take_snapshot(host: Host, taken_at: str, version: str, revision: Optional[st
         networks=host.networks.list_networks(),
         pools=pools,
         machine_types=types,
-        machines={one: attempt(host.domains.read_caps, one) for one in (DEFAULT_MACHINE, *types)},
+        machines={
+            machine_type: attempt(host.domains.read_caps, machine_type)
+            for machine_type in (DEFAULT_MACHINE, *types)
+        },
         shared=_find_shared(host, pools, views),
         images=host.storage.read_images(_find_images(pools, views)),
         snapshots=_find_snapshots(host, obstacles),
@@ -198,7 +201,7 @@ def _find_off_reasons(host: Host, views: Views) -> Mapping[str, str]:
         view.name for view in views.values() if isinstance(view, DomainView) and not view.is_active
     ]
     found = {name: attempt(host.domains.read_off_reason, name) for name in sorted(off)}
-    return {name: one for name, one in found.items() if isinstance(one, str) and one}
+    return {name: reason for name, reason in found.items() if isinstance(reason, str) and reason}
 
 
 def _find_files(host: Host, views: Views) -> Mapping[str, FileView]:
@@ -232,7 +235,7 @@ def _still(pool: Union[PoolView, Unknown]) -> Union[PoolView, Unknown]:
 
 def _find_disks(view: Union[DomainView, Unknown]) -> Tuple[str, ...]:
     """Return the keys of a domain's disks in both configurations."""
-    return tuple(sorted({size_key(one) for one in _disks(view)} - {""}))
+    return tuple(sorted({size_key(disk) for disk in _disks(view)} - {""}))
 
 
 def _disks(view: Union[DomainView, Unknown]) -> Iterator[Disk]:
@@ -266,7 +269,7 @@ def _find_images(pools: Pools, views: Views) -> Mapping[str, str]:
     there = [pool for pool in pools.values() if isinstance(pool, PoolView)]
     found = {volume.path: volume.format for pool in there for volume in pool.volumes.values()}
     for view in views.values():
-        found.update((one.source, one.format or "") for one in _disks(view) if one.source)
+        found.update((disk.source, disk.format or "") for disk in _disks(view) if disk.source)
     return found
 
 
@@ -276,14 +279,16 @@ def _find_snapshots(
     found = {
         name: attempt(host.domains.read_snapshots, name)
         for name, some in obstacles.items()
-        if any(one.startswith("snapshot ") for one in some)
+        if any(obstacle.startswith("snapshot ") for obstacle in some)
     }
-    return {name: one for name, one in found.items() if not isinstance(one, Unknown)}
+    return {
+        name: snapshots for name, snapshots in found.items() if not isinstance(snapshots, Unknown)
+    }
 
 
 def _find_shared(host: Host, pools: Pools, views: Views) -> FrozenSet[Tuple[str, str]]:
     there = [pool for pool in pools.values() if isinstance(pool, PoolView)]
-    open_now = {one.source for view in views.values() for one in _live_disks(view)}
+    open_now = {disk.source for view in views.values() for disk in _live_disks(view)}
     images = {volume.path for pool in there for volume in pool.volumes.values()} - open_now
     return frozenset(
         (pool.name, image)

@@ -35,7 +35,7 @@ class UndoTrail:
     def add(self, step: Step, undo: Optional[Undo]) -> None:
         """Note a step that was carried out."""
         if isinstance(step, plan.Shutdown):
-            self._undo = [one for one in self._undo if not isinstance(one[0], _LIVE)]
+            self._undo = [entry for entry in self._undo if not isinstance(entry[0], _LIVE)]
         if undo is not None:
             self._undo.append((step, undo))
         elif type(step) in LASTING:
@@ -71,7 +71,9 @@ class UndoTrail:
 
         Only a definition that nobody has changed since, and nothing but a definition, is put back.
         """
-        only_stored = all(isinstance(one, (plan.Define, plan.SetMetadata)) for one, _ in self._undo)
+        only_stored = all(
+            isinstance(step, (plan.Define, plan.SetMetadata)) for step, _ in self._undo
+        )
         is_plain = not self._lasting and not any(
             isinstance(step, (plan.Start, plan.Shutdown, plan.CreateVolume))
             for step in self._action.steps

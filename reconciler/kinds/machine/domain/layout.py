@@ -62,8 +62,8 @@ def append(parent: Element, element: Element) -> None:
 def insert_device(devices: Element, element: Element) -> None:
     """Put a new device behind the last of its kind, or where libvirt would write it."""
     there = children_of(devices)
-    alike = [one for one in there if one.tag == element.tag]
-    before = alike or [one for one in there if rank(one) <= rank(element)]
+    alike = [child for child in there if child.tag == element.tag]
+    before = alike or [child for child in there if rank(child) <= rank(element)]
     if before:
         insert_after(before[-1], element)
     else:

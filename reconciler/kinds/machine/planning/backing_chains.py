@@ -63,7 +63,7 @@ def settle_chains(
     """
     chains: List[DiskChain] = []
     wanted: List[Disk] = []
-    running = {one.name: one for one in (live.disks if live else None) or ()}
+    running = {disk.name: disk for disk in (live.disks if live else None) or ()}
     for disk in machine.disks or ():
         there, now = by_name(stored.disks, disk.name), running.get(disk.name)
         chain = None
@@ -80,7 +80,7 @@ def settle_chains(
             running[disk.name] = replace(now, source=settled.source, format=kept)
     machine = machine if machine.disks is None else replace(machine, disks=tuple(wanted))
     if live is not None and live.disks is not None:
-        live = replace(live, disks=tuple(running[one.name] for one in live.disks))
+        live = replace(live, disks=tuple(running[disk.name] for disk in live.disks))
     return settle_media(machine, stored, live, world), live, tuple(chains)
 
 
@@ -123,9 +123,9 @@ def name_images(
     ]
     known = replace(machine, disks=tuple(disks))
     found = align(known, observed).disks or ()
-    names, wanted = {one.name for one in found}, {disk.name for disk in disks}
+    names, wanted = {disk.name for disk in found}, {disk.name for disk in disks}
     lost = [disk for disk in disks if disk.name not in names]
-    moved = [one for one in found if one.name not in wanted]
+    moved = [disk for disk in found if disk.name not in wanted]
     if len(lost) != 1 or len(moved) != 1 or not is_settled(manifest, lost[0], reading, world):
         return known
     again = replace(lost[0], source=moved[0].source)
@@ -143,7 +143,7 @@ def is_settled(manifest: MachineManifest, disk: Disk, reading: Reading, world: W
 def _name_image(disk: Disk, observed: Machine, world: World) -> Disk:
     if disk.source is None:
         return disk
-    found = [one.source for one in observed.disks or () if _holds(world, disk.source, one)]
+    found = [other.source for other in observed.disks or () if _holds(world, disk.source, other)]
     return replace(disk, source=found[0]) if len(found) == 1 else disk
 
 
@@ -217,14 +217,20 @@ def hold_chains(
     by_disk = {chain.disk: chain for chain in found.chains}
     held = tuple(_hold(decision, by_disk, reading, world) for decision in decisions)
     lost = [
-        one
-        for one in held
-        if _is_disk(one, DifferenceKind.ADD) and _is_lost(one, found, reading, world)
+        decision
+        for decision in held
+        if _is_disk(decision, DifferenceKind.ADD) and _is_lost(decision, found, reading, world)
     ]
-    if not lost or not any(_is_disk(one, DifferenceKind.REMOVE) for one in held):
+    if not lost or not any(_is_disk(decision, DifferenceKind.REMOVE) for decision in held):
         return held
-    swapped = [one for one in held if one in lost or _is_disk(one, DifferenceKind.REMOVE)]
-    return tuple(_withhold(one, SWAPPED) if one in swapped else one for one in held)
+    swapped = [
+        decision
+        for decision in held
+        if decision in lost or _is_disk(decision, DifferenceKind.REMOVE)
+    ]
+    return tuple(
+        _withhold(decision, SWAPPED) if decision in swapped else decision for decision in held
+    )
 
 
 def _is_disk(decision: Decision, kind: DifferenceKind) -> bool:

@@ -173,14 +173,18 @@ def refuse_ambiguous(differences: Iterable[Difference], *, is_ours: bool) -> Non
     On a domain that `is_ours`, every alias is of ours.
     """
     found = tuple(differences)
-    gone = [one.item for one in found if one.kind is DifferenceKind.REMOVE and one.item is not None]
-    there = [one for one in gone if not (is_ours and one.alias)]
-    for one in found:
-        if one.kind is not DifferenceKind.ADD or one.item is None:
+    gone = [
+        difference.item
+        for difference in found
+        if difference.kind is DifferenceKind.REMOVE and difference.item is not None
+    ]
+    there = [device for device in gone if not (is_ours and device.alias)]
+    for difference in found:
+        if difference.kind is not DifferenceKind.ADD or difference.item is None:
             continue
-        same = [other for other in there if _may_be(one.item, other)]
+        same = [other for other in there if _may_be(difference.item, other)]
         if same:
-            raise TerminalError(f"{one.path}: {_ask_which(same)}")
+            raise TerminalError(f"{difference.path}: {_ask_which(same)}")
 
 
 def _may_be(new: Device, there: Device) -> bool:
@@ -198,11 +202,11 @@ def _may_be(new: Device, there: Device) -> bool:
 def _ask_which(there: Sequence[Device]) -> str:
     """Say what the domain has that a new device may be, and what to write into the manifest."""
     names = ", ".join(
-        _call(one) + (f" (alias ua-{one.alias})" if one.alias else "") for one in there
+        _call(device) + (f" (alias ua-{device.alias})" if device.alias else "") for device in there
     )
     ours = [
-        f"mac: '{one.mac}'" if isinstance(one, Interface) else f"target: {one.target}"
-        for one in there
+        f"mac: '{device.mac}'" if isinstance(device, Interface) else f"target: {device.target}"
+        for device in there
     ]
     is_card = isinstance(there[0], Interface)
     which = "which of them this is, if any" if there[1:] else "whether this is it"
@@ -225,18 +229,19 @@ def refuse_misaliased(name: str, wanted: Machine, stored: Machine) -> None:
         ("interfaces", wanted.interfaces or (), stored.interfaces or ()),
     )
     for listing, named, there in pairs:
-        for one in named:
-            found = next((it for it in there if it.name == one.name == it.alias), None)
-            sign, value, tell = _find_sign(one)
+        for device in named:
+            found = next((it for it in there if it.name == device.name == it.alias), None)
+            sign, value, tell = _find_sign(device)
             if found is None or value is None or tell(found) == value:
                 continue
             meant = next((it for it in there if tell(it) == value), None)
             if meant is not None:
                 raise TerminalError(
-                    f"{listing}[{one.name}]: the domain's {_call(found)} has the alias "
-                    f"ua-{one.name}, but the {sign} that the manifest gives, {value}, is that of "
-                    f"{_call(meant)}. Give {_call(found)} the name {one.name} in the manifest and "
-                    f"{_call(meant)} another, or remove the alias: virsh edit {shlex.quote(name)}"
+                    f"{listing}[{device.name}]: the domain's {_call(found)} has the alias "
+                    f"ua-{device.name}, but the {sign} that the manifest gives, {value}, is that "
+                    f"of {_call(meant)}. Give {_call(found)} the name {device.name} in the "
+                    f"manifest and {_call(meant)} another, or remove the alias: "
+                    f"virsh edit {shlex.quote(name)}"
                 )
 
 

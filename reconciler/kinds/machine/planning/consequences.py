@@ -33,14 +33,16 @@ def find_neighbours(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Change,
     """Return a change for everything that editing the definition changes besides itself."""
     xml, edits = update.reading.view.persistent_xml, find_edits(update, new)
     found = find_consequences(xml, edits, update.machine, update.stored)
-    return tuple(_change(one, update.decisions) for one in found)
+    return tuple(_change(consequence, update.decisions) for consequence in found)
 
 
 def _change(consequence: Consequence, decisions: Iterable[Decision]) -> Change:
     stored = [decision for decision in decisions if decision.stored is not None]
-    causes = [one for one in stored if _may_cause(one.difference, consequence.path)] or stored
+    causes = [
+        decision for decision in stored if _may_cause(decision.difference, consequence.path)
+    ] or stored
     effects = {cause.effect for cause in causes}
-    effect = next((one for one in _ORDER if one in effects), Effect.OFFLINE)
+    effect = next((effect for effect in _ORDER if effect in effects), Effect.OFFLINE)
     names = ", ".join(cause.difference.path for cause in causes[:3])
     reason = f"follows from {names}" + (f": {consequence.reason}" if consequence.reason else "")
     return Change(consequence.path, consequence.observed, consequence.desired, effect, reason)
@@ -99,15 +101,19 @@ def describe_image(disk: Disk) -> str:
 def _find_first_boot(update: Update, root: Element) -> Iterator[str]:
     """Say that a device which is removed is what the guest boots from first."""
     found = [decision.difference for decision in update.decisions]
-    if any(one.leaf == "boot" or _has_boot_number(one) for one in found):
+    if any(difference.leaf == "boot" or _has_boot_number(difference) for difference in found):
         return  # the manifest says from which it is to boot
     first = _first_boot_device(root)
-    for one in found:
-        is_device = one.field in ("disks[]", "cdroms[]", "interfaces[]")
-        if one.kind is DifferenceKind.REMOVE and is_device and find_device(root, one) is first:
+    for difference in found:
+        is_device = difference.field in ("disks[]", "cdroms[]", "interfaces[]")
+        if (
+            difference.kind is DifferenceKind.REMOVE
+            and is_device
+            and find_device(root, difference) is first
+        ):
             yield (
-                f"{one.path}: the guest boots from it first; to boot from another device, set "
-                "boot: 1 on that one"
+                f"{difference.path}: the guest boots from it first; to boot from another device, "
+                "set boot: 1 on that one"
             )
 
 
@@ -125,7 +131,7 @@ def _first_boot_device(root: Element) -> Optional[Element]:
         for boot in device.findall("boot")
     ]
     if numbered:
-        return min(numbered, key=lambda one: one[0])[1]
+        return min(numbered, key=lambda pair: pair[0])[1]
     kinds = [element.get("dev") for element in root.findall("os/boot")] or ["hd"]
     if kinds[0] == "network":
         return root.find("devices/interface")
@@ -140,19 +146,19 @@ def _find_kept(update: Update, root: Element) -> Iterator[str]:
         decision.stored for decision in update.decisions if decision.difference.field in _UPLINKS
     ]
     seen = set()
-    for one in moved:
-        if one is None or one.device in seen:
+    for difference in moved:
+        if difference is None or difference.device in seen:
             continue
-        seen.add(one.device)
-        card = find_device(root, one)
-        is_moved_over = f"{card.get('type')}" != one.leaf
+        seen.add(difference.device)
+        card = find_device(root, difference)
+        is_moved_over = f"{card.get('type')}" != difference.leaf
         kept = [
             f"{child.tag} ({describe_element(child)})"
             for child in card.iterchildren(*_CARD)
             if not (is_moved_over and child.tag == "virtualport")
         ]
         if kept:
-            yield f"interfaces[{one.device}]: keeps its {', '.join(kept)}"
+            yield f"interfaces[{difference.device}]: keeps its {', '.join(kept)}"
 
 
 def _find_unpinned(update: Update, root: Element) -> Iterator[str]:
@@ -160,7 +166,7 @@ def _find_unpinned(update: Update, root: Element) -> Iterator[str]:
     pinned = {element.get("vcpu") for element in root.findall("cputune/vcpupin")}
     cpus = update.machine.cpus
     most = max((cpus and cpus.maximum) or 0, (cpus and cpus.count) or 0)
-    loose = [str(one) for one in range(most) if str(one) not in pinned]
+    loose = [str(number) for number in range(most) if str(number) not in pinned]
     if pinned and loose:
         yield (
             f"cpus: processors {', '.join(loose)} are not pinned, others are; to pin them: "

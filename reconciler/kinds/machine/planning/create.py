@@ -111,10 +111,10 @@ def _volumes(
 ) -> Iterator[Step]:
     """Yield the first definition, and each volume with the mark that says that it is complete."""
     new = [disk for disk in disks if any(isinstance(step, CreateVolume) for step in disk.steps)]
-    left = [one.disk.source or "" for one in new]
+    left = [disk.disk.source or "" for disk in new]
     if new:
         mark = unfinished_owner(manifest, left, made)
-        stub = without_disks(xml, {one.disk.name for one in new})
+        stub = without_disks(xml, {disk.disk.name for disk in new})
         yield Define(set_owner(stub, mark))
     for disk in disks:
         yield from disk.steps
@@ -157,8 +157,11 @@ def _changes(wanted: Machine, disks: Tuple[NewDisk, ...]) -> Tuple[Change, ...]:
     """List what the manifest says, and nothing that a default fills in."""
     about = {disk.disk.name: disk.about for disk in disks}
     return tuple(
-        _change(one, about.get(one.device or "", "") if one.field == "disks[]" else "")
-        for one in compare(wanted, Machine(wanted.name))
+        _change(
+            difference,
+            about.get(difference.device or "", "") if difference.field == "disks[]" else "",
+        )
+        for difference in compare(wanted, Machine(wanted.name))
     ) + tuple(
         Change(f"xml[{overlay.xpath}]", None, overlay.fragment, Effect.OFFLINE)
         for overlay in wanted.overlays

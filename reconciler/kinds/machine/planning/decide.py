@@ -25,8 +25,8 @@ from reconciler.kinds.machine.planning.states import (
 
 def describe_device(device: Device, about: str = "") -> str:
     """Return like `virtio 60GiB, linked clone of template win2016 as default/vm-root.qcow2`."""
-    words = [one for one in _words(device) if one]
-    return ", ".join(one for one in (" ".join(words), about) if one)
+    words = [word for word in _words(device) if word]
+    return ", ".join(part for part in (" ".join(words), about) if part)
 
 
 def _words(device: Device) -> Iterable[Optional[str]]:
@@ -68,7 +68,7 @@ class Decision:
     @property
     def difference(self) -> Difference:
         """The difference, from whichever configuration has it."""
-        return next(one for one in (self.stored, self.live) if one is not None)
+        return next(difference for difference in (self.stored, self.live) if difference is not None)
 
     @property
     def effect(self) -> Optional[Effect]:
@@ -123,9 +123,9 @@ def follow_power(decisions: Tuple[Decision, ...]) -> Tuple[Decision, ...]:
     A guest that does not answer gives up no device; once it is off, the definition decides.
     """
     done = [decision for decision in decisions if decision.is_done]
-    if any(one.row.route is Route.SHUT_DOWN for one in done):
+    if any(decision.row.route is Route.SHUT_DOWN for decision in done):
         effect, reason = Effect.NEXT_BOOT, "takes effect when this plan shuts the guest down"
-    elif any(one.effect is Effect.RESTART for one in done):
+    elif any(decision.effect is Effect.RESTART for decision in done):
         effect, reason = Effect.RESTART, "takes effect when this plan restarts the guest"
     else:
         return decisions
@@ -152,22 +152,22 @@ def decide(
 
 def _with_ejects(live: Iterable[Difference]) -> Iterable[Difference]:
     """Before a drive that cannot go while the guest runs, its medium goes."""
-    for one in live:
-        item = one.item
+    for difference in live:
+        item = difference.item
         if (
-            one.kind is DifferenceKind.REMOVE
+            difference.kind is DifferenceKind.REMOVE
             and isinstance(item, Cdrom)
             and item.media
             and item.bus not in HOTPLUG_BUSES
         ):
             yield replace(
-                one,
+                difference,
                 field="cdroms[].media",
                 kind=DifferenceKind.CHANGE,
                 observed=item.media,
                 desired="",
             )
-        yield one
+        yield difference
 
 
 def _decide(
@@ -254,7 +254,7 @@ def _settle_boot(
     if effect is not Effect.WITHHELD and not row.cured:
         effect, reason = Effect.NEXT_BOOT, ""  # now or in the next window, nobody restarts for it
     if stored is not None:
-        return effect, "; ".join(one for one in (row.reason, reason) if one)
+        return effect, "; ".join(text for text in (row.reason, reason) if text)
     return (effect if effect is Effect.RESTART else None), PENDING
 
 

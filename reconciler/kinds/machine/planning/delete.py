@@ -71,7 +71,7 @@ def find_own_volumes(
 
 def _volumes_of(disk: AppliedDisk, owner: Owner, world: World) -> Iterator[VolumeView]:
     pool = find_pool(world, disk.pool, f"disks[{disk.name}].pool")
-    names = {volume_name(one, disk.name, image) for one in owner.names for image in IMAGES}
+    names = {volume_name(machine, disk.name, image) for machine in owner.names for image in IMAGES}
     for name in sorted(names):
         volume = pool.volumes.get(name)
         if volume is not None and volume.path in owner.made:
@@ -86,7 +86,7 @@ def _find_user(owner: str, volume: VolumeView, world: World, desired: Desired) -
         if not images.is_same(holders[other], volume.path):
             return f"it is below {holders[other]}, which domain {other} uses"
     overlays = find_overlays(world, volume.path)
-    named = {one.path for one in all_volumes(world) if _is_below(volume, one)}
+    named = {overlay.path for overlay in all_volumes(world) if _is_below(volume, overlay)}
     overlays = tuple(sorted(named.union(overlays)))
     if overlays:
         return f"it carries {len(overlays)} linked clone(s): {', '.join(overlays[:3])}"
@@ -212,9 +212,9 @@ def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tu
     if reading.is_active:
         steps.append(Shutdown(applied.shutdown_timeout, applied.force_off))
     steps.extend(
-        DeleteVolume(one.disk, one.volume.pool, one.volume.name, one.volume.path)
-        for one in own
-        if not one.kept
+        DeleteVolume(owned.disk, owned.volume.pool, owned.volume.name, owned.volume.path)
+        for owned in own
+        if not owned.kept
     )
     return (*steps, Undefine())
 
@@ -248,14 +248,14 @@ def _disks(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> It
     """List every disk of the machine, and what happens to its image."""
     for volume in own:
         yield _describe(volume)
-    paths = {one.volume.path for one in own}
+    paths = {owned.volume.path for owned in own}
     for disk in reading.persistent.disks or ():
         if disk.source not in paths:
             yield _kept(disk, _why_kept(disk, applied, reading))
 
 
 def _why_kept(disk: Disk, applied: Applied, reading: Reading) -> str:
-    if any(one.name == disk.name and not one.is_made for one in applied.disks):
+    if any(former.name == disk.name and not former.is_made for former in applied.disks):
         return NAMED
     if reading.owner is not None and disk.source in reading.owner.made:
         return "its volume is already gone, or the last manifest did not name the disk"

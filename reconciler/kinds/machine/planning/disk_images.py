@@ -86,7 +86,7 @@ def find_own_image(disk: str, owner: Optional[Owner]) -> Optional[str]:
     if owner is None:
         return None
     names = {volume_name(name, disk, image) for name in owner.names for image in IMAGES}
-    found = [one for one in owner.made if posixpath.basename(one) in names]
+    found = [path for path in owner.made if posixpath.basename(path) in names]
     return found[0] if len(found) == 1 else None
 
 

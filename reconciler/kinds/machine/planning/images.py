@@ -103,7 +103,7 @@ def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
         reading = world.domains.get(manifest.name)
         if isinstance(reading, Reading) and reading.owner is not None:
             found.update(reading.owner.made)
-    return frozenset(one for one in found if one)
+    return frozenset(path for path in found if path)
 
 
 def volume_at(world: World, path: Optional[str]) -> Optional[VolumeView]:
@@ -128,7 +128,7 @@ def find_overlays(world: World, source: str) -> Tuple[str, ...]:
     }
     images.ask_views((source, *over, *over.values()))
     found = {
-        images.identify(one): one for one, below in over.items() if images.is_same(below, source)
+        images.identify(path): path for path, below in over.items() if images.is_same(below, source)
     }
     found.update((images.identify(overlay), overlay) for overlay in images.find_overlays(source))
     found.pop(images.identify(source), None)
@@ -152,9 +152,9 @@ def describe_dependants(world: World, overlays: Tuple[str, ...]) -> str:
     """Name images over another, with who uses them, or how one that nobody uses is deleted."""
     unused = [overlay for overlay in overlays if not world.images.find_users(overlay)]
     used = [overlay for overlay in overlays if overlay not in unused]
-    words = [f"{one} (of domain {_list_users(world, one)})" for one in used[:3]]
+    words = [f"{overlay} (of domain {_list_users(world, overlay)})" for overlay in used[:3]]
     if unused:
-        commands = " && ".join(_delete_command(world, one) for one in unused[:3])
+        commands = " && ".join(_delete_command(world, overlay) for overlay in unused[:3])
         words.append(
             f"{', '.join(unused[:3])}, which no domain uses: if it is left from a merged "
             f"snapshot, delete it ({commands}), else keep it"

@@ -56,9 +56,11 @@ def plan_recreate(
     something of it is taken.
     """
     disks = _disks(manifest, lost, world)
-    if disks and all(_is_gone(one.source or "", world) for one in disks):
+    if disks and all(_is_gone(disk.source or "", world) for disk in disks):
         return None
-    kept = None if manifest.machine.disks is None else {one.name for one in manifest.machine.disks}
+    kept = (
+        None if manifest.machine.disks is None else {disk.name for disk in manifest.machine.disks}
+    )
     for disk in disks:
         if kept is not None and disk.name not in kept:
             continue  # it is taken away, and its image stays where and as it is
@@ -101,11 +103,11 @@ def _disks(manifest: MachineManifest, lost: LostMachine, world: World) -> Tuple[
     """Return the disks that the machine had and may write to, with the images it is to have."""
     wanted = settle_sources(manifest.machine, world).disks
     former = align(manifest.machine, settle_found(lost.reading.persistent, world)).disks or ()
-    asked = [by_name(wanted or (), one.name) for one in former]
+    asked = [by_name(wanted or (), disk.name) for disk in former]
     return tuple(
-        replace(one, source=new.source) if new is not None and new.source else one
-        for one, new in zip(former, asked)
-        if not one.readonly and (one.source or "").startswith("/")
+        replace(disk, source=new.source) if new is not None and new.source else disk
+        for disk, new in zip(former, asked)
+        if not disk.readonly and (disk.source or "").startswith("/")
     )
 
 
@@ -149,7 +151,7 @@ def _volumes_of(name: str, disk: Disk, world: World) -> Iterator[VolumeView]:
     pool = world.find_pool(disk.pool or DEFAULT_POOL)
     if isinstance(pool, PoolView):
         names = (volume_name(name, disk.name, image) for image in IMAGES)
-        yield from (pool.volumes[one] for one in names if one in pool.volumes)
+        yield from (pool.volumes[volume] for volume in names if volume in pool.volumes)
 
 
 def describe_there(name: str, disk: Disk, volume: VolumeView, world: World) -> str:
@@ -158,7 +160,7 @@ def describe_there(name: str, disk: Disk, volume: VolumeView, world: World) -> s
     if use:
         return use
     newest = _find_newest(volume.path, world) or (volume.path,)
-    lines = " or ".join(_source_line(disk, one, world) for one in newest)
+    lines = " or ".join(_source_line(disk, path, world) for path in newest)
     return (
         f"disks[{disk.name}]: volume {volume.name!r} exists already in pool {volume.pool!r}, "
         f"and no record shows that it belongs to {name}. If it does (its definition was lost), "
@@ -171,7 +173,7 @@ def _refuse_overlaid(name: str, disk: Disk, world: World) -> None:
     """Raise MissingError where an image that nobody uses lies above the disk's: it is newer."""
     newest = _find_newest(disk.source or "", world)
     if newest:
-        lines = " or ".join(_source_line(disk, one, world) for one in newest)
+        lines = " or ".join(_source_line(disk, path, world) for path in newest)
         paths = ", ".join(newest)
         raise MissingError(
             f"disks[{disk.name}]: {disk.source} is not the newest image of {name}: {paths} lies "
@@ -185,18 +187,22 @@ def _find_newest(path: str, world: World) -> Tuple[str, ...]:
     over = [overlay for overlay in find_overlays(world, path) if not _is_used(overlay, world)]
     images = world.images
     return tuple(
-        one
-        for one in over
+        overlay
+        for overlay in over
         if not any(
-            images.is_same(one, below) for other in over for below in images.find_chain(other)[1:]
+            images.is_same(overlay, below)
+            for other in over
+            for below in images.find_chain(other)[1:]
         )
     )
 
 
 def _is_used(path: str, world: World) -> bool:
     images = world.images
-    lost = (disk for one in world.lost.values() for disk in one.reading.persistent.disks or ())
-    return bool(images.find_users(path)) or any(images.is_same(one.source, path) for one in lost)
+    lost = (
+        disk for machine in world.lost.values() for disk in machine.reading.persistent.disks or ()
+    )
+    return bool(images.find_users(path)) or any(images.is_same(disk.source, path) for disk in lost)
 
 
 def _source_line(disk: Disk, path: str, world: World) -> str:
@@ -216,11 +222,13 @@ def _base(
     """
     wanted = {disk.name: disk.size for disk in manifest.machine.disks or ()}
     former = align(manifest.machine, settle_found(lost.reading.persistent, world)).disks or ()
-    edits = tuple(edit for one in former for edit in _moves(one, by_name(disks, one.name), world))
+    edits = tuple(
+        edit for disk in former for edit in _moves(disk, by_name(disks, disk.name), world)
+    )
     xml = edit_domain(lost.reading.view.persistent_xml, edits)
     machine = replace(read_machine(parse(xml)), power=Power.STOPPED, autostart=False)
     named = align(manifest.machine, machine).disks or ()
-    sizes = {one.alias or one.target: _size(one, wanted.get(one.name), world) for one in named}
+    sizes = {disk.alias or disk.target: _size(disk, wanted.get(disk.name), world) for disk in named}
     sized = tuple(
         replace(disk, size=sizes.get(disk.alias or disk.target)) for disk in machine.disks or ()
     )

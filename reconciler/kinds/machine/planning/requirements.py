@@ -139,9 +139,9 @@ def _find_definition(action: Action, world: World) -> Optional[str]:
 
 def _find_made(action: Action, world: World) -> FrozenSet[str]:
     return frozenset(
-        f"{pool.path.rstrip('/')}/{one.name}"
-        for one in _volumes(action)
-        for pool in [world.find_pool(one.pool)]
+        f"{pool.path.rstrip('/')}/{volume.name}"
+        for volume in _volumes(action)
+        for pool in [world.find_pool(volume.pool)]
         if isinstance(pool, PoolView)
     )
 

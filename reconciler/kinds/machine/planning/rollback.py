@@ -146,7 +146,7 @@ def plan_rollback(
     standing = find_standing(found, Planner(now), world, (*stored, *live))
     weighing = weigh(found, stored, live, standing, world.images)
     held = hold_chains(decide(stored, live, weighing), found, reading, world)
-    decisions = follow_power(tuple(_keep_gone(one, world) for one in held))
+    decisions = follow_power(tuple(_keep_gone(decision, world) for decision in held))
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)
     is_whole = not weighing.held and all(map(_is_done, decisions))
@@ -154,7 +154,7 @@ def plan_rollback(
     update = replace(update, in_full=is_whole)
     new = complete_devices(update)
     steps = _steps(target, update, new)
-    changes = tuple(one.change for one in describe_new(decisions, new) if one.change)
+    changes = tuple(decision.change for decision in describe_new(decisions, new) if decision.change)
     if is_whole and steps:
         changes += _mark(target, reading, alone=not changes)
     action = _action(target, reading, decisions, changes, steps)
@@ -273,7 +273,7 @@ def _steps(target: Target, update: Update, new: Tuple[NewDevice, ...]) -> Tuple[
             head.append(SetMetadata(owner_xml(target.owner), live=True))
         head.append(Define(target.xml))
     rest = (step for step in steps if not isinstance(step, (Define, SetMetadata)))
-    return (*head, *(_as_it_was(one, target) for one in rest))
+    return (*head, *(_as_it_was(step, target) for step in rest))
 
 
 def _as_it_was(step: Step, target: Target) -> Step:
@@ -346,7 +346,7 @@ def _say_left(target: Target, reading: Reading, decisions: Tuple[Decision, ...])
 
 
 def _notes(target: Target, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
-    notes = [f"{one}: the former secret is not stored; set it again" for one in target.missing]
+    notes = [f"{path}: the former secret is not stored; set it again" for path in target.missing]
     for decision in decisions:
         item = decision.difference.item
         if (

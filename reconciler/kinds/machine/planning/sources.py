@@ -82,7 +82,7 @@ def chain_of(world: World, source: str, image_format: str) -> Tuple[Tuple[str, s
     """Return (identity, name) of an image that a domain names, and of all that is below it."""
     path = path_of(source, world) or source
     chain = world.images.find_chain(path, image_format)
-    return tuple((world.images.identify(one), one) for one in chain)
+    return tuple((world.images.identify(layer), layer) for layer in chain)
 
 
 def path_of(source: Optional[str], world: World) -> Optional[str]:
@@ -156,7 +156,7 @@ def _former_volume(
     names = {volume_name(name, disk.name, image) for name in owner.names for image in IMAGES}
     found = [volume for name, volume in pool.volumes.items() if name in names]
     if disk.name not in owner.disks:
-        found = [one for one in found if one.path in owner.made]
+        found = [volume for volume in found if volume.path in owner.made]
     unfinished = find_unfinished(owner, world)
     return found[0] if len(found) == 1 and found[0].path not in unfinished else None
 
@@ -167,7 +167,7 @@ def find_unfinished(owner: Optional[Owner], world: World) -> Tuple[str, ...]:
     One that a domain names is none of them: a guest may have had it open.
     """
     creating = owner.creating if owner else ()
-    return tuple(one for one in creating if not world.images.find_users(one))
+    return tuple(path for path in creating if not world.images.find_users(path))
 
 
 def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:

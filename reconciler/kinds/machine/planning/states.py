@@ -291,7 +291,7 @@ _PAUSED: Mapping[str, str] = {
 def _resume_after_error(standing: Standing) -> Settled:
     if standing.full:
         return Effect.WITHHELD, standing.full
-    disks = ", ".join(f"{key}: {one}" for key, one in sorted(standing.view.disk_errors.items()))
+    disks = ", ".join(f"{key}: {error}" for key, error in sorted(standing.view.disk_errors.items()))
     return Effect.LIVE, f"paused by an I/O error{f' ({disks})' if disks else ''}; tried again"
 
 

@@ -68,7 +68,7 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     Raises TerminalError where the host or another VM forbids one.
     """
     volumes = (*new, *remake_disks(update))
-    items = {one.item.name: one.item for one in new}
+    items = {device.item.name: device.item for device in new}
     paths = _find_made(volumes)
     made = made_with(update.reading.owner, update.manifest.name, paths)
     steps = (
@@ -103,9 +103,10 @@ def _bring_back(update: Update) -> Steps:
 def _find_made(new: Tuple[NewDevice, ...]) -> Tuple[str, ...]:
     """Return the paths of what is made here, unfinished until stored; not of disks found again."""
     return tuple(
-        one.item.source or ""
-        for one in new
-        if isinstance(one.item, Disk) and any(isinstance(step, CreateVolume) for step in one.steps)
+        device.item.source or ""
+        for device in new
+        if isinstance(device.item, Disk)
+        and any(isinstance(step, CreateVolume) for step in device.steps)
     )
 
 
@@ -114,15 +115,15 @@ def _volumes(
 ) -> Steps:
     """Make the volumes; our mark names those that are not complete yet, and loses each in turn."""
     if not paths:
-        return tuple(step for one in new for step in one.steps)
+        return tuple(step for device in new for step in device.steps)
     former = update.reading.owner
     if update.adopts or former is None:
         former = begin_owner(update.manifest, update.made, update.formerly)
     left = list(paths)
     steps: List[Step] = [_mark_creating(former, left, made)]
-    for one in new:
-        steps.extend(one.steps)
-        source = one.item.source if isinstance(one.item, Disk) else None
+    for device in new:
+        steps.extend(device.steps)
+        source = device.item.source if isinstance(device.item, Disk) else None
         if source in left:
             left.remove(source)
             if left:  # the last is marked by the definition that has the disks
@@ -144,11 +145,11 @@ def find_edits(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Difference, 
 
     With what is managed and as it should be already, where fields depend on each other.
     """
-    items = {one.item.name: one.item for one in new}
+    items = {device.item.name: device.item for device in new}
     stored = [
         _with_item(decision.stored, items) for decision in update.decisions if decision.stored
     ]
-    edits = [one for one in stored if one.field not in NOT_IN_XML and not _is_ours(one)]
+    edits = [edit for edit in stored if edit.field not in NOT_IN_XML and not _is_ours(edit)]
     edits = [edit for edit in edits if not edit.field.startswith("xml[")]
     return (*edits, *_find_settled(update, {edit.field for edit in edits}))
 
@@ -157,11 +158,11 @@ def _find_settled(update: Update, edited: Set[str]) -> Iterator[Difference]:
     """Yield the managed fields of an edited group that are stored as the manifest gives them."""
     for group in _GROUPS:
         wanted, found = getattr(update.machine, group), getattr(update.stored, group)
-        if not any(one.startswith(f"{group}.") for one in edited) or not (wanted and found):
+        if not any(name.startswith(f"{group}.") for name in edited) or not (wanted and found):
             continue
-        for one in fields(wanted):
-            field, value = f"{group}.{one.name}", getattr(wanted, one.name)
-            if value is not None and value == getattr(found, one.name):
+        for attribute in fields(wanted):
+            field, value = f"{group}.{attribute.name}", getattr(wanted, attribute.name)
+            if value is not None and value == getattr(found, attribute.name):
                 yield Difference(field, DifferenceKind.CHANGE, value, value)
 
 
@@ -170,7 +171,7 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
     former = update.reading.view.persistent_xml
     overlays = update.manifest.machine.overlays
     stored = [decision.stored for decision in update.decisions if decision.stored]
-    changed = any(one.field.startswith("xml[") for one in stored)
+    changed = any(difference.field.startswith("xml[") for difference in stored)
     xml = edit_domain(former, find_edits(update, new))
     xml = merge_overlays(xml, overlays) if changed else xml
     if xml == former:
@@ -211,11 +212,11 @@ def _live(update: Update, items: Mapping[str, Device]) -> Steps:
         for decision in update.decisions
         if decision.effect is Effect.LIVE and decision.live
     ]
-    plain = [step for one in done for step in _route(one, update, items)]
-    plugged = [one.xml for one in plain if isinstance(one, AttachDevice)]
+    plain = [step for decision in done for step in _route(decision, update, items)]
+    plugged = [step.xml for step in plain if isinstance(step, AttachDevice)]
     if plugged:
         live = update.reading.view.live_xml
-        gone = {one.xml for one in plain if isinstance(one, DetachDevice)}
+        gone = {step.xml for step in plain if isinstance(step, DetachDevice)}
         _refuse_doubles(plug(live, plugged, gone), live, update)
     return (*_once(plain), *_device_updates(update, done))
 
@@ -239,7 +240,9 @@ def _attach(difference: Difference, update: Update) -> Steps:
     item = difference.item
     assert item is not None  # noqa: S101 - only devices are attached
     live = update.reading.view.live_xml or ""
-    controllers = [AttachDevice(difference.path, one) for one in needed_controllers(live, item)]
+    controllers = [
+        AttachDevice(difference.path, controller) for controller in needed_controllers(live, item)
+    ]
     return (*controllers, AttachDevice(difference.path, device_xml(item, live)))
 
 
@@ -275,11 +278,11 @@ ROUTES: Mapping[Route, Callable[[Difference, Update], Steps]] = {
 def _device_updates(update: Update, done: List[Decision]) -> Steps:
     """Update each device once, with all its changes: libvirt takes a whole device."""
     groups: Dict[str, List[Difference]] = {}
-    for one in done:
-        if one.row.route is Route.UPDATE and one.live:
-            groups.setdefault(f"{one.live.field.split('.')[0]}{one.live.device}", []).append(
-                one.live
-            )
+    for decision in done:
+        if decision.row.route is Route.UPDATE and decision.live:
+            groups.setdefault(
+                f"{decision.live.field.split('.')[0]}{decision.live.device}", []
+            ).append(decision.live)
     live = update.reading.view.live_xml or ""
     return tuple(
         UpdateDevice(changes[0].path, live_device(live, *changes)) for changes in groups.values()

@@ -262,8 +262,8 @@ def _ask_sizes(found: Found, world: World) -> None:
         for named, observed in ((found.stored, reading.persistent), (found.live, reading.live))
         if named is not None and observed is not None
         # As the manifest names them, and as libvirt has them: both in the order of the XML.
-        for one, disk in zip(named.disks or (), observed.disks or ())
-        if managed.get(one.name, removes)
+        for named_disk, disk in zip(named.disks or (), observed.disks or ())
+        if managed.get(named_disk.name, removes)
     }
     world.ask(*(Fact(Section.SIZE, reading.view.name, key) for key in keys))
 
@@ -280,7 +280,7 @@ def weigh(
 
     `held` is why nothing at all may be changed, whatever the guest does; else empty.
     """
-    fields = {one.field for one in (*stored, *live)}
+    fields = {difference.field for difference in (*stored, *live)}
     wait = find_wait(standing.view, fields)
     held = held or wait or find_saved_hold(found.reading, fields, images)
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
@@ -300,7 +300,7 @@ def describe_new(
     decisions: Tuple[Decision, ...], new: Tuple[NewDevice, ...]
 ) -> Tuple[Decision, ...]:
     """Say of each device to be added what it will be, now that it is known."""
-    words = {one.path: describe_device(one.item, one.about) for one in new}
+    words = {device.path: describe_device(device.item, device.about) for device in new}
     return tuple(
         replace(decision, change=replace(decision.change, desired=words[decision.change.path]))
         if decision.change
