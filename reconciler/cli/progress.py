@@ -16,7 +16,7 @@ from reconciler.cli.names import list_names
 from reconciler.cli.plans import Prepared
 from reconciler.cli.services import Services
 from reconciler.control.change_recorder import ChangeRecorder
-from reconciler.control.executor import execute_in_lanes
+from reconciler.control.executor import Executor, make_lanes
 from reconciler.control.ports import Clock, Reporter
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Start
@@ -223,10 +223,9 @@ def carry_out(
     def report_on(action: Action) -> Reporter:
         return quiet.on(prepared.host, board.report_on(action))
 
+    executor = Executor(prepared.host, prepared.desired, services.clock, report_on)
     try:
-        outcomes = execute_in_lanes(
-            prepared.host, prepared.desired, prepared.plan, report_on, services.clock, lanes
-        )
+        outcomes = make_lanes(executor, prepared.plan).run(lanes)
     except KeyboardInterrupt:
         board.interrupted()
         raise

@@ -6,7 +6,8 @@ keeps a change from being made.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Dict, Optional
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, Optional
 
 from reconciler.control.ports import Host, Reporter
 from reconciler.control.service_ports import History
@@ -96,8 +97,12 @@ class RecordingReporter:
 
     def started(self, action: Action) -> None:
         """Write down what is about to be done, and what is there before."""
-        self._past = None
-        self._try(lambda: self._begin(action))
+        chronicle, self._past = self._chronicle, None
+        with self._reporting_trouble():
+            now = chronicle.wall()
+            entry = find_kind(action.kind).record_change(self._host, action, chronicle.cause, now)
+            if entry is not None:
+                self._past = chronicle.history.begin(entry)
         self._told.started(action)
 
     def progress(self, what: str, done: int, total: int) -> None:
@@ -105,29 +110,25 @@ class RecordingReporter:
         self._told.progress(what, done, total)
 
     def finished(self, outcome: Outcome) -> None:
-        """Write down how it ended."""
-        past, self._past = self._past, None
+        """Write down how it ended, and the object as it is now.
+
+        Of one that is gone, what was known stays.
+        """
+        chronicle, past, self._past = self._chronicle, self._past, None
         if past is not None:
-            self._try(lambda: self._chronicle.history.end(conclude(past, outcome)))
-            self._try(lambda: self._keep(past.key))
+            with self._reporting_trouble():
+                chronicle.history.end(conclude(past, outcome))
+            with self._reporting_trouble():
+                kind = find_kind(past.key.kind)
+                last = kind.find_last_known(self._host, past.key, chronicle.wall())
+                if last is not None:
+                    chronicle.history.keep(last)
         self._told.finished(outcome)
 
-    def _begin(self, action: Action) -> None:
-        chronicle = self._chronicle
-        kind = find_kind(action.kind)
-        entry = kind.record_change(self._host, action, chronicle.cause, chronicle.wall())
-        if entry is not None:
-            self._past = chronicle.history.begin(entry)
-
-    def _keep(self, key: Key) -> None:
-        """Keep the object as it is now; of one that is gone, what was known stays."""
-        last = find_kind(key.kind).find_last_known(self._host, key, self._chronicle.wall())
-        if last is not None:
-            self._chronicle.history.keep(last)
-
-    def _try(self, write: Callable[[], None]) -> None:
+    @contextmanager
+    def _reporting_trouble(self) -> Iterator[None]:
         try:
-            write()
+            yield
         except ReconcilerError as error:
             self._chronicle.tell(
                 f"the history cannot be written; the change is applied without a record: {error}"

@@ -7,21 +7,36 @@ progress, and once: it puts back in peace what it has half done. Nothing is begu
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from typing import AbstractSet, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import (
+    AbstractSet,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Clock, Host, Progress, Reporter
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import Desired
-from reconciler.core.plan import Action, ActionKind, Outcome, Plan
-from reconciler.errors import TransientError
-from reconciler.kinds.api import find_kind
+from reconciler.core.names import name_place
+from reconciler.core.plan import Action, ActionKind, Outcome, Plan, failed_outcome
+from reconciler.errors import BusyError, ReconcilerError, TransientError
+from reconciler.kinds.api import ActionTask, find_kind
 
 # Python runs a signal's handler between two of its instructions: one that comes right before a wait
 # would be seen when that is over.
 LOOK_EVERY = 0.25  # seconds
+LOCK_LIMIT = 5.0  # seconds to wait for another run that is about to end
+LOCK_POLL = 0.1  # seconds
 
 
 class Interruption:
@@ -37,6 +52,15 @@ class Interruption:
         if self._asked.is_set() and not self._seen:
             self._seen = True
             raise KeyboardInterrupt
+
+    def watch(self, progress: Progress) -> Progress:
+        """Return the same with Ctrl-C seen at each report."""
+
+        def report(what: str, done: int, total: int) -> None:
+            progress(what, done, total)
+            self.check()
+
+        return report
 
 
 @frozen
@@ -63,27 +87,6 @@ class LaneClock:
         self.interruption.check()
         self.clock.sleep(seconds)
         self.interruption.check()
-
-
-@frozen
-class LaneReporter:
-    """A reporter whose reports of progress end with Ctrl-C. Implements `Reporter`."""
-
-    told: Reporter
-    interruption: Interruption
-
-    def started(self, action: Action) -> None:
-        """Pass it on."""
-        self.told.started(action)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Pass it on."""
-        self.told.progress(what, done, total)
-        self.interruption.check()
-
-    def finished(self, outcome: Outcome) -> None:
-        """Pass it on."""
-        self.told.finished(outcome)
 
 
 @frozen
@@ -250,33 +253,78 @@ def _not_begun(action: Action, failed: str) -> Outcome:
     return Outcome(action.name, action.action, text, cause=TransientError(text))
 
 
-def execute(
-    host: Host, desired: Desired, todo: Plan, report: Reporter, clock: Clock
-) -> Tuple[Outcome, ...]:
-    """Carry out every action that has steps, one after the other; return how each ended."""
-    return execute_in_lanes(host, desired, todo, lambda _: report, clock, lanes=1)
+def _raise_nothing() -> None:
+    """Have nothing against a change."""
 
 
-def execute_in_lanes(
-    host: Host,
-    desired: Desired,
-    todo: Plan,
-    report_on: Callable[[Action], Reporter],
-    clock: Clock,
-    lanes: int,
-) -> Tuple[Outcome, ...]:
-    """Carry out every action that has steps, `lanes` at a time, and return how each ended.
+@frozen
+class Executor:
+    """Carries out actions on one host.
 
-    `report_on` returns whom to tell of an action.
+    The one place that takes an object's lock and says how an action ended. `report_on` returns whom
+    to tell of an action.
     """
+
+    host: Host
+    desired: Desired
+    clock: Clock
+    report_on: Callable[[Action], Reporter]
+
+    def carry_out(
+        self,
+        action: Action,
+        interruption: Optional[Interruption] = None,
+        refuse: Callable[[], None] = _raise_nothing,
+    ) -> Outcome:
+        """Carry out one action under its object's lock, and return how it ended.
+
+        `refuse` raises if the object is not to be changed any more.
+        """
+        kind, report, clock = find_kind(action.kind), self.report_on(action), self.clock
+        progress: Progress = report.progress
+        if interruption is not None:
+            clock, progress = LaneClock(clock, interruption), interruption.watch(progress)
+        try:
+            with holding(self.host, action.key, clock) if kind.is_locked else nullcontext():
+                report.started(action)
+                task = ActionTask(self.host, self.desired, action, clock, progress, refuse)
+                try:
+                    pending = kind.find_executor(action)(task)
+                    outcome = Outcome(action.name, action.action, pending=pending)
+                except ReconcilerError as error:
+                    outcome = failed_outcome(action, error, tuple(task.kept))
+                report.finished(outcome)
+        except BusyError as error:
+            outcome = failed_outcome(action, error)
+            report.finished(outcome)
+        return outcome
+
+    def withhold(self, action: Action, outcome: Outcome) -> None:
+        """Tell of an action that is not begun."""
+        self.report_on(action).finished(outcome)
+
+
+@contextmanager
+def holding(host: Host, key: Key, clock: Clock) -> Iterator[None]:
+    """Hold the lock of an object. Raises BusyError if another run keeps it for longer."""
+    place = name_place(host.domains.host, host.domains.uri)
+    deadline = clock.now() + LOCK_LIMIT
+    while True:
+        try:
+            release = host.locks.take(place, key)
+            break
+        except BusyError:
+            if clock.now() >= deadline:
+                raise
+        clock.sleep(LOCK_POLL)
+    try:
+        yield
+    finally:
+        release()
+
+
+def make_lanes(executor: Executor, todo: Plan) -> ActionLanes:
+    """Return the lanes in which every action of a plan that has steps is carried out."""
     actions = [action for action in todo.actions if action.steps]
-
-    def carry(action: Action, interruption: Interruption) -> Outcome:
-        report = LaneReporter(report_on(action), interruption)
-        timer = LaneClock(clock, interruption)
-        return find_kind(action.kind).find_executor(action)(host, desired, action, report, timer)
-
-    def withhold(action: Action, outcome: Outcome) -> None:
-        report_on(action).finished(outcome)
-
-    return ActionLanes(actions, find_order(actions, desired), carry, withhold).run(lanes)
+    order = find_order(actions, executor.desired)
+    return ActionLanes(actions, order, executor.carry_out, executor.withhold)

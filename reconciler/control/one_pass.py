@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Callable, FrozenSet, Optional
 
 from reconciler.control.change_recorder import DaemonRecorder
-from reconciler.control.executor import execute
+from reconciler.control.executor import Executor
 from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.ports import Clock
 from reconciler.control.service_ports import Journal, Meter
@@ -34,7 +34,7 @@ from reconciler.core.events import Event
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key
 from reconciler.core.overview import LEFT_ALONE
-from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan, PlanOptions
+from reconciler.core.plan import Action, ActionKind, Effect, Outcome, PlanOptions
 from reconciler.errors import (
     BusyError,
     MissingError,
@@ -163,10 +163,10 @@ class ObjectPass:
         telling = JournalReporter(
             self.journal, self.meter, revision, task.drift, self.moved, task.last_error
         )
-        todo = Plan(scene.host, scene.uri, (action,), revision)
         self.attempts.soil(task.key)
         recording = self.recorder.on(telling, revision)
-        [outcome] = execute(self.around.host, scene.desired, todo, recording, self.clock)
+        executor = Executor(self.around.host, scene.desired, self.clock, lambda _: recording)
+        outcome = executor.carry_out(action)
         sighting = kind.find_sighting(self.around.host, task.key)
         if outcome.cause is not None:
             if kind.rewrites(action):

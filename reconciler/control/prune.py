@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Union
 
 from reconciler.control.change_recorder import DaemonRecorder
+from reconciler.control.executor import Executor
 from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.ports import Host
 from reconciler.control.state import LoopState
@@ -116,9 +117,8 @@ class Prune:
             if reprieve:
                 raise RefusedError(f"not deleted: {reprieve}")
 
-        outcome = find_kind(key.kind).execute_delete(
-            services.host, desired, action, recording, services.clock, refuse
-        )
+        executor = Executor(services.host, desired, services.clock, lambda _: recording)
+        outcome = executor.carry_out(action, refuse=refuse)
         if outcome.cause is None:
             services.journal.tell(
                 Event(events.PRUNED, "deleted: its manifest is gone", key, "delete")

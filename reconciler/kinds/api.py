@@ -6,14 +6,14 @@ kinds need nothing special in half of this: their row is a `PlainKind` and has t
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import field
 from typing import (
     Any,
     Callable,
     Dict,
     FrozenSet,
-    Iterator,
+    Iterable,
+    List,
     Mapping,
     Optional,
     Protocol,
@@ -23,7 +23,7 @@ from typing import (
     cast,
 )
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core.frozen import frozen
 from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
 from reconciler.core.key import Key
@@ -31,18 +31,39 @@ from reconciler.core.kinds import PureKind, find_row, list_rows
 from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import Differing
 from reconciler.core.manifest_sets import InForce
-from reconciler.core.names import name_place
-from reconciler.core.plan import Action, Outcome, PlanOptions
+from reconciler.core.plan import Action, PlanOptions
 from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
-from reconciler.errors import BusyError
 
 SETTLE_POLL = 0.25  # seconds
-LIMIT = 5.0  # seconds to wait for another run that is about to end
-POLL = 0.1  # seconds
 
 
-Execute = Callable[[Host, Desired, Action, Reporter, Clock], Outcome]
+@frozen
+class ActionTask:
+    """One action to be carried out, under the object's lock, and with what.
+
+    `refuse` raises if the object is not to be changed any more; it is asked before each part that
+    has no way back. `kept` are the paths of what was done and stays, should the action fail.
+    """
+
+    host: Host
+    desired: Desired
+    action: Action
+    clock: Clock
+    progress: Progress
+    refuse: Callable[[], None]
+    kept: List[str] = field(default_factory=list)
+
+    def keep(self, paths: Iterable[str]) -> None:
+        """Note what stays, in place of what was noted before."""
+        self.kept[:] = paths
+
+
+Execute = Callable[[ActionTask], Tuple[str, ...]]
+"""Carries out an action and returns the paths that wait for the object's next cold start.
+
+It takes the steps and reads back. If a step fails, it undoes what can be undone, and raises.
+"""
 
 
 @frozen
@@ -139,6 +160,10 @@ class ObjectKind(PureKind, Protocol):
         """Whether `rollback` knows the way back to before a change."""
 
     @property
+    def is_locked(self) -> bool:
+        """Whether one run at a time works on an object; libvirt must be there to lock it."""
+
+    @property
     def drivers(self) -> Tuple[str, ...]:
         """The drivers of libvirt's without which nothing can be said of its objects."""
 
@@ -178,10 +203,7 @@ class ObjectKind(PureKind, Protocol):
         """Return the paths of changes that nobody takes back, however often they are made."""
 
     def find_executor(self, action: Action) -> Execute:
-        """Return what carries out an action.
-
-        That takes its steps, reads back, and undoes what can be undone if a step fails.
-        """
+        """Return what carries out an action: a change, or the end of an object."""
 
     def compare(
         self, base: Desired, head: Desired, differing: Differing, options: PlanOptions
@@ -193,17 +215,6 @@ class ObjectKind(PureKind, Protocol):
 
         Raises NotFoundError if there is no such object, or another has its name.
         """
-
-    def execute_delete(
-        self,
-        host: Host,
-        desired: Desired,
-        action: Action,
-        report: Reporter,
-        clock: Clock,
-        refuse: Callable[[], None],
-    ) -> Outcome:
-        """Carry out a deletion; `refuse` raises if the object is not to go any more."""
 
     def export(self, host: Host, key: Key) -> Mapping[str, Any]:
         """Return the `spec` of a manifest that an object fits. Raises TerminalError."""
@@ -238,28 +249,6 @@ def observe_objects(host: Host, desired: Desired, world: World) -> Mapping[Key, 
 def list_reconciled() -> Tuple[ObjectKind, ...]:
     """Return the kinds whose objects are planned, sorted by name."""
     return tuple(cast("ObjectKind", row) for row in list_rows() if row.is_reconciled)
-
-
-@contextmanager
-def holding(host: Host, key: Key, clock: Clock) -> Iterator[None]:
-    """Hold the lock of an object. Raises BusyError if another run keeps it for longer."""
-    release = _take(host, key, clock)
-    try:
-        yield
-    finally:
-        release()
-
-
-def _take(host: Host, key: Key, clock: Clock) -> Callable[[], None]:
-    place = name_place(host.domains.host, host.domains.uri)
-    deadline = clock.now() + LIMIT
-    while True:
-        try:
-            return host.locks.take(place, key)
-        except BusyError:
-            if clock.now() >= deadline:
-                raise
-        clock.sleep(POLL)
 
 
 def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:

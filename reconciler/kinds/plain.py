@@ -7,7 +7,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import (
     Any,
-    Callable,
     FrozenSet,
     Iterator,
     List,
@@ -18,14 +17,14 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Host
 from reconciler.core.documents import Claim, Finding, Together
 from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown, remember
 from reconciler.core.key import Key
 from reconciler.core.kinds import PureKind
 from reconciler.core.manifest import Desired, is_placed_here
 from reconciler.core.manifest_files import Differing
-from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, PlanOptions, Value
+from reconciler.core.plan import Action, ActionKind, Change, Effect, PlanOptions, Value
 from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
 from reconciler.errors import NotFoundError, TerminalError
@@ -46,6 +45,7 @@ class PlainKind:
     is_reconciled = True
     drivers: Tuple[str, ...] = ()
     can_roll_back = False
+    is_locked = True
 
     def check(self, manifest: Any, data: Mapping[str, Any]) -> List[Finding]:
         """Find nothing that the schema does not."""
@@ -161,18 +161,6 @@ class PlainKind:
     def plan_delete(self, host: Host, desired: Desired, key: Key, uuid: str = "") -> Action:
         """Delete nothing."""
         raise NotFoundError(f"{key.name}: a {self.word} is never deleted")
-
-    def execute_delete(
-        self,
-        host: Host,
-        desired: Desired,
-        action: Action,
-        report: Reporter,
-        clock: Clock,
-        refuse: Callable[[], None],
-    ) -> Outcome:
-        """Delete nothing."""
-        raise NotFoundError(f"{action.name}: a {self.word} is never deleted")
 
 
 def make_scene(kind: PureKind, manifest: Any, world: World, sighting: Optional[Sighting]) -> Scene:

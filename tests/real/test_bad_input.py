@@ -10,9 +10,9 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.manifests.reader import load_manifests
-from reconciler.control.executor import execute
 from reconciler.core.plan import PlanOptions
 from reconciler.kinds.machine.observe import observe
+from tests.execution import execute
 from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import Product, Silent

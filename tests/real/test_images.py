@@ -14,7 +14,6 @@ from typing import Callable, Iterator, List, Mapping
 import pytest
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.control.executor import execute
 from reconciler.core.history import ChangeCause, remember
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Effect, Plan
@@ -24,6 +23,7 @@ from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planning.rollback import find_target, plan_rollback
 from reconciler.kinds.machine.status import find_status
 from reconciler.kinds.machine.survey import add_snapshots, survey
+from tests.execution import execute
 from tests.lab.host import LabHost
 from tests.real.faults import Fault, FaultyHost
 from tests.real.images import (

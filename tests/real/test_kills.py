@@ -45,14 +45,15 @@ CLONE = "    - {{name: {}, bus: virtio, source: {{template: base, clone: full}}}
 DELETE = """\
 import sys
 from reconciler.adapters.libvirt.host import connect
-from reconciler.kinds.machine.deletion import execute_delete, plan_deletions
+from reconciler.kinds.machine.deletion import plan_deletions
+from tests.execution import execute_action
 from reconciler.core.manifest import Desired
 from tests.real.worlds import Silent
 from reconciler.adapters.clock import SystemClock
 host = connect(sys.argv[1])
 [action] = plan_deletions(host, Desired(), ["vm"]).actions
 print("Plan:", flush=True)
-sys.exit(execute_delete(host, Desired(), action, Silent(), SystemClock()).error)
+sys.exit(execute_action(host, Desired(), action, Silent(), SystemClock()).error)
 """
 
 

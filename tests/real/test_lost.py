@@ -13,7 +13,6 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.state.history import FolderHistory
-from reconciler.control.executor import execute
 from reconciler.core.history import keep_last
 from reconciler.core.machine import Disk, Interface, Power
 from reconciler.core.plan import Plan, PlanOptions
@@ -22,6 +21,7 @@ from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import observe
+from tests.execution import execute
 from tests.lab.host import LabHost
 from tests.real import commands
 from tests.real.commands import Command

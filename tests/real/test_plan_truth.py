@@ -12,7 +12,6 @@ from typing import Iterator, Tuple
 import pytest
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.control.executor import execute
 from reconciler.core.machine import (
     Cdrom,
     CloneMode,
@@ -30,6 +29,7 @@ from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.domain.read import read_machine
+from tests.execution import execute
 from tests.lab.host import LabHost
 from tests.real.offering import Offering
 from tests.real.worlds import GIB, MIB, Product, Silent, manifest_of

@@ -13,9 +13,10 @@ from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateMa
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
-from reconciler.kinds.machine.deletion import execute_delete, plan_deletion, plan_deletions
+from reconciler.kinds.machine.deletion import plan_deletion, plan_deletions
 from reconciler.kinds.machine.document import build_machine
-from reconciler.kinds.machine.execute import StepContext, perform
+from reconciler.kinds.machine.execute import PERFORM, StepContext
+from tests.execution import execute_action
 from tests.lab.host import LabHost
 from tests.real.booting import Bench
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
@@ -51,7 +52,7 @@ def delete(host: Any, action: Optional[Action] = None) -> Outcome:
     """Plan the end of `vm`, if that was not done before, and carry it out."""
     planned = action or plan_deletion(host, DESIRED, "vm")
     assert planned.action is ActionKind.DELETE, planned.reason
-    return execute_delete(host, DESIRED, planned, Silent(), SystemClock())
+    return execute_action(host, DESIRED, planned, Silent(), SystemClock())
 
 
 def lines(action: Action) -> Dict[str, str]:
@@ -292,7 +293,7 @@ def test_an_image_that_is_borrowed_while_the_guest_shuts_down_stays(product: Pro
             super().sleep(seconds)
 
     action = plan_deletion(product.host, DESIRED, "vm")
-    outcome = execute_delete(product.host, DESIRED, action, Silent(), Meanwhile())
+    outcome = execute_action(product.host, DESIRED, action, Silent(), Meanwhile())
     assert "changed since the plan was made" in (outcome.error or "")
     assert is_there(product)
     assert product.volumes() == {"vm-root.qcow2"}
@@ -303,7 +304,7 @@ def test_no_volume_goes_from_under_a_guest_that_somebody_started(product: Produc
     path = product.host.storage.read_pool("default").volumes["vm-root.qcow2"].path
     work = StepContext(product.host, SystemClock(), "vm", None, Silent().progress)
     with pytest.raises(RefusedError, match="started meanwhile, so its disks stay"):
-        perform(work, DeleteVolume("root", "default", "vm-root.qcow2", path))
+        PERFORM[DeleteVolume](work, DeleteVolume("root", "default", "vm-root.qcow2", path))
     assert product.volumes() == {"vm-root.qcow2"}
 
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.control.change_recorder import ChangeRecorder
-from reconciler.control.executor import execute
 from reconciler.core.history import DONE, ChangeCause, ChangeRecord, choose
 from reconciler.core.machine import Disk, Interface
 from reconciler.core.manifest import MachineManifest
@@ -27,6 +26,7 @@ from reconciler.errors import RefusedError
 from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.rollback import RollbackPlan, find_kept_otherwise, plan_way_back
+from tests.execution import execute
 from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.lab.keys import vm

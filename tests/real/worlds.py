@@ -9,11 +9,11 @@ from typing import Any, Sequence, Set, Tuple
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.libvirt.host import LibvirtHost
-from reconciler.control.executor import execute
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, Outcome, Plan, PlanOptions
 from reconciler.kinds.machine.observe import observe
+from tests.execution import execute
 
 MIB, GIB = 2**20, 2**30
 

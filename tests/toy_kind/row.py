@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
     Dict,
     FrozenSet,
     Iterator,
@@ -16,18 +15,19 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
+    Tuple,
     Union,
 )
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Host
 from reconciler.core.documents import Claim, Finding
 from reconciler.core.key import Key
 from reconciler.core.manifest import Desired, Locate, Place, digest_generation, write_canonical
-from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Outcome, PlanOptions
+from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, PlanOptions
 from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
-from reconciler.errors import NotFoundError, ReconcilerError, TerminalError
-from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
+from reconciler.errors import NotFoundError, TerminalError
+from reconciler.kinds.api import ActionTask, Execute, PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.plain import PlainKind, make_scene
 
 NOTE = "Note"
@@ -159,19 +159,6 @@ class NoteKind(PlainKind):
         steps = (Write(None),)
         return Action(NOTE, key.name, ActionKind.DELETE, (change,), steps)  # type: ignore[arg-type]
 
-    def execute_delete(
-        self,
-        host: Host,
-        desired: Desired,
-        action: Action,
-        report: Reporter,
-        clock: Clock,
-        refuse: Callable[[], None],
-    ) -> Outcome:
-        """Remove a note."""
-        refuse()
-        return self._execute(host, desired, action, report, clock)
-
     def export(self, host: Host, key: Key) -> Dict[str, Any]:
         """Return a manifest of a note."""
         found = self._read(key.name)
@@ -179,18 +166,11 @@ class NoteKind(PlainKind):
             raise NotFoundError(f"{key.name}: no such note on this host")
         return {"text": found["text"], "deletion": found["deletion"]}
 
-    def _execute(
-        self, host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
-    ) -> Outcome:
-        report.started(action)
-        try:
-            for step in action.steps:
-                self._write(action.name, step)
-            outcome = Outcome(action.name, action.action)
-        except ReconcilerError as error:
-            outcome = Outcome(action.name, action.action, str(error), cause=error)
-        report.finished(outcome)
-        return outcome
+    def _execute(self, task: ActionTask) -> Tuple[str, ...]:
+        for step in task.action.steps:
+            task.refuse()
+            self._write(task.action.name, step)
+        return ()
 
     def _write(self, name: str, step: Any) -> None:
         if self.broken:

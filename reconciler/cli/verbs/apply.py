@@ -20,7 +20,7 @@ from reconciler.cli.progress import Carried, carry_out
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.render.text import render_text
-from reconciler.core.render.words import Summary, is_busy, summarise
+from reconciler.core.render.words import is_busy, summarise
 
 QUESTION = "Apply these changes?"
 
@@ -29,25 +29,21 @@ def apply(options: argparse.Namespace, console: Console, services: Services) -> 
     """Apply the manifests, or a kept plan, asking first unless `--yes`."""
     prepared = mention_suspended(_prepare(options, console, services), options, console, services)
     prepared, conflicts = withhold_conflicts(prepared, options, console, services)
-    status = _apply(prepared, options, console, services)
-    return Exit.REFUSED if status is Exit.DONE and conflicts else status
-
-
-def _apply(
-    prepared: Prepared, options: argparse.Namespace, console: Console, services: Services
-) -> int:
-    """Show what there is to do, ask, and do it."""
-    summary = summarise(prepared.plan)
+    summary, carried = summarise(prepared.plan), Carried(0, 0)
     console.write(render_text(prepared.plan, console.style(), verbose=options.verbose))
-    if not summary.todo:
-        return _do_nothing(prepared, summary, console)
-    if not options.yes and not console.confirm(QUESTION, "nothing was applied"):
-        console.line("Nothing was applied.")
-        return Exit.FAILED
-    console.line()
-    chronicle = find_chronicle(options, prepared, console, services)
-    carried = carry_out(prepared, chronicle, console, services, options.parallel)
-    return _status(prepared, summary, carried)
+    if summary.todo:
+        if not options.yes and not console.confirm(QUESTION, "nothing was applied"):
+            console.line("Nothing was applied.")
+            return Exit.FAILED
+        console.line()
+        chronicle = find_chronicle(options, prepared, console, services)
+        carried = carry_out(prepared, chronicle, console, services, options.parallel)
+    elif summary.withheld:
+        console.line("Nothing to apply: every difference is withheld.")
+    status = trouble(prepared.problems, carried.failed - carried.busy + summary.failed)
+    waits = carried.busy or any(map(is_busy, prepared.plan.actions))
+    is_refused = summary.foreign or waits or conflicts
+    return Exit.REFUSED if status is Exit.DONE and is_refused else status
 
 
 def _prepare(options: argparse.Namespace, console: Console, services: Services) -> Prepared:
@@ -60,15 +56,3 @@ def _prepare(options: argparse.Namespace, console: Console, services: Services) 
         return prepare(wish, console, services)
     refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
     return prepare_kept(kept, options, console, services)
-
-
-def _do_nothing(prepared: Prepared, summary: Summary, console: Console) -> int:
-    if summary.withheld:
-        console.line("Nothing to apply: every difference is withheld.")
-    return _status(prepared, summary, Carried(0, 0))
-
-
-def _status(prepared: Prepared, summary: Summary, carried: Carried) -> int:
-    status = trouble(prepared.problems, carried.failed - carried.busy + summary.failed)
-    waits = carried.busy or any(map(is_busy, prepared.plan.actions))
-    return Exit.REFUSED if status is Exit.DONE and (summary.foreign or waits) else status

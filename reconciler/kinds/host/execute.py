@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Tuple, Union
 
-from reconciler.control.ports import Clock, Host, Reporter, Units
+from reconciler.control.ports import Clock, Units
 from reconciler.core.frozen import replace
 from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.manifest import Desired, HostManifest
-from reconciler.core.plan import Action, ChangeUnits, Effect, Outcome, failed_outcome
+from reconciler.core.plan import ChangeUnits, Effect
 from reconciler.core.world import Unknown, World
-from reconciler.errors import ReconcilerError, RefusedError, TerminalError
-from reconciler.kinds.api import wait_until
+from reconciler.errors import RefusedError, TerminalError
+from reconciler.kinds.api import ActionTask, wait_until
 from reconciler.kinds.host.judgement import Report, find_askable, make_report
 from reconciler.kinds.host.planning import find_guests, plan_host
 
@@ -19,24 +19,16 @@ SETTLE_LIMIT = 30.0  # seconds that a unit may take to come up
 STOPPING = frozenset({Verb.STOP, Verb.DISABLE, Verb.MASK})
 
 
-def execute_host(
-    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
-) -> Outcome:
-    """Carry out the action's steps in order, and read back. Needs no lock, and no libvirt."""
-    units, manifest = host.units, desired.objects[action.key]
+def execute_host(task: ActionTask) -> Tuple[str, ...]:
+    """Carry out the action's steps in order, and read back. Needs no libvirt."""
+    units, manifest = task.host.units, task.desired.objects[task.action.key]
     assert isinstance(manifest, HostManifest)  # noqa: S101 - a key has one kind
-    report.started(action)
-    try:
-        for step in action.steps:
-            if isinstance(step, ChangeUnits):
-                _refuse_guests(units, step)
-                units.change(step.verb, step.units)
-        _verify(units, manifest, clock)
-        outcome = Outcome(action.name, action.action)
-    except ReconcilerError as error:
-        outcome = failed_outcome(action, error)
-    report.finished(outcome)
-    return outcome
+    for step in task.action.steps:
+        if isinstance(step, ChangeUnits):
+            _refuse_guests(units, step)
+            units.change(step.verb, step.units)
+    _verify(units, manifest, task.clock)
+    return ()
 
 
 def _refuse_guests(units: Units, step: ChangeUnits) -> None:

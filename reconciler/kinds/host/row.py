@@ -33,6 +33,7 @@ class HostKind(PlainKind):
     word = "host"
     comes_first = True  # without its daemons nothing else can be done
     is_placed = False
+    is_locked = False  # its changes are due also where libvirt cannot be asked
 
     def build(self, data: Mapping[str, Any], place: Place, locate: Locate) -> HostManifest:
         """Return what a document means."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import FrozenSet, Optional, Tuple, Type
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Host
 from reconciler.core import plan
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import (
@@ -16,18 +16,15 @@ from reconciler.core.plan import (
     ActionKind,
     Change,
     Effect,
-    Outcome,
     PlanOptions,
     Step,
     Value,
-    failed_outcome,
 )
 from reconciler.core.render.words import say_value, show_path
 from reconciler.core.secrets import hide_sides
 from reconciler.core.world import DomainView, describe_state
 from reconciler.core.xmltree import digest, parse
 from reconciler.errors import (
-    BusyError,
     NotFoundError,
     ReconcilerError,
     RefusedError,
@@ -35,11 +32,11 @@ from reconciler.errors import (
     TerminalError,
     TransientError,
 )
-from reconciler.kinds.api import holding, wait_until
+from reconciler.kinds.api import ActionTask, wait_until
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.execute import StepContext, perform, read_former
+from reconciler.kinds.machine.execute import PERFORM, StepContext, read_former
 from reconciler.kinds.machine.match import Difference, align, compare
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planning.states import describe_job
@@ -169,34 +166,38 @@ def _describe(path: str, observed: Value, desired: Value) -> str:
     return f"{show_path(path)} is {say_value(path, old)}, should be {say_value(path, new)}"
 
 
-def execute_machine(
-    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
-) -> Outcome:
-    """Carry out the steps of one machine under its lock."""
-    manifest = desired.objects[action.key]
+def execute_machine(task: ActionTask) -> Tuple[str, ...]:
+    """Carry out the steps of one machine; return what waits for its next cold start."""
+    host, action, manifest = task.host, task.action, task.desired.objects[task.action.key]
     assert isinstance(manifest, MachineManifest)  # noqa: S101 - a key has one kind
-    kept: Tuple[str, ...] = ()
+    former = _refuse_moved(host, action)
+    work = StepContext(host, task.clock, action.name, former, task.progress)
+    trail = UndoTrail(work, task)
+    step: Optional[Step] = None
     try:
-        with holding(host, action.key, clock):
-            report.started(action)
-            try:
-                work = StepContext(
-                    host, clock, action.name, _refuse_moved(host, action), report.progress
-                )
-                trail = UndoTrail(work, action)
-                try:
-                    _carry_out(work, manifest, action, trail)
-                    pending = _verify(work, manifest, desired, action, trail)
-                finally:
-                    kept = trail.kept
-                outcome = Outcome(action.name, action.action, None, pending)
-            except ReconcilerError as error:
-                outcome = failed_outcome(action, error, kept)
-            report.finished(outcome)
-    except BusyError as error:
-        outcome = failed_outcome(action, error)
-        report.finished(outcome)
-    return outcome
+        for following in action.steps:
+            if step is not None:
+                work.clock.sleep(0)  # Ctrl-C may come here; `step` is done
+            step = following
+            trail.add(step, PERFORM[type(step)](work, step))
+            if isinstance(step, plan.Define):
+                refuse_lost_edits(work, manifest, action, step.xml)
+        trail.remember_definition()
+    except StoppingError:
+        raise  # what was begun is sound as it stands, and the next start goes on from there
+    except ReconcilerError as error:
+        kind, words = _explain(work, error)
+        raise kind(trail.explain(words, step) if step else words) from error
+    except (Exception, KeyboardInterrupt):
+        # Ctrl-C, or a fault of our own: the object is not left half done, and it is not hidden.
+        trail.give_up(step)
+        raise
+    try:
+        return verify(work, manifest, task.desired, action)
+    except StoppingError:
+        raise
+    except ReconcilerError as error:
+        raise type(error)(trail.explain_difference(str(error))) from error
 
 
 def _refuse_moved(host: Host, action: Action) -> DomainView | None:
@@ -212,41 +213,6 @@ def _refuse_moved(host: Host, action: Action) -> DomainView | None:
             "the plan was made; plan again"
         )
     return former
-
-
-def _carry_out(
-    work: StepContext, manifest: MachineManifest, action: Action, trail: UndoTrail
-) -> None:
-    step: Optional[Step] = None
-    try:
-        for following in action.steps:
-            if step is not None:
-                work.clock.sleep(0)  # Ctrl-C may come here; `step` is done
-            step = following
-            trail.add(step, perform(work, step))
-            if isinstance(step, plan.Define):
-                refuse_lost_edits(work, manifest, action, step.xml)
-        trail.remember_definition()
-    except StoppingError:
-        raise  # what was begun is sound as it stands, and the next start goes on from there
-    except ReconcilerError as error:
-        kind, words = _explain(work, error)
-        raise kind(trail.explain(words, step) if step else words) from error
-    except (Exception, KeyboardInterrupt):
-        # Ctrl-C, or a fault of our own: the object is not left half done, and it is not hidden.
-        trail.give_up(step)
-        raise
-
-
-def _verify(
-    work: StepContext, manifest: MachineManifest, desired: Desired, action: Action, trail: UndoTrail
-) -> Tuple[str, ...]:
-    try:
-        return verify(work, manifest, desired, action)
-    except StoppingError:
-        raise
-    except ReconcilerError as error:
-        raise type(error)(trail.explain_difference(str(error))) from error
 
 
 def _explain(work: StepContext, error: ReconcilerError) -> Tuple[Type[ReconcilerError], str]:

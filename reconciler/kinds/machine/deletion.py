@@ -7,32 +7,26 @@ after the guest has shut down, and must come out the same. Nothing here decides 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Callable, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Host
 from reconciler.core.frozen import replace
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import (
     Action,
     ActionKind,
     DeleteVolume,
-    Outcome,
     Plan,
     Shutdown,
     Step,
-    failed_outcome,
 )
 from reconciler.core.world import Reading
-from reconciler.errors import BusyError, NotFoundError, ReconcilerError, RefusedError, TerminalError
-from reconciler.kinds.api import holding
+from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TerminalError
+from reconciler.kinds.api import ActionTask
 from reconciler.kinds.machine.answers import read, understand
-from reconciler.kinds.machine.execute import StepContext, perform, read_former
+from reconciler.kinds.machine.execute import PERFORM, StepContext, read_former
 from reconciler.kinds.machine.observe import ObservedHost, begin
 from reconciler.kinds.machine.planning.delete import plan_delete
-
-
-def _never() -> None:
-    """Have nothing against it."""
 
 
 def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Action:
@@ -65,44 +59,28 @@ def plan_deletions(host: Host, desired: Desired, names: Sequence[str]) -> Plan:
     return Plan(host.domains.host, host.domains.uri, tuple(actions))
 
 
-def execute_delete(
-    host: Host,
-    desired: Desired,
-    action: Action,
-    report: Reporter,
-    clock: Clock,
-    refuse: Callable[[], None] = _never,
-) -> Outcome:
-    """Carry out a DELETE action and return how it ended.
+def execute_delete(task: ActionTask) -> Tuple[str, ...]:
+    """Carry out a DELETE action.
 
-    After a failure the machine is still there, and may be planned and deleted again. `refuse`
-    raises if the machine is not to go any more; it is asked before each part that has no way back.
+    After a failure the machine is still there, and may be planned and deleted again.
     """
-    try:
-        with holding(host, action.key, clock):
-            return _delete_alone(host, desired, action, report, clock, refuse)
-    except BusyError as error:
-        outcome = failed_outcome(action, error)
-        report.finished(outcome)
-        return outcome
-
-
-def _delete_alone(
-    host: Host,
-    desired: Desired,
-    action: Action,
-    report: Reporter,
-    clock: Clock,
-    refuse: Callable[[], None],
-) -> Outcome:
-    report.started(action)
-    try:
-        _carry_out(host, desired, action, report, clock, refuse)
-        outcome = Outcome(action.name, action.action)
-    except ReconcilerError as error:
-        outcome = failed_outcome(action, error)
-    report.finished(outcome)
-    return outcome
+    host, action = task.host, task.action
+    task.refuse()
+    refuse_other_plan(action, plan_deletion(host, task.desired, action.name))
+    former = read_former(host, action.name)
+    work = StepContext(host, task.clock, action.name, former, task.progress)
+    stops = tuple(step for step in action.steps if isinstance(step, Shutdown))
+    rest = action.steps[len(stops) :]
+    if stops:
+        for step in stops:
+            PERFORM[type(step)](work, step)
+        # That may have taken hours, in which anybody could begin to use one of the volumes, or
+        # have brought the manifest back.
+        task.refuse()
+        _refuse_other_steps(rest, plan_deletion(host, task.desired, action.name))
+    _perform_all(work, rest)
+    _refuse_left(work)
+    return ()
 
 
 def _observe(host: Host, desired: Desired, reading: Reading) -> ObservedHost:
@@ -110,30 +88,6 @@ def _observe(host: Host, desired: Desired, reading: Reading) -> ObservedHost:
     views = host.domains.list_domains()
     domains = {name: understand(view) for name, view in views.items()}
     return begin(host, desired, {**domains, reading.view.name: reading}, views)
-
-
-def _carry_out(
-    host: Host,
-    desired: Desired,
-    action: Action,
-    report: Reporter,
-    clock: Clock,
-    refuse: Callable[[], None],
-) -> None:
-    refuse()
-    refuse_other_plan(action, plan_deletion(host, desired, action.name))
-    work = StepContext(host, clock, action.name, read_former(host, action.name), report.progress)
-    stops = tuple(step for step in action.steps if isinstance(step, Shutdown))
-    rest = action.steps[len(stops) :]
-    if stops:
-        for step in stops:
-            perform(work, step)
-        # That may have taken hours, in which anybody could begin to use one of the volumes, or
-        # have brought the manifest back.
-        refuse()
-        _refuse_other_steps(rest, plan_deletion(host, desired, action.name))
-    _perform_all(work, rest)
-    _refuse_left(work)
 
 
 def refuse_other_plan(planned: Action, again: Action) -> None:
@@ -155,7 +109,7 @@ def _perform_all(work: StepContext, steps: Tuple[Step, ...]) -> None:
     gone: List[str] = []
     try:
         for step in steps:
-            perform(work, step)
+            PERFORM[type(step)](work, step)
             if isinstance(step, DeleteVolume):
                 gone.append(f"{step.pool}/{step.name}")
     except ReconcilerError as error:

@@ -46,11 +46,6 @@ class StepContext:
     stored: List[str] = field(default_factory=list)
 
 
-def perform(work: StepContext, step: plan.Step) -> Optional[Undo]:
-    """Carry out a step and return how to take it back."""
-    return PERFORM[type(step)](work, step)
-
-
 def _create_volume(work: StepContext, step: plan.CreateVolume) -> Undo:
     path = work.host.storage.create_volume(step, work.progress).path
     return lambda: _take_back_volume(work, step, path)
@@ -285,6 +280,7 @@ LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
     plan.ResizeVolume: lambda step: f"disks[{step.disk}].size",
 }
 
+# Step type → what carries it out and returns how to take it back.
 PERFORM: Mapping[Type[Any], Callable[[StepContext, Any], Optional[Undo]]] = {
     plan.CreateVolume: _create_volume,
     plan.DeletePartial: _delete_partial,

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import (
     Any,
-    Callable,
     FrozenSet,
     Iterator,
     List,
@@ -17,7 +16,7 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Host
 from reconciler.core.documents import Claim, Finding, Together
 from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
@@ -30,7 +29,6 @@ from reconciler.core.plan import (
     ActionKind,
     CreateVolume,
     Define,
-    Outcome,
     PlanOptions,
     Resume,
     SetMetadata,
@@ -171,7 +169,7 @@ class MachineKind(PlainKind):
         return frozenset({"power"} if any(steps) else ())
 
     def find_executor(self, action: Action) -> Execute:
-        """Carry out the action under the machine's lock."""
+        """Delete the machine, or change it."""
         if action.action is ActionKind.DELETE:
             from reconciler.kinds.machine.deletion import execute_delete
 
@@ -194,20 +192,6 @@ class MachineKind(PlainKind):
         from reconciler.kinds.machine.deletion import plan_deletion
 
         return plan_deletion(host, desired, key.name, uuid)
-
-    def execute_delete(
-        self,
-        host: Host,
-        desired: Desired,
-        action: Action,
-        report: Reporter,
-        clock: Clock,
-        refuse: Callable[[], None],
-    ) -> Outcome:
-        """Carry out a deletion."""
-        from reconciler.kinds.machine.deletion import execute_delete
-
-        return execute_delete(host, desired, action, report, clock, refuse)
 
     def record_change(
         self, host: Host, action: Action, cause: ChangeCause, now: float

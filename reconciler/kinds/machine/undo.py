@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import List, Optional, Tuple
 
 from reconciler.core import plan
-from reconciler.core.plan import Action, ActionKind, Effect, Step
+from reconciler.core.plan import ActionKind, Effect, Step
 from reconciler.core.xmltree import digest
 from reconciler.errors import ReconcilerError
-from reconciler.kinds.machine.execute import LASTING, StepContext, Undo, perform
+from reconciler.kinds.api import ActionTask
+from reconciler.kinds.machine.execute import LASTING, PERFORM, StepContext, Undo
 
 PUT_BACK = "everything was put back"
 # What is gone with the running guest, so that it neither can nor must be taken back in it.
@@ -23,14 +24,14 @@ _NOT_STORED = ("power", "metadata.owner", "metadata.generation")
 class UndoTrail:
     """The steps of one action that were carried out, each with its way back."""
 
-    def __init__(self, work: StepContext, action: Action) -> None:
+    def __init__(self, work: StepContext, task: ActionTask) -> None:
         """Begin with nothing done."""
         self._work = work
-        self._action = action
+        self._task = task
+        self._action = task.action
         self._undo: List[Tuple[Step, Undo]] = []
         self._lasting: List[str] = []
         self._last_definition: Optional[str] = None
-        self.kept: Tuple[str, ...] = ()
 
     def add(self, step: Step, undo: Optional[Undo]) -> None:
         """Note a step that was carried out."""
@@ -89,7 +90,7 @@ class UndoTrail:
     def _explain_start(self, words: str) -> str:
         former = self._work.former
         if former is None:
-            self.kept = ("definition",)
+            self._task.keep(["definition"])
             return f"defined but not started: {words}. The next apply tries again"
         makes = any(isinstance(step, plan.CreateVolume) for step in self._action.steps)
         if makes or not self._is_off():
@@ -102,9 +103,9 @@ class UndoTrail:
     def _start_again(self) -> str:
         """Start the guest that was shut down for nothing, by its former definition."""
         try:
-            perform(self._work, plan.Start())
+            PERFORM[plan.Start](self._work, plan.Start())
         except ReconcilerError as error:
-            self.kept = (*self.kept, "power")
+            self._task.keep([*self._task.kept, "power"])
             return f"the guest is off, and does not start as it was either: {error}"
         return "the guest was started again as it was"
 
@@ -119,25 +120,25 @@ class UndoTrail:
         ]
         if not (done and (self._undo or self._lasting)):
             return ""
-        self.kept = tuple(done)
+        self._task.keep(done)
         return f"; what was done before that stays: {', '.join(done)}"
 
     def _take_back(self) -> str:
         """Undo in reverse order; stop at the first that fails, and say what is left."""
         if not self._undo:
-            self.kept = tuple(self._lasting)
+            self._task.keep(self._lasting)
             return f"; already done: {', '.join(self._lasting)}" if self._lasting else ""
         for step, undo in reversed(self._undo):
             try:
                 undo()
             except ReconcilerError as error:
-                self.kept = tuple(change.path for change in self._action.changes)
+                self._task.keep(change.path for change in self._action.changes)
                 name = type(step).__name__
                 left = (
                     f"; undoing {name} failed too, and the steps before it were not undone: {error}"
                 )
                 return left + self._mark_again()
-        self.kept = tuple(self._lasting)
+        self._task.keep(self._lasting)
         if self._lasting:
             done = ", ".join(self._lasting)
             text = f"; put back, except for what was already done: {done}"
@@ -150,7 +151,7 @@ class UndoTrail:
         if self._action.action is not ActionKind.ADOPT or not isinstance(first, plan.SetMetadata):
             return ""
         try:
-            perform(self._work, first)
+            PERFORM[type(first)](self._work, first)
         except ReconcilerError as error:
             return f"; writing the mark of its adoption failed too: {error}"
         return "; the domain is adopted, and the next apply tries the rest again"

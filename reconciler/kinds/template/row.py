@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
-from reconciler.control.ports import Clock, Host, Reporter
+from reconciler.control.ports import Host
 from reconciler.core.documents import READING, Claim, Finding
 from reconciler.core.guests import GENERALIZE, describe_unknown, is_windows
 from reconciler.core.images import normalise
@@ -21,9 +21,9 @@ from reconciler.core.manifest import (
     digest_generation,
     write_canonical,
 )
-from reconciler.core.plan import Action, ActionKind, Outcome, PlanOptions
+from reconciler.core.plan import Action, ActionKind, PlanOptions
 from reconciler.core.world import World
-from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
+from reconciler.kinds.api import ActionTask, Execute, PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.plain import PlainKind, make_scene
 
 
@@ -113,10 +113,8 @@ class TemplateKind(PlainKind):
         return _do_nothing
 
 
-def _do_nothing(
-    host: Host, desired: Desired, action: Action, report: Reporter, clock: Clock
-) -> Outcome:
-    return Outcome(action.name, action.action)
+def _do_nothing(task: ActionTask) -> Tuple[str, ...]:
+    return ()
 
 
 ROW = TemplateKind()

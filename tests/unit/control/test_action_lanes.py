@@ -13,7 +13,6 @@ from reconciler.control.executor import (
     ActionLanes,
     Interruption,
     LaneClock,
-    LaneReporter,
     Order,
     find_order,
 )
@@ -197,16 +196,12 @@ def test_a_long_copy_sees_ctrl_c_at_its_next_report() -> None:
     asked = threading.Event()
     told: List[int] = []
 
-    class Told:
-        def progress(self, what: str, done: int, total: int) -> None:
-            told.append(done)
-
-    reporter = LaneReporter(Told(), Interruption(asked))  # type: ignore[arg-type]
-    reporter.progress("root", 1, 10)
+    progress = Interruption(asked).watch(lambda _what, done, _total: told.append(done))
+    progress("root", 1, 10)
     asked.set()
     with pytest.raises(KeyboardInterrupt):
-        reporter.progress("root", 2, 10)
-    reporter.progress("root", 3, 10)
+        progress("root", 2, 10)
+    progress("root", 3, 10)
     assert told == [1, 2, 3]
 
 

@@ -8,7 +8,6 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 
 from reconciler.cli.progress import sum_up
-from reconciler.control.executor import execute
 from reconciler.control.ports import NoLocks
 from reconciler.core import plan
 from reconciler.core.history import ChangeCause, conclude, remember
@@ -18,6 +17,7 @@ from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Out
 from reconciler.core.world import DomainView, GuestState, VolumeView
 from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, ReconcilerError, TerminalError, TransientError
+from tests.execution import execute
 from tests.unit.fake_clock import FakeClock
 from tests.unit.planning.worlds import UUID, domain, manifest_of
 

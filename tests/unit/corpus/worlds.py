@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import List, Tuple
 
 from reconciler.adapters.manifests.reader import load_manifests
-from reconciler.control.executor import execute
 from reconciler.control.ports import Host
 from reconciler.core.host_snapshot import HostSnapshot, read_snapshot
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import Outcome, Plan, PlanOptions
 from reconciler.kinds.machine.deletion import plan_deletions
 from reconciler.kinds.machine.observe import observe
+from tests.execution import execute
 from tests.unit.control.test_trail import Silent
 from tests.unit.fake_clock import FakeClock
 

@@ -17,8 +17,8 @@ from reconciler.core.render.json import render_json
 from reconciler.core.render.text import Style, render_text
 from reconciler.core.world import Unknown, World
 from reconciler.errors import TerminalError
-from reconciler.kinds.host.execute import execute_host
 from reconciler.kinds.host.planning import plan_host
+from tests.execution import execute_action
 from tests.unit.daemons.views import IDLE, LISTENING, host, machine, modular, monolithic
 from tests.unit.fake_clock import FakeClock
 
@@ -190,7 +190,7 @@ class Silent:
 
 def carry_out(units: FakeUnits, action: Action) -> Outcome:
     site = cast("Host", SimpleNamespace(units=units))
-    return execute_host(site, Desired.of(host()), action, Silent(), FakeClock())
+    return execute_action(site, Desired.of(host()), action, Silent(), FakeClock())
 
 
 def test_a_plan_is_carried_out_and_read_back() -> None:
