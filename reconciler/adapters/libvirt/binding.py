@@ -186,12 +186,12 @@ def calling(doing: str, *absent: int) -> Iterator[None]:
 
 def translate(error: Any, doing: str, absent: FrozenSet[int] = frozenset()) -> ReconcilerError:
     """Return our error for one of libvirt's."""
-    return _type_of(error, absent)(f"{doing}: {message_of(error)}")
-
-
-def _type_of(error: Any, absent: FrozenSet[int]) -> Type[ReconcilerError]:
-    """Return what kind of error it is; what is not known to last is tried again."""
     code, text = error.get_error_code(), message_of(error)
+    return _find_type(error, code, text, absent)(f"{doing}: {text}")
+
+
+def _find_type(error: Any, code: int, text: str, absent: FrozenSet[int]) -> Type[ReconcilerError]:
+    """Return what kind of error it is; what is not known to last is tried again."""
     if code in absent:
         return NotFoundError
     if any(words in text for words in _BUSY_WORDS):
@@ -200,17 +200,11 @@ def _type_of(error: Any, absent: FrozenSet[int]) -> Type[ReconcilerError]:
         return TerminalError
     if is_broken(error):
         return TransientError
-    return MissingError if _is_missing(error) else TransientError
-
-
-def _is_missing(error: Any) -> bool:
-    """Whether something of the host is not there, not active or taken."""
-    code = error.get_error_code()
-    if code in _MISSING_CODES:
-        return True
     if code == _STATE_CODE:  # "network 'x' is not active"
-        return error.get_error_domain() in _MISSING_STATES
-    return any(words in message_of(error) for words in _MISSING_WORDS)
+        is_missing = error.get_error_domain() in _MISSING_STATES
+    else:
+        is_missing = code in _MISSING_CODES or any(words in text for words in _MISSING_WORDS)
+    return MissingError if is_missing else TransientError
 
 
 def is_broken(error: BaseException) -> bool:

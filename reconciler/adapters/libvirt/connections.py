@@ -65,7 +65,15 @@ class Connections:
     def get(self, driver: str = MAIN) -> Connection:
         """Return the driver's connection. Raises TransientError when libvirt is not reachable."""
         with self._locks[driver]:
-            return self._get(driver)
+            known = self._open.get(driver)
+            if known is None or not known.isAlive():
+                known = self._open_driver(driver)
+                self._let_go.pop(driver, _nothing)()
+                self._open.pop(driver, None)
+                if known is not self._open.get(MAIN):
+                    self._let_go[driver] = self.on_open(driver, known)
+                self._open[driver] = known
+            return known
 
     @contextmanager
     def own(self, driver: str) -> Iterator[Connection]:
@@ -96,17 +104,6 @@ class Connections:
     def is_local(self) -> bool:
         """Whether the host is this one."""
         return is_local(self.uri)
-
-    def _get(self, driver: str) -> Connection:
-        known = self._open.get(driver)
-        if known is None or not known.isAlive():
-            known = self._open_driver(driver)
-            self._let_go.pop(driver, _nothing)()
-            self._open.pop(driver, None)
-            if known is not self._open.get(MAIN):
-                self._let_go[driver] = self.on_open(driver, known)
-            self._open[driver] = known
-        return known
 
     def _open_driver(self, driver: str) -> Connection:
         if driver == MAIN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import (
     Callable,
     Collection,
@@ -221,7 +222,15 @@ def read_sizes(
     wanted = [(name, target) for name, some in targets.items() for target in some]
     domains = _find(connection, targets)
     sizes: Dict[str, Dict[str, int]] = {name: {} for name in targets}
-    found = map_in_threads(lambda pair: _read_size(domains.get(pair[0]), pair[1]), wanted)
+
+    def read_size(disk: Tuple[str, str]) -> Optional[int]:
+        name, target = disk
+        try:
+            return domains[name].blockInfo(target)[0] if name in domains else None
+        except binding.Error:
+            return None
+
+    found = map_in_threads(read_size, wanted)
     for (name, target), size in zip(wanted, found):
         known = _read_volume_size(storage, target) if size is None else size
         if known is not None:
@@ -234,15 +243,12 @@ def _find(connection: Connection, names: Collection[str]) -> Mapping[str, Domain
     with binding.calling("listing the domains"):
         if len(names) > FEW:
             return {domain.name(): domain for domain in connection.listAllDomains()}
-    return {name: domain for name in names for domain in _look_up(connection, name)}
-
-
-def _look_up(connection: Connection, name: str) -> Tuple[Domain, ...]:
-    try:
-        with binding.calling(f"domain {name}: looking it up", binding.NO_DOMAIN):
-            return (connection.lookupByName(name),)
-    except NotFoundError:
-        return ()
+    found: Dict[str, Domain] = {}
+    for name in names:
+        doing = f"domain {name}: looking it up"
+        with suppress(NotFoundError), binding.calling(doing, binding.NO_DOMAIN):
+            found[name] = connection.lookupByName(name)
+    return found
 
 
 def _uuids(connection: Connection, flag: int) -> FrozenSet[str]:
@@ -310,13 +316,6 @@ def _read_live(domain: Domain) -> Optional[str]:
     """
     xml = domain.XMLDesc(binding.XML_SECURE)
     return xml if " id='" in xml[: xml.index(">")] else None
-
-
-def _read_size(domain: Optional[Domain], target: str) -> Optional[int]:
-    try:
-        return None if domain is None else domain.blockInfo(target)[0]
-    except binding.Error:
-        return None
 
 
 def _read_volume_size(storage: Callable[[], Connection], path: str) -> Optional[int]:

@@ -10,7 +10,7 @@ import os
 from typing import Mapping, Optional, Sequence, Tuple
 
 from reconciler.adapters.libvirt import binding, own_view
-from reconciler.adapters.libvirt.connections import STORAGE, Connections
+from reconciler.adapters.libvirt.connections import STORAGE, Connections, is_local
 from reconciler.adapters.libvirt.domain_reader import map_in_threads
 from reconciler.adapters.libvirt.images import find_obstacle, read_images
 from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
@@ -66,9 +66,10 @@ class LibvirtStorage:
 
     def _measure(self, pool: PoolView) -> PoolView:
         """Return the pool with what is free in it now; libvirt knows it of its last refresh."""
-        if pool.type not in FILE_POOLS or not self._connections.is_local:
+        uri = self._connections.uri if pool.type in FILE_POOLS else ""
+        if not uri or not is_local(uri):
             return pool
-        free = own_view.find_free(pool.path, own_view.find_daemon(self._connections.uri))
+        free = own_view.find_free(pool.path, own_view.find_daemon(uri))
         return pool if free is None else replace(pool, available=free)
 
     def can_reflink(self, pool: PoolView, image: str) -> bool:
@@ -96,8 +97,8 @@ class LibvirtStorage:
 
     def read_images(self, images: Mapping[str, str]) -> Mapping[str, ImageView]:
         """Read images by path (→ format, empty if not known), and all that is below them."""
-        is_local = self._connections.is_local
-        return read_images(lambda: self._connections.get(STORAGE), images, is_local=is_local)
+        local = self._connections.is_local
+        return read_images(lambda: self._connections.get(STORAGE), images, is_local=local)
 
     def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:
         """Return what lies at these paths of the host; what cannot be seen from here lacks."""

@@ -39,6 +39,7 @@ from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.execute import PERFORM, StepContext, read_former
 from reconciler.kinds.machine.match import Difference, align, compare
 from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planner import plan_machine
 from reconciler.kinds.machine.planning.states import describe_job
 from reconciler.kinds.machine.undo import UndoTrail
 
@@ -129,7 +130,10 @@ def _plan_again(work: StepContext, manifest: MachineManifest, desired: Desired) 
         raise TransientError("the domain disappeared during the change") from error
     if not views[work.name].persistent:
         raise TransientError("the domain was undefined during the change; apply again")
-    return observe(work.host, alone, views).plan_machine(manifest, PlanOptions(unattended=True))
+    options = PlanOptions(unattended=True)
+    return observe(work.host, alone, views).make(
+        lambda world: plan_machine(manifest, alone, world, options)
+    )
 
 
 def _left(

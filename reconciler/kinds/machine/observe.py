@@ -31,16 +31,16 @@ from reconciler.core.frozen import replace
 from reconciler.core.images import Images
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
-from reconciler.core.manifest import MACHINE, Desired, MachineManifest, is_placed_here
+from reconciler.core.manifest import MACHINE, Desired, is_placed_here
 from reconciler.core.names import QUIET, Owner, describe_busy, describe_unseen, name_place
-from reconciler.core.plan import Action, Plan, PlanOptions
+from reconciler.core.plan import Plan, PlanOptions
 from reconciler.core.planner import find_planners, to_plan
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import TransientError
 from reconciler.kinds.api import observe_objects
 from reconciler.kinds.machine.answers import ANSWERS, KnownHost, Readings, Views, understand
 from reconciler.kinds.machine.elsewhere import Background, find_lost
-from reconciler.kinds.machine.planner import find_served, plan_machine
+from reconciler.kinds.machine.planner import find_served
 from reconciler.kinds.machine.planning.images import all_volumes
 
 T = TypeVar("T")
@@ -83,10 +83,6 @@ class ObservedHost(KnownHost):
         """Plan everything that the manifests place on this host."""
         planners = find_planners(self.desired, self.world.host, options)
         return to_plan(self.make_all(planners), self.world, options)
-
-    def plan_machine(self, manifest: MachineManifest, options: PlanOptions) -> Action:
-        """Plan one machine."""
-        return self.make(lambda world: plan_machine(manifest, self.desired, world, options))
 
     def _answer(self, facts: Iterable[Fact]) -> None:
         """Read the facts, and before them what an answer asks for itself."""

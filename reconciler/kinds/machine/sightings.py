@@ -12,7 +12,7 @@ from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.manifest_sets import InForce
 from reconciler.core.names import MARK_NAMESPACE
-from reconciler.core.plan import Action
+from reconciler.core.plan import Action, PlanOptions
 from reconciler.core.prune import Remnant
 from reconciler.core.world import DomainView, Reading, Unknown, describe_state
 from reconciler.core.xmltree import digest, parse
@@ -22,6 +22,7 @@ from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.execute import read_former
 from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planner import plan_machine
 from reconciler.kinds.machine.status import is_owned, read_applied
 
 
@@ -72,11 +73,14 @@ def look(around: Surroundings, task: PassTask) -> Scene:
             return sighting
         return replace(sighting, detail=describe_state(now.view), view=now.view)
 
+    def plan(options: PlanOptions) -> Action:
+        return observation.make(lambda world: plan_machine(manifest, desired, world, options))
+
     return Scene(
         desired,
         world.host,
         world.uri,
-        lambda options: observation.plan_machine(manifest, options),
+        plan,
         sighting,
         None if owner is None else owner.generation,
         found.reason if isinstance(found, Unknown) else "",
