@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import FrozenSet, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
-from reconciler.control.ports import NoLocks
+from reconciler.control.ports import NoLocks, NoSecrets
 from reconciler.core.frozen import frozen
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
@@ -192,3 +192,8 @@ class RecordedHost:
     def locks(self) -> NoLocks:
         """Nobody works on what is over."""
         return NoLocks()
+
+    @property
+    def secrets(self) -> NoSecrets:
+        """What is secret is not recorded."""
+        return NoSecrets("a snapshot contains no secrets")

@@ -16,6 +16,7 @@ from reconciler.adapters.libvirt.host import attend, connect
 from reconciler.adapters.manifests.files import FolderSource
 from reconciler.adapters.manifests.reader import load_files
 from reconciler.adapters.metrics import Exposition
+from reconciler.adapters.secrets import LocalSecrets
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.adapters.state.object_locks import FolderLocks, find_folder
@@ -64,7 +65,8 @@ class DaemonServices:
         """Reach libvirt with its news, and all else that the loop works through."""
         uri = self._settings.connect
         locks = FolderLocks(find_folder(self._environ), "run")
-        host, news = attend(uri, SystemdUnits(uri, self._environ), locks)
+        secrets = LocalSecrets(self._environ.get("CREDENTIALS_DIRECTORY"))
+        host, news = attend(uri, SystemdUnits(uri, self._environ), locks, lambda: secrets)
         return LoopServices(
             host=host,
             news=news,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.console import Console
     from reconciler.cli.daemon_services import DaemonServices
-    from reconciler.control.ports import Clock, Host, Units
+    from reconciler.control.ports import Clock, Host, Secrets, Units
     from reconciler.control.service_ports import DaemonMemory, History
     from reconciler.core.manifest import Desired
     from reconciler.core.manifest_files import FileSet, ManifestFile
@@ -127,7 +127,13 @@ class Services:
         from reconciler.adapters.state.object_locks import FolderLocks, find_folder  # noqa: PLC0415
 
         locks = FolderLocks(find_folder(self._environ), self._verb)
-        return connect(uri, self.units(uri), locks)
+        return connect(uri, self.units(uri), locks, self.find_secrets)
+
+    def find_secrets(self) -> Secrets:
+        """Return what reads the secrets of this host that are not libvirt's."""
+        from reconciler.adapters.secrets import LocalSecrets  # noqa: PLC0415
+
+        return LocalSecrets(self._environ.get("CREDENTIALS_DIRECTORY"))
 
     def units(self, uri: Optional[str]) -> Units:
         """See libvirt's daemons on this host, as a client of that URI."""

@@ -10,8 +10,9 @@ from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateVolume, Outcome
+from reconciler.core.secret_refs import SecretRef, SecretText
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
-from reconciler.errors import TerminalError
+from reconciler.errors import TerminalError, TransientError
 
 
 class Locks(Protocol):
@@ -272,6 +273,10 @@ class Host(Protocol):
     def locks(self) -> Locks:
         """Who else works on this host's objects."""
 
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets that manifests name."""
+
 
 class Listener(Protocol):
     """Whom the news are told. Its methods return at once: they run in libvirt's event thread."""
@@ -334,3 +339,27 @@ class NoUnits:
     def change(self, verb: Verb, units: Tuple[str, ...]) -> None:
         """Refuse."""
         raise TerminalError(f"cannot {verb.value} {', '.join(units)}: {self.reason}")
+
+
+class Secrets(Protocol):
+    """The secrets that manifests name, as this process can read them on the host."""
+
+    def read(self, ref: SecretRef) -> SecretText:
+        """Read a secret, each time anew; one newline at its end is left out.
+
+        Raises TransientError, which names the reference and a command that helps: that it is not
+        there, not readable by this user, or readable by everyone can be mended without the
+        manifest.
+        """
+
+
+class NoSecrets:
+    """Implements `Secrets` where none can be read: every one is refused for that reason."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep why: `a snapshot contains no secrets`."""
+        self._reason = reason
+
+    def read(self, ref: SecretRef) -> SecretText:
+        """Refuse."""
+        raise TransientError(f"{ref}: {self._reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from reconciler.control.ports import NoLocks, NoUnits
+from reconciler.control.ports import NoLocks, NoSecrets, NoUnits
 from reconciler.errors import TerminalError
 
 
@@ -63,6 +63,7 @@ class FaultyHost:
     networks: Any
     locks: Any = NoLocks()  # noqa: RUF009 - it holds nothing
     units: Any = NoUnits()  # noqa: RUF009
+    secrets: Any = NoSecrets("none")  # noqa: RUF009
 
     @classmethod
     def around(cls, host: Any, fault: Fault) -> FaultyHost:

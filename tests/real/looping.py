@@ -17,7 +17,7 @@ from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.host import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
-from reconciler.control.ports import Locks, NoLocks, NoUnits, Units
+from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
 from reconciler.control.service_ports import History
 from reconciler.control.state import LoopServices
 from reconciler.core.conditions import READY
@@ -65,6 +65,7 @@ class RecordingHost:
     networks: Any
     units: Units = NoUnits()  # noqa: RUF009 - it holds nothing
     locks: Locks = NoLocks()  # noqa: RUF009
+    secrets: Secrets = NoSecrets("none")  # noqa: RUF009
 
 
 @dataclass

@@ -28,8 +28,9 @@ from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateVolume
+from reconciler.core.secret_refs import SecretRef, SecretText
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView
-from reconciler.errors import NotFoundError, RefusedError, TerminalError
+from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 from tests.unit.domain.samples import PC, Q35
 
 GIB = 2**30
@@ -49,6 +50,19 @@ def empty_host(name: str = "kvm01", uri: str = "qemu:///system") -> HostSnapshot
         memory=64 * GIB,
         devices=frozenset(),
     )
+
+
+class MemorySecrets:
+    """Implements `ports.Secrets` with those that a test sets."""
+
+    def __init__(self) -> None:
+        self.texts: Dict[SecretRef, str] = {}
+
+    def read(self, ref: SecretRef) -> SecretText:
+        """Return what the test has set."""
+        if ref not in self.texts:
+            raise TransientError(f"{ref}: does not exist")
+        return SecretText(self.texts[ref])
 
 
 class MemoryHost:
@@ -79,6 +93,7 @@ class MemoryHost:
         self.watch: Callable[[str], None] = lambda _call: None
         self.units = units
         self.locks = locks
+        self.secrets = MemorySecrets()
         self.domains = MemoryDomains(self)
         self.storage = MemoryStorage(self)
         self.networks = RecordedNetworks(self.snapshot)

@@ -44,8 +44,14 @@ def is_local(uri: str) -> bool:
 MAIN = "qemu"
 STORAGE = "storage"
 NETWORK = "network"
+SECRET = "secret"  # noqa: S105 - the driver's name
 
-_DAEMONS = {MAIN: "virtqemud", STORAGE: "virtstoraged", NETWORK: "virtnetworkd"}
+_DAEMONS = {
+    MAIN: "virtqemud",
+    STORAGE: "virtstoraged",
+    NETWORK: "virtnetworkd",
+    SECRET: "virtsecretd",
+}
 
 
 class Connections:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, FrozenSet, Mapping, Optional, Tuple
+import re
+from typing import TYPE_CHECKING, Callable, FrozenSet, Mapping, Optional, Tuple
 
 from reconciler.adapters.libvirt import binding, own_view
-from reconciler.adapters.libvirt.connections import NETWORK, Connections
+from reconciler.adapters.libvirt.connections import NETWORK, SECRET, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.storage import LibvirtStorage
-from reconciler.control.ports import Locks, NoLocks, NoUnits, Units
+from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
 from reconciler.core.frozen import frozen
-from reconciler.errors import ReconcilerError
+from reconciler.core.secret_refs import SecretRef, SecretSource, SecretText, decode_secret
+from reconciler.errors import ReconcilerError, TransientError
 
 if TYPE_CHECKING:
     from reconciler.adapters.libvirt.connections import LibvirtEvents
+    from reconciler.adapters.libvirt.objects import Connection, Secret
 
 
 class LibvirtNetworks:
@@ -47,8 +50,60 @@ class LibvirtNetworks:
             return None
 
 
+class LibvirtSecrets:
+    """Implements `ports.Secrets`: libvirt's own, and those of the host for which it is asked."""
+
+    def __init__(self, connections: Connections, find_local: Callable[[], Secrets]) -> None:
+        """Keep the connections; nothing is opened yet."""
+        self._connections, self._find_local = connections, find_local
+
+    def read(self, ref: SecretRef) -> SecretText:
+        """Read a secret of the host."""
+        if ref.source is SecretSource.LIBVIRT:
+            return decode_secret(ref, self._read_value(ref))
+        uri = self._connections.uri
+        if not (self._connections.is_local or uri.startswith("test:")):
+            raise TransientError(
+                f"{ref}: is on the host of {uri}, which cannot be read from here; run "
+                "virt-reconciler there, or keep it in libvirt and name it: {libvirt: UUID}"
+            )
+        return self._find_local().read(ref)
+
+    def _read_value(self, ref: SecretRef) -> bytes:
+        connection = self._connections.get(SECRET)
+        with binding.calling(str(ref)):
+            secret = _find_secret(connection, ref)
+            try:
+                return secret.value()
+            except binding.Error as error:
+                if binding.code_of(error) != binding.NO_SECRET:
+                    raise
+                raise TransientError(
+                    f"{ref}: has no value; set it: virsh secret-set-value UUID --file PATH"
+                ) from error
+
+
+def _find_secret(connection: Connection, ref: SecretRef) -> Secret:
+    """Return a secret by its UUID, or by its usage whatever that is for."""
+    if _UUID.fullmatch(ref.name):
+        try:
+            return connection.secretLookupByUUIDString(ref.name)
+        except binding.Error as error:
+            if binding.code_of(error) != binding.NO_SECRET:
+                raise
+            raise TransientError(f"{ref}: does not exist; see: virsh secret-list") from error
+    found = [secret for secret in connection.listAllSecrets() if secret.usageID() == ref.name]
+    if len(found) == 1:
+        return found[0]
+    problem = "several have this usage; name it by its UUID" if found else "does not exist"
+    raise TransientError(f"{ref}: {problem}; see: virsh secret-list")
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
 NO_UNITS = NoUnits()
 NO_LOCKS = NoLocks()
+NO_SECRETS = NoSecrets("cannot be read from here")
 
 
 @frozen
@@ -59,21 +114,30 @@ class LibvirtHost:
     storage: LibvirtStorage
     networks: LibvirtNetworks
     units: Units
-    locks: Locks = NO_LOCKS
+    locks: Locks
+    secrets: LibvirtSecrets
 
 
-def connect(uri: Optional[str], units: Units = NO_UNITS, locks: Locks = NO_LOCKS) -> LibvirtHost:
+def connect(
+    uri: Optional[str],
+    units: Units = NO_UNITS,
+    locks: Locks = NO_LOCKS,
+    secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
+) -> LibvirtHost:
     """Return the host at that URI; None is what libvirt's own tools would use.
 
     `units` are its daemons, where somebody can see them; `locks` keep two runs from working on one
-    object. Nothing is opened yet: that libvirt cannot
-    be reached is told by the first call that needs it.
+    object; `secrets` finds what reads those that are not libvirt's. Nothing is opened yet: that
+    libvirt cannot be reached is told by the first call that needs it.
     """
-    return _host(Connections(uri), units, locks)
+    return _host(Connections(uri), units, locks, secrets)
 
 
 def attend(
-    uri: Optional[str], units: Units = NO_UNITS, locks: Locks = NO_LOCKS
+    uri: Optional[str],
+    units: Units = NO_UNITS,
+    locks: Locks = NO_LOCKS,
+    secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
 ) -> Tuple[LibvirtHost, LibvirtEvents]:
     """Return the host at that URI with its news; libvirt's event loop runs from now on."""
     from reconciler.adapters.libvirt.connections import (  # noqa: PLC0415 - start-up time
@@ -83,14 +147,17 @@ def attend(
 
     run_event_loop()
     connections = Connections(uri)
-    return _host(connections, units, locks), LibvirtEvents(connections)
+    return _host(connections, units, locks, secrets), LibvirtEvents(connections)
 
 
-def _host(connections: Connections, units: Units, locks: Locks) -> LibvirtHost:
+def _host(
+    connections: Connections, units: Units, locks: Locks, secrets: Callable[[], Secrets]
+) -> LibvirtHost:
     return LibvirtHost(
         LibvirtDomains(connections),
         LibvirtStorage(connections),
         LibvirtNetworks(connections),
         units,
         locks,
+        LibvirtSecrets(connections, secrets),
     )

@@ -16,7 +16,7 @@ from reconciler.adapters.recorded import (
     RecordedStorage,
     RecordedUnits,
 )
-from reconciler.control.ports import NoLocks, Progress
+from reconciler.control.ports import NoLocks, NoSecrets, Progress
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
@@ -369,6 +369,7 @@ class MemoryHost:
         self.networks = RecordedNetworks(snapshot)
         self.units = RecordedUnits(snapshot)
         self.locks = NoLocks()
+        self.secrets = NoSecrets("there are none")
 
     def repair(self) -> None:
         """Refuse nothing from now on."""

@@ -91,7 +91,7 @@ class CountedHost:
         self.domains = CountedDriver(host.domains, self.calls)
         self.storage = CountedDriver(host.storage, self.calls)
         self.networks = CountedDriver(host.networks, self.calls)
-        self.units, self.locks = host.units, host.locks
+        self.units, self.locks, self.secrets = host.units, host.locks, host.secrets
 
     def count(self) -> Dict[str, int]:
         """Return how often each method was called."""
