@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from typing import TYPE_CHECKING, Callable, FrozenSet, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
 from reconciler.cli.services import Services
 from reconciler.control.ports import Host
+from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan, PlanOptions
 from reconciler.core.render.words import Summary, count, escape
 from reconciler.core.units import read_time, show_span
-from reconciler.errors import InvalidManifestError, Problem
+from reconciler.errors import InvalidManifestError, Problem, ReconcilerError
 from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import ObservedHost, observe
 
 if TYPE_CHECKING:
     from reconciler.core.host_snapshot import HostSnapshot
+    from reconciler.kinds.machine.answers import Views
 
 STALE = 24 * 3600.0  # seconds; of a host that is looked after, much is another by then
 
@@ -57,9 +61,56 @@ class Wish:
     here: FrozenSet[str] = frozenset()
 
 
+class HostAhead:
+    """A host whose domains a thread lists while the manifests are read: libvirt works meanwhile.
+
+    What fails there is raised by whoever asks for it. What was not started is done when asked for.
+    """
+
+    def __init__(self, connect: Callable[[], Host]) -> None:
+        """Do nothing yet."""
+        self._connect = connect
+        self._thread: Optional[threading.Thread] = None
+        self._host: Optional[Host] = None
+        self._views: Optional[Views] = None
+        self._error: Optional[ReconcilerError] = None
+
+    def start(self) -> None:
+        """Connect and list, once. The end of the process does not wait for it."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._read, daemon=True)
+            self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            self._host = isolate(self._connect)
+            self._views = isolate(self._host.domains.list_domains)
+        except ReconcilerError as error:
+            self._error = error
+
+    def wait(self) -> Host:
+        """Return the host. Raises what connecting to it raises."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._host is None and self._error is not None:
+            raise self._error
+        self._host = self._host or self._connect()
+        return self._host
+
+    def list_domains(self) -> Views:
+        """Return every domain of the host."""
+        host = self.wait()
+        if self._error is not None:
+            raise self._error
+        return host.domains.list_domains() if self._views is None else self._views
+
+
 def prepare(wish: Wish, console: Console, services: Services) -> Prepared:
     """Load, connect, observe, plan. Problems and what failed are told on standard error."""
-    loaded = services.load_manifests(wish.paths)
+    ahead = HostAhead(functools.partial(services.connect, wish.uri))
+    # Without a manifest that can be planned, libvirt is not needed.
+    on_sound = ahead.start if wish.against is None else None
+    loaded = services.load_manifests(wish.paths, on_sound)
     desired = loaded.desired
     if loaded.problems and not (desired.machines or desired.hosts):
         raise InvalidManifestError(loaded.problems)
@@ -67,9 +118,13 @@ def prepare(wish: Wish, console: Console, services: Services) -> Prepared:
         console.complain(escape(str(problem)))
     if loaded.problems:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
-    host, desired, taken_at = reach(wish, desired, console, services)
-    background = wish.recall(host) if taken_at is None else Background()
-    observation = observe(host, desired, background=background)
+    if wish.against is None:
+        host, taken_at = ahead.wait(), None
+        background, list_domains = wish.recall(host), ahead.list_domains
+    else:
+        host, desired, taken_at = reach(wish, desired, console, services)
+        background, list_domains = Background(), host.domains.list_domains
+    observation = observe(host, desired, background=background, list_domains=list_domains)
     plan = observation.plan(plan_options(wish, services))
     plan = replace(plan, taken_at=taken_at, left_out=len(loaded.problems))
     _tell_failed(plan, console)

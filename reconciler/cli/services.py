@@ -7,7 +7,7 @@ the start-up path, so every adapter is imported by the method that needs it.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol, Sequence, Tuple
 
 import reconciler.kinds  # noqa: F401 - fills the table
 
@@ -73,11 +73,13 @@ class Services:
 
         return SystemClock()
 
-    def load_manifests(self, paths: Sequence[str]) -> Loaded:
-        """Read manifests, with every problem in them."""
+    def load_manifests(
+        self, paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
+    ) -> Loaded:
+        """Read manifests, with every problem in them; `on_sound`: as soon as one is right."""
         from reconciler.adapters.manifests.reader import load_manifests  # noqa: PLC0415
 
-        return load_manifests(paths)
+        return load_manifests(paths, on_sound)
 
     def read_files(self, paths: Sequence[str]) -> Tuple[Sequence[ManifestFile], Sequence[Problem]]:
         """Read the bytes of manifest files."""

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from itertools import chain, islice
-from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.adapters.manifests.documents import Blot, Document, read_documents
 from reconciler.adapters.manifests.files import FileReading, SourceFile, read_files
@@ -91,9 +91,12 @@ def read_manifests(paths: Sequence[str]) -> Desired:
     return loaded.desired
 
 
-def load_manifests(paths: Sequence[str]) -> Loaded:
-    """Return the valid manifests and the problems of the others; raises nothing for bad input."""
-    return _load(paths, read_files(paths))
+def load_manifests(paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None) -> Loaded:
+    """Return the valid manifests and the problems of the others; raises nothing for bad input.
+
+    `on_sound` is called as soon as one is right, and may be called again.
+    """
+    return _load(paths, read_files(paths), on_sound)
 
 
 def load_files(files: Sequence[ManifestFile]) -> Loaded:
@@ -101,8 +104,12 @@ def load_files(files: Sequence[ManifestFile]) -> Loaded:
     return _load((), FileReading(files=[SourceFile("", file.name, file.content) for file in files]))
 
 
-def _load(paths: Sequence[str], reading: FileReading) -> Loaded:
-    items, problems = _read_items(reading)
+def _load(
+    paths: Sequence[str],
+    reading: FileReading,
+    on_sound: Optional[Callable[[], object]] = None,
+) -> Loaded:
+    items, problems = _read_items(reading, on_sound)
     problems.extend(reading.problems)
     problems.extend(_empty_paths(paths, reading, items, problems))
     clashes, findings = check_together(_together(items))
@@ -115,7 +122,9 @@ def _load(paths: Sequence[str], reading: FileReading) -> Loaded:
     return Loaded(Desired.of(*valid), tuple(sorted(set(problems))))
 
 
-def _read_items(reading: FileReading) -> Tuple[List[Item], List[Problem]]:
+def _read_items(
+    reading: FileReading, on_sound: Optional[Callable[[], object]]
+) -> Tuple[List[Item], List[Problem]]:
     items: List[Item] = []
     problems: List[Problem] = []
     for file in reading.files:
@@ -124,6 +133,8 @@ def _read_items(reading: FileReading) -> Tuple[List[Item], List[Problem]]:
         here = [_isolate(file, document) for document in documents]
         problems.extend(_find_problems(file.name, here))
         items.extend(here)
+        if on_sound is not None and any(item.is_sound for item in here):
+            on_sound()
     return items, problems
 
 

@@ -112,15 +112,16 @@ def observe(
     desired: Desired,
     views: Optional[Views] = None,
     background: Background = NO_BACKGROUND,
+    list_domains: Optional[Callable[[], Views]] = None,
 ) -> ObservedHost:
     """Read the domains that the manifests name; the rest is read as plans ask for it.
 
     `views` are these domains, where they were read already; without it every domain is read at
-    once. `background` knows of machines that are gone.
+    once, by `list_domains` where another thread does. `background` knows of machines that are gone.
     """
     daemons = _read_daemons(host.units, desired)
     try:
-        found = host.domains.list_domains() if views is None else views
+        found = (list_domains or host.domains.list_domains)() if views is None else views
     except TransientError as error:
         return ObservedHost(host, desired, _observe_unreached(desired, daemons, error), {})
     named = _named(desired)

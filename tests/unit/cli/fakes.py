@@ -274,7 +274,9 @@ class FakeServices(Services):
     revision: str = REVISION
     served: List[FakeDaemonServices] = field(default_factory=list)
 
-    def load_manifests(self, paths: Sequence[str]) -> Loaded:
+    def load_manifests(
+        self, paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
+    ) -> Loaded:
         """Understand the files set, whatever is asked for."""
         return load_files([ManifestFile(name, text.encode()) for name, text in self.files.items()])
 
