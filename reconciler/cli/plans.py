@@ -12,6 +12,7 @@ from reconciler.cli.services import Services
 from reconciler.control.ports import Host
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
+from reconciler.core.kinds import has_planned
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import ActionKind, Plan, PlanOptions
 from reconciler.core.render.words import Summary, count, escape
@@ -112,7 +113,7 @@ def prepare(wish: Wish, console: Console, services: Services) -> Prepared:
     on_sound = ahead.start if wish.against is None else None
     loaded = services.load_manifests(wish.paths, on_sound)
     desired = loaded.desired
-    if loaded.problems and not (desired.machines or desired.hosts):
+    if loaded.problems and not has_planned(desired):
         raise InvalidManifestError(loaded.problems)
     for problem in sorted(loaded.problems):
         console.complain(escape(str(problem)))

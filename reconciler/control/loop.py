@@ -24,16 +24,20 @@ from reconciler.core.events import Event
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
-from reconciler.core.manifest import MACHINE, Manifest
+from reconciler.core.manifest import Manifest
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import SourceRecord
 from reconciler.core.settings import Settings
 from reconciler.core.world import Unknown
 from reconciler.errors import ReconcilerError, RefusedError, TransientError
-from reconciler.kinds.api import ObjectKind, Sighting, Surroundings, find_kind, list_reconciled
-
-# What libvirt and the host announce → the kind of object that it would be.
-SURROUNDINGS = {"network": "Network", "pool": "StoragePool", "bridge": "Bridge"}
+from reconciler.kinds.api import (
+    ObjectKind,
+    Sighting,
+    Surroundings,
+    find_announced,
+    find_kind,
+    list_reconciled,
+)
 
 
 class Loop:
@@ -125,21 +129,21 @@ class Loop:
 
     def domain_changed(self, name: str) -> None:
         """Look at the domain, and at whom it may have kept from being made."""
-        key = Key(MACHINE, name)
-        if key in self.shared.wanted.in_force.objects:
-            self.queue.add(key)
-        self._retry(self.shared.wanted.in_force.find_users(key) & self._unready())
+        in_force, keys = self.shared.wanted.in_force, find_announced("domain", name)
+        self.look_at(keys & in_force.objects.keys())
+        self._retry(in_force.find_users(*keys) & self._unready())
 
     def domain_left(self, name: str) -> None:
         """Take note that the machine was migrated to another host, where it may run."""
-        self.shared.left[Key(MACHINE, name)] = self.shared.services.clock.now()
+        now = self.shared.services.clock.now()
+        self.shared.left.update(dict.fromkeys(find_announced("domain", name), now))
 
     def surroundings_changed(self, kind: str, name: str) -> None:
         """Look at the objects that use it, and try again those that wait for something.
 
         An image or a medium may lie in a pool that the manifest does not name.
         """
-        users = self.shared.wanted.in_force.find_users(Key(SURROUNDINGS[kind], name))
+        users = self.shared.wanted.in_force.find_users(*find_announced(kind, name))
         for key in users:
             self.shared.attempts.soil(key)
         self._retry((users & self._unready()) | self._find_waiting())
@@ -153,7 +157,8 @@ class Loop:
             return
         waiting = self._find_waiting()
         if now.mounts == former.mounts:
-            bridges = (Key(SURROUNDINGS["bridge"], name) for name in now.links - former.links)
+            links = now.links - former.links
+            bridges = [key for name in links for key in find_announced("bridge", name)]
             waiting &= self.shared.wanted.in_force.find_users(*bridges)
         self._retry(waiting)
 

@@ -23,9 +23,9 @@ from reconciler.control.service_ports import (
 from reconciler.core import events, metrics
 from reconciler.core.conditions import spread
 from reconciler.core.events import Event
-from reconciler.core.frozen import frozen, replace
+from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
-from reconciler.core.manifest import MACHINE, Desired
+from reconciler.core.manifest import Desired
 from reconciler.core.manifest_files import FileSet, ManifestFile, refuse_empty
 from reconciler.core.manifest_sets import InForce, ManifestSet, merge
 from reconciler.errors import Problem, ReconcilerError
@@ -103,12 +103,9 @@ class ParsedFiles:
     def _make(self, found: FileSet) -> ManifestSet:
         parsed = self._parse(found.files)
         problems = tuple(sorted({*found.problems, *parsed.problems}))
-        wanted = parsed.desired
-        if not (wanted.objects or problems):
+        if not (parsed.desired.objects or problems):
             raise refuse_empty(found.where)
-        marked = (replace(manifest, revision=found.revision) for manifest in wanted.machines)
-        desired = wanted.with_kind(MACHINE, marked)
-        return ManifestSet(found.identity, desired, problems, found.revision)
+        return ManifestSet(found.identity, parsed.desired, problems, found.revision)
 
 
 class ManifestsInForce:

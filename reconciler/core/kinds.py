@@ -131,6 +131,11 @@ def list_rows() -> Tuple[PureKind, ...]:
     return tuple(map(find_row, list_kinds()))
 
 
+def has_planned(desired: Desired) -> bool:
+    """Whether any of the objects is planned."""
+    return any(find_row(key.kind).is_reconciled for key in desired.objects)
+
+
 def count_objects(keys: Iterable[Key]) -> str:
     """Return how many objects there are of each kind, like `2 virtual machines, 1 host`."""
     counts = Counter(key.kind for key in keys)

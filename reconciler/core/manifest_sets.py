@@ -11,10 +11,7 @@ from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import (
     Desired,
-    HostManifest,
-    MachineManifest,
     Manifest,
-    TemplateManifest,
 )
 from reconciler.errors import Problem
 
@@ -86,21 +83,6 @@ class InForce:
                     found.add(user)
                     todo += [] if user in self.reconciled else [user]
         return frozenset(found.intersection(self.reconciled).difference(needed))
-
-    @cached_property
-    def machines(self) -> Mapping[str, MachineManifest]:
-        """The virtual machines, by name."""
-        return {manifest.name: manifest for manifest in self.desired.machines}
-
-    @property
-    def templates(self) -> Tuple[TemplateManifest, ...]:
-        """The templates, sorted by name."""
-        return self.desired.templates
-
-    @property
-    def hosts(self) -> Tuple[HostManifest, ...]:
-        """The hosts, sorted by name."""
-        return self.desired.hosts
 
 
 def merge(former: InForce, new: ManifestSet) -> InForce:

@@ -167,6 +167,12 @@ class ObjectKind(PureKind, Protocol):
     def drivers(self) -> Tuple[str, ...]:
         """The drivers of libvirt's without which nothing can be said of its objects."""
 
+    def find_announced(self, what: str, name: str) -> FrozenSet[Key]:
+        """Return whom news are about: of its objects, or of what they need.
+
+        `what` is the word of libvirt or the host: `domain`, `network`, `pool`, `bridge`.
+        """
+
     def find_here(self, host: Host) -> Union[str, Unknown]:
         """Return the name of this host. Raises TransientError."""
 
@@ -249,6 +255,11 @@ def observe_objects(host: Host, desired: Desired, world: World) -> Mapping[Key, 
 def list_reconciled() -> Tuple[ObjectKind, ...]:
     """Return the kinds whose objects are planned, sorted by name."""
     return tuple(cast("ObjectKind", row) for row in list_rows() if row.is_reconciled)
+
+
+def find_announced(what: str, name: str) -> FrozenSet[Key]:
+    """Return whom news of libvirt or the host are about, in the words of every kind."""
+    return frozenset(key for kind in list_reconciled() for key in kind.find_announced(what, name))
 
 
 def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:

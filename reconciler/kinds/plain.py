@@ -85,6 +85,10 @@ class PlainKind:
         """Depend on the object itself."""
         return {"domain": world.observed.get(manifest.key)}
 
+    def find_announced(self, what: str, name: str) -> FrozenSet[Key]:
+        """Hear of nothing: its objects are read at each resync."""
+        return frozenset()
+
     def find_here(self, host: Host) -> Union[str, Unknown]:
         """Return the name that libvirt has for this host."""
         return host.domains.host

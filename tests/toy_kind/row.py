@@ -97,6 +97,10 @@ class NoteKind(PlainKind):
         """Return the note that comes before it."""
         return frozenset({Key(NOTE, manifest.after)} if manifest.after else ())
 
+    def find_announced(self, what: str, name: str) -> FrozenSet[Key]:
+        """Hear of notes."""
+        return frozenset({Key(NOTE, name)} if what == "note" else ())
+
     def observe(
         self, host: Host, manifests: Sequence[NoteManifest], world: World
     ) -> Mapping[Key, object]:

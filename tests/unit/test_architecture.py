@@ -288,6 +288,56 @@ def test_start_up_imports_no_foreign_library_in_fact(option: str) -> None:
     assert sorted(loaded & set(IMPORTER)) == []
 
 
+KIND_NAMES = frozenset({"VirtualMachine", "Template", "Host"})
+KIND_WORDS = frozenset(
+    {"MACHINE", "TEMPLATE", "HOST", "MachineManifest", "TemplateManifest", "HostManifest"}
+)
+# Modules that name a kind all the same; docs/architecture.md says why. It only gets shorter.
+MAY_NAME_A_KIND = (
+    "reconciler.cli.comparison",
+    "reconciler.cli.daemon_state",
+    "reconciler.cli.plans",
+    "reconciler.cli.verbs.adoption",
+    "reconciler.cli.verbs.history",
+    "reconciler.cli.verbs.host",
+    "reconciler.cli.verbs.status",
+    "reconciler.core.daemon_faults",
+    "reconciler.core.documents",
+    "reconciler.core.host_snapshot",
+    "reconciler.core.key",
+    "reconciler.core.manifest",
+    "reconciler.core.render.json",
+)
+
+
+def names_kind(tree: ast.AST) -> bool:
+    """Whether the code names a kind: as a text, by its manifest's class, or by its folder."""
+    return any(
+        (isinstance(node, ast.Constant) and node.value in KIND_NAMES)
+        or (
+            isinstance(node, ast.ImportFrom)
+            and str(node.module).startswith("reconciler.kinds.")
+            and node.module not in ("reconciler.kinds.api", "reconciler.kinds.plain")
+        )
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "reconciler.core.manifest"
+            and not KIND_WORDS.isdisjoint(alias.name for alias in node.names)
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def test_nothing_outside_of_kinds_names_a_kind() -> None:
+    found = tuple(
+        name
+        for name, path in SOURCES.items()
+        if not is_within(name, "reconciler.kinds")
+        if names_kind(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    assert found == MAY_NAME_A_KIND
+
+
 BROAD = frozenset({"Exception", "BaseException"})
 # The one place that catches what nobody foresaw, and two that hand it to the caller's thread.
 MAY_CATCH_ALL = (

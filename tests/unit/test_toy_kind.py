@@ -197,6 +197,21 @@ def test_a_failure_is_shown_and_tried_again_when_asked(site: Site) -> None:
     assert site.read("first") == "hello"
 
 
+def test_news_of_what_a_note_needs_has_it_tried_again(site: Site) -> None:
+    site.write("second", text="b")
+    site.follow()
+    site.row.broken = True
+    site.write("first", text="a", after="second")
+    site.follow()
+    site.row.broken = False
+    site.loop.surroundings_changed("note", "third")
+    site.work()
+    assert [path.stem for path in site.notes.iterdir()] == ["second"]
+    site.loop.surroundings_changed("note", "second")
+    site.work()
+    assert site.read("first") == "a"
+
+
 def test_a_suspended_note_is_left_alone_until_it_is_resumed(site: Site) -> None:
     site.write("first", text="hello")
     site.follow()

@@ -11,6 +11,7 @@ from reconciler.cli.console import Console, Exit
 from reconciler.cli.services import Services
 from reconciler.cli.settings import names_another_host, settings_of, uri_of
 from reconciler.core.host_snapshot import write_snapshot
+from reconciler.core.kinds import has_planned
 from reconciler.core.manifest import Desired
 from reconciler.core.render.words import escape
 from reconciler.core.units import show_time
@@ -39,7 +40,7 @@ def _load(options: argparse.Namespace, console: Console, services: Services) -> 
     if not options.paths:
         return None
     loaded = services.load_manifests(options.paths)
-    if loaded.problems and not (loaded.desired.machines or loaded.desired.hosts):
+    if loaded.problems and not has_planned(loaded.desired):
         raise InvalidManifestError(loaded.problems)
     for problem in sorted(loaded.problems):
         console.complain(escape(str(problem)))

@@ -41,6 +41,9 @@ from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.references import check_templates, claims_of_machine, words_of_machine
 from reconciler.kinds.plain import PlainKind
 
+# What libvirt and the host announce → the kind that it has in `needs`.
+ANNOUNCED = {"domain": MACHINE, "network": "Network", "pool": "StoragePool", "bridge": "Bridge"}
+
 
 class MachineKind(PlainKind):
     """A virtual machine: a domain of libvirt's. Implements `ObjectKind`."""
@@ -107,6 +110,10 @@ class MachineKind(PlainKind):
             for disk in manifest.machine.disks or ()
             if disk.template and (is_whole or disk.name in cloned)
         )
+
+    def find_announced(self, what: str, name: str) -> FrozenSet[Key]:
+        """Return the machine, or the pool, network or bridge that machines need."""
+        return frozenset({Key(ANNOUNCED[what], name)} if what in ANNOUNCED else ())
 
     def plan(
         self, manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions

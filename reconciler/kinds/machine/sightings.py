@@ -59,7 +59,10 @@ def look(around: Surroundings, task: PassTask) -> Scene:
         seen = (view.uuid, view.persistent_xml, view.autostart)
         around.memory.keep(find_last(view, around.wall()), seen)
     background = Background(
-        around.memory.find_last, lambda _key: task.placed, around.connect, task.in_force.hosts
+        around.memory.find_last,
+        lambda _key: task.placed,
+        around.connect,
+        task.in_force.desired.hosts,
     )
     observation = observe(host, desired, views, background)
     world = observation.world
@@ -92,7 +95,7 @@ def find_alone(in_force: InForce, manifest: MachineManifest) -> Desired:
     """Return the machine with the templates that its disks name, and nothing else."""
     names = {disk.template for disk in manifest.machine.disks or ()}
     return Desired.of(
-        manifest, *(template for template in in_force.templates if template.name in names)
+        manifest, *(template for template in in_force.desired.templates if template.name in names)
     )
 
 

@@ -182,5 +182,5 @@ def test_without_a_manifest_for_this_host_nothing_is_done(hosts: Tuple[HostManif
 def test_a_host_whose_manifest_became_invalid_stays_in_force() -> None:
     before = merge(InForce(), ManifestSet("one", Desired.of(host())))
     broken = ManifestSet("two", Desired(), (Problem("host.yaml", 1, 1, "", "wrong"),))
-    assert merge(before, broken).hosts == (host(),)
-    assert merge(before, ManifestSet("three", Desired())).hosts == ()
+    assert merge(before, broken).desired.hosts == (host(),)
+    assert merge(before, ManifestSet("three", Desired())).desired.hosts == ()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional, Tuple, cast
 
 import pytest
 
 from reconciler.adapters.manifests.reader import load_files
 from reconciler.control.manifest_follower import ParsedFiles
+from reconciler.control.ports import Host
+from reconciler.core.history import LastKnown
 from reconciler.core.key import Key
 from reconciler.core.manifest_files import FileSet, ManifestFile
 from reconciler.core.manifest_sets import InForce, merge
+from reconciler.core.plan import Define, PlanOptions
+from reconciler.core.xmltree import parse
 from reconciler.errors import Problem, RefusedError
+from reconciler.kinds.api import PassTask, Surroundings
+from reconciler.kinds.machine.domain.mark import read_owner
+from reconciler.kinds.machine.sightings import look
+from tests.unit.corpus.memory_host import MemoryHost
+from tests.unit.corpus.worlds import list_worlds, read_world
 from tests.unit.manifests.documents import machine, template
 
 
@@ -57,6 +66,10 @@ def test_files_in_memory_are_read_as_files_on_disk_are() -> None:
     assert loaded.desired.machines == ()
 
 
+def vm(name: str) -> Key:
+    return Key("VirtualMachine", name)
+
+
 def test_one_bad_file_among_ten_leaves_nine_and_keeps_the_tenth_in_force() -> None:
     files = ten()
     source = ParsedFiles(files, load_files)
@@ -69,14 +82,14 @@ def test_one_bad_file_among_ten_leaves_nine_and_keeps_the_tenth_in_force() -> No
     ]
     assert not broken.is_complete
     after = merge(before, broken)
-    assert after.machines["m3"] is before.machines["m3"]
-    assert after.machines["m4"].generation != before.machines["m4"].generation
-    assert after.problems[Key("VirtualMachine", "m3")].startswith("m3.yaml:2:1: not YAML")
+    assert after.objects[vm("m3")] is before.objects[vm("m3")]
+    assert after.objects[vm("m4")].generation != before.objects[vm("m4")].generation
+    assert after.problems[vm("m3")].startswith("m3.yaml:2:1: not YAML")
     assert [key.name for key in after.problems] == ["m3"]
     assert (after.absent, after.is_complete) == (frozenset(), False)
     files.texts["m3"] = machine("m3", cpus=1, memory="1GiB")
     mended = merge(after, source.take())
-    assert (mended.problems, len(mended.machines), mended.is_complete) == ({}, 10, True)
+    assert (mended.problems, len(mended.objects), mended.is_complete) == ({}, 10, True)
 
 
 def test_an_object_is_absent_only_from_a_complete_snapshot() -> None:
@@ -86,12 +99,12 @@ def test_an_object_is_absent_only_from_a_complete_snapshot() -> None:
     del files.texts["m1"]
     files.problems = (Problem("sub", 0, 0, "", "cannot be read: Input/output error"),)
     unsure = merge(before, source.take())
-    assert ("m1" in unsure.machines, unsure.absent) == (True, frozenset())
-    assert unsure.problems[Key("VirtualMachine", "m1")] == "sub: cannot be read: Input/output error"
+    assert (vm("m1") in unsure.objects, unsure.absent) == (True, frozenset())
+    assert unsure.problems[vm("m1")] == "sub: cannot be read: Input/output error"
     files.problems = ()
     files.texts["m2"] += "\n"
     sure = merge(unsure, source.take())
-    assert ("m1" in sure.machines, sure.absent) == (False, frozenset({Key("VirtualMachine", "m1")}))
+    assert (vm("m1") in sure.objects, sure.absent) == (False, frozenset({vm("m1")}))
 
 
 def test_a_template_stays_while_anything_is_unreadable() -> None:
@@ -99,9 +112,9 @@ def test_a_template_stays_while_anything_is_unreadable() -> None:
     source = ParsedFiles(files, load_files)
     before = merge(InForce(), source.take())
     files.texts["t"] = "nonsense"
-    assert [one.name for one in merge(before, source.take()).templates] == ["base"]
+    assert [one.name for one in merge(before, source.take()).desired.templates] == ["base"]
     del files.texts["t"]
-    assert merge(before, source.take()).templates == ()
+    assert merge(before, source.take()).desired.templates == ()
 
 
 def test_two_of_the_same_name_keep_the_former_one_in_force() -> None:
@@ -110,7 +123,7 @@ def test_two_of_the_same_name_keep_the_former_one_in_force() -> None:
     before = merge(InForce(), source.take())
     files.texts["b"] = machine("m", cpus=2, memory="1GiB")
     after = merge(before, source.take())
-    assert after.machines["m"] is before.machines["m"]
+    assert after.objects[vm("m")] is before.objects[vm("m")]
     assert {key.name for key in after.problems} == {"m", "n"}
 
 
@@ -122,12 +135,25 @@ def test_files_with_nothing_in_them_are_refused(text: str) -> None:
         ParsedFiles(Files(a=text), load_files).take()
 
 
-def test_the_commit_stands_in_each_machine() -> None:
+class NoMemory:
+    """Remembers nothing."""
+
+    def keep(self, last: Optional[LastKnown], seen: object) -> None: ...
+
+    def find_last(self, key: Key) -> None: ...
+
+
+def test_a_pass_over_a_machine_writes_the_commit_in_its_mark() -> None:
     files = ten()
     files.revision = "abc"
     taken = ParsedFiles(files, load_files).take()
     assert taken.revision == "abc"
-    assert {one.revision for one in taken.desired.machines} == {"abc"}
+    in_force = merge(InForce(), taken)
+    host = cast("Host", MemoryHost(read_world(list_worlds()[0]).snapshot))
+    task = PassTask(in_force.objects[vm("m1")], in_force)
+    action = look(Surroundings(host, NoMemory(), lambda: 0.0), task).plan(PlanOptions())
+    defined = [step.xml for step in action.steps if isinstance(step, Define)]
+    assert [read_owner(parse(xml)).revision for xml in defined] == ["abc"]  # type: ignore[union-attr]
 
 
 def test_the_same_content_is_parsed_once() -> None:
@@ -142,6 +168,6 @@ def test_the_same_content_is_parsed_once() -> None:
 def test_generations_do_not_depend_on_the_commit() -> None:
     files = ten()
     source = ParsedFiles(files, load_files)
-    one = source.take().desired.objects[Key("VirtualMachine", "m1")]
+    one = source.take().desired.objects[vm("m1")]
     files.revision, files.texts["m2"] = "abc", files.texts["m2"] + "\n"
     assert source.take().desired.objects[one.key].generation == one.generation
