@@ -27,6 +27,10 @@ class MissingError(TransientError):
     """Something outside the manifest and the domain is missing now: a bridge, an ISO, memory."""
 
 
+class FullError(MissingError):
+    """A storage pool has no room for what is to be written into it."""
+
+
 class BusyError(TransientError):
     """Another run of virt-reconciler works on the object now (exit status 4)."""
 

@@ -16,7 +16,7 @@ from measure import Measures, Source, read_sources
 
 # What is measured → the most that it may be. Lower a limit as soon as the code allows it.
 LIMITS: Mapping[str, float] = {
-    "files": 192,  # 190, and two for secrets by reference: core.secret_refs, adapters.secrets
+    "files": 194,  # 190; core.secret_refs, adapters.secrets; core.transfers, adapters.downloads
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,
