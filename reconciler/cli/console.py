@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Callable, Mapping, TextIO
@@ -107,7 +106,11 @@ class Console:
 
     def width(self) -> int:
         """How many columns standard output has; 0 if it is no terminal."""
-        return shutil.get_terminal_size().columns if self.out.isatty() else 0
+        if not self.out.isatty():
+            return 0
+        import shutil  # noqa: PLC0415 - start-up time: it loads what unpacks archives
+
+        return shutil.get_terminal_size().columns
 
     @property
     def can_rewrite(self) -> bool:
