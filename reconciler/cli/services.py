@@ -18,22 +18,9 @@ if TYPE_CHECKING:
     from reconciler.cli.daemon_services import DaemonServices
     from reconciler.control.ports import Clock, Host, Secrets, Units
     from reconciler.control.service_ports import DaemonMemory, History
-    from reconciler.core.manifest import Desired
-    from reconciler.core.manifest_files import FileSet, ManifestFile
+    from reconciler.core.manifest_files import FileSet, LoadedManifests, ManifestFile
     from reconciler.core.settings import Settings
     from reconciler.errors import Problem
-
-
-class Loaded(Protocol):
-    """Manifests that were read: what is right in them, and everything that is wrong."""
-
-    @property
-    def desired(self) -> Desired:
-        """The valid objects."""
-
-    @property
-    def problems(self) -> Tuple[Problem, ...]:
-        """Every problem, of all files."""
 
 
 class Versions(Protocol):
@@ -75,7 +62,7 @@ class Services:
 
     def load_manifests(
         self, paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
-    ) -> Loaded:
+    ) -> LoadedManifests:
         """Read manifests, with every problem in them; `on_sound`: as soon as one is right."""
         from reconciler.adapters.manifests.reader import load_manifests  # noqa: PLC0415
 

@@ -108,12 +108,6 @@ def register_kind(name: str, load: Callable[[], PureKind]) -> None:
     _ROWS.pop(name, None)
 
 
-def remove_kind(name: str) -> None:
-    """Take a kind out of the table."""
-    _LOADERS.pop(name, None)
-    _ROWS.pop(name, None)
-
-
 def list_kinds() -> Tuple[str, ...]:
     """Return the names of all kinds, sorted."""
     return tuple(sorted(_LOADERS))

@@ -53,6 +53,14 @@ class FileSet:
     revision: Optional[str] = None
 
 
+@frozen
+class LoadedManifests:
+    """What is valid in manifest files, and what is wrong with the rest, sorted by place."""
+
+    desired: Desired
+    problems: Tuple[Problem, ...] = ()
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name belongs to an editor, or to Git."""
     return name.startswith(".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any, Iterator, cast
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -113,9 +114,9 @@ class Site(Services):
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
-    kinds.register_kind("Note", lambda: site.row)
-    yield site
-    kinds.remove_kind("Note")
+    with patch.dict(kinds._LOADERS), patch.dict(kinds._ROWS):
+        kinds.register_kind("Note", lambda: site.row)
+        yield site
 
 
 def test_validate_counts_notes_and_names_what_is_wrong_with_them(site: Site) -> None:

@@ -33,21 +33,13 @@ from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.kinds import find_row, list_kinds
 from reconciler.core.manifest import Desired, Manifest, Place
-from reconciler.core.manifest_files import ManifestFile, show_name
+from reconciler.core.manifest_files import LoadedManifests, ManifestFile, show_name
 from reconciler.core.settings import Settings, build_settings, check_configuration, refuse_head
 from reconciler.errors import FaultError, InvalidManifestError, Problem, UsageError
 
 MOST_PROBLEMS = 100  # of a kind, that are listed of a file
 # What is taken away may be required by what is around it, which then goes as well.
 _PRUNINGS = 3
-
-
-@frozen
-class Loaded:
-    """What is valid in the given paths, and what is wrong with the rest, sorted by place."""
-
-    desired: Desired
-    problems: Tuple[Problem, ...] = ()
 
 
 @frozen
@@ -83,15 +75,9 @@ class Item:
         return self.manifest is not None and not self.findings and not self.document.blots
 
 
-def read_manifests(paths: Sequence[str]) -> Desired:
-    """Return what all the manifests want. Raises InvalidManifestError with every problem."""
-    loaded = load_manifests(paths)
-    if loaded.problems:
-        raise InvalidManifestError(loaded.problems)
-    return loaded.desired
-
-
-def load_manifests(paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None) -> Loaded:
+def load_manifests(
+    paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
+) -> LoadedManifests:
     """Return the valid manifests and the problems of the others; raises nothing for bad input.
 
     `on_sound` is called as soon as one is right, and may be called again.
@@ -99,7 +85,7 @@ def load_manifests(paths: Sequence[str], on_sound: Optional[Callable[[], object]
     return _load(paths, read_files(paths), on_sound)
 
 
-def load_files(files: Sequence[ManifestFile]) -> Loaded:
+def load_files(files: Sequence[ManifestFile]) -> LoadedManifests:
     """Do the same for files that were read already; that one has nothing in it is no problem."""
     return _load((), FileReading(files=[SourceFile("", file.name, file.content) for file in files]))
 
@@ -108,7 +94,7 @@ def _load(
     paths: Sequence[str],
     reading: FileReading,
     on_sound: Optional[Callable[[], object]] = None,
-) -> Loaded:
+) -> LoadedManifests:
     items, problems = _read_items(reading, on_sound)
     problems.extend(reading.problems)
     problems.extend(_empty_paths(paths, reading, items, problems))
@@ -119,7 +105,7 @@ def _load(
     bad = {clash.one for clash in clashes} | {clash.other for clash in clashes} | set(findings)
     sound = [item for number, item in enumerate(items) if item.is_sound and number not in bad]
     valid = (item.manifest for item in sound if item.manifest is not None)
-    return Loaded(Desired.of(*valid), tuple(sorted(set(problems))))
+    return LoadedManifests(Desired.of(*valid), tuple(sorted(set(problems))))
 
 
 def _read_items(

@@ -105,9 +105,9 @@ def _is_it(machine: NewMachine, name: str, view: Union[DomainView, Unknown]) -> 
         return True
     if isinstance(view, Unknown):
         return False
-    return (machine.uuid != "" and view.uuid == machine.uuid) or _find_mark(
-        view
-    ) == machine.manifest.name
+    if machine.uuid and view.uuid == machine.uuid:
+        return True
+    return _find_mark(view) == machine.manifest.name
 
 
 def _find_mark(view: DomainView) -> Optional[str]:

@@ -15,13 +15,13 @@ from reconciler.adapters.manifests.reader import load_files
 from reconciler.cli.console import Console
 from reconciler.cli.daemon_services import DaemonServices
 from reconciler.cli.run import run
-from reconciler.cli.services import Loaded, Services
+from reconciler.cli.services import Services
 from reconciler.control.ports import Clock, Host, Listener, NoUnits, Units
 from reconciler.control.service_ports import DaemonMemory, History, ManifestSource, Meter, Watcher
 from reconciler.control.state import LoopServices
 from reconciler.core.key import Key
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_files import ManifestFile
+from reconciler.core.manifest_files import LoadedManifests, ManifestFile
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.settings import MetricsSettings, Settings
@@ -276,7 +276,7 @@ class FakeServices(Services):
 
     def load_manifests(
         self, paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
-    ) -> Loaded:
+    ) -> LoadedManifests:
         """Understand the files set, whatever is asked for."""
         return load_files([ManifestFile(name, text.encode()) for name, text in self.files.items()])
 

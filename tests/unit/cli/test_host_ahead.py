@@ -10,8 +10,8 @@ from typing import Any, Callable, Optional, Sequence
 import pytest
 
 from reconciler.cli.plans import HostAhead
-from reconciler.cli.services import Loaded
 from reconciler.control.ports import Host
+from reconciler.core.manifest_files import LoadedManifests
 from reconciler.errors import TransientError
 
 from .fakes import FakeServices, applied, call
@@ -27,7 +27,7 @@ class SlowFiles(FakeServices):
 
     def load_manifests(
         self, paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
-    ) -> Loaded:
+    ) -> LoadedManifests:
         """Wait for the host."""
         assert on_sound is not None
         on_sound()

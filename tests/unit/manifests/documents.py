@@ -7,7 +7,8 @@ from typing import Any, List, Tuple
 
 import yaml
 
-from reconciler.adapters.manifests.reader import Loaded, load_manifests
+from reconciler.adapters.manifests.reader import load_manifests
+from reconciler.core.manifest_files import LoadedManifests
 
 
 def machine(name: str = "web", **spec: Any) -> str:
@@ -31,7 +32,7 @@ def _document(kind: str, name: str, spec: Any) -> str:
     return yaml.safe_dump({**head, "spec": spec}, sort_keys=False, width=1000)
 
 
-def load(folder: Path, *texts: str) -> Loaded:
+def load(folder: Path, *texts: str) -> LoadedManifests:
     """Write the documents into one file and load it."""
     path = folder / "manifests.yaml"
     path.write_text("---\n".join(texts), encoding="utf-8")
