@@ -285,7 +285,14 @@ class SystemdUnits:
             units, listening = show(ALL_UNITS), read_listening()
         except ReconcilerError as error:
             return Unknown(str(error))
-        return DaemonsView(socket.gethostname(), uri, client, units, listening, read_guests())
+        return DaemonsView(
+            host=socket.gethostname(),
+            uri=uri,
+            client=client,
+            units=units,
+            listening=listening,
+            guests=read_guests(),
+        )
 
     def ask(self, path: str) -> SocketAnswer:
         """Connect to a socket as a client would, and see who accepts."""

@@ -246,12 +246,12 @@ def look_into(memory: DaemonMemory) -> Overview:
     from reconciler.core.overview import Overview, make_entries  # noqa: PLC0415 - start-up time
 
     return Overview(
-        make_entries(memory.load_records(), memory.suspended()),
-        memory.load_source(),
-        memory.find_daemon(),
-        memory.find_last_sign(),
-        tuple(memory.find_broken()),
-        memory.find_hindrance(),
+        entries=make_entries(memory.load_records(), memory.suspended()),
+        source=memory.load_source(),
+        daemon=memory.find_daemon(),
+        last_sign=memory.find_last_sign(),
+        broken=tuple(memory.find_broken()),
+        hindrance=memory.find_hindrance(),
     )
 
 

@@ -41,14 +41,14 @@ def keep_plan(
         console.error(f"{escape(path)} was not written: the plan does not cover all manifests")
         return
     kept = PlanFile(
-        show_time(services.clock.wall()) or "",
-        __version__,
-        tuple(os.path.abspath(source) for source in wish.paths),
-        wish.uri,
-        tuple(sorted(wish.adopt)),
-        wish.adopt_all,
-        _show(prepared),
-        _seal(prepared),
+        made_at=show_time(services.clock.wall()) or "",
+        version=__version__,
+        paths=tuple(os.path.abspath(source) for source in wish.paths),
+        connect=wish.uri,
+        adopt=tuple(sorted(wish.adopt)),
+        adopt_all=wish.adopt_all,
+        shown=_show(prepared),
+        seals=_seal(prepared),
     )
     write_text(path, write_plan_file(kept))
     console.note(f"kept in {escape(path)}; to carry out exactly this: apply {escape(path)}")

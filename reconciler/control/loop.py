@@ -51,18 +51,24 @@ class Loop:
         self.queue: WorkQueue[Key] = WorkQueue(services.clock.now)
         recorder = DaemonRecorder(services)
         passes = ObjectPass(
-            Surroundings(services.host, recorder, services.clock.wall, services.connect),
-            services.clock,
-            self.shared.attempts,
-            services.journal,
-            services.meter,
-            services.chance,
-            recorder,
-            self._is_suspended,
-            self.shared.move,
+            around=Surroundings(services.host, recorder, services.clock.wall, services.connect),
+            clock=services.clock,
+            attempts=self.shared.attempts,
+            journal=services.journal,
+            meter=services.meter,
+            chance=services.chance,
+            recorder=recorder,
+            is_suspended=self._is_suspended,
+            moved=self.shared.move,
         )
         self.prune = Prune(self.shared, settings.prune, settings.resync)
-        self.work = ObjectWorker(self.shared, passes, self.prune, self.queue, services.clock.now())
+        self.work = ObjectWorker(
+            shared=self.shared,
+            passes=passes,
+            prune=self.prune,
+            queue=self.queue,
+            probed=services.clock.now(),
+        )
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes, services.clock.now)
         self.resync_due = threading.Event()
         self._signs: Optional[HostSigns] = None

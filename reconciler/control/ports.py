@@ -39,7 +39,7 @@ class Locks(Protocol):
 class NoLocks:
     """Implements `Locks` where nobody else can be at work: on what is only read."""
 
-    me = Worker("", "", 0, 0, "")
+    me = Worker(machine="", host="", process=0, started=0, verb="")
 
     def take(self, place: str, key: Key) -> Callable[[], None]:  # noqa: ARG002 - the port's shape
         """Take nothing."""

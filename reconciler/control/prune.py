@@ -69,12 +69,12 @@ class Prune:
             return frozenset()
         pruning = decide(
             KnownObject(
-                self.shared.ledger.all(),
-                snapshot,
-                {key: _find_remnant(key, sighting) for key, sighting in found.items()},
-                self.shared.services.clock.now() - self.shared.wanted.since >= self.settle,
-                self.shared.services.store.confirmed_prune(),
-                self.shared.suspended,
+                records=self.shared.ledger.all(),
+                snapshot=snapshot,
+                found={key: _find_remnant(key, sighting) for key, sighting in found.items()},
+                settled=self.shared.services.clock.now() - self.shared.wanted.since >= self.settle,
+                confirmed=self.shared.services.store.confirmed_prune(),
+                suspended=self.shared.suspended,
             ),
             self.rails,
         )

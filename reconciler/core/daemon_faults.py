@@ -125,17 +125,17 @@ def describe_unit(unit: Unit, *, is_socket: bool) -> str:
 
 def find_on(daemon: LibvirtDaemon, need: Need, view: DaemonsView) -> Iterator[Fault]:
     """Yield the units that run or start with the host, of a daemon that must be off."""
-    running = [name for name in daemon.units if view.unit(name).is_on]
-    for name in running:
-        unit = view.unit(name)
-        observed = describe_unit(unit, is_socket=name.endswith(".socket"))
-        advice = f"systemctl disable --now {name}"
+    running = [unit for unit in daemon.units if view.unit(unit).is_on]
+    for unit in running:
+        state, field = view.unit(unit), _field(daemon, unit)
+        observed = describe_unit(state, is_socket=unit.endswith(".socket"))
+        advice = f"systemctl disable --now {unit}"
         if need is Need.FORBIDDEN:
-            reason = f"{name}: a Host forbids it"
-            yield Fault(_field(daemon, name), name, observed, "masked", reason, advice, _off(unit))
+            reason, desired, fix = f"{unit}: a Host forbids it", "masked", _off(state)
+            yield Fault(field, unit, observed, desired, reason, advice, fix)
         else:
-            reason = f"{name}: the host's mode does not use it"
-            yield Fault(_field(daemon, name), name, observed, "off", reason, advice)
+            reason, desired = f"{unit}: the host's mode does not use it", "off"
+            yield Fault(field, unit, observed, desired, reason, advice)
     if running and need is Need.FORBIDDEN and daemon.service not in running:
         yield from _mask_service(daemon, view)
 
@@ -156,7 +156,15 @@ def _mask_service(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[Fault]:
         observed = describe_unit(service, is_socket=False)
         reason = f"{name}: so that nothing starts it again"
         fix = (Verb.MASK,)
-        yield Fault("service", name, observed, "masked", reason, f"systemctl mask {name}", fix)
+        yield Fault(
+            field="service",
+            unit=name,
+            observed=observed,
+            desired="masked",
+            reason=reason,
+            advice=f"systemctl mask {name}",
+            fix=fix,
+        )
 
 
 def _off(unit: Unit) -> Tuple[Verb, ...]:
@@ -193,7 +201,12 @@ def _not_installed(daemon: LibvirtDaemon) -> Fault:
     unit = daemon.socket.unit
     advice = f"install the package that provides it: dnf provides '*/{unit}'"
     return Fault(
-        "socket", unit, "not installed", "listening", f"{daemon.name} is not installed", advice
+        field="socket",
+        unit=unit,
+        observed="not installed",
+        desired="listening",
+        reason=f"{daemon.name} is not installed",
+        advice=advice,
     )
 
 
@@ -206,7 +219,15 @@ def _find_socketless(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[Fault
     elif not service.is_active:
         reason = f"{name} is stopped, and no socket starts it"
         advice = f"systemctl start {name}"
-        yield Fault("service", name, observed, "running", reason, advice, (Verb.START,))
+        yield Fault(
+            field="service",
+            unit=name,
+            observed=observed,
+            desired="running",
+            reason=reason,
+            advice=advice,
+            fix=(Verb.START,),
+        )
     elif daemon.socket.path not in view.listening:
         yield _deaf(Socket("service", name, daemon.socket.path), observed)
     if service.is_active and not service.is_enabled:
@@ -219,46 +240,48 @@ def _find_socket_faults(
 ) -> Iterator[Fault]:
     unit, name = view.unit(socket.unit), socket.unit
     observed = describe_unit(unit, is_socket=True)
-    wanted = "enabled, listening"
+    desired = "enabled, listening"
     if not unit.is_there:
-        yield Fault(socket.field, name, observed, wanted, f"{name} is not installed", "install it")
+        reason, advice = f"{name} is not installed", "install it"
+        yield Fault(socket.field, socket.unit, observed, desired, reason, advice)
     elif unit.is_masked:
-        advice = f"systemctl unmask {name}, if that is what you want"
-        yield Fault(socket.field, name, observed, wanted, f"{name} was masked", advice)
+        reason, advice = f"{name} was masked", f"systemctl unmask {name}, if that is what you want"
+        yield Fault(socket.field, socket.unit, observed, desired, reason, advice)
     elif not unit.is_active:
         yield _stopped(daemon, socket, view)
     elif socket.path not in view.listening:
         yield _deaf(socket, observed)
     elif not (unit.is_enabled or view.unit(daemon.service).is_enabled):
-        yield _not_enabled(socket.field, name, observed, wanted)
+        yield _not_enabled(socket.field, name, observed, desired)
 
 
 def _stopped(daemon: LibvirtDaemon, socket: Socket, view: DaemonsView) -> Fault:
     unit, name = view.unit(socket.unit), socket.unit
-    observed = describe_unit(unit, is_socket=True)
+    observed, desired = describe_unit(unit, is_socket=True), "enabled, listening"
     if view.unit(daemon.service).is_active:
         # systemd refuses that: the service is active already.
         reason = f"{name} is stopped while {daemon.service} runs, so systemd would not start it"
         advice = f"systemctl stop {daemon.service} && systemctl start {name}"
-        return Fault(socket.field, name, observed, "enabled, listening", reason, advice)
+        return Fault(socket.field, socket.unit, observed, desired, reason, advice)
     enable = () if unit.is_enabled else (Verb.ENABLE,)
     reset = (Verb.RESET,) if unit.is_failed else ()
     reason = f"{name} {'failed' if unit.is_failed else 'is stopped'}"
     advice = f"systemctl {'enable --now' if enable else 'start'} {name}"
     fix = (*reset, *enable, Verb.START)
-    return Fault(socket.field, name, observed, "enabled, listening", reason, advice, fix)
+    return Fault(socket.field, socket.unit, observed, desired, reason, advice, fix)
 
 
 def _deaf(socket: Socket, observed: str) -> Fault:
+    desired = "listening"
     reason = f"no process listens at {socket.path}, although {socket.unit} is active"
     advice = f"systemctl restart {socket.unit}"
-    return Fault(socket.field, socket.unit, observed, "listening", reason, advice)
+    return Fault(socket.field, socket.unit, observed, desired, reason, advice)
 
 
-def _not_enabled(field: str, name: str, observed: str, wanted: str) -> Fault:
-    reason = f"{name} is not enabled, so it does not start with the host"
-    advice = f"systemctl enable {name}"
-    return Fault(field, name, observed, wanted, reason, advice, (Verb.ENABLE,), hinders=False)
+def _not_enabled(field: str, unit: str, observed: str, desired: str) -> Fault:
+    reason = f"{unit} is not enabled, so it does not start with the host"
+    advice, fix = f"systemctl enable {unit}", (Verb.ENABLE,)
+    return Fault(field, unit, observed, desired, reason, advice, fix, hinders=False)
 
 
 def _find_service_faults(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[Fault]:
@@ -266,15 +289,37 @@ def _find_service_faults(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[F
     observed = describe_unit(service, is_socket=False)
     wanted = "running, or idle"
     if not service.is_there:
-        yield Fault("service", name, observed, wanted, f"{name} is not installed", "install it")
+        yield Fault(
+            field="service",
+            unit=name,
+            observed=observed,
+            desired=wanted,
+            reason=f"{name} is not installed",
+            advice="install it",
+        )
     elif service.is_masked:
         reason = f"{name} was masked, so its socket cannot start it"
         advice = f"systemctl unmask {name}, if that is what you want"
-        yield Fault("service", name, observed, wanted, reason, advice)
+        yield Fault(
+            field="service",
+            unit=name,
+            observed=observed,
+            desired=wanted,
+            reason=reason,
+            advice=advice,
+        )
     elif service.is_failed:
         reason = f"{name} failed ({service.result})"
         advice = f"see journalctl -u {name}, then systemctl restart {name}"
-        yield Fault("service", name, observed, wanted, reason, advice, (Verb.RESET, Verb.START))
+        yield Fault(
+            field="service",
+            unit=name,
+            observed=observed,
+            desired=wanted,
+            reason=reason,
+            advice=advice,
+            fix=(Verb.RESET, Verb.START),
+        )
 
 
 def find_other(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[Fault]:
@@ -283,10 +328,24 @@ def find_other(daemon: LibvirtDaemon, view: DaemonsView) -> Iterator[Fault]:
     answer = view.answers.get(path)
     if answer is not None and answer.refused:
         advice = f"see journalctl -u {daemon.service}"
-        yield Fault("answers", daemon.service, "nobody", daemon.service, answer.problem, advice)
+        yield Fault(
+            field="answers",
+            unit=daemon.service,
+            observed="nobody",
+            desired=daemon.service,
+            reason=answer.problem,
+            advice=advice,
+        )
     if answer is None or answer.problem or answer.unit == daemon.service:
         return
     who = answer.unit or f"process {answer.pid} ({answer.process}), which belongs to no unit,"
     reason = f"{who} answers at {path}"
     advice = f"stop what took the socket, then systemctl restart {daemon.socket.unit}"
-    yield Fault("answers", daemon.service, who, daemon.service, reason, advice)
+    yield Fault(
+        field="answers",
+        unit=daemon.service,
+        observed=who,
+        desired=daemon.service,
+        reason=reason,
+        advice=advice,
+    )

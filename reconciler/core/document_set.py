@@ -59,7 +59,14 @@ def _clashes_of(key: _Key, claims: Sequence[Claim]) -> Iterator[Clash]:
             message = f"{_describe(key)} is already used"
             could_share = earlier.is_raw and later.is_raw and earlier.number != later.number
             advice = SHARE if could_share else ""
-            yield Clash(later.number, later.path, message, earlier.number, earlier.path, advice)
+            yield Clash(
+                one=later.number,
+                path=later.path,
+                message=message,
+                other=earlier.number,
+                other_path=earlier.path,
+                advice=advice,
+            )
 
 
 def _describe(key: _Key) -> str:

@@ -129,7 +129,13 @@ def keep_last(view: DomainView, owner: Optional[Owner], now: float) -> Optional[
     """
     if owner is None or owner.name != view.name or owner.creating or not view.persistent:
         return None
-    return LastKnown(view.name, now, view.uuid, hide_secrets(view.persistent_xml), view.autostart)
+    return LastKnown(
+        name=view.name,
+        at=now,
+        uuid=view.uuid,
+        xml=hide_secrets(view.persistent_xml),
+        autostart=view.autostart,
+    )
 
 
 def find_newest(last: Optional[LastKnown], entries: Sequence[ChangeRecord]) -> Optional[LastKnown]:
@@ -146,15 +152,15 @@ def remember(
 ) -> ChangeRecord:
     """Return the entry of an action that is about to be carried out."""
     return ChangeRecord(
-        action.name,
-        now,
-        cause,
-        action.action.value,
-        tuple(_past(change) for change in action.changes),
-        tuple(type(step).__name__ for step in action.steps),
-        tuple(map(hide_text, action.notes)),
+        name=action.name,
+        at=now,
+        cause=cause,
+        action=action.action.value,
+        changes=tuple(_past(change) for change in action.changes),
+        steps=tuple(type(step).__name__ for step in action.steps),
+        notes=tuple(map(hide_text, action.notes)),
         # What an interrupted creation left is nothing to go back to.
-        None if former is None or action.action is ActionKind.CREATE else _former(former),
+        former=None if former is None or action.action is ActionKind.CREATE else _former(former),
         kind=action.kind,
     )
 
@@ -241,16 +247,20 @@ def find_former_sizes(entries: Sequence[ChangeRecord], since: int) -> Mapping[st
 def as_action(past: ChangeRecord) -> Action:
     """Return the action as it was planned, to be shown; its steps are not to be carried out."""
     return Action(
-        past.kind,
-        past.name,
-        ActionKind(past.action),
-        tuple(
+        kind=past.kind,
+        name=past.name,
+        action=ActionKind(past.action),
+        changes=tuple(
             Change(
-                change.path, change.observed, change.desired, Effect(change.effect), change.reason
+                change.path,
+                change.observed,
+                change.desired,
+                Effect(change.effect),
+                reason=change.reason,
             )
             for change in past.changes
         ),
-        tuple(_SHOWN.get(step, Define("")) for step in past.steps),
+        steps=tuple(_SHOWN.get(step, Define("")) for step in past.steps),
         notes=past.notes,
     )
 
@@ -262,7 +272,9 @@ _SHOWN: Mapping[str, Step] = {"Start": Start(), "Shutdown": Shutdown(0, force=Fa
 def _past(change: Change) -> RecordedChange:
     observed, desired = hide_sides(change.path, change.observed, change.desired)
     path, reason = hide_text(change.path), hide_text(change.reason)
-    return RecordedChange(path, observed, desired, change.effect.value, reason)
+    return RecordedChange(
+        path=path, observed=observed, desired=desired, effect=change.effect.value, reason=reason
+    )
 
 
 def _former(view: DomainView) -> FormerDomain:

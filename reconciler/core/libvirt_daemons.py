@@ -84,14 +84,14 @@ def _daemon(
     name: str, mode: Mode, main: str, admin: str, remote: Tuple[str, ...] = ()
 ) -> LibvirtDaemon:
     return LibvirtDaemon(
-        name,
-        mode,
-        Socket("socket", f"{name}.socket", f"{RUN}/{main}"),
-        (
+        name=name,
+        mode=mode,
+        socket=Socket("socket", f"{name}.socket", f"{RUN}/{main}"),
+        sides=(
             Socket("roSocket", f"{name}-ro.socket", f"{RUN}/{main}-ro"),
             Socket("adminSocket", f"{name}-admin.socket", f"{RUN}/{admin}"),
         ),
-        remote,
+        remote=remote,
     )
 
 

@@ -93,12 +93,12 @@ def merge(former: InForce, new: ManifestSet) -> InForce:
     found = {**{key: former.objects[key] for key in kept}, **there}
     objects = {key: found[key] for key in sorted(found)}
     return InForce(
-        new.identity,
-        new.revision,
-        objects,
-        {key: _explain(objects[key], new) for key in sorted(kept)},
-        frozenset(missing - kept),
-        new.is_complete,
+        identity=new.identity,
+        revision=new.revision,
+        objects=objects,
+        problems={key: _explain(objects[key], new) for key in sorted(kept)},
+        absent=frozenset(missing - kept),
+        is_complete=new.is_complete,
     )
 
 

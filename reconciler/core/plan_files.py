@@ -187,14 +187,14 @@ def _understand(data: Dict[str, Any]) -> PlanFile:
     from_plain(str, shown["host"], "plan.host")
     seals = from_plain(Tuple[dict, ...], data["seals"], "seals")
     return PlanFile(
-        from_plain(str, data["madeAt"], "madeAt"),
-        from_plain(str, data["version"], "version"),
-        from_plain(Tuple[str, ...], data["paths"], "paths"),
-        from_plain(Optional[str], data["connect"], "connect"),
-        from_plain(Tuple[str, ...], data["adopt"], "adopt"),
-        from_plain(bool, data["adoptAll"], "adoptAll"),
-        shown,
-        tuple(_read_seal(seal) for seal in seals),
+        made_at=from_plain(str, data["madeAt"], "madeAt"),
+        version=from_plain(str, data["version"], "version"),
+        paths=from_plain(Tuple[str, ...], data["paths"], "paths"),
+        connect=from_plain(Optional[str], data["connect"], "connect"),
+        adopt=from_plain(Tuple[str, ...], data["adopt"], "adopt"),
+        adopt_all=from_plain(bool, data["adoptAll"], "adoptAll"),
+        shown=shown,
+        seals=tuple(_read_seal(seal) for seal in seals),
     )
 
 

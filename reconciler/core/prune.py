@@ -118,7 +118,7 @@ def decide(known: KnownObject, rails: PruneRails) -> Pruning:
         return Pruning(wanted, (), left, absent)
     blocked = _find_rail(wanted, known, rails)
     if blocked or not known.settled:
-        return Pruning((), wanted, left, absent, blocked)
+        return Pruning(deletions=(), held=wanted, left=left, absent=absent, blocked=blocked)
     return Pruning(wanted, (), left, absent)
 
 

@@ -98,7 +98,9 @@ class TreeManifests:
 
     def refuse(self, name: str, message: str) -> None:
         """Note that something cannot be read."""
-        self.problems.append(Problem(show_name(name), 0, 0, "", message))
+        self.problems.append(
+            Problem(file=show_name(name), line=0, column=0, path="", message=message)
+        )
 
     def visit(self, name: str, path: str) -> None:
         """Look at what is at `path`, a real one, which a person calls `name`; but once."""
@@ -161,7 +163,15 @@ def read_commit(repository: Repository, commit: str, folder: str, where: str) ->
     files = _read_files(repository, found, where)
     identity = f"{commit}:{show_name(folder)}" if folder else commit
     place = f"{show_name(folder)} of {where}" if folder else where
-    return check_not_empty(FileSet(identity, place, files, tuple(sorted(found.problems)), commit))
+    return check_not_empty(
+        FileSet(
+            identity=identity,
+            where=place,
+            files=files,
+            problems=tuple(sorted(found.problems)),
+            revision=commit,
+        )
+    )
 
 
 def clean_folder(path: str) -> str:

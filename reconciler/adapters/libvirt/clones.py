@@ -181,7 +181,14 @@ def prepare(connections: Connections, step: CreateVolume, progress: Progress) ->
     if step.origin is not None:
         volume = find_by_path(connection, step.origin, is_local=connections.is_local)
         source = VolumeOrigin(volume, view_volume(volume, ""))
-    making = Making(connections, step, progress, pool, view_pool(pool), source)
+    making = Making(
+        connections=connections,
+        step=step,
+        progress=progress,
+        pool=pool,
+        view=view_pool(pool),
+        source=source,
+    )
     _refuse_other_pools(making)
     if source is not None:
         _refuse_other_image(making, source.view)

@@ -272,11 +272,11 @@ def _read(domain: Domain, marks: Marks) -> DomainView:
         state, reason, errors = _read_state(domain, live, is_plain=uuid not in marks.between)
     is_saved = uuid in marks.saved
     return DomainView(
-        name,
-        uuid,
-        state,
-        persistent,
-        live,
+        name=name,
+        uuid=uuid,
+        state=state,
+        persistent_xml=persistent,
+        live_xml=live,
         autostart=uuid in marks.autostart,
         persistent=uuid not in marks.transient,
         saved=is_saved,

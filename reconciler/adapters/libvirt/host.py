@@ -154,10 +154,10 @@ def _host(
     connections: Connections, units: Units, locks: Locks, secrets: Callable[[], Secrets]
 ) -> LibvirtHost:
     return LibvirtHost(
-        LibvirtDomains(connections),
-        LibvirtStorage(connections),
-        LibvirtNetworks(connections),
-        units,
-        locks,
-        LibvirtSecrets(connections, secrets),
+        domains=LibvirtDomains(connections),
+        storage=LibvirtStorage(connections),
+        networks=LibvirtNetworks(connections),
+        units=units,
+        locks=locks,
+        secrets=LibvirtSecrets(connections, secrets),
     )

@@ -184,12 +184,12 @@ def _read(storage: Callable[[], Connection], path: str, kind: str, *, is_local: 
     header = _try_header(path) if found is not None else None
     if header is not None and header.is_known:
         return ImageView(
-            path,
-            identity,
-            header.format or kind,
-            _resolve(header.backing, path),
-            header.backing_format,
-            _resolve(header.data, path),
+            path=path,
+            identity=identity,
+            format=header.format or kind,
+            backing=_resolve(header.backing, path),
+            backing_format=header.backing_format,
+            data=_resolve(header.data, path),
             changed_at=changed_at,
         )
     volume = _find_volume(storage, path)

@@ -25,11 +25,11 @@ def read_pool_xml(xml: str, volumes: Iterable[str]) -> PoolView:
     name = root.findtext("name") or ""
     views = (read_volume_xml(name, volume) for volume in volumes)
     return PoolView(
-        name,
-        root.get("type", ""),
-        root.findtext("target/path") or "",
-        {view.name: view for view in views},
-        _number(root, "available"),
+        name=name,
+        type=root.get("type", ""),
+        path=root.findtext("target/path") or "",
+        volumes={view.name: view for view in views},
+        available=_number(root, "available"),
     )
 
 
@@ -38,14 +38,14 @@ def read_volume_xml(pool: str, xml: str) -> VolumeView:
     root = parse(xml)
     kind = root.find("target/format")
     return VolumeView(
-        pool,
-        root.findtext("name") or "",
-        root.findtext("target/path") or "",
-        RAW if kind is None else kind.get("type", RAW),
-        int(root.findtext("capacity") or 0),
-        root.findtext("backingStore/path") or None,
-        root.findtext("target/timestamps/mtime") or "",
-        _number(root, "allocation"),
+        pool=pool,
+        name=root.findtext("name") or "",
+        path=root.findtext("target/path") or "",
+        format=RAW if kind is None else kind.get("type", RAW),
+        capacity=int(root.findtext("capacity") or 0),
+        backing=root.findtext("backingStore/path") or None,
+        changed_at=root.findtext("target/timestamps/mtime") or "",
+        allocation=_number(root, "allocation"),
     )
 
 

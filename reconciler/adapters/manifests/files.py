@@ -78,7 +78,9 @@ class FileReading:
     def refuse(self, given: str, name: str, message: str) -> None:
         """Note that a file or folder cannot be used."""
         self.told.add(given)
-        self.problems.append(Problem(show_name(name), 0, 0, "", message))
+        self.problems.append(
+            Problem(file=show_name(name), line=0, column=0, path="", message=message)
+        )
 
 
 def read_files(paths: Sequence[str], read: Read = read_bounded) -> FileReading:
@@ -275,7 +277,13 @@ class FolderSource:
         files = tuple(file for file in scan.files if file.name not in restless)
         problems = {problem for problem in scan.problems if problem.file not in restless}
         problems.update(
-            Problem(name, 0, 0, "", "changes all the time; it is read when it stops changing")
+            Problem(
+                file=name,
+                line=0,
+                column=0,
+                path="",
+                message="changes all the time; it is read when it stops changing",
+            )
             for name in restless
         )
         return self._identify(files, tuple(sorted(problems)), scan)

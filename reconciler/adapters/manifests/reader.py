@@ -133,7 +133,9 @@ def _find_problems(file: str, items: Sequence[Item]) -> Iterator[Problem]:
     for item, finding in islice(findings, MOST_PROBLEMS):
         yield _problem(item, finding)
     if next(chain(blots, findings), None) is not None:
-        yield Problem(file, 0, 0, "", "has further problems; fix these first")
+        yield Problem(
+            file=file, line=0, column=0, path="", message="has further problems; fix these first"
+        )
 
 
 def _isolate(file: SourceFile, document: Document) -> Item:
@@ -157,7 +159,9 @@ def _understand(file: SourceFile, document: Document) -> Item:
         findings.extend(_check_rest(kind, data, findings, source))
         return Item(file.name, document, name, findings=tuple(findings))
     manifest, findings = _check(kind, data, source)
-    return Item(file.name, document, name, manifest, tuple(findings))
+    return Item(
+        file=file.name, document=document, name=name, manifest=manifest, findings=tuple(findings)
+    )
 
 
 def _check(kind: str, data: Any, source: Source) -> Tuple[Manifest, List[Finding]]:
@@ -214,19 +218,31 @@ def _empty_paths(
     full = {item.file for item in items} | {problem.file for problem in problems}
     told = {file.given for file in reading.files if file.name in full} | reading.told
     return [
-        Problem(show_name(path), 0, 0, "", f"there are no manifests in {show_name(path)}")
+        Problem(
+            file=show_name(path),
+            line=0,
+            column=0,
+            path="",
+            message=f"there are no manifests in {show_name(path)}",
+        )
         for path in paths
         if path not in told
     ]
 
 
 def _blotted(file: str, blot: Blot) -> Problem:
-    return Problem(file, blot.line, blot.column, "", blot.message)
+    return Problem(file=file, line=blot.line, column=blot.column, path="", message=blot.message)
 
 
 def _problem(item: Item, finding: Finding) -> Problem:
     line, column = item.document.locate(finding.path, at_key=finding.at_key)
-    return Problem(item.file, line, column, format_path(finding.path), finding.message)
+    return Problem(
+        file=item.file,
+        line=line,
+        column=column,
+        path=format_path(finding.path),
+        message=finding.message,
+    )
 
 
 def _finding(clash: Clash, items: Sequence[Item]) -> Finding:
@@ -311,10 +327,16 @@ def _refuse_kind_of_file(path: str, name: str) -> None:
 
 def _refuse_number(name: str, documents: List[Document]) -> Iterator[Problem]:
     if not documents:
-        yield Problem(name, 0, 0, "", "is empty; see virt-reconciler-config(5)")
+        yield Problem(
+            file=name, line=0, column=0, path="", message="is empty; see virt-reconciler-config(5)"
+        )
     for document in documents[1:]:
         yield Problem(
-            name, document.line, document.column, "", "a configuration is a single document"
+            file=name,
+            line=document.line,
+            column=document.column,
+            path="",
+            message="a configuration is a single document",
         )
 
 
@@ -345,4 +367,4 @@ def _explain_configuration(document: Document) -> List[Finding]:
 
 
 def _find_blots(name: str, blot: Blot) -> Problem:
-    return Problem(name, blot.line, blot.column, "", blot.message)
+    return Problem(file=name, line=blot.line, column=blot.column, path="", message=blot.message)

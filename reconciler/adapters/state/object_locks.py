@@ -49,7 +49,13 @@ class FolderLocks:
         """Touch nothing yet; `verb` is what others are told that this run does."""
         self._folder = folder
         pid = os.getpid()
-        self._me = Worker(_find_machine(), os.uname().nodename, pid, _find_start(pid) or 0, verb)
+        self._me = Worker(
+            machine=_find_machine(),
+            host=os.uname().nodename,
+            process=pid,
+            started=_find_start(pid) or 0,
+            verb=verb,
+        )
 
     @property
     def me(self) -> Worker:
@@ -184,8 +190,8 @@ def _read(handle: int) -> Tuple[Key, Optional[Worker]]:
     try:
         found = json.loads(os.pread(handle, 4096, 0))
         worker = Worker(
-            str(found["machine"]), str(found["host"]), int(found["process"]),
-            int(found["started"]), str(found["verb"]), float(found["since"]),
+            machine=str(found["machine"]), host=str(found["host"]), process=int(found["process"]),
+            started=int(found["started"]), verb=str(found["verb"]), since=float(found["since"]),
         )  # fmt: skip
         return Key(str(found["kind"]), str(found["name"])), worker
     except (ValueError, TypeError, KeyError):

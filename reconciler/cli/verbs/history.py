@@ -200,7 +200,13 @@ def _go_back(going: Going, console: Console, services: Services) -> int:
     if memory is not None:
         _suspend(memory, going, console, services)
     way, past = going.way, going.past
-    prepared = Prepared(going.host, way.desired, way.observation, way.plan, ())
+    prepared = Prepared(
+        host=going.host,
+        desired=way.desired,
+        observation=way.observation,
+        plan=way.plan,
+        problems=(),
+    )
     chronicle = find_chronicle(going.options, prepared, console, services, past.number)
     carried = carry_out(prepared, chronicle, console, services)
     if carried.failed:
@@ -241,7 +247,7 @@ def _suspend(memory: DaemonMemory, going: Going, console: Console, services: Ser
     why = f"rolled back to before change {past.number}"
     since = former.at if former is not None else now
     try:
-        memory.suspend(Suspension(past.name, since, who, why, past.kind))
+        memory.suspend(Suspension(name=past.name, at=since, by=who, why=why, kind=past.kind))
     except TransientError as error:
         raise TransientError(
             f"{past.name}: nothing was changed, because the daemon could not be suspended for it: "

@@ -42,7 +42,9 @@ def suspend(options: argparse.Namespace, console: Console, services: Services) -
             continue
         # Another reason does not make it younger: how long it has been left alone is what counts.
         since = former.at if former is not None else now
-        memory.suspend(Suspension(key.name, since, caller, options.reason, key.kind))
+        memory.suspend(
+            Suspension(name=key.name, at=since, by=caller, why=options.reason, kind=key.kind)
+        )
         console.line(f"{name}: suspended")
         is_new = True
     if is_new:

@@ -22,14 +22,14 @@ def plan(options: argparse.Namespace, console: Console, services: Services) -> i
     revision = form.with_revision or options.out is not None
     _refuse_both(options)
     wish = Wish(
-        options.paths,
-        _find_uri(options, console, services),
-        adopt,
-        options.adopt_all,
-        revision,
-        options.against,
-        recall_with(options, console, services),
-        frozenset(options.here),
+        paths=options.paths,
+        uri=_find_uri(options, console, services),
+        adopt=adopt,
+        adopt_all=options.adopt_all,
+        revision=revision,
+        against=options.against,
+        recall=recall_with(options, console, services),
+        here=frozenset(options.here),
     )
     if options.base is not None or options.head is not None:
         plan, problems = _compare(options, wish, console, services)

@@ -267,13 +267,13 @@ def _rows(action: Action) -> Iterator[ChangeRow]:
         diff = unify(old, new)
         is_new = change.observed is None or change.observed == change.desired
         yield ChangeRow(
-            _symbol(change),
-            change.effect,
-            show_path(change.path),
-            None if is_new else _show(change.path, old, diff.before),
-            _show(change.path, new, diff.after),
-            "" if change.reason == action.reason else escape(change.reason),
-            diff.lines,
+            symbol=_symbol(change),
+            effect=change.effect,
+            path=show_path(change.path),
+            old=None if is_new else _show(change.path, old, diff.before),
+            new=_show(change.path, new, diff.after),
+            reason="" if change.reason == action.reason else escape(change.reason),
+            lines=diff.lines,
         )
 
 

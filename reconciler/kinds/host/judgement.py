@@ -73,7 +73,11 @@ def judge(daemon: LibvirtDaemon, need: Need, view: DaemonsView) -> Judgement:
     else:
         faults, rest = tuple(find_faults(daemon, need, view)), DaemonHealth.RIGHT
     return Judgement(
-        daemon, need, DaemonHealth.WRONG if faults else rest, faults, _find_note(daemon, view)
+        daemon=daemon,
+        need=need,
+        verdict=DaemonHealth.WRONG if faults else rest,
+        faults=faults,
+        note=_find_note(daemon, view),
     )
 
 

@@ -143,7 +143,7 @@ def plan_host(manifest: HostManifest, world: World) -> Action:
     if not changes:
         return Action(KIND, manifest.name, ActionKind.NONE)
     kind = ActionKind.UPDATE if steps else ActionKind.WITHHELD
-    return Action(KIND, manifest.name, kind, changes, steps)
+    return Action(kind=KIND, name=manifest.name, action=kind, changes=changes, steps=steps)
 
 
 def _change(judgement: Judgement, fault: Fault, hold: str) -> Change:

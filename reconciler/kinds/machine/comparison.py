@@ -81,7 +81,7 @@ def _moves(base: MachineManifest, wanted: MachineManifest) -> Tuple[Change, ...]
         "this moves no machine: its manifest is removed on one host, and a new machine is "
         "created on the other"
     )
-    return (Change("placement.host", base.host, wanted.host, Effect.WITHHELD, reason),)
+    return (Change("placement.host", base.host, wanted.host, Effect.WITHHELD, reason=reason),)
 
 
 def _newly_managed(base: Machine, wanted: Machine, changes: Sequence[Change]) -> Iterator[str]:

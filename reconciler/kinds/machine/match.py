@@ -95,7 +95,14 @@ def _differences(
         elif is_dataclass(want):
             yield from _differences(f"{path}.", want, have, device, item)
         else:
-            yield Difference(path, DifferenceKind.CHANGE, _plain(have), _plain(want), device, item)
+            yield Difference(
+                field=path,
+                kind=DifferenceKind.CHANGE,
+                observed=_plain(have),
+                desired=_plain(want),
+                device=device,
+                item=item,
+            )
 
 
 @cache
@@ -115,10 +122,24 @@ def _devices(
     wanted = {device.name for device in desired}
     for device in observed:
         if device.name not in wanted:
-            yield Difference(path, DifferenceKind.REMOVE, device.name, None, device.name, device)
+            yield Difference(
+                field=path,
+                kind=DifferenceKind.REMOVE,
+                observed=device.name,
+                desired=None,
+                device=device.name,
+                item=device,
+            )
     for device in desired:
         if device.name not in have:
-            yield Difference(path, DifferenceKind.ADD, None, device.name, device.name, device)
+            yield Difference(
+                field=path,
+                kind=DifferenceKind.ADD,
+                observed=None,
+                desired=device.name,
+                device=device.name,
+                item=device,
+            )
         else:
             yield from _differences(
                 f"{path}.", device, have[device.name], device.name, have[device.name]

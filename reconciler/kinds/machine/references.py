@@ -94,7 +94,12 @@ def claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]
         where, key = _image_of(path, disk, machine.name)
         if key is not None:
             yield Claim(
-                number, where, key, manifest.host, _find_sharing(disk), disk.format in (None, "raw")
+                number=number,
+                path=where,
+                key=key,
+                host=manifest.host,
+                shared=_find_sharing(disk),
+                is_raw=disk.format in (None, "raw"),
             )
 
 

@@ -31,7 +31,14 @@ def make_sighting(view: DomainView) -> Sighting:
     state = (view.state.value, view.state_reason)
     flags = (view.uuid, *state, view.autostart, view.persistent, view.saved)
     parts = (*map(str, flags), view.persistent_xml, view.live_xml or "")
-    return Sighting(view.state.value, describe_state(view), view.uuid, parts, view.is_active, view)
+    return Sighting(
+        state=view.state.value,
+        detail=describe_state(view),
+        uuid=view.uuid,
+        parts=parts,
+        is_active=view.is_active,
+        view=view,
+    )
 
 
 def find_sighting(host: Host, key: Key) -> Optional[Sighting]:
@@ -80,14 +87,14 @@ def look(around: Surroundings, task: PassTask) -> Scene:
         return observation.make(lambda world: plan_machine(manifest, desired, world, options))
 
     return Scene(
-        desired,
-        world.host,
-        world.uri,
-        plan,
-        sighting,
-        None if owner is None else owner.generation,
-        found.reason if isinstance(found, Unknown) else "",
-        show,
+        desired=desired,
+        host=world.host,
+        uri=world.uri,
+        plan=plan,
+        sighting=sighting,
+        generation=None if owner is None else owner.generation,
+        unreadable=found.reason if isinstance(found, Unknown) else "",
+        show=show,
     )
 
 

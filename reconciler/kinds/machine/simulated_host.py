@@ -66,11 +66,11 @@ def _create(manifest: MachineManifest, base: Desired, world: World) -> Union[Rea
     *_, xml = (step.xml for step in action.steps if isinstance(step, Define))
     is_on = manifest.machine.power is not Power.STOPPED
     view = DomainView(
-        manifest.name,
-        manifest.machine.uuid or "",
-        GuestState.RUNNING if is_on else GuestState.OFF,
-        xml,
-        xml if is_on else None,
+        name=manifest.name,
+        uuid=manifest.machine.uuid or "",
+        state=GuestState.RUNNING if is_on else GuestState.OFF,
+        persistent_xml=xml,
+        live_xml=xml if is_on else None,
         autostart=bool(manifest.machine.autostart),
         disk_sizes=dict(_sizes(manifest, action, world)),
     )
@@ -136,7 +136,9 @@ def _pool(name: str, volumes: Set[str]) -> PoolView:
 def _volume(pool: str, name: str, path: str) -> VolumeView:
     """Return a volume; how large it is nobody knows, so that any size is one that it grows to."""
     is_raw = posixpath.splitext(name)[1] in (".img", ".raw", ".iso")
-    return VolumeView(pool, name, path, "raw" if is_raw else "qcow2", 0)
+    return VolumeView(
+        pool=pool, name=name, path=path, format="raw" if is_raw else "qcow2", capacity=0
+    )
 
 
 def _volumes(versions: Tuple[Desired, ...]) -> Iterator[Tuple[str, str]]:

@@ -170,7 +170,13 @@ def find_status(
         _reconciling(reading.owner),
         _restart_required(reading),
     )
-    return Status(name, state, conditions, reading.owner.generation or None, guest)
+    return Status(
+        name=name,
+        state=state,
+        conditions=conditions,
+        generation=reading.owner.generation or None,
+        guest=guest,
+    )
 
 
 def _ready(reading: Reading, owner: Owner) -> Condition:

@@ -96,16 +96,16 @@ def read_owner(root: Element) -> Optional[Owner]:
     if element is None:
         return None
     return Owner(
-        element.get("name", ""),
-        element.get("generation", ""),
-        element.findtext(f"{{{MARK_NAMESPACE}}}spec") or "{}",
-        element.get("os"),
-        _read_all(element, "creating", "path"),
-        element.get("revision"),
-        _read_all(element, "made", "path"),
-        _read_worker(element.find(f"{{{MARK_NAMESPACE}}}worker")),
-        _read_all(element, "formerly", "name"),
-        element.get("unfinished") == "yes",
+        name=element.get("name", ""),
+        generation=element.get("generation", ""),
+        spec=element.findtext(f"{{{MARK_NAMESPACE}}}spec") or "{}",
+        os=element.get("os"),
+        creating=_read_all(element, "creating", "path"),
+        revision=element.get("revision"),
+        made=_read_all(element, "made", "path"),
+        worker=_read_worker(element.find(f"{{{MARK_NAMESPACE}}}worker")),
+        formerly=_read_all(element, "formerly", "name"),
+        is_unfinished=element.get("unfinished") == "yes",
     )
 
 
@@ -121,12 +121,12 @@ def _read_worker(element: Optional[Element]) -> Optional[Worker]:
     get = element.get
     try:
         return Worker(
-            get("machine", ""),
-            get("host", ""),
-            int(get("process", "")),
-            int(get("started", "")),
-            get("verb", ""),
-            float(get("since", "0")),
+            machine=get("machine", ""),
+            host=get("host", ""),
+            process=int(get("process", "")),
+            started=int(get("started", "")),
+            verb=get("verb", ""),
+            since=float(get("since", "0")),
         )
     except ValueError:
         return None  # somebody edited it

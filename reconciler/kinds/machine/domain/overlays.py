@@ -194,14 +194,23 @@ def _leaves(parent: Element, wanted: Element, path: str) -> Iterator[_Leaf]:
     here = f"{path}/{qualified_name(wanted)}"
     element = find_counterpart(parent, wanted, here)
     if element is None:
-        yield _Leaf(here, parent, None, None, fragment(copy_of(wanted)), wanted)
+        yield _Leaf(
+            path=here,
+            parent=parent,
+            element=None,
+            name=None,
+            desired=fragment(copy_of(wanted)),
+            new=wanted,
+        )
         return
     for name, value in attributes_of(wanted):
         if not means_same(element.get(name), value):
-            yield _Leaf(f"{here}/@{name}", parent, element, name, value)
+            yield _Leaf(
+                path=f"{here}/@{name}", parent=parent, element=element, name=name, desired=value
+            )
     text = (wanted.text or "").strip()
     if text and not means_same((element.text or "").strip(), text):
-        yield _Leaf(f"{here}/text()", parent, element, None, text)
+        yield _Leaf(path=f"{here}/text()", parent=parent, element=element, name=None, desired=text)
     for child in children_of(wanted):
         yield from _leaves(element, child, here)
 

@@ -206,7 +206,12 @@ def _unnamed_chain(disk: Disk, stored: Disk, reading: Reading, world: World) -> 
         return None
     [named] = below
     return DiskChain(
-        disk.name, stored.target or "", named, present, snapshot.name, snapshot.created_at
+        disk=disk.name,
+        target=stored.target or "",
+        named=named,
+        present=present,
+        snapshot=snapshot.name,
+        since=snapshot.created_at,
     )
 
 

@@ -226,7 +226,7 @@ def _power(reading: Reading, applied: Applied) -> Iterator[Change]:
         reason = f"the guest is asked, and has {applied.shutdown_timeout} s; {hard}"
         if is_deaf(reading.view):
             reason = "it cannot be asked to shut down, so its power is cut (forceOff)"
-        yield Change("power", reading.view.state.value, "stopped", DESTRUCTIVE, reason)
+        yield Change("power", reading.view.state.value, "stopped", DESTRUCTIVE, reason=reason)
 
 
 def _belongings(reading: Reading, applied: Applied) -> Iterator[Change]:
@@ -267,17 +267,17 @@ def _describe(own: OwnVolume) -> Change:
     text = f"{volume.pool}/{volume.name}, {format_size(volume.capacity)}"
     path = f"disks[{own.disk}]"
     if own.kept:
-        return Change(path, text, None, Effect.WITHHELD, f"its volume stays: {own.kept}")
+        return Change(path, text, None, Effect.WITHHELD, reason=f"its volume stays: {own.kept}")
     return _gone(path, text, f"its volume is deleted: {volume.path}")
 
 
 def _kept(disk: Disk, why: str) -> Change:
     path, image = f"disks[{disk.name}]", disk.source or "an image without a path"
-    return Change(path, image, None, Effect.WITHHELD, f"its image stays: {why}")
+    return Change(path, image, None, Effect.WITHHELD, reason=f"its image stays: {why}")
 
 
 def _gone(path: str, value: str, reason: str) -> Change:
-    return Change(path, value, None, DESTRUCTIVE, reason)
+    return Change(path, value, None, DESTRUCTIVE, reason=reason)
 
 
 def _kept_disks(reading: Reading) -> Iterator[str]:

@@ -254,7 +254,12 @@ def _moves(former: Disk, disk: Optional[Disk], world: World) -> Iterator[Differe
     ):
         if old != new:
             yield Difference(
-                f"disks[].{leaf}", DifferenceKind.CHANGE, old, new, former.name, former
+                field=f"disks[].{leaf}",
+                kind=DifferenceKind.CHANGE,
+                observed=old,
+                desired=new,
+                device=former.name,
+                item=former,
             )
 
 
@@ -272,7 +277,7 @@ def _rest(action: Action, manifest: MachineManifest, lost: LostMachine) -> Itera
 
 def _describe(lost: LostMachine, disks: Sequence[Disk]) -> Iterator[Change]:
     uuid = lost.reading.view.uuid
-    yield Change("uuid", None, uuid, Effect.OFFLINE, "as it was")
+    yield Change("uuid", None, uuid, Effect.OFFLINE, reason="as it was")
     for disk in disks:
         about = f"its own image {disk.source}"
         yield Change(f"disks[{disk.name}]", None, describe_device(disk, about), Effect.OFFLINE)
@@ -294,7 +299,9 @@ def _notes(lost: LostMachine) -> Iterator[str]:
 def store_again(action: Action, reading: Reading) -> Action:
     """Have the definition of a running machine stored again, before what else the plan does."""
     view = reading.view
-    change = Change("definition", None, f"stored again, UUID {view.uuid}", Effect.LIVE, UNDEFINED)
+    change = Change(
+        "definition", None, f"stored again, UUID {view.uuid}", Effect.LIVE, reason=UNDEFINED
+    )
     return replace(
         action,
         action=ActionKind.UPDATE,

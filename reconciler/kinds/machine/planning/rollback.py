@@ -90,14 +90,16 @@ def find_target(past: ChangeRecord, present: Reading, sizes: Mapping[str, int]) 
     )
     machine = replace(read_machine(parse(xml)), autostart=former.autostart)
     manifest = MachineManifest(
-        replace(machine, os=_find_os(owner, present.owner), disks=_size(machine, sizes)),
-        owner.generation if owner else "",
-        owner.spec if owner else "{}",
-        Place("history", past.number, 1),
-        read_lifecycle(present.owner),
+        machine=replace(machine, os=_find_os(owner, present.owner), disks=_size(machine, sizes)),
+        generation=owner.generation if owner else "",
+        spec=owner.spec if owner else "{}",
+        place=Place("history", past.number, 1),
+        lifecycle=read_lifecycle(present.owner),
         revision=owner.revision if owner else None,
     )
-    return Target(xml, manifest, owner, former.running, missing)
+    return Target(
+        xml=xml, manifest=manifest, owner=owner, was_running=former.running, missing=missing
+    )
 
 
 def _keep_volumes(former: Optional[Owner], present: Optional[Owner]) -> Optional[Owner]:
@@ -305,7 +307,7 @@ def _mark(target: Target, reading: Reading, *, alone: bool) -> Tuple[Change, ...
     after = target.owner.name if target.owner else None
     if before != after:
         reason = GIVEN_UP if after is None else ""
-        return (Change("metadata.owner", before, after, effect, reason),)
+        return (Change("metadata.owner", before, after, effect, reason=reason),)
     old = reading.owner.generation if reading.owner else None
     if alone:
         return (Change("metadata.generation", old, target.manifest.generation, effect),)
@@ -322,13 +324,15 @@ def _action(
     view = reading.view
     kind = ActionKind.WITHHELD if changes else ActionKind.NONE
     return Action(
-        KIND,
-        view.name,
-        ActionKind.UPDATE if steps else kind,
-        changes,
-        steps,
-        Before(digest(view.persistent_xml), view.state) if steps else Before(None),
-        tuple(decision.difference.path for decision in decisions if decision.change is None),
+        kind=KIND,
+        name=view.name,
+        action=ActionKind.UPDATE if steps else kind,
+        changes=changes,
+        steps=steps,
+        before=Before(digest(view.persistent_xml), view.state) if steps else Before(None),
+        pending=tuple(
+            decision.difference.path for decision in decisions if decision.change is None
+        ),
         notes=(*_notes(target, decisions), *_say_left(target, reading, decisions)),
     )
 

@@ -222,14 +222,14 @@ def _new_volume(
     name = volume_name(manifest.name, disk.name, image if pool.type in FILE_POOLS else "")
     source = f"{pool.path.rstrip('/')}/{name}"
     step = CreateVolume(
-        disk.name,
-        pool.name,
-        name,
-        image,
-        disk.size or (origin.volume.capacity if origin else None),
-        origin.mode if origin else "none",
-        origin.volume.path if origin else None,
-        origin.volume.format if origin else None,
+        disk=disk.name,
+        pool=pool.name,
+        name=name,
+        format=image,
+        capacity=disk.size or (origin.volume.capacity if origin else None),
+        clone=origin.mode if origin else "none",
+        origin=origin.volume.path if origin else None,
+        origin_format=origin.volume.format if origin else None,
     )
     leftover = _leftover(disk, pool, name, source, creating)
     return NewDisk(

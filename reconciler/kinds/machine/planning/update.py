@@ -158,12 +158,12 @@ def find_standing(
     elif not view.is_active and any(difference.field == "power" for difference in differences):
         world.ask(Fact(Section.OFF_REASON, view.name))
     return Standing(
-        view,
-        found.manifest.lifecycle,
-        planner.now,
-        found.machine.power,
-        planner.unattended,
-        _find_full(found.reading, world),
+        view=view,
+        lifecycle=found.manifest.lifecycle,
+        now=planner.now,
+        power=found.machine.power,
+        unattended=planner.unattended,
+        full=_find_full(found.reading, world),
     )
 
 
@@ -286,11 +286,11 @@ def weigh(
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
     cramped = find_cramped(live_xml, live) if live_xml else frozenset()
     return Weighing(
-        Guest(found.stored, os),
-        Guest(found.live, os, found.stored, cramped) if found.live else None,
-        found.manifest.lifecycle,
-        standing.now,
-        held,
+        stored_guest=Guest(found.stored, os),
+        live_guest=Guest(found.live, os, found.stored, cramped) if found.live else None,
+        lifecycle=found.manifest.lifecycle,
+        now=standing.now,
+        held=held,
         waits=bool(wait) and held == wait,
         standing=standing,
     )
@@ -323,15 +323,15 @@ def to_update(
 ) -> Update:
     """Return what is to be done of the decisions; whole if nothing is withheld."""
     return Update(
-        found.manifest,
-        found.machine,
-        found.stored,
-        found.live,
-        found.reading,
-        tuple(decision for decision in decisions if decision.is_done),
-        all(decision.effect is not Effect.WITHHELD for decision in decisions),
-        desired,
-        world,
+        manifest=found.manifest,
+        machine=found.machine,
+        stored=found.stored,
+        live=found.live,
+        reading=found.reading,
+        decisions=tuple(decision for decision in decisions if decision.is_done),
+        in_full=all(decision.effect is not Effect.WITHHELD for decision in decisions),
+        desired=desired,
+        world=world,
     )
 
 
@@ -370,14 +370,14 @@ def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
         return (Change("metadata.owner", former, found.manifest.name, effect),)
     if holding is Holding.OURS and alone and owner and owner.generation != wanted:
         reason = "the manifest changed, but no field of the domain does"
-        return (Change("metadata.generation", owner.generation, wanted, effect, reason),)
+        return (Change("metadata.generation", owner.generation, wanted, effect, reason=reason),)
     return ()
 
 
 def _unfinished(found: Found, world: World) -> Tuple[Change, ...]:
     """Say what becomes of the volumes that an interrupted run did not complete."""
     return tuple(
-        Change("volume", path, path, Effect.OFFLINE, _explain_volume(path, world))
+        Change("volume", path, path, Effect.OFFLINE, reason=_explain_volume(path, world))
         for path in creating(found.reading)
     )
 
