@@ -26,10 +26,12 @@ from lxml import etree
 from reconciler.adapters.recorded import RecordedDomains, RecordedNetworks, RecordedStorage
 from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
 from reconciler.core.host_snapshot import HostSnapshot
+from reconciler.core.images import ImageView
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateVolume
 from reconciler.core.secret_refs import SecretRef, SecretText
-from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView
+from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, VolumeView
+from reconciler.core.xmltree import serialise
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 from tests.unit.domain.samples import PC, Q35
 
@@ -85,6 +87,7 @@ class MemoryHost:
             found,
             domains=dict(found.domains),
             pools=dict(found.pools),
+            images=dict(found.images),
             sizes={name: dict(sizes) for name, sizes in found.sizes.items()},
         )
         self.writes: List[str] = []
@@ -102,6 +105,11 @@ class MemoryHost:
     def views(self) -> MutableMapping[str, DomainView]:
         """The domains, to be changed."""
         return cast("MutableMapping[str, DomainView]", self.snapshot.domains)
+
+    @property
+    def images(self) -> MutableMapping[str, ImageView]:
+        """The images, to be changed."""
+        return cast("MutableMapping[str, ImageView]", self.snapshot.images)
 
     @property
     def pools(self) -> MutableMapping[str, PoolView]:
@@ -125,7 +133,7 @@ class MemoryHost:
         failure = self.failures.get(f"{call} {name}") or self.failures.get(call)
         if failure is not None:
             raise failure
-        self.watch(f"{call} {name}")
+        self.watch(f"{call} {name}")  # it may raise, too
         self.writes.append(f"{call} {name}")
 
 
@@ -158,6 +166,7 @@ class MemoryDomains(RecordedDomains):
         for path in self._memory.missing:
             for element in root.xpath(path):
                 element.getparent().remove(element)
+        self._pin_machine(root)
         former = self._memory.views.get(name)
         if root.find("uuid") is None:
             identity = etree.Element("uuid")
@@ -167,6 +176,13 @@ class MemoryDomains(RecordedDomains):
         if view.uuid != root.findtext("uuid"):
             raise TerminalError(f"domain {name} is already defined with uuid {view.uuid}")
         self._memory.views[name] = replace(view, persistent_xml=_text(root), persistent=True)
+
+    def _pin_machine(self, root: Any) -> None:
+        """Put the version in place of a machine type's alias, as libvirt does."""
+        for kind in root.findall("os/type"):
+            caps = self._memory.snapshot.machines.get(kind.get("machine", ""))
+            if isinstance(caps, MachineCaps):
+                kind.set("machine", caps.machine)
 
     def undefine_new(self, name: str) -> None:
         self.undefine(name)
@@ -179,7 +195,10 @@ class MemoryDomains(RecordedDomains):
 
     def attach(self, name: str, xml: str) -> None:
         def plug(root: Any) -> None:
-            root.find("devices").append(_parse(xml))
+            device = _parse(xml)
+            if _find_devices(root, device):
+                raise TerminalError(f"device is plugged in already: {device.tag}")
+            root.find("devices").append(device)
 
         self._change_live("attach", name, plug)
 
@@ -205,6 +224,8 @@ class MemoryDomains(RecordedDomains):
     def set_memory(self, name: str, kib: int) -> None:
         def set_balloon(root: Any) -> None:
             balloon = root.find("currentMemory")
+            if balloon is None:
+                balloon = etree.SubElement(root, "currentMemory")
             balloon.text, _ = f"{kib}", balloon.set("unit", "KiB")
 
         self._change_live("set_memory", name, set_balloon)
@@ -225,21 +246,31 @@ class MemoryDomains(RecordedDomains):
         self._memory.write("resize_block", name)
         root = _parse(self.read_domain(name).live_xml)
         [source] = root.xpath(f"devices/disk[target/@dev='{target}']/source")
-        self._memory.storage.grow(source.get("file"), capacity)
+        self._memory.storage.grow(self._find_path(source), capacity)
+
+    def _find_path(self, source: Any) -> str:
+        if source.get("file"):
+            return str(source.get("file"))
+        return self._memory.pools[source.get("pool")].volumes[source.get("volume")].path
 
     def start(self, name: str) -> None:
         view = self.read_domain(name)
+        if view.is_active:
+            raise TransientError(f"domain {name} is already running")
         self._memory.write("start", name)
-        live = view.persistent_xml.replace("<domain ", "<domain id='1' ", 1)
-        self._memory.change(name, state=GuestState.RUNNING, live_xml=live, saved=False)
+        live = (view.saved and view.saved_xml) or view.persistent_xml
+        live = live.replace("<domain ", "<domain id='1' ", 1)
+        self._memory.change(
+            name, state=GuestState.RUNNING, live_xml=live, saved=False, saved_xml=None
+        )
 
     def resume(self, name: str) -> None:
         self._memory.write("resume", name)
-        self._memory.change(name, state=GuestState.RUNNING)
+        self._memory.change(name, state=GuestState.RUNNING, state_reason="")
 
     def wake(self, name: str) -> None:
         self._memory.write("wake", name)
-        self._memory.change(name, state=GuestState.RUNNING)
+        self._memory.change(name, state=GuestState.RUNNING, state_reason="")
 
     def shut_down(self, name: str) -> None:
         self._stop("shut_down", name)
@@ -250,13 +281,16 @@ class MemoryDomains(RecordedDomains):
     def _stop(self, call: str, name: str) -> None:
         view = self.read_domain(name)
         self._memory.write(call, name)
-        self._memory.change(name, state=GuestState.OFF, live_xml=None)
+        self._memory.change(name, state=GuestState.OFF, live_xml=None, state_reason="")
         if not view.persistent:
             del self._memory.views[name]
 
     def _change_live(self, call: str, name: str, edit: Any) -> None:
         self._memory.write(call, name)
-        root = _parse(self.read_domain(name).live_xml)
+        live = self.read_domain(name).live_xml
+        if live is None:
+            raise TransientError(f"domain {name} is not running")
+        root = _parse(live)
         edit(root)
         self._memory.change(name, live_xml=_text(root))
 
@@ -281,6 +315,8 @@ class MemoryStorage(RecordedStorage):
         for done in range(0, 101, 5) if step.clone == "full" else ():
             progress(step.name, done * size // 100, size)
         self._set(pool, {**pool.volumes, step.name: volume})
+        below = step.origin_format or "" if backing else ""
+        self._memory.images[path] = ImageView(path, f"new:{path}", step.format, backing, below)
         return volume
 
     def resize_volume(self, path: str, capacity: int) -> None:
@@ -306,7 +342,9 @@ class MemoryStorage(RecordedStorage):
         self._delete("delete_partial", pool, name)
 
     def delete_volume(self, pool: str, name: str, path: str) -> None:
-        del path
+        found = self._memory.pools[pool].volumes.get(name)
+        if found is not None and found.path != path:
+            raise RefusedError(f"volume {pool}/{name} is at {found.path}")
         self._delete("delete_volume", pool, name)
 
     def _delete(self, call: str, pool: str, name: str) -> None:
@@ -320,11 +358,16 @@ class MemoryStorage(RecordedStorage):
 
 def _find_device(root: Any, device: Any) -> Any:
     """Return the device of a domain that has the same target or address."""
-    for found in root.find("devices").iterchildren(device.tag):
-        for key in ("target/@dev", "mac/@address"):
-            if device.xpath(key) and found.xpath(key) == device.xpath(key):
-                return found
-    raise TerminalError(f"device not found: {device.tag}")
+    found = _find_devices(root, device)
+    if not found:
+        raise TerminalError(f"device not found: {device.tag}")
+    return found[0]
+
+
+def _find_devices(root: Any, device: Any) -> List[Any]:
+    key = next((key for key in ("mac/@address", "target/@dev") if device.xpath(key)), "@none")
+    there = root.find("devices").iterchildren(device.tag)
+    return [one for one in there if one.xpath(key) and one.xpath(key) == device.xpath(key)]
 
 
 def _mark(xml: str, mark: str) -> str:
@@ -354,4 +397,5 @@ def _parse(xml: Optional[str]) -> Any:
 
 
 def _text(root: Any) -> str:
-    return str(etree.tostring(root, encoding="unicode"))
+    """Write as libvirt writes: in its quotes."""
+    return serialise(root)

@@ -24,10 +24,10 @@ from reconciler.core.manifest_files import FileSet, ManifestFile
 from reconciler.core.settings import PruneRails, Settings
 from tests.toy_kind.row import NoteKind
 from tests.unit.cli.fakes import Result, call
-from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import list_worlds, read_world
 from tests.unit.fake_clock import FakeClock
 from tests.unit.loop.fakes import CountingMeter, ListJournal
+from tests.unit.memory_host import MemoryHost
 
 FIRST, SECOND = Key("Note", "first"), Key("Note", "second")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from dataclasses import replace
@@ -20,11 +21,13 @@ from reconciler.core.plan import (
 )
 from reconciler.core.world import DomainView, PoolView
 from reconciler.core.xmltree import fragment, parse, serialise
+from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain.mark import drop_owner
 from reconciler.kinds.machine.execute import PERFORM
-from tests.unit.corpus.memory_host import REFUSAL, MemoryHost
 from tests.unit.corpus.worlds import RecordedWorld, list_worlds, read_world
+from tests.unit.memory_host import MemoryHost
 
+REFUSAL = "it was refused"
 WORLDS = list_worlds()
 DELETIONS = [name for name in WORLDS if read_world(name).gone]
 
@@ -56,7 +59,7 @@ def test_when_a_change_is_refused_the_report_is_true_and_the_next_apply_complete
     end = list_rest(world.plan(complete))
     for host, planned, failed in refuse_each_change(world):
         check_report(host, former, complete, planned, failed)
-        host.repair()
+        repair(host)
         outcomes = world.apply(host, world.plan(host))
         assert [outcome.error for outcome in outcomes if outcome.error] == [], failed
         assert list_rest(world.plan(host)) == end, failed
@@ -83,7 +86,7 @@ def test_what_is_deleted_is_gone_and_nothing_else(name: str) -> None:
         [action for action in planned.actions if action.steps]
     )
     doomed = {action.name for action in planned.actions if action.steps}
-    assert set(host.domains.views) == set(world.snapshot.domains) - doomed
+    assert set(host.views) == set(world.snapshot.domains) - doomed
     gone = {
         step.path for action in planned.actions for step in action.steps if hasattr(step, "path")
     }
@@ -94,15 +97,33 @@ def test_what_is_deleted_is_gone_and_nothing_else(name: str) -> None:
 def test_a_deletion_that_was_refused_is_completed_by_the_next(name: str) -> None:
     world = read_world(name)
     expected = MemoryHost(world.snapshot)
-    changes = world.apply(expected, world.plan_deletions(expected)) and expected.changes.made
+    changes = world.apply(expected, world.plan_deletions(expected)) and expected.writes
     for number in range(len(changes)):
-        host = MemoryHost(world.snapshot, fail_at=number)
+        host = MemoryHost(world.snapshot)
+        refuse(host, number)
         [failed] = [one for one in world.apply(host, world.plan_deletions(host)) if one.error]
-        assert failed.name in host.domains.views, failed
-        host.repair()
+        assert failed.name in host.views, failed
+        repair(host)
         world.apply(host, world.plan_deletions(host))
-        assert set(host.domains.views) == set(expected.domains.views), failed
+        assert set(host.views) == set(expected.views), failed
         assert list_volumes(host) == list_volumes(expected), failed
+
+
+def refuse(host: MemoryHost, number: int, *, for_ever: bool = False) -> None:
+    """Have the host refuse the change of that number, and all after it if `for_ever`."""
+    numbers = itertools.count()
+
+    def watch(_call: str) -> None:
+        now = next(numbers)
+        if now == number or (for_ever and now > number):
+            raise TerminalError(REFUSAL)
+
+    host.watch = watch
+
+
+def repair(host: MemoryHost) -> None:
+    """Have the host refuse nothing any more."""
+    host.watch = lambda _call: None
 
 
 def refuse_each_change(
@@ -112,11 +133,11 @@ def refuse_each_change(
     clean = MemoryHost(world.snapshot)
     planned = world.plan(clean)
     world.apply(clean, planned)
-    for number in range(len(clean.changes.made)):
-        host = MemoryHost(world.snapshot, fail_at=number)
-        host.changes.for_ever = for_ever
+    for number in range(len(clean.writes)):
+        host = MemoryHost(world.snapshot)
+        refuse(host, number, for_ever=for_ever)
         failed = [outcome for outcome in world.apply(host, planned) if outcome.error]
-        assert failed, f"change {number}, {clean.changes.made[number]}, was refused and not missed"
+        assert failed, f"change {number}, {clean.writes[number]}, was refused and not missed"
         assert for_ever or len(failed) == 1, "one failure stopped another object"
         yield host, planned, failed[0]
 
@@ -150,7 +171,7 @@ def describe(host: MemoryHost, action: Action) -> Tuple[object, ...]:
     names -= find_partial(action)
     own = {path: size for path, size in list_volumes(host).items() if path in action_paths(action)}
     made = {path for path in list_volumes(host) if posixpath.basename(path) in names}
-    view = host.domains.views.get(action.name)
+    view = host.views.get(action.name)
     if not isinstance(view, DomainView):
         return view, own, made
     live = view.live_xml and digest_devices(view.live_xml)
@@ -170,7 +191,7 @@ def action_paths(action: Action) -> FrozenSet[str]:
 
 def describe_stored(host: MemoryHost, known: Union[Action, Outcome]) -> Optional[str]:
     """Return what stands for the stored definition, our mark left out."""
-    view = host.domains.views.get(known.name)
+    view = host.views.get(known.name)
     return digest_devices(view.persistent_xml) if isinstance(view, DomainView) else None
 
 
@@ -184,7 +205,7 @@ def digest_devices(xml: str) -> str:
 
 def list_volumes(host: MemoryHost) -> Dict[str, int]:
     """Return path → size of every volume."""
-    pools = [pool for pool in host.storage.pools.values() if isinstance(pool, PoolView)]
+    pools = [pool for pool in host.pools.values() if isinstance(pool, PoolView)]
     return {volume.path: volume.capacity for pool in pools for volume in pool.volumes.values()}
 
 

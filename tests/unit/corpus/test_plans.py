@@ -12,8 +12,8 @@ from reconciler.cli import main
 from reconciler.core.render.json import render_json
 from reconciler.core.render.text import Style, render_text
 from tests.conftest import Golden
-from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import CORPUS, RecordedWorld, list_worlds, read_world
+from tests.unit.memory_host import MemoryHost
 
 WORLDS = list_worlds()
 DELETIONS = [name for name in WORLDS if read_world(name).gone]

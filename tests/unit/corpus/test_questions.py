@@ -16,8 +16,8 @@ from reconciler.core.planner import find_planners
 from reconciler.core.world import World
 from reconciler.kinds.machine.answers import ANSWERS
 from reconciler.kinds.machine.observe import ObservedHost, observe
-from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import RecordedWorld, list_worlds, read_world
+from tests.unit.memory_host import MemoryHost
 from tests.unit.planning.asking import find_guess
 
 WHOLE = (

@@ -20,8 +20,8 @@ from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome
 from reconciler.core.records import Record, SourceRecord
 from reconciler.errors import TransientError
 from tests.lab.keys import vm
-from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import read_world
+from tests.unit.memory_host import MemoryHost
 
 from .fakes import CountingMeter, ListJournal
 from .test_trouble import MANIFEST, Store, World

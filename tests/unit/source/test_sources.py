@@ -19,9 +19,9 @@ from reconciler.errors import Problem, RefusedError
 from reconciler.kinds.api import PassTask, Surroundings
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.sightings import look
-from tests.unit.corpus.memory_host import MemoryHost
 from tests.unit.corpus.worlds import list_worlds, read_world
 from tests.unit.manifests.documents import machine, template
+from tests.unit.memory_host import MemoryHost
 
 
 class Files:
