@@ -43,9 +43,6 @@ class Follower(Protocol):
     def run(self) -> None:
         """Follow the manifests."""
 
-    def nudge(self) -> None:
-        """Look at them now."""
-
     def stop(self) -> None:
         """End `run`."""
 

@@ -175,7 +175,7 @@ class LookTimer:
         self._first: Optional[float] = None  # since the last look
         self._latest: Optional[float] = None  # ever
         self._timer = now()
-        self._asked = True
+        self._has_begun = False
         self._stopped = False
 
     @property
@@ -188,12 +188,6 @@ class LookTimer:
         with self._changed:
             self._latest = self._now()
             self._first = self._latest if self._first is None else self._first
-            self._changed.notify_all()
-
-    def ask(self) -> None:
-        """Have a look now."""
-        with self._changed:
-            self._asked = True
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -216,7 +210,7 @@ class LookTimer:
 
     def find_due(self) -> Tuple[float, LookCause]:
         """Return when the next look is due, and why."""
-        if self._asked:
+        if not self._has_begun:
             return float("-inf"), LookCause.HINT
         if self._first is None or self._latest is None:
             return self._timer, LookCause.TIMER
@@ -225,7 +219,7 @@ class LookTimer:
 
     def begin(self) -> None:
         """Note that a look begins: hints from now on are for the next one."""
-        self._first, self._asked = None, False
+        self._first, self._has_begun = None, True
         self._timer = self._now() + spread(self._interval, self._chance())
 
     def was_hinted(self, seconds: float) -> bool:
@@ -287,10 +281,6 @@ class ManifestFollower:
                 cause = self._pace.wait()
         finally:
             self._watcher.stop()
-
-    def nudge(self) -> None:
-        """Look now."""
-        self._pace.ask()
 
     def stop(self) -> None:
         """End `run`; nothing is published any more, even by a look that is going on."""

@@ -98,9 +98,6 @@ class Fetching:
         self.begun.set()
         self.fetched.wait(LIMIT)
 
-    def nudge(self) -> None:
-        """Do nothing."""
-
     def stop(self) -> None:
         """Have the fetch go on all the same."""
 

@@ -85,12 +85,6 @@ def test_the_timer_does_not_wait_for_hints_to_end() -> None:
     assert due_in(pace, time)[0] == 0.1
 
 
-def test_who_asks_does_not_wait() -> None:
-    pace, _ = make()
-    pace.ask()
-    assert pace.wait() is LookCause.HINT
-
-
 def test_a_hint_is_remembered_for_a_while() -> None:
     pace, time = make()
     assert not pace.was_hinted(2.0)
@@ -115,7 +109,7 @@ def test_whoever_waits_is_woken_by_a_hint_and_by_the_end() -> None:
     wait_until(lambda: len(causes) == 1)
     pace.hint()
     wait_until(lambda: len(causes) == 2)
-    pace.ask()
+    pace.hint()
     wait_until(lambda: len(causes) == 3)
     pace.stop()
     thread.join(20)

@@ -356,7 +356,7 @@ def test_a_watchdog_thread_that_died_is_noticed(
         put(folder / "a.yaml", 2)
         wait_until(lambda: not following.watcher.is_armed())
     assert following.sizes() == ["a=1"]
-    following.follower.nudge()
+    following.pace.hint()
     following.expect("a=1", "a=2")
     following.settle()
     put(folder / "a.yaml", 3)
