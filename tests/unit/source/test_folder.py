@@ -179,7 +179,7 @@ def test_what_has_not_changed_is_not_opened_again(
     monkeypatch.setattr("reconciler.adapters.manifests.files.RACY", -1000.0)
     source = FolderSource(str(folder), StillClock())
     before = source.read()
-    monkeypatch.setattr("reconciler.adapters.manifests.files.read_bounded", None)
+    monkeypatch.setattr("builtins.open", None)
     assert source.read() == before
 
 
