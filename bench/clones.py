@@ -56,7 +56,7 @@ def _virt_clone(cloning: Cloning) -> Contender:
 def _define_original(cloning: Cloning) -> None:
     """Define a machine that has the template itself as its disk, as virt-clone needs it."""
     text = cloning.definition().read_text("utf-8").replace(str(cloning.image), "TEMPLATE")
-    lines = [one for one in text.splitlines() if "<uuid>" not in one and "<mac " not in one]
+    lines = [line for line in text.splitlines() if "<uuid>" not in line and "<mac " not in line]
     path = cloning.host.folder / "original.xml"
     text = "\n".join(lines).replace("TEMPLATE", str(cloning.template))
     path.write_text(text.replace("<name>clone</name>", "<name>original</name>"), "utf-8")

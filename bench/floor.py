@@ -21,7 +21,7 @@ def main(uri: str, folder: str, threads: int, *, sizes: bool) -> None:
     connection = libvirt.open(uri)
     domains = connection.listAllDomains()
     texts = spread(read_xml, domains, threads)
-    images = [find_images(etree.fromstring(one)) for one in texts]
+    images = [find_images(etree.fromstring(text)) for text in texts]
     if sizes:
         spread(read_sizes, list(zip(domains, images)), threads)
     documents = sum(count_documents(one.path) for one in os.scandir(folder))
@@ -36,13 +36,13 @@ def read_xml(domain: Any) -> str:
 
 def find_images(tree: Any) -> List[str]:
     """Return the paths of the disks' images."""
-    return [one.get("file") for one in tree.iterfind("devices/disk/source")]
+    return [element.get("file") for element in tree.iterfind("devices/disk/source")]
 
 
 def read_sizes(pair: Tuple[Any, List[str]]) -> List[int]:
     """Return the size of each disk."""
     domain, images = pair
-    return [domain.blockInfo(one)[0] for one in images]
+    return [domain.blockInfo(image)[0] for image in images]
 
 
 def count_documents(path: str) -> int:
@@ -54,7 +54,7 @@ def count_documents(path: str) -> int:
 def spread(function: Callable[[Any], Any], items: Sequence[Any], threads: int) -> List[Any]:
     """Do it to all items, in that many threads: libvirt's calls release the GIL."""
     if threads == 1:
-        return [function(one) for one in items]
+        return [function(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not in one thread
 
     parts = [items[start::threads] for start in range(threads)]

@@ -51,7 +51,7 @@ class Daemon:
     def resident(self) -> float:
         """Return its resident memory in MiB."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text("ascii").splitlines()
-        return next(int(one.split()[1]) for one in lines if one.startswith("VmRSS")) / 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
     def wait_looked(self, count: int) -> None:
         """Wait until it has looked at so many machines."""

@@ -22,7 +22,7 @@ def render(race: Race) -> str:
     table = [HEAD, ["---", *["---:"] * (len(HEAD) - 2), "---"], *rows] if rows else []
     lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
     parts = (f"### {race.title}", lines, *race.notes)
-    return "\n\n".join(one for one in parts if one) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _row(race: Race, index: int) -> List[str]:

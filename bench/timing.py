@@ -82,7 +82,7 @@ def race(title: str, contenders: Sequence[Contender], rounds: int, *, warm_up: b
 
 
 def _run_all(contenders: Sequence[Contender]) -> Tuple[Tuple[float, float], ...]:
-    return tuple(_run(one) for one in contenders)
+    return tuple(_run(contender) for contender in contenders)
 
 
 def _run(contender: Contender) -> Tuple[float, float]:

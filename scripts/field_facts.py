@@ -78,7 +78,7 @@ def show_default(field: Field, family: NewGuest) -> str:
 
 def _show_choices(field: Field, family: NewGuest) -> str:
     choices = field.default(family) if field.default else ()
-    return ", ".join(dict.fromkeys(_show(one) for one in choices if one is not None))
+    return ", ".join(dict.fromkeys(_show(choice) for choice in choices if choice is not None))
 
 
 def _show(value: Value) -> str:

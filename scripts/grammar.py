@@ -64,8 +64,8 @@ def _walk(parser: argparse.ArgumentParser, path: Tuple[str, ...], help_: str) ->
         path,
         help_,
         parser.description or "",
-        tuple(one for one in words if one.flags),
-        tuple(one for one in words if not one.flags),
+        tuple(word for word in words if word.flags),
+        tuple(word for word in words if not word.flags),
         tuple(name for action in below for name in action.choices),
     )
     for action in below:

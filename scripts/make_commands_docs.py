@@ -92,13 +92,20 @@ def _verbs() -> Iterator[str]:
         yield f"### {command.name}"
         yield _code(_usage(command))
         yield f"{command.description} [More…]({GUIDES[command.name]})"
-        words = [one for one in (*command.arguments, *command.options) if one not in common]
+        words = [
+            argument
+            for argument in (*command.arguments, *command.options)
+            if argument not in common
+        ]
         if words:
             yield _list(words)
 
 
 def _usage(command: Command) -> str:
-    words = [one.value if one.is_required else f"[{one.value}]" for one in command.arguments]
+    words = [
+        argument.value if argument.is_required else f"[{argument.value}]"
+        for argument in command.arguments
+    ]
     return " ".join((PROGRAM, command.name, "[OPTION...]", *words))
 
 
@@ -107,7 +114,7 @@ def _options() -> Iterator[str]:
 
 
 def _list(words: Iterable[Word]) -> str:
-    return "\n".join(f"- `{_form(one)}`: {_meaning(one)}" for one in words)
+    return "\n".join(f"- `{_form(word)}`: {_meaning(word)}" for word in words)
 
 
 def _form(word: Word) -> str:
@@ -121,7 +128,7 @@ def _meaning(word: Word) -> str:
 
 def _exit() -> Iterator[str]:
     statuses, _, detailed = " ".join(EPILOG.split()).partition(": ")[2].partition(". ")
-    yield "\n".join(f"- {one}" for one in statuses.split("; "))
+    yield "\n".join(f"- {word}" for word in statuses.split("; "))
     yield f"{detailed} [More…](plan.md#exit-status)"
 
 

@@ -99,15 +99,15 @@ def main() -> None:
 def render() -> str:
     """Return the page."""
     rows = (
-        f"| `{one.name}` | {one.level.name.lower()} | `{one.message_id}` | {one.meaning} |\n"
-        for one in KINDS
+        f"| `{kind.name}` | {kind.level.name.lower()} | `{kind.message_id}` | {kind.meaning} |\n"
+        for kind in KINDS
     )
     return TEXT + "".join(rows)
 
 
 def render_catalog() -> str:
     """Return the catalog, in the format of https://systemd.io/CATALOG."""
-    return HEAD + "".join(f"\n{_entry(one)}" for one in KINDS)
+    return HEAD + "".join(f"\n{_entry(kind)}" for kind in KINDS)
 
 
 def _entry(kind: EventKind) -> str:

@@ -86,7 +86,7 @@ def mark(text: str) -> str:
     words = " ".join(text.split())
     parts = re.split(r"`([^`]*)`", words)
     marked = [
-        f"\\fB{escape(one)}\\fR" if index % 2 else escape(one) for index, one in enumerate(parts)
+        f"\\fB{escape(part)}\\fR" if index % 2 else escape(part) for index, part in enumerate(parts)
     ]
     return guard("".join(marked))
 
@@ -99,7 +99,7 @@ def _synopsis() -> Iterator[str]:
 
 def _usage(command: Command) -> str:
     words = [f"\\fB{escape(f'{PROGRAM} {command.name}')}\\fR", r"[\fIOPTION\fR...]"]
-    words.extend(_argument(one) for one in command.arguments)
+    words.extend(_argument(argument) for argument in command.arguments)
     return " ".join(words)
 
 
@@ -124,7 +124,7 @@ def _word(word: Word) -> Iterator[str]:
     if not word.flags:
         yield from _item(f"\\fI{escape(word.value)}\\fR", _sentence(word.help))
         return
-    flags = ", ".join(f"\\fB{escape(one)}\\fR" for one in word.flags)
+    flags = ", ".join(f"\\fB{escape(flag)}\\fR" for flag in word.flags)
     value = f" \\fI{escape(word.value)}\\fR" if word.value else ""
     needed = " (must be given)" if word.is_required else ""
     yield from _item(flags + value, _sentence(f"{word.help}{needed}"))

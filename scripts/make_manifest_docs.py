@@ -159,7 +159,7 @@ def _find_fields(node: Mapping[str, Any], root: Mapping[str, Any], path: str) ->
 def _facts(
     field: Mapping[str, Any], forms: List[Mapping[str, Any]], *, is_required: bool
 ) -> Iterator[str]:
-    yield " or ".join(dict.fromkeys(_type(one) for one in forms))
+    yield " or ".join(dict.fromkeys(_type(form) for form in forms))
     if is_required:
         yield "required"
     if "default" in field:

@@ -41,7 +41,7 @@ Counters begin at 0 when the daemon starts. Names and labels are only added.
 ## Metrics
 
 Each name begins with `{PREFIX}`. Histograms have the limits
-{", ".join(f"{one:g}" for one in BUCKETS)} (seconds).
+{", ".join(f"{bucket:g}" for bucket in BUCKETS)} (seconds).
 
 | Metric | Type | Labels | Meaning | Alerts |
 |---|---|---|---|---|
@@ -85,9 +85,11 @@ def render_rules() -> str:
 
 
 def _row(metric: Metric) -> str:
-    labels = ", ".join(f"`{one}`" for one in metric.labels) or "-"
+    labels = ", ".join(f"`{label}`" for label in metric.labels) or "-"
     alerts = ", ".join(
-        f"[{_short(one)}](#{one.name.lower()})" for one in ALERTS if metric.name in one.metrics
+        f"[{_short(alert)}](#{alert.name.lower()})"
+        for alert in ALERTS
+        if metric.name in alert.metrics
     )
     return f"| `{metric.name}` | {metric.type} | {labels} | {metric.meaning} | {alerts or '-'} |\n"
 

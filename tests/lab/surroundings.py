@@ -124,7 +124,7 @@ def remains() -> List[str]:
 
 
 def _is_below(folders: Iterable[str], path: str) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in folders)
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
 def _processes() -> List[str]:

@@ -33,13 +33,14 @@ class Bench:
         """Return the manifest of a machine that boots the test's kernel; `@` is the media's folder."""
         folder = f"{self.media}/"
         cdroms = machine.cdroms and tuple(
-            replace(one, media=(one.media or "").replace("@", folder)) for one in machine.cdroms
+            replace(cdrom, media=(cdrom.media or "").replace("@", folder))
+            for cdrom in machine.cdroms
         )
         disks = machine.disks and tuple(
-            replace(one, source=one.source.replace("@", folder), format="raw")
-            if one.source
-            else one
-            for one in machine.disks
+            replace(disk, source=disk.source.replace("@", folder), format="raw")
+            if disk.source
+            else disk
+            for disk in machine.disks
         )
         overlays = (*self.boot_overlays, *machine.overlays)
         return manifest_of(

@@ -26,8 +26,8 @@ def plug(*devices: Device) -> Change:
     """Give the machine more devices, each in the place of the one that has its name."""
 
     def change(machine: Machine) -> Machine:
-        for one in devices:
-            machine = _with(machine, one)
+        for device in devices:
+            machine = _with(machine, device)
         return machine
 
     return change

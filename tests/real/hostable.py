@@ -45,7 +45,7 @@ def _disk(chipset: str) -> Strategy:
 
 
 def _cdrom(chipset: str) -> Strategy:
-    buses = [one for one in BUSES[chipset] if one not in ("virtio", "usb")]
+    buses = [bus for bus in BUSES[chipset] if bus not in ("virtio", "usb")]
     return maybe({}, {"bus": st.sampled_from(buses), "media": st.just("none")})
 
 
@@ -97,5 +97,5 @@ def _tell_apart(spec: Document) -> Document:
 
 
 def _number(devices: List[Document]) -> None:
-    for number, one in enumerate(devices, 1):
-        one["boot"] = number
+    for number, device in enumerate(devices, 1):
+        device["boot"] = number

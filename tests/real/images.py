@@ -19,7 +19,7 @@ SIZE = 64 * 2**20
 
 def run(*words: object) -> str:
     """Run a command and return what it prints."""
-    command = [str(one) for one in words]
+    command = [str(word) for word in words]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -80,7 +80,7 @@ class Hands:
     def sources(self, name: str) -> Tuple[str, ...]:
         """Return the images that the definition names."""
         xml = self("dumpxml", "--inactive", name)
-        return tuple(one.source or "" for one in read_machine(parse(xml)).disks or ())
+        return tuple(disk.source or "" for disk in read_machine(parse(xml)).disks or ())
 
     def guest_writes(self, name: str, number: int) -> None:
         """Have the running guest's first disk written to, by the emulator itself."""

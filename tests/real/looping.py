@@ -93,7 +93,7 @@ class Looping:
             LibvirtNetworks(connections),
         )
         host = RecordingHost(
-            *(Recording(one, self.writes, lambda name: self.hold(name)) for one in drivers)
+            *(Recording(driver, self.writes, lambda name: self.hold(name)) for driver in drivers)
         )
         news = LibvirtEvents(connections)
         self.loop = Loop(
@@ -153,7 +153,7 @@ class Looping:
         """Wait until it holds."""
         deadline = time.monotonic() + LIMIT
         while not condition():
-            told = "\n".join(one.message for one in self.journal.events[-10:])
+            told = "\n".join(event.message for event in self.journal.events[-10:])
             assert time.monotonic() < deadline, f"in vain until {what}; told:\n{told}"
             time.sleep(0.02)
 
@@ -202,7 +202,7 @@ def libvirtd(host: LabHost) -> int:
         capture_output=True,
         text=True,
     )
-    return max(int(one) for one in found.stdout.split() if is_libvirtd(int(one)))
+    return max(int(word) for word in found.stdout.split() if is_libvirtd(int(word)))
 
 
 def is_libvirtd(pid: int) -> bool:

@@ -39,7 +39,7 @@ class Offering:
     def of(cls, lab: LabHost) -> Offering:
         """Ask the host's libvirt, and its QEMU about OpenGL, which libvirt does not report."""
         root: Any = etree.fromstring(lab.virsh("domcapabilities").stdout)
-        found = [one.text for one in root.iterfind("devices/*/enum/value")]
+        found = [element.text for element in root.iterfind("devices/*/enum/value")]
         asked = [root.findtext("path"), "-device", "help"]
         devices = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
         return cls(spice="spice" in found, qxl="qxl" in found, gl='"virtio-gpu-gl' in devices)
@@ -88,5 +88,5 @@ class Offering:
 
 
 def _remove(root: Any, path: str) -> None:
-    for one in root.xpath(path):
-        one.getparent().remove(one)
+    for element in root.xpath(path):
+        element.getparent().remove(element)

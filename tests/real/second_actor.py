@@ -60,7 +60,7 @@ class Yard:
     chance: random.Random
     name: str = "vm"
     count: int = 0
-    written: Dict[str, Dict[int, int]] = field(default_factory=lambda: {one: {} for one in DISKS})
+    written: Dict[str, Dict[int, int]] = field(default_factory=lambda: {disk: {} for disk in DISKS})
     last: Dict[str, Tuple[str, str]] = field(default_factory=dict)
     log: List[str] = field(default_factory=list)
 

@@ -24,7 +24,9 @@ MAC = "52:54:00:aa:00:0a"
 
 def vm(name: str, *fields: str) -> str:
     """Return a manifest of a small machine with these fields besides."""
-    spec = "".join(f"  {one}\n" for one in ("cpus: 1", "memory: 128MiB", "interfaces: []", *fields))
+    spec = "".join(
+        f"  {field}\n" for field in ("cpus: 1", "memory: 128MiB", "interfaces: []", *fields)
+    )
     head = "apiVersion: virt-reconciler/v1\nkind: VirtualMachine\n"
     return f"{head}metadata: {{name: {name}}}\nspec:\n{spec}"
 

@@ -88,7 +88,7 @@ def test_a_disk_moves_with_all_that_belongs_to_it(
         domains.start("vm")
     manifest = manifest_of(machine)
     [action] = product.plan(manifest, adopt_all=True).actions
-    changes = {one.path: one.effect for one in action.changes}
+    changes = {change.path: change.effect for change in action.changes}
     assert changes["disks[root].bus"] is (Effect.NEXT_BOOT if running else Effect.OFFLINE)
     for outcome in product.apply(manifest, adopt_all=True):
         assert outcome.error is None, outcome.error
@@ -104,7 +104,11 @@ def test_a_disk_moves_with_all_that_belongs_to_it(
 
 def the_definition_is_sound(stored: Element, before: str, after: str) -> None:
     """Assert a new target, a fitting address, the serial and boot order kept, no idle controller."""
-    [disk] = [one for one in stored.iterfind("devices/disk") if one.findtext("serial") == "KEPT"]
+    [disk] = [
+        element
+        for element in stored.iterfind("devices/disk")
+        if element.findtext("serial") == "KEPT"
+    ]
     target, address = disk.find("target"), disk.find("address")
     boot, driver = disk.find("boot"), disk.find("driver")
     assert target is not None and boot is not None and driver is not None  # noqa: PT018
@@ -114,7 +118,8 @@ def the_definition_is_sound(stored: Element, before: str, after: str) -> None:
     assert address.get("type") == kind
     assert (boot.get("order"), driver.get("cache")) == ("2", "none")
     controllers = {
-        (one.get("type"), one.get("index")) for one in stored.iterfind("devices/controller")
+        (element.get("type"), element.get("index"))
+        for element in stored.iterfind("devices/controller")
     }
     assert {"scsi": ("scsi", "0"), "sata": ("sata", "1")}.get(before) not in controllers
 

@@ -79,9 +79,9 @@ def test_after_a_change_only_what_was_withheld_is_left(
     apply(product, former)
     volumes = product.volumes()
     planned = apply(product, wanted)
-    withheld = {one.path for one in planned.changes if one.effect is Effect.WITHHELD}
+    withheld = {change.path for change in planned.changes if change.effect is Effect.WITHHELD}
     [action] = product.plan(wanted).actions
-    assert {one.path for one in action.changes} == withheld
+    assert {change.path for change in action.changes} == withheld
     assert action.steps == ()
     assert volumes <= product.volumes(), "a volume was deleted"
 

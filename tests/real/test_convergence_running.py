@@ -111,7 +111,7 @@ def apply(product: Product, wanted: MachineManifest) -> Action:
 
 def paths(action: Action, effect: Effect) -> set[str]:
     """Return the fields that the plan gives this word."""
-    return {one.path for one in action.changes if one.effect is effect}
+    return {change.path for change in action.changes if change.effect is effect}
 
 
 # A drive that can be unplugged while it holds a medium, and a disk that is to boot first.
@@ -139,12 +139,14 @@ def test_what_a_change_of_a_running_machine_leaves_was_said(
     apply(product, former)
     planned = apply(product, wanted)
     [left] = product.plan(wanted).actions
-    assert {one.path for one in left.changes} == paths(planned, Effect.WITHHELD)
+    assert {change.path for change in left.changes} == paths(planned, Effect.WITHHELD)
     assert left.steps == ()
     # What is plugged in boots in its turn at the next start.
     said = paths(planned, Effect.NEXT_BOOT) | {f"{one}.boot" for one in paths(planned, Effect.LIVE)}
     # What follows from a field waits with it, and is not named a second time.
-    following = {one.path for one in planned.changes if one.reason.startswith("follows from")}
+    following = {
+        change.path for change in planned.changes if change.reason.startswith("follows from")
+    }
     waiting = paths(planned, Effect.NEXT_BOOT) - following
     assert waiting - {BALLOON} <= set(left.pending) <= said | {BALLOON}
     lab.virsh("destroy", "vm")

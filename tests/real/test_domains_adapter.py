@@ -80,7 +80,7 @@ class Bench:
         assert text is not None
         element, _, attribute = path.rpartition("/@")
         values = (one.get(attribute) for one in parse(text).findall(element))
-        return [one for one in values if one]
+        return [value for value in values if value]
 
 
 def disk(path: Path, target: str, bus: str = "virtio", kind: str = "qcow2") -> str:

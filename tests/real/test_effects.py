@@ -128,11 +128,11 @@ def said_of(scenario: Scenario) -> Iterator[None]:
 
 def test_every_row_of_the_table_is_proved() -> None:
     proved = {
-        re.sub(r"-(scsi|usb|serial|readonly|change|eject|up|empty)$", "", one.row)
-        for one in SCENARIOS
+        re.sub(r"-(scsi|usb|serial|readonly|change|eject|up|empty)$", "", scenario.row)
+        for scenario in SCENARIOS
     }
     assert {row.id for row in TABLE} == proved | set(ELSEWHERE)
-    assert len({one.row for one in SCENARIOS}) == len(SCENARIOS)
+    assert len({scenario.row for scenario in SCENARIOS}) == len(SCENARIOS)
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -75,8 +75,10 @@ def the_field_notes_machine_is_right(product: Product) -> None:
 def the_others_are_right(product: Product) -> None:
     """Assert MACs of their own, UEFI, and a clone that is linked where it may be."""
     database, web = machine(product.xml("db01")), machine(product.xml("web01"))
-    assert [one.bus for one in database.disks or ()] == ["virtio", "scsi"]
-    assert len({one.mac for each in (database, web) for one in each.interfaces or ()}) == 3
+    assert [disk.bus for disk in database.disks or ()] == ["virtio", "scsi"]
+    assert (
+        len({interface.mac for each in (database, web) for interface in each.interfaces or ()}) == 3
+    )
     assert "firmware='efi'" in product.xml("uefi01")
     volumes = product.host.storage.read_pool("default").volumes
     assert (volumes["db01-root.qcow2"].backing or "").endswith("rocky9-base.qcow2")

@@ -70,7 +70,7 @@ class Herd:
         """Export all of them."""
         text = self.command("export", "--all")
         documents = list(yaml.load_all(text, yaml.CSafeLoader))
-        self.manifests = {one["metadata"]["name"]: one for one in documents}
+        self.manifests = {document["metadata"]["name"]: document for document in documents}
         self.path.write_text(text, encoding="utf-8")
         assert load_manifests([str(self.path)]).problems == ()
         assert sorted(self.manifests) == sorted(self.before)
@@ -119,7 +119,7 @@ def pieces(root: Any) -> List[Shape]:
     """Return what a definition consists of: root's elements, and each device."""
     parts = [one for one in root if one.tag not in ("devices", "metadata")]
     parts += [*root.iterfind("devices/*"), *root.iterfind("metadata/*")]
-    return sorted((shape_of(one) for one in parts if "virt-recon" not in one.tag), key=repr)
+    return sorted((shape_of(part) for part in parts if "virt-recon" not in part.tag), key=repr)
 
 
 @pytest.mark.parametrize("part", PARTS)

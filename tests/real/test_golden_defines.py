@@ -188,6 +188,6 @@ def test_the_mark_is_set_and_replaced_by_libvirts_own_call(definer: Definer) -> 
 def test_an_edit_keeps_the_mark(definer: Definer) -> None:
     machine, caps = CREATED["linux"][0], offered(CREATED["linux"][1])
     xml = definer.define(create(machine, caps))
-    moved = replace(machine, disks=tuple(replace(one, bus="sata") for one in machine.disks or ()))
+    moved = replace(machine, disks=tuple(replace(disk, bus="sata") for disk in machine.disks or ()))
     after = definer.define(edit_domain(xml, differences(xml, lambda _: moved)))
     assert read_owner(parse(after)) == read_owner(parse(xml))

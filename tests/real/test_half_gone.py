@@ -27,14 +27,14 @@ def devices(xml: str) -> list[tuple[object, ...]]:
     """Return what identifies each disk and interface, and how it is plugged in."""
     root = parse(xml)
     disks = [
-        (_at(one, "target", "dev"), _at(one, "target", "bus"), _at(one, "source", "file"),
-         _at(one, "driver", "discard"), _at(one, "alias", "name"))
-        for one in root.iterfind("devices/disk")
+        (_at(element, "target", "dev"), _at(element, "target", "bus"), _at(element, "source", "file"),
+         _at(element, "driver", "discard"), _at(element, "alias", "name"))
+        for element in root.iterfind("devices/disk")
     ]  # fmt: skip
     cards = [
-        (one.get("type"), _at(one, "source", "network"), _at(one, "mac", "address"),
-         _at(one, "model", "type"), one.find("link") is None, _at(one, "alias", "name"))
-        for one in root.iterfind("devices/interface")
+        (element.get("type"), _at(element, "source", "network"), _at(element, "mac", "address"),
+         _at(element, "model", "type"), element.find("link") is None, _at(element, "alias", "name"))
+        for element in root.iterfind("devices/interface")
     ]  # fmt: skip
     return sorted([*disks, *cards], key=str)
 

@@ -113,7 +113,7 @@ def test_a_monolithic_host_is_right_without_manifests(monolithic: Container) -> 
     assert found["mode"] == "monolithic"
     assert found["libvirtd"]["verdict"] == "right"
     assert found["qemu:///system"]["answers"]["unit"] == "libvirtd.service"
-    assert {found[one]["verdict"] for one in DRIVERS} == {"off"}
+    assert {found[driver]["verdict"] for driver in DRIVERS} == {"off"}
     table = product(monolithic, "host", "check").stdout
     assert "A client of qemu:///system reaches libvirtd.service" in table
 

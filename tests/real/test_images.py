@@ -45,8 +45,8 @@ def hands(product: Product, lab: LabHost) -> Iterator[Hands]:
     yield Hands(lab)
     for name in product.host.domains.list_domains():
         lab.virsh("destroy", name, check=False)
-        for one in lab.virsh("snapshot-list", "--name", name).stdout.split():
-            lab.virsh("snapshot-delete", "--metadata", name, one)
+        for word in lab.virsh("snapshot-list", "--name", name).stdout.split():
+            lab.virsh("snapshot-delete", "--metadata", name, word)
     lab.virsh("pool-refresh", "default")
 
 
@@ -77,8 +77,8 @@ def plan(product: Product, wanted: MachineManifest) -> Action:
 def withheld(action: Action) -> Mapping[str, str]:
     """Return the reason of each withheld change, and see that there is no other."""
     assert action.action is ActionKind.WITHHELD, action
-    assert all(one.effect is Effect.WITHHELD for one in action.changes)
-    return {one.path: one.reason for one in action.changes}
+    assert all(change.effect is Effect.WITHHELD for change in action.changes)
+    return {change.path: change.reason for change in action.changes}
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
@@ -270,10 +270,10 @@ def test_prune_never_deletes_an_image_that_another_lies_over(
         make_image(top, "qcow2", "-b", "link.qcow2", "-F", "qcow2")
         hands.define("other", (top, "qcow2"))
     action = plan_deletion(product.host, product.desired(()), "base1")
-    deleted = [one for one in action.steps if isinstance(one, DeleteVolume)]
+    deleted = [step for step in action.steps if isinstance(step, DeleteVolume)]
     assert bool(deleted) is not used
     if used:
-        [kept] = [one for one in action.changes if one.path == "disks[root]"]
+        [kept] = [change for change in action.changes if change.path == "disks[root]"]
         assert "other" in kept.reason
         assert str(top) in kept.reason
 
@@ -284,7 +284,7 @@ def test_two_machines_share_a_raw_image(product: Product, hands: Hands, lab: Lab
     disk = {"name": "quorum", "shareable": True, "source": {"path": str(path)}}
     both = [manifest(one, cpus=1, disks=[disk], power="running") for one in ("share1", "share2")]
     outcomes = product.apply(*both)
-    assert [one.error for one in outcomes] == [None, None]
+    assert [outcome.error for outcome in outcomes] == [None, None]
     assert product.plan(*both).is_empty
     assert hands("list", "--name").split() == ["share1", "share2"]
     alone = manifest("share3", cpus=1, disks=[{**disk, "shareable": False}], power="stopped")

@@ -45,7 +45,7 @@ def changed(before: MachineManifest) -> MachineManifest:
 def disks_of(product: Product, name: str, *, live: bool = False) -> Tuple[str, ...]:
     """Return the images that the domain has, in the definition or the running guest."""
     xml = product.live_xml(name) if live else product.xml(name)
-    return tuple(one.source or "" for one in read_machine(parse(xml)).disks or ())
+    return tuple(disk.source or "" for disk in read_machine(parse(xml)).disks or ())
 
 
 def names(product: Product) -> Tuple[Set[str], Set[str]]:

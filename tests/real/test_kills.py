@@ -58,7 +58,7 @@ sys.exit(execute_action(host, Desired(), action, Silent(), SystemClock()).error)
 
 
 def render(*disks: str, power: str = "running") -> str:
-    listed = "\n".join(CLONE.format(one) for one in disks)
+    listed = "\n".join(CLONE.format(disk) for disk in disks)
     return TEMPLATE + MACHINE.format(power=power, disks=listed)
 
 
@@ -138,7 +138,9 @@ class Victim:
         done = self.lab.virsh("dumpxml", "vm", check=False)
         if done.returncode or " id='" not in done.stdout[:200]:
             return ()
-        return tuple(one.alias for one in read_machine(parse(done.stdout)).disks or () if one.alias)
+        return tuple(
+            disk.alias for disk in read_machine(parse(done.stdout)).disks or () if disk.alias
+        )
 
     def use(self) -> None:
         """Have the guest write to each of its disks, if it runs."""
@@ -155,7 +157,9 @@ class Victim:
         """Read everything that was written."""
         self.lab.virsh("destroy", "vm", check=False)
         machine = read_machine(parse(self.lab.virsh("dumpxml", "vm", "--inactive").stdout))
-        images = {one.alias: (one.source or "", one.format or "") for one in machine.disks or ()}
+        images = {
+            disk.alias: (disk.source or "", disk.format or "") for disk in machine.disks or ()
+        }
         for name, blocks in self.written.items():
             for block, pattern in blocks.items():
                 found = qemu_io(*images[name], f"read -P {pattern} {block * BLOCK} {BLOCK}")
@@ -168,7 +172,7 @@ class Victim:
     def expect(self, *disks: str) -> None:
         """Require that nothing is left to do, and that exactly these volumes are there."""
         self.finish("plan", "--detailed-exitcode", "vm.yaml")
-        expected = {"base.qcow2"} | {f"vm-{one}.qcow2" for one in disks}
+        expected = {"base.qcow2"} | {f"vm-{disk}.qcow2" for disk in disks}
         assert self.volumes() == expected, self.story()
 
     def clear(self) -> None:

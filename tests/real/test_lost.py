@@ -66,8 +66,8 @@ def identity(product: Product) -> Tuple[str, ...]:
     """Return UUID, MACs and images."""
     view = product.host.domains.read_domain("web01")
     machine = read_machine(parse(view.persistent_xml))
-    macs = [one.mac or "" for one in machine.interfaces or ()]
-    return (view.uuid, *macs, *(one.source or "" for one in machine.disks or ()))
+    macs = [interface.mac or "" for interface in machine.interfaces or ()]
+    return (view.uuid, *macs, *(disk.source or "" for disk in machine.disks or ()))
 
 
 def test_an_undefined_machine_comes_back_as_it_was(

@@ -68,8 +68,10 @@ def test_each_has_its_own_addresses_and_firmware_memory(
     gold = digest(lab.images / "gold.qcow2")
     command("apply", "--yes", "all.yaml")
     machines = live(product)
-    assert len({one.uuid for one in machines}) == len(CLONES)
-    assert len({each.mac for one in machines for each in one.interfaces or ()}) == len(CLONES)
+    assert len({machine.uuid for machine in machines}) == len(CLONES)
+    assert len({each.mac for machine in machines for each in machine.interfaces or ()}) == len(
+        CLONES
+    )
     kept = [parse(product.live_xml(name)).findtext("os/nvram") or "" for name in CLONES]
     assert len(set(kept)) == len(CLONES)
     for path in kept:  # as the host sees it

@@ -85,7 +85,7 @@ def apply(product: Product, machine: Machine) -> None:
 
 def changes(action: Action) -> dict[str, Tuple[object, object]]:
     """Return path → both values."""
-    return {one.path: (one.observed, one.desired) for one in action.changes}
+    return {change.path: (change.observed, change.desired) for change in action.changes}
 
 
 @pytest.fixture
@@ -111,17 +111,24 @@ def test_a_boot_order_of_kinds_becomes_one_of_devices(
     apply(product, wanted)
     root = parse(product.xml("vm"))
     assert root.find("os/boot") is None
-    orders = {one.getparent().tag: one.get("order") for one in root.iterfind("devices/*/boot")}  # type: ignore[union-attr]
+    orders = {
+        boot.getparent().tag: boot.get("order")  # type: ignore[union-attr]
+        for boot in root.iterfind("devices/*/boot")
+    }
     assert orders == {"disk": "1", "interface": "2"}
 
 
 def test_what_hangs_on_spice_goes_with_it_line_by_line(product: Product, lab: LabHost) -> None:
     define(lab, SPICE)
     before = parse(product.xml("vm"))
-    spicy = [one for one in before.iterfind("devices/*") if "spice" in (one.get("type") or "")]
+    spicy = [
+        element
+        for element in before.iterfind("devices/*")
+        if "spice" in (element.get("type") or "")
+    ]
     wanted = replace(SMALL, memory=None, graphics="vnc", video="virtio")
     paths = list(changes(plan_one(product, wanted)))
-    others = [one for one in paths if one.startswith("devices/") and "audio" not in one]
+    others = [path for path in paths if path.startswith("devices/") and "audio" not in path]
     assert len(others) == sum(one.tag not in ("graphics", "audio") for one in spicy)
     apply(product, wanted)
     assert "spice" not in product.xml("vm").split("</metadata>")[1]

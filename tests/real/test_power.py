@@ -62,7 +62,9 @@ def test_a_restart_that_is_allowed_is_made_gracefully(bench: Bench, lifecycle: L
     guest = bench.boot(before)
     boot_id = guest.boot_id()
     [action] = bench.product.plan(after, now=NOW).actions
-    assert [(one.path, one.effect) for one in action.changes] == [("cpus.maximum", Effect.RESTART)]
+    assert [(change.path, change.effect) for change in action.changes] == [
+        ("cpus.maximum", Effect.RESTART)
+    ]
     [outcome] = bench.product.apply(after, now=NOW)
     assert outcome.error is None
     guest.wait_ready(LIMIT)
@@ -88,7 +90,7 @@ def test_a_restart_that_is_not_allowed_is_not_made(product: Product, case: str) 
     create(product, before)
     live = product.live_xml("vm")
     [action] = product.plan(after, now=NOW).actions
-    assert [(one.path, one.effect) for one in action.changes] == [("cpus.maximum", effect)]
+    assert [(change.path, change.effect) for change in action.changes] == [("cpus.maximum", effect)]
     product.apply(after, now=NOW)
     assert without_metadata(product.live_xml("vm")) == without_metadata(live)
     assert state(product, "vm") is GuestState.RUNNING

@@ -57,7 +57,7 @@ def delete(host: Any, action: Optional[Action] = None) -> Outcome:
 
 def lines(action: Action) -> Dict[str, str]:
     """Return what the plan says of each thing: effect and reason."""
-    return {one.path: f"{one.effect.value}: {one.reason}" for one in action.changes}
+    return {change.path: f"{change.effect.value}: {change.reason}" for change in action.changes}
 
 
 def is_there(product: Product, name: str = "vm") -> bool:
@@ -118,7 +118,7 @@ def test_undefine_leaves_every_image_and_takes_the_firmware_s_and_the_tpm_s_stat
     product.host.domains.power_off("vm")
     action = plan_deletion(product.host, DESIRED, "vm")
     assert {"definition", "nvram", "tpm"} == set(lines(action))
-    assert any("vm-root.qcow2 stays" in one for one in action.notes)
+    assert any("vm-root.qcow2 stays" in note for note in action.notes)
     assert delete(product.host, action).error is None
     assert not is_there(product)
     assert not nvram.exists()
@@ -325,8 +325,8 @@ def test_what_is_not_there_or_not_owned_is_not_planned(product: Product) -> None
     assert plan_deletion(product.host, DESIRED, "vm", uuid).action is ActionKind.DELETE
     with pytest.raises(NotFoundError, match="another domain has this name now"):
         plan_deletion(product.host, DESIRED, "vm", "another")
-    assert [one.name for one in plan_deletions(product.host, DESIRED, ["gone", "vm"]).actions] == [
-        "vm"
-    ]
+    assert [
+        action.name for action in plan_deletions(product.host, DESIRED, ["gone", "vm"]).actions
+    ] == ["vm"]
     product.host.domains.set_metadata("vm", "<manifest name='elsewhere'/>", False)
     assert "it is not managed" in plan_deletion(product.host, DESIRED, "vm").reason

@@ -84,7 +84,7 @@ def test_what_is_not_refused_is_done_beside_it(product: Product) -> None:
     [outcome] = product.apply(wanted)
     assert outcome.error is None
     [action] = product.plan(wanted).actions
-    assert [one.path for one in action.changes] == ["disks[root].size"]
+    assert [change.path for change in action.changes] == ["disks[root].size"]
     assert "<vcpu placement='static'>2</vcpu>" in product.xml("vm")
 
 
@@ -100,7 +100,7 @@ def refused_and_untouched(
     """Assert that the plan withholds this and nothing but this, and that an apply obeys."""
     xml = product.xml(manifest.name)
     [action] = product.plan(manifest).actions
-    assert [(one.path, one.effect) for one in action.changes] == [(path, Effect.WITHHELD)]
+    assert [(change.path, change.effect) for change in action.changes] == [(path, Effect.WITHHELD)]
     assert reason in action.changes[0].reason
     assert action.action is ActionKind.WITHHELD
     assert action.steps == ()

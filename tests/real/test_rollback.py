@@ -138,7 +138,9 @@ def test_an_apply_that_is_taken_back_leaves_the_definition_as_it_was(
         assert after.autostart == before.autostart
         assert volumes <= product.volumes(), "a volume was deleted"
         assert {
-            one.path.rpartition(".")[2] for one in planned.changes if one.effect is Effect.WITHHELD
+            change.path.rpartition(".")[2]
+            for change in planned.changes
+            if change.effect is Effect.WITHHELD
         } <= {"size"}
 
 
@@ -264,7 +266,7 @@ def test_what_cannot_go_back_is_said_before(recorded: Recorded, product: Product
     assert action.notes == (
         "not everything can go back, so what no field describes stays as it is now",
     )
-    planned = {one.path: one for one in action.changes}
+    planned = {change.path: change for change in action.changes}
     assert planned["disks[data]"].effect is Effect.WITHHELD
     assert "a deleted volume cannot be restored" in planned["disks[data]"].reason
     size = planned["disks[root].size"]
@@ -324,7 +326,7 @@ def test_what_no_field_speaks_of_is_one_change_more(
     text = product.xml("vm").replace("<on_crash>destroy", "<on_crash>restart")
     edited.write_text(text, encoding="utf-8")
     lab.virsh("define", str(edited))
-    changes = {one.path: one for one in recorded.roll_back().changes}
+    changes = {change.path: change for change in recorded.roll_back().changes}
     rest = changes["xml[/domain]"]
     assert (rest.observed, rest.desired) == (
         "/domain/on_crash: restart", "/domain/on_crash: destroy",
@@ -365,7 +367,7 @@ def test_a_running_guest_is_brought_back_live_and_keeps_running(
     )  # fmt: skip
     recorded.apply(bench.manifest(changed))
     action = recorded.roll_back()
-    effects = {one.path: one.effect for one in action.changes}
+    effects = {change.path: change.effect for change in action.changes}
     assert effects["interfaces[lan].link"] is Effect.LIVE
     assert effects["disks[data]"] is Effect.LIVE
     assert effects["video"] is Effect.LIVE  # the guest never saw the other one

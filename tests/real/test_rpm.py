@@ -74,12 +74,12 @@ EXPECTED = {
 
 def test_the_package_has_what_a_host_needs(files: Dict[str, Packed]) -> None:
     inside = (FOLDER, DOCS, "/usr/share/licenses/virt-reconciler")
-    found = {path: one for path, one in files.items() if not path.startswith(inside)}
+    found = {path: file for path, file in files.items() if not path.startswith(inside)}
     assert found == EXPECTED
 
 
 def test_all_else_is_roots_and_nobody_elses_to_write(files: Dict[str, Packed]) -> None:
-    rest = {path: one for path, one in files.items() if path not in EXPECTED}
+    rest = {path: file for path, file in files.items() if path not in EXPECTED}
     for path, (mode, owner, _) in rest.items():
         assert owner == "root:root", path
         assert mode in ("drwxr-xr-x", "-rw-r--r--", "lrwxrwxrwx"), f"{path}: {mode}"
@@ -92,17 +92,17 @@ def test_every_module_and_schema_is_there_with_rocky_9s_bytecode(files: Dict[str
         for one in CHECKOUT.glob(pattern)
     ]
     modules = {path for path in files if path.startswith(FOLDER)}
-    assert {f"{FOLDER}/{one}" for one in ours} <= modules
+    assert {f"{FOLDER}/{module}" for module in ours} <= modules
     assert {f"{FOLDER}/watchdog/observers/inotify.py", f"{FOLDER}/pycdlib/pycdlib.py"} <= modules
     assert files[f"{FOLDER}/reconciler/schemas"].mode == "lrwxrwxrwx"
 
-    sources = {one for one in modules if one.endswith(".py")}
-    compiled = {one for one in modules if one.endswith(".pyc")}
+    sources = {module for module in modules if module.endswith(".py")}
+    compiled = {module for module in modules if module.endswith(".pyc")}
     assert compiled == {
-        re.sub(r"([^/]+)\.py$", r"__pycache__/\1.cpython-39.pyc", one) for one in sources
+        re.sub(r"([^/]+)\.py$", r"__pycache__/\1.cpython-39.pyc", source) for source in sources
     }
     # Nothing for one kind of machine, and nothing of the checkout's besides.
-    assert {Path(one).suffix for one in modules} <= {"", ".py", ".pyc", ".json", ".typed"}
+    assert {Path(module).suffix for module in modules} <= {"", ".py", ".pyc", ".json", ".typed"}
 
 
 def test_people_find_documents_and_licences(files: Dict[str, Packed]) -> None:
@@ -110,12 +110,12 @@ def test_people_find_documents_and_licences(files: Dict[str, Packed]) -> None:
         assert files[f"{DOCS}/{name}"].flags == "d"
     assert f"{DOCS}/manifests/examples/web01.yaml" in files
     assert f"{DOCS}/deploy-key.conf" in files
-    licences = {os.path.basename(path) for path, one in files.items() if one.flags == "l"}
+    licences = {os.path.basename(path) for path, file in files.items() if file.flags == "l"}
     assert licences == {"LICENSE", "LICENSE.watchdog", "AUTHORS.watchdog", "LICENSE.pycdlib"}
 
 
 def test_it_needs_packages_of_rocky_9_and_says_what_it_bundles(package: Path) -> None:
-    needed = {one for one in query(package, "--requires").splitlines() if "(" not in one}
+    needed = {line for line in query(package, "--requires").splitlines() if "(" not in line}
     assert needed == {
         "/bin/sh",
         "/usr/bin/python3",

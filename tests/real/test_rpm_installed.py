@@ -141,7 +141,7 @@ def test_the_command_runs_on_the_distributions_python_and_writes_nothing(
     assert machine.run("find", "/usr/share/virt-reconciler", "-name", "*311.pyc").stdout == ""
     done = machine.run("rpm", "-V", "--nodeps", "virt-reconciler", check=False)
     # Another test may have written the configuration.
-    assert [one for one in done.stdout.splitlines() if not one.endswith(CONFIG)] == []
+    assert [line for line in done.stdout.splitlines() if not line.endswith(CONFIG)] == []
 
 
 def test_messages_are_explained(machine: Container) -> None:

@@ -101,14 +101,14 @@ class Site:
 
     def is_ready(self, name: str) -> bool:
         conditions = self.status().get(name, {}).get("conditions", ())
-        return any(one["type"] == "Ready" and one["holds"] for one in conditions)
+        return any(condition["type"] == "Ready" and condition["holds"] for condition in conditions)
 
     def state(self, name: str) -> str:
         return self.machine.virsh("domstate", name, check=False).stdout.strip()
 
     def wait_running(self, *names: str) -> None:
         self.machine.wait(
-            lambda: all(self.state(one) == "running" for one in names),
+            lambda: all(self.state(name) == "running" for name in names),
             f"{', '.join(names)} run; told:\n{self.told()}",
             60,
         )
@@ -133,7 +133,7 @@ class Site:
 
 def faults(machine: Container) -> List[str]:
     """Return what the daemon has told of bugs of its own, in this boot."""
-    return [one for one in machine.journal("-u", SERVICE).splitlines() if "is a bug" in one]
+    return [line for line in machine.journal("-u", SERVICE).splitlines() if "is a bug" in line]
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_libvirt_is_restarted_and_killed_while_it_works(site: Site) -> None:
 def test_it_is_killed_at_any_moment_and_goes_on(site: Site) -> None:
     disks = "[{name: root, bus: virtio, size: 16MiB, format: raw}]"
     names = [f"vm{number}" for number in range(6)]
-    site.commit("six machines", **{one: render(one, disks=disks) for one in names})
+    site.commit("six machines", **{name: render(name, disks=disks) for name in names})
     for moment in (0.2, 0.5, 0.8, 1.1, 1.5):
         pid = main_pid(site)
         # The moment is the point of it, and not a time to wait for something.

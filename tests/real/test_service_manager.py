@@ -67,7 +67,7 @@ def entries(machine: Container, *words: str) -> List[Dict[str, str]]:
     """Return the journal's entries that fit."""
     machine.run("journalctl", "--sync")
     lines = machine.run("journalctl", "-q", "-o", "json", *words).stdout.splitlines()
-    return [json.loads(one) for one in lines]
+    return [json.loads(line) for line in lines]
 
 
 def show(machine: Container, what: str) -> str:

@@ -43,7 +43,7 @@ class Desk:
     def word(self, name: str = "vm") -> str:
         """Return the machine's state as `status` shows it."""
         rows = self.run("status").out.splitlines()
-        return next((one.split()[1] for one in rows if one.startswith(f"{name} ")), "")
+        return next((row.split()[1] for row in rows if row.startswith(f"{name} ")), "")
 
     def wait_word(self, word: str) -> None:
         self.looping.wait(lambda: self.word() == word, f"status says {word}")

@@ -28,7 +28,7 @@ SIZE = 64 * MIB
 
 
 def run(*words: object) -> str:
-    command = [str(one) for one in words]
+    command = [str(word) for word in words]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

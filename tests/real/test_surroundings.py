@@ -126,7 +126,7 @@ def _written(root: Path) -> Set[str]:
     upper = root.with_name("upper")
     names = {str(one.relative_to(upper)) for one in upper.rglob("*") if not one.is_dir()}
     checkout = tuple(str(one).lstrip("/") for one in shown())
-    return {one for one in names if not one.startswith((*PASSING, *checkout))}
+    return {name for name in names if not name.startswith((*PASSING, *checkout))}
 
 
 def test_a_machine_that_is_set_up_in_its_own_way_makes_no_difference(root: Path) -> None:

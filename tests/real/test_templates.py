@@ -69,9 +69,9 @@ def test_two_clones_share_neither_uuid_nor_mac_nor_image(hosted: Product) -> Non
     create(product, network, replace(network, name="b"))
     views = product.host.domains.list_domains()
     machines = [read_machine(parse(product.xml(name))) for name in ("a", "b")]
-    assert len({getattr(one, "uuid", None) for one in views.values()}) == 2
-    assert len({one.mac for each in machines for one in each.interfaces or ()}) == 2
-    assert len({one.source for each in machines for one in each.disks or ()}) == 2
+    assert len({getattr(view, "uuid", None) for view in views.values()}) == 2
+    assert len({interface.mac for each in machines for interface in each.interfaces or ()}) == 2
+    assert len({disk.source for each in machines for disk in each.disks or ()}) == 2
 
 
 MODES = {

@@ -25,8 +25,8 @@ PUT_BACK = "everything was put back"
 def plugged(product: Product) -> Tuple[Set[str], Set[object]]:
     """Return the disks and the links that the running guest has."""
     machine = read_machine(parse(product.live_xml("vm")))
-    links: Set[object] = {(one.mac, one.link) for one in machine.interfaces or ()}
-    return {one.name for one in machine.disks or ()}, links
+    links: Set[object] = {(interface.mac, interface.link) for interface in machine.interfaces or ()}
+    return {disk.name for disk in machine.disks or ()}, links
 
 
 # What is done to the running guest before the failure.

@@ -82,7 +82,7 @@ def by_hand(product: Product, lab: LabHost, tmp_path: Path, request: Any) -> ByH
 def changed_lines(before: str, after: str) -> Tuple[List[str], List[str]]:
     """Return the lines that went and those that came, save for our mark's."""
     lines = unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
-    changed = [one for one in lines if not one.startswith(("---", "+++", "@@"))]
+    changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
     gone, new = ([one[1:].strip() for one in changed if one[0] == sign] for sign in "-+")
     return sorted(gone), sorted(one for one in new if not one.startswith(("<vr:", "</vr:")))
 

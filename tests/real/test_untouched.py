@@ -86,7 +86,11 @@ def pieces(xml: str, about: FrozenSet[str]) -> Counts[str]:
     root = parse(xml)
     children = [one for one in root if one.tag not in ("devices", "metadata")]
     children += [*root.iterfind("devices/*"), *root.iterfind("metadata/*")]
-    kept = [one for one in children if one.tag not in about and MARK_NAMESPACE not in str(one.tag)]
+    kept = [
+        child
+        for child in children
+        if child.tag not in about and MARK_NAMESPACE not in str(child.tag)
+    ]
     return Counter(etree.tostring(one, with_tail=False, encoding="unicode") for one in kept)
 
 

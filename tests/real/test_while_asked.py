@@ -78,7 +78,7 @@ def cpus(product: Product) -> Mapping[str, str]:
     """Return how many processors each machine starts with, which may be fewer than its maximum."""
     names = product.host.domains.list_domains()
     counts = {name: read_machine(parse(product.xml(name))).cpus for name in names}
-    return {name: str(one and one.count) for name, one in counts.items()}
+    return {name: str(count and count.count) for name, count in counts.items()}
 
 
 MOVES = {

@@ -140,7 +140,7 @@ class Following:
             self.reader.write(block["name"], text)
             return block[0]
         assert text.startswith("$ "), text
-        done = "".join(self._type(block["wait"], *one) for one in COMMAND.findall(text))
+        done = "".join(self._type(block["wait"], *command) for command in COMMAND.findall(text))
         return block[0].replace(text, done.rstrip("\n") + "\n")
 
     def _type(self, wait: Optional[str], command: str, shown: str) -> str:

@@ -106,7 +106,7 @@ def spoil_xml(text: str, chance: random.Random) -> str:
     """Return domain XML with a few attributes, texts and elements exchanged, removed or doubled."""
     root = etree.fromstring(text)
     for _ in range(chance.randint(1, 5)):
-        nodes = [one for one in root.iter() if isinstance(one.tag, str)]
+        nodes = [element for element in root.iter() if isinstance(element.tag, str)]
         node = chance.choice(nodes)
         deed = chance.random()
         if deed < 0.45 and node.attrib:

@@ -350,7 +350,7 @@ class MemoryStorage(RecordedStorage):
     def _delete(self, call: str, pool: str, name: str) -> None:
         self._memory.write(call, f"{pool}/{name}")
         found = self._memory.pools[pool]
-        self._set(found, {key: one for key, one in found.volumes.items() if key != name})
+        self._set(found, {key: volume for key, volume in found.volumes.items() if key != name})
 
     def _set(self, pool: PoolView, volumes: Mapping[str, VolumeView]) -> None:
         self._memory.pools[pool.name] = replace(pool, volumes=volumes)

@@ -122,10 +122,10 @@ def walk(node: ast.AST, on_import: bool) -> Iterator[Tuple[ast.AST, bool]]:
 def resolve(node: ast.AST) -> Iterator[str]:
     """Yield the modules that an import statement names."""
     if isinstance(node, ast.Import):
-        yield from (one.name for one in node.names)
+        yield from (name.name for name in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module:
-        for one in node.names:
-            full = f"{node.module}.{one.name}"
+        for name in node.names:
+            full = f"{node.module}.{name.name}"
             yield full if full in SOURCES else node.module
 
 
@@ -284,7 +284,7 @@ def test_start_up_imports_no_foreign_library_in_fact(option: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, option], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    loaded = {one.split(".")[0] for one in done.stderr.split()}
+    loaded = {word.split(".")[0] for word in done.stderr.split()}
     assert sorted(loaded & set(IMPORTER)) == []
 
 

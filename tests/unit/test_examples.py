@@ -24,8 +24,8 @@ GIB = 1024**3
 
 def test_examples_are_valid() -> None:
     loaded = load_manifests([str(EXAMPLES)])
-    assert [str(one) for one in loaded.problems] == []
-    names = {one.name for one in loaded.desired.machines}
+    assert [str(problem) for problem in loaded.problems] == []
+    names = {machine.name for machine in loaded.desired.machines}
     assert names == {"db01", "uefi01", "vm006-win2016", "web01"}
 
 
@@ -33,7 +33,7 @@ def test_example_of_the_field_notes_is_cloned_has_virtio_and_no_cdrom() -> None:
     machines = load_manifests([str(EXAMPLES)]).desired.machines
     machine = next(one.machine for one in machines if one.name == "vm006-win2016")
     assert machine.cdroms == ()
-    assert [(one.bus, one.template) for one in machine.disks or ()] == [("virtio", "win2016")]
+    assert [(disk.bus, disk.template) for disk in machine.disks or ()] == [("virtio", "win2016")]
 
 
 @pytest.mark.parametrize("path", DOMAINS, ids=lambda path: path.stem)
@@ -46,9 +46,9 @@ def test_exported_manifest_is_valid_and_differs_in_nothing(path: Path, tmp_path:
     )
     (tmp_path / "a.yaml").write_text(manifest, encoding="utf-8")
     loaded = load_manifests([str(tmp_path)])
-    assert [str(one) for one in loaded.problems] == []
+    assert [str(problem) for problem in loaded.problems] == []
     machine = loaded.desired.machines[0].machine
     # Sizes are the volumes'; POOL/VOLUME is settled to a path by the planner.
-    disks = tuple(replace(one, size=None, source=None) for one in machine.disks or ())
+    disks = tuple(replace(disk, size=None, source=None) for disk in machine.disks or ())
     wanted = replace(machine, disks=disks or None)
     assert compare(wanted, align(machine, reading.persistent)) == ()

@@ -101,7 +101,7 @@ XML = [
 
 def load(*contents: bytes) -> Desired:
     """Return what is valid; what is not is a problem in one line, and no bug of ours."""
-    files = [ManifestFile(f"{number}.yaml", one) for number, one in enumerate(contents)]
+    files = [ManifestFile(f"{number}.yaml", content) for number, content in enumerate(contents)]
     loaded = load_files([*files, SOUND])
     for problem in map(str, loaded.problems):
         assert "internal error" not in problem
@@ -139,9 +139,9 @@ def test_a_file_that_is_made_to_be_slow_is_refused_as_fast_as_any_other(case: st
     assert len(content) < MOST_BYTES
     with time_limit(60):
         loaded = load_files([ManifestFile("large.yaml", content), SOUND])
-    assert [one.name for one in loaded.desired.machines] == ["sound"]
+    assert [machine.name for machine in loaded.desired.machines] == ["sound"]
     assert 0 < len(loaded.problems) <= 2 * MOST_PROBLEMS + 1
-    assert all(len(str(one)) < LONG for one in loaded.problems)
+    assert all(len(str(problem)) < LONG for problem in loaded.problems)
 
 
 def around(**domains: Any) -> World:
@@ -156,7 +156,7 @@ def test_an_odd_manifest_is_a_problem_and_leaves_the_others(seed: int) -> None:
     document = chance.choice([*EXAMPLES, yaml.safe_load(FULL)])
     desired = load(spoil_manifest(document, chance))
     if "sound" not in str(document):
-        assert any(one.name == "sound" for one in desired.machines) or not desired.machines
+        assert any(machine.name == "sound" for machine in desired.machines) or not desired.machines
     plan = make_plan(desired, around(), PlanOptions())
     show(plan)
     seal_plan(plan, desired, around())
@@ -184,7 +184,7 @@ def test_an_odd_domain_is_unknown_or_shown_and_leaves_the_others(seed: int) -> N
         assert "internal error" not in reading.reason
     for adopt in (True, False):
         plan = make_plan(desired, world, PlanOptions(adopt_all=adopt))
-        assert {one.name for one in plan.actions} == {"vm", "sound"}
+        assert {action.name for action in plan.actions} == {"vm", "sound"}
         show(plan)
         seal_plan(plan, desired, world)
 
@@ -238,8 +238,8 @@ def test_an_odd_plan_file_is_refused_also_with_a_digest_that_fits(seed: int) -> 
     kept = read_or_refuse(lambda: read_plan_file(text, "p"), "p: ")
     if kept is not None:
         assert all(
-            isinstance(one, str)
-            for one in (kept.made_at, kept.version, kept.host, *kept.paths, *kept.adopt)
+            isinstance(path, str)
+            for path in (kept.made_at, kept.version, kept.host, *kept.paths, *kept.adopt)
         )
 
 
@@ -311,13 +311,14 @@ def test_a_bug_is_one_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(row, "check_machine", fail("bad", check_machine))
         loaded = load_files([ManifestFile("bad.yaml", bad), SOUND])
-        assert [one.name for one in loaded.desired.machines] == ["sound"]
+        assert [machine.name for machine in loaded.desired.machines] == ["sound"]
         (problem,) = map(str, loaded.problems)
         assert problem.startswith("bad.yaml:2:1: internal error (KeyError at test_hostile.py:")
     desired = load(bad)
     half = Reading(DomainView("bad", UUID, GuestState.OFF, OWN), cast("Machine", None))
     reasons = {
-        one.name: one.reason for one in make_plan(desired, around(bad=half), PlanOptions()).actions
+        action.name: action.reason
+        for action in make_plan(desired, around(bad=half), PlanOptions()).actions
     }
     assert "internal error (AttributeError" in reasons["bad"]
     assert "internal error" not in reasons["sound"]

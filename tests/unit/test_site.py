@@ -33,7 +33,7 @@ def read_text(page: Path) -> str:
 
 def find_links(page: Path) -> List[str]:
     text = re.sub(r"`[^`]*`", "", read_text(page))
-    return [one for one in LINK.findall(text) if not one.startswith(("https://", "http://"))]
+    return [link for link in LINK.findall(text) if not link.startswith(("https://", "http://"))]
 
 
 def slug_of_a_forge(title: str) -> str:
@@ -71,7 +71,7 @@ def read_navigation() -> Iterator[str]:
 
 
 def test_each_page_is_in_the_navigation_once_and_nothing_else_is() -> None:
-    assert sorted(read_navigation()) == sorted(str(one.relative_to(DOCS)) for one in PAGES)
+    assert sorted(read_navigation()) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)

@@ -44,4 +44,4 @@ def test_every_line_about_the_manifests_is_explained(label: str) -> None:
 
 
 def test_the_table_is_as_on_the_page() -> None:
-    assert any(tuple(one.split()) == STATUS_HEADER for one in PAGE.splitlines())
+    assert any(tuple(line.split()) == STATUS_HEADER for line in PAGE.splitlines())

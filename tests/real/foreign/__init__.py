@@ -13,7 +13,7 @@ FOLDERS = ("virt_install", "made_by")
 
 def _read() -> Dict[str, str]:
     files = sorted(one for folder in FOLDERS for one in (HERE / folder).glob("*.xml"))
-    found = {one.stem: one.read_text(encoding="utf-8") for one in files}
+    found = {file.stem: file.read_text(encoding="utf-8") for file in files}
     features = {name: feature.xml(name) for name, feature in FEATURES.items()}
     assert not found.keys() & features.keys()
     return {**found, **features}

@@ -39,7 +39,9 @@ def _set(element: Element, path: str, attribute: str, value: str) -> None:
 def _disk(root: Element) -> Element:
     """Return the element of the first entry of `disks`."""
     return next(
-        one for one in root.iterfind("devices/disk") if one.get("device") in ("disk", "lun")
+        element
+        for element in root.iterfind("devices/disk")
+        if element.get("device") in ("disk", "lun")
     )
 
 
@@ -81,11 +83,11 @@ def _has_fewer_cpus(root: Element) -> None:
     assert vcpu is not None
     count = int(vcpu.get("current") or vcpu.text or 1) - 1
     vcpu.set("current", str(count))
-    for one in root.iterfind("vcpus/vcpu"):  # the order is said of all or of none
-        if "order" in one.attrib:
-            del one.attrib["order"]
-        if int(one.get("id", "0")) >= count:
-            one.set("enabled", "no")
+    for element in root.iterfind("vcpus/vcpu"):  # the order is said of all or of none
+        if "order" in element.attrib:
+            del element.attrib["order"]
+        if int(element.get("id", "0")) >= count:
+            element.set("enabled", "no")
 
 
 def _autostart(spec: Spec, root: Element) -> bool:
@@ -100,7 +102,7 @@ def _on_disk(field: str, *values: str) -> Callable[[Spec, Element], bool]:
         disk = _first(spec, "disks")
         if disk is None:
             return False
-        disk[field] = next(one for one in values if one != disk.get(field))
+        disk[field] = next(value for value in values if value != disk.get(field))
         return True
 
     return edit
@@ -111,7 +113,7 @@ def _driver(name: str, *values: str) -> Callable[[Element], None]:
         disk = _disk(root)
         driver = disk.find("driver")
         old = None if driver is None else driver.get(name)
-        _set(disk, "driver", name, next(one for one in values if one != old))
+        _set(disk, "driver", name, next(value for value in values if value != old))
 
     return expect
 
@@ -146,14 +148,18 @@ _BEHIND = {
 
 
 def _has_boot(root: Element) -> None:
-    disks = [one for one in root.iterfind("devices/disk") if one.get("device") in ("disk", "lun")]
+    disks = [
+        element
+        for element in root.iterfind("devices/disk")
+        if element.get("device") in ("disk", "lun")
+    ]
     [os] = root.findall("os")
-    kinds = [one.get("dev") for one in os.findall("boot")]
-    for one in os.findall("boot"):
-        os.remove(one)
+    kinds = [element.get("dev") for element in os.findall("boot")]
+    for element in os.findall("boot"):
+        os.remove(element)
     _set((disks or root.findall("devices/interface"))[0], "boot", "order", "77")
     order = 77
-    for path in (_BEHIND[one] for one in kinds if one in _BEHIND):  # what the kinds meant
+    for path in (_BEHIND[kind] for kind in kinds if kind in _BEHIND):  # what the kinds meant
         device = root.find(path)
         if device is not None and device.find("boot") is None:
             order += 1
@@ -196,11 +202,13 @@ def _eject(spec: Spec, root: Element) -> bool:
 
 
 def _has_ejected(root: Element) -> None:
-    [cdrom, *_] = (one for one in root.iterfind("devices/disk") if one.get("device") == "cdrom")
+    [cdrom, *_] = (
+        element for element in root.iterfind("devices/disk") if element.get("device") == "cdrom"
+    )
     cdrom.set("type", "file")
     for tag in ("source", "auth"):  # when to do without a medium goes with the medium
-        for one in cdrom.findall(tag):
-            cdrom.remove(one)
+        for element in cdrom.findall(tag):
+            cdrom.remove(element)
 
 
 def _no_agent(spec: Spec, root: Element) -> bool:
@@ -212,8 +220,8 @@ def _no_agent(spec: Spec, root: Element) -> bool:
 
 def _has_no_agent(root: Element) -> None:
     [devices] = root.findall("devices")
-    for one in devices.findall(f"channel/target[@name='{AGENT}']/.."):
-        devices.remove(one)
+    for element in devices.findall(f"channel/target[@name='{AGENT}']/.."):
+        devices.remove(element)
 
 
 def _no_rng(spec: Spec, root: Element) -> bool:
@@ -225,8 +233,8 @@ def _no_rng(spec: Spec, root: Element) -> bool:
 
 def _has_no_rng(root: Element) -> None:
     [devices] = root.findall("devices")
-    for one in devices.findall("rng"):
-        devices.remove(one)
+    for element in devices.findall("rng"):
+        devices.remove(element)
 
 
 def _machine(spec: Spec, root: Element) -> bool:

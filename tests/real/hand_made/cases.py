@@ -18,7 +18,7 @@ DRIVER = (
 
 def one_of(devices: Tuple[Dict[str, Any], ...], index: int, **fields: Any) -> List[Dict[str, Any]]:
     """Return the devices with one of them changed."""
-    return [{**one, **(fields if at == index else {})} for at, one in enumerate(devices)]
+    return [{**device, **(fields if at == index else {})} for at, device in enumerate(devices)]
 
 
 NICS = (

@@ -41,7 +41,7 @@ def test_every_problem_is_reported_with_its_place(site: Tuple[Path, FolderStore]
     for words in (("config", "check", str(path)), ("--config", str(path), "config", "check")):
         done = call(REAL, *words)
         assert (done.status, done.out) == (65, "")
-        places = [one.split(": ")[0] for one in done.err.splitlines()]
+        places = [line.split(": ")[0] for line in done.err.splitlines()]
         assert places == [f"{path}:6:10", f"{path}:7:11"], done.err
 
 

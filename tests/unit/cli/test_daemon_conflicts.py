@@ -22,7 +22,11 @@ APPLY = (*CONFIG, "apply", "-y", "p")
 
 def generation_of(services: FakeServices, name: str) -> str:
     """Return the generation of a manifest."""
-    [found] = [one for one in services.load_manifests(["p"]).desired.machines if one.name == name]
+    [found] = [
+        machine
+        for machine in services.load_manifests(["p"]).desired.machines
+        if machine.name == name
+    ]
     return found.generation
 
 

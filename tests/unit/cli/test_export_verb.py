@@ -64,12 +64,12 @@ def host_with(*domains: Union[Reading, Unknown], around: World = AROUND) -> Fake
     snapshot = replace(
         empty_host(),
         domains={
-            one.view.name if isinstance(one, Reading) else "dark": (
-                one.view if isinstance(one, Reading) else one
+            domain.view.name if isinstance(domain, Reading) else "dark": (
+                domain.view if isinstance(domain, Reading) else domain
             )
-            for one in domains
+            for domain in domains
         },
-        sizes={one.view.name: SIZES for one in domains if isinstance(one, Reading)},
+        sizes={domain.view.name: SIZES for domain in domains if isinstance(domain, Reading)},
         networks=around.networks,
         pools=around.pools,
         machines=around.machines,
@@ -151,7 +151,7 @@ def test_power_is_written_where_it_is_asked_for() -> None:
     specs = [
         one["spec"] for one in yaml.safe_load_all(call(services, "export", "--all", "--power").out)
     ]
-    assert [one["power"] for one in specs] == ["running", "stopped"]
+    assert [spec["power"] for spec in specs] == ["running", "stopped"]
 
 
 def test_image_in_a_pool_is_named_by_its_volume() -> None:
@@ -263,7 +263,7 @@ def test_an_export_to_a_full_disk_leaves_no_part_of_it(tmp_path: Path) -> None:
     )
     domains = (reading("a", STORED.replace("web01<", "a<")), reading("b", large))
     services = host_with(*domains)
-    sizes = [len(export(one)[1]) for one in domains]
+    sizes = [len(export(domain)[1]) for domain in domains]
     assert sizes[0] < 2048 < sizes[1]
     words = ("export", "--all", "--output-dir", str(tmp_path))
     with full_disk(2048):
@@ -379,7 +379,9 @@ def test_what_validation_refuses_is_left_out_and_told(what: str) -> None:
     [spec], text = export(reading("web01", STORED.replace(old, new)))
     assert remark in text
     kind, *fields = gone
-    assert [one for one in fields if one in spec[kind][0]] == [] if fields else kind not in spec
+    assert (
+        [field for field in fields if field in spec[kind][0]] == [] if fields else kind not in spec
+    )
 
 
 def test_two_domains_with_one_image_and_one_address_are_valid_together() -> None:

@@ -47,4 +47,4 @@ def test_another_connection_may_be_named_on_the_command_line() -> None:
     services = FakeServices()
     call(services, "run", "--connect", "qemu:///session")
     [daemon] = services.served
-    assert [one.connect for one in daemon.sources] == ["qemu:///session"] * 2
+    assert [source.connect for source in daemon.sources] == ["qemu:///session"] * 2

@@ -43,7 +43,10 @@ def seeing(
     domains: Mapping[str, Union[Reading, Unknown]], memory: Optional[FakeMemory] = None
 ) -> FakeServices:
     """Return a host with these domains, beside a daemon with this memory."""
-    views = {name: one.view if isinstance(one, Reading) else one for name, one in domains.items()}
+    views = {
+        name: domain.view if isinstance(domain, Reading) else domain
+        for name, domain in domains.items()
+    }
     host = MemoryHost(replace(empty_host(), domains=views))
     return FakeServices(host=host, memory=memory or FakeMemory())
 

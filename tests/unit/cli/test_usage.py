@@ -71,7 +71,9 @@ def test_help_names_every_verb_and_exit_status(capsys: pytest.CaptureFixture[str
 
 def test_every_option_has_a_help_text() -> None:
     parser = build_parser()
-    verbs = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    verbs = next(
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
     parsers = [parser, *verbs.choices.values()]
-    options = [one for each in parsers for one in each._actions if one.dest != "verb"]
-    assert [one.dest for one in options if not one.help] == []
+    options = [action for each in parsers for action in each._actions if action.dest != "verb"]
+    assert [option.dest for option in options if not option.help] == []

@@ -140,7 +140,7 @@ def test_a_machine_whose_clone_is_there_already_waits_for_nobody() -> None:
 
 
 def test_a_domain_is_deleted_after_its_clones() -> None:
-    gone = [replace(one, action=ActionKind.DELETE, steps=(Start(),)) for one in (BASE, *CLONES)]
+    gone = [replace(clone, action=ActionKind.DELETE, steps=(Start(),)) for clone in (BASE, *CLONES)]
     assert carried_order(*gone)[0] == ["a1", "a2", "zz-base"]
     begun, errors = carried_order(*gone, broken="a1")
     assert errors["zz-base"] == (

@@ -225,7 +225,10 @@ def list_rest(plan: Plan) -> Rest:
         (
             action.name,
             action.action.value,
-            tuple((one.path, one.observed, one.desired, one.effect) for one in action.changes),
+            tuple(
+                (change.path, change.observed, change.desired, change.effect)
+                for change in action.changes
+            ),
             action.pending,
         )
         for action in plan.actions

@@ -36,7 +36,9 @@ def read_all(seen: ObservedHost, recorded: RecordedWorld) -> World:
     snapshot = recorded.snapshot
     facts = [Fact(section) for section in WHOLE]
     facts += [Fact(section, name) for section in OF_A_DOMAIN for name in snapshot.domains]
-    facts += [Fact(Section.SIZE, name, key) for name, one in snapshot.sizes.items() for key in one]
+    facts += [
+        Fact(Section.SIZE, name, key) for name, size in snapshot.sizes.items() for key in size
+    ]
     facts += [Fact(Section.POOL, name) for name in snapshot.pools]
     facts += [Fact(Section.IMAGE, path) for path in snapshot.images]
     facts += [Fact(Section.FILE, path) for path in snapshot.files]

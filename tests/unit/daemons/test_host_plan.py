@@ -32,7 +32,7 @@ def world(seen: Union[DaemonsView, Unknown]) -> World:
 
 def lines(action: Action) -> List[Tuple[str, str]]:
     """Return path and effect of each change."""
-    return [(one.path, one.effect.value) for one in action.changes]
+    return [(change.path, change.effect.value) for change in action.changes]
 
 
 def test_a_host_that_is_right_changes_in_nothing() -> None:
@@ -59,7 +59,7 @@ def test_where_it_is_only_checked_everything_is_withheld() -> None:
 def test_what_is_forbidden_is_stopped_and_masked_before_anything_is_started() -> None:
     seen = modular(libvirtd_socket=LISTENING, libvirtd_service=LISTENING, virtqemud_socket=IDLE)
     action = plan_host(host(), world(seen))
-    verbs = [one.verb.value for one in action.steps if isinstance(one, ChangeUnits)]
+    verbs = [step.verb.value for step in action.steps if isinstance(step, ChangeUnits)]
     assert verbs == ["stop", "disable", "mask", "enable", "start"]
     off = ("libvirtd.socket", "libvirtd.service")
     assert action.steps[0] == ChangeUnits(Verb.STOP, off)
@@ -76,7 +76,7 @@ def test_nothing_is_stopped_while_guests_run(guests: object, words: str) -> None
     seen = replace(modular(libvirtd_socket=LISTENING), guests=guests)  # type: ignore[arg-type]
     action = plan_host(host(), world(seen))
     assert (action.action, action.steps) == (ActionKind.WITHHELD, ())
-    assert all(words in one.reason for one in action.changes)
+    assert all(words in change.reason for change in action.changes)
 
 
 def test_what_is_not_forbidden_is_never_stopped() -> None:
@@ -98,7 +98,7 @@ def test_nothing_is_started_that_would_stop_libvirtd(
     """The services of the two modes have Conflicts= with each other."""
     seen = modular(virtqemud_socket=IDLE, libvirtd_service=LISTENING)
     action = plan_host(host(**fields), world(replace(seen, guests=guests)))
-    [start] = [one for one in action.changes if one.path == "daemons[virtqemud].socket"]
+    [start] = [change for change in action.changes if change.path == "daemons[virtqemud].socket"]
     assert (start.effect, words in start.reason) == (Effect.WITHHELD, True)
     assert action.steps == ()
 
@@ -145,7 +145,7 @@ def test_a_machine_without_its_daemon_is_withheld_and_not_failed() -> None:
 def test_hosts_are_planned_for_this_host_alone() -> None:
     there = host(name="other", selector=("kvm02",), required=("virtsecretd",))
     plan = make_plan(Desired.of(host(), there), world(modular()), PlanOptions())
-    assert [(one.kind, one.name) for one in plan.actions] == [("Host", "kvm01")]
+    assert [(action.kind, action.name) for action in plan.actions] == [("Host", "kvm01")]
 
 
 @dataclass
@@ -169,8 +169,8 @@ class FakeUnits:
             raise TerminalError("systemctl: job failed")
         if verb is Verb.START:
             started = dict.fromkeys(units, LISTENING)
-            paths = {one.unit: one.path for d in BY_NAME.values() for one in d.sockets}
-            new = frozenset(paths[one] for one in units if one in paths)
+            paths = {socket.unit: socket.path for d in BY_NAME.values() for socket in d.sockets}
+            new = frozenset(paths[unit] for unit in units if unit in paths)
             self.seen = replace(
                 self.seen,
                 units={**self.seen.units, **started},

@@ -170,7 +170,7 @@ def test_what_a_restart_of_the_host_would_lose_is_wrong_but_hinders_nobody() -> 
 def test_the_other_sockets_count_for_what_a_host_requires_and_for_nobody_else() -> None:
     seen = modular(virtnetworkd_ro_socket=STOPPED)
     daemon = BY_NAME["virtnetworkd"]
-    assert [one.unit for one in judge(daemon, Need.REQUIRED, seen).faults] == [
+    assert [fault.unit for fault in judge(daemon, Need.REQUIRED, seen).faults] == [
         "virtnetworkd-ro.socket"
     ]
     assert judge(daemon, Need.EXPECTED, seen).verdict is DaemonHealth.RIGHT
@@ -190,7 +190,7 @@ def test_libvirtd_beside_modular_daemons_is_wrong(unit: dict[str, Unit]) -> None
     assert (left_alone.verdict, left_alone.faults[0].fix) == (DaemonHealth.WRONG, ())
     forbidden = judge(BY_NAME["libvirtd"], Need.FORBIDDEN, seen)
     assert {Verb.MASK} <= set(forbidden.faults[0].fix)
-    assert "libvirtd.service" in [one.unit for one in forbidden.faults]
+    assert "libvirtd.service" in [fault.unit for fault in forbidden.faults]
 
 
 def test_modular_daemons_beside_libvirtd_are_wrong() -> None:
@@ -228,7 +228,7 @@ def test_a_healthy_host_is_right_without_any_manifest(seen: DaemonsView, mode: s
 def test_a_host_without_any_daemon_is_not_right() -> None:
     report = make_report(view({}), Desired())
     assert not report.is_right
-    assert [one.judgement.daemon.name for one in report.rows] == ["virtqemud"]
+    assert [row.judgement.daemon.name for row in report.rows] == ["virtqemud"]
 
 
 def test_what_machines_require_is_expected_and_says_of_whom() -> None:
@@ -288,13 +288,15 @@ def test_who_answers_counts(answer: SocketAnswer, verdict: DaemonHealth, words: 
     seen = replace(modular(), answers={NETWORK: answer})
     found = judge(BY_NAME["virtnetworkd"], Need.REQUIRED, seen)
     assert found.verdict is verdict
-    assert [one.reason for one in found.faults] == ([words] if words else [])
+    assert [fault.reason for fault in found.faults] == ([words] if words else [])
 
 
 def test_each_unit_and_path_of_the_table_is_of_one_daemon_but_for_the_legacy_sockets() -> None:
-    units = [unit for one in DAEMONS for unit in one.units]
+    units = [unit for daemon in DAEMONS for unit in daemon.units]
     assert len(units) == len(set(units))
-    paths = [one.path for each in DAEMONS if each.name != "virtproxyd" for one in each.sockets]
+    paths = [
+        socket.path for each in DAEMONS if each.name != "virtproxyd" for socket in each.sockets
+    ]
     assert len(paths) == len(set(paths))
 
 

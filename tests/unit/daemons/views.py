@@ -24,13 +24,13 @@ def behind_sockets(*names: str) -> Dict[str, Unit]:
     """Return the units of daemons that are idle behind their sockets."""
     units = installed(*names)
     for name in names:
-        units.update({one.unit: LISTENING for one in BY_NAME[name].sockets})
+        units.update({socket.unit: LISTENING for socket in BY_NAME[name].sockets})
     return units
 
 
 def view(units: Dict[str, Unit], **more: Any) -> DaemonsView:
     """Return a host with these units; active sockets listen."""
-    paths = {one.unit: one.path for each in DAEMONS for one in each.sockets}
+    paths = {socket.unit: socket.path for each in DAEMONS for socket in each.sockets}
     listening = frozenset(path for name, path in paths.items() if units.get(name, Unit()).is_active)
     client = "/run/libvirt/virtqemud-sock"
     plain = DaemonsView("kvm01", "qemu:///system", client, units, listening)
@@ -53,7 +53,9 @@ def monolithic(**changed: Unit) -> DaemonsView:
 def change(units: Dict[str, Unit], changed: Dict[str, Unit]) -> Dict[str, Unit]:
     """Replace some units; a name that is none of them is a mistake in the test."""
     known = {
-        unit.replace(".", "_").replace("-", "_"): unit for one in DAEMONS for unit in one.units
+        unit.replace(".", "_").replace("-", "_"): unit
+        for daemon in DAEMONS
+        for unit in daemon.units
     }
     return {**units, **{known[name]: unit for name, unit in changed.items()}}
 

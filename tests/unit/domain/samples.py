@@ -124,7 +124,7 @@ Wanted = Callable[[Machine], Machine]
 def _disks(**fields: object) -> Wanted:
     return lambda found: Machine(
         found.name,
-        disks=tuple(replace(one, **fields) for one in found.disks or ()),  # type: ignore[arg-type]
+        disks=tuple(replace(disk, **fields) for disk in found.disks or ()),  # type: ignore[arg-type]
     )
 
 
@@ -143,7 +143,7 @@ def _first_disk(**fields: object) -> Wanted:
 def _cdroms(**fields: object) -> Wanted:
     return lambda found: Machine(
         found.name,
-        cdroms=tuple(replace(one, **fields) for one in found.cdroms or ()),  # type: ignore[arg-type]
+        cdroms=tuple(replace(cdrom, **fields) for cdrom in found.cdroms or ()),  # type: ignore[arg-type]
     )
 
 
@@ -152,8 +152,8 @@ def _interfaces(**fields: object) -> Wanted:
         lambda found: Machine(
             found.name,
             interfaces=tuple(
-                replace(one, **fields)  # type: ignore[arg-type]
-                for one in (found.interfaces or ())[:1]
+                replace(interface, **fields)  # type: ignore[arg-type]
+                for interface in (found.interfaces or ())[:1]
             )
             + (found.interfaces or ())[1:],
         )
@@ -211,8 +211,8 @@ EDITED: Mapping[str, Tuple[str, Wanted]] = {
         lambda found: Machine(
             "x",
             disks=tuple(
-                replace(one, source="/i/local.img") if one.name == "vdc" else one
-                for one in found.disks or ()
+                replace(disk, source="/i/local.img") if disk.name == "vdc" else disk
+                for disk in found.disks or ()
             ),
         ),
     ),
@@ -229,10 +229,10 @@ EDITED: Mapping[str, Tuple[str, Wanted]] = {
         lambda found: Machine(
             "x",
             interfaces=tuple(
-                replace(one, network="default", mac=f"52:54:00:00:01:0{number}")
-                if one.bridge is None
-                else one
-                for number, one in enumerate(found.interfaces or ())
+                replace(interface, network="default", mac=f"52:54:00:00:01:0{number}")
+                if interface.bridge is None
+                else interface
+                for number, interface in enumerate(found.interfaces or ())
             ),
         ),
     ),

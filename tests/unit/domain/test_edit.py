@@ -41,7 +41,7 @@ def drive(target: str, bus: str, inner: str = "", device: str = "disk") -> str:
 
 
 def targets(root: Element) -> Tuple[str, ...]:
-    return tuple(str(one.get("dev")) for one in root.iterfind("devices/disk/target"))
+    return tuple(str(element.get("dev")) for element in root.iterfind("devices/disk/target"))
 
 
 def at(controller: int, bus: int, unit: int) -> str:
@@ -80,7 +80,7 @@ TARGET_CASES = {
 def test_a_moved_disk_gets_a_target_that_is_free(case: str) -> None:
     devices, bus, expected = TARGET_CASES[case]
     found = read_machine(parse(domain(devices)))
-    wanted = Machine("vm", disks=tuple(Disk(one.name, bus=bus) for one in found.disks or ()))
+    wanted = Machine("vm", disks=tuple(Disk(disk.name, bus=bus) for disk in found.disks or ()))
     assert targets(edit(domain(devices), wanted)) == expected
 
 
@@ -91,7 +91,7 @@ def test_many_disks_get_letters_beyond_z_and_enough_controllers() -> None:
     root = edit(domain(""), Machine("vm", disks=added))
     assert targets(root)[25:27] == ("sdz", "sdaa")
     controllers = root.findall("devices/controller[@model='virtio-scsi']")
-    assert [one.get("index") for one in controllers] == ["0", "1", "2"]
+    assert [controller.get("index") for controller in controllers] == ["0", "1", "2"]
 
 
 def test_the_fifth_ide_drive_is_refused() -> None:
@@ -133,11 +133,11 @@ def test_a_controller_goes_only_when_nothing_needs_it(case: str) -> None:
     devices, moved, left = CONTROLLER_CASES[case]
     found = read_machine(parse(domain(devices)))
     disks = tuple(
-        Disk(one.name, "virtio" if one.name == moved else one.bus) for one in found.disks or ()
+        Disk(disk.name, "virtio" if disk.name == moved else disk.bus) for disk in found.disks or ()
     )
     root = edit(domain(devices), Machine("vm", disks=disks))
     controllers = root.findall("devices/controller[@type='scsi']")
-    assert [one.get("index") for one in controllers] == left
+    assert [controller.get("index") for controller in controllers] == left
 
 
 BUILT_IN_CASES = {
@@ -165,13 +165,13 @@ def test_identity_survives_a_bus_change() -> None:
     )
     root = parse(edit_domain(xml, compare(Machine("vm", disks=(Disk("root", "virtio"),)), found)))
     disks = read_machine(root).disks or ()
-    assert [(one.name, one.alias, one.boot, one.serial) for one in disks] == [
+    assert [(disk.name, disk.alias, disk.boot, disk.serial) for disk in disks] == [
         ("root", "root", 2, "S")
     ]
 
 
 def boots(root: Element) -> Tuple[str, ...]:
-    return tuple(str(one.get("dev")) for one in root.iterfind("os/boot"))
+    return tuple(str(element.get("dev")) for element in root.iterfind("os/boot"))
 
 
 BOOT_CASES = {
@@ -199,7 +199,7 @@ def test_the_boot_order_stays_sound(case: str) -> None:
 
 
 def orders(root: Element) -> Tuple[str, ...]:
-    return tuple(str(one.get("order")) for one in root.iterfind("devices/*/boot"))
+    return tuple(str(element.get("order")) for element in root.iterfind("devices/*/boot"))
 
 
 def test_a_taken_boot_number_gives_way_and_no_other_moves() -> None:
@@ -385,10 +385,10 @@ def shape(root: Element) -> Tuple[Tuple[str, str], ...]:
         "redirdev",
     }
     return tuple(
-        (str(one.tag), repr(sorted(one.attrib.items())) + (one.text or "").strip())
-        for one in root.iter()
-        if one.tag not in ours | features
-        and not any(up.tag in ours | features for up in one.iterancestors())
+        (str(element.tag), repr(sorted(element.attrib.items())) + (element.text or "").strip())
+        for element in root.iter()
+        if element.tag not in ours | features
+        and not any(up.tag in ours | features for up in element.iterancestors())
     )
 
 

@@ -45,7 +45,7 @@ def new_disk(draw: st.DrawFn, name: str, buses: Sequence[str]) -> Disk:
 def wanted_machine(draw: st.DrawFn, found: Machine) -> Machine:
     """Return a machine that differs from the found one in any way a manifest could say."""
     buses = BUSES["q35" if "q35" in (found.machine or "") else "pc"]
-    keep = [one for one in found.disks or () if one.source and draw(st.booleans())]
+    keep = [disk for disk in found.disks or () if disk.source and draw(st.booleans())]
     disks = [replace(one, bus=draw(st.none() | st.sampled_from(buses))) for one in keep]
     disks += [draw(new_disk(n, buses)) for n in sorted(draw(st.sets(NAMES, max_size=3)))]
     cdroms = [Cdrom(n, draw(st.sampled_from(buses[1:])), draw(st.sampled_from(["", "/i/x.iso"])))
@@ -100,8 +100,8 @@ def test_targets_boot_numbers_and_controllers_are_sound(case: Tuple[str, Machine
     if after is None:
         return
     root = parse(after)
-    targets = [one.get("dev") for one in root.iterfind("devices/disk/target")]
-    orders = [one.get("order") for one in root.iterfind("devices/*/boot")]
+    targets = [element.get("dev") for element in root.iterfind("devices/disk/target")]
+    orders = [element.get("order") for element in root.iterfind("devices/*/boot")]
     assert len(targets) == len(set(targets))
     assert len(orders) == len(set(orders))
     assert not (orders and root.findall("os/boot"))

@@ -97,7 +97,7 @@ def test_an_exotic_domain_reads_completely() -> None:
 def test_a_floppy_is_neither_disk_nor_cdrom() -> None:
     machine = read_machine(parse(foreign("windows-pc")))
     assert [one.name for one in machine.disks or ()] == ["hda", "hdc"]
-    assert [one.name for one in machine.cdroms or ()] == ["hdb"]
+    assert [cdrom.name for cdrom in machine.cdroms or ()] == ["hdb"]
 
 
 MEMORY_CASES = {

@@ -94,7 +94,7 @@ class MemoryHistory:
         return frozenset(entry.key for entry in self.entries)
 
     def list(self, key: Key) -> Sequence[ChangeRecord]:
-        return [one for one in reversed(self.entries) if one.key == key]
+        return [entry for entry in reversed(self.entries) if entry.key == key]
 
 
 class ListJournal:
@@ -113,9 +113,9 @@ class ListJournal:
         """Return what was told of one kind."""
         with self.changed:
             return [
-                f"{show_key(one.object)}: {one.message}" if one.object else one.message
-                for one in self.events
-                if one.kind.name == kind
+                f"{show_key(event.object)}: {event.message}" if event.object else event.message
+                for event in self.events
+                if event.kind.name == kind
             ]
 
 

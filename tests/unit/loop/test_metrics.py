@@ -31,7 +31,7 @@ PACKAGE = Path(__file__).parents[3] / "reconciler"
 
 
 def lines_of(text: str, name: str) -> list[str]:
-    return [one for one in text.splitlines() if one.startswith(f"{metrics.PREFIX}{name}")]
+    return [line for line in text.splitlines() if line.startswith(f"{metrics.PREFIX}{name}")]
 
 
 def test_names_are_unique_and_follow_the_conventions() -> None:
@@ -230,7 +230,7 @@ def uses() -> Iterator[tuple[str, str, str, frozenset[str]]]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 first = node.args[0] if node.args else None
                 if isinstance(first, ast.Attribute) and getattr(first.value, "id", "") == "metrics":
-                    labels = frozenset(one.arg or "**" for one in node.keywords)
+                    labels = frozenset(keyword.arg or "**" for keyword in node.keywords)
                     yield f"{path.name}:{node.lineno}", node.func.attr, first.attr, labels
 
 
@@ -259,7 +259,7 @@ def test_every_metric_is_counted_somewhere() -> None:
 
 def test_the_kinds_that_are_counted_are_those_that_are_known() -> None:
     assert metrics.BY_NAME[metrics.ERRORS].known == FAILURES
-    results = {one.__name__.lower() for one in get_args(Result)}
+    results = {arg.__name__.lower() for arg in get_args(Result)}
     assert results == set(metrics.BY_NAME[metrics.PASSES].known)
 
 

@@ -41,7 +41,7 @@ def reading(name: str, deletion: Optional[str] = "undefine", **owner: Any) -> Re
 
 def snapshot(*names: str, **more: Any) -> ManifestSet:
     place = Place("vm.yaml", 1, 1)
-    machines = tuple(MachineManifest(Machine(one), "g1", "{}", place) for one in names)
+    machines = tuple(MachineManifest(Machine(name), "g1", "{}", place) for name in names)
     return ManifestSet(
         **{"identity": "two", "desired": Desired.of(*machines), "revision": "two", **more}
     )
@@ -50,10 +50,10 @@ def snapshot(*names: str, **more: Any) -> ManifestSet:
 def known(*present: str, **more: Any) -> KnownObject:
     """Return ten owned machines, all seen at revision one, of which these have manifests now."""
     found: Dict[Key, Union[Remnant, Unknown, None]] = {
-        vm(one): read_remnant(reading(one)) for one in NAMES
+        vm(name): read_remnant(reading(name)) for name in NAMES
     }
     records = {
-        vm(one): Record(one, generation="g1", uuid=uuid(one), seen_at="one") for one in NAMES
+        vm(name): Record(name, generation="g1", uuid=uuid(name), seen_at="one") for name in NAMES
     }
     return KnownObject(
         **{
@@ -64,7 +64,7 @@ def known(*present: str, **more: Any) -> KnownObject:
 
 
 def without(*gone: str, **more: Any) -> KnownObject:
-    return known(*(one for one in NAMES if one not in gone), **more)
+    return known(*(name for name in NAMES if name not in gone), **more)
 
 
 def change(state: KnownObject, name: str, **fields: Any) -> KnownObject:
@@ -84,7 +84,7 @@ def reread(state: KnownObject, name: str, found: Union[Reading, Unknown, None]) 
 
 
 def deleted(pruning: Pruning) -> Tuple[str, ...]:
-    return tuple(one.key.name for one in pruning.deletions)
+    return tuple(deletion.key.name for deletion in pruning.deletions)
 
 
 def reason(pruning: Pruning, name: str) -> str:
@@ -150,7 +150,7 @@ def test_in_doubt_nothing_is_done_even_if_a_person_confirmed(doubt: str, confirm
 
 def test_a_machine_placed_elsewhere_still_has_its_manifest() -> None:
     state = known(*NAMES)
-    machines = tuple(replace(one, host="other") for one in state.snapshot.desired.machines)
+    machines = tuple(replace(machine, host="other") for machine in state.snapshot.desired.machines)
     moved = replace(state.snapshot, desired=Desired.of(*machines))
     assert decide(replace(state, snapshot=moved), WIDE) == Pruning()
 

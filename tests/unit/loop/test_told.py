@@ -29,7 +29,9 @@ from .test_trouble import MANIFEST, Store, World
 
 def warnings(journal: ListJournal) -> List[str]:
     """Return what `journalctl -p warning` shows."""
-    return [one.message for one in journal.events if one.kind.level.value <= Level.WARNING.value]
+    return [
+        event.message for event in journal.events if event.kind.level.value <= Level.WARNING.value
+    ]
 
 
 def test_what_is_stalled_by_its_plan_is_told_as_an_error_once() -> None:

@@ -41,4 +41,4 @@ def load(folder: Path, *texts: str) -> LoadedManifests:
 
 def complaints(folder: Path, *texts: str) -> List[Tuple[str, str]]:
     """Return path and message of each problem."""
-    return [(one.path, one.message) for one in load(folder, *texts).problems]
+    return [(problem.path, problem.message) for problem in load(folder, *texts).problems]

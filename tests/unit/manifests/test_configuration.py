@@ -50,14 +50,14 @@ def complaints(folder: Path, text: str) -> List[str]:
     """Return what is told, without the folder."""
     with pytest.raises(InvalidManifestError) as caught:
         read(folder, text)
-    return [str(one).replace(f"{folder}/", "") for one in caught.value.problems]
+    return [str(problem).replace(f"{folder}/", "") for problem in caught.value.problems]
 
 
 def messages(folder: Path, text: str) -> List[Tuple[str, str]]:
     """Return path and message of each problem."""
     with pytest.raises(InvalidManifestError) as caught:
         read(folder, text)
-    return [(one.path, one.message) for one in caught.value.problems]
+    return [(problem.path, problem.message) for problem in caught.value.problems]
 
 
 def test_what_is_left_out_has_the_defaults_of_the_settings(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_every_field_is_described_and_its_examples_fit() -> None:
     for name, field in fields:
         assert field["description"].endswith("."), name
         validator = Draft7Validator({**field, "definitions": schema["definitions"]})
-        assert all(validator.is_valid(one) for one in field.get("examples", ())), name
+        assert all(validator.is_valid(example) for example in field.get("examples", ())), name
 
 
 @pytest.mark.parametrize(

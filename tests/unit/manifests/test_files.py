@@ -25,7 +25,9 @@ def write(name: str, text: str = "") -> None:
 
 def found(*paths: str) -> Tuple[List[str], List[str]]:
     loaded = load_manifests(paths)
-    return [one.name for one in loaded.desired.machines], [str(one) for one in loaded.problems]
+    return [one.name for one in loaded.desired.machines], [
+        str(problem) for problem in loaded.problems
+    ]
 
 
 def test_a_tree_is_read_but_for_what_editors_and_git_leave() -> None:

@@ -80,7 +80,7 @@ def test_equal_short_names_in_two_domains_are_two_hosts(tmp_path: Path) -> None:
 def test_a_machine_that_two_hosts_would_claim_is_refused(tmp_path: Path) -> None:
     texts = (host("a", ["kvm01.one.org"]), host("b", ["kvm01.two.org"]))
     found = load(tmp_path, *texts, machine(placement={"host": "kvm01"}))
-    assert [(one.path, one.message) for one in found.problems] == [
+    assert [(problem.path, problem.message) for problem in found.problems] == [
         ("spec.placement.host", "kvm01 is a name of several Hosts: a, b")
     ]
     assert found.desired.machines == ()

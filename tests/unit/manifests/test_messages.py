@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 def test_the_messages_about_the_corpus(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
     loaded = load_manifests(["bad"])
-    golden(HERE / "bad" / "problems.txt", "".join(f"{one}\n" for one in loaded.problems))
+    golden(HERE / "bad" / "problems.txt", "".join(f"{problem}\n" for problem in loaded.problems))
     assert loaded.desired.machines == ()
 
 

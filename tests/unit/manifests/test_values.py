@@ -232,5 +232,5 @@ def test_a_whole_number_with_a_point_is_that_number() -> None:
         "spec": {"cpus": 2.0, "disks": [{"name": "d", "boot": 1.0}]},
     }
     machine_ = build_machine(document, PLACE).machine
-    assert [type(one.boot) for one in machine_.disks or ()] == [int]
+    assert [type(disk.boot) for disk in machine_.disks or ()] == [int]
     assert machine_.cpus == Cpus(2)

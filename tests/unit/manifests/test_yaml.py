@@ -204,4 +204,4 @@ def _tree(node: Any) -> Any:
     if isinstance(node.value, str):
         return (node.tag, node.value)
     pairs = [two if isinstance(two, tuple) else (two,) for two in node.value]
-    return [node.tag, *(tuple(map(_tree, one)) for one in pairs)]
+    return [node.tag, *(tuple(map(_tree, pair)) for pair in pairs)]

@@ -22,7 +22,7 @@ def read_rules() -> List[Dict[str, Any]]:
     return rules
 
 
-RULES = {one["alert"]: one for one in read_rules()}
+RULES = {rule["alert"]: rule for rule in read_rules()}
 
 
 def metrics_of(rule: Dict[str, Any]) -> List[Metric]:
@@ -64,7 +64,7 @@ def test_a_rule_says_what_is_wrong_and_what_to_do(name: str) -> None:
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
     texts = rule["annotations"]
     assert set(texts) == {"summary", "description"}
-    assert all(one.endswith(".") for one in texts.values())
+    assert all(text.endswith(".") for text in texts.values())
     assert set(re.findall(r"\$labels\.(\w+)", texts["summary"])) <= labels_of(rule)
 
 

@@ -85,6 +85,6 @@ def test_every_verb_and_kind_is_offered(tmp_path: Path) -> None:
     usage = build_parser().format_help()
     verbs = complete(tmp_path, "virt-reconciler ")
     assert {"validate", "plan", "apply", "status", "schema"} <= set(verbs)
-    assert [one for one in verbs if f"\n    {one} " not in usage] == []
+    assert [verb for verb in verbs if f"\n    {verb} " not in usage] == []
     kinds = complete(tmp_path, "virt-reconciler schema ")
     assert {"VirtualMachine", "Template", "Configuration"} <= set(kinds)

@@ -39,8 +39,8 @@ def show(name: str) -> str:
 @pytest.mark.parametrize("name", PAGES)
 def test_no_line_is_a_request_by_accident(name: str) -> None:
     lines = read(name).splitlines()
-    assert [one for one in lines if one.startswith((".", "'")) and not KNOWN.match(one)] == []
-    assert [one for one in lines if "@" in one and one.strip("@").isupper()] == []
+    assert [line for line in lines if line.startswith((".", "'")) and not KNOWN.match(line)] == []
+    assert [line for line in lines if "@" in line and line.strip("@").isupper()] == []
 
 
 @pytest.mark.parametrize("name", PAGES)

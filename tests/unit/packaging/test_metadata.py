@@ -57,7 +57,7 @@ def dependencies() -> Dict[str, str]:
     options = read_options()
     lines = options["options"]["install_requires"].split()
     lines += options["options.extras_require"]["host"].split()
-    return dict(re.fullmatch(r"([\w-]+)(.*)", one).groups() for one in lines)  # type: ignore[union-attr,misc]
+    return dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in lines)  # type: ignore[union-attr,misc]
 
 
 def test_it_has_its_name_and_version(built: Path) -> None:
@@ -75,7 +75,7 @@ def test_it_asks_for_what_it_needs(built: Path) -> None:
     always, host = needed.read_text().split("\n\n")[:2]
     title, *more = host.split()
     assert title == "[host]"
-    names = {re.split("[<>=]", one)[0] for one in (*always.split(), *more)}
+    names = {re.split("[<>=]", word)[0] for word in (*always.split(), *more)}
     assert names == set(dependencies())
 
 

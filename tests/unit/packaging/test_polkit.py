@@ -18,7 +18,7 @@ def evaluate(expression: str, names: Dict[str, str]) -> str:
     """Return the value of strings and names with `+` between them."""
     words = re.findall(r'"(?:[^"\\]|\\.)*"|\w+', expression)
     return "".join(
-        one[1:-1].replace("\\\\", "\\") if one.startswith('"') else names[one] for one in words
+        word[1:-1].replace("\\\\", "\\") if word.startswith('"') else names[word] for word in words
     )
 
 

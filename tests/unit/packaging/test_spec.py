@@ -79,7 +79,7 @@ def test_folders_are_the_same_for_rpm_and_tmpfiles(sections: Dict[str, str]) -> 
         path: (mode or "0755", user or "root", group or "root") for mode, user, group, path in found
     }
     lines = (PACKAGING / "tmpfiles.conf").read_text().splitlines()
-    declared = (one.split() for one in lines if not one.startswith("#"))
+    declared = (line.split() for line in lines if not line.startswith("#"))
     assert packaged == {path: (mode, user, group) for _, path, mode, user, group in declared}
 
 

@@ -24,25 +24,31 @@ def only(whole: World, known: FrozenSet[Fact]) -> World:
     facilities = Facilities(
         whole.facilities.memory if names[Section.MEMORY] else None,
         whole.facilities.devices if names[Section.DEVICES] else None,
-        {path: one for path, one in whole.facilities.files.items() if path in names[Section.FILE]},
+        {
+            path: file
+            for path, file in whole.facilities.files.items()
+            if path in names[Section.FILE]
+        },
     )
     images = whole.images
     every = bool(names[Section.IMAGES])
     views = {path: ImageView(path, is_read=False) for path in names[Section.IMAGE]}
     views.update(
-        (path, one) for path, one in images.views.items() if every or path in names[Section.IMAGE]
+        (path, view) for path, view in images.views.items() if every or path in names[Section.IMAGE]
     )
     return replace(
         whole,
-        domains={name: _only(one, known) for name, one in whole.domains.items()},
+        domains={name: _only(domain, known) for name, domain in whole.domains.items()},
         networks=whole.networks if names[Section.NETWORKS] else {},
         pools={
-            name: one
-            for name, one in whole.pools.items()
-            if name in names[Section.POOL] or (names[Section.POOLS] and isinstance(one, PoolView))
+            name: pool
+            for name, pool in whole.pools.items()
+            if name in names[Section.POOL] or (names[Section.POOLS] and isinstance(pool, PoolView))
         },
         machines={
-            name: one for name, one in whole.machines.items() if name in names[Section.MACHINE_TYPE]
+            name: machine
+            for name, machine in whole.machines.items()
+            if name in names[Section.MACHINE_TYPE]
         },
         claims=whole.claims if names[Section.CLAIMS] else {},
         images=replace(
@@ -51,8 +57,8 @@ def only(whole: World, known: FrozenSet[Fact]) -> World:
             uses=images.uses if every else (),
             every=frozenset(views) if every else frozenset(),
             snapshots={
-                name: one
-                for name, one in images.snapshots.items()
+                name: snapshot
+                for name, snapshot in images.snapshots.items()
                 if name in names[Section.SNAPSHOTS]
             },
             known=known,

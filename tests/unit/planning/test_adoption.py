@@ -82,7 +82,7 @@ def plan(
 
 def paths(action: Action) -> Tuple[str, ...]:
     assert action.action is not ActionKind.FAILED, action.reason
-    return tuple(one.path for one in action.changes)
+    return tuple(change.path for change in action.changes)
 
 
 def by_path(path: str, **more: Any) -> Mapping[str, Any]:
@@ -224,10 +224,10 @@ def test_an_alias_of_another_tool_that_means_another_device_is_refused(
 def test_no_disk_is_moved_to_another_image_while_its_domain_is_taken_over() -> None:
     spec = {"disks": [{"name": "root", **by_path(B)}]}
     action = plan(domain(disk(A, "vda", "root")), spec)
-    [moved] = [one for one in action.changes if one.path == "disks[root].source"]
+    [moved] = [change for change in action.changes if change.path == "disks[root].source"]
     assert moved.effect is Effect.WITHHELD
     assert "set disks[root].source to {volume: a.qcow2, pool: default}" in moved.reason
-    assert all(one.xml.count(B) == 1 for one in action.steps if isinstance(one, Define))
+    assert all(step.xml.count(B) == 1 for step in action.steps if isinstance(step, Define))
 
 
 def test_what_is_there_twice_already_is_no_reason_to_change_nothing_else() -> None:
@@ -268,7 +268,7 @@ def test_mark_is_written_although_a_removal_has_to_wait() -> None:
     xml = domain(disk(A, "vda"), disk(B, "vdb"))
     spec = {"memory": "300MiB", "disks": [{"name": "root", **by_path(A)}]}
     action = plan(xml, spec)
-    assert [(one.path, one.effect) for one in action.changes] == [
+    assert [(change.path, change.effect) for change in action.changes] == [
         ("memory.size", Effect.OFFLINE),
         ("disks[vdb]", Effect.WITHHELD),
         ("metadata.owner", Effect.OFFLINE),
@@ -277,17 +277,19 @@ def test_mark_is_written_although_a_removal_has_to_wait() -> None:
     assert {one.name for one in written} == {"vm"}
     # Nothing was applied in full yet: what the spec says of an end of the machine does not hold.
     assert {(one.generation, one.spec) for one in written} == {("", "{}")}
-    [define] = [one for one in action.steps if isinstance(one, Define)]
+    [define] = [step for step in action.steps if isinstance(step, Define)]
     assert len(read_machine(parse(define.xml)).disks or ()) == 2
 
     owned = plan(define.xml, spec, adopt=False)
-    assert [(one.path, one.effect) for one in owned.changes] == [("disks[vdb]", Effect.OFFLINE)]
+    assert [(change.path, change.effect) for change in owned.changes] == [
+        ("disks[vdb]", Effect.OFFLINE)
+    ]
     assert marks(owned)[-1].generation
 
 
 def test_the_first_step_of_an_adoption_says_whose_the_domain_is() -> None:
     action = plan(domain(disk(A, "vda")), {"memory": "300MiB"})
-    assert [type(one) for one in action.steps] == [SetMetadata, Define, SetMetadata]
+    assert [type(step) for step in action.steps] == [SetMetadata, Define, SetMetadata]
     assert marks(action)[0].name == "vm"
     assert marks(action)[-1].generation
 
@@ -299,11 +301,11 @@ def test_domain_with_a_saved_state_is_adopted_and_left_as_it_is() -> None:
     world = replace(WORLD, domains={"vm": read(view)})
     options = PlanOptions(adopt_all=True)
     action = plan_machine(manifest, Desired.of(manifest), world, options)
-    assert [(one.path, one.effect) for one in action.changes] == [
+    assert [(change.path, change.effect) for change in action.changes] == [
         ("memory.size", Effect.WITHHELD),
         ("metadata.owner", Effect.OFFLINE),
     ]
-    assert [type(one) for one in action.steps] == [SetMetadata]
+    assert [type(step) for step in action.steps] == [SetMetadata]
     assert action.notes == ("the guest is off, with a saved state, and stays so",)
 
 
@@ -316,13 +318,13 @@ def test_guest_that_is_paused_is_adopted_and_stays_so(adopt: bool) -> None:
     action = plan_machine(manifest, Desired.of(manifest), world, PlanOptions(adopt_all=adopt))
     assert action.action is ActionKind.ADOPT
     assert action.notes == ("the guest is paused (user), and stays so",)
-    assert [type(one) for one in action.steps] == [SetMetadata] * adopt
+    assert [type(step) for step in action.steps] == [SetMetadata] * adopt
 
 
 def test_nothing_of_a_foreign_domain_is_changed_unasked() -> None:
     xml = domain(disk(A, "vda"), disk(B, "vdb"))
     action = plan(xml, {"memory": "300MiB", "disks": []}, adopt=False)
-    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
+    assert {change.effect for change in action.changes} == {Effect.WITHHELD}
     assert action.steps == ()
 
 
@@ -367,7 +369,7 @@ def test_renamed_machine_that_is_adopted_keeps_the_volumes_that_were_made_for_it
     xml = domain(disk(MADE, "vda", "root"), mark=OLD)
     world = replace(WORLD, claims=RENAMED)
     action = plan(xml, {"disks": [{"name": "root", "size": "1GiB"}]}, world=world)
-    assert [(one.path, one.observed, one.desired) for one in action.changes][-1] == (
+    assert [(change.path, change.observed, change.desired) for change in action.changes][-1] == (
         "metadata.owner", "old", "vm"
     )  # fmt: skip
     [mark] = marks(action)
@@ -470,7 +472,7 @@ def flash(code: str, secure: str = "") -> str:
 
 
 def features(*names: str, secure: str = "yes") -> str:
-    rows = "".join(f"<feature enabled='{secure}' name='{one}'/>" for one in names)
+    rows = "".join(f"<feature enabled='{secure}' name='{name}'/>" for name in names)
     return f"<firmware>{rows}</firmware>"
 
 

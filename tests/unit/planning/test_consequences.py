@@ -37,7 +37,7 @@ SPICE = (
 
 def stored(action: Action) -> str:
     """Return the definition that a plan stores."""
-    [xml] = (one.xml for one in action.steps if isinstance(one, Define))
+    [xml] = (step.xml for step in action.steps if isinstance(step, Define))
     return str(xml)
 
 
@@ -74,7 +74,7 @@ def test_without_the_last_numbered_device_libvirt_boots_from_disk() -> None:
 
 def test_what_hangs_on_spice_goes_with_it_and_each_is_a_line() -> None:
     action = plan(domain(SPICE), Machine("vm", graphics="vnc", video="virtio"))
-    assert {one.path for one in action.changes} == {
+    assert {change.path for change in action.changes} == {
         "graphics",
         "video",
         "devices/channel[com.redhat.spice.0]",
@@ -90,7 +90,7 @@ def test_what_hangs_on_spice_goes_with_it_and_each_is_a_line() -> None:
 def test_on_a_running_guest_they_wait_as_the_display_does() -> None:
     xml = domain(SPICE)
     action = plan(xml, Machine("vm", graphics="vnc", video="virtio"), live=xml)
-    assert {one.effect.value for one in action.changes} == {"next-boot"}
+    assert {change.effect.value for change in action.changes} == {"next-boot"}
 
 
 def test_a_card_made_for_spice_that_is_not_managed_is_a_note() -> None:
@@ -190,7 +190,7 @@ def test_tuning_of_processors_that_are_gone_is_taken_back_and_said() -> None:
     xml = domain(vcpu="<vcpu>8</vcpu>", more=more)
     action = plan(xml, Machine("vm", cpus=Cpus(4, maximum=4)))
     paths = [one for one in lines(action) if one[0].startswith("cputune/")]
-    assert [one[:3] for one in paths] == [
+    assert [path[:3] for path in paths] == [
         ("cputune/vcpupin[6]", "vcpu=6 cpuset=1", None),
         ("cputune/vcpusched[0-7]/@vcpus", "0-7", "0-3"),
         ("cputune/vcpusched[5,6]", "vcpus=5,6 scheduler=fifo priority=2", None),
@@ -292,14 +292,14 @@ def test_the_removal_of_what_the_guest_boots_from_is_said() -> None:
         in plan(domain(DISK + DATA), Machine("vm", disks=(Disk("vdb"),))).notes
     )
     assert not [
-        one
-        for one in plan(domain(DISK + DATA), Machine("vm", disks=(Disk("vda"),))).notes
-        if FIRST in one
+        note
+        for note in plan(domain(DISK + DATA), Machine("vm", disks=(Disk("vda"),))).notes
+        if FIRST in note
     ]
     action = plan(domain(second + first), Machine("vm", disks=(Disk("vda"),)))
-    assert [one for one in action.notes if FIRST in one] == [f"disks[vdb]: {FIRST}"]
+    assert [note for note in action.notes if FIRST in note] == [f"disks[vdb]: {FIRST}"]
     chosen = plan(domain(DISK + DATA), Machine("vm", disks=(Disk("vdb", boot=1),)))
-    assert not [one for one in chosen.notes if FIRST in one]
+    assert not [note for note in chosen.notes if FIRST in note]
 
 
 def test_the_place_of_a_floppy_drive_in_the_new_order_is_a_line() -> None:

@@ -70,7 +70,9 @@ def other(xml: str) -> Reading:
 
 
 def world(*volumes: VolumeView, **domains: Any) -> World:
-    pool = PoolView("default", "dir", "/images", {one.name: one for one in (ROOT, *volumes)})
+    pool = PoolView(
+        "default", "dir", "/images", {volume.name: volume for volume in (ROOT, *volumes)}
+    )
     return World("kvm01", "qemu:///system", domains, pools={"default": pool})
 
 
@@ -87,7 +89,7 @@ def plan(
 
 def deleted(action: Action) -> Tuple[str, ...]:
     assert action.action is ActionKind.DELETE, action.reason
-    return tuple(one.path for one in action.steps if isinstance(one, DeleteVolume))
+    return tuple(step.path for step in action.steps if isinstance(step, DeleteVolume))
 
 
 def kept(action: Action) -> str:
@@ -102,8 +104,8 @@ def kept(action: Action) -> str:
 def test_its_own_volume_goes_before_the_definition() -> None:
     action = plan()
     assert action.steps == (DeleteVolume("root", "default", "vm-root.qcow2", PATH), Undefine())
-    assert {one.effect for one in action.changes} == {Effect.DESTRUCTIVE}
-    [disk] = [one for one in action.changes if one.path == "disks[root]"]
+    assert {change.effect for change in action.changes} == {Effect.DESTRUCTIVE}
+    [disk] = [change for change in action.changes if change.path == "disks[root]"]
     assert (disk.observed, disk.reason) == (
         "default/vm-root.qcow2, 1GiB", f"its volume is deleted: {PATH}"
     )  # fmt: skip
@@ -209,7 +211,7 @@ def test_undefine_keeps_the_disks_and_reads_no_pool() -> None:
     action = plan(machine(deletion="undefine"), replace(world(), pools={}))
     assert action.steps == (Undefine(),)
     assert action.notes == (f"disks[root]: {PATH} stays",)
-    assert [one.path for one in action.changes] == ["definition"]
+    assert [change.path for change in action.changes] == ["definition"]
 
 
 def test_a_paused_guest_is_deleted_only_where_it_may_be_switched_off_hard() -> None:
@@ -221,7 +223,7 @@ def test_a_paused_guest_is_deleted_only_where_it_may_be_switched_off_hard() -> N
     hard = machine(running=True, forceOff=True)
     action = plan(in_state(hard, state=GuestState.PAUSED, state_reason="user"))
     assert action.action is ActionKind.DELETE
-    power = next(one for one in action.changes if one.path == "power")
+    power = next(change for change in action.changes if change.path == "power")
     assert (power.observed, "its power is cut" in power.reason) == ("paused", True)
 
 
@@ -266,14 +268,14 @@ def test_a_running_guest_is_shut_down_first_as_its_last_spec_says(force: bool) -
 def test_everything_that_goes_with_the_definition_is_listed() -> None:
     xml = XML.replace("<os>", "<os firmware='efi'>").replace("</devices>", TPM)
     action = plan(machine(xml, saved=True, deletion="undefine"))
-    assert [one.path for one in action.changes] == ["definition", "nvram", "tpm", "saved"]
+    assert [change.path for change in action.changes] == ["definition", "nvram", "tpm", "saved"]
     named = XML.replace("</type></os>", "</type><nvram>/nvram/vm.fd</nvram></os>")
-    assert [one.observed for one in plan(machine(named)).changes][1] == "/nvram/vm.fd"
+    assert [change.observed for change in plan(machine(named)).changes][1] == "/nvram/vm.fd"
 
 
 def test_a_tpm_of_the_host_s_own_is_not_deleted() -> None:
     xml = XML.replace("</devices>", TPM.replace("emulator", "passthrough"))
-    assert "tpm" not in [one.path for one in plan(machine(xml)).changes]
+    assert "tpm" not in [change.path for change in plan(machine(xml)).changes]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_bus_of_what_may_be_a_windows_is_left_alone(os: str) -> None:
     action = plan(domain(DISK), Machine("vm", os=os, disks=(Disk("sda", bus="virtio"),)))
     [change] = action.changes
     assert change.effect is Effect.WITHHELD
-    assert any("not a known operating system" in one for one in action.notes) is not is_known(os)
+    assert any("not a known operating system" in note for note in action.notes) is not is_known(os)
 
 
 def test_it_is_a_line_of_validate_with_its_place() -> None:

@@ -90,7 +90,7 @@ def plan(
 def source_reason(action: Action) -> str:
     [change] = [one for one in action.changes if one.path == "disks[vda].source"]
     assert change.effect is Effect.WITHHELD
-    assert not any(isinstance(one, Define) for one in action.steps)
+    assert not any(isinstance(step, Define) for step in action.steps)
     return change.reason
 
 
@@ -281,9 +281,9 @@ def test_a_disk_without_an_alias_that_was_moved_is_not_swapped_for_its_former_im
         named.place,
     )
     assert "copy moved it" in next(
-        one.reason
-        for one in plan(renamed, OTHER, renamed).changes
-        if one.path == "disks[root].source"
+        change.reason
+        for change in plan(renamed, OTHER, renamed).changes
+        if change.path == "disks[root].source"
     )
 
 
@@ -297,8 +297,8 @@ def test_a_disk_that_may_be_another_is_not_plugged_into_the_running_guest() -> N
         "<controller type='pci' index='1' model='pcie-root-port'/>"
     )
     action = plan(wanted, OTHER, wanted, live=f"{xml[:start]}{port}{xml[end:]}")
-    assert {one.path for one in action.changes} == {"disks[root]", "disks[root].source"}
-    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
+    assert {change.path for change in action.changes} == {"disks[root]", "disks[root].source"}
+    assert {change.effect for change in action.changes} == {Effect.WITHHELD}
     assert action.steps == ()
 
 
@@ -312,5 +312,5 @@ def test_two_disks_without_aliases_that_were_moved_are_left_and_said() -> None:
     wanted = build_machine({"metadata": {"name": "vm"}, "spec": spec}, Place("vm.yaml", 7, 1))
     action = plan(wanted, OTHER, wanted)
     assert action.action is ActionKind.WITHHELD
-    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
-    assert all("set the source of each disk" in one.reason for one in action.changes)
+    assert {change.effect for change in action.changes} == {Effect.WITHHELD}
+    assert all("set the source of each disk" in change.reason for change in action.changes)

@@ -15,13 +15,13 @@ Names = Tuple[str, ...]
 def names_of_disks(wanted: Tuple[Disk, ...], found: Tuple[Disk, ...]) -> Names:
     """Return the names that the observed disks get."""
     aligned = align(Machine("vm", disks=wanted), Machine("vm", disks=found))
-    return tuple(one.name for one in aligned.disks or ())
+    return tuple(disk.name for disk in aligned.disks or ())
 
 
 def names_of_interfaces(wanted: Tuple[Interface, ...], found: Tuple[Interface, ...]) -> Names:
     """Return the names that the observed interfaces get."""
     aligned = align(Machine("vm", interfaces=wanted), Machine("vm", interfaces=found))
-    return tuple(one.name for one in aligned.interfaces or ())
+    return tuple(interface.name for interface in aligned.interfaces or ())
 
 
 DISK_CASES = {
@@ -139,10 +139,10 @@ def test_running_device_is_found_by_what_a_changed_definition_left_alone() -> No
     stored = Machine("vm", disks=(Disk("sda", alias="sda", target="vda", source="/i/a"),))
     live = Machine("vm", disks=(Disk("sdb", target="sdb"), Disk("s", target="sdx", source="/i/a")))
     aligned = align_live(wanted, stored, live)
-    assert [one.name for one in aligned.disks or ()] == ["sdb", "sda"]
+    assert [disk.name for disk in aligned.disks or ()] == ["sdb", "sda"]
 
 
 def test_drive_is_found_by_its_medium() -> None:
     wanted = Machine("vm", cdroms=(Cdrom("tools", media="/iso/tools.iso"),))
     found = Machine("vm", cdroms=(Cdrom("sda", target="sda", media="/iso/tools.iso"),))
-    assert [one.name for one in align(wanted, found).cdroms or ()] == ["tools"]
+    assert [cdrom.name for cdrom in align(wanted, found).cdroms or ()] == ["tools"]

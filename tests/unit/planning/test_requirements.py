@@ -274,7 +274,7 @@ def test_a_block_device_is_to_be_grown_first() -> None:
         assert reason.startswith("the block device /dev/vg/lv has 1GiB: grow the device first")
         assert "lvextend -L 2G /dev/vg/lv" in reason
         assert "pool-define-as" not in reason
-    assert [one.effect for one in grow(2 * GIB, live=True).changes] == [Effect.LIVE]
+    assert [change.effect for change in grow(2 * GIB, live=True).changes] == [Effect.LIVE]
 
 
 def test_an_old_qcow2_with_snapshots_inside_is_not_grown() -> None:
@@ -283,7 +283,7 @@ def test_an_old_qcow2_with_snapshots_inside_is_not_grown() -> None:
     assert "qemu-img amend -o compat=1.1 /i/a.qcow2" in reason
     new = replace(old, qcow2_version=3)
     there = Facilities(files={"/i/a.qcow2": new})
-    assert [one.effect for one in grown(facilities=there).changes] == [Effect.OFFLINE]
+    assert [change.effect for change in grown(facilities=there).changes] == [Effect.OFFLINE]
 
 
 def test_a_qcow2_that_its_domain_takes_for_raw_is_not_grown_as_qcow2() -> None:
@@ -294,7 +294,7 @@ def test_a_qcow2_that_its_domain_takes_for_raw_is_not_grown_as_qcow2() -> None:
     action = plan(raw, wanted, sizes={"/i/a.qcow2": GIB}, pools=pools)
     assert "qemu-img info /i/a.qcow2" in why(action)
     live = plan(raw, wanted, live=raw, sizes={"/i/a.qcow2": GIB}, pools=pools)
-    assert [one.effect for one in live.changes] == [Effect.LIVE]
+    assert [change.effect for change in live.changes] == [Effect.LIVE]
 
 
 def ask(xml: str, machine: Machine) -> FrozenSet[Tuple[Section, str]]:

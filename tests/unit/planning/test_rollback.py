@@ -42,7 +42,7 @@ def test_the_definition_is_stored_again_before_the_rollback_changes_it() -> None
     assert action.action is ActionKind.UPDATE
     first = action.changes[0]
     assert (first.path, first.desired) == ("definition", f"stored again, UUID {UUID}")
-    assert [one.xml for one in action.steps if isinstance(one, Define)] == [PRESENT, FORMER]
+    assert [step.xml for step in action.steps if isinstance(step, Define)] == [PRESENT, FORMER]
 
 
 def test_a_domain_that_is_not_ours_is_not_stored_but_named_with_the_command() -> None:

@@ -85,7 +85,7 @@ def words(action: Action) -> Tuple[str, object, object, Effect]:
 
 
 def find(action: Action, path: str) -> Change:
-    return next(one for one in action.changes if one.path == path)
+    return next(change for change in action.changes if change.path == path)
 
 
 def test_a_person_who_applies_lets_a_paused_guest_go_on() -> None:
@@ -159,7 +159,7 @@ def test_a_guest_that_shuts_down_is_waited_for() -> None:
     action = plan(RUNNING, GuestState.SHUTTING_DOWN)
     assert (words(action)[3], action.steps) == (Effect.WITHHELD, ())
     stop = plan(STOPPED, GuestState.SHUTTING_DOWN)
-    assert [type(one) for one in stop.steps] == [Shutdown]
+    assert [type(step) for step in stop.steps] == [Shutdown]
 
 
 @pytest.mark.parametrize("state", [GuestState.PAUSED, GuestState.CRASHED])
@@ -170,12 +170,12 @@ def test_a_guest_that_cannot_be_asked_is_stopped_only_hard(state: GuestState) ->
     assert "lifecycle.forceOff" in held.changes[0].reason
     stop = plan(STOPPED, state, lifecycle=FORCE)
     assert words(stop)[1:] == (state.value, "stopped", Effect.RESTART)
-    assert [type(one) for one in stop.steps] == [Shutdown]
+    assert [type(step) for step in stop.steps] == [Shutdown]
 
 
 def test_a_guest_that_suspended_itself_is_woken_to_be_stopped() -> None:
     action = plan(STOPPED, GuestState.PMSUSPENDED)
-    assert [type(one) for one in action.steps] == [Shutdown]
+    assert [type(step) for step in action.steps] == [Shutdown]
     assert "woken up" in action.changes[0].reason
 
 
@@ -192,7 +192,7 @@ def test_what_needs_the_guest_is_not_tried_while_it_is_paused(machine: Machine, 
 def test_a_guest_goes_on_before_anything_is_asked_of_it() -> None:
     action = plan(UNPLUGGED)
     assert find(action, "interfaces[lan]").effect is Effect.LIVE
-    kinds = [type(one) for one in action.steps]
+    kinds = [type(step) for step in action.steps]
     assert kinds[0] is Resume
     assert DetachDevice in kinds
 
@@ -200,12 +200,12 @@ def test_a_guest_goes_on_before_anything_is_asked_of_it() -> None:
 def test_a_guest_that_a_person_paused_is_not_restarted_by_the_daemon() -> None:
     action = plan(MORE_CPUS, lifecycle=RESTART_HARD, unattended=True)
     assert find(action, "cpus.maximum").effect is Effect.NEXT_BOOT
-    assert not any(isinstance(one, (Shutdown, Start)) for one in action.steps)
+    assert not any(isinstance(step, (Shutdown, Start)) for step in action.steps)
 
 
 def test_a_restart_that_is_allowed_begins_with_the_end_of_the_pause() -> None:
     action = plan(MORE_CPUS, lifecycle=RESTART_HARD)
-    kinds = [type(one).__name__ for one in action.steps]
+    kinds = [type(step).__name__ for step in action.steps]
     assert kinds[0] == "Resume"
     assert kinds[-2:] == ["Shutdown", "Start"]
 
@@ -213,21 +213,21 @@ def test_a_restart_that_is_allowed_begins_with_the_end_of_the_pause() -> None:
 def test_what_a_crashed_guest_would_have_to_do_comes_with_its_restart() -> None:
     action = plan(UNPLUGGED, GuestState.CRASHED, "panicked", lifecycle=RESTART_HARD)
     assert find(action, "interfaces[lan]").effect is Effect.RESTART
-    assert not any(isinstance(one, DetachDevice) for one in action.steps)
+    assert not any(isinstance(step, DetachDevice) for step in action.steps)
 
 
 def test_what_a_guest_that_is_switched_off_hard_cannot_do_is_stored() -> None:
     machine = replace(STOPPED, interfaces=())
     action = plan(machine, lifecycle=FORCE)
     assert find(action, "interfaces[lan]").effect is Effect.NEXT_BOOT
-    assert not any(isinstance(one, DetachDevice) for one in action.steps)
+    assert not any(isinstance(step, DetachDevice) for step in action.steps)
 
 
 @pytest.mark.parametrize("machine", [BALLOON, STOPPED, UNPLUGGED], ids=["ram", "off", "card"])
 def test_a_job_is_named_and_waited_for(machine: Machine) -> None:
     action = plan(machine, GuestState.RUNNING, "", lifecycle=RESTART_HARD, job="backup")
-    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
-    [reason] = {one.reason for one in action.changes}
+    assert {change.effect for change in action.changes} == {Effect.WITHHELD}
+    [reason] = {change.reason for change in action.changes}
     assert reason == "a backup of the guest is under way; apply again when it is done"
     assert (action.steps, action.transient) == ((), True)
 
@@ -260,7 +260,7 @@ def test_a_saved_state_is_resumed_where_power_is_all_that_differs() -> None:
 
 def test_nothing_is_stored_beside_a_saved_state() -> None:
     action = plan(BALLOON, GuestState.OFF, "", saved=True)
-    assert {one.effect for one in action.changes} == {Effect.WITHHELD}
+    assert {change.effect for change in action.changes} == {Effect.WITHHELD}
     assert action.steps == ()
     assert "virsh start vm" in action.changes[0].reason
     assert "virsh managedsave-remove vm" in action.changes[0].reason
@@ -324,9 +324,9 @@ def test_a_guest_that_goes_off_is_not_asked_to_give_up_a_device_first(
 ) -> None:
     action = plan(wanted, GuestState.RUNNING, "", lifecycle=lifecycle)
     assert {find(action, one).effect for one in ("interfaces[lan]", "disks[root]")} == {effect}
-    assert not any(isinstance(one, DetachDevice) for one in action.steps)
-    assert [one for one in action.steps if isinstance(one, (Shutdown, Start))] == power
-    [stored] = [one.xml for one in action.steps if isinstance(one, Define)]
+    assert not any(isinstance(step, DetachDevice) for step in action.steps)
+    assert [step for step in action.steps if isinstance(step, (Shutdown, Start))] == power
+    [stored] = [step.xml for step in action.steps if isinstance(step, Define)]
     assert "<interface" not in stored
     assert "<disk" not in stored
 
@@ -336,7 +336,7 @@ def test_a_guest_that_stays_on_for_another_reason_gives_up_its_device_live() -> 
     action = plan(replace(STOPPED, interfaces=()), GuestState.RUNNING, "", lifecycle=never)
     assert find(action, "power").effect is Effect.WITHHELD
     assert find(action, "interfaces[lan]").effect is Effect.LIVE
-    assert any(isinstance(one, DetachDevice) for one in action.steps)
+    assert any(isinstance(step, DetachDevice) for step in action.steps)
 
 
 def test_a_transient_domain_is_refused_with_a_command() -> None:

@@ -62,7 +62,7 @@ def plan(
 def lines(action: Action) -> Tuple[Tuple[str, object, object, str], ...]:
     """Return path, both values and effect of each change but that of our mark."""
     return tuple(
-        (one.path, one.observed, one.desired, one.effect.value)
-        for one in action.changes
-        if not one.path.startswith("metadata.")
+        (change.path, change.observed, change.desired, change.effect.value)
+        for change in action.changes
+        if not change.path.startswith("metadata.")
     )

@@ -98,7 +98,7 @@ class Pipeline:
     def run_github(self, clone: Path) -> subprocess.CompletedProcess[str]:
         """Run each step as Actions does; the last one `always()`."""
         steps: List[Dict[str, Any]] = read("github.yml")["jobs"]["plan"]["steps"]
-        scripts = {one["name"]: one["run"] for one in steps if "run" in one}
+        scripts = {step["name"]: step["run"] for step in steps if "run" in step}
         assert list(scripts) == ["Install", "Fetch the base", "Plan", "Comment"]
         assert steps[-1]["if"].startswith("always()")
         assert self.shell(clone, scripts["Fetch the base"]).returncode == 0
@@ -136,7 +136,7 @@ def test_a_plan_becomes_one_comment_that_is_updated(pipeline: Pipeline) -> None:
     assert len(pipeline.comments.bodies) == 151
     assert "0 to create, 2 to change" in pipeline.comments.bodies[number]
     assert pipeline.comments.bodies[1] == "looks good"
-    assert all("geheim" in one for one in pipeline.comments.tokens)
+    assert all("geheim" in token for token in pipeline.comments.tokens)
 
 
 def test_an_invalid_manifest_fails_the_job_and_is_in_the_comment(pipeline: Pipeline) -> None:

@@ -231,7 +231,7 @@ FRAGMENTS = Action(
 
 def plan_of(*actions: Action) -> Plan:
     """Return a plan of these actions, in a plan's order."""
-    ordered = sorted(actions, key=lambda one: (one.kind, one.name))
+    ordered = sorted(actions, key=lambda action: (action.kind, action.name))
     return Plan("kvm01", "qemu:///system", tuple(ordered))
 
 

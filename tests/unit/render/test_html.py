@@ -120,14 +120,14 @@ def test_what_disturbs_a_guest_and_what_is_deleted_stands_above_the_details() ->
 def test_every_change_has_its_effect_as_a_word() -> None:
     text = render_html(PLANS["everything"]).partition("<h2>In detail</h2>")[2]
     words = re.findall(r'<span class="effect ([\w-]+)">([\w-]+)</span>', text)
-    assert len(words) == sum(len(one.changes) for one in PLANS["everything"].actions)
+    assert len(words) == sum(len(action.changes) for action in PLANS["everything"].actions)
     assert all(class_ == word for class_, word in words)
 
 
 def test_every_object_that_changes_is_open_and_unchanged_ones_are_folded() -> None:
     page = Page(render_html(plan_of(CREATE, UPDATE, SAME)))
     folds = [one for name, one in zip(page.elements, page.attributes) if name == "details"]
-    assert ["open" in one for one in folds] == [True, True, False]
+    assert ["open" in fold for fold in folds] == [True, True, False]
     assert "1 object unchanged" in page.text("summary")
 
 

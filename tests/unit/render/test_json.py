@@ -79,9 +79,9 @@ def test_the_schema_refuses_what_is_no_plan(place: Sequence[Any], value: Any) ->
 
 def test_every_resource_is_listed_sorted_and_with_a_word_of_the_contract() -> None:
     resources = parse(PLANS["everything"])["resources"]
-    names = [one["name"] for one in resources]
-    assert names == sorted(one.name for one in PLANS["everything"].actions)
-    assert {one["action"] for one in resources} <= ACTIONS
+    names = [resource["name"] for resource in resources]
+    assert names == sorted(action.name for action in PLANS["everything"].actions)
+    assert {resource["action"] for resource in resources} <= ACTIONS
 
 
 def test_summary_counts_the_words_that_are_listed() -> None:

@@ -151,7 +151,7 @@ def test_what_is_left_out_is_the_least_important_and_told() -> None:
     shown = re.findall(r"<b><code>(\w+)</code></b>", text)
     assert {"changed0000", "changed0001", "restarted0000", "restarted0001"} <= set(shown)
     assert shown == sorted(shown)
-    left = [one.name for one in plan.actions if one.name not in shown]
+    left = [action.name for action in plan.actions if action.name not in shown]
     assert left
     assert text.endswith(
         f"\n\n**Not shown in detail, as a comment holds no more: {len(left)} objects:** "
@@ -215,7 +215,7 @@ ACTIONS = st.sampled_from(
 def test_no_comment_is_longer_than_its_limit_and_none_is_broken(
     actions: List[Action], limit: int
 ) -> None:
-    numbered = (replace(one, name=f"{one.name} {i}") for i, one in enumerate(actions))
+    numbered = (replace(action, name=f"{action.name} {i}") for i, action in enumerate(actions))
     plan = plan_of(*numbered)
     text = render_markdown(plan, limit)
     assert length(text) <= limit

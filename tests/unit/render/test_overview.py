@@ -65,7 +65,7 @@ def test_json(golden: Golden, name: str) -> None:
 @pytest.mark.parametrize("name", OVERVIEWS)
 def test_no_line_is_wider_than_the_terminal(name: str, full: bool, width: int) -> None:
     lines = show(OVERVIEWS[name], width, full=full).splitlines()
-    assert [one for one in lines if len(one) > width] == []
+    assert [line for line in lines if len(line) > width] == []
 
 
 def test_every_problem_is_shown_where_that_is_asked_for() -> None:
@@ -82,8 +82,8 @@ def test_files_outside_of_git_are_known_by_their_digest() -> None:
 
 def test_without_a_terminal_each_thing_is_on_a_line_of_its_own() -> None:
     lines = show(TROUBLED).splitlines()
-    assert sum("would be deleted (a, b)" in one for one in lines) == 1
-    assert any(one.endswith("confirms with `virt-reconciler prune`") for one in lines)
+    assert sum("would be deleted (a, b)" in line for line in lines) == 1
+    assert any(line.endswith("confirms with `virt-reconciler prune`") for line in lines)
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -114,7 +114,7 @@ def test_a_suspended_machine_is_never_ready() -> None:
         "by": "alice",
         "reason": "waits for the new disk shelf",
     }
-    row = next(one for one in show(MIXED, 80).splitlines() if one.startswith("mail "))
+    row = next(line for line in show(MIXED, 80).splitlines() if line.startswith("mail "))
     assert "Suspended" in row
     assert "Ready" not in row
 

@@ -57,7 +57,7 @@ def test_every_change_has_its_effect_word_in_one_column() -> None:
         for line in render_text(PLANS["everything"], Style()).splitlines()
         if re.match(r"    [-+~!] ", line)
     ]
-    changes = sum(len(one.changes) for one in PLANS["everything"].actions)
+    changes = sum(len(action.changes) for action in PLANS["everything"].actions)
     assert len(lines) == changes
     assert all(line[6:].split()[0] in words for line in lines)
     assert len({re.match(r"    . \S+ +", line).end() for line in lines}) == 1  # type: ignore[union-attr]

@@ -87,7 +87,7 @@ def make_key(folder: Path, name: str) -> Path:
 
 def allow(file: Path, *keys: Path) -> str:
     """Write an allowed signers file of these keys, and return its name."""
-    lines = (f"t@example.org {Path(f'{one}.pub').read_text(encoding='utf-8')}" for one in keys)
+    lines = (f"t@example.org {Path(f'{key}.pub').read_text(encoding='utf-8')}" for key in keys)
     file.write_text("".join(lines), encoding="utf-8")
     return str(file)
 

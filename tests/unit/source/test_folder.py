@@ -26,17 +26,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def contents(found: FileSet) -> Dict[str, bytes]:
-    return {os.path.basename(one.name): one.content for one in found.files}
+    return {os.path.basename(file.name): file.content for file in found.files}
 
 
 def problems(found: FileSet) -> List[str]:
-    return [f"{os.path.basename(one.file)}: {one.message}" for one in found.problems]
+    return [f"{os.path.basename(problem.file)}: {problem.message}" for problem in found.problems]
 
 
 def test_two_equal_readings_are_taken_under_the_name_that_was_given(folder: Path) -> None:
     clock = StillClock()
     found = FolderSource(str(folder), clock).read()
-    assert [one.name for one in found.files] == [f"{folder}/a.yaml", f"{folder}/b.yaml"]
+    assert [file.name for file in found.files] == [f"{folder}/a.yaml", f"{folder}/b.yaml"]
     assert (clock.slept, found.revision, problems(found)) == (1, None, [])
 
 

@@ -20,7 +20,7 @@ Watched = Dict[str, Tuple[bool, object]]
 
 def watched(*places: object) -> Watched:
     """Return folder → whether all below counts, and which names in it."""
-    found = survey([str(one) for one in places]).folders
+    found = survey([str(place) for place in places]).folders
     return {one.path: (one.is_deep, one.names) for one in found}
 
 

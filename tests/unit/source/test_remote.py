@@ -51,7 +51,7 @@ def lab(tmp_path: Path) -> Lab:
 
 
 def names(found: FileSet) -> List[str]:
-    return [one.name for one in found.files]
+    return [file.name for file in found.files]
 
 
 def test_commits_are_fetched_and_read_as_they_come(lab: Lab) -> None:

@@ -60,8 +60,8 @@ def test_files_in_memory_are_read_as_files_on_disk_are() -> None:
             ManifestFile("empty.yaml", b"# nothing\n"),
         ]
     )
-    lines = [str(one) for one in loaded.problems]
-    assert [one.split(":")[0] for one in lines] == ["b.yaml", "c.yaml"]
+    lines = [str(problem) for problem in loaded.problems]
+    assert [line.split(":")[0] for line in lines] == ["b.yaml", "c.yaml"]
     assert "already used at a.yaml:4:9" in lines[1]
     assert loaded.desired.machines == ()
 

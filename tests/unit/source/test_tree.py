@@ -19,7 +19,9 @@ def read(repository: Repository, folder: str = "") -> Tuple[List[Tuple[str, byte
     """Return name and content of the manifest files of the commit, and the problems."""
     opened = Opened(str(repository.folder / ".git"))
     found = read_commit(opened, repository.head(), folder, "here")
-    return [(one.name, one.content) for one in found.files], [str(one) for one in found.problems]
+    return [(file.name, file.content) for file in found.files], [
+        str(problem) for problem in found.problems
+    ]
 
 
 def names(repository: Repository, folder: str = "") -> List[str]:
@@ -54,8 +56,8 @@ def test_a_commit_has_the_same_manifests_as_its_files(tmp_path: Path) -> None:
     repository.commit({})
     found, problems = read(repository)
     there = {
-        os.path.relpath(one.name, tmp_path): one.content
-        for one in read_files([str(tmp_path)]).files
+        os.path.relpath(file.name, tmp_path): file.content
+        for file in read_files([str(tmp_path)]).files
     }
     assert (dict(found), problems) == (there, [])
     assert len(there) == 7

@@ -284,8 +284,8 @@ def test_a_commit_in_a_work_tree(tmp_path: Path, start: Start) -> None:
 def test_the_link_of_git_sync(tmp_path: Path, start: Start) -> None:
     main = Repository(tmp_path / "git", {"a.yaml": text("a")})
     trees = [main.head(), main.commit({"a.yaml": text("a", 2)})]
-    for one in trees:
-        git(main.folder, "worktree", "add", "--quiet", "--detach", f".worktrees/{one}", one)
+    for tree in trees:
+        git(main.folder, "worktree", "add", "--quiet", "--detach", f".worktrees/{tree}", tree)
     link, new = main.folder / "current", main.folder / "current.tmp"
     link.symlink_to(f".worktrees/{trees[0]}")
     following = start(link)
@@ -305,9 +305,11 @@ def test_checkouts_back_and_forth_publish_whole_commits_alone(tmp_path: Path, st
     for number in range(7):
         git(repository.folder, "checkout", "--quiet", "--detach", (first, second)[number % 2])
     wait_until(lambda: following.ears.published()[-1] == first)
-    for one in following.ears.snapshots:
-        sizes = {each.machine.memory.size for each in one.desired.machines if each.machine.memory}
-        assert (len(one.desired.machines), len(sizes)) == (200, 1)
+    for snapshot in following.ears.snapshots:
+        sizes = {
+            each.machine.memory.size for each in snapshot.desired.machines if each.machine.memory
+        }
+        assert (len(snapshot.desired.machines), len(sizes)) == (200, 1)
 
 
 def pass_look(following: Following) -> None:

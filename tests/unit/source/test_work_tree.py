@@ -22,7 +22,7 @@ def local(path: Path) -> LocalFiles:
 
 
 def names(found: FileSet) -> List[str]:
-    return [one.name for one in found.files]
+    return [file.name for file in found.files]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_checkout_of_200_files_shows_one_commit_or_the_other(repository: Repos
 
     def look() -> None:
         found = source.read()
-        counts = {one.content.count(b"2GiB") for one in found.files if "/m" in one.name}
+        counts = {file.content.count(b"2GiB") for file in found.files if "/m" in file.name}
         seen.setdefault(found.revision, set()).update(counts)
         assert len(found.files) == 202
 
@@ -112,10 +112,10 @@ def test_a_folder_becomes_a_repository_and_stops_being_one(tmp_path: Path) -> No
     assert source.read().revision is None
     repository = Repository(folder, {"a.yaml": "commit"})
     (folder / "a.yaml").write_text("files again", encoding="utf-8")
-    assert [(one.name, one.content) for one in source.read().files] == [("a.yaml", b"commit")]
+    assert [(file.name, file.content) for file in source.read().files] == [("a.yaml", b"commit")]
     assert source.read().revision == repository.head()
     (folder / ".git").rename(tmp_path / "away")
-    assert [one.content for one in source.read().files] == [b"files again"]
+    assert [file.content for file in source.read().files] == [b"files again"]
 
 
 def test_a_folder_that_is_not_committed_is_refused(repository: Repository) -> None:

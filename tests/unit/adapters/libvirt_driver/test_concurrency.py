@@ -16,7 +16,7 @@ from reconciler.adapters.libvirt.domain_reader import THREADS, map_in_threads
 
 @given(st.lists(st.integers(), max_size=60))
 def test_results_come_in_the_order_of_the_items(items: List[int]) -> None:
-    assert map_in_threads(lambda one: one * 2, items) == [one * 2 for one in items]
+    assert map_in_threads(lambda one: one * 2, items) == [item * 2 for item in items]
 
 
 def test_many_are_done_at_the_same_time() -> None:

@@ -31,8 +31,8 @@ def test_a_thread_that_died_is_missed() -> None:
     news, ear = LibvirtEvents(Connections(NOWHERE)), Ear(is_faulty=True)
     news.start(cast("Any", ear))
     assert ear.heard.wait(LIMIT)
-    for one in news._threads:
-        one.join(LIMIT)
+    for thread in news._threads:
+        thread.join(LIMIT)
     assert not news.is_alive()
     news.stop()
 

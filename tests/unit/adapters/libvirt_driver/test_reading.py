@@ -66,7 +66,7 @@ def test_a_domain_that_cannot_be_read_is_unknown_and_the_others_are_read() -> No
     sick = FakeDomain("sick", error=Made(libvirt.VIR_ERR_OPERATION_TIMEOUT, QEMU, "no job"))
     views = read(*(FakeDomain(f"vm{index}") for index in range(20)), sick)
     assert views["sick"] == Unknown("domain sick: reading it: no job")
-    assert sum(isinstance(one, DomainView) for one in views.values()) == 20
+    assert sum(isinstance(view, DomainView) for view in views.values()) == 20
 
 
 def test_a_guest_that_stopped_since_it_was_listed_is_off() -> None:

@@ -187,9 +187,9 @@ def test_telling_never_fails(tmp_path: Path) -> None:
 
 
 def test_every_kind_has_an_id_of_its_own() -> None:
-    ids = [one.message_id for one in events.KINDS]
+    ids = [kind.message_id for kind in events.KINDS]
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
-    assert len(set(ids)) == len({one.name for one in events.KINDS}) == len(ids)
+    assert len(set(ids)) == len({kind.name for kind in events.KINDS}) == len(ids)
     assert {one for one in vars(events).values() if isinstance(one, events.EventKind)} == set(
         events.KINDS
     )
