@@ -13,12 +13,11 @@ from reconciler.control.change_recorder import DaemonRecorder
 from reconciler.control.executor import Executor
 from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.ports import Host
-from reconciler.control.state import LoopState
+from reconciler.control.state import LoopState, PassStatus
 from reconciler.core import events, metrics
 from reconciler.core.conditions import (
     Again,
     Done,
-    Result,
     Stalled,
     failed,
     find_delay,
@@ -82,11 +81,11 @@ class Prune:
         self.doomed = {deletion.key: deletion for deletion in pruning.deletions}
         return frozenset(self.doomed)
 
-    def delete(self, key: Key, record: Record) -> Result:
+    def delete(self, key: Key, record: Record) -> PassStatus:
         """Delete a machine that is doomed; nothing happens to any other."""
         doomed = self.doomed.get(key)
         if doomed is None or self._find_reprieve(key):
-            return Done()
+            return PassStatus(Done())
         desired = _list_referred(self.shared.wanted.in_force)
         kind, host = find_kind(key.kind), self.shared.services.host
         try:
@@ -98,12 +97,13 @@ class Prune:
                 event = Event(events.FAILED, f"to be deleted: {action.reason}", key, "delete")
                 self.shared.services.journal.tell(event)
             again = self._judge(TransientError(action.reason), record)
-            return self._put(record, again if action.transient else Stalled(action.reason))
+            result = again if action.transient else Stalled(action.reason)
+            return _describe_failure(record, result)
         if action.action is not ActionKind.DELETE:
-            return Done()
+            return PassStatus(Done())
         return self._carry_out(key, record, desired, action)
 
-    def _carry_out(self, key: Key, record: Record, desired: Desired, action: Action) -> Result:
+    def _carry_out(self, key: Key, record: Record, desired: Desired, action: Action) -> PassStatus:
         services = self.shared.services
         revision = self.shared.wanted.in_force.revision
         telling = JournalReporter(
@@ -124,7 +124,7 @@ class Prune:
                 Event(events.PRUNED, "deleted: its manifest is gone", key, "delete")
             )
             return self._forget(key)
-        return self._put(record, self._judge(outcome.cause, record))
+        return _describe_failure(record, self._judge(outcome.cause, record))
 
     def _find_reprieve(self, key: Key) -> str:
         """Return why what was decided holds no more, if it does not; the next resync decides anew.
@@ -143,22 +143,9 @@ class Prune:
             return Again(str(cause), find_delay(record.failures + 1, chance))
         return Stalled(str(cause))  # and decided anew at the next resync
 
-    def _forget(self, key: Key) -> Result:
+    def _forget(self, key: Key) -> PassStatus:
         self.doomed.pop(key, None)
-        self.shared.forget(key)
-        return Done()
-
-    def _put(self, record: Record, result: Union[Again, Stalled]) -> Result:
-        verdict = failed(f"to be deleted: {result.reason}", again=isinstance(result, Again))
-        self.shared.ledger.put(
-            replace(
-                record,
-                conditions=verdict.conditions(),
-                last_error=result.reason,
-                failures=record.failures + isinstance(result, Again),
-            )
-        )
-        return result
+        return PassStatus(Done(), is_gone=True)
 
     def _find_gone(self, found: Sightings) -> FrozenSet[Key]:
         """Return what may be ours and has no manifest; cheap, as there is seldom any."""
@@ -194,6 +181,21 @@ class Prune:
         )
         if why and why != former.prune_blocked:
             self.shared.services.journal.tell(Event(events.PRUNE_BLOCKED, why))
+
+
+def _describe_failure(record: Record, result: Union[Again, Stalled]) -> PassStatus:
+    is_again = isinstance(result, Again)
+    verdict = failed(f"to be deleted: {result.reason}", again=is_again)
+    failures = record.failures + is_again
+    return PassStatus(
+        result,
+        replace(
+            record,
+            conditions=verdict.conditions(),
+            last_error=result.reason,
+            failures=failures,
+        ),
+    )
 
 
 def _find_remnant(

@@ -11,8 +11,10 @@ from reconciler.control.ledger import Ledger
 from reconciler.control.manifest_follower import ManifestsInForce
 from reconciler.control.ports import Clock, Host, News
 from reconciler.control.service_ports import History, HostSigns, Journal, Meter, Store
+from reconciler.core.conditions import Result
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key, show_key
+from reconciler.core.records import Record
 from reconciler.core.world import Unknown
 from reconciler.kinds.api import ObjectKind
 
@@ -156,6 +158,18 @@ QEMU = "qemu"
 # Each has a daemon of its own on a modular host, and a connection of its own here.
 DRIVERS = (QEMU, "network", "storage")
 _NOT_YET = "not connected to libvirt yet"
+
+
+@frozen
+class PassStatus:
+    """How a pass over an object ended, and what is to be remembered of it from now on.
+
+    None: nothing else than before. `is_gone`: nothing at all.
+    """
+
+    result: Result
+    record: Optional[Record] = None
+    is_gone: bool = False
 
 
 @dataclass

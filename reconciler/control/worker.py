@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from reconciler.control.one_pass import ObjectPass, PassResult
 from reconciler.control.prune import Prune
 from reconciler.control.queue import WorkQueue
-from reconciler.control.state import QEMU, LoopState
+from reconciler.control.state import QEMU, LoopState, PassStatus
 from reconciler.core import events, metrics
 from reconciler.core.conditions import Again, Done, Result, kind_of, unknown
 from reconciler.core.events import Event
@@ -47,11 +47,11 @@ class ObjectWorker:
         meter.observe(metrics.QUEUE_WAIT, waited)
         begun = clock.now()
         try:
-            result = contain(self._pass, key)
+            result = contain(self._run, key)
         except ReconcilerError as error:
             result = self._report(key, error)
             self.queue.add_after(key, result.after)  # first: nothing of what follows may lose it
-            self._remember(key, result)
+            self._write(key, self._find_status_of_fault(key, result))
         meter.count(metrics.PASSES, result=type(result).__name__.lower())
         meter.observe(metrics.DURATION, clock.now() - begun)
         if isinstance(result, Again):
@@ -59,7 +59,20 @@ class ObjectWorker:
         elif isinstance(result, Done) and QEMU not in self.shared.unreached:
             meter.set(metrics.LAST_SUCCESS, clock.wall())
 
-    def _pass(self, key: Key) -> Result:
+    def _run(self, key: Key) -> Result:
+        """Look at one object, and write its status down once, whichever way the pass ended."""
+        status = self._pass(key)
+        self._write(key, status)
+        return status.result
+
+    def _write(self, key: Key, status: PassStatus) -> None:
+        """Write down how a pass ended: the only place that does."""
+        if status.is_gone:
+            self.shared.forget(key)
+        elif status.record is not None:
+            self.shared.ledger.put(status.record)
+
+    def _pass(self, key: Key) -> PassStatus:
         shared, begun, kind = self.shared, self.shared.services.clock.now(), find_kind(key.kind)
         former = self._note_migration(shared.ledger.get(key))
         reason = shared.find_unreached(kind)  # once: it may be reached the next moment
@@ -67,8 +80,8 @@ class ObjectWorker:
         if isinstance(host, Unknown):
             reason = host.reason
         if reason:
-            shared.ledger.put(replace(former, conditions=unknown(reason).conditions()))
-            return Done()  # everything is looked at again when libvirt is reached
+            # Everything is looked at again when libvirt is reached.
+            return PassStatus(Done(), replace(former, conditions=unknown(reason).conditions()))
         in_force = shared.wanted.in_force  # what comes in meanwhile is for the next pass
         manifest = in_force.objects.get(key)
         if manifest is None:
@@ -77,7 +90,7 @@ class ObjectWorker:
             return self._leave(key, former)
         if key in shared.suspended:
             found = self.passes.look_only(key, LEFT_ALONE)
-            return self._put(former, manifest, in_force, found)
+            return self._describe(former, manifest, in_force, found)
         drift = former.observed_generation == manifest.generation
         placed = shared.ledger.find_placed(key)
         task = PassTask(
@@ -90,36 +103,31 @@ class ObjectWorker:
         if is_active and shared.left.get(key, 0.0) < begun:
             shared.left.pop(key, None)  # it came back
             former = replace(former, migrated=False)
-        return self._put(self._note_migration(former), manifest, in_force, found)
+        return self._describe(self._note_migration(former), manifest, in_force, found)
 
     def _note_migration(self, record: Record) -> Record:
         return replace(record, migrated=True) if record.key in self.shared.left else record
 
-    def _leave(self, key: Key, former: Record) -> Result:
+    def _leave(self, key: Key, former: Record) -> PassStatus:
         """Do nothing to an object of another host; what is still here of it stays in mind."""
-        ledger = self.shared.ledger
-        if key not in ledger.all():
-            return Done()
+        if key not in self.shared.ledger.all():
+            return PassStatus(Done())
         found = self.passes.look_only(key, ELSEWHERE)
         if found.sighting is None:
-            self.shared.forget(key)
-        else:
-            conditions = found.verdict.conditions()
-            ledger.put(
-                replace(
-                    former,
-                    state=_state(found),
-                    guest=found.sighting.detail,
-                    conditions=conditions,
-                    next_try=None,
-                )
-            )
-        return Done()
+            return PassStatus(Done(), is_gone=True)
+        record = replace(
+            former,
+            state=_state(found),
+            guest=found.sighting.detail,
+            conditions=found.verdict.conditions(),
+            next_try=None,
+        )
+        return PassStatus(Done(), record)
 
-    def _put(
+    def _describe(
         self, former: Record, manifest: Manifest, in_force: InForce, found: PassResult
-    ) -> Result:
-        """Write down how the pass ended; every way out of one comes through here."""
+    ) -> PassStatus:
+        """Return the status after a pass over an object of this host."""
         result, shared = found.result, self.shared
         now = shared.services.clock.wall()
         again = result if isinstance(result, Again) else None
@@ -140,23 +148,20 @@ class ObjectWorker:
             seen_at=in_force.identity,
             problem=in_force.problems.get(manifest.key, ""),
         )
-        shared.ledger.put(record)
-        return result
+        return PassStatus(result, record)
 
-    def _remember(self, key: Key, fault: Again) -> None:
+    def _find_status_of_fault(self, key: Key, fault: Again) -> PassStatus:
         """Have the status say it too: what a former pass has found out need not hold any more."""
         ledger = self.shared.ledger
-        if key in ledger.all() or key in self.shared.wanted.in_force.objects:
-            conditions = unknown(fault.reason, again=fault.reason).conditions()
-            due = round(self.shared.services.clock.wall() + fault.after)
-            ledger.put(
-                replace(
-                    ledger.get(key),
-                    conditions=conditions,
-                    last_error=fault.reason,
-                    next_try=due,
-                )
-            )
+        if key not in ledger.all() and key not in self.shared.wanted.in_force.objects:
+            return PassStatus(fault)
+        record = replace(
+            ledger.get(key),
+            conditions=unknown(fault.reason, again=fault.reason).conditions(),
+            last_error=fault.reason,
+            next_try=round(self.shared.services.clock.wall() + fault.after),
+        )
+        return PassStatus(fault, record)
 
     def _report(self, key: Key, error: ReconcilerError) -> Again:
         """Tell of what nobody caught: libvirt gone between two calls, or a bug of ours."""

@@ -288,6 +288,25 @@ def test_start_up_imports_no_foreign_library_in_fact(option: str) -> None:
     assert sorted(loaded & set(IMPORTER)) == []
 
 
+# Who writes a record: a pass as it ends; a resync, of what has no manifest; a person's `retry`.
+WRITERS_OF_RECORDS = (
+    "reconciler.control.loop",
+    "reconciler.control.prune",
+    "reconciler.control.worker",
+)
+
+
+def test_a_pass_writes_the_status_of_its_object_in_one_place() -> None:
+    found = tuple(
+        name
+        for name, path in SOURCES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr == "put" and ast.unparse(node.func.value).endswith("ledger")
+    )
+    assert found == WRITERS_OF_RECORDS
+
+
 KIND_NAMES = frozenset({"VirtualMachine", "Template", "Host"})
 KIND_WORDS = frozenset(
     {"MACHINE", "TEMPLATE", "HOST", "MachineManifest", "TemplateManifest", "HostManifest"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Iterator, cast
+from typing import Any, Callable, Iterator, List, Mapping, Tuple, cast
 from unittest.mock import patch
 
 import pytest
@@ -21,6 +21,7 @@ from reconciler.control.state import LoopServices
 from reconciler.core import kinds
 from reconciler.core.key import Key
 from reconciler.core.manifest_files import FileSet, ManifestFile
+from reconciler.core.records import Record
 from reconciler.core.settings import PruneRails, Settings
 from tests.toy_kind.row import NoteKind
 from tests.unit.cli.fakes import Result, call
@@ -227,6 +228,69 @@ def test_a_suspended_note_is_left_alone_until_it_is_resumed(site: Site) -> None:
     site.loop.reread_orders()
     site.work()
     assert site.read("first") == "other"
+
+
+def leave(site: Site) -> None: ...
+
+
+def suspend(site: Site) -> None:
+    site.loop.shared.suspended = frozenset({FIRST})
+
+
+def break_pencil(site: Site) -> None:
+    (site.notes / "first.json").unlink()
+    site.row.broken = True
+
+
+def break_reading(site: Site) -> None:
+    (site.notes / "first.json").write_text("{}", encoding="utf-8")
+
+
+def lose_libvirt(site: Site) -> None:
+    site.row.drivers = ("qemu",)
+    site.loop.shared.unreached["qemu"] = "gone"
+
+
+def doom(site: Site) -> None:
+    (site.manifests / "first.yaml").unlink()
+    site.follow()
+    site.loop.resync()
+
+
+def doom_in_vain(site: Site) -> None:
+    doom(site)
+    site.row.broken = True
+
+
+WAYS: Mapping[str, Tuple[Callable[[Site], None], List[str]]] = {
+    "nothing to do": (leave, ["first"]),
+    "suspended": (suspend, ["first"]),
+    "failed": (break_pencil, ["first"]),
+    "a fault of ours": (break_reading, ["first"]),
+    "libvirt is away": (lose_libvirt, ["first"]),
+    "deleted": (doom, []),
+    "not deleted": (doom_in_vain, ["first"]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_out_of_a_pass_writes_the_status_once(way: str, site: Site) -> None:
+    site.write("first", text="hello", deletion="delete")
+    site.write("second", text="stays")
+    site.follow()
+    prepare, expected = WAYS[way]
+    prepare(site)
+    written: List[str] = []
+    put = site.loop.shared.ledger.put
+
+    def count(record: Record) -> None:
+        written.append(record.name)
+        put(record)
+
+    site.loop.shared.ledger.put = count  # type: ignore[method-assign]
+    site.loop.work(FIRST, 0.0)
+    assert written == expected
+    assert (FIRST in site.loop.shared.ledger.all()) == bool(expected)
 
 
 def test_what_is_exported_is_valid_and_changes_nothing(site: Site, tmp_path: Path) -> None:
