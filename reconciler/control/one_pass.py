@@ -146,6 +146,8 @@ class ObjectPass:
                 lacking = Conditions(ready=False, reason=lack, pending=action.pending)
                 return PassResult(Done(), lacking, shown)
             self.attempts.succeed(task.key, seen)
+            if action.is_unsettled:
+                self.attempts.soil(task.key)
         return PassResult(Done(), verdict, shown)
 
     def _find_hold(self, task: PassTask, seen: str) -> Optional[Result]:

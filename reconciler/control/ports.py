@@ -9,7 +9,7 @@ from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
-from reconciler.core.plan import Action, CreateVolume, Outcome
+from reconciler.core.plan import Action, CreateSeed, CreateVolume, Outcome
 from reconciler.core.secret_refs import SecretRef, SecretText
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
 from reconciler.errors import TerminalError, TransientError
@@ -82,6 +82,9 @@ class Domains(Protocol):
 
         What cannot be read lacks.
         """
+
+    def is_boot_finished(self, name: str, instance: str) -> bool:
+        """Whether the guest's agent says that cloud-init has finished as that instance."""
 
     def find_job(self, name: str) -> str:
         """Return the job under way on an active domain or its disks; empty if there is none.
@@ -197,6 +200,12 @@ class Storage(Protocol):
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
+
+    def create_seed(self, step: CreateSeed, files: Mapping[str, str]) -> None:
+        """Make the volume with these files that only QEMU can read.
+
+        Raises RefusedError if the name is taken.
+        """
 
     def resize_volume(self, path: str, capacity: int) -> None:
         """Grow the volume at `path`; never shrinks."""

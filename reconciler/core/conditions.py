@@ -6,7 +6,7 @@ import hashlib
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.frozen import frozen
-from reconciler.core.plan import Action, ActionKind, Effect, find_snapshot_notes
+from reconciler.core.plan import Action, ActionKind, Effect, find_status_notes
 from reconciler.errors import FaultError, ReconcilerError, RefusedError, TransientError
 
 
@@ -105,7 +105,7 @@ def planned(action: Action) -> Conditions:
         else f"{change.path}: {change.reason}"
         for change in held
     )
-    reason = f"withheld: {reasons}" if held else find_snapshot_notes(action.notes)
+    reason = f"withheld: {reasons}" if held else find_status_notes(action.notes)
     again = reason if action.transient and held else ""
     return Conditions(not held, reason, reconciling=again, pending=action.pending)
 

@@ -331,9 +331,6 @@ DOCUMENTS = ("Plan", "Snapshot")  # what we write, and nobody else
 
 # Promised by the format, not built yet.
 _LATER_KINDS = frozenset({"Network", "StoragePool"})
-_LATER_FIELDS: Mapping[Tuple[str, DocumentPath], str] = {
-    ("VirtualMachine", ("spec", "cloudInit")): "prepare the template's image instead",
-}
 
 
 def find_kind(data: Any, kinds: Sequence[str]) -> Tuple[Optional[str], List[Finding]]:
@@ -363,11 +360,8 @@ def _refuse_kind(data: Mapping[str, Any], kind: Any, kinds: Sequence[str]) -> Fi
     return Finding(("kind",), f"{shown} is not one of {', '.join(kinds)}{hint}")
 
 
-def refuse_field(kind: str, path: DocumentPath, known: Iterable[str]) -> Finding:
+def refuse_field(path: DocumentPath, known: Iterable[str]) -> Finding:
     """Say what is wrong with a field that the schema does not know."""
-    advice = _LATER_FIELDS.get((kind, path))
-    if advice is not None:
-        return Finding(path, f"not supported by this version yet; {advice}", at_key=True)
     hint = suggest(path[-1], known) or f"; there are {', '.join(sorted(known))}"
     return Finding(path, f"unknown field{hint}", at_key=True)
 

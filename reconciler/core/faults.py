@@ -37,6 +37,7 @@ class Section(Enum):
     NETWORKS = "the networks"
     DEVICES = "the network devices"
     MEMORY = "the memory of the host"
+    FIRST_BOOT = "whether the first boot is over (domain, instance-id)"
     FILE = "what lies at a path (path)"
 
 

@@ -123,6 +123,10 @@ INTERFACE: Tuple[Field, ...] = (
     _DEVICE_BOOT,
     Field("link", "link/@state", absent="up"),
     _DEVICE_ALIAS,
+    *(
+        Field(name, notation=BY_HAND, elsewhere="told to the guest by the seed (cloud_init.py)")
+        for name in ("addresses", "gateways", "nameservers")
+    ),
     Field("uplink", notation=None, elsewhere="each type of interface has its own (read.py)"),
 )
 

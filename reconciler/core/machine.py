@@ -132,6 +132,9 @@ class Cdrom:
 class Interface:
     """One network interface, on a libvirt network or on a host bridge. `link` is up or down.
 
+    `addresses` (with their prefix lengths), `gateways` and `nameservers` are for the guest's first
+    boot.
+
     Without either it is one of another kind, which a manifest names by its MAC and leaves alone;
     `uplink` (observed only) says what it is on then, like `macvtap on eno1`.
     """
@@ -145,6 +148,9 @@ class Interface:
     boot: Optional[int] = None
     alias: Optional[str] = hint()
     uplink: Optional[str] = hint()
+    addresses: Tuple[str, ...] = field(default=(), metadata={"compared": False})
+    gateways: Tuple[str, ...] = field(default=(), metadata={"compared": False})
+    nameservers: Tuple[str, ...] = field(default=(), metadata={"compared": False})
 
 
 @frozen

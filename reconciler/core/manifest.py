@@ -11,6 +11,7 @@ from dataclasses import field
 from functools import cached_property
 from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type, TypeVar, Union
 
+from reconciler.core.cloud_init import CloudInit
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Mode
@@ -114,6 +115,7 @@ class MachineManifest:
     required_daemons: Tuple[str, ...] = ()
     revision: Optional[str] = None
     locate: Optional[Locate] = field(default=None, compare=False, repr=False)
+    cloud_init: Optional[CloudInit] = None
 
     @property
     def name(self) -> str:

@@ -135,6 +135,29 @@ def name_place(host: str, uri: str) -> str:
 
 
 @frozen
+class SeedMark:
+    """Which seed of cloud-init's the guest was given: its instance-id and the digest of its files.
+
+    `count` is the number of instances that the machine has been. `pool`, `volume` and `path` are
+    those of the seed's volume, empty once the seed is removed. `since` is when the guest was first
+    seen running with it, in seconds since the epoch; 0: not yet.
+    """
+
+    instance: str
+    digest: str
+    count: int = 1
+    pool: str = ""
+    volume: str = ""
+    path: str = ""
+    since: int = 0
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether there is a volume, and a drive for it in the definition."""
+        return bool(self.path)
+
+
+@frozen
 class Owner:
     """What the domain's metadata says of the manifest it follows.
 
@@ -146,7 +169,7 @@ class Owner:
     `worker` is the run that makes or made the volumes in `creating`. `formerly` are the names that
     the machine had before it was renamed: its volumes may be called by them. `is_unfinished` says
     that the machine itself is being created: its definition lacks the disks whose volumes are not
-    complete.
+    complete. `seed` is None of a machine that was never given one.
     """
 
     name: str
@@ -159,6 +182,7 @@ class Owner:
     worker: Optional[Worker] = None
     formerly: Tuple[str, ...] = ()
     is_unfinished: bool = False
+    seed: Optional[SeedMark] = None
 
     @property
     def names(self) -> Tuple[str, ...]:

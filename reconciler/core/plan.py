@@ -197,6 +197,34 @@ class DeleteVolume:
 
 
 @frozen
+class CreateSeed:
+    """Make the volume with the seed of cloud-init's. `digest` stands for the files' texts.
+
+    Only QEMU can read it.
+    """
+
+    pool: str
+    name: str
+    path: str
+    digest: str
+    files: Tuple[Tuple[str, str], ...] = field(repr=False)
+
+
+@frozen
+class DeleteSeed:
+    """Delete a seed's volume, which no running guest has; gone already is as good."""
+
+    pool: str
+    name: str
+    path: str
+
+
+@frozen
+class RecordStart:
+    """Write into our mark that the guest runs with its seed since now."""
+
+
+@frozen
 class Undefine:
     """Remove the definition of a domain that is off, with its NVRAM, TPM and saved state."""
 
@@ -227,6 +255,9 @@ Step = Union[
     Resume,
     Wake,
     DeleteVolume,
+    CreateSeed,
+    DeleteSeed,
+    RecordStart,
     Undefine,
     ChangeUnits,
 ]
@@ -252,7 +283,8 @@ class Action:
     `reason` says why the action is withheld or failed; `notes` are facts worth a line each.
     `transient` says that what failed or is withheld may be done later, by the same manifest and for
     the same domain.
-    `awaits_window` says that the guest is restarted in the next maintenance window.
+    `awaits_window` says that the guest is restarted in the next maintenance window. `is_unsettled`
+    says that time alone makes another plan of it.
     """
 
     kind: str
@@ -266,6 +298,7 @@ class Action:
     notes: Tuple[str, ...] = ()
     transient: bool = False
     awaits_window: bool = False
+    is_unsettled: bool = False
 
     @property
     def key(self) -> Key:
@@ -352,8 +385,11 @@ class PlanOptions:
 
 IS_ON = " is on "
 SNAPSHOT = "external snapshot "
+SEED = "cloudInit"  # how notes about the seed begin
 
 
-def find_snapshot_notes(notes: Iterable[str]) -> str:
-    """Return, as one line, those notes that say of a disk that it is on a snapshot."""
-    return "; ".join(note for note in notes if f"{IS_ON}{SNAPSHOT}" in note)
+def find_status_notes(notes: Iterable[str]) -> str:
+    """Return, as one line, the notes of a disk on a snapshot and of a seed that is still there."""
+    return "; ".join(
+        note for note in notes if f"{IS_ON}{SNAPSHOT}" in note or note.startswith(f"{SEED}: ")
+    )

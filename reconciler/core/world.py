@@ -245,6 +245,17 @@ class FileView:
 
 
 @frozen
+class FirstBoot:
+    """What is known of a guest's first boot with a seed, at the time `now`, since the epoch.
+
+    `is_finished` is true only where the guest's agent says so.
+    """
+
+    now: float = 0.0
+    is_finished: bool = False
+
+
+@frozen
 class Facilities:
     """What of the host a guest needs besides networks and pools.
 
@@ -281,6 +292,7 @@ class World:
     owned or not; (`machine`, name) to itself where that domain bears its own mark, and (`mark`,
     name) to the domains that are the machine of that mark, renamed. `images` answers the same for
     images, and what lies below them.
+    `first_boots` maps a domain to what is known of its first boot.
     `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
     image to the bytes that it may still grow by. `facilities` is what else the host has.
     """
@@ -302,6 +314,7 @@ class World:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     others_asked: bool = False
     observed: Mapping[Key, object] = field(default_factory=dict)
+    first_boots: Mapping[str, FirstBoot] = field(default_factory=dict)
     known: Known = None
 
     def ask(self, *facts: Fact) -> None:
@@ -349,6 +362,11 @@ class World:
         """Return the bytes that an image may still grow by; None where that is not known."""
         self.ask(Fact(Section.FREE, path))
         return self.free.get(path)
+
+    def find_first_boot(self, name: str, instance: str) -> FirstBoot:
+        """Return what is known of a domain's first boot as an instance of cloud-init's."""
+        self.ask(Fact(Section.FIRST_BOOT, name, instance))
+        return self.first_boots.get(name, FirstBoot())
 
     def find_memory(self) -> Optional[int]:
         """Return the bytes of memory that the host has; None where that is not known."""

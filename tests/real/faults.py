@@ -11,7 +11,7 @@ from reconciler.errors import TerminalError
 
 def is_read(name: str) -> bool:
     """Whether a call of that name changes nothing on the host."""
-    return name in ("uri", "host") or name.startswith(("can_", "find_", "list_", "read_"))
+    return name in ("uri", "host") or name.startswith(("can_", "find_", "is_", "list_", "read_"))
 
 
 class Killed(BaseException):

@@ -17,6 +17,7 @@ from typing import (
     Mapping,
     MutableMapping,
     Optional,
+    Set,
     Tuple,
     cast,
 )
@@ -28,7 +29,7 @@ from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
-from reconciler.core.plan import CreateVolume
+from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.secret_refs import SecretRef, SecretText
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, VolumeView
 from reconciler.core.xmltree import serialise
@@ -72,7 +73,8 @@ class MemoryHost:
 
     `failures` maps a call, `create_volume` or `start web01`, to what it raises in place of its
     work; `missing` are elements of a definition, by XPath, that this libvirt does not keep. `watch` is
-    told of each call before it is carried out.
+    told of each call before it is carried out. `seeds` are the files of each seed that was made, by
+    its path; `finished_boots` are the (domain, instance-id) of which the agent says so.
     """
 
     def __init__(
@@ -93,6 +95,8 @@ class MemoryHost:
         self.writes: List[str] = []
         self.failures: Dict[str, BaseException] = {}
         self.missing: List[str] = []
+        self.seeds: Dict[str, Dict[str, str]] = {}
+        self.finished_boots: Set[Tuple[str, str]] = set()
         self.watch: Callable[[str], None] = lambda _call: None
         self.units = units
         self.locks = locks
@@ -158,6 +162,9 @@ class MemoryDomains(RecordedDomains):
                 yield key, volume.capacity
             elif known is not None:
                 yield key, known
+
+    def is_boot_finished(self, name: str, instance: str) -> bool:
+        return (name, instance) in self._memory.finished_boots
 
     def define(self, xml: str) -> None:
         root = _parse(xml)
@@ -318,6 +325,15 @@ class MemoryStorage(RecordedStorage):
         below = step.origin_format or "" if backing else ""
         self._memory.images[path] = ImageView(path, f"new:{path}", step.format, backing, below)
         return volume
+
+    def create_seed(self, step: CreateSeed, files: Mapping[str, str]) -> None:
+        self._memory.write("create_seed", f"{step.pool}/{step.name}")
+        pool = self._memory.pools[step.pool]
+        if step.name in pool.volumes:
+            raise RefusedError(f"volume {step.pool}/{step.name} is there already")
+        self._memory.seeds[step.path] = dict(files)
+        volume = VolumeView(step.pool, step.name, step.path, "raw", 73728)
+        self._set(pool, {**pool.volumes, step.name: volume})
 
     def resize_volume(self, path: str, capacity: int) -> None:
         self._memory.write("resize_volume", path)

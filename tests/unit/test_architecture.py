@@ -68,6 +68,8 @@ MAY_IMPORT: Mapping[str, FrozenSet[str]] = {
 # Foreign library → the one file that may import it.
 IMPORTER: Mapping[str, str] = {
     "libvirt": "reconciler.adapters.libvirt.binding",
+    "libvirt_qemu": "reconciler.adapters.libvirt.binding",
+    "pycdlib": "reconciler.adapters.libvirt.seed_image",
     "watchdog": "reconciler.adapters.watch",
     "yaml": "reconciler.adapters.manifests.documents",
     "jsonschema": "reconciler.adapters.manifests.schema_errors",
@@ -321,7 +323,6 @@ MAY_NAME_A_KIND = (
     "reconciler.cli.verbs.host",
     "reconciler.cli.verbs.status",
     "reconciler.core.daemon_faults",
-    "reconciler.core.documents",
     "reconciler.core.host_snapshot",
     "reconciler.core.key",
     "reconciler.core.manifest",

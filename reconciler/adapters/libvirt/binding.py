@@ -7,12 +7,13 @@ start-up path may.
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import Any, FrozenSet, Iterator, Optional, Tuple, Type
 
 import libvirt  # type: ignore[import-untyped,unused-ignore]  # the binding has no types
 
-from reconciler.adapters.libvirt.objects import Connection
+from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.errors import (
     MissingError,
     NotFoundError,
@@ -48,6 +49,7 @@ OPERATION_TIMEOUT = _constant("VIR_ERR_OPERATION_TIMEOUT")
 OPERATION_INVALID = _constant("VIR_ERR_OPERATION_INVALID")
 VOLUME_EXISTS = _constant("VIR_ERR_STORAGE_VOL_EXIST")
 
+AGENT_SECONDS = 3  # to wait for the answer of a guest's agent
 ALL_CELLS = -1  # VIR_NODE_MEMORY_STATS_ALL_CELLS
 XML_INACTIVE = _constant("VIR_DOMAIN_XML_INACTIVE")
 XML_SECURE = _constant("VIR_DOMAIN_XML_SECURE")
@@ -145,6 +147,19 @@ def open_connection(uri: Optional[str]) -> Connection:
     """
     connection: Connection = libvirt.open(uri)
     return connection
+
+
+def ask_agent(domain: Domain, command: str, **arguments: object) -> object:
+    """Return what the guest's agent answers to a command; None if it does not, or refuses."""
+    import libvirt_qemu  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - rarely used
+
+    asked = json.dumps({"execute": command, "arguments": arguments})
+    try:
+        answer = libvirt_qemu.qemuAgentCommand(domain, asked, AGENT_SECONDS, 0)
+    except libvirt.libvirtError:
+        return None
+    found: object = json.loads(answer).get("return")
+    return found
 
 
 def register_event_loop() -> None:

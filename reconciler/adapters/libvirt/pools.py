@@ -77,6 +77,14 @@ def write_volume_xml(
     return fragment(volume)
 
 
+def write_private_xml(name: str, size: int) -> str:
+    """Write what libvirt needs to make a raw file that nobody but root and QEMU can read."""
+    permissions = make("permissions", None, make_text("mode", "0600"))
+    target = make("target", None, make("format", {"type": "raw"}), permissions)
+    capacity = make_text("capacity", size, {"unit": "bytes"})
+    return fragment(make("volume", None, make_text("name", name), capacity, target))
+
+
 def _target(image_format: str) -> Element:
     """Name the format; qcow2 as version 3, for version 2 is deprecated in RHEL 9's QEMU."""
     target = make("target", None, make("format", {"type": image_format}))

@@ -6,6 +6,7 @@ told to, by name; how a volume is made is in `clones`.
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Mapping, Optional, Sequence, Tuple
 
@@ -19,14 +20,16 @@ from reconciler.adapters.libvirt.pools import (
     FILE_POOLS,
     find_by_path,
     find_on_disk,
+    find_pool,
     read_pool_xml,
     refresh,
     try_refresh,
+    write_private_xml,
 )
 from reconciler.control.ports import Progress
 from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
-from reconciler.core.plan import CreateVolume
+from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import FileView, PoolView, VolumeView
 from reconciler.errors import RefusedError, TransientError
@@ -114,6 +117,26 @@ class LibvirtStorage:
 
         return clones.create_volume(self._connections, step, progress)
 
+    def create_seed(self, step: CreateSeed, files: Mapping[str, str]) -> None:
+        """Make the volume with these files that only QEMU can read.
+
+        Raises RefusedError if the name is taken.
+        """
+        from reconciler.adapters.libvirt.seed_image import make_image  # noqa: PLC0415 - rarely used
+
+        content, label = make_image(files), f"{step.pool}/{step.name}"
+        pool = find_pool(self._connection, step.pool)
+        if find_on_disk(pool, step.name) is not None:
+            raise RefusedError(f"volume {label} already exists and was left unchanged")
+        doing = f"volume {label}: storing cloud-init's seed"
+        with binding.calling(doing):
+            volume = pool.createXML(write_private_xml(step.name, len(content)))
+            try:
+                _upload(self._connection, volume, content)
+            except BaseException:
+                volume.delete()
+                raise
+
     def resize_volume(self, path: str, capacity: int) -> None:
         """Grow the volume at `path`; never shrinks."""
         volume = find_by_path(self._connection, path, is_local=self._connections.is_local)
@@ -156,6 +179,21 @@ class LibvirtStorage:
     @property
     def _connection(self) -> Connection:
         return self._connections.get(STORAGE)
+
+
+def _upload(connection: Connection, volume: Volume, content: bytes) -> None:
+    stream = connection.newStream()
+    try:
+        volume.upload(stream, 0, len(content))
+        stream.sendAll(_read_part, io.BytesIO(content))
+        stream.finish()
+    except BaseException:
+        stream.abort()
+        raise
+
+
+def _read_part(_stream: object, size: int, content: io.BytesIO) -> bytes:
+    return content.read(size)
 
 
 def _delete(volume: Volume, doing: str) -> None:

@@ -79,7 +79,7 @@ def _explain(kind: str, error: Error) -> Iterator[Finding]:
         known = error.schema.get("properties", {})
         for key in error.instance:
             if key not in known:
-                yield refuse_field(kind, (*_path(error), key), known)
+                yield refuse_field((*_path(error), key), known)
     elif "propertyNames" in error.absolute_schema_path:
         message = f"{_show(error.instance)} is not a valid key{_advice(error)}"
         yield Finding((*_path(error), error.instance), message, at_key=True)

@@ -28,7 +28,7 @@ from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired
-from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World, size_key
+from reconciler.core.world import DomainView, FirstBoot, PoolView, Reading, Unknown, World, size_key
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
 from reconciler.kinds.machine.domain.mark import read_owner
@@ -334,6 +334,18 @@ def _read_memory(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, facilities=replace(seen.world.facilities, memory=memory))
 
 
+def _read_first_boots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    """Ask the agents of running guests; what they do not say has not happened yet."""
+    found = dict(seen.world.first_boots)
+    for fact in sorted(facts):
+        reading = seen.world.domains.get(fact.name)
+        is_running = isinstance(reading, Reading) and reading.is_running
+        ask = seen.host.domains.is_boot_finished
+        said = attempt(ask, fact.name, fact.part) if is_running else False
+        found[fact.name] = FirstBoot(seen.host.locks.me.since, said is True)
+    return replace(seen.world, first_boots=found)
+
+
 def _read_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     facilities = seen.world.facilities
     files = seen.host.storage.read_files(sorted(fact.name for fact in facts))
@@ -356,6 +368,7 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.NETWORKS: _read_networks,
     Section.DEVICES: _read_devices,
     Section.MEMORY: _read_memory,
+    Section.FIRST_BOOT: _read_first_boots,
     Section.FILE: _read_files,
 }
 """How each question is answered. An answer may depend on another, and asks for it."""

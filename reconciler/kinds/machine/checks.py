@@ -19,6 +19,7 @@ from typing import (
     Tuple,
 )
 
+from reconciler.core.cloud_init import FORMATS, SEED_DRIVE
 from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
@@ -109,6 +110,7 @@ def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
     """Return what is wrong with a VirtualMachine; `data` is what the schema passed."""
     findings = [finding for check in _MACHINE_CHECKS for finding in check(manifest.machine)]
     findings.extend(_check_lifecycle(manifest, data["spec"].get("lifecycle", {})))
+    findings.extend(_check_first_boot(manifest, data["spec"].get("cloudInit")))
     if manifest.machine.overlays:
         # Needs the XML parser, which nothing else here does; few manifests have any.
 
@@ -144,6 +146,9 @@ def _check_names(machine: Machine) -> Iterator[Finding]:
         for path, item in items_of(machine, listing)
     ]
     yield from _repeated(named, "name")
+    for path, name in named:
+        if name == SEED_DRIVE:
+            yield Finding(path, f"{SEED_DRIVE} is the name of cloud-init's seed; use another name")
 
 
 def _check_boot(machine: Machine) -> Iterator[Finding]:
@@ -282,6 +287,73 @@ def _check_range(
     text = data.get(str(path[-1]))
     if text is not None and not limits[0] <= parse_duration(text) <= limits[1]:
         yield Finding(path, f"{text} is not within {words}")
+
+
+NETWORK_VERSION = 2
+REMOVE_AFTER_RANGE = (60, 7 * 24 * 3600)
+
+
+def _check_first_boot(manifest: MachineManifest, data: Optional[Data]) -> Iterator[Finding]:
+    for path, card in items_of(manifest.machine, "interfaces"):
+        yield from _check_addresses(path, card, has_seed=data is not None)
+    if data is None:
+        return
+    path = ("spec", "cloudInit")
+    for name in ("userData", "vendorData"):
+        text = data.get(name)
+        if isinstance(text, str) and not text.startswith(FORMATS):
+            yield Finding((*path, name), _FORMAT)
+    if "networkConfig" in data and _read_version(data["networkConfig"]) != NETWORK_VERSION:
+        yield Finding((*path, "networkConfig"), "set version: 2; other versions are refused")
+    if "instance-id" in data.get("metaData", {}):
+        message = "instance-id is derived; to have cloud-init run again, set onChange: rerun"
+        yield Finding((*path, "metaData", "instance-id"), message, at_key=True)
+    users = [user["name"] for user in data.get("users", ())]
+    for index, name in enumerate(users):
+        if name in users[:index]:
+            yield Finding((*path, "users", index, "name"), f"user {name!r} is already given")
+    yield from _check_range((*path, "removeAfter"), data, REMOVE_AFTER_RANGE, "1m to 168h")
+
+
+_FORMAT = (
+    "cloud-init does not read this: begin with the line #cloud-config, or with another format of "
+    "cloud-init (#!, #include, #cloud-boothook, MIME multipart), or write a mapping"
+)
+
+
+def _read_version(network: Data) -> object:
+    inner = network.get("network", network)
+    return inner.get("version") if isinstance(inner, dict) else None
+
+
+def _check_addresses(path: DocumentPath, card: Interface, *, has_seed: bool) -> Iterator[Finding]:
+    given = (card.addresses, card.gateways, card.nameservers)
+    names = [name for name, values in zip(_STATIC, given) if values]
+    if names and not has_seed:
+        message = "cloud-init sets it in the guest, and there is no cloudInit: add cloudInit: {}"
+        yield Finding((*path, names[0]), message)
+    elif names and not card.addresses:
+        yield Finding((*path, names[0]), "has no effect without addresses")
+    for name, values in zip(_STATIC, given):
+        for index, value in enumerate(values):
+            if _parse_address(value) is None:
+                yield Finding((*path, name, index), f"{value} is not a valid IP address")
+    versions = [_parse_address(gateway) for gateway in card.gateways]
+    if len(set(versions)) < len(versions):
+        yield Finding((*path, "gateways"), "give at most one IPv4 and one IPv6 gateway")
+
+
+_STATIC = ("addresses", "gateways", "nameservers")
+
+
+def _parse_address(text: str) -> Optional[int]:
+    """Return the IP version of an address; None if it is not valid."""
+    import ipaddress  # noqa: PLC0415 - start-up time
+
+    try:
+        return ipaddress.ip_interface(text).version
+    except ValueError:
+        return None
 
 
 _MACHINE_CHECKS: Tuple[Callable[[Machine], Iterator[Finding]], ...] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from reconciler.core.cloud_init import DEFAULT_REMOVE_AFTER, CloudInit, SeedUser
 from reconciler.core.field_table import TABLES, named
 from reconciler.core.fields import PLAIN
 from reconciler.core.machine import (
@@ -59,6 +60,33 @@ def build_machine(data: Data, place: Place) -> MachineManifest:
         labels=labels,
         host=spec.get("placement", {}).get("host"),
         required_daemons=tuple(spec.get("requiredDaemons", ())),
+        cloud_init=_cloud_init(spec.get("cloudInit")),
+    )
+
+
+def _cloud_init(data: Optional[Data]) -> Optional[CloudInit]:
+    if data is None:
+        return None
+    return CloudInit(
+        hostname=data.get("hostname"),
+        users=tuple(_seed_user(user) for user in data.get("users", ())),
+        ssh_keys=tuple(data.get("sshKeys", ())),
+        user_data=data.get("userData"),
+        vendor_data=data.get("vendorData"),
+        meta_data=data.get("metaData", {}),
+        network=data.get("networkConfig"),
+        reruns=data.get("onChange") == "rerun",
+        remove_after=parse_duration(data.get("removeAfter", f"{DEFAULT_REMOVE_AFTER}s")),
+    )
+
+
+def _seed_user(data: Data) -> SeedUser:
+    return SeedUser(
+        name=data["name"],
+        ssh_keys=tuple(data.get("sshKeys", ())),
+        groups=tuple(data.get("groups", ())),
+        sudo=data.get("sudo", False),
+        shell=data.get("shell"),
     )
 
 
@@ -135,6 +163,9 @@ def build_interface(data: Data) -> Interface:
     """Return the interface of an entry of `interfaces`."""
     return Interface(
         name=data["name"],
+        addresses=tuple(data.get("addresses", ())),
+        gateways=tuple(data.get("gateways", ())),
+        nameservers=tuple(data.get("nameservers", ())),
         **_read_fields("interfaces[].", data),
     )
 

@@ -21,7 +21,7 @@ from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
 from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
-from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, sign_mark
+from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, note_start, sign_mark
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.planning.states import is_deaf, refuse_to_ask
 
@@ -62,6 +62,25 @@ def _take_back_volume(work: StepContext, step: plan.CreateVolume, path: str) -> 
 
 def _delete_partial(work: StepContext, step: plan.DeletePartial) -> None:
     work.host.storage.delete_partial(step.pool, step.name)
+
+
+def _create_seed(work: StepContext, step: plan.CreateSeed) -> Undo:
+    work.host.storage.create_seed(step, dict(step.files))
+    return lambda: work.host.storage.delete_partial(step.pool, step.name)
+
+
+def _delete_seed(work: StepContext, step: plan.DeleteSeed) -> None:
+    """Delete a seed; never one that the running guest has."""
+    live = work.host.domains.read_domain(work.name).live_xml
+    if live is not None and mentions_image(live, step.pool, step.name, step.path):
+        raise TransientError(f"volume {step.pool}/{step.name} is still in the guest's drive")
+    work.host.storage.delete_volume(step.pool, step.name, step.path)
+
+
+def _record_start(work: StepContext, step: plan.RecordStart) -> None:  # noqa: ARG001
+    mark = note_start(_read_definition(work), work.clock.wall())
+    if mark:
+        work.host.domains.set_metadata(work.name, mark, True)  # noqa: FBT003
 
 
 def _resize_volume(work: StepContext, step: plan.ResizeVolume) -> None:
@@ -278,6 +297,7 @@ LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
     plan.Wake: lambda _: "power",
     plan.BlockResize: lambda step: f"disks[{step.disk}].size",
     plan.ResizeVolume: lambda step: f"disks[{step.disk}].size",
+    plan.DeleteSeed: lambda _: "cloudInit",
 }
 
 # Step type → what carries it out and returns how to take it back.
@@ -299,5 +319,8 @@ PERFORM: Mapping[Type[Any], Callable[[StepContext, Any], Optional[Undo]]] = {
     plan.Resume: _resume,
     plan.Wake: _wake,
     plan.DeleteVolume: _delete_volume,
+    plan.CreateSeed: _create_seed,
+    plan.DeleteSeed: _delete_seed,
+    plan.RecordStart: _record_start,
     plan.Undefine: _undefine,
 }

@@ -75,8 +75,11 @@ def _create(manifest: MachineManifest, base: Desired, world: World) -> Union[Rea
         disk_sizes=dict(_sizes(manifest, action, world)),
     )
     reading = read(view)
-    owner = reading.owner and replace(reading.owner, creating=())
-    return replace(reading, owner=owner)
+    owner = reading.owner
+    if owner is None:
+        return reading
+    seed = owner.seed and replace(owner.seed, path="")  # its first boot is over
+    return replace(reading, owner=replace(owner, creating=(), seed=seed))
 
 
 def _complete(manifest: MachineManifest) -> MachineManifest:

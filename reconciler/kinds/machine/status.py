@@ -11,6 +11,7 @@ from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.names import Owner
+from reconciler.core.plan import SEED
 from reconciler.core.units import parse_duration
 from reconciler.core.world import Reading, Unknown, describe_state, find_command, store_command
 from reconciler.kinds.machine.document import build_lifecycle
@@ -99,6 +100,9 @@ ADOPTED_IN_PART = (
     "adopted, and its manifest is not applied in full yet; what is left: virt-reconciler plan "
     "MANIFESTS"
 )
+
+
+SEED_ATTACHED = f"{SEED}: the seed is removed when the first boot is over"
 
 
 def is_owned(reading: Union[Reading, Unknown]) -> bool:
@@ -195,7 +199,8 @@ def _ready(reading: Reading, owner: Owner) -> Condition:
     if wanted == "stopped" and reading.is_active:
         why = f"should be stopped and is {describe_state(view)}"
         return Condition("Ready", holds=False, reason=why)
-    return Condition("Ready", holds=True, reason=reading.snapshots)
+    reasons = (reading.snapshots, SEED_ATTACHED if owner.seed and owner.seed.is_attached else "")
+    return Condition("Ready", holds=True, reason="; ".join(filter(None, reasons)))
 
 
 def _wanted_power(owner: Owner) -> Optional[str]:

@@ -51,7 +51,7 @@ class UndoTrail:
         """Put back what can be, and return the failure's words with what became of the rest."""
         if isinstance(failed, plan.Start) and self._undo:
             return self._explain_start(words)
-        if isinstance(failed, plan.Shutdown):
+        if isinstance(failed, (plan.Shutdown, plan.RecordStart)):
             return words + self._keep()
         return words + self._take_back()
 
@@ -61,7 +61,7 @@ class UndoTrail:
         libvirt goes on with a copy that nobody waits for. Then our mark stays, which alone tells
         the next apply that the volume is ours and not complete.
         """
-        if isinstance(failed, (plan.Start, plan.Shutdown)):
+        if isinstance(failed, (plan.Start, plan.Shutdown, plan.RecordStart)):
             return
         is_done = any(step is failed for step, _ in self._undo)
         if is_done or not isinstance(failed, plan.CreateVolume):

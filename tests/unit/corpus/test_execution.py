@@ -14,6 +14,7 @@ from reconciler.core.plan import (
     Action,
     CreateVolume,
     DeletePartial,
+    DeleteSeed,
     Effect,
     Outcome,
     Plan,
@@ -180,8 +181,9 @@ def describe(host: MemoryHost, action: Action) -> Tuple[object, ...]:
 
 
 def find_partial(action: Action) -> FrozenSet[str]:
-    """Return the volumes that an earlier run began and never finished: the action makes them anew."""
-    return frozenset(step.name for step in action.steps if isinstance(step, DeletePartial))
+    """Return the volumes that an earlier run never finished, and seeds: both are made anew."""
+    partial = (DeletePartial, DeleteSeed)
+    return frozenset(step.name for step in action.steps if isinstance(step, partial))
 
 
 def action_paths(action: Action) -> FrozenSet[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from reconciler.core.cloud_init import SEED_DRIVE
 from reconciler.core.field_table import CDROM, CPUS, DISK, FEATURES, INTERFACE, MACHINE, NONE
 from reconciler.core.fields import Field, NewGuest
 from reconciler.core.frozen import replace
@@ -250,7 +251,7 @@ def _boot_kinds(machine: Machine) -> Iterator[Element]:
     if any(device.boot is not None for device in devices):
         return
     yield make("boot", {"dev": "hd"})
-    if machine.cdroms:
+    if any(cdrom.name != SEED_DRIVE for cdrom in machine.cdroms or ()):
         yield make("boot", {"dev": "cdrom"})
 
 

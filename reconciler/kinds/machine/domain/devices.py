@@ -18,6 +18,7 @@ from typing import (
     Union,
 )
 
+from reconciler.core.cloud_init import SEED_DRIVE
 from reconciler.core.field_table import bound, find_field
 from reconciler.core.fields import Field
 from reconciler.core.frozen import replace
@@ -162,6 +163,8 @@ def build_device(item: Device) -> Element:
         value = item.name if field.name == "alias" else getattr(item, field.name)
         if value is not None:
             write_field(element, field, value)
+    if item.name == SEED_DRIVE:  # a guest starts without it, should somebody have deleted it
+        layout.ensure(element, "source").set("startupPolicy", "optional")
     return element
 
 

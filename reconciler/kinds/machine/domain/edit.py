@@ -30,7 +30,7 @@ from reconciler.kinds.machine.domain.devices import (
 from reconciler.kinds.machine.domain.features import SECURE, set_feature
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.processors import edit_cpus, edit_memory
-from reconciler.kinds.machine.domain.read import read_disk
+from reconciler.kinds.machine.domain.read import find_seed_drive, read_disk
 from reconciler.kinds.machine.domain.soundness import find_unsound
 from reconciler.kinds.machine.match import Difference, DifferenceKind
 
@@ -83,6 +83,19 @@ def carry_image(xml: str, disk: Disk, other_xml: str, other: Disk) -> str:
     driver, kind = model.find("driver"), layout.ensure(element, "driver")
     if driver is not None and driver.get("type"):
         kind.set("type", driver.get("type", ""))
+    return serialise(root)
+
+
+def carry_seed_drive(xml: str, present_xml: str) -> str:
+    """Return the domain XML with the drive of cloud-init's seed as it is in the present one."""
+    root = parse(xml)
+    former, present = find_seed_drive(root), find_seed_drive(parse(present_xml))
+    if former is None and present is None:
+        return xml
+    if former is not None:
+        layout.remove(former)
+    if present is not None:
+        layout.insert_device(layout.ensure(root, "devices"), copy_of(present))
     return serialise(root)
 
 

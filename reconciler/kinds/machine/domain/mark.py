@@ -5,11 +5,12 @@ Only our own element is read or written; the metadata of other tools is none of 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Iterator, Optional, Tuple
 
 from reconciler.core.frozen import replace
 from reconciler.core.images import ImageUse, read_source
-from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX, Owner, Worker
+from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX, Owner, SeedMark, Worker
 from reconciler.core.xmltree import (
     Element,
     fragment,
@@ -18,6 +19,7 @@ from reconciler.core.xmltree import (
     make_namespaced,
     make_text,
     parse,
+    parse_number,
     serialise,
 )
 from reconciler.kinds.machine.domain import layout
@@ -106,6 +108,7 @@ def read_owner(root: Element) -> Optional[Owner]:
         worker=_read_worker(element.find(f"{{{MARK_NAMESPACE}}}worker")),
         formerly=_read_all(element, "formerly", "name"),
         is_unfinished=element.get("unfinished") == "yes",
+        seed=_read_seed(element.find(f"{{{MARK_NAMESPACE}}}seed")),
     )
 
 
@@ -130,6 +133,29 @@ def _read_worker(element: Optional[Element]) -> Optional[Worker]:
         )
     except ValueError:
         return None  # somebody edited it
+
+
+def _read_seed(element: Optional[Element]) -> Optional[SeedMark]:
+    if element is None:
+        return None
+    get = element.get
+    return SeedMark(
+        instance=get("instance", ""),
+        digest=get("digest", ""),
+        count=parse_number(get("count", "1")),
+        pool=get("pool", ""),
+        volume=get("volume", ""),
+        path=get("path", ""),
+        since=parse_number(get("since", "0")),
+    )
+
+
+def note_start(xml: str, now: float) -> str:
+    """Return the mark of a definition, which says that its guest runs with its seed from now on."""
+    owner = read_owner(parse(xml))
+    if owner is None or owner.seed is None:
+        return ""
+    return owner_xml(replace(owner, seed=replace(owner.seed, since=round(now))))
 
 
 def sign_mark(xml: str, worker: Worker) -> str:
@@ -193,6 +219,9 @@ def _plain(owner: Owner) -> Element:
     volumes = [make("creating", {"path": path}) for path in owner.creating]
     volumes += [make("made", {"path": path}) for path in owner.made]
     volumes += [make("formerly", {"name": name}) for name in owner.formerly]
+    if owner.seed is not None:
+        said = {field.name: getattr(owner.seed, field.name) or None for field in fields(owner.seed)}
+        volumes.append(make("seed", said))
     if owner.creating and owner.worker is not None:
         volumes.append(_worker(owner.worker))
     return make("manifest", head, make_text("spec", owner.spec), *volumes)

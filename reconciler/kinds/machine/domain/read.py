@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
+from reconciler.core.cloud_init import SEED_DRIVE
 from reconciler.core.field_table import bound, find_elements
 from reconciler.core.fields import Field
 from reconciler.core.frozen import replace
@@ -36,11 +37,29 @@ def read_machine(root: Element) -> Machine:
         cpus=Cpus(**_read(_CPUS, kids)),
         memory=Memory(**_read(_MEMORY, kids)),
         disks=tuple(_DISK.read(device) for device in devices["disks"]),
-        cdroms=tuple(_CDROM.read(device) for device in devices["cdroms"]),
+        cdroms=tuple(drive for drive in map(_CDROM.read, devices["cdroms"]) if not _is_seed(drive)),
         interfaces=tuple(_read_interface(device) for device in devices["interfaces"]),
         firmware_open=leaves_secure_boot_open(kids.get("os")),
     )
     return Machine(**values)
+
+
+def _is_seed(drive: Cdrom) -> bool:
+    """Whether it is the drive of cloud-init's seed, which only `planning.first_boot` looks at."""
+    return drive.alias == SEED_DRIVE
+
+
+def find_seed_drive(root: Element) -> Optional[Element]:
+    """Return the element of the drive of cloud-init's seed."""
+    drives = _index(root)[1]["cdroms"]
+    return next((element for element in drives if _is_seed(_CDROM.read(element))), None)
+
+
+def read_seed_drive(root: Element) -> Optional[Cdrom]:
+    """Return the drive of cloud-init's seed."""
+    element = find_seed_drive(root)
+    drive: Optional[Cdrom] = None if element is None else _CDROM.read(element)
+    return drive
 
 
 def read_disk(element: Element) -> Disk:

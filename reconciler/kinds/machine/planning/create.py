@@ -20,10 +20,12 @@ from reconciler.core.plan import (
     ActionKind,
     Before,
     Change,
+    CreateSeed,
     CreateVolume,
     Define,
     DeletePartial,
     Effect,
+    RecordStart,
     SetAutostart,
     SetMetadata,
     Start,
@@ -44,6 +46,7 @@ from reconciler.kinds.machine.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.kinds.machine.planning.decide import describe_device
+from reconciler.kinds.machine.planning.first_boot import NewSeed, plan_new_seed
 from reconciler.kinds.machine.planning.guards import made_with, owner_of, unfinished_owner
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
 from reconciler.kinds.machine.planning.recreate import refuse_there
@@ -74,11 +77,13 @@ def plan_create(
     disks = tuple(
         resolve_disk(disk, manifest, desired, world, former) for disk in wanted.disks or ()
     )
-    machine = complete_machine(_with_disks(wanted, disks), caps, world.list_networks())
+    seed = plan_new_seed(manifest, world, former)
+    drives = _with_drives(wanted, disks, seed)
+    machine = complete_machine(drives, caps, world.list_networks())
     _check(manifest, machine, wanted, desired, world)
     refuse_unoffered(machine, caps)
     made = made_with(former, manifest.name, _made(disks))
-    owner = owner_of(manifest, made=made)
+    owner = owner_of(manifest, made=made, seed=seed.mark if seed else None)
     xml = merge_overlays(create_domain(machine, caps, owner), wanted.overlays)
     refuse_doubles(xml, "", partial(chain_of, with_own_images(world, begun)))
     refuse_empty_usb(xml, "")
@@ -86,20 +91,23 @@ def plan_create(
         "VirtualMachine",
         manifest.name,
         ActionKind.CREATE,
-        changes=_changes(wanted, disks),
+        changes=(*_changes(wanted, disks), *((seed.change,) if seed else ())),
         steps=(
-            *_drop_leftovers(former, disks, world),
-            *_volumes(manifest, xml, disks, made),
+            *_drop_leftovers(former, disks, seed, world),
+            *_volumes(manifest, xml, disks, made, seed),
             Define(xml),
-            *_finish(manifest),
+            *_finish(manifest, seed),
         ),
         before=Before(None if begun is None else digest(begun.view.persistent_xml)),
         notes=() if begun is None else (RESUMED,),
     )
 
 
-def _with_disks(machine: Machine, disks: Tuple[NewDisk, ...]) -> Machine:
-    return replace(machine, disks=tuple(disk.disk for disk in disks))
+def _with_drives(machine: Machine, disks: Tuple[NewDisk, ...], seed: Optional[NewSeed]) -> Machine:
+    machine = replace(machine, disks=tuple(disk.disk for disk in disks))
+    if seed is None:
+        return machine
+    return replace(machine, cdroms=(*(machine.cdroms or ()), seed.drive))
 
 
 def _made(disks: Tuple[NewDisk, ...]) -> Tuple[str, ...]:
@@ -107,30 +115,44 @@ def _made(disks: Tuple[NewDisk, ...]) -> Tuple[str, ...]:
 
 
 def _volumes(
-    manifest: MachineManifest, xml: str, disks: Tuple[NewDisk, ...], made: Tuple[str, ...]
+    manifest: MachineManifest,
+    xml: str,
+    disks: Tuple[NewDisk, ...],
+    made: Tuple[str, ...],
+    seed: Optional[NewSeed],
 ) -> Iterator[Step]:
     """Yield the first definition, and each volume with the mark that says that it is complete."""
-    new = [disk for disk in disks if any(isinstance(step, CreateVolume) for step in disk.steps)]
-    left = [disk.disk.source or "" for disk in new]
+    volumes = [(disk.disk.name, disk.disk.source or "", disk.steps) for disk in disks]
+    if seed is not None:
+        volumes.append((seed.drive.name, seed.mark.path, seed.steps))
+    new = {
+        name: path
+        for name, path, steps in volumes
+        if any(isinstance(step, (CreateVolume, CreateSeed)) for step in steps)
+    }
+    left = list(new.values())
+    given = seed.mark if seed else None
     if new:
-        mark = unfinished_owner(manifest, left, made)
-        stub = without_disks(xml, {disk.disk.name for disk in new})
-        yield Define(set_owner(stub, mark))
-    for disk in disks:
-        yield from disk.steps
-        if disk in new:
-            left.remove(disk.disk.source or "")
-        if disk in new and left:  # the last is marked by the definition that has the disks
-            mark = unfinished_owner(manifest, left, made)
+        mark = unfinished_owner(manifest, left, made, given)
+        yield Define(set_owner(without_disks(xml, new), mark))
+    for name, path, steps in volumes:
+        yield from steps
+        if name in new:
+            left.remove(path)
+        if name in new and left:  # the last is marked by the definition that has the disks
+            mark = unfinished_owner(manifest, left, made, given)
             yield SetMetadata(owner_xml(mark), live=False)
 
 
 def _drop_leftovers(
-    former: Optional[Owner], disks: Tuple[NewDisk, ...], world: World
+    former: Optional[Owner], disks: Tuple[NewDisk, ...], seed: Optional[NewSeed], world: World
 ) -> Iterator[Step]:
     """Yield the deletion of unfinished volumes that the manifest does not ask for any more."""
-    kept = {disk.disk.source for disk in disks}
-    for path in former.creating if former else ():
+    kept = {disk.disk.source for disk in disks} | ({seed.mark.path} if seed else set())
+    left = set(former.creating if former else ())
+    if former is not None and former.seed is not None:
+        left.add(former.seed.path)
+    for path in sorted(left - {""}):
         volume = volume_at(world, path)
         if volume is not None and path not in kept and not world.images.find_users(path):
             yield DeletePartial("", volume.pool, volume.name)
@@ -144,12 +166,14 @@ def _check(
     refuse_template_writes(machine, world, "disks")
 
 
-def _finish(manifest: MachineManifest) -> Tuple[Step, ...]:
+def _finish(manifest: MachineManifest, seed: Optional[NewSeed]) -> Tuple[Step, ...]:
     steps: List[Step] = []
     if manifest.machine.autostart:
         steps.append(SetAutostart(enabled=True))
     if manifest.machine.power is Power.RUNNING:
         steps.append(Start())
+        if seed is not None:
+            steps.append(RecordStart())
     return tuple(steps)
 
 

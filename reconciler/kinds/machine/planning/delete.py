@@ -15,6 +15,7 @@ from reconciler.core.plan import (
     ActionKind,
     Before,
     Change,
+    DeleteSeed,
     DeleteVolume,
     Effect,
     Shutdown,
@@ -216,6 +217,9 @@ def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tu
         for owned in own
         if not owned.kept
     )
+    seed = reading.owner.seed if reading.owner is not None else None
+    if seed is not None and seed.is_attached:
+        steps.append(DeleteSeed(seed.pool, seed.volume, seed.path))
     return (*steps, Undefine())
 
 
@@ -240,6 +244,9 @@ def _belongings(reading: Reading, applied: Applied) -> Iterator[Change]:
     if root.find("devices/tpm/backend[@type='emulator']") is not None:
         reason = "deleted: what was sealed with it (BitLocker, LUKS) opens by its recovery key only"
         yield _gone("tpm", "emulated", reason)
+    seed = reading.owner.seed if reading.owner is not None else None
+    if seed is not None and seed.is_attached:
+        yield _gone("cloudInit", f"{seed.pool}/{seed.volume}", f"deleted: {seed.path}")
     if view.saved:
         yield _gone("saved", "the guest's saved memory", "deleted: the guest is not resumed")
 

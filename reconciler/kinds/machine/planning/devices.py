@@ -21,6 +21,7 @@ from reconciler.kinds.machine.planning.checks import (
     refuse_unoffered,
 )
 from reconciler.kinds.machine.planning.decide import Decision
+from reconciler.kinds.machine.planning.first_boot import NO_SEED, SeedPlan
 from reconciler.kinds.machine.planning.images import all_volumes, volume_at
 from reconciler.kinds.machine.planning.sources import resolve_disk
 
@@ -31,7 +32,7 @@ class Update:
 
     `machine` is what is wanted; `stored` and `live` what was found, devices named as in
     `machine`. `decisions` are only those that are carried out; `in_full` says that none is
-    withheld, `adopts` that the domain is taken over by it.
+    withheld, `adopts` that the domain is taken over by it. `seed` is what happens to cloud-init's.
     """
 
     manifest: MachineManifest
@@ -44,6 +45,7 @@ class Update:
     desired: Desired
     world: World
     adopts: bool = False
+    seed: SeedPlan = NO_SEED
 
     @property
     def creating(self) -> Tuple[str, ...]:

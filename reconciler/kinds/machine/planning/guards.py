@@ -20,7 +20,7 @@ from reconciler.core.machine import (
     chipset_of,
 )
 from reconciler.core.manifest import Lifecycle, MachineManifest, Window
-from reconciler.core.names import MARK_NAMESPACE, Owner
+from reconciler.core.names import MARK_NAMESPACE, Owner, SeedMark
 from reconciler.core.plan import Effect
 from reconciler.core.world import Reading, World
 from reconciler.errors import TerminalError
@@ -32,11 +32,12 @@ def owner_of(
     creating: Tuple[str, ...] = (),
     made: Tuple[str, ...] = (),
     formerly: Tuple[str, ...] = (),
+    seed: Optional[SeedMark] = None,
 ) -> Owner:
     """Return the mark.
 
     `creating` are paths of volumes that are not complete yet, `made` of all that were ever made,
-    `formerly` the names that the machine had before.
+    `formerly` the names that the machine had before, `seed` what it was given for its first boot.
     """
     return Owner(
         manifest.name,
@@ -47,31 +48,38 @@ def owner_of(
         manifest.revision,
         made,
         formerly=formerly,
+        seed=seed,
     )
 
 
 def begin_owner(
-    manifest: MachineManifest, made: Tuple[str, ...] = (), formerly: Tuple[str, ...] = ()
+    manifest: MachineManifest,
+    made: Tuple[str, ...] = (),
+    formerly: Tuple[str, ...] = (),
+    seed: Optional[SeedMark] = None,
 ) -> Owner:
     """Return the mark of a domain that is taken over, of whose manifest not all is applied yet.
 
     It says whose the domain is, and no spec: nothing is drift from what was never applied, and
     nothing is deleted by it.
     """
-    return Owner(manifest.name, "", os=manifest.machine.os, made=made, formerly=formerly)
+    return Owner(manifest.name, "", os=manifest.machine.os, made=made, formerly=formerly, seed=seed)
 
 
 def unfinished_owner(
-    manifest: MachineManifest, creating: Iterable[str], made: Tuple[str, ...]
+    manifest: MachineManifest,
+    creating: Iterable[str],
+    made: Tuple[str, ...],
+    seed: Optional[SeedMark] = None,
 ) -> Owner:
     """Return the mark of a machine that is being created, whose disks are not complete yet."""
-    mark = begin_owner(manifest, made)
+    mark = begin_owner(manifest, made, seed=seed)
     return replace(mark, creating=tuple(creating), is_unfinished=True)
 
 
-def finish_owner(former: Owner, made: Tuple[str, ...]) -> Owner:
+def finish_owner(former: Owner, made: Tuple[str, ...], seed: Optional[SeedMark]) -> Owner:
     """Return the mark when no volume is left to be made, whatever else is still to be applied."""
-    return replace(former, creating=(), made=made, worker=None, is_unfinished=False)
+    return replace(former, creating=(), made=made, worker=None, is_unfinished=False, seed=seed)
 
 
 def made_with(former: Optional[Owner], name: str, new: Iterable[str]) -> Tuple[str, ...]:

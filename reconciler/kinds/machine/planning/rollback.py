@@ -26,7 +26,7 @@ from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import copy_of, digest, fragment, parse
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.domain.consequences import find_all, find_rest, is_like
-from reconciler.kinds.machine.domain.edit import carry_image, edit_domain
+from reconciler.kinds.machine.domain.edit import carry_image, carry_seed_drive, edit_domain
 from reconciler.kinds.machine.domain.layout import find_device, remove_children
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
@@ -84,6 +84,7 @@ def find_target(past: ChangeRecord, present: Reading, sizes: Mapping[str, int]) 
             f"{past.name} {past.number}` shows the former definition"
         )
     filled, missing = fill_secrets(former.xml, view.persistent_xml)
+    filled = carry_seed_drive(filled, view.persistent_xml)
     owner = _keep_volumes(read_owner(parse(filled)), present.owner)
     xml = (
         filled if owner is None or owner == read_owner(parse(filled)) else set_owner(filled, owner)
@@ -111,11 +112,11 @@ def _keep_volumes(former: Optional[Owner], present: Optional[Owner]) -> Optional
     if former is None:
         return None
     if present is None:
-        return replace(former, creating=())
+        return replace(former, creating=(), seed=None)
     made = tuple(sorted({*former.made, *present.made}))
     same = former.generation == present.generation
     spec = present.spec if same else former.spec  # whole, where the former's secrets are hidden
-    return replace(former, creating=(), made=made, spec=spec)
+    return replace(former, creating=(), made=made, spec=spec, seed=present.seed)
 
 
 def _find_os(*owners: Optional[Owner]) -> Optional[str]:

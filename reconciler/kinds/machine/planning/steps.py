@@ -22,6 +22,7 @@ from reconciler.core.plan import (
     Define,
     DetachDevice,
     Effect,
+    RecordStart,
     ResizeVolume,
     Resume,
     SetAutostart,
@@ -71,12 +72,16 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
     items = {device.item.name: device.item for device in new}
     paths = _find_made(volumes)
     made = made_with(update.reading.owner, update.manifest.name, paths)
+    if update.seed.new is not None:
+        paths = (*paths, update.seed.new.path)
     steps = (
         *_bring_back(update),
         *drop_leftovers(update, volumes),
+        *update.seed.eject,
         *_volumes(update, volumes, paths, made),
         *_definition(update, new, made),
         *_live(update, items),
+        *_end_seed(update),
         *_resizes(update),
         *_mark(update, made),
         *_autostart(update),
@@ -89,7 +94,7 @@ def _begin(update: Update, steps: Steps) -> Steps:
     """Say whose the domain is before anything is done to it: not all of it has a way back."""
     if not update.adopts or all(isinstance(step, SetMetadata) for step in steps):
         return ()
-    owner = begin_owner(update.manifest, update.made, update.formerly)
+    owner = begin_owner(update.manifest, update.made, update.formerly, update.seed.mark)
     return (SetMetadata(owner_xml(owner), live=False),)
 
 
@@ -128,7 +133,7 @@ def _volumes(
             left.remove(source)
             if left:  # the last is marked by the definition that has the disks
                 steps.append(_mark_creating(former, left, made))
-    return tuple(steps)
+    return (*steps, *((update.seed.new,) if update.seed.new else ()))
 
 
 def _is_complete(owner: Owner) -> bool:
@@ -172,7 +177,7 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
     overlays = update.manifest.machine.overlays
     stored = [decision.stored for decision in update.decisions if decision.stored]
     changed = any(difference.field.startswith("xml[") for difference in stored)
-    xml = edit_domain(former, find_edits(update, new))
+    xml = edit_domain(former, (*find_edits(update, new), *update.seed.edits))
     xml = merge_overlays(xml, overlays) if changed else xml
     if xml == former:
         return ()
@@ -180,12 +185,22 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
     refuse_empty_usb(xml, former)
     if update.adopts:
         # One call changes the domain and says whose it is: nothing else may change a foreign one.
-        return (Define(set_owner(xml, begin_owner(update.manifest, made, update.formerly))),)
-    owner = update.reading.owner
-    if owner is None or (_is_complete(owner) and made == owner.made):
+        mark = begin_owner(update.manifest, made, update.formerly, update.seed.mark)
+        return (Define(set_owner(xml, mark)),)
+    owner, seed = update.reading.owner, update.seed.mark
+    if owner is None or (_is_complete(owner) and (made, seed) == (owner.made, owner.seed)):
         return (Define(xml),)
     # One call adds a new disk and says that its volume is finished: no kill can come between.
-    return (Define(set_owner(xml, finish_owner(owner, made))),)
+    mark = finish_owner(owner, made, seed)
+    if update.seed.old is not None:
+        mark = replace(mark, creating=(update.seed.old.path,))
+    return (Define(set_owner(xml, mark)),)
+
+
+def _end_seed(update: Update) -> Steps:
+    """Delete a seed that nothing names any more, or note that the guest runs with its own."""
+    old: Steps = () if update.seed.old is None else (update.seed.old,)
+    return (*old, RecordStart()) if update.seed.begins else old
 
 
 def _refuse_doubles(xml: str, former: str, update: Update) -> None:
@@ -318,16 +333,17 @@ def _mark(update: Update, made: Tuple[str, ...]) -> Steps:
     A commit that does not change this machine is no reason to write. Who takes a domain over
     writes whose it is, also where the rest has to wait.
     """
-    owner = owner_of(update.manifest, made=made, formerly=update.formerly)
+    formerly, seed = update.formerly, update.seed.mark
+    owner = owner_of(update.manifest, made=made, formerly=formerly, seed=seed)
     former = update.reading.owner
     if update.adopts:
-        owner = owner if update.in_full else begin_owner(update.manifest, made, update.formerly)
+        owner = owner if update.in_full else begin_owner(update.manifest, made, formerly, seed)
         return (SetMetadata(owner_xml(owner), live=update.live is not None),)
     if not update.in_full:
         # What was begun is completed or dropped by now, whatever else is withheld.
-        if former is None or _is_complete(former):
+        if former is None or (_is_complete(former) and former.seed == seed):
             return ()
-        return (SetMetadata(owner_xml(finish_owner(former, made)), live=False),)
+        return (SetMetadata(owner_xml(finish_owner(former, made, seed)), live=False),)
     if former and replace(former, revision=owner.revision) == owner:
         return ()
     return (SetMetadata(owner_xml(owner), live=update.live is not None),)
@@ -347,9 +363,10 @@ def _power(update: Update) -> Steps:
     routes = {decision.row.route for decision in update.decisions}
     if Route.SHUT_DOWN in routes:
         return (stop,)
+    start: Steps = (Start(), RecordStart()) if update.seed.is_new else (Start(),)
     if any(decision.effect is Effect.RESTART for decision in update.decisions):
-        return (stop, Start())
+        return (stop, *start)
     if Route.START not in routes:
         return ()
     refuse_template_writes(update.stored, update.world, "power")
-    return (Start(),)
+    return start

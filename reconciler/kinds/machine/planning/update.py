@@ -42,6 +42,7 @@ from reconciler.kinds.machine.planning.decide import (
 )
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
 from reconciler.kinds.machine.planning.disk_images import DiskChain, hold_growth
+from reconciler.kinds.machine.planning.first_boot import plan_seed
 from reconciler.kinds.machine.planning.guards import Guest, inherit_mark
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
 from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
@@ -118,7 +119,8 @@ def plan_update(
         decisions = tuple(_keep(decision) for decision in decisions)
     decisions = follow_power(decisions)
     update = to_update(found, decisions, desired, world)
-    update = replace(update, adopts=holding is Holding.ADOPTED)
+    seed = plan_seed(manifest, reading, world, may_change=is_ours and not weighing.held)
+    update = replace(update, adopts=holding is Holding.ADOPTED, seed=seed)
     new = complete_devices(update)
     passes = passes_by_itself(weighing, decisions)
     if holding is Holding.FOREIGN:
@@ -126,13 +128,14 @@ def plan_update(
         return replace(action, notes=_find_state_notes(found, decisions), transient=passes)
     steps = plan_steps(update, new)
     neighbours, notes = find_neighbours(update, new), find_remarks(update)
-    beside = (*neighbours, *_unfinished(found, world))
+    beside = (*neighbours, *_unfinished(found, world), *seed.changes)
     action = _action(found, describe_new(decisions, new), steps, holding, beside)
     window = awaits_window(decisions, weighing)
-    notes = (*find_chain_notes(found.chains, decisions), *notes)
+    notes = (*find_chain_notes(found.chains, decisions), *notes, *seed.notes)
     if holding is Holding.ADOPTED:
         notes = (*_find_state_notes(found, decisions), *notes)
-    return replace(action, notes=notes, transient=passes, awaits_window=window)
+    action = replace(action, notes=notes, transient=passes, awaits_window=window)
+    return replace(action, is_unsettled=seed.is_unsettled)
 
 
 def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:

@@ -1,0 +1,198 @@
+"""What a guest is given for its first boot, and the files of the seed that tell cloud-init. Pure.
+
+cloud-init's NoCloud data source reads four files from a volume called `cidata`. The short forms of
+the manifest become cloud-config that is merged as cloud-init merges: mappings key by key, and
+where both sides have a value, that of `userData` counts, a list as a whole. JSON is written, which
+every reader of YAML reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import field
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+
+from reconciler.core.frozen import frozen
+from reconciler.core.machine import Interface
+from reconciler.core.names import SeedMark, derive_mac
+
+SEED_DRIVE = "cloud-init-seed"  # the name of its drive, which no manifest can use
+DEFAULT_REMOVE_AFTER = 30 * 60  # seconds
+HEADER = "#cloud-config"
+# How user data begins that cloud-init reads (its documentation, "User data formats").
+FORMATS = (
+    HEADER,
+    "#cloud-config-archive",
+    "#cloud-boothook",
+    "#include",
+    "#include-once",
+    "#part-handler",
+    "#!",
+    "## template: jinja",
+    "Content-Type: ",
+    "MIME-Version: ",
+)
+_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
+_DIGITS = 12
+_UNASKED = "NOPASSWD:"  # for a password
+_SUDO = f"ALL=(ALL) {_UNASKED}ALL"
+# Without it the next boot without the seed is that of a new instance, with new SSH host keys.
+_KEEPS_INSTANCE = {"manual_cache_clean": True}
+_DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
+
+CloudConfig = Mapping[str, Any]
+SeedFiles = Tuple[Tuple[str, str], ...]
+
+
+@frozen
+class SeedUser:
+    """A user of the guest in short form; the rest is as cloud-init does it."""
+
+    name: str
+    ssh_keys: Tuple[str, ...] = ()
+    groups: Tuple[str, ...] = ()
+    sudo: bool = False
+    shell: Optional[str] = None
+
+
+@frozen
+class CloudInit:
+    """`cloudInit` of a manifest. `user_data` and `vendor_data` are cloud-config or text.
+
+    `reruns` says that a changed seed makes a new instance of the guest; else it is kept as it is.
+    `remove_after` is seconds after the first start.
+    """
+
+    hostname: Optional[str] = None
+    users: Tuple[SeedUser, ...] = ()
+    ssh_keys: Tuple[str, ...] = ()
+    user_data: Union[None, str, CloudConfig] = None
+    vendor_data: Union[None, str, CloudConfig] = None
+    meta_data: CloudConfig = field(default_factory=dict)
+    network: Optional[CloudConfig] = None
+    reruns: bool = False
+    remove_after: int = DEFAULT_REMOVE_AFTER
+
+
+@frozen
+class Seed:
+    """A rendered seed. `files` are name and text of each; `digest` is that of all they say."""
+
+    instance: str
+    digest: str
+    files: SeedFiles = field(repr=False)
+
+
+def render_seed(
+    cloud_init: CloudInit, name: str, interfaces: Tuple[Interface, ...], count: int
+) -> Seed:
+    """Return the seed of a machine. The same manifest gives the same one.
+
+    `count` tells the instances of one machine apart: cloud-init remembers each that it ever was.
+    """
+    user, vendor = _render_data(cloud_init)
+    network = _render_network(cloud_init, name, interfaces)
+    hostname = cloud_init.hostname or (name if _HOSTNAME.fullmatch(name) else None)
+    meta = {**({"local-hostname": hostname} if hostname else {}), **cloud_init.meta_data}
+    said = json.dumps([meta, user, vendor, network], sort_keys=True)
+    digest = hashlib.sha256(said.encode()).hexdigest()[:_DIGITS]
+    instance = f"{name}-{digest}-{count}"
+    files = [("user-data", user), ("meta-data", _write({"instance-id": instance, **meta}))]
+    files.append(("vendor-data", vendor))
+    if network is not None:
+        files.append(("network-config", _write(network)))
+    return Seed(instance, digest, tuple(files))
+
+
+def merge(base: CloudConfig, over: CloudConfig) -> CloudConfig:
+    """Merge as cloud-init does: key by key in mappings; else what is in `over` counts."""
+    merged: Dict[str, Any] = dict(base)
+    for key, value in over.items():
+        former = merged.get(key)
+        both = isinstance(former, dict) and isinstance(value, dict)
+        merged[key] = merge(former, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _render_data(cloud_init: CloudInit) -> Tuple[str, str]:
+    """Return user-data and vendor-data.
+
+    Under user data that is text the short forms are vendor data: cloud-init itself merges them.
+    """
+    short, user = _to_cloud_config(cloud_init), cloud_init.user_data
+    if isinstance(user, str):
+        return user, _render_vendor(cloud_init.vendor_data, merge(_KEEPS_INSTANCE, short))
+    vendor = _render_vendor(cloud_init.vendor_data, _KEEPS_INSTANCE)
+    return _write_config(merge(short, user or {})), vendor
+
+
+def _render_vendor(given: Union[None, str, CloudConfig], ours: CloudConfig) -> str:
+    if not isinstance(given, str):
+        return _write_config(merge(given or {}, ours))
+    parts = [{"content": given}, {"content": _write_config(ours)}]
+    return f"#cloud-config-archive\n{_write(parts)}"
+
+
+def _to_cloud_config(cloud_init: CloudInit) -> CloudConfig:
+    config: Dict[str, Any] = {}
+    if cloud_init.ssh_keys:
+        config["ssh_authorized_keys"] = list(cloud_init.ssh_keys)
+    if cloud_init.users:
+        config["users"] = ["default", *map(_to_user, cloud_init.users)]
+    return config
+
+
+def _to_user(user: SeedUser) -> CloudConfig:
+    given: Dict[str, Any] = {
+        "ssh_authorized_keys": list(user.ssh_keys),
+        "groups": list(user.groups),
+        "sudo": _SUDO if user.sudo else None,
+        "shell": user.shell,
+    }
+    return {"name": user.name, **{key: value for key, value in given.items() if value}}
+
+
+def _render_network(
+    cloud_init: CloudInit, name: str, interfaces: Tuple[Interface, ...]
+) -> Optional[CloudConfig]:
+    """Return the network configuration; None leaves it to the guest, which then asks DHCP."""
+    if cloud_init.network is None and not any(card.addresses for card in interfaces):
+        return None
+    given: CloudConfig = cloud_init.network or {}
+    given = given.get("network", given)
+    if not any(card.addresses for card in interfaces):
+        return given
+    cards = {card.name: _to_ethernet(card, name) for card in interfaces}
+    return merge({"version": 2, "ethernets": cards}, given)
+
+
+def _to_ethernet(card: Interface, machine: str) -> CloudConfig:
+    mac = card.mac or derive_mac(machine, card.name)
+    match = {"match": {"macaddress": mac}}
+    if not card.addresses:
+        return {**match, "dhcp4": True}
+    config: Dict[str, Any] = {**match, "dhcp4": False, "addresses": list(card.addresses)}
+    if card.gateways:
+        config["routes"] = [_to_route(gateway) for gateway in card.gateways]
+    if card.nameservers:
+        config["nameservers"] = {"addresses": list(card.nameservers)}
+    return config
+
+
+def _to_route(gateway: str) -> CloudConfig:
+    return {"to": _DEFAULT_ROUTES[6 if ":" in gateway else 4], "via": gateway}
+
+
+def _write_config(config: CloudConfig) -> str:
+    return f"{HEADER}\n{_write(config)}"
+
+
+def _write(data: Union[CloudConfig, List[Any]]) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def find_due(mark: SeedMark, remove_after: int) -> float:
+    """Return when the seed goes at the latest, in seconds since the epoch."""
+    return mark.since + remove_after
