@@ -12,11 +12,12 @@ import hashlib
 import json
 import re
 from dataclasses import field
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 from reconciler.core.frozen import frozen
 from reconciler.core.machine import Interface
-from reconciler.core.names import SeedMark, derive_mac
+from reconciler.core.names import derive_mac
+from reconciler.core.secret_refs import REFERENCE, SecretRef, SecretText, build_secret_ref
 
 SEED_DRIVE = "cloud-init-seed"  # the name of its drive, which no manifest can use
 DEFAULT_REMOVE_AFTER = 30 * 60  # seconds
@@ -48,13 +49,17 @@ SeedFiles = Tuple[Tuple[str, str], ...]
 
 @frozen
 class SeedUser:
-    """A user of the guest in short form; the rest is as cloud-init does it."""
+    """A user of the guest in short form; the rest is as cloud-init does it.
+
+    `password_hash` is a reference as the manifest has it: `{"secretRef": …}`.
+    """
 
     name: str
     ssh_keys: Tuple[str, ...] = ()
     groups: Tuple[str, ...] = ()
     sudo: bool = False
     shell: Optional[str] = None
+    password_hash: Optional[CloudConfig] = None
 
 
 @frozen
@@ -106,6 +111,41 @@ def render_seed(
     return Seed(instance, digest, tuple(files))
 
 
+def fill_secrets(files: SeedFiles, read: Callable[[SecretRef], SecretText]) -> Dict[str, str]:
+    """Return the files with the secrets that they refer to, read when this is called.
+
+    What a person wrote as text refers to none.
+    """
+    return {name: _fill_text(text, read) for name, text in files}
+
+
+def _fill_text(text: str, read: Callable[[SecretRef], SecretText]) -> str:
+    header, _, body = text.partition("\n")
+    if REFERENCE not in text or not header.startswith(HEADER) or body[:1] not in "{[":
+        return text
+    return f"{header}\n{_write(_fill(json.loads(body), read))}"
+
+
+def _fill(data: Any, read: Callable[[SecretRef], SecretText]) -> Any:
+    if isinstance(data, dict):
+        if set(data) == {REFERENCE}:
+            return read(build_secret_ref(data[REFERENCE])).text
+        return {key: _fill(value, read) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_fill(value, read) for value in data]
+    return _fill_text(data, read) if isinstance(data, str) else data
+
+
+def find_references(data: Any, path: Tuple[Any, ...] = ()) -> Iterator[Tuple[Tuple[Any, ...], Any]]:
+    """Yield path and value of each `secretRef` in cloud-config."""
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in items:
+        if key == REFERENCE:
+            yield (*path, key), value
+        elif isinstance(value, (dict, list)):
+            yield from find_references(value, (*path, key))
+
+
 def merge(base: CloudConfig, over: CloudConfig) -> CloudConfig:
     """Merge as cloud-init does: key by key in mappings; else what is in `over` counts."""
     merged: Dict[str, Any] = dict(base)
@@ -145,13 +185,15 @@ def _to_cloud_config(cloud_init: CloudInit) -> CloudConfig:
 
 
 def _to_user(user: SeedUser) -> CloudConfig:
+    hashed = user.password_hash
     given: Dict[str, Any] = {
         "ssh_authorized_keys": list(user.ssh_keys),
         "groups": list(user.groups),
         "sudo": _SUDO if user.sudo else None,
         "shell": user.shell,
     }
-    return {"name": user.name, **{key: value for key, value in given.items() if value}}
+    config = {"name": user.name, **{key: value for key, value in given.items() if value}}
+    return {**config, "hashed_passwd": hashed, "lock_passwd": False} if hashed else config
 
 
 def _render_network(
@@ -191,8 +233,3 @@ def _write_config(config: CloudConfig) -> str:
 
 def _write(data: Union[CloudConfig, List[Any]]) -> str:
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-
-
-def find_due(mark: SeedMark, remove_after: int) -> float:
-    """Return when the seed goes at the latest, in seconds since the epoch."""
-    return mark.since + remove_after

@@ -64,6 +64,16 @@ def build_secret(data: Any) -> Secret:
     return build_secret_ref(data[REFERENCE])
 
 
+def is_reference(data: Any) -> bool:
+    """Whether the value of a `secretRef` that no schema has checked names one secret."""
+    if not isinstance(data, dict) or len(data) != 1:
+        return False
+    ((source, name),) = data.items()
+    return (
+        source in {known.value for known in SecretSource} and isinstance(name, str) and bool(name)
+    )
+
+
 def build_secret_ref(data: Any) -> SecretRef:
     """Return the reference of a `secretRef` mapping that the schema has passed."""
     ((source, name),) = data.items()

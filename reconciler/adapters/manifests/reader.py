@@ -168,7 +168,12 @@ def _check(kind: str, data: Any, source: Source) -> Tuple[Manifest, List[Finding
     """Return what a document means that fits its schema, and what is wrong with that."""
     row = find_row(kind)
     manifest = row.build(data, source.place, source.locate)
-    return manifest, row.check(manifest, data)
+    findings = row.check(manifest, data)
+    if "cloudInit" in data.get("spec", {}):
+        from reconciler.adapters.manifests.schema_errors import check_cloud_config  # noqa: PLC0415
+
+        findings = [*findings, *check_cloud_config(data["spec"])]
+    return manifest, findings
 
 
 def _check_rest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from functools import cache
 from itertools import islice
@@ -19,6 +20,7 @@ from reconciler.core.documents import (
     suggest,
 )
 from reconciler.core.kinds import find_row, list_kinds
+from reconciler.core.secret_refs import REFERENCE
 from reconciler.core.units import suggest_size
 from reconciler.errors import UsageError
 
@@ -54,6 +56,7 @@ Error = Any  # a ValidationError, whose attributes each release types differentl
 
 MOST_FINDINGS = 200  # of a document: more than are ever listed
 _MOST_SHOWN = 40
+MOST_MESSAGE = 200  # characters of what another schema's error says
 _TYPE_NAMES = {
     "object": "a mapping",
     "array": "a list",
@@ -70,6 +73,51 @@ def explain(kind: str, schema: Mapping[str, Any], data: Any) -> List[Finding]:
     errors = Draft7Validator(schema).iter_errors(data)
     found = (finding for error in errors for finding in _explain(kind, error))
     return list(dict.fromkeys(islice(found, MOST_FINDINGS)))
+
+
+# Where distributions have the schema of the cloud-config that their cloud-init reads.
+CLOUD_SCHEMAS = (
+    "/usr/lib/python3*/site-packages/cloudinit/config/schemas/schema-cloud-config-v1.json",
+    "/usr/lib/python3*/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json",
+)
+
+
+def check_cloud_config(spec: Mapping[str, Any]) -> List[Finding]:
+    """Return what cloud-init's own schema refuses of user and vendor data; [] if there is none."""
+    given = spec.get("cloudInit", {})
+    configs = {name: given.get(name) for name in ("userData", "vendorData")}
+    mappings = {name: data for name, data in configs.items() if isinstance(data, dict)}
+    file = next((file for place in CLOUD_SCHEMAS for file in glob.iglob(place)), None)
+    if not mappings or file is None:
+        return []
+    from jsonschema import Draft4Validator  # noqa: PLC0415 - as above
+    from jsonschema.exceptions import best_match  # noqa: PLC0415
+
+    with open(file, encoding="utf-8") as opened:
+        validator = Draft4Validator(json.load(opened))
+    return [
+        Finding(
+            ("spec", "cloudInit", name, *error.absolute_path),
+            f"cloud-init's schema ({file}) refuses it: {_shorten(error.message)}; what is written "
+            "as text is not checked",
+        )
+        for name, data in mappings.items()
+        for outer in validator.iter_errors(_without_references(data))
+        for error in [best_match(iter([outer]))]
+    ]
+
+
+def _without_references(data: Any) -> Any:
+    """Return cloud-config with a text in place of each secret that it refers to."""
+    if isinstance(data, dict):
+        if set(data) == {REFERENCE}:
+            return "secret"
+        return {key: _without_references(value) for key, value in data.items()}
+    return [_without_references(value) for value in data] if isinstance(data, list) else data
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…"
 
 
 def _explain(kind: str, error: Error) -> Iterator[Finding]:

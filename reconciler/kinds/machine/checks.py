@@ -19,11 +19,12 @@ from typing import (
     Tuple,
 )
 
-from reconciler.core.cloud_init import FORMATS, SEED_DRIVE
+from reconciler.core.cloud_init import FORMATS, SEED_DRIVE, find_references
 from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import MARK_NAMESPACE
+from reconciler.core.secret_refs import is_reference
 from reconciler.core.units import format_size, parse_duration
 from reconciler.core.xmltree import MOST_NESTED, Element, children_of, make, measure_depth, parse
 from reconciler.errors import TerminalError
@@ -300,9 +301,7 @@ def _check_first_boot(manifest: MachineManifest, data: Optional[Data]) -> Iterat
         return
     path = ("spec", "cloudInit")
     for name in ("userData", "vendorData"):
-        text = data.get(name)
-        if isinstance(text, str) and not text.startswith(FORMATS):
-            yield Finding((*path, name), _FORMAT)
+        yield from _check_user_data((*path, name), data.get(name))
     if "networkConfig" in data and _read_version(data["networkConfig"]) != NETWORK_VERSION:
         yield Finding((*path, "networkConfig"), "set version: 2; other versions are refused")
     if "instance-id" in data.get("metaData", {}):
@@ -315,10 +314,19 @@ def _check_first_boot(manifest: MachineManifest, data: Optional[Data]) -> Iterat
     yield from _check_range((*path, "removeAfter"), data, REMOVE_AFTER_RANGE, "1m to 168h")
 
 
+_REFERENCE = "write {secretRef: {file: /PATH}}, or a credential or libvirt in place of file"
 _FORMAT = (
     "cloud-init does not read this: begin with the line #cloud-config, or with another format of "
     "cloud-init (#!, #include, #cloud-boothook, MIME multipart), or write a mapping"
 )
+
+
+def _check_user_data(path: DocumentPath, data: Any) -> Iterator[Finding]:
+    if isinstance(data, str) and not data.startswith(FORMATS):
+        yield Finding(path, _FORMAT)
+    for where, reference in find_references(data if isinstance(data, dict) else {}):
+        if not is_reference(reference):
+            yield Finding((*path, *where), _REFERENCE)
 
 
 def _read_version(network: Data) -> object:

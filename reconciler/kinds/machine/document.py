@@ -87,6 +87,7 @@ def _seed_user(data: Data) -> SeedUser:
         groups=tuple(data.get("groups", ())),
         sudo=data.get("sudo", False),
         shell=data.get("shell"),
+        password_hash=data.get("passwordHash"),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Callable, List, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
+from reconciler.core.cloud_init import fill_secrets
 from reconciler.core.frozen import frozen
 from reconciler.core.machine import Machine
 from reconciler.core.world import DomainView, GuestState
@@ -65,7 +66,7 @@ def _delete_partial(work: StepContext, step: plan.DeletePartial) -> None:
 
 
 def _create_seed(work: StepContext, step: plan.CreateSeed) -> Undo:
-    work.host.storage.create_seed(step, dict(step.files))
+    work.host.storage.create_seed(step, fill_secrets(step.files, work.host.secrets.read))
     return lambda: work.host.storage.delete_partial(step.pool, step.name)
 
 
