@@ -13,6 +13,7 @@ from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer
 from reconciler.core.machine import refuse_machine
+from reconciler.core.transfers import NoDownloads
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 
@@ -191,6 +192,11 @@ class RecordedHost:
     def units(self) -> RecordedUnits:
         """The daemons of libvirt."""
         return RecordedUnits(self.snapshot)
+
+    @property
+    def downloads(self) -> NoDownloads:
+        """Nothing is fetched for what is over."""
+        return NoDownloads()
 
     @property
     def locks(self) -> NoLocks:

@@ -58,10 +58,11 @@ def compare_on(
     """
     differing = find_differing(base, head)
     keys = differing.changed | differing.added
+    needed = {need for key in keys for need in find_row(key.kind).needs(head.objects[key], head)}
     chosen = {
         key: manifest
         for key, manifest in head.objects.items()
-        if key in keys or not find_row(key.kind).is_reconciled
+        if key in keys | needed or not find_row(key.kind).is_planned(manifest)
     }
     plan = plan_chosen(Desired(chosen))
     actions = list(plan.actions)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Callable, Mapping, Sequence, TextIO
 
 from reconciler.adapters.clock import StoppableClock
+from reconciler.adapters.downloads import UrlDownloads
 from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
 from reconciler.adapters.libvirt.connections import is_local
@@ -66,7 +67,8 @@ class DaemonServices:
         uri = self._settings.connect
         locks = FolderLocks(find_folder(self._environ), "run")
         secrets = LocalSecrets(self._environ.get("CREDENTIALS_DIRECTORY"))
-        host, news = attend(uri, SystemdUnits(uri, self._environ), locks, lambda: secrets)
+        units = SystemdUnits(uri, self._environ)
+        host, news = attend(uri, units, locks, lambda: secrets, UrlDownloads)
         return LoopServices(
             host=host,
             news=news,

@@ -21,10 +21,9 @@ from reconciler.control.ports import Clock, Reporter
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Start
 from reconciler.core.render.words import count, escape, shuts_down
+from reconciler.core.units import format_roughly
 from reconciler.errors import BusyError
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_STEP = 1024
 _TENTH = 10  # percent between two plain progress lines
 _BETWEEN = " · "
 
@@ -139,8 +138,9 @@ class LineReporter:
         now = self._clock.now()
         since, before = self._begun.setdefault(what, (now, done))
         seconds = now - since
-        rate = f", {roughly(int((done - before) / seconds))}/s" if seconds > 0 else ""
-        return f"{100 * done // total:3d}% of {roughly(total)} ({roughly(done)}{rate})"
+        rate = f", {format_roughly(int((done - before) / seconds))}/s" if seconds > 0 else ""
+        size = f"{format_roughly(total)} ({format_roughly(done)}{rate})"
+        return f"{100 * done // total:3d}% of {size}"
 
     def _is_news(self, what: str, percent: int) -> bool:
         tenth = percent // _TENTH
@@ -181,14 +181,6 @@ def _changes(action: Optional[Action], marks: int) -> List[str]:
     words = [f"{count(done, 'change')} applied"] if done > 0 or not marks else []
     withheld = sum(change.effect is Effect.WITHHELD for change in changes)
     return [*words, f"{withheld} withheld"] if withheld else words
-
-
-def roughly(size: int) -> str:
-    """Return a number of bytes in few digits: `25.2GiB`."""
-    value, unit = float(size), 0
-    while value >= _STEP and unit < len(_UNITS) - 1:
-        value, unit = value / _STEP, unit + 1
-    return f"{value:.1f}{_UNITS[unit]}" if unit else f"{size}B"
 
 
 @frozen

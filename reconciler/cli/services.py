@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reconciler.control.service_ports import DaemonMemory, History
     from reconciler.core.manifest_files import FileSet, LoadedManifests, ManifestFile
     from reconciler.core.settings import Settings
+    from reconciler.core.transfers import Downloads
     from reconciler.errors import Problem
 
 
@@ -116,7 +117,13 @@ class Services:
         from reconciler.adapters.state.object_locks import FolderLocks, find_folder  # noqa: PLC0415
 
         locks = FolderLocks(find_folder(self._environ), self._verb)
-        return connect(uri, self.units(uri), locks, self.find_secrets)
+        return connect(uri, self.units(uri), locks, self.find_secrets, self.find_downloads)
+
+    def find_downloads(self) -> Downloads:
+        """Return what brings files from addresses."""
+        from reconciler.adapters.downloads import UrlDownloads  # noqa: PLC0415
+
+        return UrlDownloads()
 
     def find_secrets(self) -> Secrets:
         """Return what reads the secrets of this host that are not libvirt's."""

@@ -130,7 +130,7 @@ def _find_origins(action: Action, desired: Desired) -> Set[Key]:
     while todo:
         key = todo.pop()
         referred = desired.objects.get(key)
-        if referred is None or find_row(key.kind).is_reconciled:
+        if referred is None or find_row(key.kind).is_planned(referred):
             found.add(key)
         else:
             todo |= find_row(key.kind).needs(referred, desired) - found

@@ -23,7 +23,6 @@ from reconciler.core.conditions import READY, RECONCILING, describe_unreached, f
 from reconciler.core.events import Event
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key
-from reconciler.core.kinds import find_row
 from reconciler.core.manifest import Manifest
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import SourceRecord
@@ -261,14 +260,16 @@ class Loop:
             key
             for key, manifest in in_force.objects.items()
             if key.kind == kind.name
+            and kind.is_planned(manifest)
             and (key in unready or not self._is_clean(key, manifest, found.get(key)))
         )
         return found
 
     def look_at(self, keys: Iterable[Key]) -> None:
         """Have objects looked at."""
+        in_force = self.shared.wanted.in_force
         for key in sorted(keys):
-            if find_row(key.kind).is_reconciled:
+            if key in in_force.reconciled or key not in in_force.objects:
                 self.queue.add(key)
 
     def probe(self) -> None:

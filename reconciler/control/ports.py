@@ -11,6 +11,7 @@ from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateSeed, CreateVolume, Outcome
 from reconciler.core.secret_refs import SecretRef, SecretText
+from reconciler.core.transfers import Downloads, PartialVolume
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
 from reconciler.errors import TerminalError, TransientError
 
@@ -207,6 +208,12 @@ class Storage(Protocol):
         Raises RefusedError if the name is taken.
         """
 
+    def open_part(self, pool: str, name: str) -> PartialVolume:
+        """Return a volume that is not whole yet, or not there.
+
+        Raises TerminalError where a pool cannot have one, MissingError where this user cannot.
+        """
+
     def resize_volume(self, path: str, capacity: int) -> None:
         """Grow the volume at `path`; never shrinks."""
 
@@ -273,6 +280,10 @@ class Host(Protocol):
     @property
     def networks(self) -> Networks:
         """The network driver."""
+
+    @property
+    def downloads(self) -> Downloads:
+        """What brings files from addresses."""
 
     @property
     def units(self) -> Units:

@@ -207,9 +207,20 @@ def _find_remnant(
 
 
 def _list_referred(in_force: InForce) -> Desired:
-    """Return what objects refer to and nothing is done to."""
+    """Return what objects refer to: nothing is done to it, or it is on no host alone."""
     found = in_force.objects.items()
-    return Desired({key: manifest for key, manifest in found if key not in in_force.reconciled})
+    return Desired(
+        {
+            key: manifest
+            for key, manifest in found
+            if key not in in_force.reconciled or _is_shared(key)
+        }
+    )
+
+
+def _is_shared(key: Key) -> bool:
+    row = find_kind(key.kind)
+    return not row.is_placed and not row.comes_first
 
 
 def plan_deletions(host: Host, keys: Iterable[Key]) -> Plan:

@@ -9,7 +9,7 @@ from reconciler.control.prune import Prune
 from reconciler.control.queue import WorkQueue
 from reconciler.control.state import QEMU, LoopState, PassStatus
 from reconciler.core import events, metrics
-from reconciler.core.conditions import Again, Done, Result, kind_of, unknown
+from reconciler.core.conditions import READY, Again, Done, Result, kind_of, unknown
 from reconciler.core.events import Event
 from reconciler.core.faults import contain, trace_fault
 from reconciler.core.frozen import replace
@@ -103,7 +103,19 @@ class ObjectWorker:
         if is_active and shared.left.get(key, 0.0) < begun:
             shared.left.pop(key, None)  # it came back
             former = replace(former, migrated=False)
+        self._wake(key, manifest, in_force, found)
         return self._describe(self._note_migration(former), manifest, in_force, found)
+
+    def _wake(self, key: Key, manifest: Manifest, in_force: InForce, found: PassResult) -> None:
+        """Have those looked at that wait for the object, or for which it waits."""
+        awaited = set(in_force.find_users(key)) if found.done else set()
+        if isinstance(found.result, Again):
+            needs = find_kind(key.kind).needs(manifest, in_force.desired)
+            awaited |= needs & in_force.reconciled.keys()
+        for other in sorted(awaited):
+            if not self.shared.ledger.get(other).condition(READY).holds or not found.done:
+                self.shared.attempts.soil(other)
+                self.queue.add(other)
 
     def _note_migration(self, record: Record) -> Record:
         return replace(record, migrated=True) if record.key in self.shared.left else record

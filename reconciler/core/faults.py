@@ -39,6 +39,7 @@ class Section(Enum):
     MEMORY = "the memory of the host"
     FIRST_BOOT = "whether the first boot is over (domain, instance-id)"
     FILE = "what lies at a path (path)"
+    LENGTH = "how large the file at an address is (url)"
 
 
 class Fact(NamedTuple):

@@ -59,6 +59,9 @@ class PureKind(Protocol):
     def is_reconciled(self) -> bool:
         """Whether its objects are planned; else others only refer to them."""
 
+    def is_planned(self, manifest: Any) -> bool:
+        """Whether this object is planned; else others only refer to it."""
+
     def build(self, data: Mapping[str, Any], place: Place, locate: Locate) -> Manifest:
         """Return what a document means that its schema has passed."""
 

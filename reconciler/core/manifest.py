@@ -138,9 +138,30 @@ class MachineManifest:
         return self.locate(("spec", "disks", names.index(name), "source"))
 
 
+# What the name of a volume ends in while the image of a template is not whole.
+DOWNLOADING, UNPACKING = ".download", ".unpacking"
+_CHECKSUM_DIGITS = 12
+
+
+@frozen
+class ImageAddress:
+    """Where the image of a template is fetched from, and the SHA-256 of the file that is there."""
+
+    url: str
+    sha256: str
+    format: str = "qcow2"
+
+
+def name_image(template: str, address: ImageAddress) -> str:
+    """Return the volume of an image that is fetched: another checksum is another volume."""
+    return f"{template}-{address.sha256[:_CHECKSUM_DIGITS]}.{address.format}"
+
+
 @frozen
 class TemplateManifest:
     """A `Template` manifest: exactly one of `domain`, `volume` (with `pool`) and `image` is set.
+
+    One with an `address` has the `volume` that its image is fetched into.
 
     `disk` names the disk of `domain` to clone (its target or alias), None means the boot disk.
     `generalized` is the author's word on how and when identity was removed from the image.
@@ -160,6 +181,7 @@ class TemplateManifest:
     generation: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     host: Optional[str] = None
+    address: Optional[ImageAddress] = None
 
     @property
     def key(self) -> Key:

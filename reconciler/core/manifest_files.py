@@ -148,7 +148,7 @@ def find_needed(both: Iterable[ManifestFile], changed: Sequence[Desired]) -> Lis
 
 def _list_shared() -> Iterator[str]:
     """Yield the kinds whose objects others refer to without being named by them."""
-    yield from (row.name for row in list_rows() if row.comes_first or not row.is_reconciled)
+    yield from (row.name for row in list_rows() if not row.is_placed)
 
 
 def _words(desired: Desired) -> Set[str]:
@@ -187,7 +187,7 @@ def find_differing(base: Desired, head: Desired) -> Differing:
 
 def _list_reconciled(desired: Desired) -> Mapping[Key, Manifest]:
     found = desired.objects.items()
-    return {key: manifest for key, manifest in found if find_row(key.kind).is_reconciled}
+    return {key: manifest for key, manifest in found if find_row(key.kind).is_planned(manifest)}
 
 
 def _meaning(manifest: Manifest) -> Tuple[object, ...]:

@@ -60,7 +60,7 @@ class InForce:
     def reconciled(self) -> Mapping[Key, Manifest]:
         """Those that are planned; the others are only referred to."""
         found = self.objects.items()
-        return {key: manifest for key, manifest in found if find_row(key.kind).is_reconciled}
+        return {key: manifest for key, manifest in found if find_row(key.kind).is_planned(manifest)}
 
     @cached_property
     def _users(self) -> Mapping[Key, FrozenSet[Key]]:

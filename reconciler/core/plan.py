@@ -74,6 +74,20 @@ class CreateVolume:
 
 
 @frozen
+class FetchImage:
+    """Make the volume `name` of `pool` of the file at `url`, whose SHA-256 is `sha256`.
+
+    `format` is that of the image, which may be packed.
+    """
+
+    url: str
+    sha256: str
+    pool: str
+    name: str
+    format: str
+
+
+@frozen
 class DeletePartial:
     """Delete a volume that an interrupted run of ours began and never finished."""
 
@@ -239,6 +253,7 @@ class ChangeUnits:
 
 Step = Union[
     CreateVolume,
+    FetchImage,
     DeletePartial,
     ResizeVolume,
     BlockResize,

@@ -31,7 +31,7 @@ def find_planners(
     planners: List[Callable[[World], Action]] = []
     for key, manifest in desired.objects.items():
         row = find_row(key.kind)
-        if row.is_reconciled and row.is_here(manifest, host):
+        if row.is_planned(manifest) and row.is_here(manifest, host):
             planners.append(partial(_plan_in, row, manifest, desired, options))
     return tuple(planners)
 

@@ -76,6 +76,14 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
+def format_roughly(size: int) -> str:
+    """Return a number of bytes in few digits: `25.2GiB`."""
+    value, units = float(size), ["B", *_BYTES]
+    while value >= KIB and len(units) > 1:
+        value, units = value / KIB, units[1:]
+    return f"{size}B" if units[0] == "B" else f"{value:.1f}{units[0]}"
+
+
 def suggest_size(text: str) -> Optional[str]:
     """Return what someone who wrote `4G` or `4 gb` may have meant, or None."""
     found = _ALMOST.fullmatch(text)

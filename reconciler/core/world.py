@@ -294,7 +294,8 @@ class World:
     images, and what lies below them.
     `first_boots` maps a domain to what is known of its first boot.
     `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
-    image to the bytes that it may still grow by. `facilities` is what else the host has.
+    image to the bytes that it may still grow by, `lengths` an address to the bytes of its file.
+    `facilities` is what else the host has.
     """
 
     host: str
@@ -309,6 +310,7 @@ class World:
     free: Mapping[str, int] = field(default_factory=dict)
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")
     facilities: Facilities = Facilities()
+    lengths: Mapping[str, Union[int, Unknown, None]] = field(default_factory=dict)
     busy: Mapping[Key, str] = field(default_factory=dict)
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -377,6 +379,11 @@ class World:
         """Return the names of the host's network devices; None where they are not known."""
         self.ask(Fact(Section.DEVICES))
         return self.facilities.devices
+
+    def find_length(self, url: str) -> Union[int, Unknown, None]:
+        """Return the bytes of the file at an address; None where the server does not say."""
+        self.ask(Fact(Section.LENGTH, url))
+        return self.lengths.get(url)
 
     def find_file(self, path: str) -> Optional[FileView]:
         """Return what lies at a path of the host; None where it cannot be seen."""

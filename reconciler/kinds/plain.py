@@ -47,6 +47,10 @@ class PlainKind:
     can_roll_back = False
     is_locked = True
 
+    def is_planned(self, manifest: Any) -> bool:
+        """Plan all objects of a kind that is reconciled."""
+        return self.is_reconciled
+
     def check(self, manifest: Any, data: Mapping[str, Any]) -> List[Finding]:
         """Find nothing that the schema does not."""
         return []

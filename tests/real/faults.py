@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from reconciler.control.ports import NoLocks, NoSecrets, NoUnits
+from reconciler.core.transfers import NoDownloads
 from reconciler.errors import TerminalError
 
 
@@ -64,6 +65,7 @@ class FaultyHost:
     locks: Any = NoLocks()  # noqa: RUF009 - it holds nothing
     units: Any = NoUnits()  # noqa: RUF009
     secrets: Any = NoSecrets("none")  # noqa: RUF009
+    downloads: Any = NoDownloads()  # noqa: RUF009
 
     @classmethod
     def around(cls, host: Any, fault: Fault) -> FaultyHost:

@@ -26,6 +26,7 @@ from reconciler.core.manifest import Desired, HostManifest, Lifecycle, MachineMa
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Record
 from reconciler.core.settings import Settings
+from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
 from tests.lab.keys import vm
@@ -66,6 +67,7 @@ class RecordingHost:
     units: Units = NoUnits()  # noqa: RUF009 - it holds nothing
     locks: Locks = NoLocks()  # noqa: RUF009
     secrets: Secrets = NoSecrets("none")  # noqa: RUF009
+    downloads: Downloads = NoDownloads()  # noqa: RUF009
 
 
 @dataclass

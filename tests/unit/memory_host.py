@@ -31,6 +31,7 @@ from reconciler.core.images import ImageView
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.secret_refs import SecretRef, SecretText
+from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, VolumeView
 from reconciler.core.xmltree import serialise
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
@@ -101,6 +102,7 @@ class MemoryHost:
         self.units = units
         self.locks = locks
         self.secrets = MemorySecrets()
+        self.downloads: Downloads = NoDownloads()
         self.domains = MemoryDomains(self)
         self.storage = MemoryStorage(self)
         self.networks = RecordedNetworks(self.snapshot)

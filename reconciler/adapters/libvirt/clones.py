@@ -93,6 +93,17 @@ def can_share(folder: str, image: str) -> bool:
     return True
 
 
+def can_share_folders(folder: str, origin: str) -> bool:
+    """Whether a file in the folder could share the blocks of a file in the folder `origin`."""
+    try:
+        with _unnamed(origin, os.O_RDWR) as source, _unnamed(folder) as target:
+            os.write(source, bytes(TRIAL))
+            fcntl.ioctl(target, FICLONERANGE, struct.pack("qQQQ", source, 0, TRIAL, 0))
+    except OSError:
+        return False
+    return True
+
+
 def share(image: str, path: str) -> None:
     """Make the existing file at `path` a clone of the image. Raises OSError.
 
@@ -116,8 +127,8 @@ def _opened(path: str, flags: int) -> Iterator[int]:
 
 
 @contextmanager
-def _unnamed(folder: str) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+def _unnamed(folder: str, flags: int = os.O_WRONLY) -> Iterator[int]:
+    descriptor = os.open(folder, flags | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
         yield descriptor
     finally:

@@ -12,6 +12,7 @@ from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
 from reconciler.core.frozen import frozen
 from reconciler.core.secret_refs import SecretRef, SecretSource, SecretText, decode_secret
+from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.errors import ReconcilerError, TransientError
 
 if TYPE_CHECKING:
@@ -116,6 +117,12 @@ class LibvirtHost:
     units: Units
     locks: Locks
     secrets: LibvirtSecrets
+    find_downloads: Callable[[], Downloads]
+
+    @property
+    def downloads(self) -> Downloads:
+        """What brings files from addresses."""
+        return self.find_downloads()
 
 
 def connect(
@@ -123,14 +130,16 @@ def connect(
     units: Units = NO_UNITS,
     locks: Locks = NO_LOCKS,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
+    downloads: Callable[[], Downloads] = NoDownloads,
 ) -> LibvirtHost:
     """Return the host at that URI; None is what libvirt's own tools would use.
 
     `units` are its daemons, where somebody can see them; `locks` keep two runs from working on one
-    object; `secrets` finds what reads those that are not libvirt's. Nothing is opened yet: that
-    libvirt cannot be reached is told by the first call that needs it.
+    object; `secrets` finds what reads those that are not libvirt's, `downloads` what brings files
+    from addresses. Nothing is opened yet: that libvirt cannot be reached is told by the first call
+    that needs it.
     """
-    return _host(Connections(uri), units, locks, secrets)
+    return _host(Connections(uri), units, locks, secrets, downloads)
 
 
 def attend(
@@ -138,6 +147,7 @@ def attend(
     units: Units = NO_UNITS,
     locks: Locks = NO_LOCKS,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
+    downloads: Callable[[], Downloads] = NoDownloads,
 ) -> Tuple[LibvirtHost, LibvirtEvents]:
     """Return the host at that URI with its news; libvirt's event loop runs from now on."""
     from reconciler.adapters.libvirt.connections import (  # noqa: PLC0415 - start-up time
@@ -147,11 +157,15 @@ def attend(
 
     run_event_loop()
     connections = Connections(uri)
-    return _host(connections, units, locks, secrets), LibvirtEvents(connections)
+    return _host(connections, units, locks, secrets, downloads), LibvirtEvents(connections)
 
 
 def _host(
-    connections: Connections, units: Units, locks: Locks, secrets: Callable[[], Secrets]
+    connections: Connections,
+    units: Units,
+    locks: Locks,
+    secrets: Callable[[], Secrets],
+    downloads: Callable[[], Downloads],
 ) -> LibvirtHost:
     return LibvirtHost(
         domains=LibvirtDomains(connections),
@@ -160,4 +174,5 @@ def _host(
         units=units,
         locks=locks,
         secrets=LibvirtSecrets(connections, secrets),
+        find_downloads=downloads,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Mapping, Optional, Sequence, Tuple
 
 from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.connections import STORAGE, Connections, is_local
@@ -33,6 +33,9 @@ from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import FileView, PoolView, VolumeView
 from reconciler.errors import RefusedError, TransientError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.uploads import LibvirtPart
 
 AVAILABLE = 3  # where virStoragePoolGetInfo has it
 
@@ -82,8 +85,13 @@ class LibvirtStorage:
         """
         if pool.type not in FILE_POOLS or not self._connections.is_local:
             return False
-        from reconciler.adapters.libvirt.clones import can_share  # noqa: PLC0415 - start-up time
+        from reconciler.adapters.libvirt.clones import (  # noqa: PLC0415 - start-up time
+            can_share,
+            can_share_folders,
+        )
 
+        if not os.path.lexists(image):  # it is still to be fetched
+            return can_share_folders(pool.path, os.path.dirname(image))
         return can_share(pool.path, image) and find_obstacle(image, pool.path) is None
 
     def read_free(self, path: str) -> Optional[int]:
@@ -136,6 +144,12 @@ class LibvirtStorage:
             except BaseException:
                 volume.delete()
                 raise
+
+    def open_part(self, pool: str, name: str) -> LibvirtPart:
+        """Return a volume that is not whole yet, or not there. Refuses pools that have none."""
+        from reconciler.adapters.libvirt import uploads  # noqa: PLC0415 - start-up time
+
+        return uploads.open_part(self._connections, pool, name)
 
     def resize_volume(self, path: str, capacity: int) -> None:
         """Grow the volume at `path`; never shrinks."""

@@ -352,6 +352,12 @@ def _read_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, facilities=replace(facilities, files={**facilities.files, **files}))
 
 
+def _measure_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    measure = seen.host.downloads.measure
+    found = {fact.name: attempt(measure, fact.name) for fact in sorted(facts)}
+    return replace(seen.world, lengths={**seen.world.lengths, **found})
+
+
 ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.SIZE: _read_sizes,
     Section.JOB: _read_jobs,
@@ -370,5 +376,6 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.MEMORY: _read_memory,
     Section.FIRST_BOOT: _read_first_boots,
     Section.FILE: _read_files,
+    Section.LENGTH: _measure_files,
 }
 """How each question is answered. An answer may depend on another, and asks for it."""

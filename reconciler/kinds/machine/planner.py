@@ -14,11 +14,12 @@ from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
 from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.plan import Action, ActionKind, PlanOptions, failed_action
+from reconciler.core.plan import Action, ActionKind, CreateVolume, PlanOptions, failed_action
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import FaultError, ReconcilerError
 from reconciler.kinds.machine.planning.create import plan_create
 from reconciler.kinds.machine.planning.guards import refuse_renamed
+from reconciler.kinds.machine.planning.images import find_unfetched
 from reconciler.kinds.machine.planning.recreate import find_shared, plan_recreate, store_again
 from reconciler.kinds.machine.planning.requirements import settle_requirements
 from reconciler.kinds.machine.planning.states import MIGRATED, refuse_migrated, refuse_unstored
@@ -39,7 +40,9 @@ def plan_machine(
         action = isolate(_plan_served, manifest, desired, world, options)
     except FaultError as error:
         return failed_action(KIND, manifest.name, error)
-    busy = world.busy.get(manifest.key)
+    busy = world.busy.get(manifest.key) or _find_unfetched(
+        action, manifest, desired, world, options
+    )
     if busy and action.action is not ActionKind.NONE:
         return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=busy, transient=True)
     if not action.changes:
@@ -47,6 +50,23 @@ def plan_machine(
     warning = describe_unknown(manifest.machine.os)
     notes = (*find_notes(manifest, world), *((warning,) if warning else ()))
     return replace(action, notes=(*action.notes, *notes))
+
+
+def _find_unfetched(
+    action: Action, manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
+) -> str:
+    """Say which image the action would clone from that this run does not fetch first.
+
+    The daemon works on one object at a time, and on the template first.
+    """
+    steps = [step for step in action.steps if isinstance(step, CreateVolume) and step.origin]
+    names = {disk.name: disk.template for disk in manifest.machine.disks or ()}
+    for step in steps:
+        template = desired.template(names.get(step.disk) or "")
+        image = find_unfetched(template, world) if template is not None else ""
+        if template is not None and image and (options.unattended or template.key in world.busy):
+            return f"waits for template {template.name}: its image {image} is not there yet"
+    return ""
 
 
 def _plan_served(

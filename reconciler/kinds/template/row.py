@@ -1,49 +1,92 @@
-"""The row of the kind `Template`: what disks are cloned from. Nothing is ever done to one."""
+"""The row of the kind `Template`: what disks are cloned from.
 
-# ruff: noqa: ARG001, ARG002 - every row has the methods of the Protocol
+Nothing is done to a template but to fetch the image of one with an address, where a machine of this
+host is about to be cloned from it.
+"""
+
+# ruff: noqa: ARG002, PLC0415 - every row has the methods of the Protocol; start-up time
 
 from __future__ import annotations
 
-from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Tuple
+from contextlib import suppress
+from typing import (
+    Any,
+    Callable,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from reconciler.control.ports import Host
 from reconciler.core.documents import READING, Claim, Finding
+from reconciler.core.faults import isolate
+from reconciler.core.frozen import replace
 from reconciler.core.guests import GENERALIZE, describe_unknown, is_windows
 from reconciler.core.images import normalise
 from reconciler.core.key import Key
+from reconciler.core.kinds import find_row
 from reconciler.core.manifest import (
     MACHINE,
     TEMPLATE,
     Desired,
+    ImageAddress,
     Locate,
     Place,
     TemplateManifest,
     digest_generation,
+    name_image,
     write_canonical,
 )
-from reconciler.core.plan import Action, ActionKind, PlanOptions
-from reconciler.core.world import World
-from reconciler.kinds.api import ActionTask, Execute, PassTask, Scene, Sighting, Surroundings
-from reconciler.kinds.plain import PlainKind, make_scene
+from reconciler.core.manifest_files import Differing
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    Change,
+    Effect,
+    FetchImage,
+    PlanOptions,
+    Value,
+    failed_action,
+)
+from reconciler.core.units import format_roughly
+from reconciler.core.world import PoolView, Unknown, World
+from reconciler.errors import MissingError, NotFoundError, ReconcilerError, TransientError
+from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings, find_kind
+from reconciler.kinds.plain import PlainKind
+
+DEFAULT_POOL = "default"
+STAYS = "its image stays on the hosts that have it; virt-reconciler prune --images deletes it"
 
 
 def build_template(data: Mapping[str, Any], place: Place) -> TemplateManifest:
     """Return the manifest of a Template document."""
     spec, labels = data["spec"], data["metadata"].get("labels", {})
+    name, image = data["metadata"]["name"], spec.get("image")
+    address = _build_address(image) if isinstance(image, dict) else None
     return TemplateManifest(
-        name=data["metadata"]["name"],
+        name=name,
         place=place,
         domain=spec.get("domain"),
         disk=spec.get("disk"),
-        pool=spec.get("pool"),
-        volume=spec.get("volume"),
-        image=spec.get("image"),
+        pool=spec.get("pool") if address is None else image.get("pool", DEFAULT_POOL),
+        volume=spec.get("volume") if address is None else name_image(name, address),
+        image=image if address is None else None,
         os=spec.get("os"),
         generalized=_generalized(spec.get("generalized")),
         linked_clones=spec.get("linkedClones", False),
         generation=digest_generation(write_canonical(spec), labels),
         labels=labels,
+        address=address,
     )
+
+
+def _build_address(data: Mapping[str, str]) -> ImageAddress:
+    return ImageAddress(data["url"], data["sha256"], data.get("format", "qcow2"))
 
 
 def check_template(manifest: TemplateManifest) -> List[Finding]:
@@ -65,7 +108,11 @@ class TemplateKind(PlainKind):
     name = TEMPLATE
     word = "template"
     is_placed = False
-    is_reconciled = False
+    drivers = ("qemu", "storage")
+
+    def is_planned(self, manifest: TemplateManifest) -> bool:
+        """Whether its image is fetched; to any other nothing is done."""
+        return manifest.address is not None
 
     def build(self, data: Mapping[str, Any], place: Place, locate: Locate) -> TemplateManifest:
         """Return what a document means."""
@@ -87,34 +134,200 @@ class TemplateKind(PlainKind):
             key: Tuple[str, ...] = ("path", normalise(manifest.image))
             yield Claim(number, ("spec", "image"), key, shared=READING)
         if manifest.volume is not None:
-            key = ("volume", manifest.pool or "default", manifest.volume)
-            yield Claim(number, ("spec", "volume"), key, shared=READING)
+            where = ("spec", "volume" if manifest.address is None else "image")
+            key = ("volume", manifest.pool or DEFAULT_POOL, manifest.volume)
+            yield Claim(number, where, key, shared=READING)
 
     def needs(self, manifest: TemplateManifest, desired: Desired) -> FrozenSet[Key]:
-        """Return the machine whose disk it is."""
+        """Return the machine whose disk it is, or the pool that its image is fetched into."""
+        if manifest.address is not None:
+            return frozenset({Key("StoragePool", manifest.pool or DEFAULT_POOL)})
         return frozenset({Key(MACHINE, manifest.domain)} if manifest.domain else ())
 
     def plan(
         self, manifest: TemplateManifest, desired: Desired, world: World, options: PlanOptions
     ) -> Action:
-        """Plan nothing."""
-        return Action(TEMPLATE, manifest.name, ActionKind.NONE)
+        """Plan to fetch its image, if a machine of this host is about to be cloned from it."""
+
+        def find_demand() -> bool:
+            return any(
+                _clones(action, manifest, other, desired)
+                for other in _list_users(manifest, desired, world.host)
+                for action in [
+                    find_row(other.key.kind).plan(
+                        other, desired, world, replace(options, unattended=False)
+                    )
+                ]
+            )
+
+        return plan_template(manifest, world, options, find_demand)
+
+    def basis(
+        self, manifest: TemplateManifest, desired: Desired, world: World
+    ) -> Mapping[str, object]:
+        """Return whether its image is there."""
+        return {"volume": find_image(manifest, world)}
 
     def look(self, around: Surroundings, task: PassTask) -> Scene:
-        """See nothing."""
-        return make_scene(self, task.manifest, World("", ""), None)
+        """Read the pool of its image; who needs it is seen only if the image is not there."""
+        manifest: TemplateManifest = task.manifest
+        host, in_force = around.host, task.in_force
+        world = World(host.domains.host, host.domains.uri, pools=_read_pool(host, manifest))
+
+        def find_demand(options: PlanOptions) -> bool:
+            for other in _list_users(manifest, in_force.desired, world.host):
+                scene = find_kind(other.key.kind).look(around, PassTask(other, in_force))
+                action = None if scene.unreadable else scene.plan(options)
+                if action and _clones(action, manifest, other, in_force.desired):
+                    return True
+            return False
+
+        def plan(options: PlanOptions) -> Action:
+            asked = replace(options, unattended=False)
+            return plan_template(manifest, world, options, lambda: find_demand(asked))
+
+        sighting = make_sighting(manifest, world)
+        return Scene(Desired.of(manifest), world.host, world.uri, plan, sighting)
 
     def find_sighting(self, host: Host, key: Key) -> Optional[Sighting]:
-        """See nothing."""
+        """See nothing: which image it is only its manifest says."""
         return None
 
+    def list_sightings(
+        self, host: Host, desired: Desired
+    ) -> Mapping[Key, Union[Sighting, Unknown]]:
+        """List the images that are there."""
+        manifests = [one for one in desired.templates if one.address is not None]
+        found = {}
+        for manifest in manifests:
+            world = World("", "", pools=_read_pool(host, manifest))
+            sighting = make_sighting(manifest, world)
+            if sighting is not None:
+                found[manifest.key] = sighting
+        return found
+
+    def list_fields(self, manifest: TemplateManifest) -> Mapping[str, Value]:
+        """Return what the manifest says, as it says it."""
+        address = manifest.address
+        fields = dict(super().list_fields(manifest))
+        del fields["address"]
+        if address is not None:
+            del fields["volume"]
+            fields.update({"image.url": address.url, "image.sha256": address.sha256})
+        return fields
+
+    def compare(
+        self, base: Desired, head: Desired, differing: Differing, options: PlanOptions
+    ) -> Sequence[Action]:
+        """Show what the manifests say otherwise. Whether a host fetches it, only the host shows."""
+        return [_restrict(one) for one in super().compare(base, head, differing, options)]
+
     def find_executor(self, action: Action) -> Execute:
-        """Do nothing."""
-        return _do_nothing
+        """Fetch the image."""
+        from reconciler.kinds.template.execute import execute_template
+
+        return execute_template
 
 
-def _do_nothing(task: ActionTask) -> Tuple[str, ...]:
-    return ()
+def _restrict(action: Action) -> Action:
+    if action.action is not ActionKind.DELETE:
+        return action
+    changes = tuple(replace(change, effect=Effect.WITHHELD) for change in action.changes)
+    return replace(action, action=ActionKind.WITHHELD, changes=changes, reason=STAYS)
+
+
+def _list_users(manifest: TemplateManifest, desired: Desired, host: str) -> Iterator[Any]:
+    """Yield the objects of this host that need the template."""
+    for other in desired.objects.values():
+        row = find_row(other.key.kind)
+        if row.is_here(other, host) and manifest.key in row.needs(other, desired):
+            yield other
+
+
+def _clones(action: Action, manifest: TemplateManifest, other: Any, desired: Desired) -> bool:
+    """Whether an action of another object clones from the template."""
+    needed = find_row(action.kind).needs_of_action(other, action, desired)
+    return bool(action.steps) and manifest.key in needed
+
+
+def _read_pool(host: Host, manifest: TemplateManifest) -> Mapping[str, Union[PoolView, Unknown]]:
+    """Return the pool of the image, by name; nothing if there is none."""
+    name = manifest.pool or DEFAULT_POOL
+    with suppress(NotFoundError):
+        try:
+            return {name: host.storage.read_pool(name)}
+        except TransientError as error:
+            return {name: Unknown(str(error), transient=True)}
+    return {}
+
+
+def make_sighting(manifest: TemplateManifest, world: World) -> Optional[Sighting]:
+    """Return the image as the loop knows it; None if it is not there."""
+    image = find_image(manifest, world)
+    return None if image is None else Sighting("present", f"as {image}", parts=(image,))
+
+
+def find_image(manifest: TemplateManifest, world: World) -> Optional[str]:
+    """Return POOL/VOLUME of a template's image; None if it is not there."""
+    name = manifest.pool or DEFAULT_POOL
+    pool = world.find_pool(name)
+    is_there = isinstance(pool, PoolView) and manifest.volume in pool.volumes
+    return f"{name}/{manifest.volume}" if is_there else None
+
+
+def plan_template(
+    manifest: TemplateManifest,
+    world: World,
+    options: PlanOptions,
+    find_demand: Callable[[], bool],
+) -> Action:
+    """Plan to fetch the image, if it is not there and somebody needs it."""
+    try:
+        return isolate(_plan, manifest, world, options, find_demand)
+    except ReconcilerError as error:
+        return failed_action(TEMPLATE, manifest.name, error)
+
+
+def _plan(
+    manifest: TemplateManifest,
+    world: World,
+    options: PlanOptions,
+    find_demand: Callable[[], bool],
+) -> Action:
+    if manifest.address is None or find_image(manifest, world) or not find_demand():
+        return Action(TEMPLATE, manifest.name, ActionKind.NONE)
+    busy = world.busy.get(manifest.key)
+    if busy:
+        held = ActionKind.WITHHELD
+        return Action(TEMPLATE, manifest.name, held, reason=busy, transient=True)
+    name, address = manifest.pool or DEFAULT_POOL, manifest.address
+    pool = world.find_pool(name)
+    if isinstance(pool, Unknown):
+        raise MissingError(f"image.pool: storage pool {name!r}: {pool.reason}")
+    length = None if options.unattended else world.find_length(address.url)
+    if isinstance(length, int) and pool.available is not None and length > pool.available:
+        raise MissingError(
+            f"image.url: {address.url} is {format_roughly(length)}, and storage pool {name!r} has "
+            f"{format_roughly(pool.available)} free"
+        )
+    return _fetch(manifest, address, length)
+
+
+def _fetch(
+    manifest: TemplateManifest, address: ImageAddress, length: Union[int, Unknown, None]
+) -> Action:
+    name, volume = manifest.pool or DEFAULT_POOL, manifest.volume or ""
+    size = format_roughly(length) if isinstance(length, int) else "of unknown size"
+    about = f"fetched from {address.url} ({size}) as {name}/{volume}"
+    step = FetchImage(address.url, address.sha256, name, volume, address.format)
+    return Action(
+        TEMPLATE,
+        manifest.name,
+        ActionKind.CREATE,
+        (Change("image", None, about, Effect.OFFLINE),),
+        (step,),
+        notes=(f"its size is not known: {length.reason}",) if isinstance(length, Unknown) else (),
+    )
 
 
 ROW = TemplateKind()

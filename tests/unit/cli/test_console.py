@@ -12,9 +12,10 @@ from typing import Dict, Tuple, cast
 import pytest
 
 from reconciler.cli.console import Console
-from reconciler.cli.progress import LineReporter, ProgressBoard, roughly
+from reconciler.cli.progress import LineReporter, ProgressBoard
 from reconciler.cli.run import run
 from reconciler.core.plan import Action, ActionKind, Outcome
+from reconciler.core.units import format_roughly
 from tests.unit.fake_clock import FakeClock
 
 from .fakes import FakeServices, Piped, Terminal, call, manifests
@@ -161,7 +162,7 @@ def test_all_that_was_under_way_is_named_after_ctrl_c() -> None:
     [(0, "0B"), (1023, "1023B"), (1536, "1.5KiB"), (60 * 1024**3, "60.0GiB")],
 )
 def test_roughly(size: int, text: str) -> None:
-    assert roughly(size) == text
+    assert format_roughly(size) == text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

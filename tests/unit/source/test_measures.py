@@ -16,9 +16,10 @@ from measure import Measures, Source, read_sources
 
 # What is measured → the most that it may be. Lower a limit as soon as the code allows it.
 LIMITS: Mapping[str, float] = {
-    # 190; core.secret_refs, adapters.secrets; core.transfers, adapters.downloads; and three for the
-    # seed of cloud-init's: its value, its plan and its image.
-    "files": 197,
+    # 190; core.secret_refs, adapters.secrets; three for the seed of cloud-init's: its value, its plan
+    # and its image; four for images by address: core.transfers, adapters.downloads,
+    # adapters.libvirt.uploads, kinds.template.execute.
+    "files": 199,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,

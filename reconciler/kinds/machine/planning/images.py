@@ -185,9 +185,36 @@ def template_image(template: TemplateManifest, world: World, path: str) -> Volum
     """Return the image of a template; raise TerminalError if it is not there or is in use."""
     if template.domain is not None:
         return _domain_image(template, template.domain, world, path)
+    if template.volume is not None and template.address is not None:
+        return _fetched_image(template, template.volume, template.address.format, world, path)
     if template.volume is not None:
         return find_volume(world, template.pool or DEFAULT_POOL, template.volume, path)
     return _volume_at(template.image or "", world, f"{path}: template {template.name!r}")
+
+
+def _fetched_image(
+    template: TemplateManifest, name: str, image: str, world: World, path: str
+) -> VolumeView:
+    """Return the image of an address as it is, or as it will be once it is fetched.
+
+    How large it will be is not known before: 0.
+    """
+    pool = find_pool(world, template.pool or DEFAULT_POOL, path)
+    fetched = VolumeView(pool.name, name, f"{pool.path.rstrip('/')}/{name}", image, 0)
+    return pool.volumes.get(name, fetched)
+
+
+def find_unfetched(template: TemplateManifest, world: World) -> str:
+    """Return POOL/VOLUME of the image of an address that is not there; empty if it is, or of none.
+
+    What cannot be read is not there.
+    """
+    name = template.pool or DEFAULT_POOL
+    if template.address is None:
+        return ""
+    pool = world.find_pool(name)
+    is_there = isinstance(pool, PoolView) and template.volume in pool.volumes
+    return "" if is_there else f"{name}/{template.volume}"
 
 
 def _domain_image(template: TemplateManifest, name: str, world: World, path: str) -> VolumeView:

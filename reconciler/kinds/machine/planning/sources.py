@@ -226,7 +226,7 @@ def _new_volume(
         pool=pool.name,
         name=name,
         format=image,
-        capacity=disk.size or (origin.volume.capacity if origin else None),
+        capacity=disk.size or (origin.volume.capacity if origin else None) or None,
         clone=origin.mode if origin else "none",
         origin=origin.volume.path if origin else None,
         origin_format=origin.volume.format if origin else None,

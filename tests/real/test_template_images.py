@@ -1,0 +1,360 @@
+"""Images by address on a real host: fetched, verified, whole or not there, and kept for clones."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Mapping, Optional
+
+import pytest
+
+from reconciler.adapters.downloads import UrlDownloads
+from reconciler.adapters.libvirt.host import connect
+from reconciler.core.machine import CloneMode, Cpus, Disk, Machine, Memory, Power
+from reconciler.core.manifest import Place, TemplateManifest
+from reconciler.core.plan import ActionKind, Outcome
+from reconciler.kinds.template.row import build_template
+from tests.lab.host import LabHost
+from tests.real.images import holds_pattern, run, write_pattern
+from tests.real.worlds import Product, manifest_of
+from tests.unit.adapters.test_downloads import pack_zst
+from tests.unit.adapters.web_server import Files, Handler, serve
+
+MIB = 2**20
+PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "nothing": bytes,
+    "xz": lambda content: lzma.compress(content, preset=0),
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "zst": pack_zst,
+}
+
+
+def make_image(folder: Path, pattern: int = 1) -> bytes:
+    """Return a qcow2 of 8 MiB, a quarter of it written, so that it comes in several chunks."""
+    path = folder / "made.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", path, 8 * MIB)
+    write_pattern(path, pattern)
+    run("qemu-io", "-f", "qcow2", "-c", "write -P 7 1M 2M", path)
+    return path.read_bytes()
+
+
+def digest(content: bytes) -> str:
+    """Return what `sha256sum` prints."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def template(url: str, sha256: str, **image: Any) -> TemplateManifest:
+    """Return a template whose image has that address."""
+    spec = {"image": {"url": url, "sha256": sha256, **image}, "linkedClones": True}
+    data = {"metadata": {"name": "base"}, "spec": spec}
+    return build_template(data, Place("base.yaml", 1, 1))
+
+
+def machine(name: str, clone: Optional[CloneMode] = CloneMode.FULL) -> Machine:
+    """Return a machine that does not run, with a clone of the template."""
+    root = Disk("root", "virtio", template="base", clone=clone)
+    return Machine(
+        name,
+        cpus=Cpus(1),
+        memory=Memory(64 * MIB),
+        disks=(root,),
+        interfaces=(),
+        power=Power.STOPPED,
+    )
+
+
+@dataclass
+class Yard:
+    """A host, a web server, and the image that is served."""
+
+    product: Product
+    web: Files
+    lab: LabHost
+    image: bytes
+
+    def serve(self, content: bytes, path: str = "/image", **image: Any) -> TemplateManifest:
+        """Serve a file, and have the template point to it."""
+        self.web.content[path] = content
+        return self.point(f"{self.web.url}{path}", digest(content), **image)
+
+    def point(self, url: str, sha256: str, **image: Any) -> TemplateManifest:
+        """Have the template point to an address."""
+        found = template(url, sha256, **image)
+        self.product = replace(self.product, templates=(found,))
+        return found
+
+    def apply(self, *machines: Machine) -> List[Outcome]:
+        """Apply machines, after what they need."""
+        return list(self.product.apply(*map(manifest_of, machines or (machine("a"),))))
+
+    def fail(self, *machines: Machine) -> str:
+        """Apply, and return why the template's image could not be fetched; nothing is left of it."""
+        outcomes = {outcome.name: outcome for outcome in self.apply(*machines)}
+        error = outcomes["base"].error
+        assert error is not None
+        assert "not begun: base" in str(outcomes["a"].error)
+        return error
+
+    def succeed(self, *machines: Machine) -> None:
+        """Apply, without a failure, to an empty plan."""
+        for outcome in self.apply(*machines):
+            assert outcome.error is None, outcome.error
+        wanted = machines or (machine("a"),)
+        assert self.product.plan(*map(manifest_of, wanted)).is_empty
+
+    @property
+    def names(self) -> List[str]:
+        """Return what is in the pool's folder."""
+        return sorted(path.name for path in self.lab.images.iterdir())
+
+    def find(self, found: TemplateManifest) -> Path:
+        """Return the path of a template's image."""
+        return self.lab.images / (found.volume or "")
+
+
+@pytest.fixture
+def yard(
+    product: Product, lab: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Yard]:
+    """Return the host without anything on it, reached with what fetches files."""
+    monkeypatch.setenv("no_proxy", "*")
+    host = connect(lab.uri(), downloads=UrlDownloads)
+    with serve() as web:
+        yield Yard(replace(product, host=host), web, lab, make_image(tmp_path))
+    product.clear()
+    for path in lab.images.iterdir():
+        path.unlink()
+    lab.virsh("pool-refresh", "default")
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_image_is_fetched_verified_and_cloned(yard: Yard, packing: str) -> None:
+    found = yard.serve(PACKERS[packing](yard.image))
+    plan = yard.product.plan(manifest_of(machine("a")))
+    actions = {action.name: action for action in plan.actions}
+    assert actions["base"].action is ActionKind.CREATE
+    assert yard.web.url in str(actions["base"].changes[0].desired)
+    yard.succeed()
+    assert yard.find(found).read_bytes() == yard.image
+    assert holds_pattern(yard.lab.images / "a-root.qcow2", 1)
+    assert yard.names == sorted(["a-root.qcow2", str(found.volume)])
+
+
+def test_image_that_no_machine_needs_is_not_fetched(yard: Yard) -> None:
+    yard.serve(yard.image)
+    assert yard.product.plan().is_empty
+    assert yard.web.asked == []
+
+
+def test_image_is_fetched_once_for_several_machines(yard: Yard) -> None:
+    yard.serve(yard.image)
+    yard.succeed(machine("a"), machine("b"), machine("c"))
+    yard.succeed(*map(machine, "abcd"))
+    assert yard.web.sent <= len(yard.image) + 512 * 1024  # and what measuring it took
+
+
+def test_plan_says_how_much_would_be_fetched(yard: Yard) -> None:
+    yard.serve(yard.image)
+    plan = yard.product.plan(manifest_of(machine("a")))
+    [change] = next(action for action in plan.actions if action.name == "base").changes
+    assert f"{len(yard.image) / MIB:.1f}MiB" in str(change.desired)
+
+
+def test_raw_image(yard: Yard) -> None:
+    content = bytes(range(256)) * 8192
+    found = yard.serve(content, format="raw")
+    yard.succeed()
+    assert str(found.volume).endswith(".raw")
+    assert yard.find(found).read_bytes() == content
+
+
+def test_file_address(yard: Yard, tmp_path: Path) -> None:
+    path = tmp_path / "image.qcow2"
+    path.write_bytes(yard.image)
+    found = yard.point(path.as_uri(), digest(yard.image))
+    yard.succeed()
+    assert yard.find(found).read_bytes() == yard.image
+
+
+def test_redirect_is_followed_and_a_circle_is_not(yard: Yard) -> None:
+    yard.serve(yard.image)
+    yard.web.redirects.update({"/latest": "/image", "/one": "/two", "/two": "/one"})
+    yard.point(f"{yard.web.url}/one", digest(yard.image))
+    assert "redirects in a circle" in yard.fail()
+    yard.point(f"{yard.web.url}/latest", digest(yard.image))
+    yard.succeed()
+
+
+def test_cut_line_is_resumed_where_it_was_cut(yard: Yard) -> None:
+    yard.serve(yard.image)
+    yard.web.cut["/image"] = [10, 700_000, 300_000]  # the first is only measured
+    outcomes = yard.apply()
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert [start for _, start in yard.web.asked] == [0, 0, 700_000, 1_000_000]
+    assert yard.web.sent == len(yard.image) + 10
+
+
+def test_server_that_is_away_is_told_and_the_rest_comes_later(yard: Yard) -> None:
+    found = yard.serve(yard.image)
+    yard.web.cut["/image"] = [700_000]
+    yard.web.answers["/gone"] = lambda handler: handler.send_error(404)
+    yard.product = replace(yard.product, templates=(replace(found),))
+    content = yard.web.content.pop("/image")
+
+    def once(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.send(content[:700_000])
+        del yard.web.answers["/image"]
+
+    yard.web.answers["/image"] = once
+    assert "answers 404" in yard.fail()
+    assert not yard.find(found).exists()
+    yard.web.content["/image"], yard.web.cut = content, {}
+    yard.succeed()
+    assert ("/image", 700_000) in yard.web.asked
+    assert yard.find(found).read_bytes() == yard.image
+
+
+def test_what_an_earlier_run_left_is_not_trusted(yard: Yard) -> None:
+    found = yard.serve(yard.image)
+    part = yard.lab.images / f"{found.volume}.download"
+    part.write_bytes(b"x" * 1000)
+    yard.succeed()
+    assert yard.find(found).read_bytes() == yard.image
+    assert not part.exists()
+
+
+def test_wrong_checksum_is_terminal_with_both(yard: Yard) -> None:
+    yard.serve(yard.image)
+    found = yard.point(f"{yard.web.url}/image", "0" * 64)
+    error = yard.fail()
+    assert digest(yard.image) in error
+    assert "0" * 64 in error
+    assert yard.names == []
+    assert not yard.find(found).exists()
+
+
+def test_address_whose_content_changed_is_refused(yard: Yard, tmp_path: Path) -> None:
+    yard.serve(yard.image)
+    yard.web.content["/image"] = make_image(tmp_path, 2)
+    assert "wrong checksum" in yard.fail()
+    assert yard.names == []
+
+
+@pytest.mark.parametrize("image_format", ["qcow2", "raw"])
+def test_bomb_is_refused_before_it_fills_the_pool(
+    yard: Yard, image_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.kinds.template.execute.find_room", lambda _free: 16 * MIB)
+    start = yard.image[:MIB] if image_format == "qcow2" else b""
+    bomb = lzma.compress(start + bytes(96 * MIB), preset=0)
+    yard.serve(bomb, format=image_format)
+    assert "unpacks to more than" in yard.fail()
+    assert yard.names == []
+
+
+def test_file_that_is_announced_larger_than_the_pool(yard: Yard) -> None:
+    def announce(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(100_000 * 2**30))
+        handler.end_headers()
+        handler.send(b"x")
+
+    yard.web.answers["/image"] = announce
+    yard.point(f"{yard.web.url}/image", "0" * 64)
+    [base] = [
+        action
+        for action in yard.product.plan(manifest_of(machine("a"))).actions
+        if action.name == "base"
+    ]
+    assert base.action is ActionKind.FAILED
+    assert "97.7TiB" in base.reason
+
+
+def test_file_that_never_ends(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.kinds.template.execute.MOST_UNANNOUNCED", 4 * MIB)
+
+    def pour(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        while True:
+            handler.send(bytes(65536))
+
+    yard.web.answers["/image"] = pour
+    yard.point(f"{yard.web.url}/image", "0" * 64)
+    assert "there is no end after 4.0MiB" in yard.fail()
+    assert yard.names == []
+
+
+def test_image_that_is_none_of_that_format(yard: Yard) -> None:
+    yard.serve(bytes(MIB))
+    assert "set spec.image.format: raw" in yard.fail()
+    yard.serve(yard.image, format="raw")
+    assert "set spec.image.format: qcow2" in yard.fail()
+    assert yard.names == []
+
+
+def test_image_over_another_is_refused(yard: Yard, tmp_path: Path) -> None:
+    path = tmp_path / "over.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/hostname", path, MIB)
+    yard.serve(path.read_bytes())
+    assert "lies over another image" in yard.fail()
+    assert yard.names == []
+
+
+def test_new_checksum_makes_an_image_beside_the_one_of_linked_clones(
+    yard: Yard, tmp_path: Path
+) -> None:
+    old, linked = yard.serve(yard.image), machine("a", CloneMode.LINKED)
+    yard.succeed(linked)
+    new = yard.serve(make_image(tmp_path, 2))
+    assert new.volume != old.volume
+    yard.succeed(linked, machine("b", CloneMode.LINKED))
+    assert yard.find(old).exists()
+    assert holds_pattern(yard.lab.images / "a-root.qcow2", 1)
+    assert holds_pattern(yard.lab.images / "b-root.qcow2", 2)
+
+
+@pytest.fixture
+def nearly_full(yard: Yard) -> Iterator[Yard]:
+    """Return the host with a pool `xfs` that has one MiB left."""
+    folder = yard.lab.folder / "xfs"
+    filler = folder / "filler"
+    found = os.statvfs(folder)
+    run("fallocate", "-l", found.f_bavail * found.f_frsize - MIB, filler)
+    yield yard
+    filler.unlink()
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def test_pool_without_room_is_said_so_before_anything_is_fetched(nearly_full: Yard) -> None:
+    nearly_full.serve(nearly_full.image, pool="xfs")
+    [base] = [
+        action
+        for action in nearly_full.product.plan(manifest_of(machine("a"))).actions
+        if action.name == "base"
+    ]
+    assert base.action is ActionKind.FAILED
+    assert base.transient
+    assert "storage pool 'xfs' has" in base.reason
+
+
+def test_pool_that_becomes_full_is_clean_afterwards(
+    nearly_full: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard = nearly_full
+    monkeypatch.setattr("reconciler.kinds.template.execute.find_room", lambda _free: 16 * MIB)
+    yard.serve(lzma.compress(yard.image), pool="xfs")
+    outcomes = {outcome.name: outcome for outcome in yard.apply()}
+    assert "storage pool xfs is full" in str(outcomes["base"].error)
+    assert sorted(path.name for path in (yard.lab.folder / "xfs").iterdir()) == ["filler"]
