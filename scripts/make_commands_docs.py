@@ -43,6 +43,7 @@ GUIDES = {
     "export": "export.md",
     "adopt": "how-to/adopt-machines.md#what-adopt-checks",
     "host check": "hosts.md#host-check",
+    "template pull": "how-to/fetch-an-image.md",
     "schema": "manifest.md",
 }
 

@@ -15,6 +15,7 @@ _virt_reconciler_value() {
         'plan':--out) wants='files' many='' ;;
         'snapshot':--out) wants='files' many='' ;;
         'apply':--parallel) wants='nothing' many='' ;;
+        'prune':--images) wants='files' many=1 ;;
         'status':--format | 'history':--format | 'rollback':--format | 'host check':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'export':--output-dir) wants='files' many='' ;;
@@ -28,7 +29,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host schema' value='' many=''
+            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host template schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -59,7 +60,7 @@ _virt_reconciler_verb() {
             rest='files' verbs='' value='' many=''
             ;;
         'prune')
-            options='-h --help -c --connect --config -v --verbose -y --yes'
+            options='-h --help -c --connect --config -v --verbose --images -y --yes'
             rest='' verbs='' value='' many=''
             ;;
         'status')
@@ -101,6 +102,14 @@ _virt_reconciler_verb() {
         'host check')
             options='-h --help -c --connect --config -v --verbose --format'
             rest='files' verbs='' value='' many=''
+            ;;
+        'template')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='' verbs='pull' value='' many=''
+            ;;
+        'template pull')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='names' verbs='' value='' many=''
             ;;
         'schema')
             options='-h --help -c --connect --config -v --verbose'

@@ -304,6 +304,21 @@ def _host(verbs: Any) -> None:
     _add_format(check)
 
 
+def _template(verbs: Any) -> None:
+    parser = _verb(verbs, "template", "fetch the images of templates")
+    below = parser.add_subparsers(
+        dest="template_verb", metavar="VERB", required=True, help="what to do"
+    )
+    pull = _verb(
+        below,
+        "pull",
+        "fetch and verify the image of a template now",
+        "Else it is fetched when the first machine of this host is cloned from it.",
+    )
+    pull.add_argument("name", metavar="NAME", help="template")
+    pull.add_argument("paths", metavar="PATH", nargs="+", help="manifest file or folder")
+
+
 def _schema(verbs: Any) -> None:
     parser = _verb(verbs, "schema", "print the JSON Schema of a kind")
     parser.add_argument(
@@ -328,5 +343,6 @@ _VERBS: Mapping[str, Callable[[Any], None]] = {
     "export": _export,
     "adopt": _adopt,
     "host": _host,
+    "template": _template,
     "schema": _schema,
 }

@@ -38,8 +38,16 @@ def _prune(verbs: Any, verb: Verb) -> None:
     parser = verb(
         verbs,
         "prune",
-        "show and confirm deletions that the daemon holds back",
-        "Deletes nothing itself: the daemon does, after the confirmation.",
+        "show and confirm deletions that the daemon holds back; or delete unused images",
+        "Deletes no machine itself: the daemon does, after the confirmation.",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="PATH",
+        nargs="+",
+        default=[],
+        help="delete instead the fetched images that no template in these manifests names and "
+        "nothing uses",
     )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 

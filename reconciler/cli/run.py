@@ -56,6 +56,7 @@ VERBS: Mapping[str, str] = {
     "snapshot": "host.record_snapshot",
     "status": "status.show_status",
     "suspend": "orders.suspend",
+    "template": "host.pull_template",
     "validate": "manifests.validate",
 }
 

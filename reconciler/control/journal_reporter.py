@@ -9,9 +9,11 @@ from typing import Callable, Optional
 from reconciler.control.service_ports import Journal, Meter
 from reconciler.core import events, metrics
 from reconciler.core.events import Event
+from reconciler.core.key import Key
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, Value
 from reconciler.core.render.words import show_path, show_value
 from reconciler.core.secrets import hide_sides
+from reconciler.core.units import format_roughly
 from reconciler.errors import ReconcilerError
 
 _NAMES = re.compile(r"\[[^]]*\]")
@@ -22,25 +24,32 @@ class JournalReporter:
     """One object's action as it goes along.
 
     `drift` says that the manifest was carried out before: what differs now was changed by somebody
-    else. `last_error` has been told already and is not told again. `moved` is called as it goes on.
+    else. `last_error` has been told already and is not told again. `moved` is called as it goes on,
+    with how far it is whenever that is worth showing.
     """
 
     journal: Journal
     meter: Meter
     revision: Optional[str]
     drift: bool
-    moved: Callable[[], None]
+    moved: Callable[[Key, str], None]
     last_error: str = ""
     _action: Optional[Action] = None
+    _shown: str = ""
 
     def started(self, action: Action) -> None:
         """Count what was found to differ."""
         self._action = action
         self._count(metrics.DRIFT_FOUND, action)
 
-    def progress(self, what: str, done: int, total: int) -> None:  # noqa: ARG002 - the port's shape
+    def progress(self, what: str, done: int, total: int) -> None:
         """Keep quiet: the journal is no progress bar. But it does go on."""
-        self.moved()
+        if self._action is None:
+            return
+        tenths = 10 * done // total if total > 0 else 0
+        text = f"{what}: {10 * tenths}% of {format_roughly(total)}" if total > 0 else what
+        self.moved(self._action.key, text if text != self._shown else "")
+        self._shown = text
 
     def finished(self, outcome: Outcome) -> None:
         """Tell each change, or the failure."""

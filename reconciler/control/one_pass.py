@@ -66,7 +66,7 @@ class ObjectPass:
     """What passes work with. `chance` in [0, 1) spreads what is tried again.
 
     `is_suspended` looks at the orders themselves: one holds for every change that has not begun.
-    `moved` is called as long work goes on.
+    `moved` is called as long work goes on, with how far it is.
     """
 
     around: Surroundings
@@ -77,7 +77,7 @@ class ObjectPass:
     chance: Callable[[], float]
     recorder: DaemonRecorder
     is_suspended: Callable[[Key], bool]
-    moved: Callable[[], None]
+    moved: Callable[[Key, str], None]
 
     def run(self, task: PassTask) -> PassResult:
         """Bring one object to what its manifest says, if possible."""

@@ -76,6 +76,14 @@ def unknown(reason: str, *, again: str = "") -> Conditions:
     return Conditions(None, reason, reconciling=again)
 
 
+def show_progress(conditions: Sequence[Condition], text: str) -> Tuple[Condition, ...]:
+    """Return the conditions of an object that is worked on: what was known of it stays."""
+    return tuple(
+        Condition(RECONCILING, holds=True, reason=text) if known.type == RECONCILING else known
+        for known in conditions or unknown("").conditions()
+    )
+
+
 def failed(reason: str, *, again: bool) -> Conditions:
     """Say that what was to be done failed, and whether it is tried again."""
     return Conditions(

@@ -130,7 +130,7 @@ def list_rows() -> Tuple[PureKind, ...]:
 
 def has_planned(desired: Desired) -> bool:
     """Whether any of the objects is planned."""
-    return any(find_row(key.kind).is_reconciled for key in desired.objects)
+    return any(find_row(key.kind).is_planned(manifest) for key, manifest in desired.objects.items())
 
 
 def count_objects(keys: Iterable[Key]) -> str:

@@ -93,6 +93,9 @@ class PartialVolume(Protocol):
     def publish(self, name: str, origin: Mapping[str, str]) -> None:
         """Give it the name of a whole volume. Raises RefusedError if something has that name."""
 
+    def read_origin(self) -> Optional[Mapping[str, str]]:
+        """Return what it was published with; None of what was not, or where nothing keeps it."""
+
     def is_seen(self, name: str) -> bool:
         """Whether libvirt has that volume; it is asked to look for it, if it can."""
 

@@ -7,21 +7,29 @@ import gzip
 import hashlib
 import lzma
 import os
+import signal
+import ssl
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Optional
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.downloads import UrlDownloads
 from reconciler.adapters.libvirt.host import connect
 from reconciler.core.machine import CloneMode, Cpus, Disk, Machine, Memory, Power
 from reconciler.core.manifest import Place, TemplateManifest
 from reconciler.core.plan import ActionKind, Outcome
 from reconciler.kinds.template.row import build_template
+from tests.execution import execute
 from tests.lab.host import LabHost
+from tests.real.commands import Command
 from tests.real.images import holds_pattern, run, write_pattern
-from tests.real.worlds import Product, manifest_of
+from tests.real.looping import libvirtd
+from tests.real.worlds import Product, Silent, manifest_of
 from tests.unit.adapters.test_downloads import pack_zst
 from tests.unit.adapters.web_server import Files, Handler, serve
 
@@ -358,3 +366,133 @@ def test_pool_that_becomes_full_is_clean_afterwards(
     outcomes = {outcome.name: outcome for outcome in yard.apply()}
     assert "storage pool xfs is full" in str(outcomes["base"].error)
     assert sorted(path.name for path in (yard.lab.folder / "xfs").iterdir()) == ["filler"]
+
+
+POINTS = 20
+
+
+def run_killed(
+    yard: Yard, found: TemplateManifest, number: int
+) -> subprocess.CompletedProcess[str]:
+    """Apply in a process of its own, which dies at that call of the fetch; 0: it does not."""
+    assert found.address is not None
+    words = (yard.lab.uri(), found.address.url, found.address.sha256, number)
+    return subprocess.run(
+        [sys.executable, "-m", "tests.real.killed_fetch", *map(str, words)],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_kill_at_any_point_leaves_no_partial_image(yard: Yard) -> None:
+    found = yard.serve(lzma.compress(yard.image, preset=0))
+    count = int(run_killed(yard, found, 0).stdout)
+    assert count > POINTS
+    for number in sorted({1 + count * index // POINTS for index in range(POINTS)}):
+        yard.product.clear()
+        done = run_killed(yard, found, number)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        path = yard.find(found)
+        assert not path.exists() or path.read_bytes() == yard.image, number
+        yard.succeed()
+        assert path.read_bytes() == yard.image
+        left = set(yard.names) - {"a-root.qcow2", path.name}
+        assert not left or path.exists(), (number, left)
+
+
+def test_killed_libvirtd_leaves_no_partial_image(
+    own_host: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    image = make_image(tmp_path)
+    product = Product(connect(own_host.uri(), downloads=UrlDownloads))
+    with serve() as web:
+        yard = Yard(product, web, own_host, image)
+        found = yard.serve(image)
+
+        def kill_midway(handler: Handler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(image)))
+            handler.end_headers()
+            handler.send(image[:MIB])
+            os.kill(libvirtd(own_host), signal.SIGKILL)
+            del web.answers["/image"]
+            handler.send(image[MIB:])
+
+        measured = yard.product.plan(manifest_of(machine("a")))
+        web.answers["/image"] = kill_midway
+        desired = yard.product.desired([manifest_of(machine("a"))])
+        execute(yard.product.host, desired, measured, Silent(), SystemClock())
+        own_host.wait_until_it_answers()
+        assert not yard.find(found).exists() or yard.find(found).read_bytes() == image
+        yard.succeed()
+        assert yard.find(found).read_bytes() == image
+        yard.product.clear()
+
+
+def test_certificate_of_an_unknown_authority_is_refused(yard: Yard, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    run(
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+        "-keyout", key, "-out", certificate,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serve(context) as web:
+        web.content["/image"] = yard.image
+        yard.point(f"{web.url}/image", digest(yard.image))
+        assert "certificate is not trusted" in yard.fail()
+        assert yard.names == []
+
+
+@pytest.fixture
+def command(yard: Yard, tmp_path: Path) -> Command:
+    """Return the command on that host, with a manifest of the template in a folder `m`."""
+    (tmp_path / "m").mkdir()
+    return Command(yard.lab.uri(), tmp_path)
+
+
+def write_template(command: Command, found: TemplateManifest) -> None:
+    """Write the manifest of a template."""
+    assert found.address is not None
+    command.write(
+        "m/base.yaml",
+        "apiVersion: virt-reconciler/v1\nkind: Template\nmetadata: {name: base}\nspec:\n"
+        f"  image: {{url: '{found.address.url}', sha256: '{found.address.sha256}'}}\n",
+    )
+
+
+def test_pull_fetches_what_no_machine_needs_yet(yard: Yard, command: Command) -> None:
+    found = yard.serve(yard.image)
+    write_template(command, found)
+    assert "Plan: 0 to create" in command("plan", "m").stdout
+    pulled = command("template", "pull", "base", "m")
+    assert "1 created" in pulled.stdout
+    assert yard.find(found).read_bytes() == yard.image
+    assert "is there already" in command("template", "pull", "base", "m").stdout
+    assert "no Template 'bose'" in command("template", "pull", "bose", "m", status=1).stderr
+
+
+def test_prune_deletes_images_that_nobody_names_or_uses(
+    yard: Yard, command: Command, tmp_path: Path
+) -> None:
+    used = yard.serve(yard.image)
+    yard.succeed(machine("a", CloneMode.LINKED))
+    spare = yard.serve(make_image(tmp_path, 2))
+    write_template(command, spare)
+    command("template", "pull", "base", "m")
+    current = yard.serve(make_image(tmp_path, 3))
+    write_template(command, current)
+    command("template", "pull", "base", "m")
+    foreign = yard.lab.images / "mine-0123456789ab.qcow2"
+    foreign.write_bytes(yard.image)
+
+    asked = command("prune", "--images", "m", status=64)
+    assert "kept: used by domain a" in asked.stdout
+    assert "nothing was deleted" in asked.stderr
+    assert yard.find(spare).exists()
+    assert "Deleted: 1 image." in command("prune", "--images", "m", "--yes").stdout
+    assert not yard.find(spare).exists()
+    assert yard.find(used).exists()
+    assert yard.find(current).exists()
+    assert foreign.exists()

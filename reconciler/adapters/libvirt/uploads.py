@@ -58,15 +58,6 @@ def open_part(connections: Connections, pool: str, name: str) -> LibvirtPart:
     return LibvirtPart(connections, pool, view.path, name)
 
 
-def read_origin(path: str) -> Optional[Mapping[str, str]]:
-    """Return what an image that was fetched says of itself; None of what was not fetched."""
-    try:
-        data = json.loads(os.getxattr(path, ORIGIN))
-    except (OSError, ValueError):
-        return None
-    return {str(key): str(value) for key, value in data.items()} if isinstance(data, dict) else None
-
-
 @frozen
 class LibvirtPart:
     """A volume that is not whole yet, in a pool of files on this host."""
@@ -166,6 +157,16 @@ class LibvirtPart:
         _sync(self.path)
         os.rename(self.path, target)
         _sync(self.folder)
+
+    def read_origin(self) -> Optional[Mapping[str, str]]:
+        """Return what it was published with; None of what was not, or where nothing keeps it."""
+        try:
+            data = json.loads(os.getxattr(self.path, ORIGIN))
+        except (OSError, ValueError):
+            return None
+        if not isinstance(data, dict):
+            return None
+        return {str(key): str(value) for key, value in data.items()}
 
     def is_seen(self, name: str) -> bool:
         """Whether libvirt has that volume; it is asked to look, as soon as it can."""

@@ -114,6 +114,10 @@ SHOWN = 12  # characters of a commit or digest
 
 def prune(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Show what is held back, ask unless `--yes`, and write the confirmation."""
+    if options.images:
+        from reconciler.cli.verbs.host import prune_images  # noqa: PLC0415 - start-up time
+
+        return prune_images(options, console, services)
     refuse_another_host(options, services, console)
     settings = settings_to_order(options, services, console)
     orders = services.reach_memory(settings.state)

@@ -8,6 +8,7 @@ host is about to be cloned from it.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import (
     Any,
@@ -54,12 +55,16 @@ from reconciler.core.plan import (
     failed_action,
 )
 from reconciler.core.units import format_roughly
-from reconciler.core.world import PoolView, Unknown, World
+from reconciler.core.world import PoolView, Unknown, VolumeView, World
 from reconciler.errors import MissingError, NotFoundError, ReconcilerError, TransientError
 from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings, find_kind
 from reconciler.kinds.plain import PlainKind
 
 DEFAULT_POOL = "default"
+FILE_POOLS = frozenset({"dir", "fs", "netfs"})
+IMAGE_NAME = re.compile(
+    r"(?P<image>.+-[0-9a-f]{12}\.(?:qcow2|raw))(?P<end>\.download|\.unpacking)?"
+)
 STAYS = "its image stays on the hosts that have it; virt-reconciler prune --images deletes it"
 
 
@@ -187,17 +192,29 @@ class TemplateKind(PlainKind):
             return plan_template(manifest, world, options, lambda: find_demand(asked))
 
         sighting = make_sighting(manifest, world)
-        return Scene(Desired.of(manifest), world.host, world.uri, plan, sighting)
+        return Scene(
+            desired=Desired.of(manifest),
+            host=world.host,
+            uri=world.uri,
+            plan=plan,
+            sighting=sighting,
+        )
 
     def find_sighting(self, host: Host, key: Key) -> Optional[Sighting]:
-        """See nothing: which image it is only its manifest says."""
+        """Find an image by its name; which of several is meant only the manifest says."""
+        for name in host.storage.list_pools():
+            for volume in sorted(host.storage.read_pool(name).volumes):
+                found = IMAGE_NAME.fullmatch(volume)
+                if found and not found["end"] and found["image"].rpartition("-")[0] == key.name:
+                    image = f"{name}/{volume}"
+                    return Sighting("present", f"as {image}", parts=(image,))
         return None
 
     def list_sightings(
         self, host: Host, desired: Desired
     ) -> Mapping[Key, Union[Sighting, Unknown]]:
         """List the images that are there."""
-        manifests = [one for one in desired.templates if one.address is not None]
+        manifests = [template for template in desired.templates if template.address is not None]
         found = {}
         for manifest in manifests:
             world = World("", "", pools=_read_pool(host, manifest))
@@ -220,7 +237,7 @@ class TemplateKind(PlainKind):
         self, base: Desired, head: Desired, differing: Differing, options: PlanOptions
     ) -> Sequence[Action]:
         """Show what the manifests say otherwise. Whether a host fetches it, only the host shows."""
-        return [_restrict(one) for one in super().compare(base, head, differing, options)]
+        return [_restrict(action) for action in super().compare(base, head, differing, options)]
 
     def find_executor(self, action: Action) -> Execute:
         """Fetch the image."""
@@ -288,6 +305,35 @@ def plan_template(
         return failed_action(TEMPLATE, manifest.name, error)
 
 
+def plan_pull(manifest: TemplateManifest, world: World) -> Action:
+    """Plan to fetch the image, whether or not somebody needs it."""
+    return plan_template(manifest, world, PlanOptions(), lambda: True)
+
+
+def find_unnamed(desired: Desired, world: World) -> Tuple[VolumeView, ...]:
+    """Return the volumes that may be images of addresses, whole or not, and nobody names."""
+    named = {(template.pool or DEFAULT_POOL, template.volume) for template in desired.templates}
+    return tuple(
+        volume
+        for pool in world.list_pools()
+        for name, volume in sorted(pool.volumes.items())
+        for found in [IMAGE_NAME.fullmatch(name)]
+        if found and pool.type in FILE_POOLS and (pool.name, found["image"]) not in named
+    )
+
+
+def find_user(path: str, domains: FrozenSet[str], world: World) -> str:
+    """Say what uses an image; empty if nothing does."""
+    users = sorted({use.domain for use in world.images.find_users(path)})
+    if users:
+        return f"used by domain {', '.join(users[:3])}"
+    overlays = world.images.find_overlays(path)
+    if overlays:
+        return f"{', '.join(overlays[:3])} lies over it"
+    snapshots = world.images.find_snapshot_users(path, domains)
+    return f"a snapshot of domain {', '.join(snapshots[:3])} needs it" if snapshots else ""
+
+
 def _plan(
     manifest: TemplateManifest,
     world: World,
@@ -319,14 +365,17 @@ def _fetch(
     name, volume = manifest.pool or DEFAULT_POOL, manifest.volume or ""
     size = format_roughly(length) if isinstance(length, int) else "of unknown size"
     about = f"fetched from {address.url} ({size}) as {name}/{volume}"
-    step = FetchImage(address.url, address.sha256, name, volume, address.format)
+    step = FetchImage(
+        url=address.url, sha256=address.sha256, pool=name, name=volume, format=address.format
+    )
+    unknown = f"its size is not known: {length.reason}" if isinstance(length, Unknown) else ""
     return Action(
-        TEMPLATE,
-        manifest.name,
-        ActionKind.CREATE,
-        (Change("image", None, about, Effect.OFFLINE),),
-        (step,),
-        notes=(f"its size is not known: {length.reason}",) if isinstance(length, Unknown) else (),
+        kind=TEMPLATE,
+        name=manifest.name,
+        action=ActionKind.CREATE,
+        changes=(Change("image", None, about, Effect.OFFLINE),),
+        steps=(step,),
+        notes=(unknown,) if unknown else (),
     )
 
 

@@ -18,6 +18,7 @@ from reconciler.control.journal_reporter import JournalReporter
 from reconciler.control.loop import Loop
 from reconciler.control.ports import Listener
 from reconciler.core.overview import summarise
+from reconciler.core.plan import Action, ActionKind
 from reconciler.daemon import Daemon, Follower
 from reconciler.errors import UsageError
 from tests.lab.keys import vm
@@ -143,6 +144,7 @@ def test_long_work_that_takes_up_every_lane_is_no_stuck_loop(
     loop = World().make_loop()
     daemon = make_daemon(loop)
     clone = JournalReporter(daemon.journal, cast("Any", None), None, False, loop.shared.move)
+    clone.started(Action("VirtualMachine", "web01", ActionKind.CREATE))
     loop.work.probed = 0.0  # no probe has come through since
     begun = time.monotonic()
 

@@ -67,7 +67,7 @@ def test_what_failed_is_not_a_warning_once_more(world: World) -> None:
 @pytest.mark.parametrize("drift", [True, False])
 def test_drift_is_told_apart_and_values_are_in_the_manifests_units(drift: bool) -> None:
     journal = ListJournal()
-    telling = JournalReporter(journal, CountingMeter(), "r", drift, lambda: None)
+    telling = JournalReporter(journal, CountingMeter(), "r", drift, lambda _key, _text: None)
     change = Change("memory.size", 2**30, 2**31, Effect.NEXT_BOOT)
     telling.started(Action("VirtualMachine", "web01", ActionKind.UPDATE, (change,)))
     telling.finished(Outcome("web01", ActionKind.UPDATE))

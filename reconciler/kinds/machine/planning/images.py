@@ -200,7 +200,8 @@ def _fetched_image(
     How large it will be is not known before: 0.
     """
     pool = find_pool(world, template.pool or DEFAULT_POOL, path)
-    fetched = VolumeView(pool.name, name, f"{pool.path.rstrip('/')}/{name}", image, 0)
+    place = f"{pool.path.rstrip('/')}/{name}"
+    fetched = VolumeView(pool=pool.name, name=name, path=place, format=image, capacity=0)
     return pool.volumes.get(name, fetched)
 
 
