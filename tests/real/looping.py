@@ -22,7 +22,13 @@ from reconciler.control.service_ports import History
 from reconciler.control.state import LoopServices
 from reconciler.core.conditions import READY
 from reconciler.core.machine import Cpus, Machine, Memory, Power
-from reconciler.core.manifest import Desired, HostManifest, Lifecycle, MachineManifest
+from reconciler.core.manifest import (
+    Desired,
+    HostManifest,
+    Lifecycle,
+    MachineManifest,
+    TemplateManifest,
+)
 from reconciler.core.manifest_sets import ManifestSet
 from reconciler.core.records import Record
 from reconciler.core.settings import Settings
@@ -83,6 +89,7 @@ class Looping:
     writes: List[str] = field(default_factory=list)
     hold: Callable[[str], None] = lambda _name: None
     connect: Optional[Callable[[str], Any]] = None
+    downloads: Downloads = NoDownloads()  # noqa: RUF009
     loop: Any = None
     count: int = 0
 
@@ -94,9 +101,10 @@ class Looping:
             LibvirtStorage(connections),
             LibvirtNetworks(connections),
         )
-        host = RecordingHost(
-            *(Recording(driver, self.writes, lambda name: self.hold(name)) for driver in drivers)
+        domains, storage, networks = (
+            Recording(driver, self.writes, lambda name: self.hold(name)) for driver in drivers
         )
+        host = RecordingHost(domains, storage, networks, downloads=self.downloads)
         news = LibvirtEvents(connections)
         self.loop = Loop(
             LoopServices(
@@ -130,11 +138,13 @@ class Looping:
         problems: Tuple[Problem, ...] = (),
         revision: str = "",
         hosts: Tuple[HostManifest, ...] = (),
+        templates: Tuple[TemplateManifest, ...] = (),
     ) -> None:
         """Give the loop new manifests."""
         self.count += 1
         name = revision or f"r{self.count}"
-        self.loop.publish(ManifestSet(name, Desired.of(*manifests, *hosts), problems, name))
+        desired = Desired.of(*manifests, *hosts, *templates)
+        self.loop.publish(ManifestSet(name, desired, problems, name))
 
     def record(self, name: str) -> Record:
         """Return what the loop remembers of an object."""

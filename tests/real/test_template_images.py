@@ -11,6 +11,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Optional
@@ -20,15 +21,18 @@ import pytest
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.downloads import UrlDownloads
 from reconciler.adapters.libvirt.host import connect
+from reconciler.core.conditions import READY, RECONCILING, STALLED
+from reconciler.core.key import Key
 from reconciler.core.machine import CloneMode, Cpus, Disk, Machine, Memory, Power
 from reconciler.core.manifest import Place, TemplateManifest
 from reconciler.core.plan import ActionKind, Outcome
 from reconciler.kinds.template.row import build_template
 from tests.execution import execute
 from tests.lab.host import LabHost
-from tests.real.commands import Command
+from tests.lab.keys import vm
+from tests.real.commands import WEB, Command
 from tests.real.images import holds_pattern, run, write_pattern
-from tests.real.looping import libvirtd
+from tests.real.looping import Looping, libvirtd
 from tests.real.worlds import Product, Silent, manifest_of
 from tests.unit.adapters.test_downloads import pack_zst
 from tests.unit.adapters.web_server import Files, Handler, serve
@@ -496,3 +500,91 @@ def test_prune_deletes_images_that_nobody_names_or_uses(
     assert yard.find(used).exists()
     assert yard.find(current).exists()
     assert foreign.exists()
+
+
+BASE = Key("Template", "base")
+
+
+@pytest.fixture
+def fetching(own_host: LabHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looping]:
+    """Return a loop that may fetch, on an empty host."""
+    monkeypatch.setenv("no_proxy", "*")
+    looping = Looping(own_host, downloads=UrlDownloads()).start()
+    yield looping
+    looping.stop()
+    for name in own_host.virsh("list", "--all", "--name").stdout.split():
+        own_host.virsh("undefine", name)
+    for path in own_host.images.iterdir():
+        path.unlink()
+    own_host.virsh("pool-refresh", "default")
+
+
+def find_reason(looping: Looping, key: Key, condition: str) -> str:
+    """Return why a condition of an object holds; empty if it does not."""
+    found = looping.loop.shared.ledger.get(key).condition(condition)
+    return str(found.reason) if found.holds else ""
+
+
+def test_daemon_fetches_what_a_machine_needs_and_shows_how_far_it_is(
+    fetching: Looping, tmp_path: Path
+) -> None:
+    image, halfway, may_go_on = make_image(tmp_path), threading.Event(), threading.Event()
+
+    def pause(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(image)))
+        handler.end_headers()
+        handler.send(image[:MIB])
+        halfway.set()
+        may_go_on.wait(60)
+        handler.send(image[MIB:])
+
+    with serve() as web:
+        web.answers["/image"] = pause
+        found = template(f"{web.url}/image", digest(image))
+        fetching.publish(manifest_of(machine("a")), templates=(found,))
+        fetching.wait(halfway.is_set, "half of it has come")
+        fetching.wait(lambda: "fetching" in find_reason(fetching, BASE, RECONCILING), "it is shown")
+        waits = "waits for template base"
+        fetching.wait(lambda: waits in find_reason(fetching, vm("a"), RECONCILING), waits)
+        assert not (fetching.lab.images / str(found.volume)).exists()
+        may_go_on.set()
+        fetching.wait_ready("a")
+        fetching.wait_quiet()
+        assert len(web.asked) == 1
+    assert (fetching.lab.images / str(found.volume)).read_bytes() == image
+    record = fetching.loop.shared.ledger.get(BASE)
+    assert (record.state, record.condition(READY).holds) == ("present", True)
+
+
+def test_daemon_does_not_try_a_wrong_checksum_again(fetching: Looping, tmp_path: Path) -> None:
+    with serve() as web:
+        web.content["/image"] = make_image(tmp_path)
+        wanted = manifest_of(machine("a"))
+        fetching.publish(wanted, templates=(template(f"{web.url}/image", "0" * 64),))
+        fetching.wait(lambda: "wrong checksum" in find_reason(fetching, BASE, STALLED), "stalled")
+        asked = len(web.asked)
+        fetching.loop.resync()
+        fetching.loop.look_at([BASE])
+        assert len(web.asked) == asked
+        right = template(f"{web.url}/image", digest(web.content["/image"]))
+        fetching.publish(wanted, templates=(right,))
+        fetching.wait_ready("a")
+
+
+def test_plan_file_fetches_what_it_says(yard: Yard, command: Command) -> None:
+    found = yard.serve(yard.image)
+    write_template(command, found)
+    command.write(
+        "m/web01.yaml",
+        WEB.replace(
+            "{name: data, size: 8MiB}", "{name: data, source: {template: base, clone: full}}"
+        ),
+    )
+    shown = command("plan", "m", "--out", "plan.json").stdout
+    assert f"fetched from {yard.web.url}/image (2.4MiB) as default/{found.volume}" in shown
+    assert "Plan: 2 to create" in shown
+    assert yard.names == []
+    command("apply", "plan.json", "--yes")
+    assert yard.find(found).read_bytes() == yard.image
+    assert "Plan: 0 to create" in command("plan", "m").stdout
