@@ -13,8 +13,9 @@ from typing import Callable, Dict, Mapping
 from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.service_ports import Journal, Store
 from reconciler.core import events
-from reconciler.core.conditions import READY, RESTART_REQUIRED, STALLED, Condition
+from reconciler.core.conditions import READY, RESTART_REQUIRED, STALLED, Condition, show_progress
 from reconciler.core.events import Event
+from reconciler.core.frozen import replace
 from reconciler.core.key import Key, show_key
 from reconciler.core.records import (
     Record,
@@ -73,6 +74,11 @@ class Ledger:
             self._write(lambda: self._store.save_record(record))
             for condition in record.conditions:
                 self._tell(record, former.condition(condition.type), condition)
+
+    def show_progress(self, key: Key, text: str) -> None:
+        """Show how far work on an object is, until its pass writes how it ended."""
+        record = self.get(key)
+        self.put(replace(record, conditions=show_progress(record.conditions, text)))
 
     def forget(self, key: Key) -> None:
         """Remember nothing more of an object."""

@@ -11,7 +11,7 @@ from reconciler.control.ledger import Ledger
 from reconciler.control.manifest_follower import ManifestsInForce
 from reconciler.control.ports import Clock, Host, News
 from reconciler.control.service_ports import History, HostSigns, Journal, Meter, Store
-from reconciler.core.conditions import Result, show_progress
+from reconciler.core.conditions import Result
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key, show_key
 from reconciler.core.records import Record
@@ -205,9 +205,7 @@ class LoopState:
         """Take note that long work on an object goes on; `status` shows how far it is."""
         self.moved = self.services.clock.now()
         if progress:
-            record = self.ledger.get(key)
-            shown = show_progress(record.conditions, progress)
-            self.ledger.put(replace(record, conditions=shown))
+            self.ledger.show_progress(key, progress)
 
     def find_host(self, kind: ObjectKind) -> Union[str, Unknown]:
         """Return the host's name; it is asked for once. Raises TransientError."""
