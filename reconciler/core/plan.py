@@ -14,6 +14,7 @@ from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
+from reconciler.core.transfers import FetchImage
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
 
@@ -71,20 +72,6 @@ class CreateVolume:
     clone: str = "none"
     origin: Optional[str] = None
     origin_format: Optional[str] = None
-
-
-@frozen
-class FetchImage:
-    """Make the volume `name` of `pool` of the file at `url`, whose SHA-256 is `sha256`.
-
-    `format` is that of the image, which may be packed.
-    """
-
-    url: str
-    sha256: str
-    pool: str
-    name: str
-    format: str
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""Files on their way from an address into a storage pool, as Protocols."""
+"""Files on their way from an address into a storage pool: the step of a plan, and the ports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ from typing import Callable, ContextManager, Iterable, Iterator, Mapping, Option
 
 from reconciler.core.frozen import frozen
 from reconciler.errors import TerminalError
+
+
+@frozen
+class FetchImage:
+    """Make the volume `name` of `pool` of the file at `url`, whose SHA-256 is `sha256`.
+
+    `format` is that of the image, which may be packed.
+    """
+
+    url: str
+    sha256: str
+    pool: str
+    name: str
+    format: str
 
 
 @frozen

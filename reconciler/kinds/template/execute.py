@@ -13,8 +13,7 @@ from typing import Callable, Iterator, Mapping, Optional, Tuple
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core.frozen import frozen
 from reconciler.core.manifest import DOWNLOADING, UNPACKING
-from reconciler.core.plan import FetchImage
-from reconciler.core.transfers import Downloads, Incoming, PartialVolume
+from reconciler.core.transfers import Downloads, FetchImage, Incoming, PartialVolume
 from reconciler.core.units import format_roughly
 from reconciler.errors import FullError, MissingError, TerminalError, TransientError
 from reconciler.kinds.api import ActionTask, wait_until

@@ -49,11 +49,11 @@ from reconciler.core.plan import (
     ActionKind,
     Change,
     Effect,
-    FetchImage,
     PlanOptions,
     Value,
     failed_action,
 )
+from reconciler.core.transfers import FetchImage
 from reconciler.core.units import format_roughly
 from reconciler.core.world import PoolView, Unknown, VolumeView, World
 from reconciler.errors import MissingError, NotFoundError, ReconcilerError, TransientError

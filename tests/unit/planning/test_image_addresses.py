@@ -11,7 +11,8 @@ import pytest
 from reconciler.control.executor import find_order
 from reconciler.core.key import Key
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
-from reconciler.core.plan import Action, ActionKind, CreateVolume, FetchImage, Plan, PlanOptions
+from reconciler.core.plan import Action, ActionKind, CreateVolume, Plan, PlanOptions
+from reconciler.core.transfers import FetchImage
 from reconciler.core.world import PoolView, VolumeView
 from reconciler.errors import FullError, TerminalError
 from reconciler.kinds.machine.document import build_machine
