@@ -40,6 +40,8 @@ ELSEWHERE = {
     "disk-size-unknown": "test_refusals",
     "disk-shrink": "test_refusals",
     "disk-format": "test_refusals",
+    "disk-format-other": "test_images",
+    "disk-grow-other": "test_images",
     "metadata": "test_power",
 }
 

@@ -6,6 +6,7 @@ the domain names, and read back from the image that the domain names afterwards.
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,43 @@ def test_a_disk_stays_where_a_block_job_left_it(
     product.apply(named(present))
     assert product.plan(named(present)).is_empty
     assert hands.source(NAME) == present
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["off", "running"])
+@pytest.mark.parametrize("formats", ["raw qcow2", "qcow2 raw"])
+def test_another_image_is_used_in_its_own_format_and_it_is_what_grows(
+    product: Product, hands: Hands, lab: LabHost, formats: str, running: bool
+) -> None:
+    former, kind = formats.split()
+    left = make_image(lab.images / "left.img", former)
+    taken = make_image(lab.images / "taken.img", kind)
+    write_pattern(taken, 0x44, kind)
+    hands("pool-refresh", "default")
+    hands.define(NAME, (left, former))
+    product.apply(named(left), adopt_all=True)
+    if running:
+        hands("start", NAME)
+    wanted = named(taken, size="96MiB")
+    effects = {one.path: one.effect for one in plan(product, wanted).changes}
+    effect = Effect.NEXT_BOOT if running else Effect.OFFLINE
+    assert effects["disks[vda].format"] == effects["disks[vda].size"] == effect
+    product.apply(wanted)
+    assert product.plan(wanted).is_empty
+    hands("destroy" if running else "start", NAME)
+    if running:
+        hands("start", NAME)
+    hands.guest_writes(NAME, 0x45)
+    assert product.plan(wanted).is_empty
+    hands("destroy", NAME)
+    assert holds_pattern(taken, 0x45, kind)
+    assert (
+        json.loads(run("qemu-img", "info", "-f", kind, "--output=json", taken))["virtual-size"]
+        == 96 * 2**20
+    )
+    assert (
+        json.loads(run("qemu-img", "info", "-f", former, "--output=json", left))["virtual-size"]
+        == 64 * 2**20
+    )
 
 
 def test_nothing_is_changed_of_a_disk_that_is_being_copied(

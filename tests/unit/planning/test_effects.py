@@ -37,13 +37,14 @@ GUEST = Guest(
         "vm",
         cpus=Cpus(2, 4, unpluggable=1),
         memory=Memory(2**30, 2**31, balloon=True),
-    )
+    ),
+    moved=frozenset({"moved"}),
 )
 
 
-def change(field: str, observed: object, desired: object, item: object = None) -> Difference:
+def change(field: str, observed: object, desired: object, device: str = "d") -> Difference:
     """Return a difference of any value."""
-    return Difference(field, DifferenceKind.CHANGE, observed, desired, "d", item)  # type: ignore[arg-type]
+    return Difference(field, DifferenceKind.CHANGE, observed, desired, device)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", sorted(compared_fields(Machine)))
@@ -93,6 +94,14 @@ CASES = {
     ),
     "a disk grows": (change("disks[].size", 2**30, 2**31), "disk-grow"),
     "a disk never shrinks": (change("disks[].size", 2**31, 2**30), "disk-shrink"),
+    "the image that a disk gets is grown": (
+        change("disks[].size", 2**30, 2**31, "moved"),
+        "disk-grow-other",
+    ),
+    "a disk takes the format of the image it gets": (
+        change("disks[].format", "raw", "qcow2", "moved"),
+        "disk-format-other",
+    ),
     "an unread size is not zero": (change("disks[].size", None, 2**30), "disk-size-unknown"),
     "more processors within the maximum": (change("cpus.count", 2, 4), "cpus-plug"),
     "more processors than the maximum": (change("cpus.count", 2, 5), "cpus-above"),

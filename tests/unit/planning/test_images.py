@@ -18,7 +18,15 @@ from reconciler.core.images import (
 from reconciler.core.machine import Cdrom, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
 from reconciler.core.names import Owner
-from reconciler.core.plan import Action, ActionKind, Define, Effect, PlanOptions
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    BlockResize,
+    Define,
+    Effect,
+    PlanOptions,
+    ResizeVolume,
+)
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.answers import read
@@ -69,6 +77,7 @@ def plan(
     views: Mapping[str, ImageView] = VIEWS,
     snapshots: Tuple[SnapshotView, ...] = (),
     live: str = "",
+    options: Optional[PlanOptions] = None,
 ) -> Action:
     """Return what becomes of a machine whose disk is on `source`, marked by a manifest."""
     view = domain(source, mark)
@@ -84,7 +93,8 @@ def plan(
     )
     images = Images(views, read_uses(reading, world), {"vm": snapshots})
     world = replace(world, images=images)
-    return plan_machine(wanted, Desired.of(wanted), world, PlanOptions(adopt_all=mark is None))
+    options = options or PlanOptions(adopt_all=mark is None)
+    return plan_machine(wanted, Desired.of(wanted), world, options)
 
 
 def source_reason(action: Action) -> str:
@@ -130,6 +140,51 @@ def test_a_manifest_that_names_another_image_moves_the_disk() -> None:
     action = plan(manifest(OTHER), BASE, manifest(BASE))
     assert action.action is ActionKind.UPDATE
     assert f"disks[vda]: {BASE} stays, and nothing of it is copied" in action.notes
+
+
+RAW_IMAGE = VolumeView("default", "other.img", "/images/other.img", "raw", 2**29)
+
+
+@pytest.fixture
+def raw(monkeypatch: pytest.MonkeyPatch) -> MachineManifest:
+    """Return the manifest that names a raw image of half a gibibyte."""
+    monkeypatch.setitem(VOLUMES, RAW_IMAGE.name, RAW_IMAGE)
+    monkeypatch.setitem(VIEWS, RAW_IMAGE.path, ImageView(RAW_IMAGE.path, "9:9"))
+    return manifest(RAW_IMAGE.path)
+
+
+def test_another_image_brings_its_format(raw: MachineManifest) -> None:
+    action = plan(raw, BASE, manifest(BASE))
+    [change] = [one for one in action.changes if one.path == "disks[vda].format"]
+    assert (change.observed, change.desired, change.effect) == ("qcow2", "raw", Effect.OFFLINE)
+    [step] = [one for one in action.steps if isinstance(one, Define)]
+    assert "type='raw'" in step.xml.replace('"', "'")
+
+
+def test_the_image_that_a_disk_gets_is_grown_and_not_the_one_it_leaves(
+    raw: MachineManifest,
+) -> None:
+    bigger = manifest(RAW_IMAGE.path, size="1GiB")
+    live = domain(BASE, manifest(BASE)).persistent_xml
+    for running, effect in (("", Effect.OFFLINE), (live, Effect.NEXT_BOOT)):
+        action = plan(bigger, BASE, manifest(BASE), live=running)
+        [change] = [one for one in action.changes if one.path == "disks[vda].size"]
+        assert (change.observed, change.desired, change.effect) == (2**29, 2**30, effect)
+        grown = [one for one in action.steps if isinstance(one, (ResizeVolume, BlockResize))]
+        assert grown == [ResizeVolume("vda", RAW_IMAGE.path, 2**30)]
+
+
+def test_an_image_is_not_taken_without_its_format(raw: MachineManifest) -> None:
+    left = PlanOptions(left={"disks[vda].format": "someone changes it back"})
+    action = plan(raw, BASE, manifest(BASE), options=left)
+    assert "someone changes it back" in source_reason(action)
+
+
+def test_the_format_of_an_image_outside_all_pools_has_to_be_set() -> None:
+    path = "/elsewhere/disk.img"
+    views = {**VIEWS, path: ImageView(path, "8:8")}
+    action = plan(manifest(path), BASE, manifest(BASE), views)
+    assert "disks[vda].format: set qcow2 or raw" in action.reason
 
 
 def test_a_dead_overlay_is_never_gone_back_to_although_asked() -> None:

@@ -17,7 +17,7 @@ from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Effect
 from reconciler.core.world import Reading, World
 from reconciler.kinds.machine.match import Difference, DifferenceKind, align, by_name
-from reconciler.kinds.machine.planning.decide import Decision
+from reconciler.kinds.machine.planning.decide import Decision, withhold
 from reconciler.kinds.machine.planning.disk_images import (
     DiskChain,
     find_own_image,
@@ -234,7 +234,7 @@ def hold_chains(
         if decision in lost or _is_disk(decision, DifferenceKind.REMOVE)
     ]
     return tuple(
-        _withhold(decision, SWAPPED) if decision in swapped else decision for decision in held
+        withhold(decision, SWAPPED) if decision in swapped else decision for decision in held
     )
 
 
@@ -246,11 +246,6 @@ def _is_disk(decision: Decision, kind: DifferenceKind) -> bool:
 def _is_lost(decision: Decision, found: FoundChains, reading: Reading, world: World) -> bool:
     item = decision.difference.item
     return isinstance(item, Disk) and is_settled(found.manifest, item, reading, world)
-
-
-def _withhold(decision: Decision, reason: str) -> Decision:
-    change = decision.change and replace(decision.change, effect=Effect.WITHHELD, reason=reason)
-    return replace(decision, change=change)
 
 
 def find_chain_notes(
@@ -282,11 +277,11 @@ def _hold(
     chain = chains.get(difference.device or "")
     if chain is not None and chain.reason and difference.kind is DifferenceKind.ADD:
         # It may be another disk, of somebody who took ours out: nothing is plugged in for it.
-        return _withhold(decision, chain.reason)
+        return withhold(decision, chain.reason)
     reason = next(_find_holds(difference, chain, reading, world), "")
     if not reason:
         return decision
-    return _withhold(decision, reason)
+    return withhold(decision, reason)
 
 
 def _find_holds(

@@ -81,6 +81,12 @@ class Decision:
         return self.effect not in (None, Effect.WITHHELD)
 
 
+def withhold(decision: Decision, reason: str) -> Decision:
+    """Return the decision with its change withheld, if it has one."""
+    change = decision.change and replace(decision.change, effect=Effect.WITHHELD, reason=reason)
+    return replace(decision, change=change)
+
+
 @frozen
 class Weighing:
     """What one machine's decisions depend on besides the differences.
@@ -115,6 +121,12 @@ def awaits_window(decisions: Iterable[Decision], weighing: Weighing) -> bool:
         and decision.effect in (None, Effect.NEXT_BOOT)
         for decision in decisions
     )
+
+
+def passes_by_itself(weighing: Weighing, decisions: Tuple[Decision, ...]) -> bool:
+    """Whether something is withheld that is to be tried again without anybody's doing."""
+    waits = weighing.waits or (weighing.standing is not None and weighing.standing.waits_for_space)
+    return waits and any(decision.effect is Effect.WITHHELD for decision in decisions)
 
 
 def follow_power(decisions: Tuple[Decision, ...]) -> Tuple[Decision, ...]:

@@ -1,4 +1,4 @@
-"""The image of one disk beside the one that its manifest names, and which disks cannot grow."""
+"""The image of a disk beside the one that its manifest names, and what the image decides."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import json
 import posixpath
 import shlex
 from datetime import datetime, timezone
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import RAW, is_path
-from reconciler.core.machine import Disk
+from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
 from reconciler.core.plan import IS_ON, SNAPSHOT, Effect
 from reconciler.core.units import format_size
 from reconciler.core.world import FileKind, FileView, Reading, World
-from reconciler.kinds.machine.planning.decide import Decision
+from reconciler.kinds.machine.match import Difference, by_name
+from reconciler.kinds.machine.planning.decide import Decision, withhold
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL, named_volume, volume_at
+from reconciler.kinds.machine.planning.sources import with_format
+
+GROWS_OTHER = "disk-grow-other"
+_OF_IMAGE = ("disks[].source", "disks[].format")
+_QCOW2 = "qcow2"
+_OLD = 2  # the version of qcow2 whose snapshots do not know the size that the image had
 
 
 @frozen
@@ -225,8 +232,106 @@ def _show_time(at: float) -> str:
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-_QCOW2 = "qcow2"
-_OLD = 2  # the version of qcow2 whose snapshots do not know the size that the image had
+def follow_images(
+    machine: Machine,
+    stored: Machine,
+    live: Optional[Machine],
+    chains: Tuple[DiskChain, ...],
+    world: World,
+) -> Tuple[Machine, Machine, Optional[Machine]]:
+    """Return the three with the size and format of the image that each disk is to have.
+
+    Both belong to the image: of the one that a disk leaves, nothing is compared and nothing grown.
+    """
+    kept = {chain.disk for chain in chains if chain.reason}
+    wanted = {disk.name: disk for disk in machine.disks or () if disk.name not in kept}
+    known: Dict[str, Disk] = {}
+    for disk in stored.disks or ():
+        named = wanted.get(disk.name)
+        if named is not None and _leaves(disk, named):
+            wanted[disk.name] = _take_format(named, disk, world)
+            volume = volume_at(world, named.source)
+            known[disk.name] = replace(disk, size=volume.capacity if volume else None)
+    running = {
+        disk.name: replace(disk, size=wanted[disk.name].size)
+        for disk in (live.disks if live else None) or ()
+        if disk.name in wanted and _leaves(disk, wanted[disk.name])
+    }
+    return (
+        _with_disks(machine, wanted),
+        _with_disks(stored, known),
+        _with_disks(live, running) if live is not None else None,
+    )
+
+
+def _leaves(disk: Disk, named: Disk) -> bool:
+    """Whether the disk is on another image than the one that it is to have."""
+    return None not in (disk.source, named.source) and disk.source != named.source
+
+
+def _with_disks(machine: Machine, changed: Mapping[str, Disk]) -> Machine:
+    if machine.disks is None or not changed:
+        return machine
+    return replace(machine, disks=tuple(changed.get(disk.name, disk) for disk in machine.disks))
+
+
+def _take_format(named: Disk, present: Disk, world: World) -> Disk:
+    """Return the disk with the format of its new image, unless the present one fits as well."""
+    if named.format is None and volume_at(world, named.source) is None:
+        found = world.find_file(named.source or "")
+        view = world.images.find_view(named.source or "")
+        if found is not None and found.kind is FileKind.MISSING:
+            return named  # which is said elsewhere
+        known = view.format or RAW if view is not None and view.identity and view.is_read else ""
+        if known == present.format:
+            return named
+    return with_format(named, world)
+
+
+def name_grown(differences: Iterable[Difference], machine: Machine) -> Tuple[Difference, ...]:
+    """Return the differences; what is to grow is the image that the disk is to have."""
+    return tuple(
+        replace(
+            difference,
+            item=replace(item, source=named.source, format=named.format or item.format),
+        )
+        if difference.field == "disks[].size"
+        and isinstance(item, Disk)
+        and named is not None
+        and named.source
+        else difference
+        for difference in differences
+        for item in [difference.item]
+        for named in [by_name(machine.disks, difference.device or "")]
+    )
+
+
+def find_moved(chains: Tuple[DiskChain, ...], differences: Iterable[Difference]) -> FrozenSet[str]:
+    """Return the names of the disks that are to have another image than now."""
+    found = {
+        difference.device for difference in differences if difference.field == "disks[].source"
+    }
+    kept = {chain.disk for chain in chains if chain.reason}
+    return frozenset(disk for disk in found if disk is not None and disk not in kept)
+
+
+def hold_with_image(decisions: Tuple[Decision, ...]) -> Tuple[Decision, ...]:
+    """Withhold with another image what belongs to it: an image in a wrong format is destroyed."""
+    held = {
+        decision.difference.device: decision.change.reason
+        for decision in decisions
+        if decision.difference.field in _OF_IMAGE
+        and decision.change is not None
+        and decision.effect is Effect.WITHHELD
+    }
+    return tuple(
+        withhold(decision, held[decision.difference.device])
+        if decision.is_done
+        and decision.difference.device in held
+        and (decision.difference.field in _OF_IMAGE or decision.row.id == GROWS_OTHER)
+        else decision
+        for decision in decisions
+    )
 
 
 def hold_growth(decisions: Tuple[Decision, ...], domain: str, world: World) -> Tuple[Decision, ...]:
@@ -238,12 +343,8 @@ def _hold(decision: Decision, domain: str, world: World) -> Decision:
     item = decision.difference.item
     if decision.difference.field != "disks[].size" or not isinstance(item, Disk):
         return decision
-    if decision.change is None or not decision.is_done:
-        return decision
-    reason = _find_obstacle(decision, item, domain, world)
-    if not reason:
-        return decision
-    return replace(decision, change=replace(decision.change, effect=Effect.WITHHELD, reason=reason))
+    reason = _find_obstacle(decision, item, domain, world) if decision.is_done else ""
+    return withhold(decision, reason) if reason else decision
 
 
 def _find_obstacle(decision: Decision, disk: Disk, domain: str, world: World) -> str:

@@ -275,7 +275,24 @@ TABLE: Tuple[EffectRow, ...] = (
         reason="a disk is never shrunk",
     ),
     EffectRow(
+        id="disk-grow-other",
+        field="disks[].size",
+        kind=_CHANGE,
+        running=_BOOT,
+        route=Route.BLOCK_RESIZE,
+        when=guards.gets_another_image,
+        reason="the image that the disk gets is grown",
+    ),
+    EffectRow(
         id="disk-grow", field="disks[].size", kind=_CHANGE, running=_LIVE, route=Route.BLOCK_RESIZE
+    ),
+    EffectRow(
+        "disk-format-other",
+        "disks[].format",
+        _CHANGE,
+        _BOOT,
+        when=guards.gets_another_image,
+        reason="the format of the image that the disk gets",
     ),
     EffectRow(
         "disk-format",

@@ -168,13 +168,15 @@ class Guest:
     """What a row may look at: the machine as it runs (or is stored, when off), and its OS.
 
     `stored` is the definition for the next start, where it is not `observed` itself. `cramped` are
-    the paths of new devices for which the running machine has no PCI slot.
+    the paths of new devices for which the running machine has no PCI slot, `moved` the names of the
+    disks that are to have another image.
     """
 
     observed: Machine
     os: Optional[str] = None
     stored: Optional[Machine] = None
     cramped: FrozenSet[str] = frozenset()
+    moved: FrozenSet[str] = frozenset()
 
 
 Guard = Callable[[Difference, Guest], bool]
@@ -213,6 +215,11 @@ def can_plug_drive(difference: Difference, guest: Guest) -> bool:
 def shrinks(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
     """Whether the wanted size is below the present one."""
     return int(difference.desired or 0) < int(difference.observed or 0)
+
+
+def gets_another_image(difference: Difference, guest: Guest) -> bool:
+    """Whether the disk is to have another image than it has now."""
+    return difference.device in guest.moved
 
 
 def is_unread(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape

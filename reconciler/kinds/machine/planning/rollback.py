@@ -32,8 +32,16 @@ from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owne
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind, by_name
 from reconciler.kinds.machine.planning.backing_chains import hold_chains
-from reconciler.kinds.machine.planning.decide import Decision, Weighing, decide, follow_power
+from reconciler.kinds.machine.planning.decide import (
+    Decision,
+    Weighing,
+    decide,
+    follow_power,
+    passes_by_itself,
+    withhold,
+)
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
+from reconciler.kinds.machine.planning.disk_images import GROWS_OTHER, hold_with_image
 from reconciler.kinds.machine.planning.images import all_volumes, with_own_images
 from reconciler.kinds.machine.planning.recreate import store_again
 from reconciler.kinds.machine.planning.states import refuse_unstored
@@ -45,7 +53,6 @@ from reconciler.kinds.machine.planning.update import (
     find,
     find_differences,
     find_standing,
-    passes_by_itself,
     to_update,
     weigh,
 )
@@ -149,7 +156,9 @@ def plan_rollback(
     standing = find_standing(found, Planner(now), world, (*stored, *live))
     weighing = weigh(found, stored, live, standing, world.images)
     held = hold_chains(decide(stored, live, weighing), found, reading, world)
-    decisions = follow_power(tuple(_keep_gone(decision, world) for decision in held))
+    held = hold_with_image(tuple(_keep_gone(decision, world) for decision in held))
+    # How large a disk was says nothing of an image that it had before.
+    decisions = follow_power(tuple(decision for decision in held if decision.row.id != GROWS_OTHER))
     if all(map(_is_done, decisions)):
         decisions += _decide_rest(target, found, decisions, weighing)
     is_whole = not weighing.held and all(map(_is_done, decisions))
@@ -191,10 +200,9 @@ def _is_done(decision: Decision) -> bool:
 
 def _keep_gone(decision: Decision, world: World) -> Decision:
     """Withhold a disk whose volume is certainly not there any more."""
-    change = decision.change
-    if change is None or not _is_gone(_find_image(decision), world):
+    if decision.change is None or not _is_gone(_find_image(decision), world):
         return decision
-    return replace(decision, change=replace(change, effect=Effect.WITHHELD, reason=GONE))
+    return withhold(decision, GONE)
 
 
 def _find_image(decision: Decision) -> str:

@@ -99,7 +99,7 @@ def resolve_disk(
     `owner` is our mark on the machine, None where there is no machine yet.
     """
     if disk.source is not None:
-        return NewDisk(_with_format(disk, world), (), disk.source)
+        return NewDisk(with_format(disk, world), (), disk.source)
     path = f"disks[{disk.name}]"
     pool = find_pool(world, disk.pool or DEFAULT_POOL, f"{path}.pool")
     former = _former_volume(disk, pool, owner, world)
@@ -186,7 +186,11 @@ def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:
     )
 
 
-def _with_format(disk: Disk, world: World) -> Disk:
+def with_format(disk: Disk, world: World) -> Disk:
+    """Return the disk with the format of the image that it names.
+
+    Raises TerminalError where nobody knows it, or where the guest would destroy the image.
+    """
     volume = volume_at(world, disk.source)
     known = volume.format if volume else None
     if disk.format is None and known is None:

@@ -39,9 +39,18 @@ from reconciler.kinds.machine.planning.decide import (
     decide,
     describe_device,
     follow_power,
+    passes_by_itself,
+    withhold,
 )
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
-from reconciler.kinds.machine.planning.disk_images import DiskChain, hold_growth
+from reconciler.kinds.machine.planning.disk_images import (
+    DiskChain,
+    find_moved,
+    follow_images,
+    hold_growth,
+    hold_with_image,
+    name_grown,
+)
 from reconciler.kinds.machine.planning.first_boot import plan_seed
 from reconciler.kinds.machine.planning.guards import Guest, inherit_mark
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
@@ -110,9 +119,8 @@ def plan_update(
     held = NOT_OURS if holding is Holding.FOREIGN else ""
     weighing = weigh(found, stored, live, standing, world.images, held)
     weighing = replace(weighing, left=planner.left)
-    decisions = decide(stored, live, weighing)
-    decisions = hold_chains(decisions, found, reading, world)
-    decisions = hold_growth(decisions, manifest.name, world)
+    decisions = hold_chains(decide(stored, live, weighing), found, reading, world)
+    decisions = hold_with_image(hold_growth(decisions, manifest.name, world))
     is_ours = holding is Holding.OURS
     refuse_ambiguous((decision.difference for decision in decisions), is_ours=is_ours)
     if not is_ours:
@@ -183,12 +191,6 @@ def _find_full(reading: Reading, world: World) -> str:
     return ""
 
 
-def passes_by_itself(weighing: Weighing, decisions: Tuple[Decision, ...]) -> bool:
-    """Whether something is withheld that is to be tried again without anybody's doing."""
-    waits = weighing.waits or (weighing.standing is not None and weighing.standing.waits_for_space)
-    return waits and any(decision.effect is Effect.WITHHELD for decision in decisions)
-
-
 def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     """Set the manifest beside the reading: devices named alike, equal spellings made equal."""
     machine = settle_sources(manifest.machine, world)
@@ -203,6 +205,7 @@ def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     live = settle_firmware(machine.firmware, _pin_cpu(live, stored)) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
     machine, live, chains = settle_chains(manifest, machine, stored, live, reading, near)
+    machine, stored, live = follow_images(machine, stored, live, chains, near)
     return Found(manifest, machine, reading, stored, live, chains)
 
 
@@ -245,7 +248,7 @@ def find_differences(
     _ask_sizes(found, world)
     overlays = found.manifest.machine.overlays
     view = found.reading.view
-    stored = compare(found.machine, found.stored)
+    stored = name_grown(compare(found.machine, found.stored), found.machine)
     stored += compare_overlays(view.persistent_xml, overlays)
     if found.live is None or view.live_xml is None:
         return stored, ()
@@ -286,11 +289,12 @@ def weigh(
     fields = {difference.field for difference in (*stored, *live)}
     wait = find_wait(standing.view, fields)
     held = held or wait or find_saved_hold(found.reading, fields, images)
+    moved = find_moved(found.chains, (*stored, *live))
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
     cramped = find_cramped(live_xml, live) if live_xml else frozenset()
     return Weighing(
-        stored_guest=Guest(found.stored, os),
-        live_guest=Guest(found.live, os, found.stored, cramped) if found.live else None,
+        stored_guest=Guest(found.stored, os, moved=moved),
+        live_guest=Guest(found.live, os, found.stored, cramped, moved) if found.live else None,
         lifecycle=found.manifest.lifecycle,
         now=standing.now,
         held=held,
@@ -316,9 +320,8 @@ def describe_new(
 
 def _keep(decision: Decision) -> Decision:
     """Withhold the removal of a device from a domain that is only now taken over."""
-    if decision.difference.kind is not DifferenceKind.REMOVE or decision.change is None:
-        return decision
-    return replace(decision, change=replace(decision.change, effect=Effect.WITHHELD, reason=KEPT))
+    is_removal = decision.difference.kind is DifferenceKind.REMOVE
+    return withhold(decision, KEPT) if is_removal else decision
 
 
 def to_update(
