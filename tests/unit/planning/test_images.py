@@ -45,6 +45,12 @@ VIEWS = {
     OTHER: ImageView(OTHER, "1:3", "qcow2", changed_at=500),
     "/linked/base.qcow2": ImageView("/linked/base.qcow2", "1:1", "qcow2", changed_at=1000),
 }
+MARK = Owner("vm", "g0", "{}")
+EMPTY = (
+    "<domain type='kvm'><name>vm</name><uuid>6b1ba3f4-5d4a-4f0e-9f5d-0c3a7e1f9a11</uuid>"
+    f"<memory unit='GiB'>1</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='{Q35.machine}'>"
+    "hvm</type></os><devices/></domain>"
+)
 VOLUMES = {
     path.rpartition("/")[2]: VolumeView("default", path.rpartition("/")[2], path, "qcow2", 2**30)
     for path in (BASE, TOP, OTHER)
@@ -310,6 +316,31 @@ def test_a_backing_name_is_resolved_as_qemu_does(name: str, found: str) -> None:
 def test_paths_are_normalised_and_other_names_are_not() -> None:
     assert normalise("//a//b/../c") == "/a/c"
     assert normalise("rbd:pool//image") == "rbd:pool//image"
+
+
+BORROWED = (
+    "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+    f"<source file='{BASE}'/><target dev='vdz' bus='virtio'/></disk>"
+)
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "existing"])
+def test_a_fragment_does_not_bring_the_image_of_another_machine(is_there: bool) -> None:
+    other = read(domain(BASE, None, "other"))
+    data = [{"xpath": "/domain/devices", "fragment": BORROWED}]
+    spec = {"cpus": 1, "memory": "1GiB", "disks": [], "xml": data}
+    wanted = build_machine({"metadata": {"name": "vm"}, "spec": spec}, Place("vm.yaml", 7, 1))
+    mine = read(replace(domain(OTHER, wanted), persistent_xml=set_owner(EMPTY, MARK)))
+    domains = {"other": other, **({"vm": mine} if is_there else {})}
+    world = World(
+        "kvm01", "qemu:///system", domains=domains, networks={"default": True},
+        pools={"default": PoolView("default", "dir", "/images", VOLUMES)},
+        machines={Q35.machine: Q35, "": Q35},
+    )  # fmt: skip
+    world = replace(world, images=Images(VIEWS, read_uses(other, world)))
+    action = plan_machine(wanted, Desired.of(wanted), world, PlanOptions())
+    assert action.action is ActionKind.FAILED
+    assert action.reason == f"xml: {BASE} is already used by domain other"
 
 
 def test_of_two_new_machines_neither_gets_the_image_of_the_other() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.world import MachineCaps, Unknown, World
+from reconciler.core.xmltree import Element, parse
 from reconciler.errors import MissingError, TerminalError
+from reconciler.kinds.machine.domain.mark import read_image_uses
 from reconciler.kinds.machine.domain.soundness import check_offer
 from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.planning.images import (
@@ -16,6 +18,7 @@ from reconciler.kinds.machine.planning.images import (
     find_dependants,
     find_named_volume,
 )
+from reconciler.kinds.machine.planning.sources import path_of
 
 
 def find_caps(world: World, machine: str) -> MachineCaps:
@@ -71,6 +74,37 @@ def refuse_taken(
             taken += [f"disks[{disk.name}].source: {user}" for user in users]
     if taken:
         raise TerminalError("; ".join(taken))
+
+
+def refuse_borrowed(
+    manifest: MachineManifest, former: str, xml: str, desired: Desired, world: World
+) -> None:
+    """Raise TerminalError if a fragment brought an image or a MAC address that another one has.
+
+    `former` is the definition without the fragments of the `xml` field, `xml` the one with them.
+    """
+    if former == xml:
+        return
+    before, after = parse(former), parse(xml)
+    taken = [
+        f"MAC address {mac} is already used by domain {', '.join(holders)}"
+        for mac in sorted(_find_macs(after) - _find_macs(before))
+        for holders in [_others(world, "mac", mac, manifest.name)]
+        if holders
+    ]
+    there = read_image_uses(before, manifest.name, is_live=False)
+    for use in read_image_uses(after, manifest.name, is_live=False):
+        if use.writes and use not in there:
+            source = path_of(use.path, world) or ""
+            disk = Disk(use.disk, source=source, format=use.format, shareable=use.shareable)
+            taken += _find_users(manifest, disk, desired, world, ())
+    if taken:
+        raise TerminalError("; ".join(f"xml: {text}" for text in taken))
+
+
+def _find_macs(root: Element) -> Set[str]:
+    cards = root.iterfind("devices/interface/mac")
+    return {card.get("address", "").lower() for card in cards} - {""}
 
 
 def _others(world: World, kind: str, value: str, name: str) -> Tuple[str, ...]:

@@ -41,6 +41,7 @@ from reconciler.kinds.machine.match import Difference, DifferenceKind, compare
 from reconciler.kinds.machine.planning.checks import (
     find_caps,
     refuse_absent_networks,
+    refuse_borrowed,
     refuse_taken,
     refuse_template_writes,
     refuse_unoffered,
@@ -84,7 +85,9 @@ def plan_create(
     refuse_unoffered(machine, caps)
     made = made_with(former, manifest.name, _made(disks))
     owner = owner_of(manifest, made=made, seed=seed.mark if seed else None)
-    xml = merge_overlays(create_domain(machine, caps, owner), wanted.overlays)
+    plain = create_domain(machine, caps, owner)
+    xml = merge_overlays(plain, wanted.overlays)
+    refuse_borrowed(manifest, plain, xml, desired, world)
     refuse_doubles(xml, "", partial(chain_of, with_own_images(world, begun)))
     refuse_empty_usb(xml, "")
     return Action(

@@ -42,7 +42,7 @@ from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
 from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
-from reconciler.kinds.machine.planning.checks import refuse_template_writes
+from reconciler.kinds.machine.planning.checks import refuse_borrowed, refuse_template_writes
 from reconciler.kinds.machine.planning.decide import Decision
 from reconciler.kinds.machine.planning.devices import (
     NewDevice,
@@ -177,8 +177,9 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
     overlays = update.manifest.machine.overlays
     stored = [decision.stored for decision in update.decisions if decision.stored]
     changed = any(difference.field.startswith("xml[") for difference in stored)
-    xml = edit_domain(former, (*find_edits(update, new), *update.seed.edits))
-    xml = merge_overlays(xml, overlays) if changed else xml
+    plain = edit_domain(former, (*find_edits(update, new), *update.seed.edits))
+    xml = merge_overlays(plain, overlays) if changed else plain
+    refuse_borrowed(update.manifest, plain, xml, update.desired, update.world)
     if xml == former:
         return ()
     _refuse_doubles(xml, former, update)

@@ -23,7 +23,14 @@ from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.devices import find_cramped
 from reconciler.kinds.machine.domain.features import settle_firmware
 from reconciler.kinds.machine.domain.overlays import compare_overlays
-from reconciler.kinds.machine.match import Difference, DifferenceKind, align, align_live, compare
+from reconciler.kinds.machine.match import (
+    Difference,
+    DifferenceKind,
+    align,
+    align_live,
+    as_defined,
+    compare,
+)
 from reconciler.kinds.machine.planning.backing_chains import (
     find_chain_notes,
     hold_chains,
@@ -59,8 +66,6 @@ from reconciler.kinds.machine.planning.states import Standing, find_saved_hold, 
 from reconciler.kinds.machine.planning.steps import plan_steps
 
 NOT_OURS = "not managed yet: adopt it with `adopt` or `apply --adopt`"
-# libvirt shows these modes of a running guest as the CPU that they came to on this host.
-RESOLVED_AT_START = frozenset({"host-model", "maximum"})
 KEPT = "not removed while the domain is adopted; the next apply removes it"
 NEEDED = 2**20  # bytes; a guest that an I/O error paused asks for less at once
 
@@ -202,19 +207,11 @@ def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     stored = settle_firmware(machine.firmware, align(known, persistent))
     running = settle_found(reading.live, world) if reading.live else None
     live = align_live(known, stored, running) if running else None
-    live = settle_firmware(machine.firmware, _pin_cpu(live, stored)) if live else None
+    live = settle_firmware(machine.firmware, as_defined(live, stored)) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
     machine, live, chains = settle_chains(manifest, machine, stored, live, reading, near)
     machine, stored, live = follow_images(machine, stored, live, chains, near)
     return Found(manifest, machine, reading, stored, live, chains)
-
-
-def _pin_cpu(live: Machine, stored: Machine) -> Machine:
-    """Take the CPU that a mode was resolved to at the start for that mode."""
-    if not (live.cpus and stored.cpus) or stored.cpus.mode not in RESOLVED_AT_START:
-        return live
-    cpus = replace(live.cpus, mode=stored.cpus.mode, model=stored.cpus.model)
-    return replace(live, cpus=cpus)
 
 
 def creating(reading: Reading) -> Tuple[str, ...]:
@@ -292,9 +289,12 @@ def weigh(
     moved = find_moved(found.chains, (*stored, *live))
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
     cramped = find_cramped(live_xml, live) if live_xml else frozenset()
+    live_guest = None
+    if found.live is not None:
+        live_guest = Guest(found.live, os, stored=found.stored, cramped=cramped, moved=moved)
     return Weighing(
         stored_guest=Guest(found.stored, os, moved=moved),
-        live_guest=Guest(found.live, os, found.stored, cramped, moved) if found.live else None,
+        live_guest=live_guest,
         lifecycle=found.manifest.lifecycle,
         now=standing.now,
         held=held,
