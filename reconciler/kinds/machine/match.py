@@ -35,6 +35,7 @@ from typing import (
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.plan import Value
+from reconciler.core.units import KIB
 
 Device = Union[Disk, Cdrom, Interface]
 
@@ -150,6 +151,9 @@ def _plain(value: Union[Value, Enum]) -> Value:
     return str(value.value) if isinstance(value, Enum) else value
 
 
+# libvirt shows these modes of a running guest as the CPU that they came to on this host.
+RESOLVED_AT_START = frozenset({"host-model", "maximum"})
+
 DeviceT = TypeVar("DeviceT", Disk, Cdrom, Interface)
 Getter = Callable[[Any], Any]
 
@@ -221,6 +225,36 @@ def align_live(desired: Machine, stored: Machine, live: Machine) -> Machine:
     in the running guest by what the change left alone.
     """
     return align(desired, align(stored, live))
+
+
+def as_defined(live: Machine, stored: Machine) -> Machine:
+    """Return the running machine with what its definition came to at the start, as defined.
+
+    That is the CPU of a mode, and memory, of which a guest has whole MiB.
+    """
+    live = _keep_memory(live, stored)
+    if not (live.cpus and stored.cpus) or stored.cpus.mode not in RESOLVED_AT_START:
+        return live
+    cpus = replace(live.cpus, mode=stored.cpus.mode, model=stored.cpus.model)
+    return replace(live, cpus=cpus)
+
+
+def _keep_memory(live: Machine, stored: Machine) -> Machine:
+    if live.memory is None or stored.memory is None:
+        return live
+    maximum = _rounded(live.memory.maximum, stored.memory.maximum)
+    size = _rounded(live.memory.size, stored.memory.size, maximum)
+    return replace(live, memory=replace(live.memory, size=size, maximum=maximum))
+
+
+def _rounded(has: Optional[int], *defined: Optional[int]) -> Optional[int]:
+    """Return the first of what is defined that QEMU rounds up to what the guest has; else that."""
+    found = (size for size in defined if size and has and _in_mib(size) == _in_mib(has))
+    return next(found, has)
+
+
+def _in_mib(size: int) -> int:
+    return -(-size // KIB**2)
 
 
 def _rename(

@@ -16,9 +16,8 @@ from reconciler.core.units import parse_duration
 from reconciler.core.world import Reading, Unknown, describe_state, find_command, store_command
 from reconciler.kinds.machine.document import build_lifecycle
 from reconciler.kinds.machine.domain.features import settle_firmware
-from reconciler.kinds.machine.match import align, compare
+from reconciler.kinds.machine.match import RESOLVED_AT_START, align, as_defined, compare
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL
-from reconciler.kinds.machine.planning.update import RESOLVED_AT_START
 
 
 def pending_paths(reading: Reading) -> Tuple[str, ...]:
@@ -26,7 +25,8 @@ def pending_paths(reading: Reading) -> Tuple[str, ...]:
     if reading.live is None:
         return ()
     stored = _comparable(reading.persistent)
-    live = settle_firmware(stored.firmware, align(stored, reading.live))
+    live = as_defined(align(stored, reading.live), reading.persistent)
+    live = settle_firmware(stored.firmware, live)
     return tuple(difference.path for difference in compare(stored, live))
 
 
