@@ -242,7 +242,8 @@ def code_of(error: Optional[BaseException]) -> Optional[int]:
 
 def message_of(error: Any) -> str:
     """Return libvirt's message as one line."""
-    return "; ".join((error.get_error_message() or str(error)).split("\n"))
+    lines = (error.get_error_message() or str(error)).split("\n")
+    return "; ".join(line.strip(" ;") for line in lines if line.strip(" ;"))
 
 
 Error: Type[Exception] = libvirt.libvirtError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import re
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -208,8 +209,10 @@ def _wanted(error: Error) -> str:
 def _advice(error: Error) -> str:
     if error.schema.get("title") == "Size":
         meant = suggest_size(str(error.instance))
-        if meant:
+        if meant and re.fullmatch(error.validator_value, meant):
             return f"; did you mean {meant}?"
+        if meant:
+            return "; write 1 to 12 digits that do not begin with 0, and a unit, like 4GiB"
     advice = error.schema.get("errorMessage")
     return f"; {advice}" if advice else ""
 

@@ -83,8 +83,23 @@ def _check_fragment(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
         yield Finding(path, f"XML nested more than {MOST_NESTED} deep is refused")
     if overlay.xpath == "/domain" and root.tag in (*_OWNED, "domain"):
         yield Finding(path, _owned(f"<{root.tag}>"))
+    for element in _list_notes(overlay.xpath, root):
+        if not str(element.tag).startswith("{"):
+            name = f"my:{element.tag}"
+            yield Finding(
+                path,
+                f"libvirt drops an element without a namespace in <metadata>; write <{name} "
+                "xmlns:my='urn:my'>",
+            )
     if any(_is_ours(element) for element in root.iter("*")):
         yield Finding(path, _owned("its mark in <metadata>"))
+
+
+def _list_notes(xpath: str, root: Element) -> Sequence[Element]:
+    """Return what the fragment puts directly into <metadata>."""
+    if xpath == "/domain" and root.tag == "metadata":
+        return children_of(root)
+    return (root,) if xpath == "/domain/metadata" else ()
 
 
 def _is_ours(element: Element) -> bool:

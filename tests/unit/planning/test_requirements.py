@@ -8,8 +8,19 @@ from typing import FrozenSet, Optional, Tuple
 import pytest
 
 from reconciler.core.faults import Section
-from reconciler.core.machine import Cdrom, CloneMode, Cpus, Disk, Interface, Machine, Memory, Power
-from reconciler.core.manifest import Desired, TemplateManifest
+from reconciler.core.images import Images, ImageView
+from reconciler.core.machine import (
+    Cdrom,
+    CloneMode,
+    Cpus,
+    Disk,
+    Disruption,
+    Interface,
+    Machine,
+    Memory,
+    Power,
+)
+from reconciler.core.manifest import Desired, Lifecycle, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions
 from reconciler.core.world import (
     DomainView,
@@ -24,6 +35,7 @@ from reconciler.core.world import (
 )
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.planner import plan_machine
+from reconciler.kinds.machine.status import pending_paths
 from tests.unit.domain.samples import Q35
 from tests.unit.planning.asking import make_asking
 from tests.unit.planning.worlds import GIB, domain, manifest_of, plan
@@ -42,6 +54,9 @@ POOL = PoolView("default", "dir", "/p", {BASE.name: BASE}, available=GIB)
 
 
 NOTHING = Facilities()
+LOW = ImageView("/i/low.qcow2", is_read=False)
+OVER = Images({"/i/a.qcow2": ImageView("/i/a.qcow2", "1:1", "qcow2", LOW.path), LOW.path: LOW})
+GONE = Facilities(files={"/i/a.qcow2": FILE, LOW.path: MISSING})
 
 
 def create(machine: Machine, facilities: Facilities = NOTHING, pool: PoolView = POOL) -> Action:
@@ -69,6 +84,25 @@ def test_a_guest_larger_than_the_host_is_not_started() -> None:
     assert refused(create(replace(ON, memory=Memory(512 * GIB)), there)) == (why, True)
     big = domain(memory=str(512 * GIB // 1024))
     assert refused(plan(big, ON, facilities=there)) == (why, True)
+
+
+def test_a_guest_is_not_started_on_an_image_whose_base_is_gone() -> None:
+    reason, transient = refused(plan(domain(DISK), ON, facilities=GONE, images=OVER))
+    assert "disks[vda].source: /i/low.qcow2, which lies below /i/a.qcow2, does not exist" in reason
+    assert "ln -s NEW /i/low.qcow2" in reason
+    assert transient
+    raw = domain(DISK.replace("qcow2'/>", "raw'/>", 1))
+    assert plan(raw, ON, facilities=GONE, images=OVER).action is ActionKind.UPDATE
+
+
+def test_an_image_whose_base_is_gone_is_not_grown() -> None:
+    bigger = Machine("vm", disks=(Disk("vda", size=2 * GIB),))
+    sizes = {"/i/a.qcow2": GIB}
+    volume = VolumeView("default", "a.qcow2", "/i/a.qcow2", "qcow2", GIB)
+    pools = {"default": replace(POOL, path="/i", volumes={volume.name: volume})}
+    action = plan(domain(DISK), bigger, sizes=sizes, facilities=GONE, images=OVER, pools=pools)
+    reason, _ = refused(action)
+    assert "/i/low.qcow2, which lies below /i/a.qcow2, does not exist" in reason
 
 
 def test_one_that_is_not_started_now_is_a_note() -> None:
@@ -314,3 +348,18 @@ def test_a_plan_without_a_change_asks_for_nothing_more() -> None:
     started = ask(domain(DISK + BRIDGED), replace(wanted, power=Power.RUNNING))
     assert {(Section.MEMORY, ""), (Section.DEVICES, ""), (Section.FILE, "/i/a.qcow2")} <= started
     assert {name for section, name in started if section is Section.FILE} == {"/i/a.qcow2"}
+
+
+ODD = "<memory unit='KiB'>{}</memory><currentMemory unit='KiB'>{}</currentMemory>"
+
+
+def test_memory_that_qemu_rounds_up_does_not_wait_for_a_restart() -> None:
+    stored = domain(memory="100000")
+    live = stored.replace("<memory>100000</memory>", ODD.format(100352, 100352))
+    wanted = Machine("vm", memory=Memory(100000 * 1024))
+    lifecycle = Lifecycle(Disruption.RESTART)
+    assert plan(stored, wanted, lifecycle, live=live).action is ActionKind.NONE
+    assert pending_paths(read(DomainView("vm", "6b1b", GuestState.RUNNING, stored, live))) == ()
+    smaller = replace(wanted, memory=Memory(99000 * 1024))
+    action = plan(stored, smaller, lifecycle, live=live)
+    assert "memory.size" in {one.path for one in action.changes}

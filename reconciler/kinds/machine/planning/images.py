@@ -118,6 +118,14 @@ def volume_at(world: World, path: Optional[str]) -> Optional[VolumeView]:
     return next((volume for volume in volumes if world.images.is_same(volume.path, path)), None)
 
 
+def explain_unfinished(path: str, world: World) -> str:
+    """Say what becomes of a volume that an interrupted run did not complete."""
+    stopped = "an earlier run was stopped while it made this volume"
+    if volume_at(world, path) is not None and world.images.find_users(path):
+        return f"{stopped}; a domain uses it, so it is kept"
+    return f"{stopped}; it is created again, or deleted if no disk needs it"
+
+
 def find_overlays(world: World, source: str) -> Tuple[str, ...]:
     """Return the paths of images that depend on the image at `source`, by whatever name."""
     images = world.images

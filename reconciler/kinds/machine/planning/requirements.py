@@ -10,7 +10,8 @@ import shlex
 from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.machine import Machine
+from reconciler.core.images import is_path
+from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, Change, CreateVolume, Define, Effect, Start
 from reconciler.core.units import KIB, format_size
@@ -19,7 +20,7 @@ from reconciler.core.xmltree import Element, parse
 from reconciler.errors import MissingError, TerminalError
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import align
-from reconciler.kinds.machine.planning.images import volume_at
+from reconciler.kinds.machine.planning.images import volume_at, with_own_images
 from reconciler.kinds.machine.planning.sources import FILE_POOLS
 
 # Files besides disks that QEMU opens at the start: the element, and the attribute or its text.
@@ -59,7 +60,9 @@ def settle_requirements(action: Action, manifest: MachineManifest, world: World)
     if xml is not None:
         touched = _find_touched(action)
         for lack in _find_lacks(xml, manifest, world, _find_made(action, world), touched):
-            is_refused = touched.starts or lack.of in touched.now
+            # Growing an image opens it and all that is below it.
+            grows = lack.of.startswith("disks[") and f"{lack.of}.size" in touched.paths
+            is_refused = touched.starts or grows or lack.of in touched.now
             if is_refused or (lack.is_for_good and lack.of in touched.later):
                 lacks.append(lack)
             elif lack.of in touched.later:
@@ -108,6 +111,8 @@ def _find_lacks(
 ) -> Tuple[Lack, ...]:
     """Return what the host lacks to start the definition; `made` are images that will be made."""
     root = parse(xml)
+    reading = world.domains.get(manifest.name)
+    world = with_own_images(world, reading if isinstance(reading, Reading) else None)
     machine = align(manifest.machine, read_machine(root))
     offered = touched.has("machine") or touched.has("cpus")
     return (
@@ -250,6 +255,7 @@ def _find_images(
             continue
         if touched.has(device, "", ".source", ".size"):
             yield from _find_image(device, "source", disk.source or "", world)
+            yield from _find_below(device, disk, world)
     for cdrom in machine.cdroms or ():
         device = f"cdroms[{cdrom.name}]"
         if cdrom.target not in optional and touched.has(device, "", ".media"):
@@ -267,6 +273,20 @@ def _find_image(device: str, field: str, path: str, world: World) -> Iterator[La
     pool = world.find_pool(name) if name and volume and ":" not in name else None
     if isinstance(pool, Unknown):
         yield Lack(device, f"{device}.{field}: storage pool {name!r}: {pool.reason}")
+
+
+def _find_below(device: str, disk: Disk, world: World) -> Iterator[Lack]:
+    """Yield each image below the disk's that is not there: QEMU opens all of them."""
+    top = disk.source or ""
+    for below in world.images.find_chain(top, disk.format or "")[1:]:
+        found = world.find_file(below) if is_path(below) else None
+        if found is not None and found.kind is FileKind.MISSING:
+            yield Lack(
+                device,
+                f"{device}.source: {below}, which lies below {top}, does not exist on this host; "
+                "bring it back, or if it was moved, keep the old name too: "
+                f"ln -s NEW {shlex.quote(below)}",
+            )
 
 
 def _find_boot_files(root: Element, world: World) -> Iterator[Lack]:

@@ -60,7 +60,7 @@ from reconciler.kinds.machine.planning.disk_images import (
 )
 from reconciler.kinds.machine.planning.first_boot import plan_seed
 from reconciler.kinds.machine.planning.guards import Guest, inherit_mark
-from reconciler.kinds.machine.planning.images import volume_at, with_own_images
+from reconciler.kinds.machine.planning.images import explain_unfinished, with_own_images
 from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
 from reconciler.kinds.machine.planning.states import Standing, find_saved_hold, find_wait
 from reconciler.kinds.machine.planning.steps import plan_steps
@@ -383,16 +383,9 @@ def _mark(found: Found, holding: Holding, *, alone: bool) -> Tuple[Change, ...]:
 def _unfinished(found: Found, world: World) -> Tuple[Change, ...]:
     """Say what becomes of the volumes that an interrupted run did not complete."""
     return tuple(
-        Change("volume", path, path, Effect.OFFLINE, reason=_explain_volume(path, world))
+        Change("volume", path, path, Effect.OFFLINE, reason=explain_unfinished(path, world))
         for path in creating(found.reading)
     )
-
-
-def _explain_volume(path: str, world: World) -> str:
-    stopped = "an earlier run was stopped while it made this volume"
-    if volume_at(world, path) is not None and world.images.find_users(path):
-        return f"{stopped}; a domain uses it, so it is kept"
-    return f"{stopped}; it is created again, or deleted if no disk needs it"
 
 
 def _kind(changes: Tuple[Change, ...], steps: Tuple[Step, ...], holding: Holding) -> ActionKind:

@@ -136,3 +136,8 @@ def test_an_unreachable_libvirt_is_one_line_with_the_uri_and_what_to_check(uri: 
 def test_a_uri_that_cannot_work_is_not_tried_again() -> None:
     with pytest.raises(TerminalError, match=r"cannot reach libvirt at test:///no/such/node\.xml: "):
         connect("test:///no/such/node.xml").domains.list_domains()
+
+
+def test_the_message_is_one_line_without_a_loose_end() -> None:
+    error = Made(libvirt.VIR_ERR_INTERNAL_ERROR, QEMU, "qemu-img: too large\n;\n")
+    assert str(translated(error)) == "domain vm1: starting: qemu-img: too large"
