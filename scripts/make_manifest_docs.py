@@ -177,7 +177,8 @@ def _render_field(field: Field) -> str:
 
 def _forms(field: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the alternatives of a field, with references followed."""
-    for one in field.get("anyOf", [field]):
+    whole = _resolve(field, root)
+    for one in whole.get("anyOf", [whole]):
         yield _resolve(one, root)
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from typing import Optional
+from typing import Callable, Optional
 
-from reconciler.core.secret_refs import SecretRef, SecretSource, SecretText, decode_secret
+from reconciler.core.secret_refs import (
+    SealedSecret,
+    SecretRef,
+    SecretSource,
+    SecretText,
+    decode_secret,
+    seal_secret,
+)
 from reconciler.errors import TransientError
 
 MOST_BYTES = 64 * 1024
@@ -17,9 +24,15 @@ _OTHERS = stat.S_IROTH | stat.S_IWOTH
 class LocalSecrets:
     """Implements the half of `ports.Secrets` that needs no libvirt."""
 
-    def __init__(self, credentials: Optional[str]) -> None:
+    def __init__(
+        self, credentials: Optional[str], find_key: Callable[[], Optional[bytes]] = lambda: None
+    ) -> None:
         """Read nothing yet; `credentials` is what systemd sets as $CREDENTIALS_DIRECTORY."""
-        self._credentials = credentials
+        self._credentials, self._find_key = credentials, find_key
+
+    def find_key(self) -> Optional[bytes]:
+        """Return the host's key for digests."""
+        return self._find_key()
 
     def read(self, ref: SecretRef) -> SecretText:
         """Read a file or a credential."""
@@ -28,6 +41,10 @@ class LocalSecrets:
         if ref.source is SecretSource.CREDENTIAL:
             return decode_secret(ref, self._read_credential(ref))
         raise TransientError(f"{ref}: cannot be read without libvirt")
+
+    def seal(self, ref: SecretRef) -> SealedSecret:
+        """Read a secret, and return what recognises it."""
+        return seal_secret(self.read(ref), self.find_key())
 
     def _read_credential(self, ref: SecretRef) -> bytes:
         path = os.path.join(self._credentials or "", ref.name)

@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass
 from typing import Callable, List, Mapping, Optional, Sequence, Tuple
 
-from reconciler.adapters.manifests.reader import load_files
 from reconciler.cli.console import Console
 from reconciler.cli.plans import Wish, plan_options, reach
 from reconciler.cli.services import Services, Versions
@@ -142,9 +141,9 @@ def prepare_comparison(
     sides = _read(question, console, services)
     split = split_files(sides.base, sides.head)
     needed = find_needed(
-        split.both, [load_files(files).desired for files in (split.base, split.head)]
+        split.both, [services.load_files(files).desired for files in (split.base, split.head)]
     )
-    base, head = (load_files([*files, *needed]) for files in (split.base, split.head))
+    base, head = (services.load_files([*files, *needed]) for files in (split.base, split.head))
     problems = tuple(sorted({*sides.problems, *head.problems}))
     for problem in problems:
         console.complain(escape(str(problem)))

@@ -6,6 +6,7 @@ import os
 import random
 import tempfile
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Callable, Mapping, Sequence, TextIO
 
 from reconciler.adapters.clock import StoppableClock
@@ -18,6 +19,7 @@ from reconciler.adapters.manifests.files import FolderSource
 from reconciler.adapters.manifests.reader import load_files
 from reconciler.adapters.metrics import Exposition
 from reconciler.adapters.secrets import LocalSecrets
+from reconciler.adapters.state.files import find_key
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
 from reconciler.adapters.state.object_locks import FolderLocks, find_folder
@@ -66,7 +68,9 @@ class DaemonServices:
         """Reach libvirt with its news, and all else that the loop works through."""
         uri = self._settings.connect
         locks = FolderLocks(find_folder(self._environ), "run")
-        secrets = LocalSecrets(self._environ.get("CREDENTIALS_DIRECTORY"))
+        secrets = LocalSecrets(
+            self._environ.get("CREDENTIALS_DIRECTORY"), partial(find_key, self._settings.state)
+        )
         units = SystemdUnits(uri, self._environ)
         host, news = attend(uri, units, locks, lambda: secrets, UrlDownloads)
         return LoopServices(
@@ -84,7 +88,8 @@ class DaemonServices:
 
     def open_source(self, settings: Settings) -> ManifestSource:
         """Return where these settings say that the manifests come from."""
-        return ParsedFiles(self._open_files(settings), load_files)
+        parse = partial(load_files, allows_plain=lambda: settings.allow_plain_passwords)
+        return ParsedFiles(self._open_files(settings), parse)
 
     def make_watcher(self) -> Watcher:
         """Return what announces changes of files."""

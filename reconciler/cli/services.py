@@ -44,15 +44,19 @@ class Versions(Protocol):
 class Services:
     """The world outside of one command, which is run for one verb with one environment."""
 
-    def __init__(self, verb: str, environ: Mapping[str, str]) -> None:
-        """Reach nothing yet. Others who wait for this command are told its verb."""
+    def __init__(self, verb: str, environ: Mapping[str, str], config: Optional[str] = None) -> None:
+        """Reach nothing yet. Others who wait for this command are told its verb.
+
+        `config` is the configuration that the user names.
+        """
         self._verb = verb
         self._environ = environ
+        self._config = config
 
     @classmethod
     def from_options(cls, options: argparse.Namespace, console: Console) -> Services:
         """Return the services of a command line."""
-        return cls(str(options.verb), console.environ)
+        return cls(str(options.verb), console.environ, options.config)
 
     @cached_property
     def clock(self) -> Clock:
@@ -67,7 +71,20 @@ class Services:
         """Read manifests, with every problem in them; `on_sound`: as soon as one is right."""
         from reconciler.adapters.manifests.reader import load_manifests  # noqa: PLC0415
 
-        return load_manifests(paths, on_sound)
+        return load_manifests(paths, self.allows_plain, on_sound)
+
+    def load_files(self, files: Sequence[ManifestFile]) -> LoadedManifests:
+        """Understand manifests that were read already."""
+        from reconciler.adapters.manifests.reader import load_files  # noqa: PLC0415
+
+        return load_files(files, self.allows_plain)
+
+    def allows_plain(self) -> bool:
+        """Whether this host's configuration allows passwords in manifests.
+
+        One that is missing, wrong or not readable by this user allows none.
+        """
+        return self._read_own_settings().allow_plain_passwords
 
     def read_files(self, paths: Sequence[str]) -> Tuple[Sequence[ManifestFile], Sequence[Problem]]:
         """Read the bytes of manifest files."""
@@ -129,7 +146,26 @@ class Services:
         """Return what reads the secrets of this host that are not libvirt's."""
         from reconciler.adapters.secrets import LocalSecrets  # noqa: PLC0415
 
-        return LocalSecrets(self._environ.get("CREDENTIALS_DIRECTORY"))
+        return LocalSecrets(self._environ.get("CREDENTIALS_DIRECTORY"), self._find_key)
+
+    def _find_key(self) -> Optional[bytes]:
+        """Return the host's key for digests, from the daemon's state folder."""
+        from reconciler.adapters.state.files import find_key  # noqa: PLC0415
+
+        return find_key(self._read_own_settings().state)
+
+    def _read_own_settings(self) -> Settings:
+        """Return the settings of this host; the defaults if the usual file cannot be read."""
+        from reconciler.cli.arguments import CONFIG_FILE  # noqa: PLC0415
+        from reconciler.core.settings import Settings  # noqa: PLC0415
+        from reconciler.errors import ReconcilerError  # noqa: PLC0415
+
+        try:
+            return self.read_settings(self._config or CONFIG_FILE)
+        except ReconcilerError:
+            if self._config is not None:
+                raise
+            return Settings()
 
     def units(self, uri: Optional[str]) -> Units:
         """See libvirt's daemons on this host, as a client of that URI."""

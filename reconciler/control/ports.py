@@ -10,7 +10,7 @@ from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateSeed, CreateVolume, Outcome
-from reconciler.core.secret_refs import SecretRef, SecretText
+from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText
 from reconciler.core.transfers import Downloads, PartialVolume
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
 from reconciler.errors import TerminalError, TransientError
@@ -372,6 +372,12 @@ class Secrets(Protocol):
         manifest.
         """
 
+    def seal(self, ref: SecretRef) -> SealedSecret:
+        """Read a secret, and return what recognises it. Raises as `read` does."""
+
+    def find_key(self) -> Optional[bytes]:
+        """Return the host's key for digests; None if this user has none and cannot make one."""
+
 
 class NoSecrets:
     """Implements `Secrets` where none can be read: every one is refused for that reason."""
@@ -383,3 +389,11 @@ class NoSecrets:
     def read(self, ref: SecretRef) -> SecretText:
         """Refuse."""
         raise TransientError(f"{ref}: {self._reason}")
+
+    def seal(self, ref: SecretRef) -> SealedSecret:
+        """Refuse."""
+        raise TransientError(f"{ref}: {self._reason}")
+
+    def find_key(self) -> Optional[bytes]:
+        """Have none."""
+        return None

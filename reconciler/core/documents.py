@@ -20,6 +20,7 @@ from typing import (
 
 from reconciler.core.frozen import frozen
 from reconciler.core.manifest import Manifest
+from reconciler.core.secrets import find_plain_secrets
 
 Test = Callable[[Any], bool]
 Schema = Mapping[str, Any]
@@ -322,6 +323,24 @@ def format_path(path: DocumentPath) -> str:
     """Return like `spec.disks[1].bus`."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
     return "".join(parts).lstrip(".")
+
+
+def refuse_plain_secrets(spec: Any) -> List[Finding]:
+    """Say of each secret that is written in a manifest what to write instead."""
+    return [_refuse_secret(("spec", *path), spec) for path in find_plain_secrets(spec)]
+
+
+def _refuse_secret(path: DocumentPath, spec: Any) -> Finding:
+    field = next((step for step in reversed(path) if isinstance(step, str)), "")
+    file = "{secretRef: {file: /etc/virt-reconciler/secrets/NAME}}"
+    instead = f"{field}: {file}"
+    if field == "fragment" and "<graphics" in spec["xml"][path[2]][field]:
+        instead = f"graphicsPassword: {file} in place of it"
+    elif field == "fragment":
+        instead = f"${{password}} in its place, and secrets: {{password: {file}}} beside fragment"
+    words = "contains a password or key, which everyone who reads the manifest can see"
+    other = "Or set allowPlainPasswords: true in the host's configuration"
+    return Finding(path, f"{words}; write {instead}. {other}")
 
 
 API_VERSION = "virt-reconciler/v1"

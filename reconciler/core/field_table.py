@@ -16,6 +16,7 @@ from reconciler.core.fields import (
     BY_HAND,
     LOWER,
     POWER,
+    SECRET,
     SIZE,
     WHOLE,
     Feature,
@@ -211,6 +212,13 @@ MACHINE: Tuple[Field, ...] = (
             "<graphics type='{}' port='-1' autoport='yes'>"
             "<listen type='address' address='127.0.0.1'/></graphics>",
         ),
+    ),
+    Field(
+        "graphics_password",
+        "devices/graphics/@passwd",
+        Form.SECRET,
+        SECRET,
+        note="no password",
     ),
     Field(
         "video",

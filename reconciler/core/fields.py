@@ -8,6 +8,7 @@ from typing import Any, Callable, NamedTuple, Optional, Tuple
 from reconciler.core.frozen import frozen
 from reconciler.core.machine import Power
 from reconciler.core.plan import Value
+from reconciler.core.secret_refs import build_secret
 from reconciler.core.units import format_size, parse_size
 
 
@@ -28,6 +29,7 @@ class Form(Enum):
     BALLOON = "balloon"
     FIRMWARE = "firmware"
     GUEST_AGENT = "channel of the guest agent"
+    SECRET = "password"  # noqa: S105 - a word
 
 
 class Notation(NamedTuple):
@@ -42,6 +44,7 @@ WHOLE = Notation(int)  # JSON Schema takes 1.0 for an integer, too
 SIZE = Notation(parse_size, format_size)
 LOWER = Notation(str.lower)
 POWER = Notation(lambda word: None if word == "unmanaged" else Power(word))
+SECRET = Notation(build_secret)
 # Built in `kinds.machine.document`: several fields of the manifest make the value.
 BY_HAND = Notation()
 

@@ -15,6 +15,8 @@ from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
 from reconciler.core.plain_data import from_plain, to_plain
+from reconciler.core.secret_refs import SecretText
+from reconciler.core.secret_text import HIDDEN
 from reconciler.core.secrets import hide_fragment, hide_secrets, hide_spec
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import RefusedError
@@ -107,11 +109,11 @@ def hide_desired(desired: Desired) -> Desired:
 
 
 def _hide_manifest(manifest: MachineManifest) -> MachineManifest:
-    spec = hide_spec(manifest.spec)
-    if spec == manifest.spec:
-        return manifest
+    machine = manifest.machine
     overlays = tuple(
         replace(overlay, fragment=hide_fragment(overlay.xpath, overlay.fragment))
-        for overlay in manifest.machine.overlays
+        for overlay in machine.overlays
     )
-    return replace(manifest, spec=spec, machine=replace(manifest.machine, overlays=overlays))
+    password = SecretText(HIDDEN) if machine.graphics_password is not None else None
+    machine = replace(machine, overlays=overlays, graphics_password=password)
+    return replace(manifest, spec=hide_spec(manifest.spec), machine=machine)

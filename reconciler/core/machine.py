@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
+from reconciler.core.secret_refs import Secret
 from reconciler.errors import TerminalError
 
 _TYPES_SHOWN = 12  # machine types; a host has some sixty
@@ -159,7 +160,8 @@ class Overlay:
 
     `xpath` is absolute and names one parent element (`/domain/devices/memballoon`); `fragment` is
     one element, whose attributes and text are set in the child of the same tag, the rest of
-    which stays. `present=False` means that what `xpath` names shall not be there.
+    which stays. It has a token for each secret. `present=False` means that what `xpath` names shall
+    not be there.
     """
 
     xpath: str
@@ -189,6 +191,7 @@ class Machine:
     guest_agent: Optional[bool] = None
     console: Optional[bool] = None
     graphics: Optional[str] = None
+    graphics_password: Optional[Secret] = None
     video: Optional[str] = None
     rng: Optional[bool] = None
     tpm: Optional[bool] = None

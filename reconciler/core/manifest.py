@@ -101,8 +101,9 @@ class MachineManifest:
     """A `VirtualMachine` manifest.
 
     `generation` is a digest of the canonical `spec` and labels: it changes when they do.
-    `spec` is the canonical JSON text of `spec`, kept in the domain as the last applied one.
-    `revision` is the Git commit it was read at, where that is known.
+    `spec` is the canonical JSON text of `spec`, kept in the domain as the last applied one; a
+    secret in it is hidden, here and in the digest. `revision` is the Git commit it was read at,
+    where that is known.
     """
 
     machine: Machine

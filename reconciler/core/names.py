@@ -169,7 +169,8 @@ class Owner:
     `worker` is the run that makes or made the volumes in `creating`. `formerly` are the names that
     the machine had before it was renamed: its volumes may be called by them. `is_unfinished` says
     that the machine itself is being created: its definition lacks the disks whose volumes are not
-    complete. `seed` is None of a machine that was never given one.
+    complete. `seed` is None of a machine that was never given one. `secrets` says of each secret
+    that the spec names which it was, as a digest with the host's key.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Owner:
     formerly: Tuple[str, ...] = ()
     is_unfinished: bool = False
     seed: Optional[SeedMark] = None
+    secrets: Tuple[Tuple[str, str], ...] = ()
 
     @property
     def names(self) -> Tuple[str, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, fields
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -20,7 +21,19 @@ from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import Desired, Manifest
 from reconciler.core.plain_data import camel, from_plain
-from reconciler.core.plan import Action, ActionKind, Plan
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    AttachDevice,
+    Change,
+    Define,
+    DetachDevice,
+    Plan,
+    SetMetadata,
+    Step,
+    UpdateDevice,
+)
+from reconciler.core.secrets import hide_secrets, hide_sides
 from reconciler.core.world import World
 from reconciler.errors import RefusedError
 
@@ -89,7 +102,7 @@ def _seal(action: Action, desired: Desired, world: World) -> Seal:
         action.name,
         bool(action.steps),
         _digest_values(_meaning(manifest)),
-        steps=_digest_values((action.changes, action.steps)),
+        steps=_digest_values((_hide_changes(action), tuple(map(_hide_step, action.steps)))),
     )
     # What needs nothing done costs nothing here either.
     if action.action is ActionKind.NONE or manifest is None:
@@ -97,6 +110,25 @@ def _seal(action: Action, desired: Desired, world: World) -> Seal:
     basis = find_row(action.kind).basis(manifest, desired, world)
     digests: Dict[str, Any] = {cause: _digest_values(value) for cause, value in basis.items()}
     return replace(seal, **digests)
+
+
+def _hide_changes(action: Action) -> Tuple[Change, ...]:
+    """Return the changes without secrets: a digest of a short password is as good as it."""
+    hidden = (hide_sides(change.path, change.observed, change.desired) for change in action.changes)
+    return tuple(
+        replace(change, observed=observed, desired=desired)
+        for change, (observed, desired) in zip(action.changes, hidden)
+    )
+
+
+# What a mark says of secrets depends on who may read the host's key, and is no reason to refuse.
+_DIGEST_IN_MARK = re.compile(r"\s*<(?:\w+:)?secret of=[^>]*/>")
+
+
+def _hide_step(step: Step) -> Step:
+    if isinstance(step, (Define, SetMetadata, AttachDevice, UpdateDevice, DetachDevice)):
+        return replace(step, xml=_DIGEST_IN_MARK.sub("", hide_secrets(step.xml)))
+    return step
 
 
 def _meaning(manifest: Optional[Manifest]) -> object:

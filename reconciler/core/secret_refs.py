@@ -7,9 +7,14 @@ is needed, and is never kept.
 
 from __future__ import annotations
 
+import hmac
+import os
+import re
 from dataclasses import field
 from enum import Enum
-from typing import Any, NamedTuple, Union
+from hashlib import blake2b
+from typing import Any, Callable, NamedTuple, Optional, Tuple, Union
+from urllib.parse import quote, unquote
 
 from reconciler.core.frozen import frozen
 from reconciler.errors import TransientError
@@ -55,6 +60,102 @@ Secret = Union[SecretRef, SecretText]
 """The value of a password field."""
 
 REFERENCE = "secretRef"
+SECRETS = frozenset({"graphics_password"})  # the fields of a machine that have such a value
+_DIGEST = 16  # bytes
+_TOKEN = re.compile(r"\$\{secretRef:(file|credential|libvirt):([^{}\s]+)\}")
+
+
+@frozen
+class SealedSecret:
+    """A secret that was read, as a digest with a key: it can be recognised and not be read.
+
+    `is_lasting`: the key is the host's own, so that the digest means the same tomorrow.
+    """
+
+    digest: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+    is_lasting: bool = False
+
+    def matches(self, text: str) -> bool:
+        """Whether the text is the secret."""
+        return hmac.compare_digest(self.digest, _digest(text, self.key))
+
+
+def seal_secret(secret: SecretText, key: Optional[bytes]) -> SealedSecret:
+    """Return what recognises the secret; without the host's key, in this process only."""
+    used = key or os.urandom(32)
+    return SealedSecret(_digest(secret.text, used), used, is_lasting=key is not None)
+
+
+def _digest(text: str, key: bytes) -> bytes:
+    return blake2b(text.encode(), key=key, digest_size=_DIGEST).digest()
+
+
+def write_token(ref: SecretRef) -> str:
+    """Return what is in the place of the secret in a definition that is planned."""
+    return f"${{secretRef:{ref.source.value}:{quote(ref.name, safe='/')}}}"
+
+
+def write_secret(secret: Secret) -> str:
+    """Return what a planned definition has for a secret: its token, or its text where allowed."""
+    return secret.text if isinstance(secret, SecretText) else write_token(secret)
+
+
+def read_secret(text: str) -> Secret:
+    """Return what a definition has for a secret; one that is only planned has its token."""
+    found = _TOKEN.fullmatch(text)
+    return SecretText(text) if found is None else _read_token(*found.groups())
+
+
+def find_refs(text: str) -> Tuple[SecretRef, ...]:
+    """Return the secrets that the tokens of a text name, each once."""
+    if "${secretRef:" not in text:
+        return ()
+    found = (_read_token(*match.groups()) for match in _TOKEN.finditer(text))
+    return tuple(dict.fromkeys(found))
+
+
+def _read_token(source: str, name: str) -> SecretRef:
+    return SecretRef(SecretSource(source), unquote(name))
+
+
+def fill_tokens(text: str, read: Callable[[SecretRef], Optional[str]]) -> str:
+    """Return the text with secrets for its tokens; one for which None is read stays."""
+
+    def fill(found: re.Match[str]) -> str:
+        secret = read(_read_token(*found.groups()))
+        return found[0] if secret is None else secret
+
+    return _TOKEN.sub(fill, text)
+
+
+Recognise = Callable[[SecretRef], object]
+"""Returns the `SealedSecret`, or something else if the secret cannot be read here."""
+
+
+def recognise_none(ref: SecretRef) -> object:  # noqa: ARG001 - a Recognise
+    """Say that no secret can be read."""
+    return None
+
+
+def is_same_secret(desired: str, observed: Optional[str], recognise: Recognise) -> bool:
+    """Whether a value that has a token in it is there; if it cannot be compared, it is.
+
+    What is not there at all differs for certain.
+    """
+    if observed == desired:
+        return True
+    found = _TOKEN.search(desired)
+    if found is None or not observed:
+        return False
+    before, after = desired[: found.start()], desired[found.end() :]
+    if not observed.startswith(before) or not observed.endswith(after):
+        return False
+    if find_refs(observed):
+        return False  # another secret, where a machine is compared with what a manifest makes
+    text = observed[len(before) : len(observed) - len(after)]
+    secret = recognise(_read_token(*found.groups()))
+    return secret.matches(text) if isinstance(secret, SealedSecret) else True
 
 
 def build_secret(data: Any) -> Secret:

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from itertools import islice
-from typing import Any, Dict, Iterator, List, Mapping, Match, Sequence, Set, Tuple, TypeVar
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
+from reconciler.core.secret_refs import REFERENCE, SecretSource
 from reconciler.core.secret_text import (
     HIDDEN,
-    Hide,
     Mask,
+    Scanner,
     compare_with,
     cover,
     hide,
@@ -25,6 +37,7 @@ from reconciler.core.secret_text import (
     hide_phrases,
     is_secret_name,
     remember,
+    unescape,
 )
 from reconciler.core.xmltree import Element, attributes_of, escape, is_element, parse, serialise
 
@@ -67,157 +80,6 @@ def _count_below(lines: Sequence[str], first: int, indent: int) -> int:
 
 def _join(block: Sequence[str]) -> str:
     return "\n".join(line.strip() for line in block).strip()
-
-
-# Elements (parent, element) whose text is the secret: what firmware and guest are handed, the
-# session of an encrypted guest, and what a web server takes for a login.
-_TEXTS = frozenset(
-    {
-        ("oemStrings", "entry"),
-        ("sysinfo", "entry"),
-        ("launchSecurity", "session"),
-        ("cookies", "cookie"),
-    }
-)
-# Attributes that are a secret whatever else is known: the environment of QEMU.
-_ATTRIBUTES = frozenset({("env", "value")})
-# libvirt's <secret> and secret='…' name a secret that libvirt keeps itself.
-_REFERENCE = "secret"
-_LONG_NUMBER = re.compile(r"&#([0-9]{8,})")
-_CREDENTIAL = re.compile(r"io\.systemd\.credential(?:\.binary)?:[^=\s]+=")
-_TOKEN = re.compile(
-    r"""(?P<comment><!--.*?(?:-->|\Z))
-    | <!\[CDATA\[(?P<data>.*?)(?:\]\]>|\Z)
-    | <(?P<close>/?)(?P<name>[A-Za-z_][\w.:-]*)(?![\w.:-])(?P<rest>(?:[^<>"']|"[^"]*"|'[^']*')*)>
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-# From the beginning of a word only, so that a long one is read once.
-_ATTRIBUTE = re.compile(
-    r"""(?<![\w.:-])(?P<name>[\w.:-]+)(?P<equals>\s*=\s*)(?P<value>"[^"]*"|'[^']*')"""
-)
-
-
-class Scanner:
-    """One pass over a text; `ancestors` are the elements around it, outermost first."""
-
-    def __init__(self, ancestors: Sequence[str], hide: Hide, mask: Mask) -> None:
-        """Hide running text with `hide`, and what is a secret as a whole with `mask`."""
-        self._stack: List[Tuple[str, bool]] = [("", False)]
-        self._open_names: Counter[str] = Counter()
-        self._hide, self._mask = hide, mask
-        for name in ancestors:
-            self._open(name, is_named=False)
-
-    def scan(self, text: str) -> str:
-        """Return the text without secrets."""
-        parts: List[str] = []
-        end = 0
-        for token in _TOKEN.finditer(text):
-            parts.append(self._text(text[end : token.start()]))
-            parts.append(self._token(token))
-            end = token.end()
-        return "".join([*parts, self._text(text[end:])])
-
-    def attribute(self, element: str, name: str, value: str, *, is_named: bool = False) -> str:
-        """Return the value of an attribute; `is_named`: beside a `name` that says secret."""
-        pair = (local(element), local(name))
-        secret = is_secret_name(name) and pair[1] != _REFERENCE
-        if secret or pair in _ATTRIBUTES or (is_named and pair[1] == "value"):
-            return self._mask(value)
-        return self._hide(value, self._mask)
-
-    def _token(self, token: Match[str]) -> str:
-        if token["comment"] is not None:
-            return _rewrite(token["comment"], self._hide(token["comment"], self._mask))
-        if token["data"] is not None:
-            return token[0].replace(token["data"], self._text(token["data"]), 1)
-        if token["close"]:
-            self._close(token["name"])
-            return token[0]
-        return self._start(token)
-
-    def _start(self, token: Match[str]) -> str:
-        name, rest = token["name"], token["rest"]
-        is_named = any(
-            local(attribute["name"]) == "name" and is_secret_name(attribute["value"][1:-1])
-            for attribute in _ATTRIBUTE.finditer(rest)
-        )
-        shown = _ATTRIBUTE.sub(
-            lambda attribute: self._pair(name, attribute, is_named=is_named), rest
-        )
-        if not rest.endswith("/"):
-            self._open(name, is_named=is_named)
-        return f"<{name}{shown}>"
-
-    def _pair(self, element: str, found: Match[str], *, is_named: bool) -> str:
-        raw = unescape(found["value"][1:-1])
-        shown = self.attribute(element, found["name"], raw, is_named=is_named)
-        if shown == raw:
-            return found[0]
-        from html import escape  # noqa: PLC0415 - start-up time
-
-        quote = found["value"][0]
-        return f"{found['name']}{found['equals']}{quote}{escape(shown)}{quote}"
-
-    @property
-    def is_secret(self) -> bool:
-        """Whether text here is a secret as a whole."""
-        return self._stack[-1][1]
-
-    def cover(self, raw: str) -> str:
-        """Return what is shown for such a text; the name of a credential is none."""
-        text = raw.strip()
-        if not text:
-            return raw
-        credential = _CREDENTIAL.match(text)
-        head = credential[0] if credential else ""
-        return raw.replace(text, head + cover(text[len(head) :], self._mask), 1)
-
-    def _text(self, text: str) -> str:
-        raw = unescape(text)
-        shown = self.cover(raw) if self.is_secret else self._hide(raw, self._mask)
-        if shown == raw:
-            return text
-        from html import escape  # noqa: PLC0415 - start-up time
-
-        return escape(shown, quote=False)
-
-    def _open(self, name: str, *, is_named: bool) -> None:
-        parent, was_secret = self._stack[-1]
-        here = local(name)
-        is_secret = is_secret_name(here) and here != _REFERENCE
-        secret = was_secret or is_named or is_secret or (parent, here) in _TEXTS
-        self._stack.append((here, secret))
-        self._open_names[here] += 1
-
-    def _close(self, name: str) -> None:
-        """Leave the element, and those in it that were never closed."""
-        closed, found = local(name), ""
-        while self._open_names[closed] and found != closed:
-            found, _ = self._stack.pop()
-            self._open_names[found] -= 1
-
-
-def unescape(text: str) -> str:
-    """Return the text without entities; a number that is no character's may have any length."""
-    if "&" not in text:
-        return text
-    from html import unescape as read_entities  # noqa: PLC0415 - start-up time
-
-    return read_entities(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", text))
-
-
-def local(name: str) -> str:
-    """Return a name without its prefix."""
-    return name.rpartition(":")[2]
-
-
-def _rewrite(raw: str, shown: str) -> str:
-    """Keep a comment a comment, whatever was hidden in it."""
-    if shown.endswith("-->") or not raw.endswith("-->"):
-        return shown
-    return f"{shown}-->"
 
 
 # Values are those of a change: text, numbers, truth or nothing.
@@ -280,6 +142,9 @@ def _hide_document(text: str, mask: Mask) -> str:
     return hide_phrases(hide_flow(hide_lines(text, mask), mask), mask)
 
 
+DataPath = Tuple[Union[str, int], ...]
+_SOURCES = frozenset(source.value for source in SecretSource)
+
 # Path of the element, its `type`, the attribute (empty: its text), and what is there when hidden.
 Place = Tuple[str, str, str, str]
 
@@ -302,8 +167,36 @@ def hide_spec(spec: str) -> str:
         data = json.loads(spec)
     except (ValueError, RecursionError):
         return hide_value("", spec)  # somebody edited it
-    hidden = _hide_data("", data)
+    hidden = hide_data(data)
     return spec if hidden == data else json.dumps(hidden, sort_keys=True, separators=(",", ":"))
+
+
+def hide_data(data: Any) -> Any:
+    """Hide the secrets of a manifest's data; what names a secret is none."""
+    return _hide_data("", data)
+
+
+def find_plain_secrets(data: Any) -> Tuple[DataPath, ...]:
+    """Return the places of a manifest's data where a secret is, and not a reference to one."""
+    return tuple(_find_plain("", data, ()))
+
+
+def _find_plain(key: str, data: Any, path: DataPath) -> Iterator[DataPath]:
+    if isinstance(data, dict):
+        overlay = _read_overlay(data)
+        for name, value in data.items():
+            if name == REFERENCE and _is_reference(value):
+                continue
+            if overlay is not None and name == "fragment":
+                if hide_fragment(*overlay) != overlay[1]:
+                    yield (*path, name)
+            else:
+                yield from _find_plain(name, value, (*path, name))
+    elif isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from _find_plain(key, item, (*path, index))
+    elif _hide_data(key, data) != data:
+        yield path
 
 
 def _hide_spec(text: str) -> str:
@@ -320,15 +213,41 @@ def hide_fragment(xpath: str, fragment: str) -> str:
 
 def _hide_data(key: str, data: Any) -> Any:
     if isinstance(data, dict):
-        xpath, fragment = data.get("xpath"), data.get("fragment")
-        if isinstance(xpath, str) and isinstance(fragment, str):
-            data = {**data, "fragment": hide_fragment(xpath, fragment)}
-        return {name: _hide_data(name, value) for name, value in data.items()}
+        return data if key == REFERENCE and _is_reference(data) else _hide_mapping(data)
     if isinstance(data, list):
         return [_hide_data(key, item) for item in data]
-    if isinstance(data, str):
-        return HIDDEN if data and is_secret_name(key) else hide_value("", data)
-    return data
+    if not isinstance(data, str):
+        return data
+    if data and is_secret_name(key):
+        return HIDDEN
+    # Most of a manifest is names, and a host may have a thousand manifests.
+    return hide_value("", data) if _SIGNS_OF_VALUES.search(data) or "&" in data else data
+
+
+def _hide_mapping(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    overlay = _read_overlay(data)
+    if overlay is None:
+        return {name: _hide_data(name, value) for name, value in data.items()}
+    rest = {name: _hide_data(name, value) for name, value in data.items() if name != "fragment"}
+    hidden = hide_fragment(*overlay)
+    # A fragment whose secrets are all named elsewhere stays as it is.
+    return {**rest, "fragment": data["fragment"] if hidden == overlay[1] else hidden}
+
+
+def _is_reference(data: Any) -> bool:
+    """Whether it names a secret; the word `credential` would make its name one otherwise."""
+    return isinstance(data, dict) and len(data) == 1 and set(data) <= _SOURCES
+
+
+def _read_overlay(data: Mapping[str, Any]) -> Optional[Tuple[str, str]]:
+    """Return path and fragment of an entry of `xml`, with its named secrets hidden; else None."""
+    xpath, text = data.get("xpath"), data.get("fragment")
+    if not isinstance(xpath, str) or not isinstance(text, str):
+        return None
+    named = data.get("secrets")
+    for name in named if isinstance(named, dict) else ():
+        text = text.replace(f"${{{name}}}", HIDDEN)
+    return xpath, text
 
 
 def fill_secrets(former: str, present: str) -> Tuple[str, Tuple[str, ...]]:

@@ -69,6 +69,7 @@ class Settings:
 
     `resync` is the time between two looks at every domain, `rescan` between two at the
     manifests. `lanes` is how many objects are worked on side by side, long waits not counted.
+    `allow_plain_passwords`: a manifest of this host may contain passwords and keys.
     """
 
     git: Optional[GitSource] = None
@@ -78,6 +79,7 @@ class Settings:
     resync: float = 300.0
     rescan: float = 30.0
     lanes: int = 4
+    allow_plain_passwords: bool = False
     prune: PruneRails = field(default_factory=PruneRails)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
@@ -200,6 +202,7 @@ def build_settings(data: Data) -> Settings:
         resync=_seconds(spec, "resync", plain.resync),
         rescan=_seconds(spec, "rescan", plain.rescan),
         lanes=int(spec.get("lanes", plain.lanes)),
+        allow_plain_passwords=spec.get("allowPlainPasswords", False),
         prune=_prune(spec.get("prune", {})),
         metrics=_metrics(spec.get("metrics", {})),
     )

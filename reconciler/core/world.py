@@ -19,6 +19,7 @@ from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
+from reconciler.core.secret_refs import SealedSecret, SecretRef
 
 
 @frozen
@@ -293,6 +294,7 @@ class World:
     name) to the domains that are the machine of that mark, renamed. `images` answers the same for
     images, and what lies below them.
     `first_boots` maps a domain to what is known of its first boot.
+    `secrets` recognises those that the manifests name.
     `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
     image to the bytes that it may still grow by, `lengths` an address to the bytes of its file.
     `facilities` is what else the host has.
@@ -315,6 +317,7 @@ class World:
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     others_asked: bool = False
+    secrets: Mapping[SecretRef, Union[SealedSecret, Unknown]] = field(default_factory=dict)
     observed: Mapping[Key, object] = field(default_factory=dict)
     first_boots: Mapping[str, FirstBoot] = field(default_factory=dict)
     known: Known = None
@@ -384,6 +387,11 @@ class World:
         """Return the bytes of the file at an address; None where the server does not say."""
         self.ask(Fact(Section.LENGTH, url))
         return self.lengths.get(url)
+
+    def find_secret(self, ref: SecretRef) -> Union[SealedSecret, Unknown]:
+        """Return what recognises a secret, or why it cannot be read."""
+        self.ask(Fact(Section.SECRET, ref.source.value, ref.name))
+        return self.secrets.get(ref, Unknown(f"{ref}: cannot be read from here"))
 
     def find_file(self, path: str) -> Optional[FileView]:
         """Return what lies at a path of the host; None where it cannot be seen."""

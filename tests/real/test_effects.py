@@ -43,6 +43,8 @@ ELSEWHERE = {
     "disk-format-other": "test_images",
     "disk-grow-other": "test_images",
     "metadata": "test_power",
+    "graphics-password": "test_secrets",
+    "graphics-password-first": "test_secrets",
 }
 
 

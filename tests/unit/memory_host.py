@@ -30,7 +30,7 @@ from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateSeed, CreateVolume
-from reconciler.core.secret_refs import SecretRef, SecretText
+from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText, seal_secret
 from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, VolumeView
 from reconciler.core.xmltree import serialise
@@ -61,12 +61,21 @@ class MemorySecrets:
 
     def __init__(self) -> None:
         self.texts: Dict[SecretRef, str] = {}
+        self.key: Optional[bytes] = b"key"
 
     def read(self, ref: SecretRef) -> SecretText:
         """Return what the test has set."""
         if ref not in self.texts:
             raise TransientError(f"{ref}: does not exist")
         return SecretText(self.texts[ref])
+
+    def seal(self, ref: SecretRef) -> SealedSecret:
+        """Return what recognises it."""
+        return seal_secret(self.read(ref), self.key)
+
+    def find_key(self) -> Optional[bytes]:
+        """Return the key that the test has set."""
+        return self.key
 
 
 class MemoryHost:
@@ -383,7 +392,8 @@ def _find_device(root: Any, device: Any) -> Any:
 
 
 def _find_devices(root: Any, device: Any) -> List[Any]:
-    key = next((key for key in ("mac/@address", "target/@dev") if device.xpath(key)), "@none")
+    keys = ("mac/@address", "target/@dev", "self::graphics/@type")
+    key = next((key for key in keys if device.xpath(key)), "@none")
     there = root.find("devices").iterchildren(device.tag)
     return [one for one in there if one.xpath(key) and one.xpath(key) == device.xpath(key)]
 

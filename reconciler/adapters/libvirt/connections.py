@@ -243,8 +243,10 @@ class LibvirtEvents:
         """Ask a new connection for its events, and return how to take that back.
 
         Called by whoever opens it. libvirt holds on to a connection, and to its file descriptors,
-        for as long as anything is registered with it.
+        for as long as anything is registered with it. There are no news of secrets.
         """
+        if driver not in _REGISTER:
+            return _nothing
         undo: List[Callable[[], object]] = []
 
         def take_back() -> None:

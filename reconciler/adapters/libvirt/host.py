@@ -11,7 +11,14 @@ from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
 from reconciler.core.frozen import frozen
-from reconciler.core.secret_refs import SecretRef, SecretSource, SecretText, decode_secret
+from reconciler.core.secret_refs import (
+    SealedSecret,
+    SecretRef,
+    SecretSource,
+    SecretText,
+    decode_secret,
+    seal_secret,
+)
 from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.errors import ReconcilerError, TransientError
 
@@ -62,13 +69,24 @@ class LibvirtSecrets:
         """Read a secret of the host."""
         if ref.source is SecretSource.LIBVIRT:
             return decode_secret(ref, self._read_value(ref))
-        uri = self._connections.uri
-        if not (self._connections.is_local or uri.startswith("test:")):
+        if not self._is_here():
+            uri = self._connections.uri
             raise TransientError(
-                f"{ref}: is on the host of {uri}, which cannot be read from here; run "
-                "virt-reconciler there, or keep it in libvirt and name it: {libvirt: UUID}"
+                f"{ref}: is on the host of {uri}, which cannot be read from here; "
+                "run virt-reconciler there, or keep it in libvirt and name it: {libvirt: UUID}"
             )
         return self._find_local().read(ref)
+
+    def _is_here(self) -> bool:
+        return self._connections.is_local or self._connections.uri.startswith("test:")
+
+    def seal(self, ref: SecretRef) -> SealedSecret:
+        """Read a secret of the host, and return what recognises it."""
+        return seal_secret(self.read(ref), self.find_key())
+
+    def find_key(self) -> Optional[bytes]:
+        """Return the key of this host; another host has one of its own."""
+        return self._find_local().find_key() if self._is_here() else None
 
     def _read_value(self, ref: SecretRef) -> bytes:
         connection = self._connections.get(SECRET)

@@ -28,12 +28,14 @@ from reconciler.core.documents import (
     find_kind,
     format_path,
     prune,
+    refuse_plain_secrets,
 )
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.kinds import find_row, list_kinds
 from reconciler.core.manifest import Desired, Manifest, Place
 from reconciler.core.manifest_files import LoadedManifests, ManifestFile, show_name
+from reconciler.core.secret_text import HIDDEN
 from reconciler.core.settings import Settings, build_settings, check_configuration, refuse_head
 from reconciler.errors import FaultError, InvalidManifestError, Problem, UsageError
 
@@ -75,27 +77,41 @@ class Item:
         return self.manifest is not None and not self.findings and not self.document.blots
 
 
+Allows = Callable[[], bool]
+"""Whether this host allows secrets in manifests; asked only when there is one."""
+
+
+def _allow_none() -> bool:
+    return False
+
+
 def load_manifests(
-    paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
+    paths: Sequence[str],
+    allows_plain: Allows = _allow_none,
+    on_sound: Optional[Callable[[], object]] = None,
 ) -> LoadedManifests:
     """Return the valid manifests and the problems of the others; raises nothing for bad input.
 
     `on_sound` is called as soon as one is right, and may be called again.
     """
-    return _load(paths, read_files(paths), on_sound)
+    return _load(paths, read_files(paths), allows_plain, on_sound)
 
 
-def load_files(files: Sequence[ManifestFile]) -> LoadedManifests:
+def load_files(
+    files: Sequence[ManifestFile], allows_plain: Allows = _allow_none
+) -> LoadedManifests:
     """Do the same for files that were read already; that one has nothing in it is no problem."""
-    return _load((), FileReading(files=[SourceFile("", file.name, file.content) for file in files]))
+    sources = [SourceFile("", file.name, file.content) for file in files]
+    return _load((), FileReading(files=sources), allows_plain)
 
 
 def _load(
     paths: Sequence[str],
     reading: FileReading,
+    allows_plain: Allows,
     on_sound: Optional[Callable[[], object]] = None,
 ) -> LoadedManifests:
-    items, problems = _read_items(reading, on_sound)
+    items, problems = _read_items(reading, allows_plain, on_sound)
     problems.extend(reading.problems)
     problems.extend(_empty_paths(paths, reading, items, problems))
     clashes, findings = check_together(_together(items))
@@ -109,14 +125,14 @@ def _load(
 
 
 def _read_items(
-    reading: FileReading, on_sound: Optional[Callable[[], object]]
+    reading: FileReading, allows_plain: Allows, on_sound: Optional[Callable[[], object]]
 ) -> Tuple[List[Item], List[Problem]]:
     items: List[Item] = []
     problems: List[Problem] = []
     for file in reading.files:
         documents, blots = read_documents(file.content)
         problems.extend(_blotted(file.name, blot) for blot in blots)
-        here = [_isolate(file, document) for document in documents]
+        here = [_isolate(file, document, allows_plain) for document in documents]
         problems.extend(_find_problems(file.name, here))
         items.extend(here)
         if on_sound is not None and any(item.is_sound for item in here):
@@ -138,15 +154,15 @@ def _find_problems(file: str, items: Sequence[Item]) -> Iterator[Problem]:
         )
 
 
-def _isolate(file: SourceFile, document: Document) -> Item:
+def _isolate(file: SourceFile, document: Document, allows_plain: Allows) -> Item:
     """Understand one document; a bug of ours there leaves out that document, and no other."""
     try:
-        return isolate(_understand, file, document)
+        return isolate(_understand, file, document, allows_plain)
     except FaultError as error:
         return Item(file.name, document, findings=(Finding((), str(error)),))
 
 
-def _understand(file: SourceFile, document: Document) -> Item:
+def _understand(file: SourceFile, document: Document, allows_plain: Allows) -> Item:
     """Hold one document against its schema and its meaning."""
     data = document.data
     kind, findings = find_kind(data, list_kinds())
@@ -159,6 +175,11 @@ def _understand(file: SourceFile, document: Document) -> Item:
         findings.extend(_check_rest(kind, data, findings, source))
         return Item(file.name, document, name, findings=tuple(findings))
     manifest, findings = _check(kind, data, source)
+    # A manifest that keeps its spec has hidden the secrets in it: often there are none to find.
+    may_have = HIDDEN in getattr(manifest, "spec", HIDDEN)
+    plain = refuse_plain_secrets(data.get("spec")) if may_have else []
+    if plain and not allows_plain():
+        findings.extend(plain)
     return Item(
         file=file.name, document=document, name=name, manifest=manifest, findings=tuple(findings)
     )

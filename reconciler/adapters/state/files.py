@@ -132,6 +132,49 @@ def give(handle: int, folder: str) -> None:
         os.fchown(handle, owner.st_uid, owner.st_gid)
 
 
+_KEY = "secret.key"
+_KEY_BYTES = 32
+
+
+def find_key(folder: str) -> Optional[bytes]:
+    """Return the host's key for digests, made when it is first asked for.
+
+    None if this user may not read it, or not make it there. Two that make one at once get the same.
+    """
+    path = os.path.join(folder, _KEY)
+    with suppress(FileNotFoundError):
+        return _read_key(path)
+    import tempfile  # noqa: PLC0415 - start-up time
+
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")  # mode 0600
+    except OSError:
+        return None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(os.urandom(_KEY_BYTES))
+            give(file.fileno(), folder)
+        with suppress(FileExistsError):
+            os.link(name, path)
+        return _read_key(path)
+    except OSError:
+        return None
+    finally:
+        os.unlink(name)
+
+
+def _read_key(path: str) -> Optional[bytes]:
+    """Read the key; one that is not whole is none. Raises FileNotFoundError."""
+    try:
+        with open(path, "rb") as file:
+            key = file.read(_KEY_BYTES + 1)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return None
+    return key if len(key) == _KEY_BYTES else None
+
+
 def sweep(folder: str) -> None:
     """Remove what writers left behind that were killed long ago."""
     from reconciler.adapters.text_files import TEMPORARY  # noqa: PLC0415 - start-up time

@@ -36,7 +36,7 @@ from reconciler.kinds.api import ActionTask, wait_until
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.execute import PERFORM, StepContext, read_former
+from reconciler.kinds.machine.execute import PERFORM, StepContext, read_former, reveal
 from reconciler.kinds.machine.match import Difference, align, compare
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planner import plan_machine
@@ -183,9 +183,10 @@ def execute_machine(task: ActionTask) -> Tuple[str, ...]:
             if step is not None:
                 work.clock.sleep(0)  # Ctrl-C may come here; `step` is done
             step = following
-            trail.add(step, PERFORM[type(step)](work, step))
-            if isinstance(step, plan.Define):
-                refuse_lost_edits(work, manifest, action, step.xml)
+            shown = reveal(host, manifest.machine, step)
+            trail.add(step, PERFORM[type(step)](work, shown))
+            if isinstance(shown, plan.Define):
+                refuse_lost_edits(work, manifest, action, shown.xml)
         trail.remember_definition()
     except StoppingError:
         raise  # what was begun is sound as it stands, and the next start goes on from there

@@ -28,6 +28,7 @@ from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired
+from reconciler.core.secret_refs import SecretRef, SecretSource
 from reconciler.core.world import DomainView, FirstBoot, PoolView, Reading, Unknown, World, size_key
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
@@ -358,6 +359,12 @@ def _measure_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, lengths={**seen.world.lengths, **found})
 
 
+def _read_secrets(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    refs = [SecretRef(SecretSource(fact.name), fact.part) for fact in sorted(facts)]
+    found = {ref: attempt(seen.host.secrets.seal, ref) for ref in refs}
+    return replace(seen.world, secrets={**seen.world.secrets, **found})
+
+
 ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.SIZE: _read_sizes,
     Section.JOB: _read_jobs,
@@ -377,5 +384,6 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.FIRST_BOOT: _read_first_boots,
     Section.FILE: _read_files,
     Section.LENGTH: _measure_files,
+    Section.SECRET: _read_secrets,
 }
 """How each question is answered. An answer may depend on another, and asks for it."""

@@ -26,7 +26,10 @@ from reconciler.core.manifest import (
     digest_generation,
     write_canonical,
 )
+from reconciler.core.secret_refs import build_secret, write_secret
+from reconciler.core.secrets import hide_data
 from reconciler.core.units import parse_duration
+from reconciler.core.xmltree import escape
 
 Data = Mapping[str, Any]
 
@@ -50,7 +53,8 @@ _CONVERTED = {
 def build_machine(data: Data, place: Place) -> MachineManifest:
     """Return the manifest of a VirtualMachine document."""
     spec, labels = data["spec"], data["metadata"].get("labels", {})
-    text = write_canonical(spec)
+    # The mark is readable by everyone, and a digest of a short password is as good as the password.
+    text = write_canonical(hide_data(spec))
     return MachineManifest(
         machine=_machine(data["metadata"]["name"], spec),
         generation=digest_generation(text, labels),
@@ -172,7 +176,15 @@ def build_interface(data: Data) -> Interface:
 
 
 def _overlay(data: Data) -> Overlay:
-    return Overlay(data["xpath"], data.get("fragment", ""), "absent" not in data)
+    fragment = data.get("fragment", "")
+    for name, secret in data.get("secrets", {}).items():
+        fragment = fragment.replace(f"${{{name}}}", _quote(write_secret(build_secret(secret))))
+    return Overlay(data["xpath"], fragment, "absent" not in data)
+
+
+def _quote(text: str) -> str:
+    """Return a text as it is within the quotes of an attribute."""
+    return escape(text, {'"': "&quot;", "'": "&apos;"})
 
 
 def build_lifecycle(data: Data) -> Lifecycle:

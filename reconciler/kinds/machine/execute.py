@@ -10,20 +10,22 @@ import re
 import shlex
 from contextlib import suppress
 from dataclasses import field
-from typing import Any, Callable, List, Mapping, Optional, Set, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
 from reconciler.core.cloud_init import fill_secrets
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
+from reconciler.core.secret_refs import SecretRef, fill_tokens, find_refs
 from reconciler.core.world import DomainView, GuestState
-from reconciler.core.xmltree import parse
+from reconciler.core.xmltree import Element, attributes_of, is_element, parse, serialise
 from reconciler.errors import NotFoundError, RefusedError, TransientError
 from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
 from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, note_start, sign_mark
 from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.planning.guards import list_refs
 from reconciler.kinds.machine.planning.states import is_deaf, refuse_to_ask
 
 Undo = Callable[[], None]
@@ -45,6 +47,57 @@ class StepContext:
     former: Optional[DomainView]
     progress: Progress
     stored: List[str] = field(default_factory=list)
+
+
+def reveal(host: Host, machine: Machine, step: plan.Step) -> plan.Step:
+    """Return a step with secrets in place of the tokens in it: those that the machine names.
+
+    The secrets are read now, and are in nothing but the call to libvirt. What everyone may read of
+    a domain (its metadata, title and description) never gets one. Raises TransientError.
+    """
+    if not isinstance(step, (plan.Define, plan.UpdateDevice, plan.AttachDevice)):
+        return step
+    if not set(list_refs(machine)).intersection(find_refs(step.xml)):
+        return step
+    known = set(list_refs(machine))
+    texts: Dict[SecretRef, str] = {}
+
+    def read(ref: SecretRef) -> Optional[str]:
+        if ref in known and ref not in texts:
+            texts[ref] = host.secrets.read(ref).text
+        return texts.get(ref)
+
+    root = parse(step.xml)
+    for element in _list_private(root):
+        for name, value in attributes_of(element):
+            if find_refs(value):
+                text = fill_tokens(value, read)
+                _refuse_long(element, name, text, find_refs(value)[0])
+                element.set(name, text)
+        if element.text and find_refs(element.text):
+            element.text = fill_tokens(element.text, read)
+    return replace(step, xml=serialise(root))
+
+
+def _list_private(root: Element) -> Iterator[Element]:
+    """Yield the elements that only a writer of libvirt's gets to see whole."""
+    yield root
+    for child in root:
+        if is_element(child) and child.tag not in _PUBLIC:
+            yield from child.iter("*")
+
+
+_PUBLIC = frozenset({"metadata", "name", "title", "description"})
+VNC_PASSWORD = 8  # characters; libvirt refuses more
+
+
+def _refuse_long(element: Element, name: str, text: str, ref: SecretRef) -> None:
+    is_vnc = element.tag == "graphics" and element.get("type") == "vnc" and name == "passwd"
+    if is_vnc and len(text) > VNC_PASSWORD:
+        raise TransientError(
+            f"graphicsPassword: {ref}: has {len(text)} characters, and VNC permits "
+            f"{VNC_PASSWORD}; write a shorter one into it"
+        )
 
 
 def _create_volume(work: StepContext, step: plan.CreateVolume) -> Undo:

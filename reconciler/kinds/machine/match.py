@@ -35,6 +35,8 @@ from typing import (
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.plan import Value
+from reconciler.core.secret_refs import Secret, SecretRef, SecretText, find_refs, write_secret
+from reconciler.core.secret_text import HIDDEN
 from reconciler.core.units import KIB
 
 Device = Union[Disk, Cdrom, Interface]
@@ -91,9 +93,9 @@ def _differences(
         if want == have:
             continue
         path = f"{prefix}{name}"
-        if isinstance(want, tuple):
+        if isinstance(want, tuple) and not isinstance(want, SecretRef):
             yield from _devices(f"{path}[]", want, have or ())
-        elif is_dataclass(want):
+        elif is_dataclass(want) and not isinstance(want, SecretText):
             yield from _differences(f"{path}.", want, have, device, item)
         else:
             yield Difference(
@@ -147,8 +149,16 @@ def _devices(
             )
 
 
-def _plain(value: Union[Value, Enum]) -> Value:
+def _plain(value: Union[Value, Enum, Secret]) -> Value:
+    if isinstance(value, (SecretRef, SecretText)):
+        return write_secret(value)
     return str(value.value) if isinstance(value, Enum) else value
+
+
+def show_secret(value: Value) -> Value:
+    """Return what a reader sees of a secret: what names it, or that it is there."""
+    names = find_refs(str(value))
+    return str(names[0]) if names else value and HIDDEN
 
 
 # libvirt shows these modes of a running guest as the CPU that they came to on this host.

@@ -11,6 +11,7 @@ from reconciler.core.images import normalise
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import TEMPLATE, Desired, MachineManifest, TemplateManifest
 from reconciler.core.names import IMAGES, volume_name
+from reconciler.core.secrets import hide_secrets
 from reconciler.core.world import Reading, VolumeView, World
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.checks import items_of
@@ -33,7 +34,7 @@ def _definition(reading: object) -> object:
     view = reading.view
     return (
         view.uuid,
-        view.persistent_xml,
+        hide_secrets(view.persistent_xml),  # the digest of a short password is as good as it
         view.state,
         view.state_reason,
         view.autostart,

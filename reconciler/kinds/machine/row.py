@@ -149,7 +149,7 @@ class MachineKind(PlainKind):
         """List the domains."""
         from reconciler.kinds.machine.sightings import list_sightings
 
-        return list_sightings(host)
+        return list_sightings(host, desired)
 
     def find_remnant(self, sighting: Sighting) -> Optional[Union[Remnant, Unknown]]:
         """Read our mark."""

@@ -23,6 +23,7 @@ from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.execute import read_former
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planner import plan_machine
+from reconciler.kinds.machine.planning.guards import list_refs
 from reconciler.kinds.machine.status import is_owned, read_applied
 
 
@@ -47,13 +48,20 @@ def find_sighting(host: Host, key: Key) -> Optional[Sighting]:
     return None if view is None else make_sighting(view)
 
 
-def list_sightings(host: Host) -> Mapping[Key, Union[Sighting, Unknown]]:
-    """Return every domain of the host."""
-    found = host.domains.list_domains().items()
-    return {
-        Key(MACHINE, name): view if isinstance(view, Unknown) else make_sighting(view)
-        for name, view in found
-    }
+def list_sightings(host: Host, desired: Desired) -> Mapping[Key, Union[Sighting, Unknown]]:
+    """Return every domain of the host.
+
+    One whose manifest names secrets never looks as a pass left it, and so is always planned again:
+    that a secret was changed is seen in nothing else.
+    """
+    named = {manifest.name for manifest in desired.machines if list_refs(manifest.machine)}
+    found: Dict[Key, Union[Sighting, Unknown]] = {}
+    for name, view in host.domains.list_domains().items():
+        sighting = view if isinstance(view, Unknown) else make_sighting(view)
+        if isinstance(sighting, Sighting) and name in named:
+            sighting = replace(sighting, parts=(*sighting.parts, "secrets"))
+        found[Key(MACHINE, name)] = sighting
+    return found
 
 
 def look(around: Surroundings, task: PassTask) -> Scene:

@@ -15,6 +15,7 @@ from reconciler.core.images import Images, ImageView
 from reconciler.core.machine import Cdrom, Cpus, Disk, Memory, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.plan import Action, CreateVolume, Define
+from reconciler.core.secret_refs import SecretText, seal_secret, write_token
 from reconciler.core.world import (
     DomainView,
     GuestState,
@@ -29,17 +30,22 @@ from reconciler.core.xmltree import fragment, make, make_text
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.planning.create import plan_create
+from reconciler.kinds.machine.planning.guards import list_refs
 from reconciler.kinds.machine.planning.images import DEFAULT_POOL
 
 ELSEWHERE = "images"  # the pool of what lies at a path of its own
 _BUSES = frozenset({"virtio", "scsi", "sata", "usb"})
 _MOST = 4096  # processors
+_KEY = b"of nobody"  # digests of what is no secret
 _SIZE = Memory(2**30)  # of a machine of which the manifest does not say it
 
 
 def imagine(base: Desired, head: Desired) -> World:
     """Return the world in which all of `base` was applied, with what `head` refers to there too."""
     versions = (base, head)
+    refs = [
+        ref for side in versions for machine in side.machines for ref in list_refs(machine.machine)
+    ]
     world = World(
         "",
         "",
@@ -52,6 +58,8 @@ def imagine(base: Desired, head: Desired) -> World:
         pools=_pools(versions),
         machines={machine_type: _offer(machine_type) for machine_type in _types(versions)},
         images=_images(versions),
+        # There is one at each place, and it is nothing but its name.
+        secrets={ref: seal_secret(SecretText(write_token(ref)), _KEY) for ref in refs},
     )
     machines = {machine.name: _create(machine, base, world) for machine in base.machines}
     return replace(world, domains={**world.domains, **machines})

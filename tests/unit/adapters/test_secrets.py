@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.secrets import MOST_BYTES, LocalSecrets
+from reconciler.adapters.state.files import find_key
 from reconciler.core.secret_refs import SecretRef, SecretSource, SecretText, build_secret
 from reconciler.errors import TransientError
 
@@ -96,3 +98,18 @@ def test_a_credential_is_that_of_the_service(path: Path) -> None:
 def test_a_reference_reads_as_its_manifest(data: object, shown: str) -> None:
     assert str(build_secret(data)) == shown
     assert build_secret(WORD) == SecretText(WORD)
+
+
+def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(find_key, [str(tmp_path)] * 32))
+    assert len(keys) == 1
+    assert keys == {(tmp_path / "secret.key").read_bytes()}
+    assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
+
+
+def test_there_is_no_key_where_none_can_be_made_or_it_is_not_whole(tmp_path: Path) -> None:
+    assert find_key(str(tmp_path / "none")) is None
+    (tmp_path / "secret.key").write_bytes(b"short")
+    assert find_key(str(tmp_path)) is None

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.adapters.clock import StoppableClock
-from reconciler.adapters.manifests.reader import load_files
 from reconciler.cli.console import Console
 from reconciler.cli.daemon_services import DaemonServices
 from reconciler.cli.run import run
@@ -278,7 +277,13 @@ class FakeServices(Services):
         self, paths: Sequence[str], on_sound: Optional[Callable[[], object]] = None
     ) -> LoadedManifests:
         """Understand the files set, whatever is asked for."""
-        return load_files([ManifestFile(name, text.encode()) for name, text in self.files.items()])
+        return self.load_files(
+            [ManifestFile(name, text.encode()) for name, text in self.files.items()]
+        )
+
+    def allows_plain(self) -> bool:
+        """Allow it if the settings do."""
+        return self.settings.allow_plain_passwords
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Be at a commit."""

@@ -8,6 +8,7 @@ from typing import Callable, Mapping, Tuple
 
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.names import Owner
+from reconciler.core.secret_refs import SecretRef, SecretSource
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain
@@ -89,6 +90,7 @@ CREATED: Mapping[str, Tuple[Machine, MachineCaps]] = {
             guest_agent=False,
             console=False,
             graphics="spice",
+            graphics_password=SecretRef(SecretSource.FILE, "/etc/secrets/vm"),
             video="qxl",
             rng=False,
             tpm=True,

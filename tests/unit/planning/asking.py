@@ -70,6 +70,11 @@ def only(whole: World, known: FrozenSet[Fact]) -> World:
         ),
         free={path: one for path, one in whole.free.items() if path in names[Section.FREE]},
         facilities=facilities,
+        secrets={
+            ref: one
+            for ref, one in whole.secrets.items()
+            if Fact(Section.SECRET, ref.source.value, ref.name) in known
+        },
         known=known,
     )
 

@@ -238,6 +238,7 @@ class _Comparison:
         now = dict(_leaves(twin))
         for leaf, value in _leaves(former):
             is_own = _is_own(f"{place}/{leaf}".lstrip("/"), own) or (leaf, value) in _DEFAULTS
+            is_own = is_own or (leaf == "@passwd" and leaf in now)  # it has a field
             if now.get(leaf) != value and not is_own:
                 yield _explain(f"{path}/{leaf}", value, now.get(leaf))
         for child in children_of(former):

@@ -12,6 +12,7 @@ from reconciler.core.guests import full_id, is_windows, needs_tpm
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory, chipset_of
 from reconciler.core.names import Owner, derive_mac, name_of
 from reconciler.core.plan import Value
+from reconciler.core.secret_refs import write_secret
 from reconciler.core.world import MachineCaps
 from reconciler.core.xmltree import (
     Element,
@@ -26,7 +27,12 @@ from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.buses import PREFIXES, add_missing, letters
 from reconciler.kinds.machine.domain.devices import build_device, default_cache
-from reconciler.kinds.machine.domain.features import is_wanted, make_feature, write_firmware
+from reconciler.kinds.machine.domain.features import (
+    is_wanted,
+    make_feature,
+    set_password,
+    write_firmware,
+)
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.domain.processors import KIB
 from reconciler.kinds.machine.domain.soundness import is_offered
@@ -182,6 +188,8 @@ def create_domain(machine: Machine, caps: MachineCaps, owner: Owner) -> str:
     indent(root, 0)
     write_firmware(root, machine.firmware or "bios")
     add_missing(root)
+    if machine.graphics_password is not None:
+        set_password(root, write_secret(machine.graphics_password))
     return set_owner(serialise(root), owner)
 
 

@@ -27,7 +27,7 @@ from reconciler.kinds.machine.domain.devices import (
     place_device,
     write_field,
 )
-from reconciler.kinds.machine.domain.features import SECURE, set_feature
+from reconciler.kinds.machine.domain.features import SECURE, set_feature, set_password
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.processors import edit_cpus, edit_memory
 from reconciler.kinds.machine.domain.read import find_seed_drive, read_disk
@@ -139,6 +139,7 @@ _MACHINE_EDITS: Mapping[str, Callable[[Element, Value], None]] = {
     "machine": _set_machine,
     "uuid": _set_uuid,
     "firmware": _set_firmware,
+    "graphics_password": set_password,
 }
 
 

@@ -15,7 +15,14 @@ from reconciler.core.field_table import FEATURES, NONE
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Machine
 from reconciler.core.plan import Value
-from reconciler.core.xmltree import Element, children_of, make, parse
+from reconciler.core.secret_refs import (
+    Recognise,
+    SecretRef,
+    SecretText,
+    is_same_secret,
+    write_token,
+)
+from reconciler.core.xmltree import Element, children_of, copy_of, fragment, make, parse
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
 
@@ -133,6 +140,40 @@ def set_feature(root: Element, field: str, value: Value) -> None:
         _drop_unserved(devices, value)
     if is_wanted(field, value) and not kept:
         _put(devices, place, make_feature(field, value))
+
+
+def set_password(root: Element, value: Value) -> None:
+    """Give the display a password. Raises TerminalError if there is none."""
+    displays = [display for display in root.findall("devices/graphics") if is_display(display)]
+    if not displays:
+        raise TerminalError("graphicsPassword: the machine has no display; set graphics: vnc")
+    find_display(displays).set("passwd", str(value))
+
+
+def find_display(displays: Sequence[Element]) -> Element:
+    """Return the one of a domain's displays that stands for all, whatever their order."""
+    return min(displays, key=lambda display: display.get("type", ""))
+
+
+def write_live_display(xml: str, password: str) -> str:
+    """Return the display of a running guest, with that password."""
+    root = parse(xml)
+    set_password(root, password)
+    displays = [display for display in root.findall("devices/graphics") if is_display(display)]
+    return fragment(copy_of(find_display(displays)))
+
+
+def settle_password(desired: Machine, observed: Machine, recognise: Recognise) -> Machine:
+    """Take the password that is there for the one that is named, also if they cannot be compared.
+
+    What is not there at all differs for certain.
+    """
+    ref, there = desired.graphics_password, observed.graphics_password
+    if not isinstance(ref, SecretRef) or not isinstance(there, SecretText):
+        return observed
+    if is_same_secret(write_token(ref), there.text, recognise):
+        return replace(observed, graphics_password=ref)
+    return observed
 
 
 def make_feature(field: str, value: Value) -> Sequence[Element]:

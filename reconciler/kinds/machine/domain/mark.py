@@ -109,6 +109,9 @@ def read_owner(root: Element) -> Optional[Owner]:
         formerly=_read_all(element, "formerly", "name"),
         is_unfinished=element.get("unfinished") == "yes",
         seed=_read_seed(element.find(f"{{{MARK_NAMESPACE}}}seed")),
+        secrets=tuple(
+            zip(_read_all(element, "secret", "of"), _read_all(element, "secret", "digest"))
+        ),
     )
 
 
@@ -222,6 +225,7 @@ def _plain(owner: Owner) -> Element:
     if owner.seed is not None:
         said = {field.name: getattr(owner.seed, field.name) or None for field in fields(owner.seed)}
         volumes.append(make("seed", said))
+    volumes += [make("secret", {"of": ref, "digest": digest}) for ref, digest in owner.secrets]
     if owner.creating and owner.worker is not None:
         volumes.append(_worker(owner.worker))
     return make("manifest", head, make_text("spec", owner.spec), *volumes)

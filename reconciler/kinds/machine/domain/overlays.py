@@ -6,6 +6,7 @@ from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.machine import Overlay
+from reconciler.core.secret_refs import Recognise, find_refs, is_same_secret, recognise_none
 from reconciler.core.xmltree import (
     Element,
     attributes_of,
@@ -127,42 +128,50 @@ class _Leaf:
     new: Optional[Element] = None
 
 
-def compare_overlays(xml: str, overlays: Sequence[Overlay]) -> Tuple[Difference, ...]:
+def compare_overlays(
+    xml: str, overlays: Sequence[Overlay], recognise: Recognise = recognise_none
+) -> Tuple[Difference, ...]:
     """Return what differs, leaf by leaf; the field is `xml[/path/@attribute]`."""
     if not overlays:
         return ()
     root = parse(xml)
-    return tuple(difference for overlay in overlays for difference in _compare(root, overlay))
+    return tuple(
+        difference for overlay in overlays for difference in _compare(root, overlay, recognise)
+    )
 
 
-def merge_overlays(xml: str, overlays: Sequence[Overlay]) -> str:
+def merge_overlays(
+    xml: str, overlays: Sequence[Overlay], recognise: Recognise = recognise_none
+) -> str:
     """Return the domain XML with the fragments merged in; the same text if they are in already."""
-    if not compare_overlays(xml, overlays):
+    if not compare_overlays(xml, overlays, recognise):
         return xml
     root = parse(xml)
-    apply_overlays(root, overlays)
+    apply_overlays(root, overlays, recognise)
     return serialise(root)
 
 
-def apply_overlays(root: Element, overlays: Sequence[Overlay]) -> None:
+def apply_overlays(
+    root: Element, overlays: Sequence[Overlay], recognise: Recognise = recognise_none
+) -> None:
     """Merge the fragments into the tree."""
     for overlay in overlays:
         if overlay.present:
             parent = make_place(root, overlay.xpath)
-            for leaf in list(_leaves(parent, _wanted(overlay), overlay.xpath)):
+            for leaf in list(_leaves(parent, _wanted(overlay), overlay.xpath, recognise)):
                 _set(leaf)
         else:
             _take_away(root, overlay)
 
 
-def _compare(root: Element, overlay: Overlay) -> Iterator[Difference]:
+def _compare(root: Element, overlay: Overlay, recognise: Recognise) -> Iterator[Difference]:
     place = find_place(root, overlay.xpath)
     if not overlay.present:
         yield from _compare_absent(place, overlay)
     elif place.element is None:
         yield _added(f"{overlay.xpath}/{qualified_name(_wanted(overlay))}", _wanted(overlay))
     else:
-        for leaf in _leaves(place.element, _wanted(overlay), overlay.xpath):
+        for leaf in _leaves(place.element, _wanted(overlay), overlay.xpath, recognise):
             yield _difference(leaf)
 
 
@@ -189,7 +198,7 @@ def _take_away(root: Element, overlay: Overlay) -> None:
         layout.remove(place.element)
 
 
-def _leaves(parent: Element, wanted: Element, path: str) -> Iterator[_Leaf]:
+def _leaves(parent: Element, wanted: Element, path: str, recognise: Recognise) -> Iterator[_Leaf]:
     """Yield what must be set below `parent` so that it holds what `wanted` says."""
     here = f"{path}/{qualified_name(wanted)}"
     element = find_counterpart(parent, wanted, here)
@@ -204,15 +213,21 @@ def _leaves(parent: Element, wanted: Element, path: str) -> Iterator[_Leaf]:
         )
         return
     for name, value in attributes_of(wanted):
-        if not means_same(element.get(name), value):
+        if not _is_same(element.get(name), value, recognise):
             yield _Leaf(
                 path=f"{here}/@{name}", parent=parent, element=element, name=name, desired=value
             )
     text = (wanted.text or "").strip()
-    if text and not means_same((element.text or "").strip(), text):
+    if text and not _is_same((element.text or "").strip(), text, recognise):
         yield _Leaf(path=f"{here}/text()", parent=parent, element=element, name=None, desired=text)
     for child in children_of(wanted):
-        yield from _leaves(element, child, here)
+        yield from _leaves(element, child, here, recognise)
+
+
+def _is_same(found: Optional[str], wanted: str, recognise: Recognise) -> bool:
+    if find_refs(wanted):
+        return is_same_secret(wanted, found, recognise)
+    return means_same(found, wanted)
 
 
 def _difference(leaf: _Leaf) -> Difference:

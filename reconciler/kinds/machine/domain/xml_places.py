@@ -17,6 +17,7 @@ from reconciler.core.fields import Form
 from reconciler.core.frozen import frozen
 from reconciler.core.images import read_source
 from reconciler.core.names import alias_of, name_of
+from reconciler.core.secret_refs import read_secret
 from reconciler.core.xmltree import Element, attributes_of, children_of, make, parse_number
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
@@ -143,6 +144,7 @@ def _is_there(element: Optional[Element]) -> bool:
 
 
 CONVERSIONS: Mapping[Form, Conversion] = {
+    Form.SECRET: Conversion(read_secret),
     Form.TEXT: Conversion(),
     Form.INTEGER: Conversion(decode=parse_number),
     Form.PRESENCE: Conversion(read=_is_there),

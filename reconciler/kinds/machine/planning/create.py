@@ -31,13 +31,14 @@ from reconciler.core.plan import (
     Start,
     Step,
 )
-from reconciler.core.world import Reading, World
+from reconciler.core.secret_refs import SECRETS
+from reconciler.core.world import Reading, Unknown, World
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_disks
 from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
-from reconciler.kinds.machine.match import Difference, DifferenceKind, compare
+from reconciler.kinds.machine.match import Difference, DifferenceKind, compare, show_secret
 from reconciler.kinds.machine.planning.checks import (
     find_caps,
     refuse_absent_networks,
@@ -48,7 +49,13 @@ from reconciler.kinds.machine.planning.checks import (
 )
 from reconciler.kinds.machine.planning.decide import describe_device
 from reconciler.kinds.machine.planning.first_boot import NewSeed, plan_new_seed
-from reconciler.kinds.machine.planning.guards import made_with, owner_of, unfinished_owner
+from reconciler.kinds.machine.planning.guards import (
+    list_refs,
+    made_with,
+    owner_of,
+    seal_secrets,
+    unfinished_owner,
+)
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
 from reconciler.kinds.machine.planning.recreate import refuse_there
 from reconciler.kinds.machine.planning.sources import (
@@ -84,7 +91,8 @@ def plan_create(
     _check(manifest, machine, wanted, desired, world)
     refuse_unoffered(machine, caps)
     made = made_with(former, manifest.name, _made(disks))
-    owner = owner_of(manifest, made=made, seed=seed.mark if seed else None)
+    secrets = seal_secrets(manifest.machine, world)
+    owner = owner_of(manifest, made=made, seed=seed.mark if seed else None, secrets=secrets)
     plain = create_domain(machine, caps, owner)
     xml = merge_overlays(plain, wanted.overlays)
     refuse_borrowed(manifest, plain, xml, desired, world)
@@ -102,8 +110,15 @@ def plan_create(
             *_finish(manifest, seed),
         ),
         before=Before(None if begun is None else digest(begun.view.persistent_xml)),
-        notes=() if begun is None else (RESUMED,),
+        notes=(*(() if begun is None else (RESUMED,)), *_find_unread(manifest, world)),
     )
+
+
+def _find_unread(manifest: MachineManifest, world: World) -> Iterator[str]:
+    for ref in list_refs(manifest.machine):
+        secret = world.find_secret(ref)
+        if isinstance(secret, Unknown):
+            yield f"nothing is created until its secret can be read: {secret.reason}"
 
 
 def _with_drives(machine: Machine, disks: Tuple[NewDisk, ...], seed: Optional[NewSeed]) -> Machine:
@@ -198,6 +213,8 @@ def _changes(wanted: Machine, disks: Tuple[NewDisk, ...]) -> Tuple[Change, ...]:
 
 def _change(difference: Difference, about: str) -> Change:
     value = difference.desired
+    if difference.field in SECRETS:
+        value = show_secret(value)
     if difference.kind is DifferenceKind.ADD and difference.item is not None:
         value = describe_device(difference.item, about)
     return Change(difference.path, None, value, Effect.OFFLINE)

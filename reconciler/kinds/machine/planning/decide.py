@@ -10,10 +10,17 @@ from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Disruption, Interface
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Change, Effect, Value
+from reconciler.core.secret_refs import SECRETS
 from reconciler.core.units import format_size
-from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
+from reconciler.core.world import Reading, World
+from reconciler.kinds.machine.match import Device, Difference, DifferenceKind, show_secret
 from reconciler.kinds.machine.planning.effects import EffectRow, Route, find_row
-from reconciler.kinds.machine.planning.guards import HOTPLUG_BUSES, Guest, settle_boot_effect
+from reconciler.kinds.machine.planning.guards import (
+    HOTPLUG_BUSES,
+    Guest,
+    explain_secret,
+    settle_boot_effect,
+)
 from reconciler.kinds.machine.planning.states import (
     Standing,
     settle_boot,
@@ -151,6 +158,22 @@ def follow_power(decisions: Tuple[Decision, ...]) -> Tuple[Decision, ...]:
     )
 
 
+def explain_secrets(
+    decisions: Tuple[Decision, ...], reading: Reading, world: World
+) -> Tuple[Decision, ...]:
+    """Say of each secret that differs whether it was changed, or the domain was."""
+
+    def explain(decision: Decision) -> Decision:
+        if decision.change is None or decision.change.reason:
+            return decision
+        reason = explain_secret(decision.difference, reading.owner, world)
+        if not reason:
+            return decision
+        return replace(decision, change=replace(decision.change, reason=reason))
+
+    return tuple(map(explain, decisions))
+
+
 def decide(
     stored: Iterable[Difference], live: Iterable[Difference], weighing: Weighing
 ) -> Tuple[Decision, ...]:
@@ -272,6 +295,9 @@ def _settle_boot(
 
 def _values(difference: Difference) -> Tuple[str, Value, Value]:
     """Return path, observed and desired as a reader wants them; devices in a few words."""
+    if difference.field in SECRETS:
+        observed, desired = difference.observed, difference.desired
+        return difference.path, show_secret(observed), show_secret(desired)
     if difference.item is None or difference.kind is DifferenceKind.CHANGE:
         return difference.path, difference.observed, difference.desired
     item = difference.item

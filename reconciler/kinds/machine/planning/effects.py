@@ -361,32 +361,29 @@ TABLE: Tuple[EffectRow, ...] = (
         route=Route.DETACH,
         needs_guest=True,
     ),
-    EffectRow(
-        id="interface-link",
-        field="interfaces[].link",
-        kind=_CHANGE,
-        running=_LIVE,
-        route=Route.UPDATE,
-    ),
-    EffectRow(
-        id="interface-network",
-        field="interfaces[].network",
-        kind=_CHANGE,
-        running=_LIVE,
-        route=Route.UPDATE,
-    ),
-    EffectRow(
-        id="interface-bridge",
-        field="interfaces[].bridge",
-        kind=_CHANGE,
-        running=_LIVE,
-        route=Route.UPDATE,
-    ),
+    EffectRow("interface-link", "interfaces[].link", _CHANGE, _LIVE, route=Route.UPDATE),
+    EffectRow("interface-network", "interfaces[].network", _CHANGE, _LIVE, route=Route.UPDATE),
+    EffectRow("interface-bridge", "interfaces[].bridge", _CHANGE, _LIVE, route=Route.UPDATE),
     EffectRow("interface-boot", "interfaces[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     EffectRow("interface-shape", "interfaces[].*", _CHANGE, _BOOT, reason=_COLD),
     *(
         EffectRow(field.replace("_", "-"), field, _CHANGE, _BOOT, reason=_COLD)
         for field in FEATURES
+    ),
+    EffectRow(
+        id="graphics-password",
+        field="graphics_password",
+        kind=_CHANGE,
+        running=_LIVE,
+        route=Route.UPDATE,
+        when=guards.has_password,
+    ),
+    EffectRow(
+        id="graphics-password-first",
+        field="graphics_password",
+        kind=_CHANGE,
+        running=_BOOT,
+        reason="the guest's display was started without a password, and QEMU cannot add one",
     ),
     EffectRow("xml", "xml[*", None, _BOOT, reason=_COLD),
     EffectRow(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from typing import Callable, FrozenSet, Iterable, Optional, Tuple
+from typing import Callable, FrozenSet, Iterable, Mapping, Optional, Tuple
 
 from reconciler.core import guests
 from reconciler.core.frozen import frozen, replace
@@ -16,13 +16,17 @@ from reconciler.core.machine import (
     Interface,
     Machine,
     Memory,
+    Overlay,
     Power,
     chipset_of,
 )
 from reconciler.core.manifest import Lifecycle, MachineManifest, Window
 from reconciler.core.names import MARK_NAMESPACE, Owner, SeedMark
-from reconciler.core.plan import Effect
-from reconciler.core.world import Reading, World
+from reconciler.core.plan import Change, Effect
+from reconciler.core.secret_refs import SealedSecret, SecretRef, find_refs
+from reconciler.core.secret_text import HIDDEN
+from reconciler.core.secrets import hide_spec
+from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.match import Difference
 
@@ -33,11 +37,13 @@ def owner_of(
     made: Tuple[str, ...] = (),
     formerly: Tuple[str, ...] = (),
     seed: Optional[SeedMark] = None,
+    secrets: Tuple[Tuple[str, str], ...] = (),
 ) -> Owner:
     """Return the mark.
 
     `creating` are paths of volumes that are not complete yet, `made` of all that were ever made,
-    `formerly` the names that the machine had before, `seed` what it was given for its first boot.
+    `formerly` the names that the machine had before, `seed` what it was given for its first boot,
+    `secrets` the digests of those it names.
     """
     return Owner(
         manifest.name,
@@ -49,7 +55,80 @@ def owner_of(
         made,
         formerly=formerly,
         seed=seed,
+        secrets=secrets,
     )
+
+
+def seal_secrets(machine: Machine, world: World) -> Tuple[Tuple[str, str], ...]:
+    """Return the digests of the secrets that a machine names, for its mark: those that last."""
+    found = ((ref, world.find_secret(ref)) for ref in list_refs(machine))
+    return tuple(
+        (str(ref), secret.digest.hex())
+        for ref, secret in found
+        if isinstance(secret, SealedSecret) and secret.is_lasting
+    )
+
+
+def explain_secret(difference: Difference, owner: Optional[Owner], world: World) -> str:
+    """Return whose doing it is that a secret differs, as far as the mark tells; else empty."""
+    former = dict(owner.secrets) if owner is not None else {}
+    for ref in find_refs(str(difference.desired)):
+        secret = world.find_secret(ref)
+        if str(ref) in former and isinstance(secret, SealedSecret) and secret.is_lasting:
+            is_same = former[str(ref)] == secret.digest.hex()
+            return "someone changed it in the domain" if is_same else "the secret was changed"
+    return ""
+
+
+def describe_cleaning(reading: Reading) -> Tuple[Change, ...]:
+    """Say that secrets are removed from the mark, where an earlier version stored them."""
+    owner = reading.owner
+    if owner is None or clean_owner(owner) == owner:
+        return ()
+    effect = Effect.LIVE if reading.is_active else Effect.OFFLINE
+    reason = "an earlier version stored a password in the domain's metadata; it is removed there"
+    return (
+        Change(path="metadata.spec", observed=HIDDEN, desired=None, effect=effect, reason=reason),
+    )
+
+
+def find_unreadable(differences: Iterable[Difference], world: World) -> Mapping[str, str]:
+    """Return why single paths are not changed: the secrets that they need cannot be read."""
+    found = {}
+    for difference in differences:
+        for ref in find_refs(str(difference.desired)):
+            secret = world.find_secret(ref)
+            if isinstance(secret, Unknown):
+                found[difference.path] = f"the secret cannot be read: {secret.reason}"
+    return found
+
+
+def find_readable(machine: Machine, world: World) -> Tuple[Overlay, ...]:
+    """Return the overlays of which every secret can be read; the others wait as a whole."""
+
+    def is_readable(overlay: Overlay) -> bool:
+        found = map(world.find_secret, find_refs(overlay.fragment))
+        return not any(isinstance(secret, Unknown) for secret in found)
+
+    return tuple(filter(is_readable, machine.overlays))
+
+
+def find_uncompared(machine: Machine, world: World) -> Tuple[str, ...]:
+    """Return a note for each secret of a machine that this user or this host cannot read."""
+    found = ((ref, world.find_secret(ref)) for ref in list_refs(machine))
+    return tuple(
+        f"secret not compared: {secret.reason}"
+        for _, secret in found
+        if isinstance(secret, Unknown)
+    )
+
+
+def list_refs(machine: Machine) -> Tuple[SecretRef, ...]:
+    """Return the secrets that a machine names, each once."""
+    password = machine.graphics_password
+    refs = [password] if isinstance(password, SecretRef) else []
+    refs += [ref for overlay in machine.overlays for ref in find_refs(overlay.fragment)]
+    return tuple(dict.fromkeys(refs))
 
 
 def begin_owner(
@@ -75,6 +154,11 @@ def unfinished_owner(
     """Return the mark of a machine that is being created, whose disks are not complete yet."""
     mark = begin_owner(manifest, made, seed=seed)
     return replace(mark, creating=tuple(creating), is_unfinished=True)
+
+
+def clean_owner(former: Owner) -> Owner:
+    """Return the mark without the secrets that an earlier version stored in it."""
+    return replace(former, spec=hide_spec(former.spec))
 
 
 def finish_owner(former: Owner, made: Tuple[str, ...], seed: Optional[SeedMark]) -> Owner:
@@ -259,6 +343,11 @@ def is_shutting_down(difference: Difference, guest: Guest) -> bool:  # noqa: ARG
 
 def _goes_on(difference: Difference, observed: Power) -> bool:
     return (difference.observed, difference.desired) == (observed.value, Power.RUNNING.value)
+
+
+def has_password(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001
+    """Whether the display has a password already, so that QEMU takes another one."""
+    return difference.observed is not None
 
 
 def changes_chipset(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001

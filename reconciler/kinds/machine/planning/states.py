@@ -15,10 +15,12 @@ from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Effect
+from reconciler.core.units import format_size
 from reconciler.core.world import (
     DomainView,
     GuestState,
     Reading,
+    World,
     find_command,
     find_state,
     store_command,
@@ -341,3 +343,19 @@ _SAID: Mapping[GuestState, str] = {
 
 def _say(view: DomainView) -> str:
     return _SAID[find_state(view)]
+
+
+NEEDED = 2**20  # bytes; a guest that an I/O error paused asks for less at once
+
+
+def find_full(reading: Reading, world: World) -> str:
+    """Say which disk of a guest that an I/O error paused has no space still."""
+    targets = [key for key, error in reading.view.disk_errors.items() if error == "no space"]
+    for disk in (reading.live and reading.live.disks) or ():
+        free = world.find_free(disk.source or "") if disk.target in targets else None
+        if free is not None and free < NEEDED:
+            return (
+                f"paused by an I/O error: no space for {disk.target} ({disk.source}), "
+                f"{format_size(free)} free; free some space, and the guest is resumed"
+            )
+    return ""

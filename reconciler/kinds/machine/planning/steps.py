@@ -35,9 +35,11 @@ from reconciler.core.plan import (
     UpdateDevice,
     Wake,
 )
+from reconciler.core.secret_refs import SECRETS, find_refs, write_secret
 from reconciler.kinds.machine.domain.buses import needed_controllers
 from reconciler.kinds.machine.domain.devices import device_xml, live_device, plug
 from reconciler.kinds.machine.domain.edit import edit_domain
+from reconciler.kinds.machine.domain.features import write_live_display
 from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
@@ -51,7 +53,15 @@ from reconciler.kinds.machine.planning.devices import (
     remake_disks,
 )
 from reconciler.kinds.machine.planning.effects import Route
-from reconciler.kinds.machine.planning.guards import begin_owner, finish_owner, made_with, owner_of
+from reconciler.kinds.machine.planning.guards import (
+    begin_owner,
+    clean_owner,
+    find_readable,
+    finish_owner,
+    made_with,
+    owner_of,
+    seal_secrets,
+)
 from reconciler.kinds.machine.planning.images import with_own_images
 from reconciler.kinds.machine.planning.sources import chain_of
 
@@ -141,7 +151,7 @@ def _is_complete(owner: Owner) -> bool:
 
 
 def _mark_creating(former: Owner, creating: List[str], made: Tuple[str, ...]) -> SetMetadata:
-    mark = replace(former, creating=tuple(creating), made=made, worker=None)
+    mark = replace(clean_owner(former), creating=tuple(creating), made=made, worker=None)
     return SetMetadata(owner_xml(mark), live=False)
 
 
@@ -161,6 +171,9 @@ def find_edits(update: Update, new: Tuple[NewDevice, ...]) -> Tuple[Difference, 
 
 def _find_settled(update: Update, edited: Set[str]) -> Iterator[Difference]:
     """Yield the managed fields of an edited group that are stored as the manifest gives them."""
+    password = update.machine.graphics_password
+    if "graphics" in edited and password is not None and "graphics_password" not in edited:
+        yield Difference("graphics_password", DifferenceKind.CHANGE, None, write_secret(password))
     for group in _GROUPS:
         wanted, found = getattr(update.machine, group), getattr(update.stored, group)
         if not any(name.startswith(f"{group}.") for name in edited) or not (wanted and found):
@@ -174,11 +187,11 @@ def _find_settled(update: Update, edited: Set[str]) -> Iterator[Difference]:
 def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...]) -> Steps:
     """Edit what is stored; everything that no decision names stays as it is."""
     former = update.reading.view.persistent_xml
-    overlays = update.manifest.machine.overlays
+    overlays = find_readable(update.manifest.machine, update.world)
     stored = [decision.stored for decision in update.decisions if decision.stored]
     changed = any(difference.field.startswith("xml[") for difference in stored)
     plain = edit_domain(former, (*find_edits(update, new), *update.seed.edits))
-    xml = merge_overlays(plain, overlays) if changed else plain
+    xml = merge_overlays(plain, overlays, update.world.find_secret) if changed else plain
     refuse_borrowed(update.manifest, plain, xml, update.desired, update.world)
     if xml == former:
         return ()
@@ -190,9 +203,10 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
         return (Define(set_owner(xml, mark)),)
     owner, seed = update.reading.owner, update.seed.mark
     if owner is None or (_is_complete(owner) and (made, seed) == (owner.made, owner.seed)):
-        return (Define(xml),)
+        is_clean = owner is None or clean_owner(owner) == owner
+        return (Define(xml if owner is None or is_clean else set_owner(xml, clean_owner(owner))),)
     # One call adds a new disk and says that its volume is finished: no kill can come between.
-    mark = finish_owner(owner, made, seed)
+    mark = clean_owner(finish_owner(owner, made, seed))
     if update.seed.old is not None:
         mark = replace(mark, creating=(update.seed.old.path,))
     return (Define(set_owner(xml, mark)),)
@@ -301,8 +315,14 @@ def _device_updates(update: Update, done: List[Decision]) -> Steps:
             ).append(decision.live)
     live = update.reading.view.live_xml or ""
     return tuple(
-        UpdateDevice(changes[0].path, live_device(live, *changes)) for changes in groups.values()
+        UpdateDevice(changes[0].path, _write_device(live, changes)) for changes in groups.values()
     )
+
+
+def _write_device(live: str, changes: List[Difference]) -> str:
+    if changes[0].field in SECRETS:
+        return write_live_display(live, str(changes[0].desired))
+    return live_device(live, *changes)
 
 
 def _resizes(update: Update) -> Steps:
@@ -335,16 +355,23 @@ def _mark(update: Update, made: Tuple[str, ...]) -> Steps:
     writes whose it is, also where the rest has to wait.
     """
     formerly, seed = update.formerly, update.seed.mark
-    owner = owner_of(update.manifest, made=made, formerly=formerly, seed=seed)
     former = update.reading.owner
+    is_new = any(find_refs(str(decision.difference.desired)) for decision in update.decisions)
+    known = former.secrets if former is not None and not is_new else ()
+    secrets = seal_secrets(update.manifest.machine, update.world) or known
+    owner = owner_of(update.manifest, made=made, formerly=formerly, seed=seed, secrets=secrets)
     if update.adopts:
         owner = owner if update.in_full else begin_owner(update.manifest, made, formerly, seed)
         return (SetMetadata(owner_xml(owner), live=update.live is not None),)
     if not update.in_full:
         # What was begun is completed or dropped by now, whatever else is withheld.
-        if former is None or (_is_complete(former) and former.seed == seed):
+        is_clean = former is not None and clean_owner(former) == former
+        if former is None or (_is_complete(former) and former.seed == seed and is_clean):
             return ()
-        return (SetMetadata(owner_xml(finish_owner(former, made, seed)), live=False),)
+        mark = clean_owner(finish_owner(former, made, seed))
+        return (SetMetadata(owner_xml(mark), live=update.live is not None and not is_clean),)
+    if former and not is_new:
+        former = replace(former, secrets=secrets)  # that a digest is missing is nothing to change
     if former and replace(former, revision=owner.revision) == owner:
         return ()
     return (SetMetadata(owner_xml(owner), live=update.live is not None),)

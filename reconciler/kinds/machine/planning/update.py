@@ -17,11 +17,10 @@ from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
-from reconciler.core.units import format_size
 from reconciler.core.world import GuestState, Reading, World, describe_state, size_key
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.devices import find_cramped
-from reconciler.kinds.machine.domain.features import settle_firmware
+from reconciler.kinds.machine.domain.features import settle_firmware, settle_password
 from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.match import (
     Difference,
@@ -45,6 +44,7 @@ from reconciler.kinds.machine.planning.decide import (
     awaits_window,
     decide,
     describe_device,
+    explain_secrets,
     follow_power,
     passes_by_itself,
     withhold,
@@ -59,15 +59,20 @@ from reconciler.kinds.machine.planning.disk_images import (
     name_grown,
 )
 from reconciler.kinds.machine.planning.first_boot import plan_seed
-from reconciler.kinds.machine.planning.guards import Guest, inherit_mark
+from reconciler.kinds.machine.planning.guards import (
+    Guest,
+    describe_cleaning,
+    find_uncompared,
+    find_unreadable,
+    inherit_mark,
+)
 from reconciler.kinds.machine.planning.images import explain_unfinished, with_own_images
 from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
-from reconciler.kinds.machine.planning.states import Standing, find_saved_hold, find_wait
+from reconciler.kinds.machine.planning.states import Standing, find_full, find_saved_hold, find_wait
 from reconciler.kinds.machine.planning.steps import plan_steps
 
 NOT_OURS = "not managed yet: adopt it with `adopt` or `apply --adopt`"
 KEPT = "not removed while the domain is adopted; the next apply removes it"
-NEEDED = 2**20  # bytes; a guest that an I/O error paused asks for less at once
 
 
 @frozen
@@ -123,8 +128,10 @@ def plan_update(
     standing = find_standing(found, planner, world, (*stored, *live))
     held = NOT_OURS if holding is Holding.FOREIGN else ""
     weighing = weigh(found, stored, live, standing, world.images, held)
-    weighing = replace(weighing, left=planner.left)
-    decisions = hold_chains(decide(stored, live, weighing), found, reading, world)
+    unreadable = find_unreadable((*stored, *live), world)
+    weighing = replace(weighing, left={**unreadable, **planner.left})
+    decisions = explain_secrets(decide(stored, live, weighing), reading, world)
+    decisions = hold_chains(decisions, found, reading, world)
     decisions = hold_with_image(hold_growth(decisions, manifest.name, world))
     is_ours = holding is Holding.OURS
     refuse_ambiguous((decision.difference for decision in decisions), is_ours=is_ours)
@@ -135,7 +142,7 @@ def plan_update(
     seed = plan_seed(manifest, reading, world, may_change=is_ours and not weighing.held)
     update = replace(update, adopts=holding is Holding.ADOPTED, seed=seed)
     new = complete_devices(update)
-    passes = passes_by_itself(weighing, decisions)
+    passes = passes_by_itself(weighing, decisions) or bool(unreadable)
     if holding is Holding.FOREIGN:
         action = _action(found, describe_new(decisions, new), (), holding)
         return replace(action, notes=_find_state_notes(found, decisions), transient=passes)
@@ -145,6 +152,7 @@ def plan_update(
     action = _action(found, describe_new(decisions, new), steps, holding, beside)
     window = awaits_window(decisions, weighing)
     notes = (*find_chain_notes(found.chains, decisions), *notes, *seed.notes)
+    notes += () if unreadable else find_uncompared(manifest.machine, world)
     if holding is Holding.ADOPTED:
         notes = (*_find_state_notes(found, decisions), *notes)
     action = replace(action, notes=notes, transient=passes, awaits_window=window)
@@ -179,21 +187,8 @@ def find_standing(
         now=planner.now,
         power=found.machine.power,
         unattended=planner.unattended,
-        full=_find_full(found.reading, world),
+        full=find_full(found.reading, world),
     )
-
-
-def _find_full(reading: Reading, world: World) -> str:
-    """Say which disk of a guest that an I/O error paused has no space still."""
-    targets = [key for key, error in reading.view.disk_errors.items() if error == "no space"]
-    for disk in (reading.live and reading.live.disks) or ():
-        free = world.find_free(disk.source or "") if disk.target in targets else None
-        if free is not None and free < NEEDED:
-            return (
-                f"paused by an I/O error: no space for {disk.target} ({disk.source}), "
-                f"{format_size(free)} free; free some space, and the guest is resumed"
-            )
-    return ""
 
 
 def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
@@ -208,6 +203,8 @@ def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
     running = settle_found(reading.live, world) if reading.live else None
     live = align_live(known, stored, running) if running else None
     live = settle_firmware(machine.firmware, as_defined(live, stored)) if live else None
+    stored = settle_password(machine, stored, world.find_secret)
+    live = settle_password(machine, live, world.find_secret) if live else None
     machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
     machine, live, chains = settle_chains(manifest, machine, stored, live, reading, near)
     machine, stored, live = follow_images(machine, stored, live, chains, near)
@@ -246,10 +243,11 @@ def find_differences(
     overlays = found.manifest.machine.overlays
     view = found.reading.view
     stored = name_grown(compare(found.machine, found.stored), found.machine)
-    stored += compare_overlays(view.persistent_xml, overlays)
+    stored += compare_overlays(view.persistent_xml, overlays, world.find_secret)
     if found.live is None or view.live_xml is None:
         return stored, ()
-    return stored, compare(found.machine, found.live) + compare_overlays(view.live_xml, overlays)
+    live = compare(found.machine, found.live)
+    return stored, live + compare_overlays(view.live_xml, overlays, world.find_secret)
 
 
 def _ask_sizes(found: Found, world: World) -> None:
@@ -350,6 +348,8 @@ def _action(
 ) -> Action:
     changes = tuple(decision.change for decision in decisions if decision.change) + beside
     changes += _mark(found, holding, alone=not changes)
+    if holding is Holding.OURS:
+        changes += describe_cleaning(found.reading)
     view = found.reading.view
     return Action(
         "VirtualMachine",

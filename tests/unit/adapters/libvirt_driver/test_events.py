@@ -7,7 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents
+from reconciler.adapters.libvirt.connections import (
+    MAIN,
+    SECRET,
+    Connections,
+    LibvirtEvents,
+    run_event_loop,
+)
 
 LIMIT = 20.0  # seconds
 NOWHERE = "qemu+unix:///system?socket=/nowhere/virtqemud-sock"
@@ -43,3 +49,11 @@ def test_while_all_are_there_nobody_is_missed() -> None:
     assert ear.heard.wait(LIMIT)
     assert news.is_alive()
     news.stop()
+
+
+def test_a_connection_for_secrets_is_opened_beside_those_that_have_news() -> None:
+    run_event_loop()
+    connections = Connections("test:///default")
+    connections.on_open = LibvirtEvents(connections)._register  # as when it is started
+    connections.get(MAIN)
+    assert connections.on_open(SECRET, connections.get(SECRET))() is None
