@@ -153,8 +153,14 @@ def without_snapshot(form: str, text: str) -> str:
 
 
 def test_no_password_is_in_it_and_none_makes_a_difference(command: Command, lab: LabHost) -> None:
-    fragment = "<graphics type='vnc' passwd='geheim7'/>"
-    overlay = f'graphics: vnc\n  xml: [{{xpath: /domain/devices, fragment: "{fragment}"}}]'
+    secret = command.write("vnc.secret", "geheim7\n")
+    secret.chmod(0o600)
+    fragment = "<graphics type='vnc' passwd='${VNC}'/>"
+    overlay = f"""graphics: vnc
+  xml:
+    - xpath: /domain/devices
+      fragment: "{fragment}"
+      secrets: {{VNC: {{secretRef: {{file: {secret}}}}}}}"""
     command.write("vms/off.yaml", machine("off").replace("graphics: none", overlay))
     command("apply", "--yes", "vms")
     assert "geheim7" in lab.virsh("dumpxml", "--security-info", "off").stdout

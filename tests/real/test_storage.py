@@ -281,7 +281,11 @@ def test_whether_blocks_can_be_shared_is_tried_and_leaves_nothing(plain: Bench, 
     assert storage.can_reflink(pool, str(xfs.path("template.img")))
     assert not storage.can_reflink(pool, str(plain.path("template.qcow2")))
     assert not storage.can_reflink(other, str(xfs.path("template.qcow2")))
-    assert not storage.can_reflink(pool, str(xfs.path("absent")))
+    # One that is still to be fetched: what its folder can do.
+    assert storage.can_reflink(pool, str(xfs.path("absent")))
+    assert not storage.can_reflink(other, str(xfs.path("absent")))
+    assert not storage.can_reflink(pool, str(plain.path("absent")))
+    assert not storage.can_reflink(pool, str(xfs.path("absent") / "absent"))
     assert not storage.can_reflink(replace(pool, type="logical"), str(xfs.path("template.img")))
     assert xfs.names() == before
 

@@ -81,6 +81,7 @@ class LibvirtStorage:
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         """Try whether the image at that path can be cloned into the pool by block sharing.
 
+        Of one that is still to be fetched its folder is tried.
         Nothing visible is created; False also where it cannot be tried (a remote host).
         """
         if pool.type not in FILE_POOLS or not self._connections.is_local:
@@ -90,7 +91,7 @@ class LibvirtStorage:
             can_share_folders,
         )
 
-        if not os.path.lexists(image):  # it is still to be fetched
+        if not os.path.lexists(image):
             return can_share_folders(pool.path, os.path.dirname(image))
         return can_share(pool.path, image) and find_obstacle(image, pool.path) is None
 
