@@ -147,6 +147,9 @@ def test_a_machine_whose_disks_were_deleted_too_is_made_anew(
 ) -> None:
     before = identity(product)
     lab.virsh("undefine", "web01", "--remove-all-storage")
+    shown = command("plan", "web01.yaml").stdout
+    gone = f"{lab.images}/web01-root.qcow2, {lab.images}/web01-data.qcow2"
+    assert f"note: it was here before, and all its images are gone: {gone};" in shown
     command("apply", "--yes", "web01.yaml")
     assert identity(product)[0] != before[0]
     assert product.volumes() == {"web01-root.qcow2", "web01-data.qcow2"}

@@ -20,7 +20,12 @@ from reconciler.errors import FaultError, ReconcilerError
 from reconciler.kinds.machine.planning.create import plan_create
 from reconciler.kinds.machine.planning.guards import refuse_renamed
 from reconciler.kinds.machine.planning.images import find_unfetched
-from reconciler.kinds.machine.planning.recreate import find_shared, plan_recreate, store_again
+from reconciler.kinds.machine.planning.recreate import (
+    describe_gone,
+    find_shared,
+    plan_recreate,
+    store_again,
+)
 from reconciler.kinds.machine.planning.requirements import settle_requirements
 from reconciler.kinds.machine.planning.states import MIGRATED, refuse_migrated, refuse_unstored
 from reconciler.kinds.machine.planning.update import Holding, Planner, plan_update
@@ -119,7 +124,10 @@ def _plan_absent(
     action = lost and plan_recreate(
         manifest, lost, desired, world, Planner(options.now, options.unattended, options.left)
     )
-    return action or plan_create(manifest, desired, world)
+    if lost is None or action is not None:
+        return action or plan_create(manifest, desired, world)
+    created = plan_create(manifest, desired, world)
+    return replace(created, notes=(describe_gone(manifest, lost, world), *created.notes))
 
 
 def _plan_found(

@@ -81,6 +81,15 @@ def plan_recreate(
     )
 
 
+def describe_gone(manifest: MachineManifest, lost: LostMachine, world: World) -> str:
+    """Say that a machine is made anew, and of which images nothing is there any more."""
+    paths = ", ".join(disk.source or "" for disk in _disks(manifest, lost, world))
+    return (
+        f"it was here before, and all its images are gone: {paths}; it is created with new disks. "
+        "If they were moved, move them back first"
+    )
+
+
 def find_shared(manifest: MachineManifest, lost: LostMachine, world: World) -> str:
     """Say why a person must confirm that a lost machine runs nowhere else; empty if not needed.
 
