@@ -36,11 +36,10 @@ from urllib.request import (
     url2pathname,
 )
 
-from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.core.transfers import Incoming
 from reconciler.errors import MissingError, ReconcilerError, TerminalError, TransientError
 
-CLOCK = SystemClock()
 CHUNK = 256 * 1024
 SILENCE = 30.0  # seconds without a byte
 SLOWEST = 1024  # bytes a second, over
@@ -185,7 +184,7 @@ def _number(text: Optional[str]) -> Optional[int]:
 
 
 def _read_response(url: str, response: http.client.HTTPResponse) -> Iterator[bytes]:
-    since, got = CLOCK.now(), 0
+    since, got = SYSTEM_CLOCK.now(), 0
     while True:
         try:
             chunk = response.read1(CHUNK)
@@ -195,11 +194,11 @@ def _read_response(url: str, response: http.client.HTTPResponse) -> Iterator[byt
             return
         yield chunk
         got += len(chunk)
-        seconds = CLOCK.now() - since
+        seconds = SYSTEM_CLOCK.now() - since
         if seconds >= SLOW_FOR:
             if got < SLOWEST * seconds:
                 raise TransientError(f"{url}: too slow, {got} bytes in {seconds:.0f} seconds")
-            since, got = CLOCK.now(), 0
+            since, got = SYSTEM_CLOCK.now(), 0
 
 
 def _translate(url: str, error: Exception) -> ReconcilerError:

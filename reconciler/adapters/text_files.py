@@ -130,7 +130,7 @@ def place_file(name: str, path: str, *, durable: bool = False, is_new: bool = Fa
         else:
             os.replace(name, path)
         if durable:
-            _sync_folder(os.path.dirname(path) or ".")
+            sync_path(os.path.dirname(path) or ".")
     except BaseException:
         drop_file(name)
         raise
@@ -142,9 +142,9 @@ def drop_file(name: str) -> None:
         os.unlink(name)
 
 
-def _sync_folder(folder: str) -> None:
-    """Have a rename survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_path(path: str) -> None:
+    """Have a file, or the names in a folder, survive a power cut. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

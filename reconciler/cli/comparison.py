@@ -158,7 +158,9 @@ def _plan(base: Desired, head: Desired, wish: Wish, console: Console, services: 
     options = plan_options(replace(wish, revision=False), services)
     if wish.uri is None and wish.against is None:
         return compare_without_host(base, head, options)
-    host, wanted, taken_at = reach(wish, head, console, services)
+    host, wanted, taken_at = reach(
+        wish, head, console, services, lambda: services.connect(wish.uri)
+    )
     plan = compare_on(host, base, wanted, lambda chosen: observe(host, chosen).plan(options))
     return replace(plan, taken_at=taken_at)
 

@@ -1,6 +1,6 @@
 """What a person at the terminal sees and answers; a plan's formats. On the start-up path.
 
-On the start-up path: the core is imported by the method that needs it.
+The core is imported by the method that needs it.
 """
 
 from __future__ import annotations

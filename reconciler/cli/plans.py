@@ -119,12 +119,9 @@ def prepare(wish: Wish, console: Console, services: Services) -> Prepared:
         console.complain(escape(str(problem)))
     if loaded.problems:
         console.error(f"{count(len(loaded.problems), 'problem')}: not in this plan")
-    if wish.against is None:
-        host, taken_at = ahead.wait(), None
-        background, list_domains = wish.recall(host), ahead.list_domains
-    else:
-        host, desired, taken_at = reach(wish, desired, console, services)
-        background, list_domains = Background(), host.domains.list_domains
+    host, desired, taken_at = reach(wish, desired, console, services, ahead.wait)
+    background = wish.recall(host) if taken_at is None else Background()
+    list_domains = ahead.list_domains if taken_at is None else None
     observation = observe(host, desired, background=background, list_domains=list_domains)
     plan = observation.plan(plan_options(wish, services))
     plan = replace(plan, taken_at=taken_at, left_out=len(loaded.problems))
@@ -133,14 +130,18 @@ def prepare(wish: Wish, console: Console, services: Services) -> Prepared:
 
 
 def reach(
-    wish: Wish, desired: Desired, console: Console, services: Services
+    wish: Wish,
+    desired: Desired,
+    console: Console,
+    services: Services,
+    connect: Callable[[], Host],
 ) -> Tuple[Host, Desired, Optional[str]]:
     """Return the host to plan for, the manifests to hold against it, and how old a snapshot is.
 
     A snapshot has no secrets, and so what is held against it must have none.
     """
     if wish.against is None:
-        return services.connect(wish.uri), desired, None
+        return connect(), desired, None
     from reconciler.adapters.recorded import RecordedHost  # noqa: PLC0415 - start-up time
     from reconciler.core.host_snapshot import hide_desired  # noqa: PLC0415
 

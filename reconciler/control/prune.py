@@ -1,6 +1,6 @@
 """Find what has no manifest any more, have it decided, and carry out what was decided.
 
-What may go is `core.loop.prune`'s to say. Nothing is concluded from a listing that failed.
+`core.prune` decides what may be deleted. Nothing is concluded from a listing that failed.
 """
 
 from __future__ import annotations

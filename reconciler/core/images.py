@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from reconciler.core.xmltree import Element
 
 RAW = "raw"
+DEFAULT_POOL = "default"  # of a manifest that names none
+# libvirt's pool types whose volumes are files (https://libvirt.org/storage.html).
+FILE_POOLS = frozenset({"dir", "fs", "netfs"})
 _PREFIXES = ("file:", "host_device:")  # QEMU's protocols of a plain path
 _NESTED = ("file", "data-file")  # where a json: name keeps the file of a format or filter
 

@@ -1,11 +1,9 @@
 """A plan that is kept to be applied as it is, and what it depends on as digests. Pure.
 
-A digest says that something is another now, and not what it was: no definition and no secret
-is in it.
-
-What is kept is the plan as a person reads it, and seals of what it depends on; no definition, and
-so no secret. Whoever applies it plans anew and goes on only where every seal still fits: what is
-done then is what was read.
+What is kept is the plan as a person reads it, and seals of what it depends on: digests, which say
+that something is another now and not what it was. No definition is in it, and so no secret.
+Whoever applies it plans anew and goes on only where every seal still fits: what is done then is
+what was read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a secret is, and how it is kept out of everything that is shown, logged or written down.
 
-What a secret is, is `core.secrets`' to say. One comes back only from the element at the same place
-of the present definition that is the same but for the secret.
+A secret comes back only from the element at the same place of the present definition that is the
+same but for the secret.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import (
 )
 
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
-from reconciler.core.secret_refs import REFERENCE, SecretSource
+from reconciler.core.secret_refs import REFERENCE, is_reference
 from reconciler.core.secret_text import (
     HIDDEN,
     Mask,
@@ -143,7 +143,6 @@ def _hide_document(text: str, mask: Mask) -> str:
 
 
 DataPath = Tuple[Union[str, int], ...]
-_SOURCES = frozenset(source.value for source in SecretSource)
 
 # Path of the element, its `type`, the attribute (empty: its text), and what is there when hidden.
 Place = Tuple[str, str, str, str]
@@ -185,7 +184,7 @@ def _find_plain(key: str, data: Any, path: DataPath) -> Iterator[DataPath]:
     if isinstance(data, dict):
         overlay = _read_overlay(data)
         for name, value in data.items():
-            if name == REFERENCE and _is_reference(value):
+            if name == REFERENCE and is_reference(value):
                 continue
             if overlay is not None and name == "fragment":
                 if hide_fragment(*overlay) != overlay[1]:
@@ -213,7 +212,7 @@ def hide_fragment(xpath: str, fragment: str) -> str:
 
 def _hide_data(key: str, data: Any) -> Any:
     if isinstance(data, dict):
-        return data if key == REFERENCE and _is_reference(data) else _hide_mapping(data)
+        return data if key == REFERENCE and is_reference(data) else _hide_mapping(data)
     if isinstance(data, list):
         return [_hide_data(key, item) for item in data]
     if not isinstance(data, str):
@@ -232,11 +231,6 @@ def _hide_mapping(data: Mapping[str, Any]) -> Mapping[str, Any]:
     hidden = hide_fragment(*overlay)
     # A fragment whose secrets are all named elsewhere stays as it is.
     return {**rest, "fragment": data["fragment"] if hidden == overlay[1] else hidden}
-
-
-def _is_reference(data: Any) -> bool:
-    """Whether it names a secret; the word `credential` would make its name one otherwise."""
-    return isinstance(data, dict) and len(data) == 1 and set(data) <= _SOURCES
 
 
 def _read_overlay(data: Mapping[str, Any]) -> Optional[Tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Sizes, times and plain scalars as people write them, and times for people. Exact, or refused.
 
-Ages and not dates stand in text: they are the same in every time zone, and need no arithmetic.
+Text shows ages and not dates: they are the same in every time zone, and need no arithmetic.
 """
 
 from __future__ import annotations

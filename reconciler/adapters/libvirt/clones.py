@@ -16,7 +16,6 @@ from reconciler.adapters.libvirt.objects import Pool, Volume
 from reconciler.adapters.libvirt.pools import (
     ALLOCATION,
     CAPACITY,
-    FILE_POOLS,
     find_by_path,
     find_on_disk,
     find_pool,
@@ -28,6 +27,7 @@ from reconciler.adapters.libvirt.pools import (
 )
 from reconciler.control.ports import Progress
 from reconciler.core.frozen import frozen
+from reconciler.core.images import FILE_POOLS
 from reconciler.core.plan import CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, VolumeView

@@ -8,13 +8,13 @@ from typing import Iterable, Iterator, Optional
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
+from reconciler.core.images import FILE_POOLS
 from reconciler.core.world import PoolView, VolumeView
 from reconciler.core.xmltree import Element, fragment, make, make_text, parse
 from reconciler.errors import MissingError, TransientError
 
 # Pools whose volumes are files, so that formats, overlays and shared blocks are possible
 # (https://libvirt.org/storage.html). In the others a volume is raw.
-FILE_POOLS = frozenset({"dir", "fs", "netfs"})
 # An unrecognised file in a pool: libvirt calls it raw, and so do we.
 RAW = "raw"
 

@@ -17,7 +17,6 @@ from reconciler.adapters.libvirt.images import find_obstacle, read_images
 from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
 from reconciler.adapters.libvirt.pools import (
     CAPACITY,
-    FILE_POOLS,
     find_by_path,
     find_on_disk,
     find_pool,
@@ -28,7 +27,7 @@ from reconciler.adapters.libvirt.pools import (
 )
 from reconciler.control.ports import Progress
 from reconciler.core.frozen import replace
-from reconciler.core.images import ImageView
+from reconciler.core.images import FILE_POOLS, ImageView
 from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import FileView, PoolView, VolumeView

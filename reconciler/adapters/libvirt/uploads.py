@@ -17,7 +17,6 @@ from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.objects import Pool, Volume
 from reconciler.adapters.libvirt.pools import (
-    FILE_POOLS,
     find_on_disk,
     find_pool,
     find_volume,
@@ -25,7 +24,9 @@ from reconciler.adapters.libvirt.pools import (
     view_pool,
     write_volume_xml,
 )
+from reconciler.adapters.text_files import sync_path
 from reconciler.core.frozen import frozen
+from reconciler.core.images import FILE_POOLS
 from reconciler.core.units import format_roughly
 from reconciler.errors import FullError, MissingError, RefusedError, TerminalError
 
@@ -154,9 +155,9 @@ class LibvirtPart:
             raise RefusedError(f"volume {self.pool}/{name} already exists and was left unchanged")
         with suppress(OSError):  # tmpfs before Linux 6.6 and NFS before 4.2 keep none
             os.setxattr(self.path, ORIGIN, json.dumps(dict(origin), sort_keys=True).encode())
-        _sync(self.path)
+        sync_path(self.path)
         os.rename(self.path, target)
-        _sync(self.folder)
+        sync_path(self.folder)
 
     def read_origin(self) -> Optional[Mapping[str, str]]:
         """Return what it was published with; None of what was not, or where nothing keeps it."""
@@ -183,11 +184,3 @@ class LibvirtPart:
             volume = find_on_disk(pool, self.name)
             if volume is not None:
                 volume.delete()
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,6 @@
 """`suspend`, `resume`, `retry`, `prune`: what a person tells the daemon. They touch no object.
 
-Deletes nothing: the daemon does, and weighs everything but the limits once more.
+`prune` deletes nothing either: the daemon does, and weighs everything but the limits once more.
 """
 
 from __future__ import annotations

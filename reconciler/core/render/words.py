@@ -4,7 +4,7 @@ Names and values come from manifests and from other people's domains: whatever i
 would obey is escaped here, and what `core.secrets` knows to be a secret is hidden, so nothing else
 needs to think of it.
 
-One count for all three, so that they can never disagree. Knows no output format.
+What is counted is counted once for all formats, so that they can never disagree.
 """
 
 from __future__ import annotations

@@ -21,12 +21,13 @@ from typing import (
 
 from reconciler.core.field_table import in_order, named
 from reconciler.core.fields import Field
+from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, Reading, VolumeView, World, size_key
 from reconciler.kinds.machine.match import Device
 from reconciler.kinds.machine.planning.disk_images import is_snapshot_file
-from reconciler.kinds.machine.planning.images import DEFAULT_POOL, named_volume
+from reconciler.kinds.machine.planning.images import named_volume
 
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,39}")
 _VOLUME = re.compile(r"[^./<>&'\"\x00-\x1f\x7f][^/<>&'\"\x00-\x1f\x7f]{0,254}")

@@ -1,7 +1,7 @@
 """Give each observed device the manifest's name for it, and compare two machines.
 
 Only what the desired side says is compared: `None` there is not managed. Devices are compared by
-name, so both sides must have been aligned first (see `match`). No meaning is attached to a
+name, so both sides must have been aligned first. No meaning is attached to a
 difference here; that is the effect table's.
 
 Identity is the user alias (`ua-NAME`) that the product writes: an alias that is a name of the

@@ -7,7 +7,7 @@ from typing import Collection, Iterator, Mapping, Optional, Tuple, Union
 from reconciler.core.documents import READING, WRITING, Claim, DocumentPath, Finding, Together
 from reconciler.core.frozen import replace
 from reconciler.core.guests import GENERALIZE, is_windows
-from reconciler.core.images import normalise
+from reconciler.core.images import DEFAULT_POOL, normalise
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import TEMPLATE, Desired, MachineManifest, TemplateManifest
 from reconciler.core.names import IMAGES, volume_name
@@ -15,7 +15,7 @@ from reconciler.core.secrets import hide_secrets
 from reconciler.core.world import Reading, VolumeView, World
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.checks import items_of
-from reconciler.kinds.machine.planning.images import DEFAULT_POOL, all_volumes, template_image
+from reconciler.kinds.machine.planning.images import all_volumes, template_image
 
 
 def find_basis(manifest: MachineManifest, desired: Desired, world: World) -> Mapping[str, object]:
@@ -78,7 +78,6 @@ def _volumes(machine: Machine, reading: object, world: World) -> Iterator[Volume
             yield replace(volume, changed_at="", allocation=None)
 
 
-_DEFAULT_POOL = "default"
 _Key = Tuple[str, ...]
 
 
@@ -123,7 +122,7 @@ def _image_of(path: DocumentPath, disk: Disk, machine: str) -> Tuple[DocumentPat
     """Return what the disk writes to, also where the volume is still to be made."""
     if disk.source is not None:
         return (*path, "source", "path"), ("path", normalise(disk.source))
-    pool = disk.pool or _DEFAULT_POOL
+    pool = disk.pool or DEFAULT_POOL
     if disk.volume is not None:
         return (*path, "source", "volume"), ("volume", pool, disk.volume)
     if disk.size is None and disk.template is None:

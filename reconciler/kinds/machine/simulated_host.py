@@ -11,7 +11,7 @@ import posixpath
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Set, Tuple, Union
 
 from reconciler.core.frozen import replace
-from reconciler.core.images import Images, ImageView
+from reconciler.core.images import DEFAULT_POOL, Images, ImageView
 from reconciler.core.machine import Cdrom, Cpus, Disk, Memory, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.plan import Action, CreateVolume, Define
@@ -31,7 +31,6 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.planning.create import plan_create
 from reconciler.kinds.machine.planning.guards import list_refs
-from reconciler.kinds.machine.planning.images import DEFAULT_POOL
 
 ELSEWHERE = "images"  # the pool of what lies at a path of its own
 _BUSES = frozenset({"virtio", "scsi", "sata", "usb"})

@@ -8,6 +8,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from reconciler.core.conditions import Condition, Status
 from reconciler.core.frozen import frozen, replace
+from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.names import Owner
@@ -17,7 +18,6 @@ from reconciler.core.world import Reading, Unknown, describe_state, find_command
 from reconciler.kinds.machine.document import build_lifecycle
 from reconciler.kinds.machine.domain.features import settle_firmware
 from reconciler.kinds.machine.match import RESOLVED_AT_START, align, as_defined, compare
-from reconciler.kinds.machine.planning.images import DEFAULT_POOL
 
 
 def pending_paths(reading: Reading) -> Tuple[str, ...]:

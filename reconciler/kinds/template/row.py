@@ -28,7 +28,7 @@ from reconciler.core.documents import READING, Claim, Finding
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import replace
 from reconciler.core.guests import GENERALIZE, describe_unknown, is_windows
-from reconciler.core.images import normalise
+from reconciler.core.images import DEFAULT_POOL, FILE_POOLS, normalise
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import (
@@ -60,8 +60,6 @@ from reconciler.errors import MissingError, NotFoundError, ReconcilerError, Tran
 from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings, find_kind
 from reconciler.kinds.plain import PlainKind
 
-DEFAULT_POOL = "default"
-FILE_POOLS = frozenset({"dir", "fs", "netfs"})
 IMAGE_NAME = re.compile(
     r"(?P<image>.+-[0-9a-f]{12}\.(?:qcow2|raw))(?P<end>\.download|\.unpacking)?"
 )

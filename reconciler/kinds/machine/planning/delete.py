@@ -7,6 +7,7 @@ import shlex
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
+from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import Desired
 from reconciler.core.names import IMAGES, Owner, volume_name
@@ -29,7 +30,6 @@ from reconciler.core.xmltree import digest, parse
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError, TransientError
 from reconciler.kinds.machine.domain.mark import mentions_image
 from reconciler.kinds.machine.planning.images import (
-    DEFAULT_POOL,
     all_volumes,
     find_overlays,
     find_pool,

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, Dict, FrozenSet, Iterable, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.images import RAW, is_path
+from reconciler.core.images import DEFAULT_POOL, RAW, is_path
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
@@ -18,7 +18,7 @@ from reconciler.core.units import format_size
 from reconciler.core.world import FileKind, FileView, Reading, World
 from reconciler.kinds.machine.match import Difference, by_name
 from reconciler.kinds.machine.planning.decide import Decision, withhold
-from reconciler.kinds.machine.planning.images import DEFAULT_POOL, named_volume, volume_at
+from reconciler.kinds.machine.planning.images import named_volume, volume_at
 from reconciler.kinds.machine.planning.sources import with_format
 
 GROWS_OTHER = "disk-grow-other"

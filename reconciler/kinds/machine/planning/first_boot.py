@@ -16,6 +16,7 @@ from reconciler.core.cloud_init import (
     render_seed,
 )
 from reconciler.core.frozen import frozen, replace
+from reconciler.core.images import DEFAULT_POOL, FILE_POOLS
 from reconciler.core.machine import Cdrom
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import Owner, SeedMark
@@ -35,8 +36,7 @@ from reconciler.errors import RefusedError
 from reconciler.kinds.machine.domain.devices import live_device
 from reconciler.kinds.machine.domain.read import read_seed_drive
 from reconciler.kinds.machine.match import Difference, DifferenceKind
-from reconciler.kinds.machine.planning.images import DEFAULT_POOL, find_pool
-from reconciler.kinds.machine.planning.sources import FILE_POOLS
+from reconciler.kinds.machine.planning.images import find_pool
 
 PATH = "cloudInit"
 KEPT = (

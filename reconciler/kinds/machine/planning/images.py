@@ -6,7 +6,7 @@ import shlex
 from typing import FrozenSet, Iterator, Optional, Set, Tuple, Union
 
 from reconciler.core.frozen import replace
-from reconciler.core.images import ImageUse, is_path, resolve_backing
+from reconciler.core.images import DEFAULT_POOL, ImageUse, is_path, resolve_backing
 from reconciler.core.machine import Cdrom, Disk, Machine
 from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.world import PoolView, Reading, Unknown, VolumeView, World
@@ -14,8 +14,6 @@ from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, TerminalError
 from reconciler.kinds.machine.domain.mark import read_image_uses
 from reconciler.kinds.machine.match import by_name
-
-DEFAULT_POOL = "default"
 
 
 def find_pool(world: World, name: str, path: str) -> PoolView:

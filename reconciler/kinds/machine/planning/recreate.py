@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Iterator, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import replace
+from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import IMAGES, volume_name
@@ -32,7 +33,7 @@ from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind, align, by_name
 from reconciler.kinds.machine.planning.checks import refuse_taken
 from reconciler.kinds.machine.planning.decide import describe_device
-from reconciler.kinds.machine.planning.images import DEFAULT_POOL, find_overlays, volume_at
+from reconciler.kinds.machine.planning.images import find_overlays, volume_at
 from reconciler.kinds.machine.planning.sources import describe_use, settle_found, settle_sources
 from reconciler.kinds.machine.planning.update import Holding, Planner, plan_update
 

@@ -10,7 +10,7 @@ import shlex
 from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.images import is_path
+from reconciler.core.images import FILE_POOLS, is_path
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, Change, CreateVolume, Define, Effect, Start
@@ -21,7 +21,6 @@ from reconciler.errors import MissingError, TerminalError
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import align
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
-from reconciler.kinds.machine.planning.sources import FILE_POOLS
 
 # Files besides disks that QEMU opens at the start: the element, and the attribute or its text.
 _BOOT_FILES: Tuple[Tuple[str, str], ...] = (

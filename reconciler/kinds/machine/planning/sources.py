@@ -9,7 +9,7 @@ import shlex
 from typing import Callable, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.images import RAW
+from reconciler.core.images import DEFAULT_POOL, FILE_POOLS, RAW
 from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
@@ -18,7 +18,6 @@ from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, VolumeView, World
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.planning.images import (
-    DEFAULT_POOL,
     find_pool,
     find_volume,
     named_volume,
@@ -28,7 +27,6 @@ from reconciler.kinds.machine.planning.images import (
 
 # libvirt's pool types whose volumes are plain files, so that qcow2 and overlays are possible
 # (https://libvirt.org/storage.html).
-FILE_POOLS = frozenset({"dir", "fs", "netfs"})
 
 
 @frozen
