@@ -63,7 +63,7 @@ def main() -> None:
     setattr(uploads.LibvirtPart, "append", counted)  # noqa: B010 - mypy forbids the other way
     for name in CALLS:
         countdown.wrap(uploads.LibvirtPart, name)
-    countdown.wrap(uploads, "_sync")
+    countdown.wrap(uploads, "sync_path")
     countdown.wrap(os, "rename")
     product = Product(connect(uri, downloads=UrlDownloads), (template(url, sha256),))
     outcomes = product.apply(manifest_of(machine("a")))
