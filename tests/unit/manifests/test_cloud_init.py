@@ -252,6 +252,13 @@ def test_a_secret_is_read_where_the_short_forms_are_vendor_data(tmp_path: Path) 
     assert list(ours["users"][1].values()) == ["a", "hunter2", False]
 
 
+def test_a_hash_itself_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    users = [{"name": "a", "passwordHash": "$6$salt$hash"}]
+    [found] = complaints(tmp_path, machine("web", cpus=1, cloudInit={"users": users}))
+    assert found[0] == "spec.cloudInit.users[0].passwordHash"
+    assert "write {secretRef: {file: /PATH}}" in found[1]
+
+
 @pytest.mark.parametrize(
     "given", [{"fil": "/x"}, {"file": 1}, {}, "x", {"file": "/x", "libvirt": "y"}]
 )
