@@ -216,6 +216,15 @@ def test_a_start_by_another_hand_is_noticed() -> None:
     assert not world.is_there
 
 
+def test_a_start_by_another_hand_is_noticed_beside_a_change_of_the_manifest() -> None:
+    world = World(power="stopped", cloudInit={"hostname": "one"})
+    world.apply()
+    world.host.domains.start("vm1")
+    world.say(power="unmanaged", cloudInit={"hostname": "one", "removeAfter": "5m"})
+    world.apply()
+    assert world.mark.since == round(world.clock.wall())
+
+
 def test_a_paused_guest_keeps_its_seed(world: World) -> None:
     world.say(cloudInit={"hostname": "web01", "sshKeys": [KEY]}, power="unmanaged")
     world.apply()

@@ -91,9 +91,10 @@ def plan_steps(update: Update, new: Tuple[NewDevice, ...]) -> Steps:
         *_volumes(update, volumes, paths, made),
         *_definition(update, new, made),
         *_live(update, items),
-        *_end_seed(update),
+        *((update.seed.old,) if update.seed.old is not None else ()),
         *_resizes(update),
         *_mark(update, made),
+        *((RecordStart(),) if update.seed.begins else ()),  # in the mark as it is from now on
         *_autostart(update),
         *_power(update),
     )
@@ -210,12 +211,6 @@ def _definition(update: Update, new: Tuple[NewDevice, ...], made: Tuple[str, ...
     if update.seed.old is not None:
         mark = replace(mark, creating=(update.seed.old.path,))
     return (Define(set_owner(xml, mark)),)
-
-
-def _end_seed(update: Update) -> Steps:
-    """Delete a seed that nothing names any more, or note that the guest runs with its own."""
-    old: Steps = () if update.seed.old is None else (update.seed.old,)
-    return (*old, RecordStart()) if update.seed.begins else old
 
 
 def _refuse_doubles(xml: str, former: str, update: Update) -> None:
