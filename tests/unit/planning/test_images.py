@@ -357,6 +357,32 @@ def test_of_two_new_machines_neither_gets_the_image_of_the_other() -> None:
     assert f"{BASE} is named by the manifest of other too (as /linked/base.qcow2)" in action.reason
 
 
+CDROM = (
+    f"<disk type='file' device='cdrom'><source file='{BASE}'/><target dev='sda' bus='sata'/>"
+    "<readonly/></disk>"
+)
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["manifest", "domain"])
+def test_what_another_machine_reads_is_not_given_to_a_new_one_to_write_to(is_there: bool) -> None:
+    spec = {"cpus": 1, "memory": "1GiB", "cdroms": [{"name": "sda", "media": BASE}]}
+    reader = build_machine({"metadata": {"name": "reader"}, "spec": spec}, Place("vm.yaml", 1, 1))
+    writer = manifest("/linked/base.qcow2", format="qcow2")
+    there = read(replace(domain(OTHER, None, "reader"), persistent_xml=domain(OTHER, None, "reader")
+        .persistent_xml.replace("</devices>", f"{CDROM}</devices>")))  # fmt: skip
+    world = World(
+        "kvm01", "qemu:///system", machines={"": Q35},
+        pools={"default": PoolView("default", "dir", "/images", VOLUMES)},
+        domains={"reader": there} if is_there else {},
+    )  # fmt: skip
+    world = replace(world, images=Images(VIEWS, read_uses(there, world) if is_there else ()))
+    desired = Desired.of(writer, *(() if is_there else (reader,)))
+    action = plan_machine(writer, desired, world, PlanOptions())
+    assert action.action is ActionKind.FAILED
+    assert "/linked/base.qcow2 is read by " in action.reason
+    assert action.reason.endswith("; give this machine a copy of it, or set readonly: true")
+
+
 def test_a_disk_without_an_alias_that_was_moved_is_not_swapped_for_its_former_image() -> None:
     named = manifest(BASE, name="vm")
     renamed = build_machine(

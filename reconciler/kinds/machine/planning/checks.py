@@ -126,6 +126,13 @@ def _find_users(
         if named is not None and _can_meet(manifest, other):
             text = f"{image} is named by the manifest of {other.name} too{_name_as(named, image)}"
             found.setdefault(other.name, text + _advise_sharing(disk))
+        elif (
+            other.name != manifest.name
+            and _is_read(other, disk, world)
+            and _can_meet(manifest, other)
+        ):
+            text = f"{image} is read by {other.name} too, as its manifest says"
+            found.setdefault(other.name, text + _ADVISE_READING)
     for mine in beside:
         if mine.name != disk.name and world.images.is_same(mine.source, image):
             text = f"{image} is the image of disks[{mine.name}] too"
@@ -138,14 +145,16 @@ def _find_domains(name: str, disk: Disk, world: World) -> Dict[str, str]:
     images, image = world.images, disk.source or ""
     found: Dict[str, str] = {}
     for use in images.find_users(image):
-        if use.domain == name or not use.writes:
-            continue
         is_top = images.is_same(use.path, image)
-        if is_top and is_shared(disk, use.shareable, use.format):
+        if use.domain == name or (is_top and is_shared(disk, use.shareable, use.format)):
             continue
         where = _name_as(use.path, image) if is_top else f", below {use.path}"
-        text = f"{image} is already used by domain {use.domain}{where}"
-        found.setdefault(use.domain, text + (_advise_sharing(disk) if is_top else ""))
+        if use.writes:
+            text = f"{image} is already used by domain {use.domain}{where}"
+            text += _advise_sharing(disk) if is_top else ""
+        else:  # what a guest reads must not change under it
+            text = f"{image} is read by domain {use.domain}, as {use.disk}{where}{_ADVISE_READING}"
+        found.setdefault(use.domain, text)
     for below in images.find_chain(image, disk.format or "")[1:]:
         for use in images.find_users(below):
             if use.is_live and use.writes and images.is_same(use.path, below):
@@ -169,6 +178,9 @@ def _advise_sharing(disk: Disk) -> str:
     return "; if both guests may write to it at once, set shareable: true on both disks"
 
 
+_ADVISE_READING = "; give this machine a copy of it, or set readonly: true"
+
+
 def _can_meet(one: MachineManifest, other: MachineManifest) -> bool:
     return one.host is None or other.host is None or one.host == other.host
 
@@ -183,6 +195,14 @@ def _find_same(manifest: MachineManifest, disk: Disk, world: World) -> Optional[
         if not is_shared(disk, bool(other.shareable), other.format or disk.format or ""):
             return name
     return None
+
+
+def _is_read(manifest: MachineManifest, disk: Disk, world: World) -> bool:
+    """Whether a manifest gives another machine the image of the disk to read."""
+    machine = manifest.machine
+    read_only = [other.source for other in machine.disks or () if other.readonly]
+    media = [drive.media for drive in machine.cdroms or ()]
+    return any(name and world.images.is_same(name, disk.source) for name in (*read_only, *media))
 
 
 def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:
