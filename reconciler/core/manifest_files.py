@@ -55,10 +55,14 @@ class FileSet:
 
 @frozen
 class LoadedManifests:
-    """What is valid in manifest files, and what is wrong with the rest, sorted by place."""
+    """What is valid in manifest files, and what is wrong with the rest, sorted by place.
+
+    `warnings` are about what is valid and probably not what is meant.
+    """
 
     desired: Desired
     problems: Tuple[Problem, ...] = ()
+    warnings: Tuple[Problem, ...] = ()
 
 
 def is_hidden(name: str) -> bool:

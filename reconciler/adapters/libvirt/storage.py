@@ -31,7 +31,7 @@ from reconciler.core.images import FILE_POOLS, ImageView
 from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import FileView, PoolView, VolumeView
-from reconciler.errors import RefusedError, TransientError
+from reconciler.errors import MissingError, RefusedError, TransientError
 
 if TYPE_CHECKING:
     from reconciler.adapters.libvirt.uploads import LibvirtPart
@@ -130,9 +130,7 @@ class LibvirtStorage:
 
         Raises RefusedError if the name is taken.
         """
-        from reconciler.adapters.libvirt.seed_image import make_image  # noqa: PLC0415 - rarely used
-
-        content, label = make_image(files), f"{step.pool}/{step.name}"
+        content, label = _make_image(files), f"{step.pool}/{step.name}"
         pool = find_pool(self._connection, step.pool)
         if find_on_disk(pool, step.name) is not None:
             raise RefusedError(f"volume {label} already exists and was left unchanged")
@@ -193,6 +191,19 @@ class LibvirtStorage:
     @property
     def _connection(self) -> Connection:
         return self._connections.get(STORAGE)
+
+
+def _make_image(files: Mapping[str, str]) -> bytes:
+    """Return the image. Raises MissingError where the library that makes it is not installed."""
+    try:
+        from reconciler.adapters.libvirt.seed_image import make_image  # noqa: PLC0415 - rarely used
+    except ModuleNotFoundError as error:
+        raise MissingError(
+            f"cloudInit: Python's module {error.name!r} is needed to make the seed and not "
+            "installed: it comes with the RPM, else apt install python3-pycdlib, or pip install "
+            "'virt-reconciler[host]'"
+        ) from error
+    return make_image(files)
 
 
 def _upload(connection: Connection, volume: Volume, content: bytes) -> None:

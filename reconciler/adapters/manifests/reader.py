@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, T
 
 from reconciler.adapters.manifests.documents import Blot, Document, read_documents
 from reconciler.adapters.manifests.files import FileReading, SourceFile, read_files
-from reconciler.adapters.manifests.schema_errors import is_valid, load_schema
+from reconciler.adapters.manifests.schema_errors import check_cloud_config, is_valid, load_schema
 from reconciler.core.document_set import check_together
 from reconciler.core.documents import (
     CONFIGURATION,
@@ -70,6 +70,7 @@ class Item:
     name: Optional[Tuple[str, str]] = None
     manifest: Optional[Manifest] = None
     findings: Tuple[Finding, ...] = ()
+    warnings: Tuple[Finding, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -121,7 +122,8 @@ def _load(
     bad = {clash.one for clash in clashes} | {clash.other for clash in clashes} | set(findings)
     sound = [item for number, item in enumerate(items) if item.is_sound and number not in bad]
     valid = (item.manifest for item in sound if item.manifest is not None)
-    return LoadedManifests(Desired.of(*valid), tuple(sorted(set(problems))))
+    warnings = sorted({_problem(item, found) for item in sound for found in item.warnings})
+    return LoadedManifests(Desired.of(*valid), tuple(sorted(set(problems))), tuple(warnings))
 
 
 def _read_items(
@@ -174,27 +176,27 @@ def _understand(file: SourceFile, document: Document, allows_plain: Allows) -> I
         findings = _explain(kind, data)
         findings.extend(_check_rest(kind, data, findings, source))
         return Item(file.name, document, name, findings=tuple(findings))
-    manifest, findings = _check(kind, data, source)
+    manifest, findings, warnings = _check(kind, data, source)
     # A manifest that keeps its spec has hidden the secrets in it: often there are none to find.
     may_have = HIDDEN in getattr(manifest, "spec", HIDDEN)
     plain = refuse_plain_secrets(data.get("spec")) if may_have else []
     if plain and not allows_plain():
         findings.extend(plain)
-    return Item(
-        file=file.name, document=document, name=name, manifest=manifest, findings=tuple(findings)
-    )
+    item = Item(file.name, document, name, manifest)
+    return replace(item, findings=tuple(findings), warnings=tuple(warnings))
 
 
-def _check(kind: str, data: Any, source: Source) -> Tuple[Manifest, List[Finding]]:
-    """Return what a document means that fits its schema, and what is wrong with that."""
+def _check(
+    kind: str, data: Any, source: Source
+) -> Tuple[Manifest, List[Finding], Sequence[Finding]]:
+    """Return what a document means that fits its schema, what is wrong with that, and warnings."""
     row = find_row(kind)
     manifest = row.build(data, source.place, source.locate)
     findings = row.check(manifest, data)
-    if "cloudInit" in data.get("spec", {}):
-        from reconciler.adapters.manifests.schema_errors import check_cloud_config  # noqa: PLC0415
-
-        findings = [*findings, *check_cloud_config(data["spec"])]
-    return manifest, findings
+    if "cloudInit" not in data.get("spec", {}):
+        return manifest, findings, ()
+    wrong, warnings = check_cloud_config(data["spec"])
+    return manifest, [*findings, *wrong], warnings
 
 
 def _check_rest(

@@ -8,8 +8,10 @@ import re
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
+from reconciler.adapters.manifests.documents import Blot, Document, read_documents
+from reconciler.core.cloud_init import HEADER
 from reconciler.core.documents import (
     CONFIGURATION,
     DOCUMENTS,
@@ -17,6 +19,7 @@ from reconciler.core.documents import (
     Finding,
     Test,
     compile_schema,
+    format_path,
     refuse_field,
     suggest,
 )
@@ -81,31 +84,70 @@ CLOUD_SCHEMAS = (
     "/usr/lib/python3*/site-packages/cloudinit/config/schemas/schema-cloud-config-v1.json",
     "/usr/lib/python3*/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json",
 )
+# YAML 1.1, which cloud-init reads, takes these words for true and false.
+_TRUTHS = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
-def check_cloud_config(spec: Mapping[str, Any]) -> List[Finding]:
-    """Return what cloud-init's own schema refuses of user and vendor data; [] if there is none."""
+def check_cloud_config(spec: Mapping[str, Any]) -> Tuple[List[Finding], List[Finding]]:
+    """Return what is wrong with user and vendor data that are cloud-config, and the warnings.
+
+    What the schema of this host's cloud-init refuses is a warning, as the guest may have another
+    version.
+    """
     given = spec.get("cloudInit", {})
-    configs = {name: given.get(name) for name in ("userData", "vendorData")}
-    mappings = {name: data for name, data in configs.items() if isinstance(data, dict)}
+    wrong: List[Finding] = []
+    warnings: List[Finding] = []
+    for name in ("userData", "vendorData"):
+        data, path = given.get(name), ("spec", "cloudInit", name)
+        if isinstance(data, dict):
+            warnings += _check_schema(path, data, is_text=False)
+        elif isinstance(data, str) and data.partition("\n")[0].rstrip() == HEADER:
+            documents, blots = read_documents(data.encode())
+            found = list(_check_text(path, documents, blots))
+            wrong += found
+            if documents and not found:
+                warnings += _check_schema(path, documents[0].data, is_text=True)
+    return wrong, warnings
+
+
+def _check_text(
+    path: DocumentPath, documents: Sequence[Document], blots: Sequence[Blot]
+) -> Iterator[Finding]:
+    """Say why a text is not cloud-config. One that has only the header is."""
+    for blot in (*blots, *(blot for document in documents for blot in document.blots)):
+        yield Finding(path, f"line {blot.line} of the text is not valid YAML: {blot.message}")
+    if len(documents) > 1:
+        line = documents[1].line
+        yield Finding(path, f"line {line} of the text begins another document; write only one")
+    elif documents and not isinstance(documents[0].data, dict):
+        yield Finding(path, f"the text below {HEADER} is not a mapping; write KEY: VALUE")
+
+
+def _check_schema(
+    path: DocumentPath, config: Mapping[str, Any], *, is_text: bool
+) -> Iterator[Finding]:
+    """Say what cloud-init's own schema refuses; nothing if this host has no cloud-init."""
     file = next((file for place in CLOUD_SCHEMAS for file in glob.iglob(place)), None)
-    if not mappings or file is None:
-        return []
+    if file is None:
+        return
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - as above
+
+    for outer in _load_cloud_schema(file).iter_errors(_without_references(config)):
+        error = best_match(iter([outer]))
+        if is_text and str(error.instance).lower() in _TRUTHS:
+            continue
+        message = f"cloud-init's schema ({file}) refuses it: {_shorten(error.message)}"
+        where = _path(error)
+        inside = f"{format_path(where)}: " if is_text and where else ""
+        yield Finding(path if is_text else (*path, *where), f"{inside}{message}")
+
+
+@cache
+def _load_cloud_schema(file: str) -> Any:
     from jsonschema import Draft4Validator  # noqa: PLC0415 - as above
-    from jsonschema.exceptions import best_match  # noqa: PLC0415
 
     with open(file, encoding="utf-8") as opened:
-        validator = Draft4Validator(json.load(opened))
-    return [
-        Finding(
-            ("spec", "cloudInit", name, *error.absolute_path),
-            f"cloud-init's schema ({file}) refuses it: {_shorten(error.message)}; what is written "
-            "as text is not checked",
-        )
-        for name, data in mappings.items()
-        for outer in validator.iter_errors(_without_references(data))
-        for error in [best_match(iter([outer]))]
-    ]
+        return Draft4Validator(json.load(opened))
 
 
 def _without_references(data: Any) -> Any:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
 import pytest
 import yaml
 
+from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.seed_image import make_image
+from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.adapters.manifests import schema_errors
 from reconciler.core.cloud_init import CloudInit, Seed, fill_secrets, merge, render_seed
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import derive_mac
+from reconciler.core.plan import CreateSeed
 from reconciler.core.secret_refs import SecretText
+from reconciler.errors import MissingError
+from tests.unit.cli.fakes import FakeServices, call, manifest
 from tests.unit.manifests.documents import complaints, load, machine
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHX0 admin@example.com"
@@ -283,15 +289,69 @@ def _cloud_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_cloud_schema")
 def test_cloud_config_is_held_against_cloud_inits_own_schema(tmp_path: Path) -> None:
-    def refusals(config: Any) -> Any:
-        return complaints(tmp_path, machine("web", cpus=1, cloudInit={"userData": config}))
+    def warnings(config: Any) -> Any:
+        loaded = load(tmp_path, machine("web", cpus=1, cloudInit={"userData": config}))
+        assert loaded.problems == ()
+        assert len(loaded.desired.machines) == 1
+        return [(found.path, found.message) for found in loaded.warnings]
 
-    assert refusals({"packages": ["nginx"], "password": SECRET}) == []
-    assert refusals("#cloud-config\npakages: []\n") == []
-    [(path, message)] = refusals({"packages": ["nginx", 1]})
+    assert warnings({"packages": ["nginx"], "password": SECRET}) == []
+    [(path, message)] = warnings({"packages": ["nginx", 1]})
     assert path == "spec.cloudInit.userData.packages[1]"
     assert "cloud-init's schema" in message
     assert "is not of type 'string'" in message
-    [(path, message)] = refusals({"pakages": []})
+    [(path, message)] = warnings({"pakages": []})
     assert path == "spec.cloudInit.userData"
     assert "pakages" in message
+
+
+@pytest.mark.usefixtures("_cloud_schema")
+def test_cloud_config_as_text_is_held_against_it_too(tmp_path: Path) -> None:
+    def warnings(text: str) -> Any:
+        loaded = load(tmp_path, machine("web", cpus=1, cloudInit={"vendorData": text}))
+        assert loaded.problems == ()
+        return [(found.path, found.message) for found in loaded.warnings]
+
+    assert warnings("#cloud-config\npackages: [nginx]\n") == []
+    assert warnings("#cloud-config\n") == []
+    assert warnings("#cloud-config-archive\n[]\n") == []
+    assert warnings("#cloud-config\npackages: yes\n") == [], "yes is true for cloud-init"
+    [(path, message)] = warnings("#cloud-config\npackages: [nginx, 1]\n")
+    assert path == "spec.cloudInit.vendorData"
+    assert message.startswith("packages[1]: cloud-init's schema")
+
+
+@pytest.mark.usefixtures("_cloud_schema")
+def test_validate_prints_what_the_schema_refuses_as_a_warning() -> None:
+    spec: Mapping[str, Any] = {"cloudInit": {"userData": {"pakages": []}}}
+    services = FakeServices()
+    services.files = {"vm1.yaml": manifest("vm1", **spec)}
+    done = call(services, "validate", "p")
+    assert (done.status, done.out) == (0, "Valid: 1 virtual machine.\n")
+    assert "warning: spec.cloudInit.userData: cloud-init's schema" in done.err
+
+
+TEXTS = [
+    pytest.param("a: [1\n", "of the text is not valid YAML", id="syntax"),
+    pytest.param("a: 1\na: 2\n", "line 3 of the text is not valid YAML: duplicate", id="twice"),
+    pytest.param("- a\n", "is not a mapping; write KEY: VALUE", id="list"),
+    pytest.param("packages nginx\n", "is not a mapping", id="word"),
+    pytest.param("a: 1\n---\nb: 1\n", "begins another document", id="two"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), TEXTS)
+def test_text_that_is_not_cloud_config_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    given = {"userData": f"#cloud-config\n{text}"}
+    [found] = complaints(tmp_path, machine("web", cpus=1, cloudInit=given))
+    assert found[0] == "spec.cloudInit.userData"
+    assert message in found[1]
+
+
+def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycdlib", None)
+    monkeypatch.delitem(sys.modules, "reconciler.adapters.libvirt.seed_image", raising=False)
+    storage = LibvirtStorage(Connections("test:///default"))
+    step = CreateSeed("default", "web-seed.iso", "/images/web-seed.iso", "", ())
+    with pytest.raises(MissingError, match=r"'pycdlib' is needed .* apt install python3-pycdlib"):
+        storage.create_seed(step, {})
