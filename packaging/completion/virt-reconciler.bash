@@ -113,7 +113,7 @@ _virt_reconciler_verb() {
             ;;
         'schema')
             options='-h --help -c --connect --config -v --verbose'
-            rest='words Host Template VirtualMachine Configuration Plan Snapshot' verbs='' value='' many=''
+            rest='words Host Template VirtualMachine Configuration Plan Snapshot Measurement' verbs='' value='' many=''
             ;;
     esac
 }

@@ -324,7 +324,7 @@ def _schema(verbs: Any) -> None:
     parser.add_argument(
         "kind",
         metavar="KIND",
-        help="VirtualMachine, Template, Host, Configuration, Plan, Snapshot",
+        help="VirtualMachine, Template, Host, Configuration, Plan, Snapshot, Measurement",
     )
 
 

@@ -346,7 +346,7 @@ def _refuse_secret(path: DocumentPath, spec: Any) -> Finding:
 API_VERSION = "virt-reconciler/v1"
 MOST_SHOWN = 40  # characters of a wrong value
 CONFIGURATION = "Configuration"  # the daemon's own, which is no manifest
-DOCUMENTS = ("Plan", "Snapshot")  # what we write, and nobody else
+DOCUMENTS = ("Plan", "Snapshot", "Measurement")  # what we write, and nobody else
 
 # Promised by the format, not built yet.
 _LATER_KINDS = frozenset({"Network", "StoragePool"})

@@ -229,6 +229,7 @@ def test_examples_in_a_schema_fit_it(kind: str) -> None:
 
 def test_a_schema_that_is_not_there_is_a_mistake_of_the_command_line() -> None:
     with pytest.raises(
-        UsageError, match="Template, VirtualMachine, Configuration, Plan, Snapshot and all"
+        UsageError,
+        match="Template, VirtualMachine, Configuration, Plan, Snapshot, Measurement and all",
     ):
         read_schema("../secret")

@@ -18,8 +18,9 @@ from measure import Measures, Source, read_sources
 LIMITS: Mapping[str, float] = {
     # 190; core.secret_refs, adapters.secrets; three for the seed of cloud-init's: its value, its plan
     # and its image; four for images by address: core.transfers, adapters.downloads,
-    # adapters.libvirt.uploads, kinds.template.execute.
-    "files": 199,
+    # adapters.libvirt.uploads, kinds.template.execute; four for measurements: their values, fio's
+    # jobs and output, what the numbers say, and the package.
+    "files": 203,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,

@@ -1,0 +1,1 @@
+"""What `bench` measures: values, what a tool's output means, and what the numbers say. Pure."""
