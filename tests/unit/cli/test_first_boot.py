@@ -140,6 +140,29 @@ def test_a_machine_is_made_with_its_seed(world: World) -> None:
     assert source.get("startupPolicy") == "optional"
 
 
+@pytest.mark.parametrize(
+    ("given", "bus"),
+    [
+        ({}, "scsi"),
+        ({"machine": "pc"}, "scsi"),
+        ({"disks": [{**ROOT, "bus": "scsi"}]}, "scsi"),
+        ({"disks": [{**ROOT, "bus": "sata"}]}, "sata"),
+        ({"disks": [{**ROOT, "bus": "ide"}], "machine": "pc"}, "ide"),
+        ({"os": "win2k22"}, "sata"),
+    ],
+)
+def test_the_drive_is_on_a_bus_that_the_image_has_a_driver_of(
+    given: Mapping[str, Any], bus: str
+) -> None:
+    """Debian's genericcloud images have no driver for SATA and IDE, so no seed was found there."""
+    world = World(cloudInit={"hostname": "web01"}, **given)
+    world.apply()
+    root: Any = parse(world.host.views["vm1"].persistent_xml)
+    [target] = root.xpath("devices/disk[@device='cdrom']/target")
+    assert target.get("bus") == bus
+    assert len(root.xpath("devices/controller[@type='scsi']")) == (bus == "scsi")
+
+
 def test_what_the_seed_says_is_in_no_plan_and_no_mark() -> None:
     world = World(cloudInit={"userData": "#!/bin/sh\necho hunter2\n"})
     shown = call(world.services, "plan", "-v", "p").out

@@ -16,6 +16,7 @@ from reconciler.core.cloud_init import (
     render_seed,
 )
 from reconciler.core.frozen import frozen, replace
+from reconciler.core.guests import is_windows
 from reconciler.core.images import DEFAULT_POOL, FILE_POOLS
 from reconciler.core.machine import Cdrom
 from reconciler.core.manifest import MachineManifest
@@ -108,7 +109,7 @@ def plan_new_seed(
     else:
         _refuse_taken(mark, former, world)
     change = _change(None, _describe(mark), Effect.OFFLINE, "removed after the first boot")
-    return NewSeed(_drive(mark), (*drop, step), mark, change)
+    return NewSeed(_drive(manifest, mark), (*drop, step), mark, change)
 
 
 def plan_seed(
@@ -203,7 +204,8 @@ def _rerun(
     step, mark = _make(manifest, cloud_init, world, _count(former))
     _refuse_taken(mark, reading.owner, world)
     change = _announce(former, mark, reading, RERUN)
-    return SeedPlan(mark, edits=(_add(mark),), new=step, changes=(change,), is_new=True)
+    edits = (_add(manifest, mark),)
+    return SeedPlan(mark, edits=edits, new=step, changes=(change,), is_new=True)
 
 
 def _replace_seed(
@@ -219,7 +221,7 @@ def _replace_seed(
     _refuse_taken(mark, reading.owner, world)
     return SeedPlan(
         mark,
-        edits=(_exchange(former, mark, reading),),
+        edits=(_exchange(manifest, former, mark, reading),),
         eject=_eject(reading),
         new=step,
         old=DeleteSeed(former.pool, former.volume, former.path),
@@ -228,11 +230,13 @@ def _replace_seed(
     )
 
 
-def _exchange(former: SeedMark, mark: SeedMark, reading: Reading) -> Difference:
+def _exchange(
+    manifest: MachineManifest, former: SeedMark, mark: SeedMark, reading: Reading
+) -> Difference:
     """Return the edit that puts the new volume into the drive, which is added if it is missing."""
     drive = _find_drive(reading.view.persistent_xml)
     if drive is None:
-        return _add(mark)
+        return _add(manifest, mark)
     return _set_medium(drive, former.path, mark.path)
 
 
@@ -287,13 +291,22 @@ def _find_drive(xml: Optional[str]) -> Optional[Cdrom]:
     return None if xml is None else read_seed_drive(parse(xml))
 
 
-def _add(mark: SeedMark) -> Difference:
-    drive = _drive(mark)
+def _add(manifest: MachineManifest, mark: SeedMark) -> Difference:
+    drive = _drive(manifest, mark)
     return Difference("cdroms[]", DifferenceKind.ADD, device=SEED_DRIVE, item=drive)
 
 
-def _drive(mark: SeedMark) -> Cdrom:
-    return Cdrom(SEED_DRIVE, media=mark.path)
+def _drive(manifest: MachineManifest, mark: SeedMark) -> Cdrom:
+    """Return the drive, on a bus of which the image has a driver.
+
+    Kernels for the cloud, like that of Debian's genericcloud images, have virtio's drivers and none
+    for SATA or IDE. A Windows that boots from virtio may have no driver for virtio-scsi.
+    """
+    machine = manifest.machine
+    buses = {disk.bus or "virtio" for disk in machine.disks or ()}
+    is_virtual = not buses or not buses.isdisjoint({"virtio", "scsi"})
+    bus = "scsi" if is_virtual and not is_windows(machine.os) else None
+    return Cdrom(SEED_DRIVE, bus, mark.path)
 
 
 def _describe(mark: SeedMark) -> str:
