@@ -9,6 +9,7 @@ from typing import FrozenSet, Mapping, NoReturn, Optional, Sequence, Tuple, Unio
 
 from reconciler.control.ports import NoLocks, NoSecrets
 from reconciler.core.frozen import frozen
+from reconciler.core.guest import NoGuests
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer
@@ -70,10 +71,6 @@ class RecordedDomains(_Recorded):
         """Return the job that was under way."""
         view = self._snapshot.domains.get(name)
         return view.job if isinstance(view, DomainView) else ""
-
-    def is_boot_finished(self, name: str, instance: str) -> bool:  # noqa: ARG002 - not recorded
-        """Know nothing of what goes on inside a guest."""
-        return False
 
     def read_off_reason(self, name: str) -> str:
         """Return why the domain was off."""
@@ -187,6 +184,11 @@ class RecordedHost:
     def networks(self) -> RecordedNetworks:
         """The network driver."""
         return RecordedNetworks(self.snapshot)
+
+    @property
+    def guests(self) -> NoGuests:
+        """What goes on inside a guest is not recorded."""
+        return NoGuests()
 
     @property
     def units(self) -> RecordedUnits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
+from reconciler.core.guest import Guests
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
@@ -84,14 +85,8 @@ class Domains(Protocol):
         What cannot be read lacks.
         """
 
-    def is_boot_finished(self, name: str, instance: str) -> bool:
-        """Whether the guest's agent says that cloud-init has finished as that instance."""
-
     def find_job(self, name: str) -> str:
-        """Return the job under way on an active domain or its disks; empty if there is none.
-
-        In words, like `backup` or `block copy of disk vda`.
-        """
+        """Return the job under way, like `block copy of disk vda`; empty if there is none."""
 
     def read_off_reason(self, name: str) -> str:
         """Return why a domain is off, in the words of `virsh domstate --reason`; else empty.
@@ -280,6 +275,10 @@ class Host(Protocol):
     @property
     def networks(self) -> Networks:
         """The network driver."""
+
+    @property
+    def guests(self) -> Guests:
+        """The running guests, by their agents."""
 
     @property
     def downloads(self) -> Downloads:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from reconciler.control.ports import NoLocks, NoSecrets, NoUnits
+from reconciler.core.guest import NoGuests
 from reconciler.core.transfers import NoDownloads
 from reconciler.errors import TerminalError
 
@@ -66,6 +67,7 @@ class FaultyHost:
     units: Any = NoUnits()  # noqa: RUF009
     secrets: Any = NoSecrets("none")  # noqa: RUF009
     downloads: Any = NoDownloads()  # noqa: RUF009
+    guests: Any = NoGuests()  # noqa: RUF009
 
     @classmethod
     def around(cls, host: Any, fault: Fault) -> FaultyHost:

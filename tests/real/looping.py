@@ -14,6 +14,7 @@ from typing import Any, Callable, List, Optional, Tuple
 from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.domains import LibvirtDomains
+from reconciler.adapters.libvirt.guests import LibvirtGuests
 from reconciler.adapters.libvirt.host import LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
@@ -21,6 +22,7 @@ from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets
 from reconciler.control.service_ports import History
 from reconciler.control.state import LoopServices
 from reconciler.core.conditions import READY
+from reconciler.core.guest import Guests, NoGuests
 from reconciler.core.machine import Cpus, Machine, Memory, Power
 from reconciler.core.manifest import (
     Desired,
@@ -74,6 +76,7 @@ class RecordingHost:
     locks: Locks = NoLocks()  # noqa: RUF009
     secrets: Secrets = NoSecrets("none")  # noqa: RUF009
     downloads: Downloads = NoDownloads()  # noqa: RUF009
+    guests: Guests = NoGuests()  # noqa: RUF009
 
 
 @dataclass
@@ -104,7 +107,8 @@ class Looping:
         domains, storage, networks = (
             Recording(driver, self.writes, lambda name: self.hold(name)) for driver in drivers
         )
-        host = RecordingHost(domains, storage, networks, downloads=self.downloads)
+        guests = LibvirtGuests(connections)
+        host = RecordingHost(domains, storage, networks, downloads=self.downloads, guests=guests)
         news = LibvirtEvents(connections)
         self.loop = Loop(
             LoopServices(

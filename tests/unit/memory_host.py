@@ -26,6 +26,7 @@ from lxml import etree
 
 from reconciler.adapters.recorded import RecordedDomains, RecordedNetworks, RecordedStorage
 from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
+from reconciler.core.guest import AgentState, GuestReport
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
@@ -115,6 +116,7 @@ class MemoryHost:
         self.domains = MemoryDomains(self)
         self.storage = MemoryStorage(self)
         self.networks = RecordedNetworks(self.snapshot)
+        self.guests = MemoryGuests(self)
 
     @property
     def views(self) -> MutableMapping[str, DomainView]:
@@ -152,6 +154,28 @@ class MemoryHost:
         self.writes.append(f"{call} {name}")
 
 
+class MemoryGuests:
+    """Implements `Guests` with the reports that a test sets, by domain."""
+
+    def __init__(self, host: MemoryHost) -> None:
+        self._memory = host
+        self.reports: Dict[str, GuestReport] = {}
+        self.asked: List[str] = []
+
+    def read(self, name: str, instance: str = "") -> GuestReport:
+        """Return what the test has set; a guest of which it says nothing has no agent."""
+        self.asked.append(name)
+        if not self._memory.domains.read_domain(name).is_active:
+            return GuestReport(AgentState.OFF)
+        found = self.reports.get(name, GuestReport(AgentState.DISCONNECTED))
+        finished = instance if self.is_boot_finished(name, instance) else ""
+        return replace(found, cloud_init=replace(found.cloud_init, finished=finished))
+
+    def is_boot_finished(self, name: str, instance: str) -> bool:
+        """Whether the test says so."""
+        return (name, instance) in self._memory.finished_boots
+
+
 class MemoryDomains(RecordedDomains):
     """Implements `ports.Domains`."""
 
@@ -173,9 +197,6 @@ class MemoryDomains(RecordedDomains):
                 yield key, volume.capacity
             elif known is not None:
                 yield key, known
-
-    def is_boot_finished(self, name: str, instance: str) -> bool:
-        return (name, instance) in self._memory.finished_boots
 
     def define(self, xml: str) -> None:
         root = _parse(xml)

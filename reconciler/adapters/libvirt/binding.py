@@ -62,6 +62,9 @@ LIST_BETWEEN = _constant("VIR_CONNECT_LIST_DOMAINS_PAUSED") | _constant(
 )
 LIST_ACTIVE_POOLS = _constant("VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE")
 LIST_INACTIVE_POOLS = _constant("VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE")
+# Sources of virDomainInterfaceAddresses that ask no agent.
+ADDRESSES_LEASE = _constant("VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE")
+ADDRESSES_ARP = _constant("VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP")
 LIST_ACTIVE_NETWORKS = _constant("VIR_CONNECT_LIST_NETWORKS_ACTIVE")
 DEFINE_VALIDATE = _constant("VIR_DOMAIN_DEFINE_VALIDATE")
 UNDEFINE_NVRAM = _constant("VIR_DOMAIN_UNDEFINE_NVRAM")
@@ -140,6 +143,12 @@ _REFUSED_WORDS = (
 )
 
 
+# The agent does not answer; since libvirt 11.2 a command that took too long has a code of its own.
+_SILENT_CODES = _codes("AGENT_UNRESPONSIVE AGENT_UNSYNCED AGENT_COMMAND_TIMEOUT") - {-1}
+# It answered with an error, which libvirt before 11.2 reports as an internal one.
+_AGENT_CODES = _codes("INTERNAL_ERROR AGENT_COMMAND_FAILED") - {-1}
+
+
 def open_connection(uri: Optional[str]) -> Connection:
     """Open a connection; None is what libvirt's own tools would use. Errors are not translated.
 
@@ -149,15 +158,38 @@ def open_connection(uri: Optional[str]) -> Connection:
     return connection
 
 
+class AgentSilentError(TransientError):
+    """A guest's agent is not connected, or did not answer in time."""
+
+
+class AgentBusyError(TransientError):
+    """Another program has been using a guest's agent for a long time."""
+
+
+class AgentRefusedError(TransientError):
+    """A guest's agent answered that it cannot, or may not, do it; the text is its reason."""
+
+
 def ask_agent(domain: Domain, command: str, **arguments: object) -> object:
-    """Return what the guest's agent answers to a command; None if it does not, or refuses."""
+    """Return what the guest's agent answers to a command, within some seconds.
+
+    Before an agent that was silent is asked again, libvirt waits for it 5 s by itself. Raises
+    AgentSilentError, AgentBusyError, AgentRefusedError, and libvirt's own error for all else.
+    """
     import libvirt_qemu  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - rarely used
 
     asked = json.dumps({"execute": command, "arguments": arguments})
     try:
         answer = libvirt_qemu.qemuAgentCommand(domain, asked, AGENT_SECONDS, 0)
-    except libvirt.libvirtError:
-        return None
+    except libvirt.libvirtError as error:
+        code, text = error.get_error_code(), message_of(error)
+        if code in _SILENT_CODES:
+            raise AgentSilentError(text) from error
+        if code == OPERATION_TIMEOUT:
+            raise AgentBusyError(text) from error
+        if code in _AGENT_CODES and not is_broken(error):
+            raise AgentRefusedError(text.rpartition(f"'{command}': ")[2]) from error
+        raise
     found: object = json.loads(answer).get("return")
     return found
 

@@ -19,7 +19,6 @@ from reconciler.adapters.libvirt.domain_reader import (
     read_view,
 )
 from reconciler.adapters.libvirt.objects import Connection, Domain
-from reconciler.core.field_table import GUEST_AGENT_CHANNEL
 from reconciler.core.images import SnapshotView
 from reconciler.core.machine import refuse_machine
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
@@ -103,11 +102,6 @@ def _is_about_tray(error: Exception) -> bool:
     return any(words in message for words in _TRAY)
 
 
-def _has_agent(xml: str) -> bool:
-    targets = parse(xml).iterfind("devices/channel/target[@state='connected']")
-    return any(target.get("name") == GUEST_AGENT_CHANNEL for target in targets)
-
-
 # What a manifest that names no machine type gets where the host has it: libvirt's own default on
 # Rocky 9 is pc-i440fx-rhel7.6.0, which is deprecated.
 PREFERRED_MACHINE = "q35"
@@ -145,22 +139,6 @@ class LibvirtDomains:
     ) -> Mapping[str, Mapping[str, int]]:
         """Return domain → target → virtual size for the targets asked for; unreadable ones lack."""
         return read_sizes(self._connection, lambda: self._connections.get(STORAGE), targets)
-
-    def is_boot_finished(self, name: str, instance: str) -> bool:
-        """Whether the guest's agent says that cloud-init has finished as that instance.
-
-        An agent that is not connected is not asked, and one that may open no file (Enterprise
-        Linux forbids it by default) says nothing.
-        """
-        with self._domain(name, "asking its agent") as domain:
-            if not _has_agent(domain.XMLDesc()):
-                return False
-            path = f"/var/lib/cloud/instances/{instance}/boot-finished"
-            opened = binding.ask_agent(domain, "guest-file-open", path=path, mode="r")
-            if not isinstance(opened, int):
-                return False
-            binding.ask_agent(domain, "guest-file-close", handle=opened)
-            return True
 
     def find_job(self, name: str) -> str:
         """Return the job under way on an active domain or its disks; empty if there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Callable, FrozenSet, Mapping, Optional, Tuple
 
 from reconciler.adapters.libvirt import binding, own_view
@@ -24,6 +25,7 @@ from reconciler.errors import ReconcilerError, TransientError
 
 if TYPE_CHECKING:
     from reconciler.adapters.libvirt.connections import LibvirtEvents
+    from reconciler.adapters.libvirt.guests import LibvirtGuests
     from reconciler.adapters.libvirt.objects import Connection, Secret
 
 
@@ -136,6 +138,12 @@ class LibvirtHost:
     locks: Locks
     secrets: LibvirtSecrets
     find_downloads: Callable[[], Downloads]
+    find_guests: Callable[[], LibvirtGuests]
+
+    @property
+    def guests(self) -> LibvirtGuests:
+        """The running guests, by their agents."""
+        return self.find_guests()
 
     @property
     def downloads(self) -> Downloads:
@@ -193,4 +201,11 @@ def _host(
         locks=locks,
         secrets=LibvirtSecrets(connections, secrets),
         find_downloads=downloads,
+        find_guests=partial(_reach_guests, connections),
     )
+
+
+def _reach_guests(connections: Connections) -> LibvirtGuests:
+    from reconciler.adapters.libvirt.guests import LibvirtGuests  # noqa: PLC0415 - start-up time
+
+    return LibvirtGuests(connections)

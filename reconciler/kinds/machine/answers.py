@@ -341,7 +341,7 @@ def _read_first_boots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     for fact in sorted(facts):
         reading = seen.world.domains.get(fact.name)
         is_running = isinstance(reading, Reading) and reading.is_running
-        ask = seen.host.domains.is_boot_finished
+        ask = seen.host.guests.is_boot_finished
         said = attempt(ask, fact.name, fact.part) if is_running else False
         found[fact.name] = FirstBoot(seen.host.locks.me.since, said is True)
     return replace(seen.world, first_boots=found)

@@ -1,0 +1,317 @@
+"""Running guests, by their agents. Implements `Guests`.
+
+Each command has a time limit of its own, and a look is over with the first one that is not
+answered. virDomainGetGuestInfo has no such limit but by virDomainAgentSetResponseTimeout, which
+would also hold for others who use the agent (a backup that freezes file systems), and tells neither
+bus nor PCI address of a disk.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar
+
+from reconciler.adapters.clock import SYSTEM_CLOCK
+from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt.agent_answers import (
+    as_mapping,
+    clean_text,
+    decode_text,
+    list_items,
+    read_disks,
+    read_file_systems,
+    read_interfaces,
+    read_text,
+    read_texts,
+)
+from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.domain_reader import NOT_RUNNING, read_state
+from reconciler.adapters.libvirt.objects import Domain
+from reconciler.core.field_table import GUEST_AGENT_CHANNEL
+from reconciler.core.frozen import replace
+from reconciler.core.guest import (
+    CLOUD_INIT,
+    DISKS,
+    FILE_SYSTEMS,
+    HOST_NAME,
+    INTERFACES,
+    SYSTEM,
+    AddressSource,
+    AgentState,
+    CloudInitReport,
+    CloudInitState,
+    GuestInterface,
+    GuestReport,
+    Unseen,
+)
+from reconciler.core.world import GuestState
+from reconciler.core.xmltree import Element, parse
+
+LOOK_SECONDS = 15.0  # after which a look into one guest asks nothing more
+EXEC_POLLS, EXEC_WAIT = 10, 0.3  # how often, and after how many seconds a program is asked for
+MOST_BYTES = 65536  # of a file
+MOST_COMMANDS = 500  # that an agent knows; there are some fifty
+INSTANCES = "/var/lib/cloud/instances"
+RESULT, STATUS = "/run/cloud-init/result.json", "/run/cloud-init/status.json"
+OPEN, READ, CLOSE, EXEC = "guest-file-open", "guest-file-read", "guest-file-close", "guest-exec"
+_NOT_THERE = "No such file"
+# The words of `cloud-init status --format json` (cloudinit/cmd/status.py).
+_WORDS: Mapping[str, CloudInitState] = {
+    "done": CloudInitState.DONE,
+    "degraded done": CloudInitState.DONE,
+    "running": CloudInitState.RUNNING,
+    "not started": CloudInitState.RUNNING,
+    "error": CloudInitState.FAILED,
+    "not run": CloudInitState.ABSENT,
+    "disabled": CloudInitState.ABSENT,
+}
+
+T = TypeVar("T")
+
+
+class LibvirtGuests:
+    """Guests through one libvirt connection."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Keep the connections; nothing is opened yet."""
+        self._connections = connections
+
+    def read(self, name: str, instance: str = "") -> GuestReport:
+        """Look into a domain's guest; `instance` is the instance of cloud-init's to ask about."""
+        with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
+            domain = self._connections.get().lookupByName(name)
+            if domain.ID() == NOT_RUNNING or read_state(domain)[0] is not GuestState.RUNNING:
+                return GuestReport(AgentState.OFF)
+            root = parse(domain.XMLDesc())
+            macs = _find_macs(root)
+            report = GuestReport(_find_channel(root))
+            if report.agent is AgentState.ANSWERS:
+                report = _Look(domain, macs, instance).make()
+            return replace(report, interfaces=_add_addresses(domain, macs, report.interfaces))
+
+    def is_boot_finished(self, name: str, instance: str) -> bool:
+        """Whether the guest's agent says that cloud-init has finished as that instance.
+
+        An agent that is not connected is not asked, and one that may open no file (Enterprise
+        Linux forbids it by default) says nothing.
+        """
+        with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
+            domain = self._connections.get().lookupByName(name)
+            if _find_channel(parse(domain.XMLDesc())) is not AgentState.ANSWERS:
+                return False
+            look = _Look(domain, frozenset(), instance)
+            with suppress(binding.AgentSilentError, binding.AgentBusyError):
+                return look.is_there(f"{INSTANCES}/{instance}/boot-finished")
+            return False
+
+
+class _Look:
+    """One look into one guest whose agent is connected."""
+
+    def __init__(self, domain: Domain, macs: FrozenSet[str], instance: str) -> None:
+        self._domain, self._macs, self._instance = domain, macs, instance
+        self._until = SYSTEM_CLOCK.now() + LOOK_SECONDS
+        self._allowed: Dict[str, bool] = {}
+        self._unseen: List[Unseen] = []
+        self._report = GuestReport(AgentState.ANSWERS)
+
+    def make(self) -> GuestReport:
+        """Ask for everything; what comes after a command that is not answered stays unseen."""
+        try:
+            self._ask_all()
+        except binding.AgentSilentError:
+            self._report = replace(self._report, agent=AgentState.SILENT)
+        except binding.AgentBusyError:
+            self._report = replace(self._report, agent=AgentState.BUSY)
+        return replace(self._report, unseen=tuple(self._unseen))
+
+    def _ask_all(self) -> None:
+        """Ask: what may hang (file systems: a dead NFS server) comes last."""
+        info = self._ask("guest-info")
+        commands = list_items(
+            info.get("supported_commands") if isinstance(info, dict) else None, 500
+        )
+        self._allowed = {read_text(item, "name"): item.get("enabled") is True for item in commands}
+        self._report = replace(self._report, version=read_text(info, "version"))
+        system = self._find(SYSTEM, "guest-get-osinfo", as_mapping)
+        self._report = replace(
+            self._report,
+            os=read_text(system, "pretty-name") or read_text(system, "name"),
+            system=read_text(system, "id"),
+            host_name=self._find(
+                HOST_NAME, "guest-get-host-name", lambda answer: read_text(answer, "host-name")
+            ),
+        )
+        interfaces = self._find(
+            INTERFACES,
+            "guest-network-get-interfaces",
+            lambda answer: read_interfaces(answer, self._macs),
+        )
+        disks = self._find(DISKS, "guest-get-disks", read_disks)
+        self._report = replace(self._report, interfaces=interfaces, disks=disks)
+        if not self._report.is_windows:
+            self._report = replace(self._report, cloud_init=self._find_cloud_init())
+        mounted = self._find(FILE_SYSTEMS, "guest-get-fsinfo", read_file_systems)
+        self._report = replace(self._report, file_systems=mounted)
+
+    def _find(self, what: str, command: str, read: Callable[[object], T]) -> T:
+        """Return what is read of a command's answer, or of none, which is noted."""
+        hindrance = self._find_hindrance(command)
+        if hindrance:
+            self._unseen.append(Unseen(what, hindrance))
+            return read(None)
+        try:
+            return read(self._ask(command))
+        except binding.AgentRefusedError as error:
+            self._unseen.append(Unseen(what, f"{command} failed: {clean_text(str(error))}"))
+        except binding.AgentSilentError:
+            self._unseen.append(Unseen(what, f"the agent does not answer {command}"))
+            raise
+        return read(None)
+
+    def _find_hindrance(self, *commands: str) -> str:
+        """Return why one of the commands cannot be used; empty if all can."""
+        for command in commands:
+            if self._allowed.get(command) is not True:
+                known = command in self._allowed
+                return f"the guest's agent does not {'allow' if known else 'know'} {command}"
+        return ""
+
+    def _ask(self, command: str, **arguments: object) -> object:
+        if SYSTEM_CLOCK.now() > self._until:
+            raise binding.AgentSilentError(f"{command} was not asked, as all took too long")
+        return binding.ask_agent(self._domain, command, **arguments)
+
+    def _find_cloud_init(self) -> CloudInitReport:
+        hindrance = self._find_hindrance(OPEN, READ, CLOSE)
+        try:
+            if not hindrance:
+                return self._read_cloud_init()
+            if not self._find_hindrance(EXEC, f"{EXEC}-status"):
+                return self._run_cloud_init()
+        except (binding.AgentRefusedError, ValueError) as error:
+            hindrance = clean_text(str(error))
+        self._unseen.append(Unseen(CLOUD_INIT, hindrance))
+        return CloudInitReport()
+
+    def _read_cloud_init(self) -> CloudInitReport:
+        """Read the files in which cloud-init says how it ended; both are of this boot."""
+        done = self._instance and self.is_there(f"{INSTANCES}/{self._instance}/boot-finished")
+        report = CloudInitReport(CloudInitState.ABSENT, finished=self._instance if done else "")
+        result = self._read_json(RESULT)
+        if result is not None:
+            errors = read_texts(as_mapping(result.get("v1")).get("errors"))
+            state = CloudInitState.FAILED if errors else CloudInitState.DONE
+            return replace(report, state=state, errors=errors)
+        status = self._read_json(STATUS)
+        if status is None:
+            return report
+        stage = read_text(as_mapping(status.get("v1")), "stage")
+        return replace(report, state=CloudInitState.RUNNING, stage=stage)
+
+    def _run_cloud_init(self) -> CloudInitReport:
+        """Run `cloud-init status`, where programs may be run and files may not be read."""
+        started = self._ask(
+            EXEC,
+            path="/usr/bin/cloud-init",
+            arg=["status", "--format", "json"],
+            **{"capture-output": True},
+        )
+        for _ in range(EXEC_POLLS):
+            status = as_mapping(self._ask(f"{EXEC}-status", pid=as_mapping(started).get("pid", 0)))
+            if status.get("exited") is True:
+                found = as_mapping(json.loads(decode_text(status.get("out-data"))))
+                word, errors = read_text(found, "status"), read_texts(found.get("errors"))
+                state = _WORDS.get(word, CloudInitState.UNKNOWN)
+                return CloudInitReport(state, errors, read_text(found, "detail"))
+            SYSTEM_CLOCK.sleep(EXEC_WAIT)
+        raise ValueError("cloud-init status takes too long")
+
+    def _read_json(self, path: str) -> Optional[Mapping[str, Any]]:
+        """Return a file's content; None if there is no such file."""
+        handle = self._open(path)
+        if handle is None:
+            return None
+        try:
+            answer = as_mapping(self._ask(READ, handle=handle, count=MOST_BYTES))
+        finally:
+            with suppress(binding.AgentRefusedError):
+                self._ask(CLOSE, handle=handle)
+        return as_mapping(json.loads(decode_text(answer.get("buf-b64")) or "{}"))
+
+    def is_there(self, path: str) -> bool:
+        """Whether the agent can open a file in the guest."""
+        try:
+            handle = self._open(path)
+        except binding.AgentRefusedError:
+            return False
+        if handle is not None:
+            with suppress(binding.AgentRefusedError):
+                self._ask(CLOSE, handle=handle)
+        return handle is not None
+
+    def _open(self, path: str) -> Optional[int]:
+        try:
+            handle = self._ask(OPEN, path=path, mode="r")
+        except binding.AgentRefusedError as error:
+            if _NOT_THERE in str(error):
+                return None
+            raise
+        return handle if isinstance(handle, int) else None
+
+
+def _find_channel(root: Element) -> AgentState:
+    """Return whether there is a channel for the agent, and whether the guest has opened it."""
+    targets = root.iterfind("devices/channel/target")
+    states = [
+        target.get("state") for target in targets if target.get("name") == GUEST_AGENT_CHANNEL
+    ]
+    if not states:
+        return AgentState.NONE
+    return AgentState.ANSWERS if "connected" in states else AgentState.DISCONNECTED
+
+
+def _find_macs(root: Element) -> FrozenSet[str]:
+    cards = root.iterfind("devices/interface/mac")
+    return frozenset(card.get("address", "").lower() for card in cards)
+
+
+def _add_addresses(
+    domain: Domain, macs: FrozenSet[str], interfaces: Tuple[GuestInterface, ...]
+) -> Tuple[GuestInterface, ...]:
+    """Return the interfaces with what the host knows of those that have no address."""
+    found = list(interfaces)
+    for flag, source in (
+        (binding.ADDRESSES_LEASE, AddressSource.LEASE),
+        (binding.ADDRESSES_ARP, AddressSource.ARP),
+    ):
+        missing = macs - {interface.mac for interface in found if interface.addresses}
+        if not missing:
+            break
+        for mac, addresses in _read_host_addresses(domain, flag).items():
+            if mac in missing and addresses:
+                former = next((each for each in found if each.mac == mac), None)
+                if former is not None:
+                    found.remove(former)
+                name = former.name if former else ""
+                found.append(GuestInterface(mac, name, addresses, source))
+    return tuple(sorted(found, key=lambda interface: (interface.name, interface.mac)))
+
+
+def _read_host_addresses(domain: Domain, source: int) -> Mapping[str, Tuple[str, ...]]:
+    """Return MAC → addresses as the host knows them; nothing where libvirt cannot tell."""
+    try:
+        answer = domain.interfaceAddresses(source)
+    except binding.Error:
+        return {}
+    return {
+        str(card.get("hwaddr") or "").lower(): tuple(
+            sorted(
+                f"{address['addr']}/{address['prefix']}"
+                for address in card.get("addrs") or ()
+                if address.get("addr")
+            )
+        )
+        for card in answer.values()
+    }

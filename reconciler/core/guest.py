@@ -1,0 +1,204 @@
+"""What is known of the inside of a running guest: the values, and the port that brings them. Pure.
+
+Everything here comes from the guest itself, which may be hostile: texts are data for people, and no
+plan depends on them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Optional, Protocol, Tuple
+
+from reconciler.core.frozen import frozen
+
+WINDOWS = "mswindows"  # the agent's `id` of every Windows
+
+# What a report may lack; the words of `Unseen.what`.
+SYSTEM, HOST_NAME = "operating system", "host name"
+INTERFACES, DISKS, FILE_SYSTEMS = "network interfaces", "disks", "file systems"
+CLOUD_INIT = "cloud-init"
+
+
+class AgentState(Enum):
+    """How a guest's agent answers.
+
+    SILENT is connected and did not answer in time; BUSY is used by somebody else for a long time.
+    """
+
+    OFF = "the guest does not run"
+    NONE = "the domain has no channel for it"
+    DISCONNECTED = "not connected"
+    SILENT = "does not answer"
+    BUSY = "busy"
+    ANSWERS = "answers"
+
+
+class AddressSource(Enum):
+    """Who named the addresses of an interface: the guest, a DHCP server of libvirt's, the host."""
+
+    AGENT = "agent"
+    LEASE = "lease"
+    ARP = "arp"
+
+
+class CloudInitState(Enum):
+    """How far cloud-init is in this boot. ABSENT: the guest shows no sign of it."""
+
+    DONE = "done"
+    RUNNING = "running"
+    FAILED = "failed"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@frozen
+class Unseen:
+    """Something that could not be seen, and why: `disks`, `the guest does not allow …`."""
+
+    what: str
+    why: str
+
+
+@frozen
+class GuestInterface:
+    """A network interface. `name` is the guest's, empty where only the host has told of it.
+
+    `addresses` have their prefix lengths, `192.0.2.10/24`; all are of one `source`.
+    """
+
+    mac: str
+    name: str = ""
+    addresses: Tuple[str, ...] = ()
+    source: AddressSource = AddressSource.AGENT
+
+
+@frozen
+class GuestDisk:
+    r"""A whole disk: `/dev/vda`, `\\.\PhysicalDrive0`.
+
+    `bus` is the agent's word and `serial` as the guest has it, where udev may have put the model
+    before it; `pci` is the address of the disk's controller, `0000:05:00.0`. Empty: not known.
+    """
+
+    device: str
+    bus: str = ""
+    serial: str = ""
+    pci: str = ""
+
+
+@frozen
+class FileSystem:
+    """A mounted file system, in bytes. `device` is `vda1` or `dm-0`, `disks` what it lies on."""
+
+    mountpoint: str
+    type: str = ""
+    device: str = ""
+    size: Optional[int] = None
+    used: Optional[int] = None
+    disks: Tuple[str, ...] = ()
+
+
+@frozen
+class CloudInitReport:
+    """How cloud-init ended, and with which errors; `stage` is what it does while it runs.
+
+    `finished` is the instance-id that was asked for, if its first boot is over.
+    """
+
+    state: CloudInitState = CloudInitState.UNKNOWN
+    errors: Tuple[str, ...] = ()
+    stage: str = ""
+    finished: str = ""
+
+
+@frozen
+class GuestReport:
+    """What one look into a guest has shown.
+
+    `os` is its name for people, `system` the agent's id (`rocky`, `mswindows`). `unseen` says what
+    could not be seen, and why. What lacks and is not in `unseen` is not there.
+    """
+
+    agent: AgentState = AgentState.NONE
+    version: str = ""
+    os: str = ""
+    system: str = ""
+    host_name: str = ""
+    interfaces: Tuple[GuestInterface, ...] = ()
+    disks: Tuple[GuestDisk, ...] = ()
+    file_systems: Tuple[FileSystem, ...] = ()
+    cloud_init: CloudInitReport = CloudInitReport()
+    unseen: Tuple[Unseen, ...] = ()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the agent answers."""
+        return self.agent is AgentState.ANSWERS
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether it is a Windows."""
+        return self.system == WINDOWS
+
+    def find_unseen(self, what: str) -> str:
+        """Return why something could not be seen; empty if it was."""
+        return next((unseen.why for unseen in self.unseen if unseen.what == what), "")
+
+    def find_addresses(self, mac: str) -> Tuple[str, ...]:
+        """Return the addresses of an interface."""
+        mac = mac.lower()
+        found = (interface for interface in self.interfaces if interface.mac == mac)
+        return tuple(address for interface in found for address in interface.addresses)
+
+
+@frozen
+class GuestView:
+    """The condition `GuestReady` of one machine, and the report that it was judged by.
+
+    `ready` is None where nothing is known. `reasons` say what is missing, or of a guest that is
+    ready what could not be seen; `is_booting` that time may mend all of it.
+    """
+
+    ready: Optional[bool] = None
+    reasons: Tuple[str, ...] = ()
+    report: GuestReport = GuestReport()
+    is_booting: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The reasons as one text."""
+        return "; ".join(self.reasons)
+
+
+def is_link_local(address: str) -> bool:
+    """Whether nobody can reach the address but from the same link, so that it proves nothing."""
+    return address.lower().startswith(("fe80:", "169.254."))
+
+
+class Guests(Protocol):
+    """The running guests of a host, by their agents.
+
+    No call waits longer than some seconds for one agent, whatever the guest does.
+    """
+
+    def read(self, name: str, instance: str = "") -> GuestReport:
+        """Look into a domain's guest; `instance` is the instance of cloud-init's to ask about.
+
+        Raises NotFoundError where there is no such domain, TransientError where libvirt cannot be
+        asked. What the guest does not tell is in the report.
+        """
+
+    def is_boot_finished(self, name: str, instance: str) -> bool:
+        """Whether the agent says that cloud-init has finished as that instance."""
+
+
+class NoGuests:
+    """Implements `Guests` where nobody can be asked: a recorded host, another program's test."""
+
+    def read(self, name: str, instance: str = "") -> GuestReport:  # noqa: ARG002 - the port's shape
+        """Know nothing."""
+        return GuestReport()
+
+    def is_boot_finished(self, name: str, instance: str) -> bool:  # noqa: ARG002
+        """Know nothing."""
+        return False

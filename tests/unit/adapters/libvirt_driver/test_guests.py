@@ -1,0 +1,394 @@
+"""What is read of a guest through its agent: by a domain and an agent of our own."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Callable, Dict, List, Mapping, Union, cast
+
+import libvirt
+import libvirt_qemu
+import pytest
+
+from reconciler.adapters.libvirt.connections import Connections
+from reconciler.adapters.libvirt.guests import LibvirtGuests
+from reconciler.core.guest import (
+    AddressSource,
+    AgentState,
+    CloudInitReport,
+    CloudInitState,
+    FileSystem,
+    GuestDisk,
+    GuestInterface,
+    GuestReport,
+    Unseen,
+)
+from reconciler.errors import NotFoundError, TransientError
+from tests.unit.adapters.libvirt_driver.test_errors import Made
+
+MAC = "52:54:00:01:02:03"
+XML = f"""<domain id='1'><devices>
+<interface type='network'><mac address='{MAC}'/></interface>
+<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/>
+</channel></devices></domain>"""
+INSTANCE = "web01-abc-1"
+FINISHED = f"/var/lib/cloud/instances/{INSTANCE}/boot-finished"
+RESULT, STATUS = "/run/cloud-init/result.json", "/run/cloud-init/status.json"
+FILES = ("guest-file-open", "guest-file-read", "guest-file-close")
+PCI = {"domain": 0, "bus": 5, "slot": 0, "function": 0}
+ANSWERS: Mapping[str, Any] = {
+    "guest-get-osinfo": {"id": "rocky", "pretty-name": "Rocky Linux 9.6 (Blue Onyx)"},
+    "guest-get-host-name": {"host-name": "web01"},
+    "guest-network-get-interfaces": [
+        {"name": "lo", "hardware-address": "00:00:00:00:00:00"},
+        {
+            "name": "eth0",
+            "hardware-address": MAC.upper(),
+            "ip-addresses": [
+                {"ip-address": "192.0.2.10", "prefix": 24},
+                {"ip-address": "fe80::1%eth0", "prefix": 64},
+                {"ip-address": "no address", "prefix": 7},
+            ],
+        },
+        {"name": "docker0", "hardware-address": "02:42:00:00:00:01"},
+    ],
+    "guest-get-disks": [
+        {
+            "name": "/dev/vda",
+            "partition": False,
+            "address": {"bus-type": "virtio", "serial": "ROOT01", "pci-controller": PCI},
+        },
+        {"name": "/dev/vda1", "partition": True},
+        {"name": "/dev/sr0", "partition": False},
+        {"name": "/dev/dm-0", "partition": False},
+    ],
+    "guest-get-fsinfo": [
+        {
+            "name": "vda4",
+            "mountpoint": "/",
+            "type": "xfs",
+            "total-bytes": 1000,
+            "used-bytes": 400,
+            "disk": [{"dev": "/dev/vda4", "bus-type": "virtio"}],
+        }
+    ],
+}
+Answer = Union[Any, BaseException]
+
+
+def refusal(command: str, why: str) -> Made:
+    """Return libvirt's error for a command that the agent has answered with an error."""
+    text = f"internal error: unable to execute QEMU agent command '{command}': {why}"
+    return Made(libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_QEMU, text)
+
+
+def silence() -> Made:
+    """Return libvirt's error for an agent that does not answer."""
+    return Made(libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_FROM_QEMU, "not responding")
+
+
+class Agent:
+    """A guest's agent. `answers` maps a command to its answer or error; `files` are the guest's."""
+
+    def __init__(self) -> None:
+        self.answers: Dict[str, Answer] = dict(ANSWERS)
+        self.blocked: List[str] = []
+        self.files: Dict[str, Union[str, Exception]] = {}
+        self.asked: List[str] = []
+        self.open: Dict[int, str] = {}
+        self.seconds: List[int] = []
+
+    def __call__(self, _domain: object, text: str, seconds: int, _flags: int) -> str:
+        """Stand for `qemuAgentCommand`."""
+        asked = json.loads(text)
+        command, arguments = asked["execute"], asked["arguments"]
+        self.asked.append(command)
+        self.seconds.append(seconds)
+        answer = self._find(command, arguments)
+        if isinstance(answer, BaseException):
+            raise answer
+        return json.dumps({"return": answer})
+
+    def _find(self, command: str, arguments: Mapping[str, Any]) -> Answer:
+        if command in self.answers:
+            return self.answers[command]
+        answer = {
+            "guest-info": self._list_commands,
+            "guest-file-open": self._open_file,
+            "guest-file-read": self._read_file,
+            "guest-file-close": self._close_file,
+        }.get(command)
+        if answer is None:
+            return refusal(command, "The command has not been found")
+        return answer(arguments)
+
+    def _list_commands(self, _arguments: Mapping[str, Any]) -> Answer:
+        names = {*self.answers, *FILES, "guest-exec", "guest-exec-status"}
+        known = [{"name": name, "enabled": name not in self.blocked} for name in names]
+        return {"version": "9.1.0", "supported_commands": known}
+
+    def _open_file(self, arguments: Mapping[str, Any]) -> Answer:
+        missing = refusal("guest-file-open", "failed to open file: No such file or directory")
+        found = self.files.get(arguments["path"], missing)
+        if isinstance(found, Exception):
+            return found
+        handle = 1000 + len(self.asked)
+        self.open[handle] = found
+        return handle
+
+    def _read_file(self, arguments: Mapping[str, Any]) -> Answer:
+        content = self.open[arguments["handle"]].encode()
+        return {"count": len(content), "buf-b64": base64.b64encode(content).decode()}
+
+    def _close_file(self, arguments: Mapping[str, Any]) -> Answer:
+        del self.open[arguments["handle"]]
+        return {}
+
+
+class Domain:
+    """A running domain. `known` are the addresses that the host has, by libvirt's source."""
+
+    def __init__(self) -> None:
+        self.xml = XML
+        self.state_ = [1, 1]
+        self.known: Dict[int, Any] = {}
+
+    def ID(self) -> int:  # noqa: N802 - libvirt's name
+        """Return its number."""
+        return 1 if self.state_[0] == 1 else -1
+
+    def state(self, _flags: int = 0) -> List[int]:
+        """Return state and reason."""
+        return self.state_
+
+    def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
+        """Return the live XML."""
+        return self.xml
+
+    def interfaceAddresses(self, source: int, _flags: int = 0) -> Any:  # noqa: N802
+        """Return what the host knows."""
+        if source not in self.known:
+            raise Made(libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_QEMU, "wrong nlmsg len")
+        return self.known[source]
+
+
+class World:
+    """One host with one domain."""
+
+    def __init__(self) -> None:
+        self.agent, self.domain = Agent(), Domain()
+        self.error: Exception = Made(libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_FROM_QEMU, "no domain")
+
+    def get(self, _driver: str = "") -> World:
+        """Return the connection."""
+        return self
+
+    def lookupByName(self, name: str) -> Domain:  # noqa: N802
+        """Return the domain."""
+        if name != "web01":
+            raise self.error
+        return self.domain
+
+    def read(self, instance: str = "", name: str = "web01") -> GuestReport:
+        """Look into the guest."""
+        return LibvirtGuests(cast("Connections", self)).read(name, instance)
+
+    def is_finished(self) -> bool:
+        """Return what is said of the first boot."""
+        return LibvirtGuests(cast("Connections", self)).is_boot_finished("web01", INSTANCE)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Return a host whose guest runs with its agent."""
+    world = World()
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", world.agent)
+    return world
+
+
+def test_a_look_into_a_guest(world: World) -> None:
+    world.agent.files = {RESULT: '{"v1": {"errors": []}}', FINISHED: ""}
+    assert world.read(INSTANCE) == GuestReport(
+        AgentState.ANSWERS,
+        version="9.1.0",
+        os="Rocky Linux 9.6 (Blue Onyx)",
+        system="rocky",
+        host_name="web01",
+        interfaces=(GuestInterface(MAC, "eth0", ("192.0.2.10/24", "fe80::1/64")),),
+        disks=(GuestDisk("/dev/vda", "virtio", "ROOT01", "0000:05:00.0"),),
+        file_systems=(FileSystem("/", "xfs", "vda4", 1000, 400, ("/dev/vda",)),),
+        cloud_init=CloudInitReport(CloudInitState.DONE, finished=INSTANCE),
+    )
+    assert world.agent.open == {}, "a file of the guest stays open"
+    assert max(world.agent.seconds) <= 3
+
+
+def test_enterprise_linux_forbids_files_and_programs(world: World) -> None:
+    world.agent.blocked = [*FILES, "guest-exec", "guest-exec-status"]
+    report = world.read(INSTANCE)
+    assert (report.agent, report.cloud_init) == (AgentState.ANSWERS, CloudInitReport())
+    why = "the guest's agent does not allow guest-file-open"
+    assert report.unseen == (Unseen("cloud-init", why),)
+    assert report.disks
+    assert not set(world.agent.asked) & {*FILES, "guest-exec"}
+
+
+def test_an_old_agent_knows_no_disks(world: World) -> None:
+    del world.agent.answers["guest-get-disks"]
+    report = world.read()
+    assert report.find_unseen("disks") == "the guest's agent does not know guest-get-disks"
+    assert report.file_systems
+
+
+def test_a_command_that_fails_hides_only_what_it_tells(world: World) -> None:
+    world.agent.answers["guest-get-disks"] = refusal("guest-get-disks", "not\timplemented\x1b[31m")
+    report = world.read()
+    assert report.find_unseen("disks") == "guest-get-disks failed: not implemented[31m"
+    assert report.file_systems
+
+
+@pytest.mark.parametrize("code", ["VIR_ERR_AGENT_UNRESPONSIVE", "VIR_ERR_AGENT_UNSYNCED"])
+def test_an_agent_that_does_not_answer_is_asked_once(world: World, code: str) -> None:
+    world.agent.answers["guest-info"] = Made(getattr(libvirt, code), libvirt.VIR_FROM_QEMU)
+    assert world.read() == GuestReport(AgentState.SILENT)
+    assert world.agent.asked == ["guest-info"]
+
+
+def test_an_agent_that_hangs_at_a_file_system_is_asked_nothing_more(world: World) -> None:
+    world.agent.answers["guest-get-fsinfo"] = silence()
+    report = world.read()
+    assert report.agent is AgentState.SILENT
+    assert report.disks, "what it told before"
+    assert report.find_unseen("file systems") == "the agent does not answer guest-get-fsinfo"
+    assert world.agent.asked[-1] == "guest-get-fsinfo"
+
+
+def test_an_agent_that_somebody_else_uses_is_busy(world: World) -> None:
+    code, domain = libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_FROM_QEMU
+    world.agent.answers["guest-info"] = Made(code, domain, "cannot acquire state change lock")
+    assert world.read() == GuestReport(AgentState.BUSY)
+
+
+def test_an_agent_that_is_not_connected_is_not_asked(world: World) -> None:
+    world.domain.xml = XML.replace("'connected'", "'disconnected'")
+    assert world.read() == GuestReport(AgentState.DISCONNECTED)
+    world.domain.xml = XML.replace("org.qemu.guest_agent.0", "com.redhat.spice.0")
+    assert world.read() == GuestReport(AgentState.NONE)
+    assert not world.is_finished()
+    assert world.agent.asked == []
+
+
+@pytest.mark.parametrize("state", [[5, 1], [3, 1], [7, 0]], ids=["off", "paused", "asleep"])
+def test_a_guest_that_does_not_run_is_not_asked(world: World, state: List[int]) -> None:
+    world.domain.state_ = state
+    assert world.read() == GuestReport(AgentState.OFF)
+    assert world.agent.asked == []
+
+
+def test_no_domain_and_no_libvirt_are_told_apart(world: World) -> None:
+    with pytest.raises(NotFoundError):
+        world.read(name="web02")
+    world.error = Made(libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_RPC, "socket is closed")
+    with pytest.raises(TransientError):
+        world.read(name="web02")
+
+
+def test_a_connection_that_breaks_is_no_answer_of_the_agent(world: World) -> None:
+    broken = Made(libvirt.VIR_ERR_INTERNAL_ERROR, libvirt.VIR_FROM_RPC, "socket is closed")
+    world.agent.answers["guest-get-disks"] = broken
+    with pytest.raises(TransientError, match="domain web01: asking its guest agent"):
+        world.read()
+
+
+def test_the_host_names_addresses_that_the_agent_does_not(world: World) -> None:
+    lease = {"vnet0": {"hwaddr": MAC, "addrs": [{"addr": "192.0.2.7", "prefix": 24, "type": 0}]}}
+    world.domain.known[0] = lease
+    world.agent.answers["guest-network-get-interfaces"] = [
+        {"name": "eth0", "hardware-address": MAC}
+    ]
+    [card] = world.read().interfaces
+    assert card == GuestInterface(MAC, "eth0", ("192.0.2.7/24",), AddressSource.LEASE)
+    world.domain.known = {0: {}, 2: lease}
+    world.domain.xml = XML.replace("'connected'", "'disconnected'")
+    [card] = world.read().interfaces
+    assert card == GuestInterface(MAC, "", ("192.0.2.7/24",), AddressSource.ARP)
+
+
+@pytest.mark.parametrize(
+    ("files", "state", "errors", "stage"),
+    [
+        ({}, CloudInitState.ABSENT, (), ""),
+        ({STATUS: '{"v1": {"stage": "init"}}'}, CloudInitState.RUNNING, (), "init"),
+        ({STATUS: '{"v1": {"stage": null}}'}, CloudInitState.RUNNING, (), ""),
+        ({STATUS: "{}", RESULT: '{"v1": {"errors": []}}'}, CloudInitState.DONE, (), ""),
+        ({RESULT: '{"v1": {"errors": ["a\\nb"]}}'}, CloudInitState.FAILED, ("a b",), ""),
+    ],
+)
+def test_cloud_init_says_how_it_ended(
+    world: World, files: Dict[str, Any], state: CloudInitState, errors: Any, stage: str
+) -> None:
+    world.agent.files = files
+    assert world.read().cloud_init == CloudInitReport(state, errors, stage)
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        (refusal("guest-file-open", "Permission denied"), "Permission denied"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_cloud_init_that_cannot_be_read_is_not_absent(world: World, file: Any, why: str) -> None:
+    world.agent.files = {RESULT: file}
+    report = world.read()
+    assert report.cloud_init == CloudInitReport()
+    assert why in report.find_unseen("cloud-init")
+
+
+def test_cloud_init_is_run_where_files_are_forbidden_and_programs_are_not(world: World) -> None:
+    world.agent.blocked = list(FILES)
+    printed = json.dumps({"status": "error", "errors": ["no network"], "detail": "x"})
+    world.agent.answers["guest-exec"] = {"pid": 7}
+    world.agent.answers["guest-exec-status"] = {
+        "exited": True,
+        "out-data": base64.b64encode(printed.encode()).decode(),
+    }
+    report = world.read()
+    assert report.cloud_init == CloudInitReport(CloudInitState.FAILED, ("no network",), "x")
+
+
+def test_the_first_boot_is_over_when_its_marker_is_there(world: World) -> None:
+    assert not world.is_finished()
+    world.agent.files = {FINISHED: ""}
+    assert world.is_finished()
+    assert world.agent.open == {}
+
+
+@pytest.mark.parametrize("answer", [silence(), refusal("guest-file-open", "disabled")])
+def test_an_agent_that_says_nothing_has_not_seen_the_first_boot_end(
+    world: World, answer: Exception
+) -> None:
+    world.agent.answers["guest-file-open"] = answer
+    assert not world.is_finished()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: None,
+        list,
+        lambda: "text",
+        lambda: [None, 7, {"name": 7, "address": [], "ip-addresses": {}, "disk": "x"}],
+        lambda: {"supported_commands": {}},
+        lambda: [{"name": "/dev/vda", "address": {"pci-controller": {"domain": -1, "bus": "x"}}}],
+        lambda: [{"mountpoint": "/", "total-bytes": -1, "used-bytes": True}] * 1000,
+    ],
+)
+def test_a_guest_that_answers_nonsense_breaks_nothing(
+    world: World, make: Callable[[], Any]
+) -> None:
+    for command in (*ANSWERS, "guest-file-open", "guest-file-read"):
+        world.agent.answers[command] = make()
+    report = world.read(INSTANCE)
+    assert report.agent is AgentState.ANSWERS
+    assert len(report.file_systems) <= 64
