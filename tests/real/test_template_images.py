@@ -186,6 +186,17 @@ def test_raw_image(yard: Yard) -> None:
     assert yard.find(found).read_bytes() == content
 
 
+@pytest.mark.parametrize("is_packed", [False, True], ids=["plain", "packed"])
+def test_zeros_of_a_raw_image_take_no_room_on_disk(yard: Yard, is_packed: bool) -> None:
+    data = bytes(range(256)) * 4096
+    content = bytes(MIB) + data + bytes(64 * MIB) + data[:1000] + bytes(16 * MIB + 7)
+    served = lzma.compress(content, preset=0) if is_packed else content
+    path = yard.find(yard.serve(served, format="raw"))
+    yard.succeed()
+    assert path.read_bytes() == content
+    assert path.stat().st_blocks * 512 < 4 * MIB
+
+
 def test_file_address(yard: Yard, tmp_path: Path) -> None:
     path = tmp_path / "image.qcow2"
     path.write_bytes(yard.image)

@@ -75,6 +75,7 @@ UNDEFINE_TPM = _constant("VIR_DOMAIN_UNDEFINE_TPM")  # since 8.9
 AFFECT_LIVE = _constant("VIR_DOMAIN_AFFECT_LIVE")
 AFFECT_CONFIG = _constant("VIR_DOMAIN_AFFECT_CONFIG")
 METADATA_ELEMENT = _constant("VIR_DOMAIN_METADATA_ELEMENT")
+SPARSE_UPLOAD = _constant("VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM")
 RESIZE_BYTES = _constant("VIR_DOMAIN_BLOCK_RESIZE_BYTES")
 
 # What happens to domains, pools and networks, as far as it can concern a manifest. Numbers that are

@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from typing import Callable, Iterable, Iterator, Mapping, Optional
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
-from reconciler.adapters.libvirt.objects import Pool, Volume
+from reconciler.adapters.libvirt.objects import Pool, Stream, Volume
 from reconciler.adapters.libvirt.pools import (
     find_on_disk,
     find_pool,
@@ -31,6 +32,8 @@ from reconciler.core.units import format_roughly
 from reconciler.errors import FullError, MissingError, RefusedError, TerminalError
 
 BLOCK = 2**20
+ZEROS = bytes(2**16)  # a chunk is looked through in pieces of this size
+LEAST_HOLE = 2**13  # bytes: below two blocks of a file system a hole may free nothing
 START = 4096  # bytes that hold an image's header
 # Where the file system can keep it: what the image is, for `prune --images`. It is never needed to
 # know whether an image is whole.
@@ -57,6 +60,23 @@ def open_part(connections: Connections, pool: str, name: str) -> LibvirtPart:
             "command as root"
         )
     return LibvirtPart(connections, pool, view.path, name)
+
+
+def send_sparse(stream: Stream, chunk: bytes) -> None:
+    """Send a chunk; what is all zeros takes no room on disk (virStreamSendHole)."""
+    size = len(ZEROS)
+    pieces = (chunk[at : at + size] for at in range(0, len(chunk), size))
+    for is_hole, run in groupby(pieces, _is_hole):
+        data = b"".join(run)
+        if is_hole:
+            stream.sendHole(len(data))
+            continue
+        while data:
+            data = data[stream.send(data) :]
+
+
+def _is_hole(piece: bytes) -> bool:
+    return len(piece) >= LEAST_HOLE and piece == ZEROS[: len(piece)]
 
 
 @frozen
@@ -94,12 +114,10 @@ class LibvirtPart:
         with self.connections.own(STORAGE) as connection, self._calling("writing it"):
             volume = self._find_or_make(find_pool(connection, self.pool))
             stream = connection.newStream()
-            volume.upload(stream, self.measure(), 0)
+            volume.upload(stream, self.measure(), 0, binding.SPARSE_UPLOAD)
             try:
                 for chunk in chunks:
-                    view = memoryview(chunk)
-                    while view:
-                        view = view[stream.send(bytes(view)) :]
+                    send_sparse(stream, chunk)
             except binding.Error:
                 with suppress(binding.Error):
                     stream.abort()
