@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Pattern, Tuple
 
 from grammar import read_commands
 from messages import VALUE, read_catalog
@@ -25,17 +25,17 @@ DRAWN, LEFT_OUT = "~ ", "! "
 
 
 @dataclass(frozen=True)
-class Pattern:
+class Entry:
     """Words of messages, and the line of the template where they are."""
 
     line: int
     words: str
     is_left_out: bool
+    form: Pattern[str]
 
     def fits(self, message: str) -> bool:
         """Whether a message contains the words, in upper or lower case."""
-        parts = map(re.escape, self.words.split(VALUE))
-        return re.search(".*".join(parts), message, re.IGNORECASE) is not None
+        return self.form.search(message) is not None
 
 
 def main() -> None:
@@ -93,10 +93,12 @@ def _sort_messages() -> Tuple[Dict[int, List[str]], List[str]]:
     return drawn, strays
 
 
-def _read_patterns() -> Iterator[Pattern]:
+def _read_patterns() -> Iterator[Entry]:
     for number, line in enumerate(TEMPLATE.read_text(encoding="utf-8").splitlines()):
         if line.startswith((DRAWN, LEFT_OUT)):
-            yield Pattern(number, line[len(DRAWN) :], line.startswith(LEFT_OUT))
+            words = line[len(DRAWN) :]
+            form = re.compile(".*".join(map(re.escape, words.split(VALUE))), re.IGNORECASE)
+            yield Entry(number, words, line.startswith(LEFT_OUT), form)
 
 
 def _read_manual() -> str:
