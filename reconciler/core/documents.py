@@ -339,6 +339,9 @@ def _refuse_secret(path: DocumentPath, spec: Any) -> Finding:
     elif field == "fragment":
         instead = f"${{password}} in its place, and secrets: {{password: {file}}} beside fragment"
     words = "contains a password or key, which everyone who reads the manifest can see"
+    if path[:2] == ("spec", "credentials"):
+        words = "contains a password or key, and everyone on the host can read credentials"
+        return Finding(path, f"{words}; give it to the guest by cloudInit or ignition")
     other = "Or set allowPlainPasswords: true in the host's configuration"
     return Finding(path, f"{words}; write {instead}. {other}")
 

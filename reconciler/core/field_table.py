@@ -250,6 +250,7 @@ MACHINE: Tuple[Field, ...] = (
             ("rng",), "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
         ),
     ),
+    Field("credentials", "sysinfo/oemStrings", Form.CREDENTIALS, BY_HAND, note="none"),
     Field("firmware_open", notation=None, elsewhere="read beside the firmware (read.py)"),
     Field("overlays", notation=None, elsewhere="compared on the tree itself (overlays.py)"),
     *(

@@ -30,6 +30,7 @@ class Form(Enum):
     FIRMWARE = "firmware"
     GUEST_AGENT = "channel of the guest agent"
     SECRET = "password"  # noqa: S105 - a word
+    CREDENTIALS = "systemd credentials"
 
 
 class Notation(NamedTuple):

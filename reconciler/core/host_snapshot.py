@@ -115,5 +115,7 @@ def _hide_manifest(manifest: MachineManifest) -> MachineManifest:
         for overlay in machine.overlays
     )
     password = SecretText(HIDDEN) if machine.graphics_password is not None else None
-    machine = replace(machine, overlays=overlays, graphics_password=password)
+    given = machine.credentials
+    names = None if given is None else json.dumps(dict.fromkeys(json.loads(given), HIDDEN))
+    machine = replace(machine, overlays=overlays, graphics_password=password, credentials=names)
     return replace(manifest, spec=hide_spec(manifest.spec), machine=machine)

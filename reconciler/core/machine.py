@@ -173,6 +173,7 @@ class Overlay:
 class Machine:
     """A virtual machine, wanted or found.
 
+    `credentials` are those of systemd, by name, as JSON with sorted keys.
     `firmware_open` (observed only) says that whether UEFI is with Secure Boot is not decided.
     """
 
@@ -195,6 +196,7 @@ class Machine:
     video: Optional[str] = None
     rng: Optional[bool] = None
     tpm: Optional[bool] = None
+    credentials: Optional[str] = None
     firmware_open: Optional[bool] = hint()
     overlays: Tuple[Overlay, ...] = field(default=(), metadata={"compared": False})
 

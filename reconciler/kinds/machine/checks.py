@@ -19,16 +19,16 @@ from typing import (
     Tuple,
 )
 
-from reconciler.core.cloud_init import FORMATS, SEED_DRIVE, find_references
+from reconciler.core.cloud_init import SEED_DRIVE
 from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import MARK_NAMESPACE
-from reconciler.core.secret_refs import is_reference
-from reconciler.core.units import format_size, parse_duration
+from reconciler.core.units import format_size
 from reconciler.core.xmltree import MOST_NESTED, Element, children_of, make, measure_depth, parse
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain.xml_places import find_place
+from reconciler.kinds.machine.first_boot_checks import check_first_boot, check_range
 
 _OWNED = ("name", "uuid")
 # Parts without which there is no machine to speak of.
@@ -126,7 +126,7 @@ def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
     """Return what is wrong with a VirtualMachine; `data` is what the schema passed."""
     findings = [finding for check in _MACHINE_CHECKS for finding in check(manifest.machine)]
     findings.extend(_check_lifecycle(manifest, data["spec"].get("lifecycle", {})))
-    findings.extend(_check_first_boot(manifest, data["spec"].get("cloudInit")))
+    findings.extend(check_first_boot(manifest, data["spec"]))
     if manifest.machine.overlays:
         # Needs the XML parser, which nothing else here does; few manifests have any.
 
@@ -291,92 +291,10 @@ def _check_lifecycle(manifest: MachineManifest, data: Data) -> Iterator[Finding]
     path: DocumentPath = ("spec", "lifecycle")
     if manifest.lifecycle.disruption is Disruption.WINDOW and not manifest.lifecycle.windows:
         yield Finding((*path, "disruption"), "disruption: window requires `windows`")
-    yield from _check_range((*path, "shutdownTimeout"), data, SHUTDOWN_RANGE, "5s to 6h")
+    yield from check_range((*path, "shutdownTimeout"), data, SHUTDOWN_RANGE, "5s to 6h")
     for index, window in enumerate(data.get("windows", ())):
         where = (*path, "windows", index, "duration")
-        yield from _check_range(where, window, WINDOW_RANGE, "1m to 24h")
-
-
-def _check_range(
-    path: DocumentPath, data: Data, limits: Tuple[int, int], words: str
-) -> Iterator[Finding]:
-    text = data.get(str(path[-1]))
-    if text is not None and not limits[0] <= parse_duration(text) <= limits[1]:
-        yield Finding(path, f"{text} is not within {words}")
-
-
-NETWORK_VERSION = 2
-REMOVE_AFTER_RANGE = (60, 7 * 24 * 3600)
-
-
-def _check_first_boot(manifest: MachineManifest, data: Optional[Data]) -> Iterator[Finding]:
-    for path, card in items_of(manifest.machine, "interfaces"):
-        yield from _check_addresses(path, card, has_seed=data is not None)
-    if data is None:
-        return
-    path = ("spec", "cloudInit")
-    for name in ("userData", "vendorData"):
-        yield from _check_user_data((*path, name), data.get(name))
-    if "networkConfig" in data and _read_version(data["networkConfig"]) != NETWORK_VERSION:
-        yield Finding((*path, "networkConfig"), "set version: 2; other versions are refused")
-    if "instance-id" in data.get("metaData", {}):
-        message = "instance-id is derived; to have cloud-init run again, set onChange: rerun"
-        yield Finding((*path, "metaData", "instance-id"), message, at_key=True)
-    users = [user["name"] for user in data.get("users", ())]
-    for index, name in enumerate(users):
-        if name in users[:index]:
-            yield Finding((*path, "users", index, "name"), f"user {name!r} is already given")
-    yield from _check_range((*path, "removeAfter"), data, REMOVE_AFTER_RANGE, "1m to 168h")
-
-
-_REFERENCE = "write {secretRef: {file: /PATH}}, or a credential or libvirt in place of file"
-_FORMAT = (
-    "cloud-init does not read this: begin with the line #cloud-config, or with another format of "
-    "cloud-init (#!, #include, #cloud-boothook, MIME multipart), or write a mapping"
-)
-
-
-def _check_user_data(path: DocumentPath, data: Any) -> Iterator[Finding]:
-    if isinstance(data, str) and not data.startswith(FORMATS):
-        yield Finding(path, _FORMAT)
-    for where, reference in find_references(data if isinstance(data, dict) else {}):
-        if not is_reference(reference):
-            yield Finding((*path, *where), _REFERENCE)
-
-
-def _read_version(network: Data) -> object:
-    inner = network.get("network", network)
-    return inner.get("version") if isinstance(inner, dict) else None
-
-
-def _check_addresses(path: DocumentPath, card: Interface, *, has_seed: bool) -> Iterator[Finding]:
-    given = (card.addresses, card.gateways, card.nameservers)
-    names = [name for name, values in zip(_STATIC, given) if values]
-    if names and not has_seed:
-        message = "cloud-init sets it in the guest, and there is no cloudInit: add cloudInit: {}"
-        yield Finding((*path, names[0]), message)
-    elif names and not card.addresses:
-        yield Finding((*path, names[0]), "has no effect without addresses")
-    for name, values in zip(_STATIC, given):
-        for index, value in enumerate(values):
-            if _parse_address(value) is None:
-                yield Finding((*path, name, index), f"{value} is not a valid IP address")
-    versions = [_parse_address(gateway) for gateway in card.gateways]
-    if len(set(versions)) < len(versions):
-        yield Finding((*path, "gateways"), "give at most one IPv4 and one IPv6 gateway")
-
-
-_STATIC = ("addresses", "gateways", "nameservers")
-
-
-def _parse_address(text: str) -> Optional[int]:
-    """Return the IP version of an address; None if it is not valid."""
-    import ipaddress  # noqa: PLC0415 - start-up time
-
-    try:
-        return ipaddress.ip_interface(text).version
-    except ValueError:
-        return None
+        yield from check_range(where, window, WINDOW_RANGE, "1m to 24h")
 
 
 _MACHINE_CHECKS: Tuple[Callable[[Machine], Iterator[Finding]], ...] = (

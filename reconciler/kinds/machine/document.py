@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from reconciler.core.cloud_init import DEFAULT_REMOVE_AFTER, CloudInit, SeedUser
@@ -105,6 +106,7 @@ def _machine(name: str, spec: Data) -> Machine:
         cdroms=_each(build_cdrom, get("cdroms")),
         interfaces=_each(build_interface, get("interfaces")),
         overlays=tuple(_overlay(entry) for entry in get("xml", ())),
+        credentials=_credentials(get("credentials")),
         **_read_fields("", spec),
     )
 
@@ -120,6 +122,10 @@ def _read_fields(prefix: str, data: Data) -> Dict[str, Any]:
 
 def _each(build: Any, items: Optional[Any]) -> Any:
     return None if items is None else tuple(map(build, items))
+
+
+def _credentials(data: Optional[Data]) -> Optional[str]:
+    return None if data is None else json.dumps(data, sort_keys=True)
 
 
 def _cpus(data: Any) -> Optional[Cpus]:

@@ -13,6 +13,7 @@ Never by position, and never when two devices would fit.
 
 from __future__ import annotations
 
+import json
 import posixpath
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -35,7 +36,14 @@ from typing import (
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.plan import Value
-from reconciler.core.secret_refs import Secret, SecretRef, SecretText, find_refs, write_secret
+from reconciler.core.secret_refs import (
+    SECRETS,
+    Secret,
+    SecretRef,
+    SecretText,
+    find_refs,
+    write_secret,
+)
 from reconciler.core.secret_text import HIDDEN
 from reconciler.core.units import KIB
 
@@ -153,6 +161,22 @@ def _plain(value: Union[Value, Enum, Secret]) -> Value:
     if isinstance(value, (SecretRef, SecretText)):
         return write_secret(value)
     return str(value.value) if isinstance(value, Enum) else value
+
+
+def show_values(difference: Difference) -> Tuple[Value, Value]:
+    """Return both sides of a change of one value, as a reader sees them.
+
+    Of credentials that is their names: what they hold may be long, or secret in a foreign domain.
+    """
+    observed, desired = difference.observed, difference.desired
+    if difference.field in SECRETS:
+        return show_secret(observed), show_secret(desired)
+    if difference.field != "credentials":
+        return observed, desired
+    former, new = (json.loads(str(value or "{}")) for value in (observed, desired))
+    changed = {name for name, text in new.items() if former.get(name, text) != text}
+    shown = (f"{name} (changed)" if name in changed else name for name in new)
+    return ", ".join(former) or None, ", ".join(shown) or None
 
 
 def show_secret(value: Value) -> Value:

@@ -94,6 +94,7 @@ CREATED: Mapping[str, Tuple[Machine, MachineCaps]] = {
             video="qxl",
             rng=False,
             tpm=True,
+            credentials='{"login.issue": "a\\nb", "vmm.notify": "a,b = <c>"}',
         ),
         Q35,
     ),
@@ -269,6 +270,8 @@ EDITED: Mapping[str, Tuple[str, Wanted]] = {
         "exotic",
         _only(guest_agent=True, console=True, graphics="vnc", video="virtio", rng=True, tpm=True),
     ),
+    "credentials-new": ("linux-q35", _only(credentials='{"firstboot.timezone": "UTC"}')),
+    "credentials-beside": ("exotic", _only(credentials='{"firstboot.timezone": "UTC"}')),
     "spice-to-vnc": ("windows-q35", _only(graphics="vnc", video="vga")),
 }
 

@@ -372,7 +372,7 @@ def shape(root: Element) -> Tuple[Tuple[str, str], ...]:
     """Return everything of a domain that no field of the model is about, in order."""
     ours = {"disk", "interface", "controller", "boot", "vcpu", "vcpus", "memory", "currentMemory",
             "topology", "model", "cpu", "os", "type", "loader", "nvram", "firmware", "features",
-            "smm"}  # fmt: skip
+            "smm", "oemStrings"}  # fmt: skip
     features = {
         "serial",
         "console",
@@ -388,6 +388,7 @@ def shape(root: Element) -> Tuple[Tuple[str, str], ...]:
         (str(element.tag), repr(sorted(element.attrib.items())) + (element.text or "").strip())
         for element in root.iter()
         if element.tag not in ours | features
+        and [child.tag for child in element] != ["oemStrings"]
         and not any(up.tag in ours | features for up in element.iterancestors())
     )
 

@@ -65,7 +65,7 @@ _ROOT = "0"  # the number of the domain itself
 _DEFAULTS = (("@port", "-1"),)
 _GROUPS = ("", "cpus.", "memory.")
 # Read whole, with their attributes.
-_WHOLE = ("vcpu/@current", "memory/*", "currentMemory", "currentMemory/*")
+_WHOLE = ("vcpu/@current", "memory/*", "currentMemory", "currentMemory/*", "sysinfo", "sysinfo/*")
 
 # What a serial port, an agent's channel and the like are when we make them.
 _USUAL = (None, "pty", "unix")

@@ -30,6 +30,7 @@ from reconciler.kinds.machine.domain.devices import build_device, default_cache
 from reconciler.kinds.machine.domain.features import (
     is_wanted,
     make_feature,
+    set_credentials,
     set_password,
     write_firmware,
 )
@@ -190,6 +191,8 @@ def create_domain(machine: Machine, caps: MachineCaps, owner: Owner) -> str:
     add_missing(root)
     if machine.graphics_password is not None:
         set_password(root, write_secret(machine.graphics_password))
+    if machine.credentials is not None:
+        set_credentials(root, machine.credentials)
     return set_owner(serialise(root), owner)
 
 

@@ -27,7 +27,12 @@ from reconciler.kinds.machine.domain.devices import (
     place_device,
     write_field,
 )
-from reconciler.kinds.machine.domain.features import SECURE, set_feature, set_password
+from reconciler.kinds.machine.domain.features import (
+    SECURE,
+    set_credentials,
+    set_feature,
+    set_password,
+)
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.processors import edit_cpus, edit_memory
 from reconciler.kinds.machine.domain.read import find_seed_drive, read_disk
@@ -140,6 +145,7 @@ _MACHINE_EDITS: Mapping[str, Callable[[Element, Value], None]] = {
     "uuid": _set_uuid,
     "firmware": _set_firmware,
     "graphics_password": set_password,
+    "credentials": set_credentials,
 }
 
 

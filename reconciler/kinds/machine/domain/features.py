@@ -9,7 +9,11 @@ Which elements that are is in `core.field_table`; what else goes with them is he
 
 from __future__ import annotations
 
-from typing import Mapping, Optional, Sequence
+import base64
+import binascii
+import json
+import re
+from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.field_table import FEATURES, NONE
 from reconciler.core.frozen import replace
@@ -22,7 +26,7 @@ from reconciler.core.secret_refs import (
     is_same_secret,
     write_token,
 )
-from reconciler.core.xmltree import Element, children_of, copy_of, fragment, make, parse
+from reconciler.core.xmltree import Element, children_of, copy_of, fragment, make, make_text, parse
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
 
@@ -174,6 +178,96 @@ def settle_password(desired: Machine, observed: Machine, recognise: Recognise) -
     if is_same_secret(write_token(ref), there.text, recognise):
         return replace(observed, graphics_password=ref)
     return observed
+
+
+_CREDENTIAL = re.compile(
+    r"io\.systemd\.credential(?P<binary>\.binary)?:(?P<name>[^=]+)=(?P<value>.*)", re.DOTALL
+)
+# What XML and QEMU's command line leave as it is; anything else is written in base64.
+_PLAIN_TEXT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+
+def find_smbios(root: Element) -> Optional[Element]:
+    """Return what the guest is shown by SMBIOS; None if that is QEMU's or the host's own."""
+    mode = root.find("os/smbios")
+    if mode is None or mode.get("mode") != "sysinfo":
+        return None
+    return root.find("sysinfo[@type='smbios']")
+
+
+def read_credentials(strings: Optional[Element]) -> str:
+    """Return the credentials among the OEM strings of SMBIOS."""
+    found = {} if strings is None else {name: text for _, name, text in _find_credentials(strings)}
+    return json.dumps(found, sort_keys=True)
+
+
+def _find_credentials(strings: Element) -> Iterator[Tuple[Element, str, str]]:
+    for entry in strings.findall("entry"):
+        found = _CREDENTIAL.fullmatch(entry.text or "")
+        if found is not None:
+            text = found["value"]
+            yield entry, found["name"], _decode(text) if found["binary"] else text
+
+
+def _decode(text: str) -> str:
+    """Return the text of a binary credential; what is not text stays as it is written."""
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return text
+
+
+def set_credentials(root: Element, value: Value) -> None:
+    """Have the guest shown these credentials; what else it is shown by SMBIOS stays.
+
+    Raises TerminalError where the guest is shown the SMBIOS of its host.
+    """
+    wanted = json.loads(str(value))
+    mode = root.find("os/smbios")
+    if wanted and mode is not None and mode.get("mode") == "host":
+        raise TerminalError(
+            "credentials: the guest is shown the host's SMBIOS, which leaves no room for them; "
+            f"remove <smbios mode='host'/>: {layout.edit_command(root)}"
+        )
+    smbios = find_smbios(root)
+    strings = None if smbios is None else smbios.find("oemStrings")
+    for entry, name, text in () if strings is None else list(_find_credentials(strings)):
+        if wanted.get(name) == text:
+            del wanted[name]
+        else:
+            layout.remove(entry)
+    if wanted:
+        strings = layout.ensure(_ensure_smbios(root), "oemStrings")
+        for name, text in wanted.items():
+            layout.append(strings, make_text("entry", _write_credential(name, text)))
+    elif smbios is not None:
+        _drop_empty(root, smbios)
+
+
+def _write_credential(name: str, text: str) -> str:
+    if _PLAIN_TEXT.fullmatch(text):
+        return f"io.systemd.credential:{name}={text}"
+    return f"io.systemd.credential.binary:{name}={base64.b64encode(text.encode()).decode()}"
+
+
+def _ensure_smbios(root: Element) -> Element:
+    layout.ensure(root, "os/smbios").set("mode", "sysinfo")
+    smbios = root.find("sysinfo[@type='smbios']")
+    if smbios is None:
+        smbios = make("sysinfo", {"type": "smbios"})
+        before = layout.ensure(root, "os").getprevious()
+        layout.insert_first(root, smbios) if before is None else layout.insert_after(before, smbios)
+    return smbios
+
+
+def _drop_empty(root: Element, smbios: Element) -> None:
+    """Show the guest QEMU's own SMBIOS again, where nothing is left of another."""
+    strings = smbios.find("oemStrings")
+    if strings is not None and not len(strings):
+        layout.remove(strings)
+        if not len(smbios):
+            layout.remove(smbios)
+            layout.remove_children(layout.ensure(root, "os"), "smbios")
 
 
 def make_feature(field: str, value: Value) -> Sequence[Element]:

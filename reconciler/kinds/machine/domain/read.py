@@ -15,7 +15,11 @@ from reconciler.core.fields import Field
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
 from reconciler.core.xmltree import Element, parse_number
-from reconciler.kinds.machine.domain.features import is_display, leaves_secure_boot_open
+from reconciler.kinds.machine.domain.features import (
+    find_smbios,
+    is_display,
+    leaves_secure_boot_open,
+)
 from reconciler.kinds.machine.domain.xml_places import CONVERSIONS
 
 Kids = Mapping[str, Element]
@@ -169,6 +173,11 @@ def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]
         filter(is_display, displays), key=lambda display: display.get("type", "")
     ):
         kids.setdefault("devices/graphics", display)
+    if "sysinfo" in kids:  # there is one for each kind of firmware data
+        del kids["sysinfo"]
+        smbios = find_smbios(root)
+        if smbios is not None:
+            kids["sysinfo"] = smbios
     for path in _DEEP:
         element = kids.get(path)
         if element is not None:

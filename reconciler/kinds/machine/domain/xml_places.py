@@ -21,7 +21,11 @@ from reconciler.core.secret_refs import read_secret
 from reconciler.core.xmltree import Element, attributes_of, children_of, make, parse_number
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
-from reconciler.kinds.machine.domain.features import read_firmware, write_firmware
+from reconciler.kinds.machine.domain.features import (
+    read_credentials,
+    read_firmware,
+    write_firmware,
+)
 
 _BYTES_PER_UNIT = {
     "b": 1, "bytes": 1, "KB": 10**3, "k": 2**10, "KiB": 2**10, "MB": 10**6, "M": 2**20,
@@ -159,6 +163,7 @@ CONVERSIONS: Mapping[Form, Conversion] = {
     Form.BALLOON: Conversion(read=_read_balloon),
     Form.FIRMWARE: Conversion(read=read_firmware, write=write_firmware),
     Form.GUEST_AGENT: Conversion(read=_read_agent),
+    Form.CREDENTIALS: Conversion(read=read_credentials),
 }
 
 

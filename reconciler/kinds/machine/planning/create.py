@@ -31,14 +31,13 @@ from reconciler.core.plan import (
     Start,
     Step,
 )
-from reconciler.core.secret_refs import SECRETS
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_disks
 from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
-from reconciler.kinds.machine.match import Difference, DifferenceKind, compare, show_secret
+from reconciler.kinds.machine.match import Difference, DifferenceKind, compare, show_values
 from reconciler.kinds.machine.planning.checks import (
     find_caps,
     refuse_absent_networks,
@@ -212,9 +211,7 @@ def _changes(wanted: Machine, disks: Tuple[NewDisk, ...]) -> Tuple[Change, ...]:
 
 
 def _change(difference: Difference, about: str) -> Change:
-    value = difference.desired
-    if difference.field in SECRETS:
-        value = show_secret(value)
+    _, value = show_values(difference)
     if difference.kind is DifferenceKind.ADD and difference.item is not None:
         value = describe_device(difference.item, about)
     return Change(difference.path, None, value, Effect.OFFLINE)

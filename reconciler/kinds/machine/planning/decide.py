@@ -10,10 +10,9 @@ from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Disruption, Interface
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Change, Effect, Value
-from reconciler.core.secret_refs import SECRETS
 from reconciler.core.units import format_size
 from reconciler.core.world import Reading, World
-from reconciler.kinds.machine.match import Device, Difference, DifferenceKind, show_secret
+from reconciler.kinds.machine.match import Device, Difference, DifferenceKind, show_values
 from reconciler.kinds.machine.planning.effects import EffectRow, Route, find_row
 from reconciler.kinds.machine.planning.guards import (
     HOTPLUG_BUSES,
@@ -295,11 +294,8 @@ def _settle_boot(
 
 def _values(difference: Difference) -> Tuple[str, Value, Value]:
     """Return path, observed and desired as a reader wants them; devices in a few words."""
-    if difference.field in SECRETS:
-        observed, desired = difference.observed, difference.desired
-        return difference.path, show_secret(observed), show_secret(desired)
     if difference.item is None or difference.kind is DifferenceKind.CHANGE:
-        return difference.path, difference.observed, difference.desired
+        return (difference.path, *show_values(difference))
     item = difference.item
     image = item.source if isinstance(item, Disk) else None
     if difference.kind is DifferenceKind.ADD:

@@ -385,6 +385,7 @@ TABLE: Tuple[EffectRow, ...] = (
         running=_BOOT,
         reason="the guest's display was started without a password, and QEMU cannot add one",
     ),
+    EffectRow("credentials", "credentials", _CHANGE, _BOOT, reason=_COLD),
     EffectRow("xml", "xml[*", None, _BOOT, reason=_COLD),
     EffectRow(
         id="metadata", field="metadata.*", kind=_CHANGE, running=_LIVE, route=Route.SET_METADATA

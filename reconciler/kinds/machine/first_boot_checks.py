@@ -1,0 +1,120 @@
+"""What a schema cannot say about what the guest is given: cloud-init's data and credentials.
+
+Pure; each check yields findings, none stops another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Mapping, Optional, Tuple
+
+from reconciler.core.cloud_init import FORMATS, find_references
+from reconciler.core.documents import DocumentPath, Finding
+from reconciler.core.machine import Interface, Machine
+from reconciler.core.manifest import MachineManifest
+from reconciler.core.secret_refs import is_reference
+from reconciler.core.units import parse_duration
+
+Data = Mapping[str, Any]
+
+NETWORK_VERSION = 2
+REMOVE_AFTER_RANGE = (60, 7 * 24 * 3600)
+
+
+def check_first_boot(manifest: MachineManifest, spec: Data) -> Iterator[Finding]:
+    """Yield what is wrong with what the guest is given."""
+    yield from _check_credentials(manifest.machine)
+    for index, card in enumerate(manifest.machine.interfaces or ()):
+        path: DocumentPath = ("spec", "interfaces", index)
+        yield from _check_addresses(path, card, has_seed="cloudInit" in spec)
+    if "cloudInit" in spec:
+        yield from _check_cloud_init(spec["cloudInit"])
+
+
+def check_range(
+    path: DocumentPath, data: Data, limits: Tuple[int, int], words: str
+) -> Iterator[Finding]:
+    """Yield a finding if a duration that is given is not within the limits, in seconds."""
+    text = data.get(str(path[-1]))
+    if text is not None and not limits[0] <= parse_duration(text) <= limits[1]:
+        yield Finding(path, f"{text} is not within {words}")
+
+
+def _check_cloud_init(data: Data) -> Iterator[Finding]:
+    path = ("spec", "cloudInit")
+    for name in ("userData", "vendorData"):
+        yield from _check_user_data((*path, name), data.get(name))
+    if "networkConfig" in data and _read_version(data["networkConfig"]) != NETWORK_VERSION:
+        yield Finding((*path, "networkConfig"), "set version: 2; other versions are refused")
+    if "instance-id" in data.get("metaData", {}):
+        message = "instance-id is derived; to have cloud-init run again, set onChange: rerun"
+        yield Finding((*path, "metaData", "instance-id"), message, at_key=True)
+    users = [user["name"] for user in data.get("users", ())]
+    for index, name in enumerate(users):
+        if name in users[:index]:
+            yield Finding((*path, "users", index, "name"), f"user {name!r} is already given")
+    yield from check_range((*path, "removeAfter"), data, REMOVE_AFTER_RANGE, "1m to 168h")
+
+
+_REFERENCE = "write {secretRef: {file: /PATH}}, or a credential or libvirt in place of file"
+_FORMAT = (
+    "cloud-init does not read this: begin with the line #cloud-config, or with another format of "
+    "cloud-init (#!, #include, #cloud-boothook, MIME multipart), or write a mapping"
+)
+
+
+def _check_user_data(path: DocumentPath, data: Any) -> Iterator[Finding]:
+    if isinstance(data, str) and not data.startswith(FORMATS):
+        yield Finding(path, _FORMAT)
+    for where, reference in find_references(data if isinstance(data, dict) else {}):
+        if not is_reference(reference):
+            yield Finding((*path, *where), _REFERENCE)
+
+
+def _read_version(network: Data) -> object:
+    inner = network.get("network", network)
+    return inner.get("version") if isinstance(inner, dict) else None
+
+
+def _check_addresses(path: DocumentPath, card: Interface, *, has_seed: bool) -> Iterator[Finding]:
+    given = (card.addresses, card.gateways, card.nameservers)
+    names = [name for name, values in zip(_STATIC, given) if values]
+    if names and not has_seed:
+        message = "cloud-init sets it in the guest, and there is no cloudInit: add cloudInit: {}"
+        yield Finding((*path, names[0]), message)
+    elif names and not card.addresses:
+        yield Finding((*path, names[0]), "has no effect without addresses")
+    for name, values in zip(_STATIC, given):
+        for index, value in enumerate(values):
+            if _parse_address(value) is None:
+                yield Finding((*path, name, index), f"{value} is not a valid IP address")
+    versions = [_parse_address(gateway) for gateway in card.gateways]
+    if len(set(versions)) < len(versions):
+        yield Finding((*path, "gateways"), "give at most one IPv4 and one IPv6 gateway")
+
+
+_STATIC = ("addresses", "gateways", "nameservers")
+
+
+def _parse_address(text: str) -> Optional[int]:
+    """Return the IP version of an address; None if it is not valid."""
+    import ipaddress  # noqa: PLC0415 - start-up time
+
+    try:
+        return ipaddress.ip_interface(text).version
+    except ValueError:
+        return None
+
+
+MOST_CREDENTIALS = 32 * 1024  # bytes; QEMU has 64 KiB for all of SMBIOS
+
+
+def _check_credentials(machine: Machine) -> Iterator[Finding]:
+    path = ("spec", "credentials")
+    if len(machine.credentials or "") > MOST_CREDENTIALS:
+        yield Finding(path, "has more than 32KiB in all; give the guest long texts by cloudInit")
+    if machine.credentials is None:
+        return
+    for index, overlay in enumerate(machine.overlays):
+        if "io.systemd.credential" in overlay.fragment:
+            message = "sets a systemd credential; credentials has to list all of them"
+            yield Finding(("spec", "xml", index, "fragment"), message)
