@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from contextlib import suppress
@@ -14,7 +13,7 @@ from systemd import daemon, journal
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.control.service_ports import Journal
 from reconciler.core.events import Event
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.key import show_key
 from reconciler.core.render.words import escape
 
@@ -32,7 +31,7 @@ def notify(state: str) -> None:
 IDENTIFIER = "virt-reconciler"
 PREFIX = "VIRT_RECONCILER_"
 _MOST_NAME = 64  # journald drops fields with longer names
-_NO_NAME = re.compile("[^A-Z0-9_]")
+_NO_NAME = regex("[^A-Z0-9_]")
 
 
 def describe(event: Event) -> str:

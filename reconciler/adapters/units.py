@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import select
-import socket
 from pathlib import Path
-from typing import Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
+from reconciler.core.frozen import regex
 from reconciler.core.libvirt_daemons import (
     ALL_UNITS,
     DAEMONS,
@@ -26,18 +36,23 @@ from reconciler.core.libvirt_daemons import (
 from reconciler.core.world import Unknown
 from reconciler.errors import ReconcilerError, TerminalError, TransientError
 
+if TYPE_CHECKING:
+    import socket
+
 LIMIT = 15.0  # seconds; a daemon may first have to start and to look at its pools
 POLL = 0.1  # seconds
 AS_ROOT = "run as root to see who answers"
 # Netid State Recv-Q Send-Q Local Inode Peer Inode [users:((…))]
-_ROW = re.compile(r"^u_str\s+\S+\s+\d+\s+\d+\s+.*?\s(\d+)\s+\S+\s+(\d+)\s*(?:users:\((.*)\))?\s*$")
-_USER = re.compile(r'\("([^"]*)",pid=(\d+),fd=\d+\)')
-_UNIT = re.compile(r"/([^/]+\.(?:service|scope))(?=/|$)")
+_ROW = regex(r"^u_str\s+\S+\s+\d+\s+\d+\s+.*?\s(\d+)\s+\S+\s+(\d+)\s*(?:users:\((.*)\))?\s*$")
+_USER = regex(r'\("([^"]*)",pid=(\d+),fd=\d+\)')
+_UNIT = regex(r"/([^/]+\.(?:service|scope))(?=/|$)")
 _INIT = 1
 
 
 def ask(path: str) -> SocketAnswer:
     """Connect, see who accepted, and hang up without a word."""
+    import socket  # noqa: PLC0415 - start-up time
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(LIMIT)
         try:
@@ -73,6 +88,8 @@ def _find_peer(connection: socket.socket, path: str) -> SocketAnswer:
 
 def _is_hung_up(connection: socket.socket) -> bool:
     """Whether the other end was closed: systemd does so when the daemon cannot be started."""
+    import select  # noqa: PLC0415 - start-up time
+
     return bool(select.select([connection], [], [], 0)[0])  # a libvirt daemon never speaks first
 
 
@@ -123,7 +140,7 @@ def find_unit(cgroups: str) -> str:
     return ""
 
 
-_DEFAULT = re.compile(r"""^\s*uri_default\s*=\s*["']([^"']+)["']""", re.MULTILINE)
+_DEFAULT = regex(r"""^\s*uri_default\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
 def read_uri(given: Optional[str], environ: Mapping[str, str]) -> str:
@@ -286,7 +303,7 @@ class SystemdUnits:
         except ReconcilerError as error:
             return Unknown(str(error))
         return DaemonsView(
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             uri=uri,
             client=client,
             units=units,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from functools import partial
 from typing import AbstractSet, Any, Callable, Mapping, NoReturn, Sequence
 
@@ -14,6 +16,7 @@ from reconciler.errors import UsageError
 PROGRAM = "virt-reconciler"
 PARALLEL = 4  # objects that `apply` works on at a time, unless told otherwise
 MOST_PARALLEL = 64
+COLUMNS = 80  # of what is no terminal
 CONFIG_FILE = "/etc/virt-reconciler/config.yaml"
 
 DESCRIPTION = "Manage a KVM host's virtual machines from YAML manifests."
@@ -29,13 +32,28 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         """Take no abbreviated options: a script must not break when one more is added."""
-        super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        super().__init__(allow_abbrev=False, formatter_class=_make_formatter, **options)
 
     def error(self, message: str) -> NoReturn:
         """Report wrong usage."""
         raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def _make_formatter(prog: str) -> argparse.HelpFormatter:
+    """Return what writes help. argparse makes one for each argument, only to check its metavar."""
+    return argparse.RawDescriptionHelpFormatter(prog, width=_find_columns() - 2)
+
+
+def _find_columns() -> int:
+    """Return the terminal's width as `shutil` does, which also loads what unpacks archives."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        number = -1 if sys.__stdout__ is None else sys.__stdout__.fileno()
+        return os.get_terminal_size(number).columns or COLUMNS
+    except (ValueError, OSError):  # closed, or no terminal
+        return COLUMNS
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

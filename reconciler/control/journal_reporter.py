@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Callable, Optional
 
 from reconciler.control.service_ports import Journal, Meter
 from reconciler.core import events, metrics
 from reconciler.core.events import Event
+from reconciler.core.frozen import regex
 from reconciler.core.key import Key
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome, Value
 from reconciler.core.render.words import show_path, show_value
@@ -16,7 +16,7 @@ from reconciler.core.secrets import hide_sides
 from reconciler.core.units import format_roughly
 from reconciler.errors import ReconcilerError
 
-_NAMES = re.compile(r"\[[^]]*\]")
+_NAMES = regex(r"\[[^]]*\]")
 
 
 @dataclass

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import field
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.machine import Interface
 from reconciler.core.names import derive_mac
 from reconciler.core.secret_refs import REFERENCE, SecretRef, SecretText, build_secret_ref
@@ -35,7 +34,7 @@ FORMATS = (
     "Content-Type: ",
     "MIME-Version: ",
 )
-_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
+_HOSTNAME = regex(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*")
 _DIGITS = 12
 _UNASKED = "NOPASSWD:"  # for a password
 _SUDO = f"ALL=(ALL) {_UNASKED}ALL"

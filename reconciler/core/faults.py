@@ -12,7 +12,6 @@ exporting one object, one document of a manifest, one pass of the daemon, one ve
 from __future__ import annotations
 
 import os
-import traceback
 from enum import Enum
 from typing import Callable, FrozenSet, Iterable, NamedTuple, Optional, TypeVar
 
@@ -101,12 +100,16 @@ def contain(call: Callable[..., T], *arguments: object) -> T:
 
 def trace_fault(fault: FaultError) -> str:
     """Return the lines that say how the program came to the fault."""
+    import traceback  # noqa: PLC0415 - start-up time
+
     cause = fault.__cause__ or fault
     return "".join(traceback.format_exception(type(cause), cause, cause.__traceback__)).rstrip()
 
 
 def describe_fault(error: Exception) -> str:
     """Return one line that says where in the program it happened."""
+    import traceback  # noqa: PLC0415 - start-up time
+
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     what = " ".join(str(error).split())[:200]

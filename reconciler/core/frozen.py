@@ -1,19 +1,22 @@
-"""`@frozen`: a frozen dataclass that costs little to define. Pure.
+"""`@frozen`, a frozen dataclass, and `regex`, a regular expression: both cost little to define.
 
 `@dataclass(frozen=True)` compiles six methods for each class, about half a millisecond. A short
-command defines a hundred classes and makes values of a third of them, so that was most of its time.
-Here five of the methods are shared by all classes, and the sixth, `__init__`, is compiled when the
-first value is made. `fields` and `field` work as with any dataclass, and so does `replace`, of
-which a quicker one is here. There is no
-inheritance between values, and no `InitVar`.
+command defines two hundred classes and makes values of a third of them, mostly a few, so that was
+most of its time. Here all classes share the methods; `__init__` is compiled for a class of which
+many values are made. `fields` and `field` work as with any dataclass, and so does `replace`, of
+which a quicker one is here. There is no inheritance between values, and no `InitVar`.
+
+A command meets few of the hundred regular expressions that its modules define, and compiling them
+takes longer than all else in those modules. `regex` compiles when it is first used.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+import re
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Type, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Pattern, Tuple, Type, TypeVar
 
 if TYPE_CHECKING:
     from dataclasses import replace as replace  # noqa: PLC0414 - for others to import
@@ -42,6 +45,7 @@ else:
 
 T = TypeVar("T")
 _UNSET = object()
+_FEW = 16  # values of a class: what these cost to make is what compiling costs
 # Past our own refusal. To write into `__dict__` would make each value's dictionary, which Python
 # does without as long as nobody asks for it: a third of the memory.
 _set = object.__setattr__
@@ -50,26 +54,84 @@ _set = object.__setattr__
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: Type[T]) -> Type[T]:
     """Make a frozen dataclass of the class."""
-    dataclass(init=False, repr=False, eq=False)(cls)
     found: Any = cls
+    types: Mapping[str, Any] = found.__dict__.get("__annotations__", {})
+    given = {name: found.__dict__[name] for name in types if name in found.__dict__}
+    compared = [name for name in types if getattr(given.get(name), "compare", True)]
+    for name, default in given.items():
+        if isinstance(default, Field):
+            _show_default(found, name, default)
+    found.__names__ = tuple(types)
+    found.__given__ = given
+    found.__compared__ = attrgetter(*compared) if compared else staticmethod(_nothing)
+    found.__dataclass_fields__ = _FIELDS
     found.__init__ = _compile_later(cls)
     found.__repr__ = _show
     found.__eq__ = _is_equal
     found.__hash__ = _hash
     found.__setattr__ = _refuse_to_set
     found.__delattr__ = _refuse_to_delete
-    found.__names__ = tuple(member.name for member in fields(found))
-    names = [member.name for member in fields(found) if member.compare]
-    found.__compared__ = attrgetter(*names) if names else staticmethod(_nothing)
     return cls
 
 
+def _show_default(cls: Any, name: str, member: Field[Any]) -> None:
+    if member.default is MISSING:
+        delattr(cls, name)
+    else:
+        setattr(cls, name, member.default)
+
+
+class _Fields:
+    """What `dataclasses` knows of a class, made when somebody asks for it."""
+
+    def __get__(self, _value: object, cls: Any) -> Mapping[str, Field[Any]]:
+        """Ask Python what it would make of the class."""
+        types = dict(cls.__dict__.get("__annotations__", {}))
+        members = {**cls.__given__, "__annotations__": types, "__module__": cls.__module__}
+        like: Any = dataclass(init=False, repr=False, eq=False)(type(cls.__name__, (), members))
+        made: Mapping[str, Field[Any]] = like.__dataclass_fields__
+        cls.__dataclass_fields__ = made
+        return made
+
+
+_FIELDS = _Fields()
+
+
 def _compile_later(cls: Any) -> Callable[..., None]:
+    left = _FEW
+
     def make(self: Any, *values: Any, **named: Any) -> None:
-        cls.__init__ = _compile(cls)
-        cls.__init__(self, *values, **named)
+        nonlocal left
+        left -= 1
+        if left < 0 or not _assign(self, values, named):
+            cls.__init__ = _compile(cls)
+            cls.__init__(self, *values, **named)
 
     return make
+
+
+def _assign(self: Any, values: Tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+    """Set the fields, if these are the arguments of `__init__`."""
+    cls = type(self)
+    names, given = cls.__names__, cls.__given__
+    rest = names[len(values) :]
+    used = 0
+    for name, value in zip(names, values):
+        _set(self, name, value)
+    for name in rest:
+        if name in named:
+            used += 1
+            value = named[name]
+        else:
+            value = given.get(name, MISSING)
+            if isinstance(value, Field):
+                value = (
+                    value.default if value.default_factory is MISSING else value.default_factory()
+                )
+            if value is MISSING:
+                return False
+        _set(self, name, value)
+    return used == len(named) and len(values) <= len(names)
 
 
 def _compile(cls: Any) -> Callable[..., None]:
@@ -125,3 +187,24 @@ def _refuse_to_set(self: Any, name: str, value: object) -> None:  # noqa: ARG001
 
 def _refuse_to_delete(self: Any, name: str) -> None:  # noqa: ARG001 - Python's shape
     raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+class _Later:
+    """A regular expression that is compiled when one of its methods is used."""
+
+    def __init__(self, text: str, flags: int) -> None:
+        """Compile nothing."""
+        self._given = (text, flags)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the compiled expression has by that name, and keep it."""
+        found = getattr(re.compile(*self._given), name)
+        setattr(self, name, found)
+        return found
+
+
+def regex(text: str, flags: int = 0) -> Pattern[str]:
+    """Return a regular expression that is compiled when it is first used."""
+    later: Any = _Later(text, flags)
+    made: Pattern[str] = later
+    return made

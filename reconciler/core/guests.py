@@ -9,8 +9,10 @@ import re
 from functools import cache
 from typing import List, Optional, Pattern, Tuple
 
+from reconciler.core.frozen import regex
+
 # Also spellings that libosinfo does not know: what is meant for a Windows is guarded as one.
-_WINDOWS = re.compile(
+_WINDOWS = regex(
     r"(ms[-_ ]?)?win(\d|nt|xp|vista|me|dows|[-_ ]?s(erver|rv))|w2k|microsoft", re.IGNORECASE
 )
 _NEEDS_TPM = frozenset({"win11", "win2k25"})
@@ -114,7 +116,7 @@ _OFFERED = (
     "ubuntu24.04", "win7", "win8.1", "win10", "win11", "win2k8r2", "win2k12r2", "win2k16",
     "win2k19", "win2k22", "win2k25", "winxp",
 )  # fmt: skip
-_YEAR = re.compile(r"20(\d\d)")
+_YEAR = regex(r"20(\d\d)")
 GENERALIZE = (
     "run sysprep in it and record it in the template's `generalized`, like "
     '"sysprep /generalize /oobe, 2026-03-01"; clones must not share host name and SID'

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import FrozenSet, Mapping, Optional, Tuple
 from urllib.parse import parse_qs, quote, urlsplit
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.units import show_time
 from reconciler.errors import TerminalError
 
@@ -67,7 +66,7 @@ MAC_PREFIX = "52:54:00"
 MARK_NAMESPACE = "urn:virt-reconciler:domain:1"  # of our element in <metadata>
 MARK_PREFIX = "vr"
 ALIAS_PREFIX = "ua-"
-_ALIAS_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_ALIAS_NAME = regex(r"[A-Za-z0-9_-]+")
 _SUFFIXES = {"": "", "raw": ".img"}
 IMAGES = ("qcow2", "raw", "")  # what the name of a volume that we made may tell of its format
 

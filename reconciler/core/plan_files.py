@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, fields
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen, replace
+from reconciler.core.frozen import frozen, regex, replace
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import Desired, Manifest
@@ -120,7 +119,7 @@ def _hide_changes(action: Action) -> Tuple[Change, ...]:
 
 
 # What a mark says of secrets depends on who may read the host's key, and is no reason to refuse.
-_DIGEST_IN_MARK = re.compile(r"\s*<(?:\w+:)?secret of=[^>]*/>")
+_DIGEST_IN_MARK = regex(r"\s*<(?:\w+:)?secret of=[^>]*/>")
 
 
 def _hide_step(step: Step) -> Step:

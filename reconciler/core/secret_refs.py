@@ -7,16 +7,14 @@ is needed, and is never kept.
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
 from dataclasses import field
 from enum import Enum
-from hashlib import blake2b
 from typing import Any, Callable, NamedTuple, Optional, Tuple, Union
 from urllib.parse import quote, unquote
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.errors import TransientError
 
 
@@ -62,7 +60,7 @@ Secret = Union[SecretRef, SecretText]
 REFERENCE = "secretRef"
 SECRETS = frozenset({"graphics_password"})  # the fields of a machine that have such a value
 _DIGEST = 16  # bytes
-_TOKEN = re.compile(r"\$\{secretRef:(file|credential|libvirt):([^{}\s]+)\}")
+_TOKEN = regex(r"\$\{secretRef:(file|credential|libvirt):([^{}\s]+)\}")
 
 
 @frozen
@@ -78,6 +76,8 @@ class SealedSecret:
 
     def matches(self, text: str) -> bool:
         """Whether the text is the secret."""
+        import hmac  # noqa: PLC0415 - start-up time
+
         return hmac.compare_digest(self.digest, _digest(text, self.key))
 
 
@@ -88,6 +88,8 @@ def seal_secret(secret: SecretText, key: Optional[bytes]) -> SealedSecret:
 
 
 def _digest(text: str, key: bytes) -> bytes:
+    from hashlib import blake2b  # noqa: PLC0415 - start-up time
+
     return blake2b(text.encode(), key=key, digest_size=_DIGEST).digest()
 
 

@@ -7,6 +7,8 @@ from collections import Counter
 from functools import lru_cache
 from typing import Callable, List, Match, Pattern, Sequence, Set, Tuple
 
+from reconciler.core.frozen import regex
+
 # Judged by its last word: `hashed_passwd`, `adminPassword`; `passwdValidTo` is none.
 _WORDS = frozenset(
     {
@@ -27,8 +29,8 @@ _PAIRS = frozenset(
 # Whether a password may be used at all, and what names a secret that is kept elsewhere.
 _HARMLESS = frozenset({"lock passwd", "password secret", "key secret", "passphrase secret"})
 _JUDGED = 128  # characters at the end of a name: its last words are there
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_BETWEEN = re.compile(r"[^a-z0-9]+")
+_CAMEL = regex(r"(?<=[a-z0-9])(?=[A-Z])")
+_BETWEEN = regex(r"[^a-z0-9]+")
 
 
 def is_secret_name(name: str) -> bool:
@@ -93,7 +95,7 @@ _KEY = r"(?<![\w.-])(?P<key>[\w.-]{1,64})"
 
 
 def _row(pattern: str) -> Pattern[str]:
-    return re.compile(pattern, re.VERBOSE | re.DOTALL)
+    return regex(pattern, re.VERBOSE | re.DOTALL)
 
 
 _TABLE: Tuple[Pattern[str], ...] = (
@@ -229,9 +231,9 @@ _TEXTS = frozenset(
 _ATTRIBUTES = frozenset({("env", "value")})
 # libvirt's <secret> and secret='…' name a secret that libvirt keeps itself.
 _REFERENCE = "secret"
-_LONG_NUMBER = re.compile(r"&#([0-9]{8,})")
-_CREDENTIAL = re.compile(r"io\.systemd\.credential(?:\.binary)?:[^=\s]+=")
-_TOKEN = re.compile(
+_LONG_NUMBER = regex(r"&#([0-9]{8,})")
+_CREDENTIAL = regex(r"io\.systemd\.credential(?:\.binary)?:[^=\s]+=")
+_TOKEN = regex(
     r"""(?P<comment><!--.*?(?:-->|\Z))
     | <!\[CDATA\[(?P<data>.*?)(?:\]\]>|\Z)
     | <(?P<close>/?)(?P<name>[A-Za-z_][\w.:-]*)(?![\w.:-])(?P<rest>(?:[^<>"']|"[^"]*"|'[^']*')*)>
@@ -239,7 +241,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 # From the beginning of a word only, so that a long one is read once.
-_ATTRIBUTE = re.compile(
+_ATTRIBUTE = regex(
     r"""(?<![\w.:-])(?P<name>[\w.:-]+)(?P<equals>\s*=\s*)(?P<value>"[^"]*"|'[^']*')"""
 )
 

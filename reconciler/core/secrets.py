@@ -23,6 +23,7 @@ from typing import (
     Union,
 )
 
+from reconciler.core.frozen import regex
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.secret_refs import REFERENCE, is_reference
 from reconciler.core.secret_text import (
@@ -41,7 +42,7 @@ from reconciler.core.secret_text import (
 )
 from reconciler.core.xmltree import Element, attributes_of, escape, is_element, parse, serialise
 
-_ENTRY = re.compile(
+_ENTRY = regex(
     r"""(?P<head>(?P<indent>[ \t]*(?:-[ \t]+)*)(?P<q>["']?)(?P<key>[\w.-]+)(?P=q)[ \t]*:(?=\s|$))"""
 )
 
@@ -85,11 +86,11 @@ def _join(block: Sequence[str]) -> str:
 # Values are those of a change: text, numbers, truth or nothing.
 Value = TypeVar("Value")
 
-_OVERLAY = re.compile(r"xml\[(?P<xpath>/.*)\]", re.DOTALL)
+_OVERLAY = regex(r"xml\[(?P<xpath>/.*)\]", re.DOTALL)
 # Without one of these no text holds what the tables know; most are names, and asked for often.
-_SIGNS = re.compile(r"[=<$@]|-----|[\"']\s*:")
-_SIGNS_OF_VALUES = re.compile(rf"{_SIGNS.pattern}|:(?:\s|$)")
-_CONDITIONS = re.compile(r"\[[^\[\]]*\]")
+_SIGN = r"[=<$@]|-----|[\"']\s*:"
+_SIGNS, _SIGNS_OF_VALUES = regex(_SIGN), regex(rf"{_SIGN}|:(?:\s|$)")
+_CONDITIONS = regex(r"\[[^\[\]]*\]")
 
 
 def hide_text(text: str) -> str:
@@ -148,7 +149,7 @@ DataPath = Tuple[Union[str, int], ...]
 Place = Tuple[str, str, str, str]
 
 
-_SPEC = re.compile(rf"(?<=<{MARK_PREFIX}:spec>)[^<]*(?=</{MARK_PREFIX}:spec>)")
+_SPEC = regex(rf"(?<=<{MARK_PREFIX}:spec>)[^<]*(?=</{MARK_PREFIX}:spec>)")
 
 
 def hide_secrets(xml: str) -> str:

@@ -7,12 +7,11 @@ so that a person gets everything that is wrong at once.
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import field
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.documents import CONFIGURATION, DocumentPath, Finding, suggest
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.kinds import list_kinds
 from reconciler.core.units import parse_duration
 
@@ -95,8 +94,8 @@ _TIMES: Tuple[Tuple[DocumentPath, int], ...] = (
     ((*_GIT, "interval"), 5),
 )
 # With https a name alone is a token: nobody is asked for its password.
-_PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@|https?://[^/]*@")
-_BY_SSH = re.compile(r"ssh://|(?!/)[^/:]+:(?!//)")
+_PASSWORD = regex(r"[a-z]+://[^/@]*:[^/@]*@|https?://[^/]*@")
+_BY_SSH = regex(r"ssh://|(?!/)[^/:]+:(?!//)")
 
 
 def refuse_head(data: Any) -> Optional[Finding]:

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, Callable, Mapping, Optional
 
+from reconciler.core.frozen import regex
+
 # Up to twice a unit the smaller one is shown: `90s`, `100m`, `30h`.
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
@@ -53,9 +55,9 @@ def read_time(text: str) -> float:
 KIB = 2**10
 # A number of more digits is nobody's size, and int() of a long one is slow or refused.
 _DIGITS = "[0-9]{1,18}"
-_SIZE = re.compile(rf"({_DIGITS})(KiB|MiB|GiB|TiB)")
-_DURATION = re.compile(rf"({_DIGITS})([smh])")
-_ALMOST = re.compile(rf"\s*({_DIGITS})\s*([kmgt])(?:i?b)?\s*", re.IGNORECASE)
+_SIZE = regex(rf"({_DIGITS})(KiB|MiB|GiB|TiB)")
+_DURATION = regex(rf"({_DIGITS})([smh])")
+_ALMOST = regex(rf"\s*({_DIGITS})\s*([kmgt])(?:i?b)?\s*", re.IGNORECASE)
 _BYTES = {"KiB": KIB, "MiB": KIB**2, "GiB": KIB**3, "TiB": KIB**4}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -108,7 +110,7 @@ _WORDS: Mapping[str, Any] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
     ".nan": float("nan"), ".NaN": float("nan"), ".NAN": float("nan"),
 }  # fmt: skip
-_NUMBER = re.compile(
+_NUMBER = regex(
     r"(?P<decimal>[-+]?[0-9]+)|(?P<octal>0o[0-7]+)|(?P<hexadecimal>0x[0-9a-fA-F]+)"
     r"|(?P<float>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
     r"|(?P<infinity>[-+]?\.(?:inf|Inf|INF))"

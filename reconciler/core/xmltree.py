@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from lxml import etree
 
+from reconciler.core.frozen import regex
 from reconciler.errors import TerminalError
 
 Element = etree._Element  # noqa: SLF001 - lxml's public factory returns it, under no public name
@@ -38,7 +39,7 @@ _DOCTYPE = "<!DOCTYPE"
 # libxml2 stops at 256 levels or 2048, by its version; libvirt's own are fewer than 20.
 MOST_NESTED = 200
 MOST_DIGITS = 30  # of a number
-_PIECE = re.compile(
+_PIECE = regex(
     r"""<!--.*?(?:-->|\Z) | <!\[CDATA\[.*?(?:\]\]>|\Z) | <\?.*?(?:\?>|\Z) | (?P<doctype><!DOCTYPE)
     | (?P<close></) | <(?P<open>[^<>"'!?/](?:[^<>"']|"[^"]*"|'[^']*')*)>""",
     re.VERBOSE | re.DOTALL,

@@ -7,13 +7,13 @@ because what is quoted must be safe for YAML 1.1 readers too (`on`, `no`, `1:30`
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
+from reconciler.core.frozen import regex
 from reconciler.core.secrets import hide_text
 
 # Plain only what no YAML reader takes for anything but a string.
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*|[0-9]+(?:\.[0-9]+)?[KMGTPE]iB")
+_PLAIN = regex(r"[A-Za-z_/][A-Za-z0-9_./-]*|[0-9]+(?:\.[0-9]+)?[KMGTPE]iB")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.frozen import frozen, replace
+from reconciler.core.frozen import frozen, regex, replace
 
 
 @frozen
@@ -128,3 +129,31 @@ def test_a_value_without_fields_equals_its_like() -> None:
 def test_type_checkers_need_a_library_that_is_not_loaded() -> None:
     code = "import sys, reconciler.core.plan; sys.exit('typing_extensions' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@frozen
+class Frequent:
+    """A value of which there are many."""
+
+    name: str
+    size: int = 1
+    more: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+
+def test_the_hundredth_value_of_a_class_is_made_like_the_first() -> None:
+    made = [Frequent("a", more={"number": str(number)}) for number in range(100)]
+    assert set(made) == {Frequent(name="a", size=1)}
+    assert [value.more["number"] for value in made] == [str(number) for number in range(100)]
+    with pytest.raises(TypeError, match="__init__"):
+        Frequent("a", 1, {}, "more")  # type: ignore[call-arg]
+    assert Frequent("b").more == {}
+
+
+def test_a_regular_expression_is_compiled_when_it_is_used() -> None:
+    broken, good = regex("("), regex(r"(\w+)=(?P<value>\w*)", re.IGNORECASE)
+    found = good.fullmatch("Key=x")
+    assert found is not None
+    assert (found[1], found["value"], good.pattern) == ("Key", "x", r"(\w+)=(?P<value>\w*)")
+    assert good.sub("-", "a=b c=d") == "- -"
+    with pytest.raises(re.error):
+        broken.search("")

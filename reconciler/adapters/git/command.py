@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import shlex
 import signal
@@ -11,13 +10,13 @@ import subprocess
 from typing import IO, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.settings import GitSource
 from reconciler.errors import TransientError
 
 _FILE = "file://"
 CREDENTIAL = "deploy_key"
-_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
+_PASSWORD = regex(r"(?<=://)[^/\s]*@")
 
 
 def find_key(settings: GitSource, credentials: Optional[str]) -> Optional[str]:

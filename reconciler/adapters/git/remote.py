@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from typing import Optional, Tuple
 
 from reconciler.adapters.git.command import (
@@ -20,7 +19,7 @@ from reconciler.adapters.git.command import (
     ssh_environment,
 )
 from reconciler.adapters.git.commit import clean_folder, read_commit
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.manifest_files import MOST_BYTES, FileSet
 from reconciler.core.settings import GitSource
 from reconciler.errors import RefusedError, TransientError
@@ -75,7 +74,7 @@ FETCH_LIMIT = 120.0  # seconds
 _SLOW = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=30")
 # No manifest is larger, and Git holds no larger file whole in memory then.
 _STREAM = ("-c", f"core.bigFileThreshold={MOST_BYTES}")
-_COMMIT = re.compile(r"[0-9a-f]{40,64}")
+_COMMIT = regex(r"[0-9a-f]{40,64}")
 
 
 class RemoteSource:

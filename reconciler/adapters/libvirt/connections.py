@@ -7,7 +7,6 @@ virtnetworkd and virtstoraged are restarted each by itself.
 
 from __future__ import annotations
 
-import re
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,12 +15,13 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection
 from reconciler.control.ports import Listener
+from reconciler.core.frozen import regex
 from reconciler.errors import ReconcilerError, TransientError
 
 # Only the URI of QEMU's driver can be turned into that of another driver of the same host. The
 # test driver has everything in one connection.
-_SPLIT = re.compile(r"^qemu(?P<transport>\+[a-z0-9]+)?(?P<rest>://[^/]*/(?:system|session)\b.*)$")
-_LOCAL = re.compile(r"^[a-z]+(?:\+unix)?:///")
+_SPLIT = regex(r"^qemu(?P<transport>\+[a-z0-9]+)?(?P<rest>://[^/]*/(?:system|session)\b.*)$")
+_LOCAL = regex(r"^[a-z]+(?:\+unix)?:///")
 
 
 def driver_uri(uri: str, driver: str) -> str:

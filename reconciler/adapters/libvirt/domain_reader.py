@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import (
     Callable,
@@ -21,7 +20,7 @@ from typing import (
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.objects import Connection, Domain
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.images import SnapshotView, read_source
 from reconciler.core.world import DomainView, GuestState, Unknown
 from reconciler.core.xmltree import MOST_DIGITS, parse
@@ -102,7 +101,7 @@ _BLOCK_JOBS: Mapping[int, str] = {
 }
 _DISK_ERRORS: Mapping[int, str] = {1: "unspecified", 2: "no space"}
 _RUNNING_JOBS = frozenset({1, 2})  # virDomainJobType: bounded, unbounded
-_TARGETS = re.compile(r"<target dev=(['\"])([^'\"]+)\1 bus=")
+_TARGETS = regex(r"<target dev=(['\"])([^'\"]+)\1 bus=")
 
 
 def read_state(domain: Domain) -> Tuple[GuestState, str]:

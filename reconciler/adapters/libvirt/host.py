@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Callable, FrozenSet, Mapping, Optional, Tuple
 
@@ -11,7 +10,7 @@ from reconciler.adapters.libvirt.connections import NETWORK, SECRET, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.secret_refs import (
     SealedSecret,
     SecretRef,
@@ -120,7 +119,7 @@ def _find_secret(connection: Connection, ref: SecretRef) -> Secret:
     raise TransientError(f"{ref}: {problem}; see: virsh secret-list")
 
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = regex(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 NO_UNITS = NoUnits()
 NO_LOCKS = NoLocks()

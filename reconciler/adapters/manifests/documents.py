@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import field
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Type
@@ -16,7 +15,7 @@ from yaml.reader import Reader
 from yaml.scanner import Scanner
 
 from reconciler.core.documents import DocumentPath
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.units import MERGE_KEY, is_key, resolve_plain
 
 MOST_DEPTH = 64
@@ -33,7 +32,7 @@ _SCALARS: Mapping[str, Tuple[type, ...]] = {
     "float": (int, float),
     "str": (str,),
 }
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_UNPRINTABLE = regex("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 Position = Tuple[int, int]
 
@@ -196,11 +195,11 @@ def _step(node: Any, step: object) -> Optional[Tuple[Any, Any]]:
 
 
 # What YAML allows in a stream; PyYAML's own message names the character and not its place.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = regex("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A scanner reads up to 1024 characters ahead of what it hands over, to find out what is a key.
 _AHEAD = 2048
-_OPENING = re.compile(r"[\[{]")
+_OPENING = regex(r"[\[{]")
 
 
 class _Rules:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import re
 from functools import cache
@@ -127,6 +126,8 @@ def _check_schema(
     path: DocumentPath, config: Mapping[str, Any], *, is_text: bool
 ) -> Iterator[Finding]:
     """Say what cloud-init's own schema refuses; nothing if this host has no cloud-init."""
+    import glob  # noqa: PLC0415 - start-up time
+
     file = next((file for place in CLOUD_SCHEMAS for file in glob.iglob(place)), None)
     if file is None:
         return

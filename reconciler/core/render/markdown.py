@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-import re
 from typing import Callable, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
+from reconciler.core.frozen import regex
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
 from reconciler.core.render.text import (
     SYMBOLS,
@@ -31,7 +31,7 @@ from reconciler.core.render.words import (
     waiting,
 )
 
-_TICKS = re.compile("`+")
+_TICKS = regex("`+")
 _FEWEST = 3  # backticks that open a fence
 
 

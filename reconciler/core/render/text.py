@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
@@ -130,6 +129,8 @@ def lay_text(text: str, page: Page) -> List[str]:
 def _wrap(text: str, width: int) -> List[str]:
     if width < NARROWEST:
         return [text]
+    import textwrap  # noqa: PLC0415 - start-up time
+
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 

@@ -9,13 +9,12 @@ What is counted is counted once for all formats, so that they can never disagree
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Callable, Iterable, Iterator, List, Tuple
 
 from reconciler.core.field_table import TABLES
 from reconciler.core.fields import SIZE
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.key import FORMER_KIND
 from reconciler.core.plan import (
     Action,
@@ -36,9 +35,9 @@ _SIZES = frozenset(
     for field in table
     if field.notation is SIZE
 )
-_BRACKETS = re.compile(r"(\[.*\])")  # the name of a device, or an XPath
-_UNDERSCORE = re.compile(r"_(\w)")
-_SPACE = re.compile(r"\s+")
+_BRACKETS = regex(r"(\[.*\])")  # the name of a device, or an XPath
+_UNDERSCORE = regex(r"_(\w)")
+_SPACE = regex(r"\s+")
 
 
 def show_value(path: str, value: Value) -> str:

@@ -6,12 +6,12 @@ is started that would stop something else (`Conflicts=` between the two modes).
 
 from __future__ import annotations
 
-import re
 from itertools import combinations
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.daemon_faults import Fault, Need, find_needs
 from reconciler.core.documents import DocumentPath, Finding
+from reconciler.core.frozen import regex
 from reconciler.core.kinds import find_row
 from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView, Mode, Verb
 from reconciler.core.manifest import (
@@ -26,7 +26,7 @@ from reconciler.core.plan import Action, ActionKind, Change, ChangeUnits, Effect
 from reconciler.core.world import Unknown, World
 from reconciler.kinds.host.judgement import MUST_BE_OFF, Judgement, judge_all
 
-_PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]*@")
+_PASSWORD = regex(r"[a-z0-9+]+://[^/@]*:[^/@]*@")
 _DAEMONS: DocumentPath = ("spec", "daemons")
 
 

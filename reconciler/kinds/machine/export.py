@@ -6,11 +6,11 @@ what it offers, nothing is left out. What validation refuses is taken out as wel
 
 from __future__ import annotations
 
-import re
 from copy import deepcopy
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
 
 from reconciler.core.field_table import MACHINE, TABLES, in_order
+from reconciler.core.frozen import regex
 from reconciler.core.guests import short_id
 from reconciler.core.machine import Cpus, Machine, Memory, Power
 from reconciler.core.manifest import Place
@@ -191,8 +191,8 @@ def _memory(memory: Memory) -> Any:
 _LISTS = ("disks", "cdroms", "interfaces")
 # Without one of these a device is not recognised any more, and a list is complete or not there.
 _IDENTITY = frozenset({"name", "target", "mac", "network", "bridge"})
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-_ELSEWHERE = re.compile(r":\d+:\d+$")  # where in the other manifest says nothing to a reader
+_STEP = regex(r"([^.\[\]]+)|\[(\d+)\]")
+_ELSEWHERE = regex(r":\d+:\d+$")  # where in the other manifest says nothing to a reader
 
 
 class Lessened(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections import Counter
 from typing import (
     Any,
@@ -21,6 +20,7 @@ from typing import (
 
 from reconciler.core.field_table import in_order, named
 from reconciler.core.fields import Field
+from reconciler.core.frozen import regex
 from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.units import format_size
@@ -29,8 +29,8 @@ from reconciler.kinds.machine.match import Device
 from reconciler.kinds.machine.planning.disk_images import is_snapshot_file
 from reconciler.kinds.machine.planning.images import named_volume
 
-_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,39}")
-_VOLUME = re.compile(r"[^./<>&'\"\x00-\x1f\x7f][^/<>&'\"\x00-\x1f\x7f]{0,254}")
+_NAME = regex(r"[a-zA-Z0-9_][a-zA-Z0-9_-]{0,39}")
+_VOLUME = regex(r"[^./<>&'\"\x00-\x1f\x7f][^/<>&'\"\x00-\x1f\x7f]{0,254}")
 # Others name their volumes by what the host finds at a start (`unit:0:0:1`).
 _LASTING_POOLS = frozenset({"dir", "fs", "netfs", "logical"})
 _KIB = 1024  # sizes that are no whole number of these have no spelling

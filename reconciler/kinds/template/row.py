@@ -8,7 +8,6 @@ host is about to be cloned from it.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import (
     Any,
@@ -26,7 +25,7 @@ from typing import (
 from reconciler.control.ports import Host
 from reconciler.core.documents import READING, Claim, Finding
 from reconciler.core.faults import isolate
-from reconciler.core.frozen import replace
+from reconciler.core.frozen import regex, replace
 from reconciler.core.guests import GENERALIZE, describe_unknown, is_windows
 from reconciler.core.images import DEFAULT_POOL, FILE_POOLS, normalise
 from reconciler.core.key import Key
@@ -60,9 +59,7 @@ from reconciler.errors import MissingError, NotFoundError, ReconcilerError, Tran
 from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings, find_kind
 from reconciler.kinds.plain import PlainKind
 
-IMAGE_NAME = re.compile(
-    r"(?P<image>.+-[0-9a-f]{12}\.(?:qcow2|raw))(?P<end>\.download|\.unpacking)?"
-)
+IMAGE_NAME = regex(r"(?P<image>.+-[0-9a-f]{12}\.(?:qcow2|raw))(?P<end>\.download|\.unpacking)?")
 STAYS = "its image stays on the hosts that have it; virt-reconciler prune --images deletes it"
 
 

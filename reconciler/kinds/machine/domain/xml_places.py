@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from reconciler.core.field_table import GUEST_AGENT_CHANNEL
 from reconciler.core.fields import Form
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.images import read_source
 from reconciler.core.names import alias_of, name_of
 from reconciler.core.secret_refs import read_secret
@@ -173,13 +173,13 @@ NAMESPACES = {
     "libosinfo": "http://libosinfo.org/xmlns/libvirt/domain/1.0",
 }
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
-_STEP = re.compile(rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})(?P<conditions>(?:\[[^\[\]]*\])*)")
-_CONDITION = re.compile(
+_STEP = regex(rf"(?:(?P<prefix>{_NAME}):)?(?P<name>{_NAME})(?P<conditions>(?:\[[^\[\]]*\])*)")
+_CONDITION = regex(
     rf"\[(?P<path>(?:(?:{_NAME}:)?{_NAME}/)*)@(?P<name>{_NAME})=(?P<mark>['\"])"
     r"(?P<value>(?:(?!(?P=mark))[^\[\]])*)(?P=mark)\]"
 )
 # A slash within a condition is part of it.
-_PART = re.compile(r"(?:[^/\[]|\[[^\]]*(?:\]|\Z))*")
+_PART = regex(r"(?:[^/\[]|\[[^\]]*(?:\]|\Z))*")
 MOST_CHARACTERS = 1000  # of a path
 MOST_STEPS = 32
 
