@@ -15,7 +15,7 @@ from reconciler.adapters.libvirt.host import attend
 from reconciler.adapters.manifests.reader import load_manifests
 from reconciler.control.loop import Loop
 from reconciler.control.state import LoopServices
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.settings import Settings
 from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 

@@ -12,7 +12,7 @@ from reconciler.control.state import DRIVERS
 from reconciler.core import metrics
 from reconciler.core.conditions import READY, RESTART_REQUIRED, STALLED
 from reconciler.core.key import FORMER_KIND
-from reconciler.core.manifest_sets import InForce
+from reconciler.core.manifest_files import InForce
 from reconciler.core.metrics import BY_NAME, Histogram, Labels, render
 from reconciler.core.records import Record
 from reconciler.kinds.api import list_reconciled

@@ -24,7 +24,7 @@ from reconciler.core.events import Event
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.manifest import Manifest
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.records import SourceRecord
 from reconciler.core.settings import Settings
 from reconciler.core.world import Unknown

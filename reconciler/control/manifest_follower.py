@@ -26,8 +26,14 @@ from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_files import FileSet, ManifestFile, refuse_empty
-from reconciler.core.manifest_sets import InForce, ManifestSet, merge
+from reconciler.core.manifest_files import (
+    FileSet,
+    InForce,
+    ManifestFile,
+    ManifestSet,
+    merge,
+    refuse_empty,
+)
 from reconciler.errors import Problem, ReconcilerError
 
 

@@ -28,7 +28,7 @@ from reconciler.core.events import Event
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key, show_key
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_sets import InForce, ManifestSet
+from reconciler.core.manifest_files import InForce, ManifestSet
 from reconciler.core.plan import Action, ActionKind, Plan
 from reconciler.core.prune import Deletion, KeptObject, KnownObject, Pruning, Remnant, decide
 from reconciler.core.records import Record

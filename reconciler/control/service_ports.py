@@ -11,8 +11,7 @@ from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
 from reconciler.core.history import ChangeRecord, LastKnown
 from reconciler.core.key import Key
-from reconciler.core.manifest_files import FileSet
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import FileSet, ManifestSet
 from reconciler.core.records import Record, SourceRecord, Suspension
 
 

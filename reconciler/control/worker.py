@@ -15,7 +15,7 @@ from reconciler.core.faults import contain, trace_fault
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.manifest import Manifest
-from reconciler.core.manifest_sets import InForce
+from reconciler.core.manifest_files import InForce
 from reconciler.core.overview import LEFT_ALONE
 from reconciler.core.prune import ELSEWHERE
 from reconciler.core.records import LastChange, Record

@@ -21,7 +21,7 @@ from typing import FrozenSet, List, Mapping, Optional, Sequence, Tuple, Union
 from reconciler.core.conditions import READY
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key, show_key
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.records import Record
 from reconciler.core.settings import PruneRails
 from reconciler.core.world import Unknown

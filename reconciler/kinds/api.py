@@ -29,8 +29,7 @@ from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
 from reconciler.core.key import Key
 from reconciler.core.kinds import PureKind, find_row, list_rows
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_files import Differing
-from reconciler.core.manifest_sets import InForce
+from reconciler.core.manifest_files import Differing, InForce
 from reconciler.core.plan import Action, PlanOptions
 from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World

@@ -12,7 +12,7 @@ from reconciler.core.plan import Action
 from reconciler.core.world import GuestState, Reading
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planning.update import find
+from reconciler.kinds.machine.planning.differences import find
 from reconciler.kinds.machine.survey import read_sizes
 from tests.lab.guest import Guest
 from tests.real.worlds import Product, manifest_of

@@ -31,7 +31,7 @@ from reconciler.core.manifest import (
     MachineManifest,
     TemplateManifest,
 )
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.records import Record
 from reconciler.core.settings import Settings
 from reconciler.core.transfers import Downloads, NoDownloads

@@ -8,7 +8,7 @@ from dataclasses import replace
 from reconciler.core.conditions import READY
 from reconciler.core.machine import Power
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.records import Suspension
 from reconciler.errors import Problem, TransientError
 from tests.lab.keys import vm

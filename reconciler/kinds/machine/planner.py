@@ -17,18 +17,10 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume, PlanOptions, failed_action
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.errors import FaultError, ReconcilerError
-from reconciler.kinds.machine.planning.create import plan_create
+from reconciler.kinds.machine.planning.differences import Holding, Planner, is_applied
 from reconciler.kinds.machine.planning.guards import refuse_renamed
 from reconciler.kinds.machine.planning.images import find_unfetched
-from reconciler.kinds.machine.planning.recreate import (
-    describe_gone,
-    find_shared,
-    plan_recreate,
-    store_again,
-)
-from reconciler.kinds.machine.planning.requirements import settle_requirements
 from reconciler.kinds.machine.planning.states import MIGRATED, refuse_migrated, refuse_unstored
-from reconciler.kinds.machine.planning.update import Holding, Planner, plan_update
 from reconciler.kinds.machine.status import is_unfinished
 
 KIND = "VirtualMachine"
@@ -89,7 +81,11 @@ def _plan_served(
             action = _plan_absent(manifest, desired, world, options)
         else:
             action = _plan_found(manifest, reading, desired, world, options)
-        return settle_requirements(action, manifest, world)
+        if not action.steps:
+            return action
+        from reconciler.kinds.machine.planning import requirements  # noqa: PLC0415 - start-up time
+
+        return requirements.settle_requirements(action, manifest, world)
     except ReconcilerError as error:
         return failed_action(KIND, manifest.name, error)
 
@@ -112,6 +108,14 @@ def _plan_absent(
     manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
 ) -> Action:
     """Plan a machine that is not there: as it was, if that is known, else a new one."""
+    # Loaded when it is needed: a plan seldom creates a machine.
+    from reconciler.kinds.machine.planning.create import plan_create  # noqa: PLC0415
+    from reconciler.kinds.machine.planning.recreate import (  # noqa: PLC0415
+        describe_gone,
+        find_shared,
+        plan_recreate,
+    )
+
     lost = world.lost.get(manifest.name)
     if lost is not None and world.find_holders("uuid", lost.reading.view.uuid):
         lost = None  # it is not lost: it was renamed, and goes by another name now
@@ -137,10 +141,18 @@ def _plan_found(
     world: World,
     options: PlanOptions,
 ) -> Action:
-    planner = Planner(options.now, options.unattended, options.left)
-    holding = _find_holding(reading, options)
-    if is_unfinished(reading):
+    holding, is_partial = _find_holding(reading, options), is_unfinished(reading)
+    is_ours = holding is Holding.OURS and reading.view.persistent and not is_partial
+    if is_ours and is_applied(manifest, reading, world):
+        return Action(KIND, manifest.name, ActionKind.NONE)
+    # What follows is most of the planner, and most machines do not need it.
+    from reconciler.kinds.machine.planning.create import plan_create  # noqa: PLC0415
+    from reconciler.kinds.machine.planning.recreate import store_again  # noqa: PLC0415
+    from reconciler.kinds.machine.planning.update import plan_update  # noqa: PLC0415
+
+    if is_partial:
         return plan_create(manifest, desired, world, reading)
+    planner = Planner(options.now, options.unattended, options.left)
     if reading.view.persistent:
         return plan_update(manifest, reading, desired, world, planner, holding)
     lost = world.lost.get(manifest.name)

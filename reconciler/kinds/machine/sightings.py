@@ -10,7 +10,7 @@ from reconciler.core.frozen import replace
 from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown, keep_last, remember
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
-from reconciler.core.manifest_sets import InForce
+from reconciler.core.manifest_files import InForce
 from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.plan import Action, PlanOptions
 from reconciler.core.prune import Remnant

@@ -37,9 +37,9 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.answers import attempt, read, read_pools, understand
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.observe import ObservedHost, begin
+from reconciler.kinds.machine.planning.differences import find
 from reconciler.kinds.machine.planning.images import read_uses
 from reconciler.kinds.machine.planning.requirements import find_files
-from reconciler.kinds.machine.planning.update import find
 from reconciler.kinds.machine.status import is_owned
 
 

@@ -20,8 +20,7 @@ from reconciler.control.service_ports import DaemonMemory, History, ManifestSour
 from reconciler.control.state import LoopServices
 from reconciler.core.key import Key
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_files import LoadedManifests, ManifestFile
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import LoadedManifests, ManifestFile, ManifestSet
 from reconciler.core.records import Record, SourceRecord, Suspension
 from reconciler.core.settings import MetricsSettings, Settings
 from tests.unit.fake_clock import FakeClock

@@ -15,7 +15,7 @@ from reconciler.core.conditions import READY, STALLED
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, Unit
 from reconciler.core.manifest import Desired, HostManifest
-from reconciler.core.manifest_sets import InForce, ManifestSet, merge
+from reconciler.core.manifest_files import InForce, ManifestSet, merge
 from reconciler.core.records import Record, Suspension
 from reconciler.core.settings import Settings
 from reconciler.core.world import Unknown

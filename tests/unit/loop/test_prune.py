@@ -11,7 +11,7 @@ import pytest
 from reconciler.core.key import Key
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.names import Owner
 from reconciler.core.prune import Deletion, KnownObject, Pruning, Remnant, decide
 from reconciler.core.records import Record

@@ -14,7 +14,7 @@ from reconciler.core.conditions import Conditions, failed
 from reconciler.core.events import Level
 from reconciler.core.machine import Cpus, Machine, Memory
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.overview import summarise
 from reconciler.core.plan import Action, ActionKind, Change, Effect, Outcome
 from reconciler.core.records import Record, SourceRecord

@@ -20,7 +20,7 @@ from reconciler.core.conditions import READY, RECONCILING, Conditions, failed, f
 from reconciler.core.key import Key
 from reconciler.core.machine import Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.records import Record, Suspension
 from reconciler.core.settings import Settings
 from reconciler.core.world import DomainView, GuestState

@@ -33,7 +33,7 @@ from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.planner import plan_machine
-from reconciler.kinds.machine.planning.backing_chains import settle_media
+from reconciler.kinds.machine.planning.differences import settle_media
 from reconciler.kinds.machine.planning.images import describe_dependants, read_uses
 from reconciler.kinds.machine.planning.sources import resolve_disk
 from tests.unit.domain.samples import Q35

@@ -9,7 +9,7 @@ from typing import Callable, List, Optional, Tuple, Union
 from reconciler.control.manifest_follower import LookTimer, ManifestFollower, ManifestListener
 from reconciler.core.events import Event
 from reconciler.core.manifest import Desired
-from reconciler.core.manifest_sets import ManifestSet
+from reconciler.core.manifest_files import ManifestSet
 from reconciler.errors import ReconcilerError
 
 

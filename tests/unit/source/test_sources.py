@@ -11,8 +11,7 @@ from reconciler.control.manifest_follower import ParsedFiles
 from reconciler.control.ports import Host
 from reconciler.core.history import LastKnown
 from reconciler.core.key import Key
-from reconciler.core.manifest_files import FileSet, ManifestFile
-from reconciler.core.manifest_sets import InForce, merge
+from reconciler.core.manifest_files import FileSet, InForce, ManifestFile, merge
 from reconciler.core.plan import Define, PlanOptions
 from reconciler.core.xmltree import parse
 from reconciler.errors import Problem, RefusedError

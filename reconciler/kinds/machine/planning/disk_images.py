@@ -13,18 +13,11 @@ from reconciler.core.images import DEFAULT_POOL, RAW, is_path
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
-from reconciler.core.plan import IS_ON, SNAPSHOT, Effect
-from reconciler.core.units import format_size
-from reconciler.core.world import FileKind, FileView, Reading, World
+from reconciler.core.plan import IS_ON, SNAPSHOT
+from reconciler.core.world import FileKind, Reading, World
 from reconciler.kinds.machine.match import Difference, by_name
-from reconciler.kinds.machine.planning.decide import Decision, withhold
 from reconciler.kinds.machine.planning.images import named_volume, volume_at
 from reconciler.kinds.machine.planning.sources import with_format
-
-GROWS_OTHER = "disk-grow-other"
-_OF_IMAGE = ("disks[].source", "disks[].format")
-_QCOW2 = "qcow2"
-_OLD = 2  # the version of qcow2 whose snapshots do not know the size that the image had
 
 
 @frozen
@@ -272,7 +265,8 @@ def _leaves(disk: Disk, named: Disk) -> bool:
 def _with_disks(machine: Machine, changed: Mapping[str, Disk]) -> Machine:
     if machine.disks is None or not changed:
         return machine
-    return replace(machine, disks=tuple(changed.get(disk.name, disk) for disk in machine.disks))
+    disks = tuple(changed.get(disk.name, disk) for disk in machine.disks)
+    return machine if disks == machine.disks else replace(machine, disks=disks)
 
 
 def _take_format(named: Disk, present: Disk, world: World) -> Disk:
@@ -313,84 +307,3 @@ def find_moved(chains: Tuple[DiskChain, ...], differences: Iterable[Difference])
     }
     kept = {chain.disk for chain in chains if chain.reason}
     return frozenset(disk for disk in found if disk is not None and disk not in kept)
-
-
-def hold_with_image(decisions: Tuple[Decision, ...]) -> Tuple[Decision, ...]:
-    """Withhold with another image what belongs to it: an image in a wrong format is destroyed."""
-    held = {
-        decision.difference.device: decision.change.reason
-        for decision in decisions
-        if decision.difference.field in _OF_IMAGE
-        and decision.change is not None
-        and decision.effect is Effect.WITHHELD
-    }
-    return tuple(
-        withhold(decision, held[decision.difference.device])
-        if decision.is_done
-        and decision.difference.device in held
-        and (decision.difference.field in _OF_IMAGE or decision.row.id == GROWS_OTHER)
-        else decision
-        for decision in decisions
-    )
-
-
-def hold_growth(decisions: Tuple[Decision, ...], domain: str, world: World) -> Tuple[Decision, ...]:
-    """Withhold the growth of disks that neither libvirt nor QEMU can grow as they are."""
-    return tuple(_hold(decision, domain, world) for decision in decisions)
-
-
-def _hold(decision: Decision, domain: str, world: World) -> Decision:
-    item = decision.difference.item
-    if decision.difference.field != "disks[].size" or not isinstance(item, Disk):
-        return decision
-    reason = _find_obstacle(decision, item, domain, world) if decision.is_done else ""
-    return withhold(decision, reason) if reason else decision
-
-
-def _find_obstacle(decision: Decision, disk: Disk, domain: str, world: World) -> str:
-    path, size = disk.source or "", int(decision.difference.desired or 0)
-    found = world.find_file(path) if path.startswith("/") else None
-    if _is_device(path, found):
-        return _check_device(path, found, size, is_raw=disk.format in (None, RAW))
-    volume = volume_at(world, path) if decision.live is None else None
-    if disk.format == RAW and volume is not None and volume.format == _QCOW2:
-        return (
-            f"libvirt takes {path} for qcow2, and the domain for raw, so what libvirt grows is "
-            f"not what the guest has: see qemu-img info {shlex.quote(path)}. If it is qcow2, "
-            f"correct the type of the disk's driver (virsh edit {shlex.quote(domain)}); if it is "
-            "raw, start the guest, and it is grown then"
-        )
-    if found is not None and found.snapshots and found.qcow2_version == _OLD:
-        return (
-            f"{path} is a qcow2 of version 2 with {found.snapshots} internal snapshot(s), which "
-            f"QEMU does not grow; with the guest off: "
-            f"qemu-img amend -o compat=1.1 {shlex.quote(path)}"
-        )
-    if decision.live is None and path.startswith("/") and volume is None:
-        folder = posixpath.dirname(path)
-        name = shlex.quote(posixpath.basename(folder) or "root")
-        return (
-            "the image is in no active storage pool, and only a running guest's can be grown "
-            "then: start it, or define a pool over its folder: "
-            f"virsh pool-define-as {name} dir --target {shlex.quote(folder)} && "
-            f"virsh pool-start {name}; if it has a pool that is inactive, start that: virsh "
-            "pool-list --inactive"
-        )
-    return ""
-
-
-def _is_device(path: str, found: object) -> bool:
-    if isinstance(found, FileView) and found.kind is not FileKind.MISSING:
-        return found.kind is FileKind.BLOCK
-    return path.startswith("/dev/")
-
-
-def _check_device(path: str, found: object, size: int, *, is_raw: bool) -> str:
-    there = found.size if isinstance(found, FileView) else 0
-    if not is_raw or there >= size:
-        return ""
-    has = f"has {format_size(there)}" if there else "may be too small"
-    return (
-        f"the block device {path} {has}: grow the device first (lvextend -L "
-        f"{format_size(size)[:-2]} {shlex.quote(path)}), then apply"
-    )

@@ -31,7 +31,6 @@ from reconciler.kinds.machine.domain.layout import find_device, remove_children
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind, by_name
-from reconciler.kinds.machine.planning.backing_chains import hold_chains
 from reconciler.kinds.machine.planning.decide import (
     Decision,
     Weighing,
@@ -41,17 +40,14 @@ from reconciler.kinds.machine.planning.decide import (
     withhold,
 )
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
-from reconciler.kinds.machine.planning.disk_images import GROWS_OTHER, hold_with_image
+from reconciler.kinds.machine.planning.differences import Found, Planner, find, find_differences
+from reconciler.kinds.machine.planning.holds import GROWS_OTHER, hold_chains, hold_with_image
 from reconciler.kinds.machine.planning.images import all_volumes, with_own_images
 from reconciler.kinds.machine.planning.recreate import store_again
 from reconciler.kinds.machine.planning.states import refuse_unstored
 from reconciler.kinds.machine.planning.steps import NOT_IN_XML, plan_steps
 from reconciler.kinds.machine.planning.update import (
-    Found,
-    Planner,
     describe_new,
-    find,
-    find_differences,
     find_standing,
     to_update,
     weigh,

@@ -40,6 +40,10 @@ class NewDisk:
 
 def settle_sources(machine: Machine, world: World) -> Machine:
     """Replace pool/volume references by the paths they have on this host."""
+    names = [disk.volume for disk in machine.disks or ()]
+    names += [cdrom.volume for cdrom in machine.cdroms or ()]
+    if not any(names):
+        return machine
     disks = machine.disks and tuple(_settle_disk(disk, world) for disk in machine.disks)
     cdroms = machine.cdroms and tuple(_settle_cdrom(cdrom, world) for cdrom in machine.cdroms)
     return replace(machine, disks=disks, cdroms=cdroms)

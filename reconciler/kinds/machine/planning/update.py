@@ -6,35 +6,19 @@ the decisions become an action: its lines and its steps. Pure.
 
 from __future__ import annotations
 
-from dataclasses import field
-from datetime import datetime
-from enum import Enum
-from typing import Mapping, Optional, Tuple
+from typing import Tuple
 
 from reconciler.core.faults import Fact, Section
-from reconciler.core.frozen import frozen, replace
+from reconciler.core.frozen import replace
 from reconciler.core.images import Images
-from reconciler.core.machine import Machine, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
-from reconciler.core.world import GuestState, Reading, World, describe_state, size_key
+from reconciler.core.world import GuestState, Reading, World, describe_state
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.devices import find_cramped
-from reconciler.kinds.machine.domain.features import settle_firmware, settle_password
-from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.match import (
     Difference,
     DifferenceKind,
-    align,
-    align_live,
-    as_defined,
-    compare,
-)
-from reconciler.kinds.machine.planning.backing_chains import (
-    find_chain_notes,
-    hold_chains,
-    name_images,
-    settle_chains,
 )
 from reconciler.kinds.machine.planning.checks import refuse_ambiguous, refuse_misaliased
 from reconciler.kinds.machine.planning.consequences import find_neighbours, find_remarks
@@ -50,14 +34,15 @@ from reconciler.kinds.machine.planning.decide import (
     withhold,
 )
 from reconciler.kinds.machine.planning.devices import NewDevice, Update, complete_devices
-from reconciler.kinds.machine.planning.disk_images import (
-    DiskChain,
-    find_moved,
-    follow_images,
-    hold_growth,
-    hold_with_image,
-    name_grown,
+from reconciler.kinds.machine.planning.differences import (
+    Found,
+    Holding,
+    Planner,
+    creating,
+    find,
+    find_differences,
 )
+from reconciler.kinds.machine.planning.disk_images import find_moved
 from reconciler.kinds.machine.planning.first_boot import plan_seed
 from reconciler.kinds.machine.planning.guards import (
     Guest,
@@ -66,45 +51,19 @@ from reconciler.kinds.machine.planning.guards import (
     find_unreadable,
     inherit_mark,
 )
-from reconciler.kinds.machine.planning.images import explain_unfinished, with_own_images
-from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
+from reconciler.kinds.machine.planning.holds import (
+    find_chain_notes,
+    hold_chains,
+    hold_growth,
+    hold_with_image,
+)
+from reconciler.kinds.machine.planning.images import explain_unfinished
+from reconciler.kinds.machine.planning.sources import settle_sources
 from reconciler.kinds.machine.planning.states import Standing, find_full, find_saved_hold, find_wait
 from reconciler.kinds.machine.planning.steps import plan_steps
 
 NOT_OURS = "not managed yet: adopt it with `adopt` or `apply --adopt`"
 KEPT = "not removed while the domain is adopted; the next apply removes it"
-
-
-@frozen
-class Planner:
-    """Who plans: at which local time (None: no window is open), and whether a person sees it.
-
-    `left` is why single paths are left alone.
-    """
-
-    now: Optional[datetime] = None
-    unattended: bool = False
-    left: Mapping[str, str] = field(default_factory=dict)
-
-
-class Holding(Enum):
-    """Whose the domain is: ours, ours with this plan, or somebody else's."""
-
-    OURS = "ours"
-    ADOPTED = "adopted"
-    FOREIGN = "foreign"
-
-
-@frozen
-class Found:
-    """A manifest beside what was found, devices named alike."""
-
-    manifest: MachineManifest
-    machine: Machine
-    reading: Reading
-    stored: Machine
-    live: Optional[Machine]
-    chains: Tuple[DiskChain, ...] = ()
 
 
 def plan_update(
@@ -189,84 +148,6 @@ def find_standing(
         unattended=planner.unattended,
         full=find_full(found.reading, world),
     )
-
-
-def find(manifest: MachineManifest, reading: Reading, world: World) -> Found:
-    """Set the manifest beside the reading: devices named alike, equal spellings made equal."""
-    machine = settle_sources(manifest.machine, world)
-    near = with_own_images(world, reading)
-    persistent = settle_found(reading.persistent, world)
-    if reading.view.saved and not reading.is_active and machine.power is Power.RUNNING:
-        persistent = replace(persistent, power=Power.SAVED)
-    known = name_images(manifest, machine, persistent, reading, near)
-    stored = settle_firmware(machine.firmware, align(known, persistent))
-    running = settle_found(reading.live, world) if reading.live else None
-    live = align_live(known, stored, running) if running else None
-    live = settle_firmware(machine.firmware, as_defined(live, stored)) if live else None
-    stored = settle_password(machine, stored, world.find_secret)
-    live = settle_password(machine, live, world.find_secret) if live else None
-    machine = _skip_unfinished(_pin(machine, stored), stored, creating(reading))
-    machine, live, chains = settle_chains(manifest, machine, stored, live, reading, near)
-    machine, stored, live = follow_images(machine, stored, live, chains, near)
-    return Found(manifest, machine, reading, stored, live, chains)
-
-
-def creating(reading: Reading) -> Tuple[str, ...]:
-    """Return the paths of volumes that an interrupted run left unfinished."""
-    return reading.owner.creating if reading.owner else ()
-
-
-def _skip_unfinished(machine: Machine, stored: Machine, paths: Tuple[str, ...]) -> Machine:
-    """Do not compare the size of an image that is made anew anyway."""
-    unfinished = {disk.name for disk in stored.disks or () if disk.source in paths}
-    if not unfinished or machine.disks is None:
-        return machine
-    disks = (
-        replace(disk, size=None) if disk.name in unfinished else disk for disk in machine.disks
-    )
-    return replace(machine, disks=tuple(disks))
-
-
-def _pin(machine: Machine, stored: Machine) -> Machine:
-    """Take a machine type without a version for what it was resolved to when it was made."""
-    wanted = machine.machine
-    if wanted in ("q35", "pc") and stored.machine and chipset_of(stored.machine) == wanted:
-        return replace(machine, machine=stored.machine)
-    return machine
-
-
-def find_differences(
-    found: Found, world: World
-) -> Tuple[Tuple[Difference, ...], Tuple[Difference, ...]]:
-    """Return what differs in the stored and in the running configuration."""
-    _ask_sizes(found, world)
-    overlays = found.manifest.machine.overlays
-    view = found.reading.view
-    stored = name_grown(compare(found.machine, found.stored), found.machine)
-    stored += compare_overlays(view.persistent_xml, overlays, world.find_secret)
-    if found.live is None or view.live_xml is None:
-        return stored, ()
-    live = compare(found.machine, found.live)
-    return stored, live + compare_overlays(view.live_xml, overlays, world.find_secret)
-
-
-def _ask_sizes(found: Found, world: World) -> None:
-    """Ask for the sizes of disks whose size is managed, and of those that are to be removed.
-
-    What is to be removed is shown with what it is.
-    """
-    machine, reading = found.machine, found.reading
-    managed = {disk.name: disk.size is not None for disk in machine.disks or ()}
-    removes = machine.disks is not None
-    keys = {
-        size_key(disk)
-        for named, observed in ((found.stored, reading.persistent), (found.live, reading.live))
-        if named is not None and observed is not None
-        # As the manifest names them, and as libvirt has them: both in the order of the XML.
-        for named_disk, disk in zip(named.disks or (), observed.disks or ())
-        if managed.get(named_disk.name, removes)
-    }
-    world.ask(*(Fact(Section.SIZE, reading.view.name, key) for key in keys))
 
 
 def weigh(
