@@ -28,7 +28,8 @@ PROGRAMMERS = {
         "RuntimeError",
         "NotImplementedError",
     ),
-    *("Metric", "Field", "Feature", "TypeVar", "NewType", "compile", "UnknownKeywordError"),
+    *("Metric", "Field", "Feature", "TypeVar", "NewType", "compile", "regex"),
+    "UnknownKeywordError",
 }
 # Calls whose texts are certainly messages.
 MESSAGES = re.compile(r"\w*Error|Finding|Problem|Unknown|Fault|Event|error|note|complain")

@@ -7,16 +7,15 @@ tell is None, never 0.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Dict, Optional, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.plain_data import from_plain, to_plain
 from reconciler.errors import RefusedError
 
 FORMAT_VERSION = 1
 KEY = "virtReconcilerMeasurement"  # the first key, and its version: by it a measurement is known
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LABEL = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @frozen
