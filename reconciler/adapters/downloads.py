@@ -21,7 +21,7 @@ import zlib
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any, BinaryIO, Callable, Iterator, Mapping, Optional, cast
+from typing import Any, BinaryIO, Callable, Dict, Iterator, Mapping, Optional, Tuple, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import (
@@ -89,8 +89,21 @@ def _make_opener() -> OpenerDirector:
     return opener
 
 
+Verify = Callable[[str, bytes, Optional[bytes], str], bytes]
+"""Returns what of a content is signed: its source, content, a detached signature, the keys."""
+MOST_SIGNED = 2**20  # bytes of a list of checksums; those of distributors have a few kilobytes
+SIGNATURES = (".gpg", ".asc", ".sign", ".sig")  # what a detached one beside its file ends in
+REMEMBERED = 60.0  # seconds; several machines are made from one list
+CLEARSIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
+
+
 class UrlDownloads:
-    """Files by their addresses."""
+    """Files by their addresses. `verify` verifies signatures."""
+
+    def __init__(self, verify: Optional[Verify] = None) -> None:
+        """Remember nothing yet."""
+        self._verify = verify
+        self._signed: Dict[Tuple[str, str, Optional[str]], Tuple[float, bytes]] = {}
 
     def measure(self, url: str) -> Optional[int]:
         """Return the bytes of the file at an address; None if the server does not say.
@@ -109,6 +122,50 @@ class UrlDownloads:
             return
         with closing(_request(url, offset, validator)) as response:
             yield _describe(url, response, offset)
+
+    def read_signed(self, url: str, keyring: str, signature: Optional[str] = None) -> bytes:
+        """Return the small file at an address as far as a key of the file `keyring` has signed it.
+
+        What was read and verified is not read again for a minute.
+        """
+        key, now = (url, keyring, signature), SYSTEM_CLOCK.now()
+        at, content = self._signed.get(key, (now - REMEMBERED, b""))
+        if now - at >= REMEMBERED:
+            content = self._read_signed(url, keyring, signature)
+            self._signed[key] = (now, content)
+        return content
+
+    def _read_signed(self, url: str, keyring: str, signature: Optional[str]) -> bytes:
+        if self._verify is None:
+            raise MissingError(f"{url}: signatures cannot be verified from here")
+        content = self._read_small(url)
+        if signature is not None:
+            return self._verify(url, content, self._read_small(signature), keyring)
+        if content.lstrip().startswith(CLEARSIGNED):
+            return self._verify(url, content, None, keyring)
+        for end in SIGNATURES:
+            with suppress(MissingError):  # it is not there
+                found = self._read_small(f"{url}{end}")
+                break
+        else:
+            ends = ", ".join(SIGNATURES)
+            raise MissingError(
+                f"{url}: is not signed: there is no signature in it, and none beside it ({ends}); "
+                "set spec.image.checksums.signature to the address of its signature"
+            )
+        return self._verify(url, content, found, keyring)
+
+    def _read_small(self, url: str) -> bytes:
+        content = bytearray()
+        with self.open(url) as incoming:
+            for chunk in incoming.chunks:
+                content += chunk
+                if len(content) > MOST_SIGNED:
+                    raise MissingError(
+                        f"{url}: is larger than {MOST_SIGNED // 2**20}MiB, so it is not a list of "
+                        "checksums; check spec.image.checksums.url"
+                    )
+        return bytes(content)
 
     def unpack(self, path: str, tell: Tell) -> Optional[Chunks]:
         """Return what a packed file holds, a chunk at a time; None for one that is not packed.

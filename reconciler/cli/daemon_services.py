@@ -19,6 +19,7 @@ from reconciler.adapters.manifests.files import FolderSource
 from reconciler.adapters.manifests.reader import load_files
 from reconciler.adapters.metrics import Exposition
 from reconciler.adapters.secrets import LocalSecrets
+from reconciler.adapters.signatures import verify_signature
 from reconciler.adapters.state.files import find_key
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
@@ -72,7 +73,8 @@ class DaemonServices:
             self._environ.get("CREDENTIALS_DIRECTORY"), partial(find_key, self._settings.state)
         )
         units = SystemdUnits(uri, self._environ)
-        host, news = attend(uri, units, locks, lambda: secrets, UrlDownloads)
+        downloads = UrlDownloads(verify_signature)
+        host, news = attend(uri, units, locks, lambda: secrets, lambda: downloads)
         return LoopServices(
             host=host,
             news=news,

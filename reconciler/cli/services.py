@@ -139,8 +139,9 @@ class Services:
     def find_downloads(self) -> Downloads:
         """Return what brings files from addresses."""
         from reconciler.adapters.downloads import UrlDownloads  # noqa: PLC0415
+        from reconciler.adapters.signatures import verify_signature  # noqa: PLC0415
 
-        return UrlDownloads()
+        return UrlDownloads(verify_signature)
 
     def find_secrets(self) -> Secrets:
         """Return what reads the secrets of this host that are not libvirt's."""

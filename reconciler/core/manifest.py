@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import field
 from functools import cached_property
 from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type, TypeVar, Union
@@ -145,24 +146,54 @@ _CHECKSUM_DIGITS = 12
 
 
 @frozen
-class ImageAddress:
-    """Where the image of a template is fetched from, and the SHA-256 of the file that is there."""
+class ChecksumList:
+    """The publisher's list of checksums, and the file of keys one of which must have signed it.
+
+    `signature` is the address of a detached signature that is not beside the list.
+    """
 
     url: str
-    sha256: str
+    signed_by: str
+    signature: Optional[str] = None
+
+
+@frozen
+class ImageAddress:
+    """Where the image of a template is fetched from, and the SHA-256 of the file that is there.
+
+    `sha256` is empty as long as nobody has read it in the list `checksums`.
+    """
+
+    url: str
+    sha256: str = ""
     format: str = "qcow2"
+    checksums: Optional[ChecksumList] = None
 
 
-def name_image(template: str, address: ImageAddress) -> str:
-    """Return the volume of an image that is fetched: another checksum is another volume."""
+def name_image(template: str, address: ImageAddress) -> Optional[str]:
+    """Return the volume of an image that is fetched: another checksum is another volume.
+
+    None while the checksum is not known.
+    """
+    if not address.sha256:
+        return None
     return f"{template}-{address.sha256[:_CHECKSUM_DIGITS]}.{address.format}"
+
+
+def is_image_of(name: str, template: TemplateManifest) -> bool:
+    """Whether a volume's name is one that an image of the template's address has, or had before."""
+    address = template.address
+    if address is None:
+        return False
+    form = f"{re.escape(template.name)}-[0-9a-f]{{{_CHECKSUM_DIGITS}}}\\.(qcow2|raw)"
+    return re.fullmatch(form, name) is not None
 
 
 @frozen
 class TemplateManifest:
     """A `Template` manifest: exactly one of `domain`, `volume` (with `pool`) and `image` is set.
 
-    One with an `address` has the `volume` that its image is fetched into.
+    One with an `address` has the `volume` that its image is fetched into, if its checksum is known.
 
     `disk` names the disk of `domain` to clone (its target or alias), None means the boot disk.
     `generalized` is the author's word on how and when identity was removed from the image.

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Callable, ContextManager, Iterable, Iterator, Mapping, Optional, Protocol
 
 from reconciler.core.frozen import frozen
-from reconciler.errors import TerminalError
+from reconciler.errors import MissingError, TerminalError
 
 
 @frozen
 class FetchImage:
     """Make the volume `name` of `pool` of the file at `url`, whose SHA-256 is `sha256`.
 
-    `format` is that of the image, which may be packed.
+    `format` is that of the image, which may be packed. `listed` is where the list is that has the
+    checksum; empty if the manifest has it.
     """
 
     url: str
@@ -20,6 +21,7 @@ class FetchImage:
     pool: str
     name: str
     format: str
+    listed: str = ""
 
 
 @frozen
@@ -52,6 +54,13 @@ class Downloads(Protocol):
         TransientError, MissingError where trying again at once cannot help.
         """
 
+    def read_signed(self, url: str, keyring: str, signature: Optional[str] = None) -> bytes:
+        """Return the small file at an address as far as a key of the file `keyring` has signed it.
+
+        `signature` is the address of a detached signature; without it the signature is in the
+        file, or beside it. Raises TransientError, MissingError where only a person helps.
+        """
+
     def unpack(self, path: str, tell: Callable[[int], None]) -> Optional[Iterator[bytes]]:
         """Return what a packed file holds, a chunk at a time; None for one that is not packed.
 
@@ -72,6 +81,13 @@ class NoDownloads:
         """Refuse."""
         del offset, validator
         raise TerminalError(f"{url}: cannot be fetched from here")
+
+    def read_signed(self, url: str, keyring: str, signature: Optional[str] = None) -> bytes:
+        """Refuse."""
+        del keyring, signature
+        raise MissingError(
+            f"{url}: cannot be read from here, so which image is the newest is not known"
+        )
 
     def unpack(self, path: str, tell: Callable[[int], None]) -> Optional[Iterator[bytes]]:
         """Know nothing."""

@@ -7,7 +7,6 @@ Built by the adapters, read by the planner; nothing here talks to libvirt.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import field
 from enum import Enum
 from typing import FrozenSet, Mapping, Optional, Tuple, Union
@@ -79,44 +78,6 @@ class DomainView:
     def is_active(self) -> bool:
         """Whether a QEMU process exists, whatever the guest in it does."""
         return self.state.is_active
-
-
-def describe_state(view: DomainView) -> str:
-    """Return the state in words: `paused (user)`, `off, with a saved state`, `running, transient`.
-
-    What libvirt does to the guest at this moment is part of it.
-    """
-    words = view.state.value + (f" ({view.state_reason})" if view.state_reason else "")
-    if view.saved and not view.is_active:
-        words += ", with a saved state"
-    if not view.persistent:
-        words += ", transient"
-    return f"{words}, {view.job} under way" if view.job else words
-
-
-def find_state(view: DomainView) -> GuestState:
-    """Return the state; a guest that is paused because it crashed has crashed."""
-    crashed = view.state is GuestState.PAUSED and view.state_reason == "crashed"
-    return GuestState.CRASHED if crashed else view.state
-
-
-_COMMANDS: Mapping[GuestState, str] = {
-    GuestState.PAUSED: "virsh resume {name}",
-    GuestState.CRASHED: "virsh destroy {name}",
-    GuestState.PMSUSPENDED: "virsh dompmwakeup {name}",
-    GuestState.SHUTTING_DOWN: "apply again when it is off",
-}
-
-
-def find_command(view: DomainView) -> str:
-    """Return what ends a state between on and off; empty for every other."""
-    return _COMMANDS.get(find_state(view), "").format(name=shlex.quote(view.name))
-
-
-def store_command(name: str) -> str:
-    """Return the command that stores the definition of a transient domain."""
-    quoted, file = shlex.quote(name), shlex.quote(f"{name}.xml")
-    return f"virsh dumpxml --inactive --security-info {quoted} > {file} && virsh define {file}"
 
 
 @frozen
@@ -297,6 +258,7 @@ class World:
     `secrets` recognises those that the manifests name.
     `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
     image to the bytes that it may still grow by, `lengths` an address to the bytes of its file.
+    `checksums` maps a template to the SHA-256 that the list of its image has.
     `facilities` is what else the host has.
     """
 
@@ -313,6 +275,7 @@ class World:
     daemons: Union[DaemonsView, Unknown] = Unknown("no manifest asks for them")
     facilities: Facilities = Facilities()
     lengths: Mapping[str, Union[int, Unknown, None]] = field(default_factory=dict)
+    checksums: Mapping[str, Union[str, Unknown]] = field(default_factory=dict)
     busy: Mapping[Key, str] = field(default_factory=dict)
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -387,6 +350,11 @@ class World:
         """Return the bytes of the file at an address; None where the server does not say."""
         self.ask(Fact(Section.LENGTH, url))
         return self.lengths.get(url)
+
+    def find_checksum(self, template: str) -> Union[str, Unknown]:
+        """Return the SHA-256 that the list of a template's image has, or why it is not known."""
+        self.ask(Fact(Section.CHECKSUM, template))
+        return self.checksums.get(template, Unknown("its list of checksums was not read"))
 
     def find_secret(self, ref: SecretRef) -> Union[SealedSecret, Unknown]:
         """Return what recognises a secret, or why it cannot be read."""

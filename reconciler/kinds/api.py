@@ -24,15 +24,18 @@ from typing import (
 )
 
 from reconciler.control.ports import Clock, Host, Progress
-from reconciler.core.frozen import frozen
+from reconciler.core.checksums import find_listed
+from reconciler.core.faults import isolate
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
 from reconciler.core.key import Key
 from reconciler.core.kinds import PureKind, find_row, list_rows
-from reconciler.core.manifest import Desired
+from reconciler.core.manifest import Desired, TemplateManifest, name_image
 from reconciler.core.manifest_files import Differing, InForce
 from reconciler.core.plan import Action, PlanOptions
 from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
+from reconciler.errors import MissingError, ReconcilerError, TransientError
 
 SETTLE_POLL = 0.25  # seconds
 
@@ -259,6 +262,40 @@ def list_reconciled() -> Tuple[ObjectKind, ...]:
 def find_announced(what: str, name: str) -> FrozenSet[Key]:
     """Return whom news of libvirt or the host are about, in the words of every kind."""
     return frozenset(key for kind in list_reconciled() for key in kind.find_announced(what, name))
+
+
+def read_checksums(
+    host: Host, templates: Iterable[TemplateManifest]
+) -> Mapping[str, Union[str, Unknown]]:
+    """Read what the lists of templates' images have, by template; those without a list lack."""
+    found: Dict[str, Union[str, Unknown]] = {}
+    for template in templates:
+        address = template.address
+        if address is None or address.checksums is None:
+            continue
+        listed = address.checksums
+        try:
+            read = host.downloads.read_signed
+            content = isolate(read, listed.url, listed.signed_by, listed.signature)
+            found[template.name] = find_listed(content, listed.url, address.url)
+        except ReconcilerError as error:
+            found[template.name] = Unknown(str(error), isinstance(error, TransientError))
+    return found
+
+
+def settle_template(template: TemplateManifest, world: World) -> TemplateManifest:
+    """Return the template with the checksum that its list has, where a list decides.
+
+    Raises MissingError if that is not known. Whoever has no clone to make need not ask.
+    """
+    address = template.address
+    if address is None or address.checksums is None:
+        return template
+    found = world.find_checksum(template.name)
+    if isinstance(found, Unknown):
+        raise MissingError(f"template {template.name!r}: {found.reason}")
+    known = replace(address, sha256=found)
+    return replace(template, address=known, volume=name_image(template.name, known))
 
 
 def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> bool:

@@ -35,6 +35,7 @@ from tests.real.images import holds_pattern, run, write_pattern
 from tests.real.looping import Looping, libvirtd
 from tests.real.worlds import Product, Silent, manifest_of
 from tests.unit.adapters.test_downloads import pack_zst
+from tests.unit.adapters.test_signatures import Signer
 from tests.unit.adapters.web_server import Files, Handler, serve
 
 MIB = 2**20
@@ -128,6 +129,16 @@ class Yard:
     def find(self, found: TemplateManifest) -> Path:
         """Return the path of a template's image."""
         return self.lab.images / (found.volume or "")
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Iterator[Signer]:
+    """Return a publisher who signs."""
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    found = Signer(keys)
+    yield found
+    found.stop()
 
 
 @pytest.fixture
@@ -484,6 +495,55 @@ def test_pull_fetches_what_no_machine_needs_yet(yard: Yard, command: Command) ->
     assert yard.find(found).read_bytes() == yard.image
     assert "is there already" in command("template", "pull", "base", "m").stdout
     assert "no Template 'bose'" in command("template", "pull", "bose", "m", status=1).stderr
+
+
+def test_signed_list_decides_which_image_new_machines_are_cloned_from(
+    yard: Yard, command: Command, signer: Signer, tmp_path: Path
+) -> None:
+    newer, public = make_image(tmp_path, pattern=9), signer.make("publisher")
+
+    def publish(image: bytes) -> TemplateManifest:
+        yard.web.content["/latest/image"] = image
+        listed = f"{digest(b'')}  other\n{digest(image)} *image\n".encode()
+        yard.web.content["/latest/SHA256SUMS"] = listed
+        yard.web.content["/latest/SHA256SUMS.gpg"] = signer.sign(
+            "publisher", listed, "--detach-sign"
+        )
+        return template("", digest(image))
+
+    command.write(
+        "m/base.yaml",
+        "apiVersion: virt-reconciler/v1\nkind: Template\nmetadata: {name: base}\nspec:\n"
+        f"  image:\n    url: '{yard.web.url}/latest/image'\n    checksums:\n"
+        f"      url: '{yard.web.url}/latest/SHA256SUMS'\n      signedBy: {public}\n",
+    )
+    clone = "{name: data, source: {template: base, clone: full}}"
+    one = WEB.replace("{name: data, size: 8MiB}", clone)
+    command.write("m/web01.yaml", one)
+    old = publish(yard.image)
+    command("apply", "m", "--yes")
+    assert yard.find(old).read_bytes() == yard.image
+    asked = len(yard.web.asked)
+    assert "Plan: 0 to create" in command("plan", "m").stdout
+    assert len(yard.web.asked) == asked  # what is there needs no list
+    new = publish(newer)
+    assert "Plan: 0 to create" in command("plan", "m").stdout
+    command.write("m/web02.yaml", one.replace("web01", "web02"))
+    shown = command("plan", "m").stdout
+    assert f"as default/{new.volume}" in shown
+    assert f"names another image than default/{old.volume}" in shown
+    yard.web.content["/latest/SHA256SUMS"] += b"\n"
+    refused = command("plan", "m", status=1).stdout
+    assert "was changed after it was signed" in refused
+    assert "Plan: 0 to create" in refused
+    publish(newer)
+    command("apply", "m", "--yes")
+    assert yard.find(new).read_bytes() == newer
+    assert yard.find(old).read_bytes() == yard.image
+    assert "Plan: 0 to create" in command("plan", "m").stdout
+    assert str(old.volume) in command("prune", "--images", "m", "--yes").stdout
+    assert not yard.find(old).exists()
+    assert yard.find(new).exists()
 
 
 def test_prune_deletes_images_that_nobody_names_or_uses(

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Iterator
 
-from reconciler.core.world import DomainView, GuestState, find_command, store_command
+from reconciler.core.guest_states import find_command, store_command
+from reconciler.core.world import DomainView, GuestState
 
 PACKAGE = Path(__file__).parents[2] / "reconciler"
 # What these do to an object they do to the one that is named.

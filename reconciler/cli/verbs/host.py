@@ -25,11 +25,12 @@ from reconciler.core.render.words import count, escape
 from reconciler.core.units import format_roughly, show_time
 from reconciler.core.world import Unknown, VolumeView
 from reconciler.errors import InvalidManifestError, RefusedError, TerminalError, TransientError
+from reconciler.kinds.api import settle_template
 from reconciler.kinds.host.execute import check_daemons
 from reconciler.kinds.host.judgement import render_report, render_report_json
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.survey import take_snapshot
-from reconciler.kinds.template.row import find_image, find_unnamed, find_user, plan_pull
+from reconciler.kinds.template.planning import find_image, find_unnamed, find_user, plan_pull
 
 
 def check_host(options: argparse.Namespace, console: Console, services: Services) -> int:
@@ -95,7 +96,7 @@ def pull_template(options: argparse.Namespace, console: Console, services: Servi
     observation = observe(host, Desired.of(manifest))
     action = observation.make(lambda world: plan_pull(manifest, world))
     if action.action is ActionKind.NONE:
-        there = observation.make(lambda world: find_image(manifest, world))
+        there = observation.make(lambda world: find_image(settle_template(manifest, world), world))
         console.line(f"{escape(manifest.name)}: {escape(there or '')} is there already.")
         return Exit.DONE
     plan = Plan(host.domains.host, host.domains.uri, (action,))

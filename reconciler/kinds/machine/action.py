@@ -10,6 +10,7 @@ from typing import FrozenSet, Optional, Tuple, Type
 
 from reconciler.control.ports import Host
 from reconciler.core import plan
+from reconciler.core.guest_states import describe_state
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import (
     Action,
@@ -22,7 +23,7 @@ from reconciler.core.plan import (
 )
 from reconciler.core.render.words import say_value, show_path
 from reconciler.core.secrets import hide_sides
-from reconciler.core.world import DomainView, describe_state
+from reconciler.core.world import DomainView
 from reconciler.core.xmltree import digest, parse
 from reconciler.errors import (
     NotFoundError,

@@ -32,6 +32,7 @@ from reconciler.core.secret_refs import SecretRef, SecretSource
 from reconciler.core.world import DomainView, FirstBoot, PoolView, Reading, Unknown, World, size_key
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
+from reconciler.kinds.api import read_checksums
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.planning.images import all_volumes, find_named_images, read_uses
@@ -359,6 +360,12 @@ def _measure_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, lengths={**seen.world.lengths, **found})
 
 
+def _read_checksums(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    templates = [seen.desired.template(fact.name) for fact in sorted(facts)]
+    found = read_checksums(seen.host, [template for template in templates if template])
+    return replace(seen.world, checksums={**seen.world.checksums, **found})
+
+
 def _read_secrets(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     refs = [SecretRef(SecretSource(fact.name), fact.part) for fact in sorted(facts)]
     found = {ref: attempt(seen.host.secrets.seal, ref) for ref in refs}
@@ -384,6 +391,7 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.FIRST_BOOT: _read_first_boots,
     Section.FILE: _read_files,
     Section.LENGTH: _measure_files,
+    Section.CHECKSUM: _read_checksums,
     Section.SECRET: _read_secrets,
 }
 """How each question is answered. An answer may depend on another, and asks for it."""

@@ -50,9 +50,13 @@ def _templates(machine: Machine, desired: Desired, world: World) -> Iterator[obj
 
 
 def _image(template: Optional[TemplateManifest], world: World) -> object:
-    """Return the template's image with the time of its last change; None where it is not known."""
+    """Return the template's image with the time of its last change; None where it is not known.
+
+    Which image a list names is in the steps of a clone; no other plan depends on it.
+    """
     try:
-        return template and template_image(template, world, "")
+        is_listed = template and template.address and template.address.checksums
+        return template and not is_listed and template_image(template, world, "")
     except ReconcilerError:
         return None
 

@@ -7,6 +7,7 @@ from typing import Dict, Mapping, Optional, Union
 
 from reconciler.control.ports import Host
 from reconciler.core.frozen import replace
+from reconciler.core.guest_states import describe_state
 from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown, keep_last, remember
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, Desired, MachineManifest
@@ -14,7 +15,7 @@ from reconciler.core.manifest_files import InForce
 from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.plan import Action, PlanOptions
 from reconciler.core.prune import Remnant
-from reconciler.core.world import DomainView, Reading, Unknown, describe_state
+from reconciler.core.world import DomainView, Reading, Unknown
 from reconciler.core.xmltree import digest, parse
 from reconciler.kinds.api import PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.machine.answers import understand

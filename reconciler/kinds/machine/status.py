@@ -8,13 +8,14 @@ from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from reconciler.core.conditions import Condition, Status
 from reconciler.core.frozen import frozen, replace
+from reconciler.core.guest_states import describe_state, find_command, store_command
 from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.names import Owner
 from reconciler.core.plan import SEED
 from reconciler.core.units import parse_duration
-from reconciler.core.world import Reading, Unknown, describe_state, find_command, store_command
+from reconciler.core.world import Reading, Unknown
 from reconciler.kinds.machine.document import build_lifecycle
 from reconciler.kinds.machine.domain.features import settle_firmware
 from reconciler.kinds.machine.match import RESOLVED_AT_START, align, as_defined, compare

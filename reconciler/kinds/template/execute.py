@@ -116,6 +116,12 @@ class _Fetch:
             if found == self.step.sha256:
                 return
             part.delete()
+            if not is_mixed and self.step.listed:
+                raise MissingError(
+                    f"{self.step.url}: wrong checksum: sha256 is {found}, and {self.step.listed} "
+                    f"has {self.step.sha256}; the server may be in the middle of an update: apply "
+                    "again later"
+                )
             if not is_mixed:  # in one piece from one server: this is what it has
                 raise TerminalError(
                     f"{self.step.url}: wrong checksum: sha256 is {found}, and should be "

@@ -11,7 +11,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import (
     Any,
-    Callable,
     FrozenSet,
     Iterator,
     List,
@@ -24,15 +23,15 @@ from typing import (
 
 from reconciler.control.ports import Host
 from reconciler.core.documents import READING, Claim, Finding
-from reconciler.core.faults import isolate
-from reconciler.core.frozen import regex, replace
+from reconciler.core.frozen import replace
 from reconciler.core.guests import GENERALIZE, describe_unknown, is_windows
-from reconciler.core.images import DEFAULT_POOL, FILE_POOLS, normalise
+from reconciler.core.images import DEFAULT_POOL, normalise
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import (
     MACHINE,
     TEMPLATE,
+    ChecksumList,
     Desired,
     ImageAddress,
     Locate,
@@ -46,20 +45,29 @@ from reconciler.core.manifest_files import Differing
 from reconciler.core.plan import (
     Action,
     ActionKind,
-    Change,
     Effect,
     PlanOptions,
     Value,
-    failed_action,
 )
-from reconciler.core.transfers import FetchImage
-from reconciler.core.units import format_roughly
-from reconciler.core.world import PoolView, Unknown, VolumeView, World
-from reconciler.errors import MissingError, NotFoundError, ReconcilerError, TransientError
-from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings, find_kind
+from reconciler.core.world import PoolView, Unknown, World
+from reconciler.errors import NotFoundError, TransientError
+from reconciler.kinds.api import (
+    Execute,
+    PassTask,
+    Scene,
+    Sighting,
+    Surroundings,
+    find_kind,
+    read_checksums,
+)
 from reconciler.kinds.plain import PlainKind
+from reconciler.kinds.template.planning import (
+    IMAGE_NAME,
+    find_image,
+    make_sighting,
+    plan_template,
+)
 
-IMAGE_NAME = regex(r"(?P<image>.+-[0-9a-f]{12}\.(?:qcow2|raw))(?P<end>\.download|\.unpacking)?")
 STAYS = "its image stays on the hosts that have it; virt-reconciler prune --images deletes it"
 
 
@@ -85,8 +93,12 @@ def build_template(data: Mapping[str, Any], place: Place) -> TemplateManifest:
     )
 
 
-def _build_address(data: Mapping[str, str]) -> ImageAddress:
-    return ImageAddress(data["url"], data["sha256"], data.get("format", "qcow2"))
+def _build_address(data: Mapping[str, Any]) -> ImageAddress:
+    given = data.get("checksums")
+    listed = given and ChecksumList(given["url"], given["signedBy"], given.get("signature"))
+    return ImageAddress(
+        data["url"], data.get("sha256", ""), data.get("format", "qcow2"), listed or None
+    )
 
 
 def check_template(manifest: TemplateManifest) -> List[Finding]:
@@ -184,7 +196,12 @@ class TemplateKind(PlainKind):
 
         def plan(options: PlanOptions) -> Action:
             asked = replace(options, unattended=False)
-            return plan_template(manifest, world, options, lambda: find_demand(asked))
+            if manifest.volume is not None:
+                return plan_template(manifest, world, options, lambda: find_demand(asked))
+            is_needed = find_demand(asked)
+            listed = read_checksums(host, (manifest,)) if is_needed else {}
+            seen = replace(world, checksums=listed)
+            return plan_template(manifest, seen, options, lambda: is_needed)
 
         sighting = make_sighting(manifest, world)
         return Scene(
@@ -225,7 +242,14 @@ class TemplateKind(PlainKind):
         del fields["address"]
         if address is not None:
             del fields["volume"]
-            fields.update({"image.url": address.url, "image.sha256": address.sha256})
+            listed = address.checksums
+            fields["image.url"] = address.url
+            if listed is None:
+                fields["image.sha256"] = address.sha256
+            else:
+                fields["image.checksums.url"] = listed.url
+                fields["image.checksums.signedBy"] = listed.signed_by
+                fields["image.checksums.signature"] = listed.signature
         return fields
 
     def compare(
@@ -271,107 +295,6 @@ def _read_pool(host: Host, manifest: TemplateManifest) -> Mapping[str, Union[Poo
         except TransientError as error:
             return {name: Unknown(str(error), transient=True)}
     return {}
-
-
-def make_sighting(manifest: TemplateManifest, world: World) -> Optional[Sighting]:
-    """Return the image as the loop knows it; None if it is not there."""
-    image = find_image(manifest, world)
-    return None if image is None else Sighting("present", f"as {image}", parts=(image,))
-
-
-def find_image(manifest: TemplateManifest, world: World) -> Optional[str]:
-    """Return POOL/VOLUME of a template's image; None if it is not there."""
-    name = manifest.pool or DEFAULT_POOL
-    pool = world.find_pool(name)
-    is_there = isinstance(pool, PoolView) and manifest.volume in pool.volumes
-    return f"{name}/{manifest.volume}" if is_there else None
-
-
-def plan_template(
-    manifest: TemplateManifest,
-    world: World,
-    options: PlanOptions,
-    find_demand: Callable[[], bool],
-) -> Action:
-    """Plan to fetch the image, if it is not there and somebody needs it."""
-    try:
-        return isolate(_plan, manifest, world, options, find_demand)
-    except ReconcilerError as error:
-        return failed_action(TEMPLATE, manifest.name, error)
-
-
-def plan_pull(manifest: TemplateManifest, world: World) -> Action:
-    """Plan to fetch the image, whether or not somebody needs it."""
-    return plan_template(manifest, world, PlanOptions(), lambda: True)
-
-
-def find_unnamed(desired: Desired, world: World) -> Tuple[VolumeView, ...]:
-    """Return the volumes that may be images of addresses, whole or not, and nobody names."""
-    named = {(template.pool or DEFAULT_POOL, template.volume) for template in desired.templates}
-    return tuple(
-        volume
-        for pool in world.list_pools()
-        for name, volume in sorted(pool.volumes.items())
-        for found in [IMAGE_NAME.fullmatch(name)]
-        if found and pool.type in FILE_POOLS and (pool.name, found["image"]) not in named
-    )
-
-
-def find_user(path: str, domains: FrozenSet[str], world: World) -> str:
-    """Say what uses an image; empty if nothing does."""
-    users = sorted({use.domain for use in world.images.find_users(path)})
-    if users:
-        return f"used by domain {', '.join(users[:3])}"
-    overlays = world.images.find_overlays(path)
-    if overlays:
-        return f"{', '.join(overlays[:3])} lies over it"
-    snapshots = world.images.find_snapshot_users(path, domains)
-    return f"a snapshot of domain {', '.join(snapshots[:3])} needs it" if snapshots else ""
-
-
-def _plan(
-    manifest: TemplateManifest,
-    world: World,
-    options: PlanOptions,
-    find_demand: Callable[[], bool],
-) -> Action:
-    if manifest.address is None or find_image(manifest, world) or not find_demand():
-        return Action(TEMPLATE, manifest.name, ActionKind.NONE)
-    busy = world.busy.get(manifest.key)
-    if busy:
-        held = ActionKind.WITHHELD
-        return Action(TEMPLATE, manifest.name, held, reason=busy, transient=True)
-    name, address = manifest.pool or DEFAULT_POOL, manifest.address
-    pool = world.find_pool(name)
-    if isinstance(pool, Unknown):
-        raise MissingError(f"image.pool: storage pool {name!r}: {pool.reason}")
-    length = None if options.unattended else world.find_length(address.url)
-    if isinstance(length, int) and pool.available is not None and length > pool.available:
-        raise MissingError(
-            f"image.url: {address.url} is {format_roughly(length)}, and storage pool {name!r} has "
-            f"{format_roughly(pool.available)} free"
-        )
-    return _fetch(manifest, address, length)
-
-
-def _fetch(
-    manifest: TemplateManifest, address: ImageAddress, length: Union[int, Unknown, None]
-) -> Action:
-    name, volume = manifest.pool or DEFAULT_POOL, manifest.volume or ""
-    size = format_roughly(length) if isinstance(length, int) else "of unknown size"
-    about = f"fetched from {address.url} ({size}) as {name}/{volume}"
-    step = FetchImage(
-        url=address.url, sha256=address.sha256, pool=name, name=volume, format=address.format
-    )
-    unknown = f"its size is not known: {length.reason}" if isinstance(length, Unknown) else ""
-    return Action(
-        kind=TEMPLATE,
-        name=manifest.name,
-        action=ActionKind.CREATE,
-        changes=(Change("image", None, about, Effect.OFFLINE),),
-        steps=(step,),
-        notes=(unknown,) if unknown else (),
-    )
 
 
 ROW = TemplateKind()

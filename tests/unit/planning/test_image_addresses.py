@@ -18,7 +18,8 @@ from reconciler.errors import FullError, TerminalError
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.template.execute import find_flaw, limit_unpacked
-from reconciler.kinds.template.row import IMAGE_NAME, build_template
+from reconciler.kinds.template.planning import IMAGE_NAME
+from reconciler.kinds.template.row import build_template
 from tests.unit.memory_host import MemoryHost, empty_host
 
 SHA = "0123456789abcdef" * 4

@@ -22,7 +22,9 @@ LIMITS: Mapping[str, float] = {
     # jobs and output, what the numbers say, and the package; four for the inside of guests:
     # core.guest, adapters.libvirt.guests, adapters.libvirt.agent_answers, kinds.machine.guest;
     # kinds.machine.first_boot_checks.
-    "files": 208,
+    # core.guest_states, as core.world was full; for signed lists core.checksums, adapters.signatures,
+    # kinds.template.planning.
+    "files": 212,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,

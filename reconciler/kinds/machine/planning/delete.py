@@ -7,6 +7,7 @@ import shlex
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
+from reconciler.core.guest_states import find_command
 from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import Desired
@@ -25,7 +26,7 @@ from reconciler.core.plan import (
     failed_action,
 )
 from reconciler.core.units import format_size
-from reconciler.core.world import GuestState, Reading, Unknown, VolumeView, World, find_command
+from reconciler.core.world import GuestState, Reading, Unknown, VolumeView, World
 from reconciler.core.xmltree import digest, parse
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError, TransientError
 from reconciler.kinds.machine.domain.mark import mentions_image

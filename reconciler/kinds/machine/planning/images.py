@@ -12,6 +12,7 @@ from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.world import PoolView, Reading, Unknown, VolumeView, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, TerminalError
+from reconciler.kinds.api import settle_template
 from reconciler.kinds.machine.domain.mark import read_image_uses
 from reconciler.kinds.machine.match import by_name
 
@@ -191,6 +192,7 @@ def template_image(template: TemplateManifest, world: World, path: str) -> Volum
     """Return the image of a template; raise TerminalError if it is not there or is in use."""
     if template.domain is not None:
         return _domain_image(template, template.domain, world, path)
+    template = settle_template(template, world)
     if template.volume is not None and template.address is not None:
         return _fetched_image(template, template.volume, template.address.format, world, path)
     if template.volume is not None:
@@ -219,6 +221,7 @@ def find_unfetched(template: TemplateManifest, world: World) -> str:
     name = template.pool or DEFAULT_POOL
     if template.address is None:
         return ""
+    template = settle_template(template, world)
     pool = world.find_pool(name)
     is_there = isinstance(pool, PoolView) and template.volume in pool.volumes
     return "" if is_there else f"{name}/{template.volume}"

@@ -11,20 +11,13 @@ from datetime import datetime
 from typing import Callable, Collection, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen
+from reconciler.core.guest_states import find_command, find_state, store_command
 from reconciler.core.images import Images
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Effect
 from reconciler.core.units import format_size
-from reconciler.core.world import (
-    DomainView,
-    GuestState,
-    Reading,
-    World,
-    find_command,
-    find_state,
-    store_command,
-)
+from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import TransientError
 from reconciler.kinds.machine.domain.read import read_machine

@@ -10,10 +10,11 @@ from typing import Tuple
 
 from reconciler.core.faults import Fact, Section
 from reconciler.core.frozen import replace
+from reconciler.core.guest_states import describe_state
 from reconciler.core.images import Images
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
-from reconciler.core.world import GuestState, Reading, World, describe_state
+from reconciler.core.world import GuestState, Reading, World
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.devices import find_cramped
 from reconciler.kinds.machine.match import (
