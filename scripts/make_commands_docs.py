@@ -44,6 +44,8 @@ GUIDES = {
     "adopt": "how-to/adopt-machines.md#what-adopt-checks",
     "host check": "hosts.md#host-check",
     "template pull": "how-to/fetch-an-image.md",
+    "console": "how-to/reach-a-guest.md",
+    "ssh": "how-to/reach-a-guest.md#by-ssh",
     "schema": "manifest.md",
 }
 

@@ -20,6 +20,7 @@ _virt_reconciler_value() {
         'suspend':--reason) wants='nothing' many='' ;;
         'export':--output-dir) wants='files' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
+        'ssh':-l | 'ssh':--user) wants='nothing' many='' ;;
         *) wants='' many='' ;;
     esac
 }
@@ -29,7 +30,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host template schema' value='' many=''
+            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host template console ssh schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -109,6 +110,14 @@ _virt_reconciler_verb() {
             ;;
         'template pull')
             options='-h --help -c --connect --config -v --verbose'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'console')
+            options='-h --help -c --connect --config -v --verbose --force'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'ssh')
+            options='-h --help -c --connect --config -v --verbose -l --user --direct'
             rest='names' verbs='' value='' many=''
             ;;
         'schema')

@@ -11,6 +11,7 @@ from typing import AbstractSet, Any, Callable, Mapping, NoReturn, Sequence
 from reconciler import __version__
 from reconciler.cli.console import PLAN_FORMATS
 from reconciler.cli.daemon_arguments import DAEMON_VERBS
+from reconciler.cli.guest_arguments import GUEST_VERBS
 from reconciler.errors import UsageError
 
 PROGRAM = "virt-reconciler"
@@ -362,5 +363,6 @@ _VERBS: Mapping[str, Callable[[Any], None]] = {
     "adopt": _adopt,
     "host": _host,
     "template": _template,
+    **{name: partial(_add_verb, add) for name, add in GUEST_VERBS.items()},
     "schema": _schema,
 }

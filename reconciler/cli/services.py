@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reconciler.cli.daemon_services import DaemonServices
     from reconciler.control.ports import Clock, Host, Secrets, Units
     from reconciler.control.service_ports import DaemonMemory, History
+    from reconciler.core.access import ConsoleFiles
     from reconciler.core.manifest_files import FileSet, LoadedManifests, ManifestFile
     from reconciler.core.settings import Settings
     from reconciler.core.transfers import Downloads
@@ -167,6 +168,33 @@ class Services:
             if self._config is not None:
                 raise
             return Settings()
+
+    def connect_console(self, uri: str, name: str, files: ConsoleFiles, *, force: bool) -> bool:
+        """Connect a terminal with a guest's serial console; return whether it was closed.
+
+        Else the person has ended it. Raises BusyError if someone else has it open, unless `force`
+        disconnects them.
+        """
+        from reconciler.adapters.libvirt.serial_console import connect  # noqa: PLC0415
+
+        return connect(uri, name, files, force=force)
+
+    def become(self, words: Sequence[str], packages: str) -> int:
+        """Become another program, which gets the terminal; returns only in tests.
+
+        Raises MissingError, which names its packages, if it is not installed.
+        """
+        import os  # noqa: PLC0415
+        import shutil  # noqa: PLC0415
+        import signal  # noqa: PLC0415
+
+        from reconciler.errors import MissingError  # noqa: PLC0415
+
+        program = shutil.which(words[0], path=self._environ.get("PATH"))
+        if program is None:
+            raise MissingError(f"{words[0]} is not installed: {packages}")
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that is inherited
+        os.execve(program, list(words), dict(self._environ))  # noqa: S606
 
     def units(self, uri: Optional[str]) -> Units:
         """See libvirt's daemons on this host, as a client of that URI."""

@@ -318,6 +318,7 @@ MAY_NAME_A_KIND = (
     "reconciler.cli.comparison",
     "reconciler.cli.daemon_state",
     "reconciler.cli.plans",
+    "reconciler.cli.verbs.access",
     "reconciler.cli.verbs.adoption",
     "reconciler.cli.verbs.history",
     "reconciler.cli.verbs.host",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import Any, FrozenSet, Iterator, Optional, Tuple, Type
+from typing import Any, Callable, FrozenSet, Iterator, Optional, Tuple, Type
 
 import libvirt  # type: ignore[import-untyped,unused-ignore]  # the binding has no types
 
@@ -76,6 +76,13 @@ AFFECT_LIVE = _constant("VIR_DOMAIN_AFFECT_LIVE")
 AFFECT_CONFIG = _constant("VIR_DOMAIN_AFFECT_CONFIG")
 METADATA_ELEMENT = _constant("VIR_DOMAIN_METADATA_ELEMENT")
 SPARSE_UPLOAD = _constant("VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM")
+CONSOLE_FORCE = _constant("VIR_DOMAIN_CONSOLE_FORCE")
+CONSOLE_SAFE = _constant("VIR_DOMAIN_CONSOLE_SAFE")
+STREAM_NONBLOCK = _constant("VIR_STREAM_NONBLOCK")
+STREAM_READABLE = _constant("VIR_STREAM_EVENT_READABLE")
+STREAM_WRITABLE = _constant("VIR_STREAM_EVENT_WRITABLE")
+STREAM_BROKEN = _constant("VIR_STREAM_EVENT_ERROR") | _constant("VIR_STREAM_EVENT_HANGUP")
+FILE_READABLE = _constant("VIR_EVENT_HANDLE_READABLE")
 RESIZE_BYTES = _constant("VIR_DOMAIN_BLOCK_RESIZE_BYTES")
 
 # What happens to domains, pools and networks, as far as it can concern a manifest. Numbers that are
@@ -203,6 +210,17 @@ def register_event_loop() -> None:
 def run_events_once() -> None:
     """Wait for events and hand them out; to be called for ever."""
     libvirt.virEventRunDefaultImpl()
+
+
+def watch_file(number: int, call: Callable[[], None]) -> int:
+    """Have the event loop call when a file can be read or was closed; return what to stop it by."""
+    watch: int = libvirt.virEventAddHandle(number, FILE_READABLE, lambda *_: call(), None)
+    return watch
+
+
+def stop_watching(watch: int) -> None:
+    """Have the event loop call no more."""
+    libvirt.virEventRemoveHandle(watch)
 
 
 def keep_alive(connection: Connection, interval: int, count: int) -> None:

@@ -24,7 +24,9 @@ LIMITS: Mapping[str, float] = {
     # kinds.machine.first_boot_checks.
     # core.guest_states, as core.world was full; for signed lists core.checksums, adapters.signatures,
     # kinds.template.planning.
-    "files": 212,
+    # For `console` and `ssh` core.access, adapters.libvirt.serial_console, cli.verbs.access,
+    # cli.guest_arguments.
+    "files": 216,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,

@@ -1,0 +1,121 @@
+"""`console`, `ssh`: get at a running guest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import termios
+import tty
+from contextlib import contextmanager, suppress
+from typing import Iterator, List
+
+from reconciler.cli.console import Console, Exit
+from reconciler.cli.services import Services
+from reconciler.cli.settings import uri_of
+from reconciler.control.ports import Clock, Domains
+from reconciler.core.access import (
+    ConsoleFiles,
+    describe_busy_console,
+    describe_closed_console,
+    find_address,
+    find_first_user,
+    find_remote_host,
+    require_console,
+    write_ssh,
+)
+from reconciler.core.render.words import escape
+from reconciler.core.xmltree import parse
+from reconciler.errors import BusyError, NotFoundError, UsageError
+from reconciler.kinds.machine.domain.mark import read_owner
+
+OFF_LIMIT, OFF_POLL = 2.0, 0.1  # seconds
+SSH = "dnf install openssh-clients, apt install openssh-client"
+
+# What ends a program that has a terminal; each must find it restored.
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+def open_console(options: argparse.Namespace, console: Console, services: Services) -> int:
+    """Connect the terminal with the guest's serial console."""
+    if not console.answers.isatty():
+        raise UsageError("console needs a terminal, and standard input is not one")
+    domains = services.connect(uri_of(options, services, console)).domains
+    view = domains.read_domain(options.name)
+    note = require_console(view)
+    if note:
+        console.note(note)
+    console.line(f"Console of {escape(view.name)}. Ctrl-] ends it.")
+    try:
+        with raw_terminal() as files:
+            is_closed = services.connect_console(domains.uri, view.name, files, force=options.force)
+    except BusyError as error:
+        raise BusyError(describe_busy_console(view.name)) from error
+    console.line()
+    if is_closed:
+        console.note(_find_reason(domains, view.name, services.clock))
+    return Exit.DONE
+
+
+def _find_reason(domains: Domains, name: str, clock: Clock) -> str:
+    """Say why a console was closed; libvirt closes it before it says that the guest is off."""
+    deadline = clock.now() + OFF_LIMIT
+    while True:
+        try:
+            view = domains.read_domain(name)
+        except NotFoundError:
+            return f"{name} is off"
+        if view.live_xml is None or clock.now() > deadline:
+            return describe_closed_console(view)
+        clock.sleep(OFF_POLL)
+
+
+def open_ssh(options: argparse.Namespace, console: Console, services: Services) -> int:
+    """Become ssh to the address that the guest's agent, or a lease, names."""
+    host = services.connect(uri_of(options, services, console))
+    view = host.domains.read_domain(options.name)
+    address = find_address(view, host.guests.read(view.name))
+    owner = read_owner(parse(view.persistent_xml))
+    user = options.user or (find_first_user(owner.spec) if owner else "")
+    remote = find_remote_host(host.domains.uri)
+    jump = "" if options.direct or remote is None else remote.jump
+    if remote is not None and not jump and not options.direct:
+        console.note(
+            f"{address} is the address that {remote.name} knows; if it cannot be reached from "
+            f"here: virt-reconciler ssh {shlex.quote(view.name)} -- -J {remote.name}"
+        )
+    words = write_ssh(view.name, address, user, jump, options.arguments)
+    return services.become(words, SSH)
+
+
+@contextmanager
+def raw_terminal() -> Iterator[ConsoleFiles]:
+    """Have every key passed on as it is; the terminal is restored whatever happens.
+
+    A signal that would end this process can be read from `stop`, and ends it afterwards.
+    """
+    keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
+    came: List[signal.Signals] = []
+    stop, wake = os.pipe()
+    os.set_blocking(wake, False)
+    former = {
+        number: signal.signal(number, lambda got, _: came.append(signal.Signals(got)))
+        for number in ENDING
+    }
+    signal.set_wakeup_fd(wake)
+    before = termios.tcgetattr(keyboard)
+    try:
+        tty.setraw(keyboard)
+        yield ConsoleFiles(keyboard, screen, stop)
+    finally:
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        signal.set_wakeup_fd(-1)
+        for ending, handle in former.items():
+            signal.signal(ending, handle)
+        os.close(stop)
+        os.close(wake)
+        for number in came[:1]:
+            signal.raise_signal(number)
