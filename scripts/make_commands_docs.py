@@ -46,6 +46,8 @@ GUIDES = {
     "template pull": "how-to/fetch-an-image.md",
     "console": "how-to/reach-a-guest.md",
     "ssh": "how-to/reach-a-guest.md#by-ssh",
+    "bench disk": "measuring-disks.md",
+    "bench list": "measuring-disks.md#what-is-kept",
     "schema": "manifest.md",
 }
 

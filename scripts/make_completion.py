@@ -24,6 +24,7 @@ WANTED = {
     "FILE": "files",
     "PLANFILE": "files",
     "DIR": "files",
+    "DEV": "files",
     "NAME": "names",
     "STATE": "files",
     "KIND": f"words {' '.join((*list_kinds(), CONFIGURATION, *DOCUMENTS))}",

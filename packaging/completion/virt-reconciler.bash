@@ -16,11 +16,24 @@ _virt_reconciler_value() {
         'snapshot':--out) wants='files' many='' ;;
         'apply':--parallel) wants='nothing' many='' ;;
         'prune':--images) wants='files' many=1 ;;
-        'status':--format | 'history':--format | 'rollback':--format | 'host check':--format) wants='words text json' many='' ;;
+        'status':--format | 'history':--format | 'rollback':--format | 'host check':--format | 'bench disk':--format | 'bench list':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'export':--output-dir) wants='files' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
         'ssh':-l | 'ssh':--user) wants='nothing' many='' ;;
+        'bench disk':--pool) wants='names' many='' ;;
+        'bench disk':--path) wants='files' many='' ;;
+        'bench disk':--device) wants='files' many='' ;;
+        'bench disk':--profile) wants='words seq_write seq_read rand_write rand_read rand_rw dd_write dd_read' many='' ;;
+        'bench disk':--size) wants='nothing' many='' ;;
+        'bench disk':--runtime) wants='nothing' many='' ;;
+        'bench disk':--runs) wants='nothing' many='' ;;
+        'bench disk':--depth) wants='nothing' many='' ;;
+        'bench disk':--engine) wants='words libaio io_uring psync' many='' ;;
+        'bench disk':--nice) wants='nothing' many='' ;;
+        'bench disk':--ionice) wants='words best-effort idle' many='' ;;
+        'bench disk':--rate) wants='nothing' many='' ;;
+        'bench disk':--label) wants='nothing' many='' ;;
         *) wants='' many='' ;;
     esac
 }
@@ -30,7 +43,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host template console ssh schema' value='' many=''
+            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host template console ssh bench schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -118,6 +131,18 @@ _virt_reconciler_verb() {
             ;;
         'ssh')
             options='-h --help -c --connect --config -v --verbose -l --user --direct'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'bench')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='' verbs='disk list' value='' many=''
+            ;;
+        'bench disk')
+            options='-h --help -c --connect --config -v --verbose --pool --path --device --profile --size --runtime --runs --depth --engine --nice --ionice --rate --label --format'
+            rest='' verbs='' value='' many=''
+            ;;
+        'bench list')
+            options='-h --help -c --connect --config -v --verbose --format'
             rest='names' verbs='' value='' many=''
             ;;
         'schema')

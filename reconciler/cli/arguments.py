@@ -9,6 +9,7 @@ from functools import partial
 from typing import AbstractSet, Any, Callable, Mapping, NoReturn, Sequence
 
 from reconciler import __version__
+from reconciler.cli.bench_arguments import add_bench
 from reconciler.cli.console import PLAN_FORMATS
 from reconciler.cli.daemon_arguments import DAEMON_VERBS
 from reconciler.cli.guest_arguments import GUEST_VERBS
@@ -364,5 +365,6 @@ _VERBS: Mapping[str, Callable[[Any], None]] = {
     "host": _host,
     "template": _template,
     **{name: partial(_add_verb, add) for name, add in GUEST_VERBS.items()},
+    "bench": partial(_add_verb, add_bench),
     "schema": _schema,
 }

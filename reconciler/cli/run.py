@@ -42,6 +42,7 @@ HOST_PACKAGES: Mapping[Optional[str], str] = {
 VERBS: Mapping[str, str] = {
     "adopt": "adoption.adopt",
     "apply": "apply.apply",
+    "bench": "bench.bench",
     "config": "daemon.check_config",
     "console": "access.open_console",
     "export": "adoption.export",

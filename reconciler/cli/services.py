@@ -14,6 +14,7 @@ import reconciler.kinds  # noqa: F401 - fills the table
 if TYPE_CHECKING:
     import argparse
 
+    from reconciler.adapters.state.measurements import FolderMeasurements
     from reconciler.cli.console import Console
     from reconciler.cli.daemon_services import DaemonServices
     from reconciler.control.ports import Clock, Host, Secrets, Units
@@ -128,6 +129,12 @@ class Services:
         from reconciler.adapters.state.history import FolderHistory  # noqa: PLC0415
 
         return FolderHistory(folder)
+
+    def reach_measurements(self, state: str) -> FolderMeasurements:
+        """Reach the measurements kept in that state folder, which need not be there."""
+        from reconciler.adapters.state.measurements import FolderMeasurements  # noqa: PLC0415
+
+        return FolderMeasurements(state)
 
     def connect(self, uri: Optional[str]) -> Host:
         """Reach libvirt; None is libvirt's own choice."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
+from reconciler.core.measurements.tools import CACHE_READ, DEVICE_READ
 from reconciler.core.measurements.values import DiskResult, DiskRun, Environment, Measurement
 from reconciler.core.units import format_roughly
 
@@ -14,8 +15,6 @@ FLOOR = 0.05
 UNSTEADY = 0.25
 FEW_FROM_STORAGE = 0.1  # less of what was read than this came from the storage
 MUCH_FASTER = 2.0  # no storage is that much faster for being read through a copy in memory
-# hdparm's: -T never reads from the device, -t empties the cache first.
-CACHE_READ, DEVICE_READ = "cache_read", "device_read"
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 

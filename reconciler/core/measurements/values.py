@@ -15,6 +15,8 @@ from reconciler.errors import RefusedError
 
 FORMAT_VERSION = 1
 KEY = "virtReconcilerMeasurement"  # the first key, and its version: by it a measurement is known
+# Attributes of a disk's driver in the XML, and fields of DiskSetup.
+DISK_OPTIONS = tuple("cache io discard".split())  # noqa: SIM905 - the table of fields is elsewhere
 _LABEL = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

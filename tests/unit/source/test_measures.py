@@ -26,7 +26,9 @@ LIMITS: Mapping[str, float] = {
     # kinds.template.planning.
     # For `console` and `ssh` core.access, adapters.libvirt.serial_console, cli.verbs.access,
     # cli.guest_arguments.
-    "files": 216,
+    # Ten for `bench`: in core.measurements other programs and runs; the text; in adapters.measurement
+    # the package, the file, the programs, the facts; what is kept; the verb and its grammar.
+    "files": 226,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,

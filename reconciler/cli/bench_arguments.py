@@ -1,0 +1,180 @@
+"""The grammar of `bench`. On the start-up path: standard library only, no work."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Callable
+
+from reconciler.core.units import parse_duration, parse_size
+
+Verb = Callable[..., argparse.ArgumentParser]
+SIZE = 2**30  # bytes
+LEAST_SIZE, MOST_SIZE = 2**20, 256 * 2**30
+RUNTIME = 30  # seconds
+MOST_RUNTIME = 3600
+RUNS = 4
+MOST_RUNS = 100
+MOST_DEPTH = 1024
+PROFILES = ("seq_write", "seq_read", "rand_write", "rand_read", "rand_rw", "dd_write", "dd_read")
+ENGINES = ("libaio", "io_uring", "psync")
+IO_CLASSES = ("best-effort", "idle")
+LEAST_NICE = 19
+
+
+def add_bench(verbs: Any, verb: Verb) -> None:
+    """Add the verb."""
+    parser = verb(verbs, "bench", "measure disks and compare the results")
+    below = parser.add_subparsers(
+        dest="bench_verb", metavar="VERB", required=True, help="what to measure"
+    )
+    _add_disk(below, verb)
+    _add_list(below, verb)
+
+
+def _add_disk(below: Any, verb: Verb) -> None:
+    parser = verb(
+        below,
+        "disk",
+        "measure a disk with fio, dd or hdparm",
+        "In a file of its own, which is removed however the command ends. Nothing else is written. "
+        "Half of the runs go past the page cache (direct), half through it (buffered).",
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--pool", metavar="NAME", help="the folder of a storage pool of this host")
+    where.add_argument("--path", metavar="DIR", help="a folder of this host")
+    where.add_argument("--device", metavar="DEV", help="only read a device, with hdparm -T and -t")
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        action="append",
+        choices=PROFILES,
+        default=[],
+        help=f"{', '.join(PROFILES)} (can be given several times; default: all)",
+    )
+    _add_extent(parser)
+    _add_limits(parser)
+    _add_label(parser)
+
+
+def _add_extent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--size", metavar="SIZE", type=_read_size, default=SIZE, help="of the file (default: 1GiB)"
+    )
+    parser.add_argument(
+        "--runtime",
+        metavar="TIME",
+        type=_read_runtime,
+        default=RUNTIME,
+        help="of each run of fio (default: 30s)",
+    )
+    parser.add_argument(
+        "--runs",
+        metavar="N",
+        type=_count_runs,
+        default=RUNS,
+        help="runs of each profile, half of them direct (default: 4)",
+    )
+    parser.add_argument(
+        "--depth",
+        metavar="N",
+        type=_count_depth,
+        action="append",
+        default=[],
+        help="operations of fio under way at a time (can be given several times; default: 16 for "
+        "sequential profiles, 32 for random ones)",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        action="append",
+        choices=ENGINES,
+        default=[],
+        help="of fio: libaio, io_uring or psync (can be given several times; default: libaio)",
+    )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--nice", metavar="N", type=_read_nice, default=0, help="run the programs with nice -n N"
+    )
+    parser.add_argument(
+        "--ionice",
+        metavar="CLASS",
+        choices=IO_CLASSES,
+        help="run the programs in this class of ionice: best-effort or idle",
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="SIZE",
+        type=_read_rate,
+        help="have fio move at most this much per second, so that guests keep their share",
+    )
+
+
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label", metavar="TEXT", help="a label to find the result by, like before-bus-change"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def _add_list(below: Any, verb: Verb) -> None:
+    parser = verb(
+        below,
+        "list",
+        "list the results that are kept",
+        "Newest first. With names, those results in full.",
+    )
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help="a result's ID or label, or a machine"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def _read_size(text: str) -> int:
+    size = _parse(parse_size, text)
+    if not LEAST_SIZE <= size <= MOST_SIZE or size % LEAST_SIZE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of MiB up to 256GiB")
+    return size
+
+
+def _read_rate(text: str) -> int:
+    rate = _parse(parse_size, text)
+    if not rate:
+        raise argparse.ArgumentTypeError("0 would never end; give a size like 50MiB")
+    return rate
+
+
+def _read_runtime(text: str) -> int:
+    seconds = _parse(parse_duration, text)
+    if not 1 <= seconds <= MOST_RUNTIME:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time from 1s to 1h")
+    return seconds
+
+
+def _parse(parse: Callable[[str], int], text: str) -> int:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count_runs(text: str) -> int:
+    runs = _count(text, MOST_RUNS)
+    if runs % 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is odd; half of the runs are direct")
+    return runs
+
+
+def _count_depth(text: str) -> int:
+    return _count(text, MOST_DEPTH)
+
+
+def _read_nice(text: str) -> int:
+    return _count(text, LEAST_NICE)
+
+
+def _count(text: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+    return int(text)
