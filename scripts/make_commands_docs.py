@@ -48,6 +48,7 @@ GUIDES = {
     "ssh": "how-to/reach-a-guest.md#by-ssh",
     "bench disk": "measuring-disks.md",
     "bench list": "measuring-disks.md#what-is-kept",
+    "bench compare": "measuring-disks.md#what-changed",
     "schema": "manifest.md",
 }
 

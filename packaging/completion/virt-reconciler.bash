@@ -34,6 +34,8 @@ _virt_reconciler_value() {
         'bench disk':--ionice) wants='words best-effort idle' many='' ;;
         'bench disk':--rate) wants='nothing' many='' ;;
         'bench disk':--label) wants='nothing' many='' ;;
+        'bench compare':--format) wants='words text json html' many='' ;;
+        'bench compare':--output-dir) wants='files' many='' ;;
         *) wants='' many='' ;;
     esac
 }
@@ -135,7 +137,7 @@ _virt_reconciler_verb() {
             ;;
         'bench')
             options='-h --help -c --connect --config -v --verbose'
-            rest='' verbs='disk list' value='' many=''
+            rest='' verbs='disk list compare' value='' many=''
             ;;
         'bench disk')
             options='-h --help -c --connect --config -v --verbose --pool --path --device --profile --size --runtime --runs --depth --engine --nice --ionice --rate --label --format'
@@ -143,6 +145,10 @@ _virt_reconciler_verb() {
             ;;
         'bench list')
             options='-h --help -c --connect --config -v --verbose --format'
+            rest='names' verbs='' value='' many=''
+            ;;
+        'bench compare')
+            options='-h --help -c --connect --config -v --verbose --format --output-dir --force'
             rest='names' verbs='' value='' many=''
             ;;
         'schema')

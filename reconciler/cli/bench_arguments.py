@@ -29,6 +29,7 @@ def add_bench(verbs: Any, verb: Verb) -> None:
     )
     _add_disk(below, verb)
     _add_list(below, verb)
+    _add_compare(below, verb)
 
 
 def _add_disk(below: Any, verb: Verb) -> None:
@@ -129,6 +130,31 @@ def _add_list(below: Any, verb: Verb) -> None:
         "names", metavar="NAME", nargs="*", help="a result's ID or label, or a machine"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+
+def _add_compare(below: Any, verb: Verb) -> None:
+    parser = verb(
+        below,
+        "compare",
+        "compare results with the first of them",
+        "One row for what was measured the same way in each. A difference that is no larger than "
+        "that of the runs themselves is called noise.",
+    )
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help="a result's ID or label, a machine, or a file that --format json wrote",
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json", "html"), default="text", help="default: text"
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="write a page, its charts as SVG and the numbers as JSON into a folder",
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
 
 
 def _read_size(text: str) -> int:

@@ -70,6 +70,7 @@ IMPORTER: Mapping[str, str] = {
     "libvirt": "reconciler.adapters.libvirt.binding",
     "libvirt_qemu": "reconciler.adapters.libvirt.binding",
     "pycdlib": "reconciler.adapters.libvirt.seed_image",
+    "matplotlib": "reconciler.adapters.charts",
     "watchdog": "reconciler.adapters.watch",
     "yaml": "reconciler.adapters.manifests.documents",
     "jsonschema": "reconciler.adapters.manifests.schema_errors",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterator, Mapping, Optional, Sequence, Tuple
 
 from reconciler import __version__
 from reconciler.adapters.libvirt.connections import is_local
@@ -21,6 +21,7 @@ from reconciler.cli.bench_arguments import ENGINES, PROFILES
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.services import Services
 from reconciler.cli.settings import settings_to_order, uri_of
+from reconciler.cli.verbs.bench_compare import choose, compare
 from reconciler.control.ports import Host
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import FILE_POOLS, read_source
@@ -61,7 +62,11 @@ from reconciler.errors import (
 
 def bench(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Run the verb below `bench`."""
-    verbs: Mapping[str, Callable[..., int]] = {"disk": measure_disk, "list": list_measurements}
+    verbs: Mapping[str, Callable[..., int]] = {
+        "disk": measure_disk,
+        "list": list_measurements,
+        "compare": compare,
+    }
     return verbs[options.bench_verb](options, console, services)
 
 
@@ -283,23 +288,3 @@ def list_measurements(options: argparse.Namespace, console: Console, services: S
     else:
         console.write(render_list(chosen, _page(console)))
     return Exit.DONE
-
-
-def choose(found: Sequence[Measurement], names: Sequence[str]) -> Tuple[Measurement, ...]:
-    """Return those that are named by ID, label, group or machine. Raises UsageError for none."""
-    if not names:
-        return tuple(found)
-    chosen: List[Measurement] = []
-    for name in names:
-        fitting = [
-            each
-            for each in found
-            if name in (each.id, each.label, each.group, each.environment.machine)
-        ]
-        if not fitting:
-            raise UsageError(
-                f"no measurement has the ID, label or machine {name!r}; list them: "
-                "virt-reconciler bench list"
-            )
-        chosen.extend(each for each in fitting if each not in chosen)
-    return tuple(chosen)

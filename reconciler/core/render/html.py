@@ -86,10 +86,17 @@ del { color: var(--red); background: var(--redbox); }
 """
 
 
-def policy() -> str:
-    """Return what a browser may do with the page: show it in this style, and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+def policy(style: str = STYLE, *, has_pictures: bool = False) -> str:
+    """Return what a browser may do with the page: show it in this style, and nothing else.
+
+    `has_pictures` allows those that are in the page itself.
+    """
+    digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
+    pictures = "img-src data:; " if has_pictures else ""
+    return (
+        f"default-src 'none'; {pictures}style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
 Choice = Callable[[Action], Sequence[ChangeRow]]
@@ -122,20 +129,23 @@ def lines(*parts: str) -> Markup:
 
 def render_html(plan: Plan) -> str:
     """Return the plan as a page."""
-    page = tag("html", lines(_head(plan), tag("body", lines(*_body(plan)))), lang="en")
+    title = f"Plan for {escape(plan.host or NO_HOST)}"
+    page = tag("html", lines(head(title), tag("body", lines(*_body(plan)))), lang="en")
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _head(plan: Plan) -> Markup:
+def head(title: str, style: str = STYLE, *, has_pictures: bool = False) -> Markup:
+    """Return the head of a page."""
     named = (("viewport", "width=device-width, initial-scale=1"), ("robots", "noindex"))
+    allowed = policy(style, has_pictures=has_pictures)
     return tag(
         "head",
         lines(
             Markup('<meta charset="utf-8">'),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'),
+            Markup(f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'),
             *(Markup(f'<meta name="{name}" content="{value}">') for name, value in named),
-            tag("title", f"Plan for {escape(plan.host or NO_HOST)}"),
-            tag("style", Markup(STYLE)),
+            tag("title", title),
+            tag("style", Markup(style)),
         ),
     )
 

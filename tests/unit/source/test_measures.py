@@ -28,7 +28,9 @@ LIMITS: Mapping[str, float] = {
     # cli.guest_arguments.
     # Ten for `bench`: in core.measurements other programs and runs; the text; in adapters.measurement
     # the package, the file, the programs, the facts; what is kept; the verb and its grammar.
-    "files": 226,
+    # Six for results beside each other: what is compared, what is drawn and by whom, the text, the
+    # page, and the verb.
+    "files": 232,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,
