@@ -7,8 +7,7 @@ Whether a failure may pass by itself is the type of the exception, never a flag:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 
 class ReconcilerError(Exception):
@@ -55,8 +54,7 @@ class UsageError(TerminalError):
     """The command line is not valid (exit status 64)."""
 
 
-@dataclass(frozen=True, order=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong in a manifest; sorts by place.
 
     `line` and `column` count from 1; 0 means that the place is the file as a whole.

@@ -21,23 +21,22 @@ from reconciler.cli.names import find_entries
 from reconciler.cli.plans import Prepared
 from reconciler.cli.services import Services
 from reconciler.cli.settings import refuse_another_host, settings_of, settings_to_order
-from reconciler.control.ports import Host
 from reconciler.core.frozen import replace
-from reconciler.core.history import FOLDER, LastKnown
 from reconciler.core.key import Key, show_key
 from reconciler.core.manifest import Manifest
 from reconciler.core.names import name_place
 from reconciler.core.plan import Action, ActionKind, Effect
-from reconciler.core.prune import is_followed
-from reconciler.core.records import SourceRecord, Suspension
 from reconciler.core.settings import Settings
 from reconciler.errors import InvalidManifestError, ReconcilerError, TransientError
 from reconciler.kinds.machine.elsewhere import Background
 
 if TYPE_CHECKING:
     from reconciler.control.change_recorder import ChangeRecorder
+    from reconciler.control.ports import Host
     from reconciler.control.service_ports import DaemonMemory
+    from reconciler.core.history import LastKnown
     from reconciler.core.overview import Overview, OverviewEntry
+    from reconciler.core.records import SourceRecord, Suspension
 
 
 # Who is there, by name and URI; asked for only where it matters.
@@ -91,6 +90,8 @@ def find_history(
     options: argparse.Namespace, console: Console, services: Services, where: Whereabouts
 ) -> str:
     """Return the folder of the history that this command reads and writes."""
+    from reconciler.core.history import FOLDER  # noqa: PLC0415 - start-up time
+
     state = _read_settings(options, services).state
     if is_daemons(options, console, services) and _may_write(state):
         return os.path.join(state, FOLDER)
@@ -145,6 +146,8 @@ def find_histories(
     options: argparse.Namespace, console: Console, services: Services, where: Whereabouts
 ) -> Sequence[str]:
     """Return the folders of the histories that are looked through: one's own, the daemon's."""
+    from reconciler.core.history import FOLDER  # noqa: PLC0415 - start-up time
+
     found = [os.path.join(_own_state(console, where), FOLDER)]
     if is_daemons(options, console, services):
         found.append(os.path.join(_read_settings(options, services).state, FOLDER))
@@ -299,6 +302,8 @@ def _find_reasons(
 
 
 def _compare(prepared: Prepared, memory: DaemonMemory, daemon: int) -> Mapping[Key, str]:
+    from reconciler.core.prune import is_followed  # noqa: PLC0415 - start-up time
+
     records, suspended = memory.load_records(), memory.suspended()
     who = f"the daemon{f' (process {daemon})' if daemon else ''}"
     follows = f"{who} follows {_describe(memory.load_source())}"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Callable, FrozenSet, Optional, Sequence, Tuple
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
 from reconciler.cli.services import Services
-from reconciler.control.ports import Host
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.kinds import has_planned
@@ -22,6 +21,7 @@ from reconciler.kinds.machine.elsewhere import Background
 from reconciler.kinds.machine.observe import ObservedHost, observe
 
 if TYPE_CHECKING:
+    from reconciler.control.ports import Host
     from reconciler.core.host_snapshot import HostSnapshot
     from reconciler.kinds.machine.answers import Views
 

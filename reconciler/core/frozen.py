@@ -74,6 +74,12 @@ def frozen(cls: Type[T]) -> Type[T]:
     return cls
 
 
+def find_metadata(cls: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Return what the declaration of each field says of it besides."""
+    given = ((name, cls.__given__.get(name)) for name in cls.__names__)
+    return {name: getattr(member, "metadata", {}) for name, member in given}
+
+
 def _show_default(cls: Any, name: str, member: Field[Any]) -> None:
     if member.default is MISSING:
         delattr(cls, name)
@@ -88,6 +94,7 @@ class _Fields:
         """Ask Python what it would make of the class."""
         types = dict(cls.__dict__.get("__annotations__", {}))
         members = {**cls.__given__, "__annotations__": types, "__module__": cls.__module__}
+        members["__doc__"] = cls.__doc__ or cls.__name__  # else Python writes one, which takes long
         like: Any = dataclass(init=False, repr=False, eq=False)(type(cls.__name__, (), members))
         made: Mapping[str, Field[Any]] = like.__dataclass_fields__
         cls.__dataclass_fields__ = made
@@ -123,11 +130,9 @@ def _assign(self: Any, values: Tuple[Any, ...], named: Mapping[str, Any]) -> boo
             used += 1
             value = named[name]
         else:
-            value = given.get(name, MISSING)
-            if isinstance(value, Field):
-                value = (
-                    value.default if value.default_factory is MISSING else value.default_factory()
-                )
+            value, make = _find_default(given.get(name, MISSING))
+            if make is not MISSING:
+                value = make()
             if value is MISSING:
                 return False
         _set(self, name, value)
@@ -139,23 +144,31 @@ def _compile(cls: Any) -> Callable[..., None]:
     known: Dict[str, Any] = {"UNSET": _UNSET, "set_field": _set}
     parameters: List[str] = ["self"]
     lines: List[str] = ["pass"]
-    for member in fields(cls):
-        parameter = value = member.name
-        if member.default is not MISSING:
-            known[f"default_{member.name}"] = member.default
-            parameter = f"{member.name}=default_{member.name}"
-        elif member.default_factory is not MISSING:
-            known[f"make_{member.name}"] = member.default_factory
-            parameter = f"{member.name}=UNSET"
-            value = f"make_{member.name}() if {member.name} is UNSET else {member.name}"
+    for name in cls.__names__:
+        parameter = value = name
+        default, make = _find_default(cls.__given__.get(name, MISSING))
+        if default is not MISSING:
+            known[f"default_{name}"] = default
+            parameter = f"{name}=default_{name}"
+        elif make is not MISSING:
+            known[f"make_{name}"] = make
+            parameter = f"{name}=UNSET"
+            value = f"make_{name}() if {name} is UNSET else {name}"
         parameters.append(parameter)
-        lines.append(f"set_field(self, {member.name!r}, {value})")
+        lines.append(f"set_field(self, {name!r}, {value})")
     body = "\n    ".join(lines)
     exec(f"def __init__({', '.join(parameters)}):\n    {body}\n", known)  # noqa: S102 - ours alone
     made: Callable[..., None] = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__annotations__ = {member.name: member.type for member in fields(cls)}
+    made.__annotations__ = dict(cls.__dict__.get("__annotations__", {}))
     return made
+
+
+def _find_default(given: Any) -> Tuple[Any, Any]:
+    """Return a field's default, and what makes one; MISSING is neither."""
+    if isinstance(given, Field):
+        return given.default, given.default_factory
+    return given, MISSING
 
 
 def _nothing(_value: Any) -> Any:

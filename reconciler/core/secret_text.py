@@ -98,20 +98,31 @@ def _row(pattern: str) -> Pattern[str]:
     return regex(pattern, re.VERBOSE | re.DOTALL)
 
 
-_TABLE: Tuple[Pattern[str], ...] = (
-    _row(r"-----BEGIN\ [A-Z0-9\ ]*PRIVATE\ KEY(?:\ BLOCK)?-----(?P<secret>.*?)(?:-----END|\Z)"),
+# What one of must be in a text for the expression to find anything: most texts have none of it.
+_TABLE: Tuple[Tuple[Tuple[str, ...], Pattern[str]], ...] = (
+    (
+        ("-----BEGIN",),
+        _row(r"-----BEGIN\ [A-Z0-9\ ]*PRIVATE\ KEY(?:\ BLOCK)?-----(?P<secret>.*?)(?:-----END|\Z)"),
+    ),
     # crypt(5): a hash is what an attacker needs to try passwords
-    _row(r"(?P<secret>\$(?:1|2[abxy]?|5|6|7|y|gy)\$[./A-Za-z0-9$=,]{8,})"),
+    (("$",), _row(r"(?P<secret>\$(?:1|2[abxy]?|5|6|7|y|gy)\$[./A-Za-z0-9$=,]{8,})")),
     # up to the last @ of the host's part: a password may have one itself
-    _row(r"\bhttps?://(?P<secret>[^/\s'\"<>]+)@"),
-    _row(r"://[^/\s:@'\"<>]*:(?P<secret>[^/\s'\"<>]+)@"),
+    (("@",), _row(r"\bhttps?://(?P<secret>[^/\s'\"<>]+)@")),
+    (("@",), _row(r"://[^/\s:@'\"<>]*:(?P<secret>[^/\s'\"<>]+)@")),
     # smbios-type-11(7): what systemd takes from an OEM string
-    _row(rf"io\.systemd\.credential(?:\.binary)?:[^=\s]{{1,256}}={_REST}"),
+    (
+        ("io.systemd.credential",),
+        _row(rf"io\.systemd\.credential(?:\.binary)?:[^=\s]{{1,256}}={_REST}"),
+    ),
     # qemu(1): -fw_cfg (whose names have 55 characters at most), and the key of a Ceph image
-    _row(rf"\bname=opt/[^,\s]{{0,256}},string={_REST}"),
-    _row(r"(?<=:key=)(?P<secret>[^:\s,'\"]+)"),
-    _row(
-        rf"(?P<quote>[\"'])(?P<key>[\w.-]{{1,64}})(?P=quote)\s*:\s*(?P<secret>{_QUOTED}|[^\s,}}\]]+)"
+    (("name=opt/",), _row(rf"\bname=opt/[^,\s]{{0,256}},string={_REST}")),
+    ((":key=",), _row(r"(?<=:key=)(?P<secret>[^:\s,'\"]+)")),
+    (
+        ("'", '"'),
+        _row(
+            r"(?P<quote>[\"'])(?P<key>[\w.-]{1,64})(?P=quote)\s*:\s*"
+            rf"(?P<secret>{_QUOTED}|[^\s,}}\]]+)"
+        ),
     ),
 )
 # qemu(1): -fw_cfg with its value first. The tail is the end of what may be a value. An argument has
@@ -120,8 +131,8 @@ _UP_TO_NAME = _row(r"(?P<body>(?:[^,\n]|,,)+)(?P<tail>,name=opt/)?")
 _STRING = _row(r"(?<![\w-])string=(?P<secret>.*)")
 _ARGUMENT = _row(r"[^\s]+")
 _ARGUMENTS = (
-    (_row(r"\btype=11,"), _row(r"(?<=,)value="), _row(_REST)),
-    (_row(r"\bsecret(?:_keyring)?,"), _row(r"(?<=,)data="), _row(_VALUE)),
+    ("type=11,", _row(r"\btype=11,"), _row(r"(?<=,)value="), _row(_REST)),
+    ("secret", _row(r"\bsecret(?:_keyring)?,"), _row(r"(?<=,)data="), _row(_VALUE)),
 )
 # The same as JSON, in any order.
 _QOM = _row(r"\"qom-type\"\s*:\s*\"secret")
@@ -134,8 +145,9 @@ _FLOW = _row(rf"(?<=[{{,])\s*(?P<key>[\w.-]{{1,64}})\s*:\s+(?P<secret>{_QUOTED}|
 
 def hide_phrases(text: str, mask: Mask) -> str:
     """Hide the secrets of a text of any kind."""
-    for pattern in _TABLE:
-        text = _apply(pattern, text, mask)
+    for signs, pattern in _TABLE:
+        if any(sign in text for sign in signs):
+            text = _apply(pattern, text, mask)
     for hide in (_hide_strings, _hide_objects, _hide_assigned):
         text = hide(text, mask)
     return text
@@ -170,10 +182,11 @@ def _hide_strings(text: str, mask: Mask) -> str:
 
 
 def _hide_objects(text: str, mask: Mask) -> str:
-    if _QOM.search(text):
+    if '"qom-type"' in text and _QOM.search(text):
         text = _apply(_QOM_DATA, text, mask)
-    for head, start, value in _ARGUMENTS:
-        text = _hide_arguments(head, start, value, text, mask)
+    for sign, head, start, value in _ARGUMENTS:
+        if sign in text:
+            text = _hide_arguments(head, start, value, text, mask)
     return text
 
 
@@ -198,6 +211,8 @@ def _hide_arguments(
 
 
 def _hide_assigned(text: str, mask: Mask) -> str:
+    if "=" not in text:
+        return text
     parts: List[str] = []
     end = 0
     for found in _ASSIGNED.finditer(text):
@@ -259,6 +274,8 @@ class Scanner:
 
     def scan(self, text: str) -> str:
         """Return the text without secrets."""
+        if "<" not in text:
+            return self._text(text)
         parts: List[str] = []
         end = 0
         for token in _TOKEN.finditer(text):

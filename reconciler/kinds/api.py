@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -23,19 +24,21 @@ from typing import (
     cast,
 )
 
-from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core.checksums import find_listed
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
 from reconciler.core.key import Key
 from reconciler.core.kinds import PureKind, find_row, list_rows
 from reconciler.core.manifest import Desired, TemplateManifest, name_image
 from reconciler.core.manifest_files import Differing, InForce
 from reconciler.core.plan import Action, PlanOptions
-from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
 from reconciler.errors import MissingError, ReconcilerError, TransientError
+
+if TYPE_CHECKING:
+    from reconciler.control.ports import Clock, Host, Progress
+    from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
+    from reconciler.core.prune import Remnant
 
 SETTLE_POLL = 0.25  # seconds
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from typing import (
+    TYPE_CHECKING,
     Any,
     FrozenSet,
     Iterator,
@@ -17,18 +18,20 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Host
 from reconciler.core.documents import Claim, Finding, Together
-from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown, remember
 from reconciler.core.key import Key
 from reconciler.core.kinds import PureKind
 from reconciler.core.manifest import Desired, is_placed_here
 from reconciler.core.manifest_files import Differing
 from reconciler.core.plan import Action, ActionKind, Change, Effect, PlanOptions, Value
-from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
 from reconciler.errors import NotFoundError, TerminalError
 from reconciler.kinds.api import PassTask, Scene, Sighting
+
+if TYPE_CHECKING:
+    from reconciler.control.ports import Host
+    from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
+    from reconciler.core.prune import Remnant
 
 # What of a manifest is no field of its `spec`.
 _NO_FIELDS = frozenset({"name", "place", "generation", "labels", "host", "revision"})
@@ -127,6 +130,8 @@ class PlainKind:
         self, host: Host, action: Action, cause: ChangeCause, now: float
     ) -> Optional[ChangeRecord]:
         """Record each change with what is before it, and nothing else."""
+        from reconciler.core.history import remember  # noqa: PLC0415 - start-up time
+
         return remember(action, None, cause, now)
 
     def find_last_known(self, host: Host, key: Key, now: float) -> Optional[LastKnown]:

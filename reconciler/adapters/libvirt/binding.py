@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import Any, Callable, FrozenSet, Iterator, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, FrozenSet, Iterator, Optional, Tuple, Type
 
 import libvirt  # type: ignore[import-untyped,unused-ignore]  # the binding has no types
 
-from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.errors import (
     MissingError,
     NotFoundError,
@@ -21,6 +20,9 @@ from reconciler.errors import (
     TerminalError,
     TransientError,
 )
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Connection, Domain
 
 # libvirt prints every error to stderr by default; ours come as one line each, where they belong.
 libvirt.registerErrorHandler(lambda _context, _error: None, None)

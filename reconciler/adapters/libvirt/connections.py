@@ -10,13 +10,15 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional
 
 from reconciler.adapters.libvirt import binding
-from reconciler.adapters.libvirt.objects import Connection
-from reconciler.control.ports import Listener
 from reconciler.core.frozen import regex
 from reconciler.errors import ReconcilerError, TransientError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Connection
+    from reconciler.control.ports import Listener
 
 # Only the URI of QEMU's driver can be turned into that of another driver of the same host. The
 # test driver has everything in one connection.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import (
+    TYPE_CHECKING,
     Callable,
     Collection,
     Dict,
@@ -19,12 +20,14 @@ from typing import (
 )
 
 from reconciler.adapters.libvirt import binding
-from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.core.frozen import frozen, regex
 from reconciler.core.images import SnapshotView, read_source
 from reconciler.core.world import DomainView, GuestState, Unknown
 from reconciler.core.xmltree import MOST_DIGITS, parse
 from reconciler.errors import NotFoundError, ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Connection, Domain
 
 T = TypeVar("T")
 R = TypeVar("R")

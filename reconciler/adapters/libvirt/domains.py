@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Iterator, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Tuple, Union
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.adapters.libvirt import binding, own_view
-from reconciler.adapters.libvirt.capabilities import host_arch, list_machines, read_machine_caps
+from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.domain_reader import (
     NOT_RUNNING,
@@ -18,7 +17,6 @@ from reconciler.adapters.libvirt.domain_reader import (
     read_snapshot,
     read_view,
 )
-from reconciler.adapters.libvirt.objects import Connection, Domain
 from reconciler.core.images import SnapshotView
 from reconciler.core.machine import refuse_machine
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
@@ -26,6 +24,9 @@ from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, RefusedError, TransientError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Connection, Domain
 
 # What is said of a drive whose tray did not open: by QEMU ("Tray of device 'sata0-0-0' is not
 # open", "is locked and force was not specified") and by libvirt, which waits 5 s for the guest
@@ -155,9 +156,11 @@ class LibvirtDomains:
 
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types on offer, those without a version first."""
+        from reconciler.adapters.libvirt import capabilities  # noqa: PLC0415 - start-up time
+
         with binding.calling("asking for the host's machine types"):
-            capabilities = self._connection.getCapabilities()
-        return tuple(list_machines(capabilities, host_arch(capabilities)))
+            xml = self._connection.getCapabilities()
+        return tuple(capabilities.list_machines(xml, capabilities.host_arch(xml)))
 
     def read_memory(self) -> Optional[int]:
         """Return the bytes of memory that the host has, swap included; None if not known.
@@ -168,7 +171,11 @@ class LibvirtDomains:
             kib = self._connection.getMemoryStats(binding.ALL_CELLS)["total"]
         except (binding.Error, KeyError):
             return None
-        return kib * 1024 + (own_view.read_swap() if self._connections.is_local else 0)
+        if not self._connections.is_local:
+            return kib * 1024
+        from reconciler.adapters.libvirt import own_view  # noqa: PLC0415 - start-up time
+
+        return kib * 1024 + own_view.read_swap()
 
     def read_caps(self, machine: str) -> MachineCaps:
         """Ask what the host offers for a machine type (`""`: its default)."""
@@ -336,7 +343,11 @@ def _or_off(domain: Domain) -> Iterator[None]:
 
 def _ask_caps(connection: Connection, machine: Optional[str]) -> MachineCaps:
     """Ask for the host's own emulator, architecture and best type (kvm where there is KVM)."""
-    return read_machine_caps(connection.getDomainCapabilities(None, None, machine, None))
+    from reconciler.adapters.libvirt import capabilities  # noqa: PLC0415 - start-up time
+
+    return capabilities.read_machine_caps(
+        connection.getDomainCapabilities(None, None, machine, None)
+    )
 
 
 def _undefine_flags(domain: Domain, *, keeps: bool = False) -> int:

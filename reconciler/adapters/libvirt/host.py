@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Callable, FrozenSet, Mapping, Optional, Tuple
 
-from reconciler.adapters.libvirt import binding, own_view
+from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import NETWORK, SECRET, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
-from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
 from reconciler.core.frozen import frozen, regex
 from reconciler.core.secret_refs import (
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.libvirt.connections import LibvirtEvents
     from reconciler.adapters.libvirt.guests import LibvirtGuests
     from reconciler.adapters.libvirt.objects import Connection, Secret
+    from reconciler.adapters.libvirt.storage import LibvirtStorage
 
 
 class LibvirtNetworks:
@@ -50,6 +50,8 @@ class LibvirtNetworks:
         Over a remote URI libvirt's interface driver is asked, where there is one.
         """
         if self._connections.is_local:
+            from reconciler.adapters.libvirt import own_view  # noqa: PLC0415 - start-up time
+
             return own_view.list_devices(own_view.find_daemon(self._connections.uri))
         try:
             return frozenset(
@@ -131,13 +133,18 @@ class LibvirtHost:
     """One libvirt host; each driver is reached when it is first used."""
 
     domains: LibvirtDomains
-    storage: LibvirtStorage
     networks: LibvirtNetworks
     units: Units
     locks: Locks
     secrets: LibvirtSecrets
     find_downloads: Callable[[], Downloads]
+    find_storage: Callable[[], LibvirtStorage]
     find_guests: Callable[[], LibvirtGuests]
+
+    @property
+    def storage(self) -> LibvirtStorage:
+        """Pools and volumes."""
+        return self.find_storage()
 
     @property
     def guests(self) -> LibvirtGuests:
@@ -194,14 +201,20 @@ def _host(
 ) -> LibvirtHost:
     return LibvirtHost(
         domains=LibvirtDomains(connections),
-        storage=LibvirtStorage(connections),
         networks=LibvirtNetworks(connections),
         units=units,
         locks=locks,
         secrets=LibvirtSecrets(connections, secrets),
         find_downloads=downloads,
+        find_storage=partial(_reach_storage, connections),
         find_guests=partial(_reach_guests, connections),
     )
+
+
+def _reach_storage(connections: Connections) -> LibvirtStorage:
+    from reconciler.adapters.libvirt.storage import LibvirtStorage  # noqa: PLC0415 - start-up time
+
+    return LibvirtStorage(connections)
 
 
 def _reach_guests(connections: Connections) -> LibvirtGuests:

@@ -14,7 +14,6 @@ from reconciler.adapters.libvirt import binding, own_view
 from reconciler.adapters.libvirt.connections import STORAGE, Connections, is_local
 from reconciler.adapters.libvirt.domain_reader import map_in_threads
 from reconciler.adapters.libvirt.images import find_obstacle, read_images
-from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
 from reconciler.adapters.libvirt.pools import (
     CAPACITY,
     find_by_path,
@@ -25,7 +24,6 @@ from reconciler.adapters.libvirt.pools import (
     try_refresh,
     write_private_xml,
 )
-from reconciler.control.ports import Progress
 from reconciler.core.frozen import replace
 from reconciler.core.images import FILE_POOLS, ImageView
 from reconciler.core.plan import CreateSeed, CreateVolume
@@ -34,7 +32,9 @@ from reconciler.core.world import FileView, PoolView, VolumeView
 from reconciler.errors import MissingError, RefusedError, TransientError
 
 if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
     from reconciler.adapters.libvirt.uploads import LibvirtPart
+    from reconciler.control.ports import Progress
 
 AVAILABLE = 3  # where virStoragePoolGetInfo has it
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
@@ -59,21 +58,22 @@ def read_bounded(name: str, found: os.stat_result) -> Optional[bytes]:
     return b"".join(parts)
 
 
-@dataclass
 class FileReading:
     """What has been found so far; a file that two paths lead to is read once.
 
     `read` gets the bytes of a file; `links` are the symbolic links that were met on the way.
     """
 
-    read: Read = read_bounded
-    files: List[SourceFile] = field(default_factory=list)
-    problems: List[Problem] = field(default_factory=list)
-    # By device and inode. `told` has each given path of which something was said already.
-    seen: Set[_Identity] = field(default_factory=set)
-    told: Set[str] = field(default_factory=set)
-    links: List[str] = field(default_factory=list)
-    total: int = 0  # bytes
+    def __init__(self, read: Read = read_bounded, files: Sequence[SourceFile] = ()) -> None:
+        """Begin with files that were read already."""
+        self.read = read
+        self.files = list(files)
+        self.problems: List[Problem] = []
+        # By device and inode. `told` has each given path of which something was said already.
+        self.seen: Set[_Identity] = set()
+        self.told: Set[str] = set()
+        self.links: List[str] = []
+        self.total = 0  # bytes
 
     def refuse(self, given: str, name: str, message: str) -> None:
         """Note that a file or folder cannot be used."""

@@ -7,7 +7,6 @@ killed run left behind is locked by nobody, and is removed by the next who looks
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -113,6 +112,8 @@ class FolderLocks:
 
     def _lock(self, handle: int, path: str, key: Key) -> bool:
         """Whether the file is ours now; it is closed if not."""
+        import fcntl  # noqa: PLC0415 - start-up time
+
         mine = False
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,6 +174,8 @@ def _look(path: str) -> Optional[Tuple[Key, Optional[Worker]]]:
         if error.errno == errno.EACCES:
             return Key("", ""), None  # another user's, of whom nothing can be seen
         return None
+    import fcntl  # noqa: PLC0415 - start-up time
+
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

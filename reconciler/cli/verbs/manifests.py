@@ -8,7 +8,6 @@ from typing import Iterator
 from reconciler.adapters.manifests.schema_errors import read_schema
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.services import Services
-from reconciler.core.frozen import replace
 from reconciler.core.key import show_key
 from reconciler.core.kinds import count_objects, find_row
 from reconciler.core.manifest import Desired
@@ -22,7 +21,7 @@ def validate(options: argparse.Namespace, console: Console, services: Services) 
     if loaded.problems:
         raise InvalidManifestError(loaded.problems)
     for warning in loaded.warnings:
-        console.complain(escape(str(replace(warning, path=f"warning: {warning.path}"))))
+        console.complain(escape(str(warning._replace(path=f"warning: {warning.path}"))))
     for line in find_warnings(loaded.desired):
         console.complain(escape(line))
     console.line(f"Valid: {count_objects(loaded.desired.objects)}.")

@@ -7,9 +7,19 @@ Needs no libvirt: it may be libvirt's daemons that are missing.
 
 from __future__ import annotations
 
-from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    FrozenSet,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
-from reconciler.control.ports import Host
 from reconciler.core.documents import Finding, Together
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key
@@ -19,8 +29,10 @@ from reconciler.core.manifest_files import Differing
 from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions, Value
 from reconciler.core.world import Unknown, World
 from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
-from reconciler.kinds.host.planning import build_host, check_host, check_hosts
 from reconciler.kinds.plain import PlainKind, make_scene
+
+if TYPE_CHECKING:
+    from reconciler.control.ports import Host
 
 GONE = "its manifest is removed; libvirt's daemons stay as they are"
 CHECK_ONLY = "the Host sets `action: check`"
@@ -37,17 +49,26 @@ class HostKind(PlainKind):
 
     def build(self, data: Mapping[str, Any], place: Place, locate: Locate) -> HostManifest:
         """Return what a document means."""
+        from reconciler.kinds.host.planning import build_host
+
         return build_host(data, place)
 
     def check(self, manifest: HostManifest, data: Mapping[str, Any]) -> List[Finding]:
         """Return what is wrong with one document."""
+        from reconciler.kinds.host.planning import check_host
+
         return check_host(manifest)
 
     def check_beside(
         self, documents: Together, spoiled: FrozenSet[int]
     ) -> Iterator[Tuple[int, Finding]]:
         """Yield hosts that have a name of another, and objects that are not for exactly one."""
-        return check_hosts(documents.manifests)
+        manifests = documents.manifests
+        if not any(isinstance(manifest, HostManifest) for manifest in manifests.values()):
+            return iter(())
+        from reconciler.kinds.host.planning import check_hosts
+
+        return check_hosts(manifests)
 
     def is_here(self, manifest: HostManifest, host: str) -> bool:
         """Whether it names this host and says anything about its daemons."""

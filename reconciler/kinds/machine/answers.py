@@ -7,8 +7,8 @@ the object that it concerns, or is left out where a plan can do without. Reads o
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import (
+    TYPE_CHECKING,
     Callable,
     Dict,
     FrozenSet,
@@ -22,7 +22,6 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Host
 from reconciler.core.faults import Fact, Section, isolate
 from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
@@ -38,12 +37,14 @@ from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.planning.images import all_volumes, find_named_images, read_uses
 from reconciler.kinds.machine.status import find_former_name, has_own_mark
 
+if TYPE_CHECKING:
+    from reconciler.control.ports import Host
+
 Views = Mapping[str, Union[DomainView, Unknown]]
 Readings = Mapping[str, Union[Reading, Unknown]]
 T = TypeVar("T")
 
 
-@dataclass
 class KnownHost:
     """A host as far as it was read, for plans of these manifests.
 
@@ -51,11 +52,14 @@ class KnownHost:
     that no manifest names.
     """
 
-    host: Host
-    desired: Desired
-    world: World
-    views: Optional[Views] = None
-    strangers: Optional[Readings] = None
+    def __init__(
+        self, host: Host, desired: Desired, world: World, views: Optional[Views] = None
+    ) -> None:
+        """Begin with what is known."""
+        self.host, self.desired = host, desired
+        self.world = world
+        self.views = views
+        self.strangers: Optional[Readings] = None
 
     def read_everyone(self) -> Readings:
         """Return every domain of the host: who else may have taken an address or an image."""

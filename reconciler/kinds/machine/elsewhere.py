@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import shlex
 import threading
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
-from reconciler.control.ports import Host
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.history import LastKnown
 from reconciler.core.key import Key
 from reconciler.core.machine import Power
 from reconciler.core.manifest import MACHINE, HostManifest, MachineManifest, is_named, may_be_same
@@ -22,10 +31,15 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 
+if TYPE_CHECKING:
+    from reconciler.control.ports import Host
+    from reconciler.core.history import LastKnown
+
+    Connect = Callable[[str], Host]
+
 LIMIT = 20.0  # seconds for another host to answer
 
 Views = Mapping[str, Union[DomainView, Unknown]]
-Connect = Callable[[str], Host]
 
 
 @frozen

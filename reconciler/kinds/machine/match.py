@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from enum import Enum
 from functools import cache
 from typing import (
@@ -33,7 +33,7 @@ from typing import (
     Union,
 )
 
-from reconciler.core.frozen import frozen, replace
+from reconciler.core.frozen import find_metadata, frozen, replace
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.plan import Value
 from reconciler.core.secret_refs import (
@@ -120,9 +120,9 @@ def _differences(
 def _compared(kind: type) -> Tuple[str, ...]:
     """Return the names of the fields that are compared; a plan asks thousands of times."""
     return tuple(
-        field.name
-        for field in fields(kind)
-        if field.name != "name" and field.metadata.get("compared", True)
+        name
+        for name, metadata in find_metadata(kind).items()
+        if name != "name" and metadata.get("compared", True)
     )
 
 

@@ -9,8 +9,8 @@ where libvirt's daemons say why it cannot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import (
+    TYPE_CHECKING,
     Callable,
     Dict,
     FrozenSet,
@@ -25,7 +25,6 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Host, Units
 from reconciler.core.faults import Fact, HostQuestion, Section
 from reconciler.core.frozen import replace
 from reconciler.core.images import Images
@@ -43,11 +42,13 @@ from reconciler.kinds.machine.elsewhere import Background, find_lost
 from reconciler.kinds.machine.planner import find_served
 from reconciler.kinds.machine.planning.images import all_volumes
 
+if TYPE_CHECKING:
+    from reconciler.control.ports import Host, Units
+
 T = TypeVar("T")
 NO_BACKGROUND = Background()
 
 
-@dataclass
 class ObservedHost(KnownHost):
     """A host that is read as plans of these manifests ask for it."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Optional, Tuple, Union
 
-from reconciler.core.daemon_faults import find_hindrance
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
@@ -170,8 +169,10 @@ def _find_holding(reading: Reading, options: PlanOptions) -> Holding:
 
 def find_missing(manifest: MachineManifest, view: Union[DaemonsView, Unknown]) -> str:
     """Say which of the machine's daemons cannot serve it; empty if all can, or it is not known."""
-    if isinstance(view, Unknown):
+    if isinstance(view, Unknown) or not manifest.required_daemons:
         return ""
+    from reconciler.core.daemon_faults import find_hindrance  # noqa: PLC0415 - start-up time
+
     found = (find_hindrance(BY_NAME[name], view) for name in manifest.required_daemons)
     missing = [hindrance for hindrance in found if hindrance]
     return f"required daemon: {'; '.join(missing)}" if missing else ""

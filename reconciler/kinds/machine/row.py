@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from typing import (
+    TYPE_CHECKING,
     Any,
     FrozenSet,
     Iterator,
@@ -16,11 +17,9 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Host
 from reconciler.core.documents import Claim, Finding, Together
 from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
-from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, TEMPLATE, Desired, Locate, MachineManifest, Place
 from reconciler.core.manifest_files import Differing
@@ -33,13 +32,17 @@ from reconciler.core.plan import (
     Resume,
     SetMetadata,
 )
-from reconciler.core.prune import Remnant
 from reconciler.core.world import Unknown, World
 from reconciler.kinds.api import Execute, PassTask, Scene, Sighting, Surroundings
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.references import check_templates, claims_of_machine, words_of_machine
 from reconciler.kinds.plain import PlainKind
+
+if TYPE_CHECKING:
+    from reconciler.control.ports import Host
+    from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
+    from reconciler.core.prune import Remnant
 
 # What libvirt and the host announce → the kind that it has in `needs`.
 ANNOUNCED = {"domain": MACHINE, "network": "Network", "pool": "StoragePool", "bridge": "Bridge"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import (
+    TYPE_CHECKING,
     Any,
     FrozenSet,
     Iterator,
@@ -21,7 +22,6 @@ from typing import (
     Union,
 )
 
-from reconciler.control.ports import Host
 from reconciler.core.documents import READING, Claim, Finding
 from reconciler.core.frozen import replace
 from reconciler.core.guests import GENERALIZE, describe_unknown, is_windows
@@ -67,6 +67,9 @@ from reconciler.kinds.template.planning import (
     make_sighting,
     plan_template,
 )
+
+if TYPE_CHECKING:
+    from reconciler.control.ports import Host
 
 STAYS = "its image stays on the hosts that have it; virt-reconciler prune --images deletes it"
 
