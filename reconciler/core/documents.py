@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from typing import (
     Any,
     Callable,
@@ -18,7 +17,7 @@ from typing import (
     Union,
 )
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 from reconciler.core.manifest import Manifest
 from reconciler.core.secrets import find_plain_secrets
 
@@ -105,9 +104,8 @@ def _enum(schema: Schema, _: Schema) -> Test:
 
 
 def _pattern(schema: Schema, _: Schema) -> Test:
-    # The module compiles it at its first use and keeps it: a manifest has few of the fields.
-    pattern = schema["pattern"]
-    return lambda value: not isinstance(value, str) or re.search(pattern, value) is not None
+    pattern = regex(schema["pattern"])  # a manifest has few of the fields
+    return lambda value: not isinstance(value, str) or pattern.search(value) is not None
 
 
 def _length(schema: Schema, _: Schema) -> Test:

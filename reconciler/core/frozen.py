@@ -65,6 +65,7 @@ def frozen(cls: Type[T]) -> Type[T]:
     found.__given__ = given
     found.__compared__ = attrgetter(*compared) if compared else staticmethod(_nothing)
     found.__dataclass_fields__ = _FIELDS
+    found.__signature__ = _SIGNATURE
     found.__init__ = _compile_later(cls)
     found.__repr__ = _show
     found.__eq__ = _is_equal
@@ -101,7 +102,20 @@ class _Fields:
         return made
 
 
-_FIELDS = _Fields()
+class _Signature:
+    """How a value is made, for who asks `inspect` or reads `help`."""
+
+    def __get__(self, _value: object, cls: Any) -> Any:
+        """Compile what has it."""
+        import inspect  # noqa: PLC0415 - start-up time
+
+        cls.__init__ = _compile(cls)
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        cls.__signature__ = inspect.Signature(parameters)
+        return cls.__signature__
+
+
+_FIELDS, _SIGNATURE = _Fields(), _Signature()
 
 
 def _compile_later(cls: Any) -> Callable[..., None]:

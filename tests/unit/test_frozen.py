@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import re
 import subprocess
@@ -147,6 +148,19 @@ def test_the_hundredth_value_of_a_class_is_made_like_the_first() -> None:
     with pytest.raises(TypeError, match="__init__"):
         Frequent("a", 1, {}, "more")  # type: ignore[call-arg]
     assert Frequent("b").more == {}
+
+
+@frozen
+class Shown:
+    """A value of which there is none yet."""
+
+    name: str
+    size: int = 1
+
+
+def test_how_a_value_is_made_can_be_asked_for() -> None:
+    assert str(inspect.signature(Shown)) == "(name: 'str', size: 'int' = 1)"
+    assert Shown("a") == Shown("a", size=1)
 
 
 def test_a_regular_expression_is_compiled_when_it_is_used() -> None:

@@ -51,7 +51,7 @@ def read_bounded(name: str, found: os.stat_result) -> Optional[bytes]:
         return None
     with open(name, "rb", buffering=0) as file:
         parts = [b""]
-        for part in iter(lambda: file.read(MOST_BYTES + 1), b""):
+        for part in iter(lambda: file.read(min(found.st_size, MOST_BYTES) + 1), b""):
             parts.append(part)
             if sum(map(len, parts)) > MOST_BYTES:
                 return None

@@ -97,7 +97,9 @@ def _complete(machine: Machine, view: DomainView) -> Machine:
     """Add what libvirt keeps outside the XML."""
     power = Power(view.state.value) if view.is_active else Power.STOPPED
     sizes = view.disk_sizes
-    disks = tuple(replace(disk, size=sizes.get(size_key(disk))) for disk in machine.disks or ())
+    disks = machine.disks or ()
+    if sizes:
+        disks = tuple(replace(disk, size=sizes.get(size_key(disk))) for disk in disks)
     return replace(machine, power=power, autostart=view.autostart, disks=disks)
 
 

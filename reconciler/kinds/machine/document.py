@@ -21,6 +21,7 @@ from reconciler.core.machine import (
 )
 from reconciler.core.manifest import (
     Lifecycle,
+    Locate,
     MachineManifest,
     Place,
     Window,
@@ -36,6 +37,7 @@ Data = Mapping[str, Any]
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 NO_MEDIUM = "none"
+PLAIN_LIFECYCLE = Lifecycle()
 # Per table: the fields of which the manifest's value is the model's, and those to convert.
 _PLAIN = {
     prefix: tuple((field.key, field.name) for field in named(prefix) if field.notation is PLAIN)
@@ -51,7 +53,7 @@ _CONVERTED = {
 }
 
 
-def build_machine(data: Data, place: Place) -> MachineManifest:
+def build_machine(data: Data, place: Place, locate: Optional[Locate] = None) -> MachineManifest:
     """Return the manifest of a VirtualMachine document."""
     spec, labels = data["spec"], data["metadata"].get("labels", {})
     # The mark is readable by everyone, and a digest of a short password is as good as the password.
@@ -61,6 +63,7 @@ def build_machine(data: Data, place: Place) -> MachineManifest:
         generation=digest_generation(text, labels),
         spec=text,
         place=place,
+        locate=locate,
         lifecycle=build_lifecycle(spec.get("lifecycle", {})),
         labels=labels,
         host=spec.get("placement", {}).get("host"),
@@ -195,7 +198,9 @@ def _quote(text: str) -> str:
 
 def build_lifecycle(data: Data) -> Lifecycle:
     """Return what may be done to a machine unasked."""
-    plain = Lifecycle()
+    plain = PLAIN_LIFECYCLE
+    if not data:
+        return plain
     return Lifecycle(
         disruption=Disruption(data.get("disruption", plain.disruption.value)),
         deletion=data.get("deletion", plain.deletion),

@@ -18,7 +18,6 @@ from typing import (
 )
 
 from reconciler.core.documents import Claim, Finding, Together
-from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, TEMPLATE, Desired, Locate, MachineManifest, Place
@@ -58,7 +57,7 @@ class MachineKind(PlainKind):
 
     def build(self, data: Mapping[str, Any], place: Place, locate: Locate) -> MachineManifest:
         """Return what a document means."""
-        return replace(build_machine(data, place), locate=locate)
+        return build_machine(data, place, locate)
 
     def check(self, manifest: MachineManifest, data: Mapping[str, Any]) -> List[Finding]:
         """Return what is wrong with one document."""

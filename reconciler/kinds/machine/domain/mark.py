@@ -6,13 +6,14 @@ Only our own element is read or written; the metadata of other tools is none of 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Iterator, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import replace
 from reconciler.core.images import ImageUse, read_source
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX, Owner, SeedMark, Worker
 from reconciler.core.xmltree import (
     Element,
+    children_of,
     fragment,
     is_element,
     make,
@@ -97,28 +98,34 @@ def read_owner(root: Element) -> Optional[Owner]:
     element = _find(root)
     if element is None:
         return None
+    inside: Dict[str, List[Element]] = {}
+    for child in children_of(element):  # once: a plan reads the marks of all domains
+        inside.setdefault(child.tag, []).append(child)
+    [spec, worker, seed] = [
+        next(iter(inside.get(f"{{{MARK_NAMESPACE}}}{tag}", ())), None)
+        for tag in ("spec", "worker", "seed")
+    ]
     return Owner(
         name=element.get("name", ""),
         generation=element.get("generation", ""),
-        spec=element.findtext(f"{{{MARK_NAMESPACE}}}spec") or "{}",
+        spec=(None if spec is None else spec.text) or "{}",
         os=element.get("os"),
-        creating=_read_all(element, "creating", "path"),
+        creating=_read_all(inside, "creating", "path"),
         revision=element.get("revision"),
-        made=_read_all(element, "made", "path"),
-        worker=_read_worker(element.find(f"{{{MARK_NAMESPACE}}}worker")),
-        formerly=_read_all(element, "formerly", "name"),
+        made=_read_all(inside, "made", "path"),
+        worker=_read_worker(worker),
+        formerly=_read_all(inside, "formerly", "name"),
         is_unfinished=element.get("unfinished") == "yes",
-        seed=_read_seed(element.find(f"{{{MARK_NAMESPACE}}}seed")),
+        seed=_read_seed(seed),
         secrets=tuple(
-            zip(_read_all(element, "secret", "of"), _read_all(element, "secret", "digest"))
+            zip(_read_all(inside, "secret", "of"), _read_all(inside, "secret", "digest"))
         ),
     )
 
 
-def _read_all(element: Element, tag: str, attribute: str) -> Tuple[str, ...]:
-    return tuple(
-        child.get(attribute, "") for child in element.iterfind(f"{{{MARK_NAMESPACE}}}{tag}")
-    )
+def _read_all(inside: Mapping[str, List[Element]], tag: str, attribute: str) -> Tuple[str, ...]:
+    found = inside.get(f"{{{MARK_NAMESPACE}}}{tag}", ())
+    return tuple(child.get(attribute, "") for child in found)
 
 
 def _read_worker(element: Optional[Element]) -> Optional[Worker]:
