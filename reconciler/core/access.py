@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import re
 import shlex
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
+from reconciler.core.frozen import regex
 from reconciler.core.guest import AddressSource, AgentState, GuestReport, is_link_local
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import parse
@@ -92,7 +92,7 @@ def _find_consoles(xml: str) -> Tuple[str, ...]:
 # An address that libvirt's own DHCP server gave is one that the host reaches.
 _RANKS = (AddressSource.LEASE, AddressSource.AGENT, AddressSource.ARP)
 _SSH_TRANSPORTS = frozenset({"ssh", "libssh", "libssh2"})
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN_NAME = regex(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NO_AGENT = {
     AgentState.NONE: "the domain has no channel for the guest agent",
     AgentState.DISCONNECTED: "the guest agent is not connected",

@@ -16,7 +16,7 @@ import re
 from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.field_table import FEATURES, NONE
-from reconciler.core.frozen import replace
+from reconciler.core.frozen import regex, replace
 from reconciler.core.machine import Machine
 from reconciler.core.plan import Value
 from reconciler.core.secret_refs import (
@@ -180,11 +180,11 @@ def settle_password(desired: Machine, observed: Machine, recognise: Recognise) -
     return observed
 
 
-_CREDENTIAL = re.compile(
+_CREDENTIAL = regex(
     r"io\.systemd\.credential(?P<binary>\.binary)?:(?P<name>[^=]+)=(?P<value>.*)", re.DOTALL
 )
 # What XML and QEMU's command line leave as it is; anything else is written in base64.
-_PLAIN_TEXT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_PLAIN_TEXT = regex(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def find_smbios(root: Element) -> Optional[Element]:

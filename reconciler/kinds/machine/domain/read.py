@@ -30,7 +30,11 @@ _DISK_KINDS = {"disk": "disks", "lun": "disks", "cdrom": "cdroms"}
 # The elements that the tables of the machine name, and those whose children they name.
 _ELEMENTS = sorted(path for prefix in ("", "cpus.", "memory.") for path in find_elements(prefix))
 _DEVICES = ("disk", "interface", *(path.split("/")[1] for path in _ELEMENTS if "devices/" in path))
-_DEEP = sorted({path.rpartition("/")[0] for path in _ELEMENTS} - {"", "devices"})
+_TOP = sorted({path.split("/")[0] for path in _ELEMENTS})
+_DEEP = {
+    parent: sorted({path.rpartition("/")[2] for path in _ELEMENTS if path.startswith(f"{parent}/")})
+    for parent in sorted({path.rpartition("/")[0] for path in _ELEMENTS} - {"", "devices"})
+}
 
 
 def read_machine(root: Element) -> Machine:
@@ -154,7 +158,7 @@ class _DeviceReader:
 
 def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]:
     """Return the domain's elements by the paths of the table, and the managed devices."""
-    kids: Dict[str, Element] = {child.tag: child for child in root}
+    kids: Dict[str, Element] = {child.tag: child for child in root.iterchildren(*_TOP)}
     managed: Dict[str, List[Element]] = {"disks": [], "cdroms": [], "interfaces": []}
     displays: List[Element] = []
     devices = kids.get("devices")
@@ -178,10 +182,10 @@ def _index(root: Element) -> Tuple[Dict[str, Element], Dict[str, List[Element]]]
         smbios = find_smbios(root)
         if smbios is not None:
             kids["sysinfo"] = smbios
-    for path in _DEEP:
+    for path, tags in _DEEP.items():
         element = kids.get(path)
         if element is not None:
-            kids.update((f"{path}/{child.tag}", child) for child in element.iterchildren("*"))
+            kids.update((f"{path}/{child.tag}", child) for child in element.iterchildren(*tags))
     return kids, managed
 
 
