@@ -56,9 +56,7 @@ class KnownHost:
         self, host: Host, desired: Desired, world: World, views: Optional[Views] = None
     ) -> None:
         """Begin with what is known."""
-        self.host, self.desired = host, desired
-        self.world = world
-        self.views = views
+        self.host, self.desired, self.world, self.views = host, desired, world, views
         self.strangers: Optional[Readings] = None
 
     def read_everyone(self) -> Readings:
@@ -89,8 +87,7 @@ def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
     """Understand one domain; what is not valid is Unknown."""
     if isinstance(view, Unknown):
         return view
-    reading: Union[Reading, Unknown] = attempt(read, view)
-    return reading
+    return attempt(read, view)
 
 
 def _complete(machine: Machine, view: DomainView) -> Machine:
