@@ -16,24 +16,29 @@ _virt_reconciler_value() {
         'snapshot':--out) wants='files' many='' ;;
         'apply':--parallel) wants='nothing' many='' ;;
         'prune':--images) wants='files' many=1 ;;
-        'status':--format | 'history':--format | 'rollback':--format | 'host check':--format | 'bench disk':--format | 'bench list':--format) wants='words text json' many='' ;;
+        'status':--format | 'history':--format | 'rollback':--format | 'host check':--format | 'bench disk':--format | 'bench host':--format | 'bench list':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'export':--output-dir) wants='files' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
         'ssh':-l | 'ssh':--user) wants='nothing' many='' ;;
         'bench disk':--pool) wants='names' many='' ;;
         'bench disk':--path) wants='files' many='' ;;
+        'bench disk':--guest) wants='names' many='' ;;
         'bench disk':--device) wants='files' many='' ;;
         'bench disk':--profile) wants='words seq_write seq_read rand_write rand_read rand_rw dd_write dd_read' many='' ;;
+        'bench disk':--guest-path) wants='files' many='' ;;
         'bench disk':--size) wants='nothing' many='' ;;
         'bench disk':--runtime) wants='nothing' many='' ;;
         'bench disk':--runs) wants='nothing' many='' ;;
         'bench disk':--depth) wants='nothing' many='' ;;
         'bench disk':--engine) wants='words libaio io_uring psync' many='' ;;
-        'bench disk':--nice) wants='nothing' many='' ;;
+        'bench disk':--nice | 'bench host':--nice) wants='nothing' many='' ;;
         'bench disk':--ionice) wants='words best-effort idle' many='' ;;
         'bench disk':--rate) wants='nothing' many='' ;;
-        'bench disk':--label) wants='nothing' many='' ;;
+        'bench disk':--label | 'bench host':--label) wants='nothing' many='' ;;
+        'bench host':--iperf3) wants='nothing' many='' ;;
+        'bench host':--runtime) wants='nothing' many='' ;;
+        'bench host':--runs) wants='nothing' many='' ;;
         'bench compare':--format) wants='words text json html' many='' ;;
         'bench compare':--output-dir) wants='files' many='' ;;
         *) wants='' many='' ;;
@@ -137,10 +142,14 @@ _virt_reconciler_verb() {
             ;;
         'bench')
             options='-h --help -c --connect --config -v --verbose'
-            rest='' verbs='disk list compare' value='' many=''
+            rest='' verbs='disk host list compare' value='' many=''
             ;;
         'bench disk')
-            options='-h --help -c --connect --config -v --verbose --pool --path --device --profile --size --runtime --runs --depth --engine --nice --ionice --rate --label --format'
+            options='-h --help -c --connect --config -v --verbose --pool --path --guest --device --profile --guest-path --size --runtime --runs --depth --engine --nice --ionice --rate --label --format'
+            rest='' verbs='' value='' many=''
+            ;;
+        'bench host')
+            options='-h --help -c --connect --config -v --verbose --iperf3 --runtime --runs --nice --label --format'
             rest='' verbs='' value='' many=''
             ;;
         'bench list')

@@ -13,6 +13,8 @@ LEAST_SIZE, MOST_SIZE = 2**20, 256 * 2**30
 RUNTIME = 30  # seconds
 MOST_RUNTIME = 3600
 RUNS = 4
+HOST_RUNTIME, HOST_RUNS = 10, 2
+GUEST_FOLDER = "/var/tmp"  # noqa: S108 - the file is made there by mktemp
 MOST_RUNS = 100
 MOST_DEPTH = 1024
 PROFILES = ("seq_write", "seq_read", "rand_write", "rand_read", "rand_rw", "dd_write", "dd_read")
@@ -28,6 +30,7 @@ def add_bench(verbs: Any, verb: Verb) -> None:
         dest="bench_verb", metavar="VERB", required=True, help="what to measure"
     )
     _add_disk(below, verb)
+    _add_host(below, verb)
     _add_list(below, verb)
     _add_compare(below, verb)
 
@@ -43,6 +46,7 @@ def _add_disk(below: Any, verb: Verb) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--pool", metavar="NAME", help="the folder of a storage pool of this host")
     where.add_argument("--path", metavar="DIR", help="a folder of this host")
+    where.add_argument("--guest", metavar="NAME", help="inside a running guest, by its agent")
     where.add_argument("--device", metavar="DEV", help="only read a device, with hdparm -T and -t")
     parser.add_argument(
         "--profile",
@@ -52,8 +56,47 @@ def _add_disk(below: Any, verb: Verb) -> None:
         default=[],
         help=f"{', '.join(PROFILES)} (can be given several times; default: all)",
     )
+    parser.add_argument(
+        "--guest-path",
+        metavar="DIR",
+        default=GUEST_FOLDER,
+        help=f"with --guest: the folder in the guest (default: {GUEST_FOLDER})",
+    )
     _add_extent(parser)
     _add_limits(parser)
+    _add_label(parser)
+
+
+def _add_host(below: Any, verb: Verb) -> None:
+    parser = verb(
+        below,
+        "host",
+        "measure processor, memory and network of this host",
+        "With those of openssl, sysbench, mbw and iperf3 that are installed; what is missing is "
+        "named with its package.",
+    )
+    parser.add_argument(
+        "--iperf3",
+        metavar="HOST",
+        help="measure the network to this host, on which `iperf3 --server` runs; HOST or HOST:PORT",
+    )
+    parser.add_argument(
+        "--runtime",
+        metavar="TIME",
+        type=_read_runtime,
+        default=HOST_RUNTIME,
+        help="of each run (default: 10s)",
+    )
+    parser.add_argument(
+        "--runs",
+        metavar="N",
+        type=_count_host_runs,
+        default=HOST_RUNS,
+        help="of each figure (default: 2)",
+    )
+    parser.add_argument(
+        "--nice", metavar="N", type=_read_nice, default=0, help="run the programs with nice -n N"
+    )
     _add_label(parser)
 
 
@@ -190,6 +233,10 @@ def _count_runs(text: str) -> int:
     if runs % 2:
         raise argparse.ArgumentTypeError(f"{text!r} is odd; half of the runs are direct")
     return runs
+
+
+def _count_host_runs(text: str) -> int:
+    return _count(text, MOST_RUNS)
 
 
 def _count_depth(text: str) -> int:

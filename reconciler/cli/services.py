@@ -14,6 +14,7 @@ import reconciler.kinds  # noqa: F401 - fills the table
 if TYPE_CHECKING:
     import argparse
 
+    from reconciler.adapters.libvirt.guest_programs import GuestPrograms
     from reconciler.adapters.state.measurements import FolderMeasurements
     from reconciler.cli.console import Console
     from reconciler.cli.daemon_services import DaemonServices
@@ -135,6 +136,12 @@ class Services:
         from reconciler.adapters.state.measurements import FolderMeasurements  # noqa: PLC0415
 
         return FolderMeasurements(state)
+
+    def reach_guest(self, uri: Optional[str], name: str) -> GuestPrograms:
+        """Reach the programs of a running guest."""
+        from reconciler.adapters.libvirt.guest_programs import reach_guest  # noqa: PLC0415
+
+        return reach_guest(uri, name)
 
     def connect(self, uri: Optional[str]) -> Host:
         """Reach libvirt; None is libvirt's own choice."""

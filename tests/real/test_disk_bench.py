@@ -252,3 +252,20 @@ def test_nothing_is_left_however_it_is_stopped(
         assert (folder / "other").read_bytes() == b"x" * MIB
         assert os.statvfs(folder).f_bfree == pytest.approx(before, abs=256)
     assert not (measuring.state / "measurements").exists()
+
+
+def test_a_host_is_measured_by_the_programs_that_are_installed(measuring: Measuring) -> None:
+    words = ("iperf3", "--server", "--port", "5297", "--forceflush")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        for line in server.stdout:
+            if "Server listening" in line:
+                break
+        options = ("--runtime", "1s", "--runs", "1", "--iperf3", "127.0.0.1:5297")
+        done = measuring.call("host", *options, "--format", "json")
+        server.kill()
+    document = json.loads(done.stdout)
+    subjects = {figure["subject"] for figure in document["figures"]}
+    assert subjects == {"processor", "memory", "network"}
+    assert all(value > 0 for figure in document["figures"] for value in figure["values"])
+    assert document["id"] in measuring.call("list").stdout

@@ -321,6 +321,7 @@ MAY_NAME_A_KIND = (
     "reconciler.cli.plans",
     "reconciler.cli.verbs.access",
     "reconciler.cli.verbs.adoption",
+    "reconciler.cli.verbs.bench",
     "reconciler.cli.verbs.history",
     "reconciler.cli.verbs.host",
     "reconciler.cli.verbs.status",

@@ -22,9 +22,12 @@ from reconciler.cli.console import Console, Exit
 from reconciler.cli.services import Services
 from reconciler.cli.settings import settings_to_order, uri_of
 from reconciler.cli.verbs.bench_compare import choose, compare
+from reconciler.cli.verbs.bench_host import measure_host
+from reconciler.control.executor import holding
 from reconciler.control.ports import Host
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import FILE_POOLS, read_source
+from reconciler.core.key import FORMER_KIND, Key
 from reconciler.core.measurements.series import (
     DiskJob,
     ProgramRunner,
@@ -42,6 +45,7 @@ from reconciler.core.measurements.values import (
     Limits,
     Measurement,
     is_label,
+    name_measurement,
     write_measurement,
 )
 from reconciler.core.render.measurements import render_list, render_measurement
@@ -58,10 +62,16 @@ from reconciler.errors import (
     TransientError,
     UsageError,
 )
+from reconciler.kinds.machine.measured_guest import describe_guest
 
 
 def bench(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Run the verb below `bench`."""
+    if options.bench_verb == "host":
+        check_label(options.label)
+        taken_at = show_time(services.clock.wall()) or ""
+        finish(measure_host(options, taken_at, console), options, console, services)
+        return Exit.DONE
     verbs: Mapping[str, Callable[..., int]] = {
         "disk": measure_disk,
         "list": list_measurements,
@@ -72,10 +82,7 @@ def bench(options: argparse.Namespace, console: Console, services: Services) -> 
 
 def measure_disk(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Measure, print the result and keep it."""
-    if options.label is not None and not is_label(options.label):
-        raise UsageError(
-            f"--label {options.label!r}: use letters, digits, dots, dashes and underscores"
-        )
+    check_label(options.label)
     begun = services.clock.wall()
     limits = Limits(nice=options.nice, io_class=options.ionice, rate=options.rate)
     results, environment, warnings = _measure_place(options, limits, console, services)
@@ -94,10 +101,10 @@ def measure_disk(options: argparse.Namespace, console: Console, services: Servic
     return Exit.DONE
 
 
-def name_measurement(what: str, taken_at: str) -> str:
-    """Return the ID of a measurement: `disk-20270115-080000`."""
-    date, _, clock = taken_at.rstrip("Z").partition("T")
-    return f"{what}-{date.replace('-', '')}-{clock.replace(':', '')}"
+def check_label(label: Optional[str]) -> None:
+    """Raise UsageError for what cannot be a label."""
+    if label is not None and not is_label(label):
+        raise UsageError(f"--label {label!r}: use letters, digits, dots, dashes and underscores")
 
 
 def finish(
@@ -132,6 +139,8 @@ def _measure_place(
 ) -> Found:
     if options.device is not None:
         return _measure_device(options, limits, console)
+    if options.guest is not None:
+        return _measure_guest(options, limits, console, services)
     place = _find_place(options, console, services)
     return _measure_folder(place, options, limits, console)
 
@@ -218,12 +227,7 @@ def _find_pool_folder(name: str, host: Host) -> str:
 def _measure_folder(
     place: FolderPlace, options: argparse.Namespace, limits: Limits, console: Console
 ) -> Found:
-    ways = Ways(
-        profiles=tuple(options.profile or PROFILES),
-        depths=tuple(options.depth),
-        engines=tuple(options.engine or ENGINES[:1]),
-        runs=options.runs,
-    )
+    ways = _read_ways(options)
     _require_programs(plan_jobs(ways))
     size = options.size
     console.note(f"making a file of {format_roughly(size)} in {place.folder}")
@@ -240,6 +244,15 @@ def _measure_folder(
         programs = LocalPrograms((scratch.descriptor,))
         results = _measure_jobs(plan_jobs(ways), target, programs, console)
     return results, place.environment, tuple(warnings)
+
+
+def _read_ways(options: argparse.Namespace) -> Ways:
+    return Ways(
+        profiles=tuple(options.profile or PROFILES),
+        depths=tuple(options.depth),
+        engines=tuple(options.engine or ENGINES[:1]),
+        runs=options.runs,
+    )
 
 
 def _require_programs(jobs: Sequence[DiskJob]) -> None:
@@ -269,6 +282,33 @@ def _measure_device(options: argparse.Namespace, limits: Limits, console: Consol
     target = RunTarget(device, 0, 0, limits)
     results = _measure_jobs(jobs, target, LocalPrograms(), console)
     return results, replace(read_host_facts(), storage=device), ()
+
+
+def _measure_guest(
+    options: argparse.Namespace, limits: Limits, console: Console, services: Services
+) -> Found:
+    """Measure in a guest; nobody else works on the machine meanwhile."""
+    uri = uri_of(options, services, console)
+    host = services.connect(uri)
+    name, folder = options.guest, options.guest_path.rstrip("/") or "/"
+    with holding(host, Key(FORMER_KIND, name), services.clock):
+        environment = describe_guest(host, read_host_facts(), name, folder)
+        environment = replace(environment, qemu=_read_qemu(host))
+        programs = services.reach_guest(uri, name)
+        ways = _read_ways(options)
+        programs.require(dict.fromkeys(job.program for job in plan_jobs(ways)))
+        memory = programs.read_memory()
+        kernel = programs.read_line(("uname", "-r"))
+        environment = replace(environment, memory=memory, guest_kernel=kernel or None)
+        console.note(f"making a file of {format_roughly(options.size)} in {name}:{folder}")
+        with programs.make_file(folder, options.size) as path:
+            warnings: Tuple[str, ...] = ()
+            if not programs.has_direct(path):
+                ways = replace(ways, has_direct=False)
+                warnings = (f"{folder} in {name} has no direct I/O; measured only buffered",)
+            target = RunTarget(path, options.size, options.runtime, limits)
+            results = _measure_jobs(plan_jobs(ways), target, programs, console)
+    return results, environment, warnings
 
 
 def list_measurements(options: argparse.Namespace, console: Console, services: Services) -> int:

@@ -19,7 +19,7 @@ PACKAGES: Mapping[str, Tuple[str, str]] = {
     "ionice": ("util-linux", "util-linux"),
     "openssl": ("openssl", "openssl"),
     "sysbench": ("sysbench (from EPEL)", "sysbench"),
-    "mbw": ("mbw (Debian only; sysbench does the same)", "mbw"),
+    "mbw": ("", "mbw"),
     "iperf3": ("iperf3", "iperf3"),
 }
 IO_CLASSES: Mapping[str, int] = {"best-effort": 2, "idle": 3}
@@ -37,6 +37,8 @@ HDPARM_PROFILES: Mapping[str, str] = {
 DD_BLOCK = KIB**2
 _COPIED = re.compile(r"^(\d+) bytes\b.* copied, ([\d.e+-]+) s", re.MULTILINE)
 _QEMU = re.compile(r"version (\d[\w.]*)")
+_RECORDS = re.compile(r"^(\d+)\+0 records out$", re.MULTILINE)
+_SHORTEST = 1e-9  # seconds
 _TIMED = re.compile(r"(\d+) MB in +([\d.]+) seconds = +[\d.]+ [kM]B/sec")
 
 
@@ -62,6 +64,8 @@ class ProgramAnswer:
 def explain_missing(program: str) -> str:
     """Say that a program is not installed, and how to get it."""
     rocky, debian = PACKAGES.get(program, (program, program))
+    if not rocky:
+        return f"{program} is not installed: apt install {debian} (Enterprise Linux has no package)"
     return f"{program} is not installed: dnf install {rocky}, apt install {debian}"
 
 
@@ -91,14 +95,22 @@ def make_dd_command(profile: str, path: str, size: int, *, direct: bool) -> Tupl
 
 def read_dd(answer: ProgramAnswer, profile: str) -> DiskRun:
     """Understand what dd reported."""
-    found = _COPIED.search(answer.errors)
-    if answer.status != 0 or found is None:
-        raise TerminalError(f"dd failed: {answer.words}")
-    total, seconds = int(found[1]), max(float(found[2]), 1e-9)
+    total, seconds = _read_copied(answer)
     flow = Flow(total, round(total / seconds), total / DD_BLOCK / seconds)
     is_write = profile == DD_WRITE
     run = DiskRun(seconds, read=None if is_write else flow, write=flow if is_write else None)
     return _add_usage(run, answer)
+
+
+def _read_copied(answer: ProgramAnswer) -> Tuple[int, float]:
+    """Return bytes and seconds. Where dd reports no time (busybox), it is what its run took."""
+    found = _COPIED.search(answer.errors)
+    if answer.status == 0 and found is not None:
+        return int(found[1]), max(float(found[2]), _SHORTEST)
+    records = _RECORDS.search(answer.errors)
+    if answer.status != 0 or records is None:
+        raise TerminalError(f"dd failed: {answer.words}")
+    return int(records[1]) * DD_BLOCK, max(answer.seconds, _SHORTEST)
 
 
 def make_hdparm_command(profile: str, device: str, *, direct: bool) -> Tuple[str, ...]:
@@ -112,7 +124,7 @@ def read_hdparm(answer: ProgramAnswer) -> DiskRun:
     found = _TIMED.search(answer.output)
     if answer.status != 0 or found is None:
         raise TerminalError(f"hdparm failed: {answer.words}")
-    total, seconds = int(found[1]) * KIB**2, max(float(found[2]), 1e-9)
+    total, seconds = int(found[1]) * KIB**2, max(float(found[2]), _SHORTEST)
     flow = Flow(total, round(total / seconds), total / (2 * KIB**2) / seconds)
     return _add_usage(DiskRun(seconds, read=flow), answer)
 

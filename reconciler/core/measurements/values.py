@@ -194,6 +194,12 @@ def is_label(text: str) -> bool:
     return _LABEL.fullmatch(text) is not None
 
 
+def name_measurement(what: str, taken_at: str) -> str:
+    """Return the ID of a measurement: `disk-20270115-080000`."""
+    date, _, clock = taken_at.rstrip("Z").partition("T")
+    return f"{what}-{date.replace('-', '')}-{clock.replace(':', '')}"
+
+
 def write_measurement(measurement: Measurement) -> str:
     """Return the document."""
     data = {KEY: FORMAT_VERSION, **to_plain(measurement)}

@@ -102,7 +102,7 @@ def expect_guest(manifest: MachineManifest, reading: Reading) -> ExpectedGuest:
     if live is None:
         return ExpectedGuest()
     live = align(machine, live)
-    places = _find_places(reading.view.live_xml or "")
+    places = find_places(reading.view.live_xml or "")
     seed = None if reading.owner is None else reading.owner.seed
     return ExpectedGuest(
         tuple(_expect_disks(machine, live, places)),
@@ -131,7 +131,7 @@ def _expect_interfaces(machine: Machine, live: Machine) -> Iterator[Interface]:
             yield replace(card, mac=found.mac)
 
 
-def _find_places(live_xml: str) -> Mapping[str, str]:
+def find_places(live_xml: str) -> Mapping[str, str]:
     """Return target → PCI address of the disks that have one, as the guest writes it."""
     found = {}
     for disk in parse(live_xml).iterfind("devices/disk"):

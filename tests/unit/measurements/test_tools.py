@@ -39,6 +39,11 @@ def test_dd_is_read_as_it_reported(text: str) -> None:
     assert run.from_storage == 4096
 
 
+def test_dd_that_reports_no_time_took_as_long_as_its_run() -> None:
+    run = read_dd(answer(errors="4+0 records in\n4+0 records out\n"), "dd_read")
+    assert (run.total, run.seconds, run.bandwidth) == (4 * MIB, 1.0, 4 * MIB)
+
+
 def test_dd_that_reads_has_no_writes() -> None:
     run = read_dd(answer(errors=COREUTILS), "dd_read")
     assert run.write is None

@@ -27,10 +27,11 @@ LIMITS: Mapping[str, float] = {
     # For `console` and `ssh` core.access, adapters.libvirt.serial_console, cli.verbs.access,
     # cli.guest_arguments.
     # Ten for `bench`: in core.measurements other programs and runs; the text; in adapters.measurement
-    # the package, the file, the programs, the facts; what is kept; the verb and its grammar.
+    # the package, the file, the programs, the facts; what is kept; the verbs and their grammar; five
+    # for guests and hosts: the script of a guest, its programs, its disk; a host's programs and verb.
     # Six for results beside each other: what is compared, what is drawn and by whom, the text, the
     # page, and the verb.
-    "files": 232,
+    "files": 237,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,
