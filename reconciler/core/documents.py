@@ -65,6 +65,9 @@ def _compile_reference(schema: Schema, root: Schema) -> Test:
 def _all(tests: List[Test]) -> Test:
     if len(tests) == 1:
         return tests[0]
+    if len(tests) == 2:  # noqa: PLR2004 - most are of a type and one more
+        first, second = tests
+        return lambda value: first(value) and second(value)
 
     def check(value: Any) -> bool:
         for test in tests:  # noqa: SIM110 - a generator would cost as much as the tests

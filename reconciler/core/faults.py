@@ -59,10 +59,12 @@ class HostQuestion(Exception):  # noqa: N818 - it is no error
     """Raised by a plan for facts that it depends on and that were not read yet."""
 
     def __init__(self, facts: Iterable[Fact]) -> None:
+        super().__init__()
         self.facts = frozenset(facts)
-        super().__init__(
-            ", ".join(sorted(f"{fact.section.name} {fact.name}" for fact in self.facts))
-        )
+
+    def __str__(self) -> str:
+        """Name the facts; seldom needed, where a thousand machines ask."""
+        return ", ".join(sorted(f"{fact.section.name} {fact.name}" for fact in self.facts))
 
 
 def ask(known: Known, *facts: Fact) -> None:

@@ -212,12 +212,10 @@ def hide_fragment(xpath: str, fragment: str) -> str:
 
 
 def _hide_data(key: str, data: Any) -> Any:
-    if isinstance(data, dict):
-        return data if key == REFERENCE and is_reference(data) else _hide_mapping(data)
-    if isinstance(data, list):
-        return [_hide_data(key, item) for item in data]
     if not isinstance(data, str):
-        return data
+        if isinstance(data, dict):
+            return data if key == REFERENCE and is_reference(data) else _hide_mapping(data)
+        return [_hide_data(key, item) for item in data] if isinstance(data, list) else data
     if data and is_secret_name(key):
         return HIDDEN
     # Most of a manifest is names, and a host may have a thousand manifests.

@@ -299,6 +299,14 @@ WRITERS_OF_RECORDS = (
 )
 
 
+def test_what_decides_about_changes_is_loaded_when_something_differs() -> None:
+    starts = ("reconciler.cli.verbs.plan", "reconciler.kinds.machine.planner")
+    found = set().union(*map(reachable_on_import, starts))
+    names = ("create", "decide", "effects", "holds", "recreate", "requirements", "steps", "update")
+    assert not found & {f"reconciler.kinds.machine.planning.{name}" for name in names}
+    assert "reconciler.kinds.machine.planning.differences" in found
+
+
 def test_a_pass_writes_the_status_of_its_object_in_one_place() -> None:
     found = tuple(
         name

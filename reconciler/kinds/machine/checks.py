@@ -14,7 +14,6 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    Optional,
     Sequence,
     Tuple,
 )
@@ -140,13 +139,9 @@ def items_of(machine: Machine, listing: str) -> Iterator[Tuple[DocumentPath, Any
         yield ("spec", listing, index), item
 
 
-def _repeated(
-    values: Iterable[Tuple[DocumentPath, Optional[Hashable]]], what: str
-) -> Iterator[Finding]:
+def _repeated(values: Iterable[Tuple[DocumentPath, Hashable]], what: str) -> Iterator[Finding]:
     first: Dict[Hashable, DocumentPath] = {}
     for path, value in values:
-        if value is None:
-            continue
         if value in first:
             where = ".".join(str(part) for part in first[value][1:2])
             index = first[value][2]
@@ -172,6 +167,7 @@ def _check_boot(machine: Machine) -> Iterator[Finding]:
         ((*path, "boot"), item.boot)
         for listing in LISTS
         for path, item in items_of(machine, listing)
+        if item.boot is not None
     ]
     yield from _repeated(ordered, "boot order")
 
@@ -181,6 +177,7 @@ def _check_targets(machine: Machine) -> Iterator[Finding]:
         ((*path, "target"), item.target)
         for listing in ("disks", "cdroms")
         for path, item in items_of(machine, listing)
+        if item.target is not None
     ]
     yield from _repeated(targets, "target")
 
