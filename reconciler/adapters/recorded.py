@@ -14,6 +14,7 @@ from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer
 from reconciler.core.machine import refuse_machine
+from reconciler.core.preparation import NoPreparer, PreparationTools
 from reconciler.core.transfers import NoDownloads
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
@@ -164,6 +165,15 @@ class RecordedUnits(_Recorded):
         return SocketAnswer(problem=f"{path}: a snapshot holds no answer of a daemon")
 
 
+class RecordedPreparer(NoPreparer):
+    """Implements `Preparer`: whether the host can prepare clones, only the host itself shows."""
+
+    def find_tools(self, folder: str) -> PreparationTools:
+        """Know nothing more."""
+        del folder
+        return PreparationTools()
+
+
 @frozen
 class RecordedHost:
     """Implements `ports.Host` by a snapshot."""
@@ -199,6 +209,11 @@ class RecordedHost:
     def downloads(self) -> NoDownloads:
         """Nothing is fetched for what is over."""
         return NoDownloads()
+
+    @property
+    def preparer(self) -> RecordedPreparer:
+        """What prepares clones is not recorded."""
+        return RecordedPreparer("nothing is prepared for what is over")
 
     @property
     def locks(self) -> NoLocks:

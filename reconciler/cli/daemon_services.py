@@ -13,6 +13,7 @@ from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.downloads import UrlDownloads
 from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
+from reconciler.adapters.guestfs import VirtSysprep
 from reconciler.adapters.libvirt.connections import is_local
 from reconciler.adapters.libvirt.host import attend, connect
 from reconciler.adapters.manifests.files import FolderSource
@@ -73,8 +74,8 @@ class DaemonServices:
             self._environ.get("CREDENTIALS_DIRECTORY"), partial(find_key, self._settings.state)
         )
         units = SystemdUnits(uri, self._environ)
-        downloads = UrlDownloads(verify_signature)
-        host, news = attend(uri, units, locks, lambda: secrets, lambda: downloads)
+        downloads, preparer = UrlDownloads(verify_signature), VirtSysprep(self._environ)
+        host, news = attend(uri, units, locks, lambda: secrets, lambda: downloads, lambda: preparer)
         return LoopServices(
             host=host,
             news=news,

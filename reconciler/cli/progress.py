@@ -119,10 +119,14 @@ class LineReporter:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show how far something long has come."""
-        if total <= 0:
+        if total == 0:
             return
-        self.line = f"{self._label(what)}: {self._measure(what, done, total)}"
-        if self._is_news(what, 100 * done // total) or self._board.can_rewrite:
+        if total < 0:  # nobody knows how far it is
+            is_news, self.line = self._label(what) != self.line, self._label(what)
+        else:
+            is_news = self._is_news(what, 100 * done // total)
+            self.line = f"{self._label(what)}: {self._measure(what, done, total)}"
+        if is_news or self._board.can_rewrite:
             self._board.show(self.line)
 
     def finished(self, outcome: Outcome) -> None:

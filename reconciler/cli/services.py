@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from reconciler.control.service_ports import DaemonMemory, History
     from reconciler.core.access import ConsoleFiles
     from reconciler.core.manifest_files import FileSet, LoadedManifests, ManifestFile
+    from reconciler.core.preparation import Preparer
     from reconciler.core.settings import Settings
     from reconciler.core.transfers import Downloads
     from reconciler.errors import Problem
@@ -149,7 +150,20 @@ class Services:
         from reconciler.adapters.state.object_locks import FolderLocks, find_folder  # noqa: PLC0415
 
         locks = FolderLocks(find_folder(self._environ), self._verb)
-        return connect(uri, self.units(uri), locks, self.find_secrets, self.find_downloads)
+        return connect(
+            uri,
+            self.units(uri),
+            locks,
+            self.find_secrets,
+            self.find_downloads,
+            self.find_preparer,
+        )
+
+    def find_preparer(self) -> Preparer:
+        """Return what prepares clones on this host."""
+        from reconciler.adapters.guestfs import VirtSysprep  # noqa: PLC0415
+
+        return VirtSysprep(self._environ)
 
     def find_downloads(self) -> Downloads:
         """Return what brings files from addresses."""

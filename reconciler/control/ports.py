@@ -11,6 +11,7 @@ from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateSeed, CreateVolume, Outcome
+from reconciler.core.preparation import Preparer
 from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText
 from reconciler.core.transfers import Downloads, PartialVolume
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
@@ -57,7 +58,7 @@ class NoLocks:
 
 
 Progress = Callable[[str, int, int], None]
-"""Told (what, bytes done, bytes in all) a few times a second while something long runs."""
+"""Told (what, bytes done, bytes in all; below 0: unknown) a few times a second in long work."""
 
 
 class Domains(Protocol):
@@ -110,10 +111,7 @@ class Domains(Protocol):
         """Take back a definition that this very action created; NVRAM and TPM state stay."""
 
     def undefine(self, name: str) -> None:
-        """Remove the definition of a domain that is off, with NVRAM, TPM state and saved state.
-
-        Raises RefusedError if it runs.
-        """
+        """Remove a definition, with NVRAM, TPM and saved state. Raises RefusedError if it runs."""
 
     def list_snapshots(self, name: str) -> Tuple[str, ...]:
         """Return what would be lost unseen, or forbids undefining: `snapshot X`, `checkpoint Y`."""
@@ -283,6 +281,10 @@ class Host(Protocol):
     @property
     def downloads(self) -> Downloads:
         """What brings files from addresses."""
+
+    @property
+    def preparer(self) -> Preparer:
+        """What changes images that no guest has."""
 
     @property
     def units(self) -> Units:

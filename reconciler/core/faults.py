@@ -39,6 +39,7 @@ class Section(Enum):
     FIRST_BOOT = "whether the first boot is over (domain, instance-id)"
     FILE = "what lies at a path (path)"
     LENGTH = "how large the file at an address is (url)"
+    TOOLS = "what prepares clones in a folder (path)"
     CHECKSUM = "the checksum that the list of a template's image has (template)"
     SECRET = "a secret that a manifest names (source, name)"  # noqa: S105 - words
 

@@ -17,6 +17,7 @@ from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import Disruption, Machine
+from reconciler.core.preparation import Preparation
 
 MACHINE, TEMPLATE, HOST = "VirtualMachine", "Template", "Host"
 
@@ -197,7 +198,8 @@ class TemplateManifest:
 
     `disk` names the disk of `domain` to clone (its target or alias), None means the boot disk.
     `generalized` is the author's word on how and when identity was removed from the image.
-    `linked_clones` allows clones that keep depending on the template's image.
+    `linked_clones` allows clones that keep depending on the template's image. `preparation` is what
+    is done to each clone before its first start, and never to the image.
     """
 
     name: str
@@ -214,6 +216,7 @@ class TemplateManifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     host: Optional[str] = None
     address: Optional[ImageAddress] = None
+    preparation: Optional[Preparation] = None
 
     @property
     def key(self) -> Key:

@@ -14,6 +14,7 @@ from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
+from reconciler.core.preparation import PrepareVolume
 from reconciler.core.transfers import FetchImage
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
@@ -240,6 +241,7 @@ class ChangeUnits:
 
 Step = Union[
     CreateVolume,
+    PrepareVolume,
     FetchImage,
     DeletePartial,
     ResizeVolume,

@@ -18,6 +18,7 @@ from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
+from reconciler.core.preparation import PreparationTools
 from reconciler.core.secret_refs import SealedSecret, SecretRef
 
 
@@ -258,7 +259,8 @@ class World:
     `secrets` recognises those that the manifests name.
     `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
     image to the bytes that it may still grow by, `lengths` an address to the bytes of its file.
-    `checksums` maps a template to the SHA-256 that the list of its image has.
+    `checksums` maps a template to the SHA-256 that the list of its image has, `tools` a folder to
+    what prepares clones in it.
     `facilities` is what else the host has.
     """
 
@@ -276,6 +278,7 @@ class World:
     facilities: Facilities = Facilities()
     lengths: Mapping[str, Union[int, Unknown, None]] = field(default_factory=dict)
     checksums: Mapping[str, Union[str, Unknown]] = field(default_factory=dict)
+    tools: Mapping[str, Union[PreparationTools, Unknown]] = field(default_factory=dict)
     busy: Mapping[Key, str] = field(default_factory=dict)
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -355,6 +358,11 @@ class World:
         """Return the SHA-256 that the list of a template's image has, or why it is not known."""
         self.ask(Fact(Section.CHECKSUM, template))
         return self.checksums.get(template, Unknown("its list of checksums was not read"))
+
+    def find_tools(self, folder: str) -> Union[PreparationTools, Unknown]:
+        """Return what prepares clones in a folder, or why nothing does."""
+        self.ask(Fact(Section.TOOLS, folder))
+        return self.tools.get(folder, Unknown("nothing that prepares clones is known here"))
 
     def find_secret(self, ref: SecretRef) -> Union[SealedSecret, Unknown]:
         """Return what recognises a secret, or why it cannot be read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable
 
+from reconciler.adapters.libvirt.host import NO_PREPARER
 from reconciler.control.ports import NoLocks, NoSecrets, NoUnits
 from reconciler.core.guest import NoGuests
 from reconciler.core.transfers import NoDownloads
@@ -68,6 +69,7 @@ class FaultyHost:
     secrets: Any = NoSecrets("none")  # noqa: RUF009
     downloads: Any = NoDownloads()  # noqa: RUF009
     guests: Any = NoGuests()  # noqa: RUF009
+    preparer: Any = NO_PREPARER
 
     @classmethod
     def around(cls, host: Any, fault: Fault) -> FaultyHost:

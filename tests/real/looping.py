@@ -15,7 +15,7 @@ from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.guests import LibvirtGuests
-from reconciler.adapters.libvirt.host import LibvirtNetworks
+from reconciler.adapters.libvirt.host import NO_PREPARER, LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
 from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
@@ -32,6 +32,7 @@ from reconciler.core.manifest import (
     TemplateManifest,
 )
 from reconciler.core.manifest_files import ManifestSet
+from reconciler.core.preparation import Preparer
 from reconciler.core.records import Record
 from reconciler.core.settings import Settings
 from reconciler.core.transfers import Downloads, NoDownloads
@@ -77,6 +78,7 @@ class RecordingHost:
     secrets: Secrets = NoSecrets("none")  # noqa: RUF009
     downloads: Downloads = NoDownloads()  # noqa: RUF009
     guests: Guests = NoGuests()  # noqa: RUF009
+    preparer: Preparer = NO_PREPARER
 
 
 @dataclass

@@ -109,7 +109,7 @@ def test_people_find_documents_and_licences(files: Dict[str, Packed]) -> None:
     for name in ("README.md", "CHANGELOG.md", "docs/manifest.md", "docs/install.md"):
         assert files[f"{DOCS}/{name}"].flags == "d"
     assert f"{DOCS}/manifests/examples/web01.yaml" in files
-    assert f"{DOCS}/deploy-key.conf" in files
+    assert {f"{DOCS}/deploy-key.conf", f"{DOCS}/prepare.conf"} <= set(files)
     licences = {os.path.basename(path) for path, file in files.items() if file.flags == "l"}
     assert licences == {"LICENSE", "LICENSE.watchdog", "AUTHORS.watchdog", "LICENSE.pycdlib"}
 
@@ -128,7 +128,8 @@ def test_it_needs_packages_of_rocky_9_and_says_what_it_bundles(package: Path) ->
         "python3-systemd",
         "systemd",
     }
-    assert query(package, "--recommends").split() == ["git-core", "iproute", "openssh-clients"]
+    recommended = ["git-core", "gnupg2", "iproute", "openssh-clients"]
+    assert query(package, "--recommends").split() == recommended
     provided = query(package, "--provides").splitlines()
     assert "bundled(python3dist(watchdog)) = 6.0.0" in provided
     assert "bundled(python3dist(pycdlib)) = 1.14.0" in provided

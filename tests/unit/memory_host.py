@@ -31,6 +31,7 @@ from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateSeed, CreateVolume
+from reconciler.core.preparation import PreparationTask, PreparationTools, Preparer
 from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText, seal_secret
 from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, VolumeView
@@ -113,6 +114,7 @@ class MemoryHost:
         self.locks = locks
         self.secrets = MemorySecrets()
         self.downloads: Downloads = NoDownloads()
+        self.preparer: Preparer = MemoryPreparer(self)
         self.domains = MemoryDomains(self)
         self.storage = MemoryStorage(self)
         self.networks = RecordedNetworks(self.snapshot)
@@ -174,6 +176,23 @@ class MemoryGuests:
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the test says so."""
         return (name, instance) in self._memory.finished_boots
+
+
+class MemoryPreparer:
+    """Implements `Preparer`: knows every operation, and notes what it prepares."""
+
+    def __init__(self, host: MemoryHost) -> None:
+        self._memory = host
+
+    def find_tools(self, folder: str) -> PreparationTools:
+        """Know everything, everywhere."""
+        del folder
+        return PreparationTools()
+
+    def prepare(self, task: PreparationTask, tell: Callable[[str], None]) -> None:
+        """Note it."""
+        tell("Examining the guest")
+        self._memory.write("prepare", task.path)
 
 
 class MemoryDomains(RecordedDomains):

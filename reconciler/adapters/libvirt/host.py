@@ -10,6 +10,7 @@ from reconciler.adapters.libvirt.connections import NETWORK, SECRET, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
 from reconciler.core.frozen import frozen, regex
+from reconciler.core.preparation import NoPreparer, Preparer
 from reconciler.core.secret_refs import (
     SealedSecret,
     SecretRef,
@@ -126,6 +127,8 @@ _UUID = regex(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 NO_UNITS = NoUnits()
 NO_LOCKS = NoLocks()
 NO_SECRETS = NoSecrets("cannot be read from here")
+NO_PREPARER = NoPreparer("clones cannot be prepared from here")
+ELSEWHERE = "clones are prepared on the host that has them: run virt-reconciler apply there"
 
 
 @frozen
@@ -140,6 +143,12 @@ class LibvirtHost:
     find_downloads: Callable[[], Downloads]
     find_storage: Callable[[], LibvirtStorage]
     find_guests: Callable[[], LibvirtGuests]
+    find_preparer: Callable[[], Preparer]
+
+    @property
+    def preparer(self) -> Preparer:
+        """What changes images that no guest has."""
+        return self.find_preparer()
 
     @property
     def storage(self) -> LibvirtStorage:
@@ -163,15 +172,17 @@ def connect(
     locks: Locks = NO_LOCKS,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
+    preparer: Callable[[], Preparer] = lambda: NO_PREPARER,
 ) -> LibvirtHost:
     """Return the host at that URI; None is what libvirt's own tools would use.
 
     `units` are its daemons, where somebody can see them; `locks` keep two runs from working on one
     object; `secrets` finds what reads those that are not libvirt's, `downloads` what brings files
-    from addresses. Nothing is opened yet: that libvirt cannot be reached is told by the first call
-    that needs it.
+    from addresses; `preparer` finds what changes
+    images of this machine. Nothing is opened yet: that libvirt
+    cannot be reached is told by the first call that needs it.
     """
-    return _host(Connections(uri), units, locks, secrets, downloads)
+    return _host(Connections(uri), units, locks, secrets, downloads, preparer)
 
 
 def attend(
@@ -180,6 +191,7 @@ def attend(
     locks: Locks = NO_LOCKS,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
+    preparer: Callable[[], Preparer] = lambda: NO_PREPARER,
 ) -> Tuple[LibvirtHost, LibvirtEvents]:
     """Return the host at that URI with its news; libvirt's event loop runs from now on."""
     from reconciler.adapters.libvirt.connections import (  # noqa: PLC0415 - start-up time
@@ -189,7 +201,8 @@ def attend(
 
     run_event_loop()
     connections = Connections(uri)
-    return _host(connections, units, locks, secrets, downloads), LibvirtEvents(connections)
+    host = _host(connections, units, locks, secrets, downloads, preparer)
+    return host, LibvirtEvents(connections)
 
 
 def _host(
@@ -198,6 +211,7 @@ def _host(
     locks: Locks,
     secrets: Callable[[], Secrets],
     downloads: Callable[[], Downloads],
+    preparer: Callable[[], Preparer],
 ) -> LibvirtHost:
     return LibvirtHost(
         domains=LibvirtDomains(connections),
@@ -208,6 +222,7 @@ def _host(
         find_downloads=downloads,
         find_storage=partial(_reach_storage, connections),
         find_guests=partial(_reach_guests, connections),
+        find_preparer=lambda: preparer() if connections.is_local else NoPreparer(ELSEWHERE),
     )
 
 

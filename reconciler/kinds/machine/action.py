@@ -21,6 +21,7 @@ from reconciler.core.plan import (
     Step,
     Value,
 )
+from reconciler.core.preparation import PrepareVolume
 from reconciler.core.render.words import say_value, show_path
 from reconciler.core.secrets import hide_sides
 from reconciler.core.world import DomainView
@@ -37,7 +38,12 @@ from reconciler.kinds.api import ActionTask, wait_until
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.execute import PERFORM, StepContext, read_former, reveal
+from reconciler.kinds.machine.execute import (
+    PERFORM,
+    StepContext,
+    read_former,
+    reveal,
+)
 from reconciler.kinds.machine.match import Difference, align, compare
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planner import plan_machine
@@ -176,6 +182,7 @@ def execute_machine(task: ActionTask) -> Tuple[str, ...]:
     host, action, manifest = task.host, task.action, task.desired.objects[task.action.key]
     assert isinstance(manifest, MachineManifest)  # noqa: S101 - a key has one kind
     former = _refuse_moved(host, action)
+    _refuse_unread(host, action)
     work = StepContext(host, task.clock, action.name, former, task.progress)
     trail = UndoTrail(work, task)
     step: Optional[Step] = None
@@ -204,6 +211,13 @@ def execute_machine(task: ActionTask) -> Tuple[str, ...]:
         raise
     except ReconcilerError as error:
         raise type(error)(trail.explain_difference(str(error))) from error
+
+
+def _refuse_unread(host: Host, action: Action) -> None:
+    """Raise TransientError, before anything is made, if a clone could not be prepared later."""
+    for step in action.steps:
+        for ref in step.preparation.refs if isinstance(step, PrepareVolume) else ():
+            host.secrets.read(ref)
 
 
 def _refuse_moved(host: Host, action: Action) -> DomainView | None:

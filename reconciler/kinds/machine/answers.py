@@ -9,14 +9,13 @@ from __future__ import annotations
 import shlex
 from typing import (
     TYPE_CHECKING,
+    Any,
     Callable,
     Dict,
     FrozenSet,
-    List,
     Mapping,
     Optional,
     Sequence,
-    Set,
     Tuple,
     TypeVar,
     Union,
@@ -35,7 +34,7 @@ from reconciler.kinds.api import read_checksums
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.planning.images import all_volumes, find_named_images, read_uses
-from reconciler.kinds.machine.status import find_former_name, has_own_mark
+from reconciler.kinds.machine.status import find_claims
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Host
@@ -106,6 +105,26 @@ def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
         return isolate(call, *arguments)
     except ReconcilerError as error:
         return Unknown(str(error), isinstance(error, TransientError))
+
+
+def _attempt_each(
+    call: Callable[[str], T], facts: FrozenSet[Fact]
+) -> Mapping[str, Union[T, Unknown]]:
+    """Call with the name of each fact."""
+    return {name: attempt(call, name) for name in sorted(fact.name for fact in facts)}
+
+
+def _keep_each(
+    name: str, find: Callable[[Host], Callable[[str], object]]
+) -> Callable[[KnownHost, FrozenSet[Fact]], World]:
+    """Return what calls with the name of each fact, and keeps the answers in that mapping."""
+
+    def answer(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+        found: Mapping[str, object] = _attempt_each(find(seen.host), facts)
+        changes: Dict[str, Any] = {name: {**getattr(seen.world, name), **found}}
+        return replace(seen.world, **changes)
+
+    return answer
 
 
 def _read_sizes(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
@@ -213,31 +232,6 @@ def _read_claims(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, claims=find_claims(seen.read_everyone()))
 
 
-def find_claims(readings: Readings) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
-    """Return who holds each UUID, MAC and former mark, and which machines bear their own mark."""
-    claims: Dict[Tuple[str, str], List[str]] = {
-        ("machine", name): [name] for name in readings if has_own_mark(readings, name)
-    }
-    for name, reading in sorted(readings.items()):
-        if isinstance(reading, Reading):
-            for key in sorted(_claims_of(reading)):
-                claims.setdefault(key, []).append(name)
-    return {key: tuple(names) for key, names in claims.items()}
-
-
-def _claims_of(reading: Reading) -> Set[Tuple[str, str]]:
-    claims = {("uuid", reading.view.uuid)}
-    former_name = find_former_name(reading)
-    if former_name is not None:
-        claims.add(("mark", former_name))
-    for machine in (reading.persistent, reading.live):
-        if machine is not None:
-            claims |= {
-                ("mac", interface.mac) for interface in machine.interfaces or () if interface.mac
-            }
-    return claims
-
-
 def _read_images(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     """Read single images. One that its domain takes for raw has nothing below it."""
     readings = (domain for domain in seen.world.domains.values() if isinstance(domain, Reading))
@@ -293,8 +287,7 @@ def _add_images(world: World, found: Mapping[str, ImageView]) -> World:
 
 
 def _read_snapshots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
-    names = sorted(fact.name for fact in facts)
-    found = {name: attempt(seen.host.domains.read_snapshots, name) for name in names}
+    found = _attempt_each(seen.host.domains.read_snapshots, facts)
     known = {
         name: snapshots for name, snapshots in found.items() if not isinstance(snapshots, Unknown)
     }
@@ -313,16 +306,9 @@ def _try_reflinks(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
 
 
 def _read_free(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
-    paths = sorted(fact.name for fact in facts)
-    found = {path: attempt(seen.host.storage.read_free, path) for path in paths}
+    found = _attempt_each(seen.host.storage.read_free, facts)
     free = {path: size for path, size in found.items() if isinstance(size, int)}
     return replace(seen.world, free={**seen.world.free, **free})
-
-
-def _read_machines(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
-    names = sorted(fact.name for fact in facts)
-    found = {name: attempt(seen.host.domains.read_caps, name) for name in names}
-    return replace(seen.world, machines={**seen.world.machines, **found})
 
 
 def _read_networks(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
@@ -357,12 +343,6 @@ def _read_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, facilities=replace(facilities, files={**facilities.files, **files}))
 
 
-def _measure_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
-    measure = seen.host.downloads.measure
-    found = {fact.name: attempt(measure, fact.name) for fact in sorted(facts)}
-    return replace(seen.world, lengths={**seen.world.lengths, **found})
-
-
 def _read_checksums(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     templates = [seen.desired.template(fact.name) for fact in sorted(facts)]
     found = read_checksums(seen.host, [template for template in templates if template])
@@ -387,13 +367,14 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.SNAPSHOTS: _read_snapshots,
     Section.REFLINK: _try_reflinks,
     Section.FREE: _read_free,
-    Section.MACHINE_TYPE: _read_machines,
+    Section.MACHINE_TYPE: _keep_each("machines", lambda host: host.domains.read_caps),
     Section.NETWORKS: _read_networks,
     Section.DEVICES: _read_devices,
     Section.MEMORY: _read_memory,
     Section.FIRST_BOOT: _read_first_boots,
     Section.FILE: _read_files,
-    Section.LENGTH: _measure_files,
+    Section.LENGTH: _keep_each("lengths", lambda host: host.downloads.measure),
+    Section.TOOLS: _keep_each("tools", lambda host: host.preparer.find_tools),
     Section.CHECKSUM: _read_checksums,
     Section.SECRET: _read_secrets,
 }

@@ -15,6 +15,7 @@ from reconciler.core.images import DEFAULT_POOL, Images, ImageView
 from reconciler.core.machine import Cdrom, Cpus, Disk, Memory, Power, chipset_of
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.plan import Action, CreateVolume, Define
+from reconciler.core.preparation import PreparationTools
 from reconciler.core.secret_refs import SecretText, seal_secret, write_token
 from reconciler.core.world import (
     DomainView,
@@ -42,6 +43,7 @@ _SIZE = Memory(2**30)  # of a machine of which the manifest does not say it
 def imagine(base: Desired, head: Desired) -> World:
     """Return the world in which all of `base` was applied, with what `head` refers to there too."""
     versions = (base, head)
+    pools = _pools(versions)
     refs = [
         ref for side in versions for machine in side.machines for ref in list_refs(machine.machine)
     ]
@@ -54,9 +56,10 @@ def imagine(base: Desired, head: Desired) -> World:
             if template.domain
         },
         networks=dict.fromkeys(_networks(versions), True),
-        pools=_pools(versions),
+        pools=pools,
         machines={machine_type: _offer(machine_type) for machine_type in _types(versions)},
         images=_images(versions),
+        tools={pool.path: PreparationTools() for pool in pools.values()},
         # Which image a list names only a host can read; any stands for it.
         checksums={template.name: "0" * 64 for template in _all_templates(versions)},
         # There is one at each place, and it is nothing but its name.

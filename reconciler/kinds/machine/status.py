@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 from reconciler.core.conditions import Condition, Status
 from reconciler.core.frozen import frozen, replace
@@ -224,3 +224,30 @@ def _reconciling(owner: Owner) -> Condition:
 def _restart_required(reading: Reading) -> Condition:
     paths = pending_paths(reading)
     return Condition("RestartRequired", holds=bool(paths), reason=", ".join(paths))
+
+
+def find_claims(
+    readings: Mapping[str, Union[Reading, Unknown]],
+) -> Mapping[Tuple[str, str], Tuple[str, ...]]:
+    """Return who holds each UUID, MAC and former mark, and which machines bear their own mark."""
+    claims: Dict[Tuple[str, str], List[str]] = {
+        ("machine", name): [name] for name in readings if has_own_mark(readings, name)
+    }
+    for name, reading in sorted(readings.items()):
+        if isinstance(reading, Reading):
+            for key in sorted(_claims_of(reading)):
+                claims.setdefault(key, []).append(name)
+    return {key: tuple(names) for key, names in claims.items()}
+
+
+def _claims_of(reading: Reading) -> Set[Tuple[str, str]]:
+    claims = {("uuid", reading.view.uuid)}
+    former_name = find_former_name(reading)
+    if former_name is not None:
+        claims.add(("mark", former_name))
+    for machine in (reading.persistent, reading.live):
+        if machine is not None:
+            claims |= {
+                ("mac", interface.mac) for interface in machine.interfaces or () if interface.mac
+            }
+    return claims

@@ -49,6 +49,7 @@ from reconciler.core.plan import (
     PlanOptions,
     Value,
 )
+from reconciler.core.preparation import build_preparation, list_preparation
 from reconciler.core.world import PoolView, Unknown, World
 from reconciler.errors import NotFoundError, TransientError
 from reconciler.kinds.api import (
@@ -93,6 +94,7 @@ def build_template(data: Mapping[str, Any], place: Place) -> TemplateManifest:
         generation=digest_generation(write_canonical(spec), labels),
         labels=labels,
         address=address,
+        preparation=build_preparation(spec["prepare"]) if "prepare" in spec else None,
     )
 
 
@@ -106,6 +108,9 @@ def _build_address(data: Mapping[str, Any]) -> ImageAddress:
 
 def check_template(manifest: TemplateManifest) -> List[Finding]:
     """Return what is wrong with a Template."""
+    if is_windows(manifest.os) and manifest.preparation is not None:
+        words = f"{manifest.os} is Windows, which virt-sysprep does not prepare; remove it"
+        return [Finding(("spec", "prepare"), f"{words}, and run sysprep in the template")]
     if is_windows(manifest.os) and manifest.generalized is None:
         return [Finding(("spec", "generalized"), f"{manifest.os} is Windows: {GENERALIZE}")]
     return []
@@ -242,7 +247,8 @@ class TemplateKind(PlainKind):
         """Return what the manifest says, as it says it."""
         address = manifest.address
         fields = dict(super().list_fields(manifest))
-        del fields["address"]
+        del fields["address"], fields["preparation"]
+        fields.update(list_preparation(manifest.preparation))
         if address is not None:
             del fields["volume"]
             listed = address.checksums

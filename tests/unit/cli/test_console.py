@@ -99,6 +99,14 @@ def test_progress_of_nothing_is_no_division_by_zero() -> None:
     assert out.getvalue() == ""
 
 
+def test_progress_of_what_nobody_can_measure_is_told_once_for_each_part() -> None:
+    out = Piped()
+    reporter = reporter_to(Console(out, Piped(), Piped(), {}), FakeClock())
+    for doing in ("looking", "looking", "writing"):
+        reporter.progress(f"root: {doing}", 0, -1)
+    assert out.getvalue() == "vm1: root: looking\nvm1: root: writing\n"
+
+
 def side_by_side(*names: str, terminal: bool = False) -> Tuple[Piped, Piped]:
     """Copy two disks at once, of which the second fails; return what was written."""
     out, err = Terminal() if terminal else Piped(), Piped()

@@ -94,7 +94,7 @@ class CountedHost:
         self.storage = CountedDriver(host.storage, self.calls)
         self.networks = CountedDriver(host.networks, self.calls)
         self.units, self.locks, self.secrets = host.units, host.locks, host.secrets
-        self.downloads = host.downloads
+        self.downloads, self.preparer = host.downloads, host.preparer
 
     def count(self) -> Dict[str, int]:
         """Return how often each method was called."""

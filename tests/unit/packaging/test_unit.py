@@ -87,6 +87,17 @@ def test_a_credential_that_may_be_missing_is_not_in_the_unit() -> None:
     assert example == {"LoadCredential": ["deploy_key:/etc/virt-reconciler/deploy_key"]}
 
 
+def test_what_clones_need_that_are_prepared_is_an_example() -> None:
+    unit, example = read(MAIN), read(FOLDER / "prepare.conf")
+    assert unit["MemoryDenyWriteExecute"] == unit["ProtectKernelModules"] == ["yes"]
+    assert example["MemoryDenyWriteExecute"] == example["ProtectKernelModules"] == ["no"]
+    assert example["User"] == ["root"]
+    assert example["CapabilityBoundingSet"] == ["CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER"]
+    assert "~@privileged @resources" in unit["SystemCallFilter"]  # with @chown among them
+    assert example["SystemCallFilter"] == ["@chown"]
+    assert example["DeviceAllow"] == ["/dev/kvm rw"]
+
+
 def test_folders_have_the_modes_that_the_package_gives_them() -> None:
     unit = read(MAIN)
     folders = (FOLDER.parent / "tmpfiles.conf").read_text(encoding="utf-8")

@@ -70,6 +70,14 @@ def only(whole: World, known: FrozenSet[Fact]) -> World:
         ),
         free={path: one for path, one in whole.free.items() if path in names[Section.FREE]},
         facilities=facilities,
+        checksums={
+            template: checksum
+            for template, checksum in whole.checksums.items()
+            if template in names[Section.CHECKSUM]
+        },
+        tools={
+            folder: found for folder, found in whole.tools.items() if folder in names[Section.TOOLS]
+        },
         secrets={
             ref: one
             for ref, one in whole.secrets.items()

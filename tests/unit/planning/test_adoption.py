@@ -15,7 +15,7 @@ from reconciler.core.plan import Action, ActionKind, Define, Effect, PlanOptions
 from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.answers import find_claims, read
+from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
@@ -23,7 +23,7 @@ from reconciler.kinds.machine.domain.soundness import refuse_doubles
 from reconciler.kinds.machine.export import export_machine
 from reconciler.kinds.machine.planner import plan_machine
 from reconciler.kinds.machine.planning.sources import chain_of
-from reconciler.kinds.machine.status import find_status, pending_paths
+from reconciler.kinds.machine.status import find_claims, find_status, pending_paths
 from tests.unit.domain.samples import Q35
 
 A, B = "/images/a.qcow2", "/images/b.qcow2"

@@ -8,13 +8,17 @@ from typing import Dict, List, Optional, Tuple
 import pytest
 
 from reconciler.core.checksums import find_listed
+from reconciler.core.history import LastKnown
+from reconciler.core.key import Key
 from reconciler.core.manifest import ChecksumList, Desired, TemplateManifest
+from reconciler.core.manifest_files import InForce
 from reconciler.core.plan import Action, ActionKind, CreateVolume, PlanOptions
 from reconciler.core.transfers import FetchImage, NoDownloads
 from reconciler.errors import MissingError
+from reconciler.kinds.api import PassTask, Surroundings
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.template.planning import find_unnamed
-from reconciler.kinds.template.row import build_template
+from reconciler.kinds.template.row import ROW, build_template
 from tests.execution import execute
 from tests.unit.daemons.test_host_plan import Silent
 from tests.unit.fake_clock import FakeClock
@@ -135,6 +139,34 @@ def test_list_that_cannot_be_read_holds_only_what_is_new(unattended: bool) -> No
     assert actions["b"].transient
     assert f"{LIST}: the server answers 404" in actions["b"].reason
     assert actions["base"].action is ActionKind.NONE
+
+
+class Forgetful:
+    """Implements `PassMemory`: remembers nothing."""
+
+    def keep(self, last: Optional[LastKnown], seen: object) -> None:
+        """Forget."""
+
+    def find_last(self, key: Key) -> Optional[LastKnown]:
+        """Know nothing."""
+
+
+def look(host: MemoryHost, *names: str) -> Action:
+    """Look at the template as the daemon does, and plan it."""
+    in_force = InForce(objects=Desired.of(template(), *map(machine, names)).objects)
+    around = Surroundings(host, Forgetful(), lambda: 0.0)
+    scene = ROW.look(around, PassTask(template(), in_force))
+    return scene.plan(PlanOptions(unattended=True))
+
+
+def test_daemon_reads_the_list_only_for_a_machine_that_is_to_be_made() -> None:
+    host, lists = host_with(OLD_IMAGE, checksum=NEW)
+    assert look(host).action is ActionKind.NONE
+    assert lists.read == []
+    [step] = [step for step in look(host, "a").steps if isinstance(step, FetchImage)]
+    assert (step.name, step.sha256) == (NEW_IMAGE, NEW)
+    lists.content = {}
+    assert look(host, "a").action is ActionKind.NONE  # the machine says what is wrong
 
 
 def test_images_that_the_list_does_not_name_any_more_are_spare() -> None:

@@ -31,7 +31,9 @@ LIMITS: Mapping[str, float] = {
     # for guests and hosts: the script of a guest, its programs, its disk; a host's programs and verb.
     # Six for results beside each other: what is compared, what is drawn and by whom, the text, the
     # page, and the verb.
-    "files": 237,
+    # the package, the file, the programs, the facts; what is kept; the verb and its grammar.
+    # For prepared clones core.preparation, adapters.guestfs.
+    "files": 239,
     "% of lines are imports": 8.6,
     "% of lines with code are imports": 12.4,
     "frames from apply to the call that stores a domain": 9,

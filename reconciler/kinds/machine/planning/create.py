@@ -31,6 +31,7 @@ from reconciler.core.plan import (
     Start,
     Step,
 )
+from reconciler.core.preparation import PrepareVolume
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_disks
@@ -109,12 +110,16 @@ def plan_create(
             *_finish(manifest, seed),
         ),
         before=Before(None if begun is None else digest(begun.view.persistent_xml)),
-        notes=(*(() if begun is None else (RESUMED,)), *_find_unread(manifest, world)),
+        notes=(*(() if begun is None else (RESUMED,)), *_find_unread(manifest, disks, world)),
     )
 
 
-def _find_unread(manifest: MachineManifest, world: World) -> Iterator[str]:
-    for ref in list_refs(manifest.machine):
+def _find_unread(
+    manifest: MachineManifest, disks: Tuple[NewDisk, ...], world: World
+) -> Iterator[str]:
+    steps = (step for disk in disks for step in disk.steps if isinstance(step, PrepareVolume))
+    refs = (*list_refs(manifest.machine), *(ref for step in steps for ref in step.preparation.refs))
+    for ref in dict.fromkeys(refs):
         secret = world.find_secret(ref)
         if isinstance(secret, Unknown):
             yield f"nothing is created until its secret can be read: {secret.reason}"

@@ -13,10 +13,16 @@ from reconciler.core.images import DEFAULT_POOL, FILE_POOLS, RAW
 from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
-from reconciler.core.plan import CreateVolume, DeletePartial, ResizeVolume, Step
+from reconciler.core.plan import (
+    CreateVolume,
+    DeletePartial,
+    ResizeVolume,
+    Step,
+)
+from reconciler.core.preparation import Preparation, PrepareVolume, refuse_unknown
 from reconciler.core.units import format_size
-from reconciler.core.world import PoolView, VolumeView, World
-from reconciler.errors import RefusedError, TerminalError
+from reconciler.core.world import PoolView, Unknown, VolumeView, World
+from reconciler.errors import MissingError, RefusedError, TerminalError
 from reconciler.kinds.machine.planning.images import (
     find_pool,
     find_volume,
@@ -215,6 +221,7 @@ class Origin:
     template: str
     volume: VolumeView
     mode: str
+    preparation: Optional[Preparation] = None
 
 
 def _new_volume(
@@ -237,16 +244,31 @@ def _new_volume(
         origin=origin.volume.path if origin else None,
         origin_format=origin.volume.format if origin else None,
     )
-    leftover = _leftover(disk, pool, name, source, creating)
-    return NewDisk(
-        replace(disk, source=source, format=image), (*leftover, step), _about(step, origin)
+    steps: Tuple[Step, ...] = (*_leftover(disk, pool, name, source, creating), step)
+    if origin is not None and origin.preparation is not None:
+        steps += (_prepare(step, source, origin.preparation, manifest.name),)
+    return NewDisk(replace(disk, source=source, format=image), steps, _about(step, origin))
+
+
+def _prepare(
+    step: CreateVolume, source: str, preparation: Preparation, machine: str
+) -> PrepareVolume:
+    return PrepareVolume(
+        disk=step.disk,
+        pool=step.pool,
+        name=step.name,
+        path=source,
+        format=step.format,
+        preparation=preparation,
+        hostname=machine if preparation.sets_hostname else None,
     )
 
 
 def _about(step: CreateVolume, origin: Optional[Origin]) -> str:
     if origin is None:
         return f"blank volume {step.pool}/{step.name}"
-    return f"{origin.mode} clone of template {origin.template} as {step.pool}/{step.name}"
+    words = f"{origin.mode} clone of template {origin.template} as {step.pool}/{step.name}"
+    return words if origin.preparation is None else f"{words}, prepared by virt-sysprep"
 
 
 def _leftover(
@@ -307,7 +329,28 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
             f"disks[{disk.name}].size: {format_size(disk.size)} is smaller than template "
             f"{template.name!r} ({format_size(volume.capacity)}); a disk is never shrunk"
         )
-    return Origin(template.name, volume, _mode(disk, template, volume, world, pool))
+    _refuse_unprepared(template, world, pool, path)
+    mode = _mode(disk, template, volume, world, pool)
+    return Origin(template.name, volume, mode, template.preparation)
+
+
+def _refuse_unprepared(template: TemplateManifest, world: World, pool: PoolView, path: str) -> None:
+    """Raise if nothing on the host can prepare a clone in that pool as the template says."""
+    if template.preparation is None:
+        return
+    where = f"{path}: template {template.name!r}"
+    if pool.type not in FILE_POOLS:
+        raise TerminalError(
+            f"{where}: spec.prepare needs a pool of files ({', '.join(sorted(FILE_POOLS))}), and "
+            f"{pool.name!r} is of type {pool.type}; give the disk another pool"
+        )
+    tools = world.find_tools(pool.path)
+    if isinstance(tools, Unknown):
+        raise MissingError(f"{where}: spec.prepare: {tools.reason}")
+    try:
+        refuse_unknown(template.preparation, tools)
+    except TerminalError as error:
+        raise TerminalError(f"{where}: {error}") from error
 
 
 def _mode(
