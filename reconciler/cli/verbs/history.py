@@ -20,12 +20,13 @@ from reconciler.cli.names import parse_keys
 from reconciler.cli.plans import Prepared
 from reconciler.cli.progress import carry_out
 from reconciler.cli.services import Services
-from reconciler.cli.settings import uri_of
+from reconciler.cli.settings import settings_to_order, uri_of
 from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.history import DONE, ChangeRecord, choose, find_interrupted
-from reconciler.core.key import Key, show_key
+from reconciler.core.key import FORMER_KIND, Key, show_key
+from reconciler.core.measurements.values import Measurement
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.records import Suspension
 from reconciler.core.render.history import render_history, render_history_json, render_past
@@ -61,11 +62,26 @@ def show_history(options: argparse.Namespace, console: Console, services: Servic
     elif options.number is not None:
         console.write(render_past(entries[0], console.style()))
     elif entries:
-        console.write(render_history(entries, console.style()))
+        measured = _find_measured(key, options, services)
+        console.write(render_history(entries, console.style(), measured))
     else:
         console.error(f"{escape(options.name)}: no change of it is recorded in {escape(folder)}")
         return Exit.FAILED
     return Exit.DONE
+
+
+def _find_measured(
+    key: Key, options: argparse.Namespace, services: Services
+) -> Sequence[Measurement]:
+    """Return what was measured in a machine and is kept; nothing where that cannot be read."""
+    if key.kind != FORMER_KIND:
+        return ()
+    try:
+        state = settings_to_order(options, services).state
+        found, _ = services.reach_measurements(state).list()
+    except TransientError:
+        return ()
+    return [each for each in found if each.environment.machine == key.name]
 
 
 def _print_definition(

@@ -7,10 +7,12 @@ from typing import Any, Dict, Iterator, List, Sequence
 
 from reconciler.core.history import DONE, UNFINISHED, ChangeRecord, as_action
 from reconciler.core.key import Key, show_key
+from reconciler.core.measurements.values import Measurement
 from reconciler.core.plan import ActionKind, Effect, Plan
+from reconciler.core.render.measurements import describe_setup, find_headline, say_headline
 from reconciler.core.render.text import Page, Style, lay_columns, render_text
 from reconciler.core.render.words import escape, escape_line, show_path
-from reconciler.core.units import show_time
+from reconciler.core.units import read_time, show_time
 
 FORMAT_VERSION = 1
 SHORT = 12  # characters of a commit
@@ -19,10 +21,23 @@ _DEEDS = {"create": "created", "adopt": "adopted", "delete": "deleted"}
 HEADS = ("N", "WHEN", "BY", "REVISION", "OUTCOME", "WHAT")
 
 
-def render_history(entries: Sequence[ChangeRecord], style: Style) -> str:
-    """Return a line for each change, newest first."""
-    lines = lay_columns([HEADS, *(_row(entry) for entry in entries)], Page(style))
+def render_history(
+    entries: Sequence[ChangeRecord], style: Style, measured: Sequence[Measurement] = ()
+) -> str:
+    """Return a line for each change, newest first, and between them what was measured when."""
+    rows = [(entry.at, _row(entry)) for entry in entries]
+    rows += [(read_time(each.taken_at), _measured_row(each)) for each in measured]
+    if measured:
+        rows.sort(key=lambda row: row[0], reverse=True)
+    lines = lay_columns([HEADS, *(row for _, row in rows)], Page(style))
     return "\n".join(lines) + "\n"
+
+
+def _measured_row(measurement: Measurement) -> Sequence[str]:
+    result = find_headline(measurement.results)
+    number = "" if result is None else f": {say_headline(result)}"
+    what = f"measured {describe_setup(measurement.environment)}{number} ({measurement.id})"
+    return "-", measurement.taken_at, "bench disk", "-", "-", escape(what)
 
 
 def _row(past: ChangeRecord) -> Sequence[str]:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import pytest
 
+from reconciler.adapters.state.measurements import FolderMeasurements
 from reconciler.cli.console import find_caller
 from reconciler.core.history import (
     DONE,
@@ -20,11 +21,15 @@ from reconciler.core.history import (
     LastKnown,
     RecordedChange,
 )
+from reconciler.core.measurements.values import DiskSetup
 from reconciler.core.records import Suspension
 from reconciler.core.settings import Settings
+from reconciler.core.units import show_time
 from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError, TransientError
 from tests.lab.keys import vm
+from tests.unit.measurements.samples import HOST as MEASURED_ON
+from tests.unit.measurements.samples import make_measurement, make_result, make_run
 
 from .fakes import REVISION, FakeMemory, FakeServices, applied, call, manifests
 
@@ -313,3 +318,20 @@ def test_what_is_done_by_hand_is_written_down(tmp_path: Path) -> None:
     [entry] = services.history.entries
     assert (entry.cause.verb, entry.cause.revision, entry.outcome) == ("apply", REVISION, DONE)
     assert services.histories == [f"{tmp_path}/history"]
+
+
+def test_what_was_measured_is_between_the_changes(tmp_path: Path) -> None:
+    setup = DiskSetup(
+        "root", "vda", bus="virtio", image="/x.qcow2", image_format="qcow2", cache="none"
+    )
+    place = replace(MEASURED_ON, machine="web01", disk=setup)
+    result = make_result([make_run(4096 * 12_300)], direct=True)
+    kept = make_measurement(result, environment=place, name="disk-19700112")
+    store = FolderMeasurements(str(tmp_path))
+    store.keep(replace(kept, taken_at=str(show_time(1_000_050.0))))
+    store.keep(replace(kept, id="disk-other", environment=replace(place, machine="db01")))
+    lines = call(services_in(tmp_path), *config("history", "web01")).out.splitlines()
+    assert [line.split()[0] for line in lines] == ["N", "3", "2", "-", "1"]
+    assert lines[3].endswith(
+        "measured virtio, qcow2, cache=none: rand_read direct 12.3k IOPS (disk-19700112)"
+    )
