@@ -15,6 +15,7 @@ _virt_reconciler_value() {
         'plan':--out) wants='files' many='' ;;
         'snapshot':--out) wants='files' many='' ;;
         'apply':--parallel) wants='nothing' many='' ;;
+        'apply':--wait) wants='nothing' many='' ;;
         'prune':--images) wants='files' many=1 ;;
         'status':--format | 'history':--format | 'rollback':--format | 'host check':--format | 'bench disk':--format | 'bench host':--format | 'bench list':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
@@ -65,7 +66,7 @@ _virt_reconciler_verb() {
             rest='' verbs='' value='' many=''
             ;;
         'apply')
-            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only --here -y --yes --parallel'
+            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only --here -y --yes --parallel --wait'
             rest='files' verbs='' value='' many=''
             ;;
         'run')

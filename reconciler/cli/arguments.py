@@ -18,6 +18,7 @@ from reconciler.errors import UsageError
 PROGRAM = "virt-reconciler"
 PARALLEL = 4  # objects that `apply` works on at a time, unless told otherwise
 MOST_PARALLEL = 64
+WAIT, WAIT_TIME = "--wait", "30m"  # argparse would take the word after it for the time
 COLUMNS = 80  # of what is no terminal
 CONFIG_FILE = "/etc/virt-reconciler/config.yaml"
 
@@ -63,6 +64,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     A parser of all verbs takes five times as long to build as one of those that are named.
     """
+    words = [f"{WAIT}={WAIT_TIME}" if word == WAIT else word for word in words]
     named = _VERBS.keys() & set(words)
     if named and not {"-h", "--help"} & set(words):
         try:
@@ -218,6 +220,12 @@ def _apply(verbs: Any) -> None:
         type=_count_objects,
         default=PARALLEL,
         help=f"work on N objects at a time (default: {PARALLEL}; 1: one after the other)",
+    )
+    parser.add_argument(
+        WAIT,
+        metavar="TIME",
+        help="wait so long until the guests answer that were created, changed or started, like "
+        f"--wait=10m; {WAIT} alone: {WAIT_TIME}",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.names import list_names
@@ -189,10 +189,14 @@ def _changes(action: Optional[Action], marks: int) -> List[str]:
 
 @frozen
 class Carried:
-    """How many objects failed; `busy` of them because another run works on them."""
+    """How many objects failed; `busy` of them because another run works on them.
+
+    `done` are the names of those that did not.
+    """
 
     failed: int
     busy: int
+    done: FrozenSet[str] = frozenset()
 
     @property
     def status(self) -> Exit:
@@ -227,7 +231,9 @@ def carry_out(
         raise
     console.line(sum_up(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    return Carried(len(failed), sum(isinstance(outcome.cause, BusyError) for outcome in failed))
+    busy = sum(isinstance(outcome.cause, BusyError) for outcome in failed)
+    done = frozenset(outcome.name for outcome in outcomes if outcome.error is None)
+    return Carried(len(failed), busy, done)
 
 
 def sum_up(outcomes: Sequence[Outcome]) -> str:

@@ -13,7 +13,7 @@ from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateSeed, CreateVolume, Outcome
 from reconciler.core.preparation import Preparer
 from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText
-from reconciler.core.transfers import Downloads, PartialVolume
+from reconciler.core.transfers import CopyDisks, Downloads, PartialVolume
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
 from reconciler.errors import TerminalError, TransientError
 
@@ -81,10 +81,7 @@ class Domains(Protocol):
     def read_disk_sizes(
         self, disks: Mapping[str, Tuple[str, ...]]
     ) -> Mapping[str, Mapping[str, int]]:
-        """Return domain → disk → virtual size, for the paths or targets asked for.
-
-        What cannot be read lacks.
-        """
+        """Return domain → disk → size, for the paths or targets asked for, where known."""
 
     def find_job(self, name: str) -> str:
         """Return the job under way, like `block copy of disk vda`; empty if there is none."""
@@ -127,6 +124,9 @@ class Domains(Protocol):
 
     def detach(self, name: str, xml: str) -> None:
         """Ask the running guest to let a device go; returns before it did."""
+
+    def copy_disks(self, step: CopyDisks, progress: Progress) -> None:
+        """Copy disks of a running domain, which is afterwards as it was, whatever happens."""
 
     def set_vcpus(self, name: str, count: int) -> None:
         """Set the running guest's online processors."""

@@ -97,6 +97,7 @@ DISK: Tuple[Field, ...] = (
     Field("volume", notation=None, elsewhere="how the source is found"),
     Field("template", notation=None, elsewhere="how the volume is made"),
     Field("clone", notation=None, elsewhere="how the volume is made"),
+    Field("origin", notation=None, elsewhere="what the volume is a copy of"),
 )
 
 CDROM: Tuple[Field, ...] = (

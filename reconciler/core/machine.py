@@ -88,11 +88,24 @@ class Memory:
 
 
 @frozen
+class MachineOrigin:
+    """A disk of another machine that a disk begins as a copy of; None: the one of the same name.
+
+    `freeze` has the agent of a running guest freeze its file systems for the moment of the copy.
+    """
+
+    machine: str
+    disk: Optional[str] = None
+    freeze: bool = False
+
+
+@frozen
 class Disk:
     """One disk. `name` is its identity; on the observed side it is the alias or the target.
 
-    `source` is the host path of the image or block device. `template`, `clone`, `pool` and
-    `volume` say how the manifest wants it made or found; `planning` resolves them to `source`.
+    `source` is the host path of the image or block device. `template`, `clone`,
+    `origin`, `pool` and `volume` say how the manifest wants it made or found; `planning` resolves
+    them to `source`.
     """
 
     name: str
@@ -113,6 +126,7 @@ class Disk:
     volume: Optional[str] = hint()
     template: Optional[str] = hint()
     clone: Optional[CloneMode] = hint()
+    origin: Optional[MachineOrigin] = hint()
 
 
 @frozen

@@ -1,7 +1,6 @@
 """The plan: a value that can be printed, compared, stored, and carried out as it stands.
 
-A `Change` is what a person reads; a `Step` is what the executor does. The executor takes the
-steps of an action in order and does nothing else.
+A `Change` is what a person reads; a `Step` is what the executor does, in order, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.preparation import PrepareVolume
-from reconciler.core.transfers import FetchImage
+from reconciler.core.transfers import CopyDisks, FetchImage
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
 
@@ -61,8 +60,8 @@ class Change:
 class CreateVolume:
     """Make a volume that does not exist yet. `capacity` is bytes.
 
-    `clone` is none (blank), full, linked or reflink; `origin` is the path of the image cloned
-    and `origin_format` its format.
+    `clone` is none (blank), allocated (blank, and all of it at once), full, linked or reflink;
+    `origin` is the path of the image cloned and `origin_format` its format. `machine` has it.
     """
 
     disk: str
@@ -73,6 +72,7 @@ class CreateVolume:
     clone: str = "none"
     origin: Optional[str] = None
     origin_format: Optional[str] = None
+    machine: str = ""
 
 
 @frozen
@@ -243,6 +243,7 @@ Step = Union[
     CreateVolume,
     PrepareVolume,
     FetchImage,
+    CopyDisks,
     DeletePartial,
     ResizeVolume,
     BlockResize,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, ContextManager, Iterable, Iterator, Mapping, Optional, Protocol
+from typing import Callable, ContextManager, Iterable, Iterator, Mapping, Optional, Protocol, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.errors import MissingError, TerminalError
@@ -22,6 +22,33 @@ class FetchImage:
     name: str
     format: str
     listed: str = ""
+
+
+@frozen
+class CopiedDisk:
+    """One disk of a running machine, `target`, and the image of the same size to copy it into.
+
+    The image is grown to `capacity` afterwards; None: it stays as it is.
+    """
+
+    disk: str
+    target: str
+    path: str
+    format: str
+    capacity: Optional[int] = None
+
+
+@frozen
+class CopyDisks:
+    """Copy disks of a running machine into images that are there, all as they are at one moment.
+
+    `is_frozen`: its guest agent freezes the file systems at that moment.
+    """
+
+    machine: str
+    uuid: str
+    disks: Tuple[CopiedDisk, ...]
+    is_frozen: bool
 
 
 @frozen

@@ -33,7 +33,7 @@ from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.preparation import PreparationTask, PreparationTools, Preparer
 from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText, seal_secret
-from reconciler.core.transfers import Downloads, NoDownloads
+from reconciler.core.transfers import CopyDisks, Downloads, NoDownloads
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, VolumeView
 from reconciler.core.xmltree import serialise
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
@@ -273,6 +273,13 @@ class MemoryDomains(RecordedDomains):
             root.find("devices").remove(_find_device(root, _parse(xml)))
 
         self._change_live("detach", name, unplug)
+
+    def copy_disks(self, step: CopyDisks, progress: Progress) -> None:
+        """Note which disks are copied, and whether the guest is frozen."""
+        del progress
+        names = ",".join(f"{disk.target}>{disk.path}" for disk in step.disks)
+        how = " frozen" if step.is_frozen else ""
+        self._memory.write("copy_disks", f"{step.machine} {names}{how}")
 
     def set_vcpus(self, name: str, count: int) -> None:
         self._change_live(

@@ -270,6 +270,16 @@ def _make_blank(making: Making) -> Volume:
     return making.pool.createXML(making.xml(making.capacity))
 
 
+def _make_allocated(making: Making) -> Volume:
+    """Make it blank and take all of its space now, so that writing into it never fails for that."""
+    step, size = making.step, making.capacity
+    xml = write_volume_xml(making.view.type, step.name, step.format, size, allocation=size)
+    flags = binding.ALLOCATE if step.format == "qcow2" else 0
+    with making.connections.own(STORAGE) as connection:
+        connection.storagePoolLookupByName(step.pool).createXML(xml, flags)
+    return making.pool.storageVolLookupByName(step.name)
+
+
 def _make_linked(making: Making) -> Volume:
     return making.pool.createXML(making.xml(making.capacity, making.origin.view))
 
@@ -301,6 +311,7 @@ def _make_full(making: Making) -> Volume:
 
 MAKERS: Mapping[str, Callable[[Making], Volume]] = {
     "none": _make_blank,
+    "allocated": _make_allocated,
     "full": _make_full,
     "linked": _make_linked,
     "reflink": _make_placeholder,

@@ -17,9 +17,11 @@ from reconciler.adapters.libvirt.domain_reader import (
     read_snapshot,
     read_view,
 )
+from reconciler.control.ports import Progress
 from reconciler.core.images import SnapshotView
 from reconciler.core.machine import refuse_machine
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
+from reconciler.core.transfers import CopyDisks
 from reconciler.core.units import format_size
 from reconciler.core.world import DomainView, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
@@ -242,6 +244,12 @@ class LibvirtDomains:
         """Ask the running guest to let a device go; returns before it did."""
         with self._domain(name, "unplugging a device") as domain:
             detach(domain, xml)
+
+    def copy_disks(self, step: CopyDisks, progress: Progress) -> None:
+        """Copy disks of a running domain, which is afterwards as it was, whatever happens."""
+        from reconciler.adapters.libvirt.live_copy import copy_disks  # noqa: PLC0415 - rarely used
+
+        copy_disks(self._connections, step, progress)
 
     def set_vcpus(self, name: str, count: int) -> None:
         """Ask the running guest to use so many processors; may return before it does."""

@@ -60,17 +60,18 @@ def write_volume_xml(
     image_format: str,
     capacity: int,
     backing: Optional[VolumeView] = None,
+    allocation: int = 0,
 ) -> str:
     """Write what libvirt needs to make a volume.
 
-    A file is sparse (allocation 0). A logical volume must not be: libvirt would take a smaller
-    allocation for a wish for a thin snapshot of nothing (storage_backend_logical.c, lvcreate
+    A file is sparse, unless it has an allocation. A logical volume must not be: libvirt would take
+    a smaller one for a wish for a thin snapshot of nothing (storage_backend_logical.c, lvcreate
     `--virtualsize`), so there the allocation is left out, which means all of it.
     """
     volume = make("volume", None, make_text("name", name))
     volume.append(make_text("capacity", capacity, {"unit": "bytes"}))
     if pool_type in FILE_POOLS:
-        volume.append(make_text("allocation", 0, {"unit": "bytes"}))
+        volume.append(make_text("allocation", allocation, {"unit": "bytes"}))
         volume.append(_target(image_format))
     if backing is not None:
         volume.append(_backing(backing))

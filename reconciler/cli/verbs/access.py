@@ -1,4 +1,4 @@
-"""`console`, `ssh`: get at a running guest."""
+"""`console`, `ssh`, `apply --wait`: get at a running guest, or wait until that is possible."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import sys
 import termios
 import tty
 from contextlib import contextmanager, suppress
-from typing import Iterator, List
+from typing import Dict, FrozenSet, Iterator, List, Mapping, Sequence
 
 from reconciler.cli.console import Console, Exit
+from reconciler.cli.names import list_names
+from reconciler.cli.plans import Prepared
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
-from reconciler.control.ports import Clock, Domains
+from reconciler.control.ports import Clock, Domains, Host
 from reconciler.core.access import (
     ConsoleFiles,
     describe_busy_console,
@@ -26,12 +28,18 @@ from reconciler.core.access import (
     require_console,
     write_ssh,
 )
+from reconciler.core.guest import GuestView
+from reconciler.core.machine import Power
+from reconciler.core.manifest import MachineManifest
 from reconciler.core.render.words import escape
+from reconciler.core.units import parse_duration, show_span
 from reconciler.core.xmltree import parse
-from reconciler.errors import BusyError, NotFoundError, UsageError
+from reconciler.errors import BusyError, NotFoundError, ReconcilerError, UsageError
 from reconciler.kinds.machine.domain.mark import read_owner
+from reconciler.kinds.machine.guest import look_inside
 
 OFF_LIMIT, OFF_POLL = 2.0, 0.1  # seconds
+WAIT_POLL = 1.0
 SSH = "dnf install openssh-clients, apt install openssh-client"
 
 # What ends a program that has a terminal; each must find it restored.
@@ -88,6 +96,84 @@ def open_ssh(options: argparse.Namespace, console: Console, services: Services) 
         )
     words = write_ssh(view.name, address, user, jump, options.arguments)
     return services.become(words, SSH)
+
+
+class GuestWait:
+    """Waits for guests, and shows for which it still waits, and why."""
+
+    def __init__(self, host: Host, console: Console, clock: Clock) -> None:
+        """Begin to count the time."""
+        self._host, self._console, self._clock = host, console, clock
+        self._since = clock.now()
+        self._reasons: Dict[str, str] = {}
+
+    def wait(self, machines: Sequence[MachineManifest], limit: float) -> Mapping[str, str]:
+        """Return why guests are not ready after `limit` seconds; nothing if all are."""
+        left = list(machines)
+        while left:
+            left = [machine for machine in left if not self._is_ready(machine)]
+            if not left or self._passed > limit:
+                break
+            self._show(left)
+            self._clock.sleep(WAIT_POLL)
+        self._clear()
+        return {machine.name: self._reasons[machine.name] for machine in left}
+
+    @property
+    def _passed(self) -> float:
+        return self._clock.now() - self._since
+
+    def _is_ready(self, machine: MachineManifest) -> bool:
+        try:
+            view = look_inside(self._host, machine)
+        except ReconcilerError as error:
+            view = GuestView(ready=False, reasons=(str(error),))
+        name = escape(machine.name)
+        if view.ready:
+            self._clear()
+            self._console.line(f"{name}: guest ready after {show_span(self._passed)}")
+            return True
+        reason = escape(view.reason or "nothing is known of the guest")
+        if self._reasons.get(machine.name) != reason and not self._console.can_rewrite:
+            self._console.line(f"{name}: waits for its guest: {reason}")
+        self._reasons[machine.name] = reason
+        return False
+
+    def _show(self, left: Sequence[MachineManifest]) -> None:
+        if not self._console.can_rewrite:
+            return
+        names = list_names([machine.name for machine in left])
+        text = f"waiting for {names} since {show_span(self._passed)}: {self._reasons[left[0].name]}"
+        self._console.write(f"\r\x1b[K{text[: max(self._console.width() - 1, 1)]}")
+
+    def _clear(self) -> None:
+        if self._console.can_rewrite:
+            self._console.write("\r\x1b[K")
+
+
+def wait_for_guests(
+    time: str, prepared: Prepared, done: FrozenSet[str], console: Console, clock: Clock
+) -> int:
+    """Wait for the guests of the machines in `done`; return how many are not ready by then."""
+    chosen = [machine for machine in prepared.desired.machines if machine.name in done]
+    running = [machine for machine in chosen if machine.machine.power is Power.RUNNING]
+    asked = [machine for machine in running if machine.machine.guest_agent]
+    for machine in running:
+        if machine not in asked:
+            console.note(
+                f"{machine.name} is not waited for: its manifest has no `guestAgent: true`, "
+                "without which nothing is known of its guest"
+            )
+    wait = GuestWait(prepared.host, console, clock)
+    try:
+        late = wait.wait(asked, parse_duration(time))
+    except KeyboardInterrupt:
+        console.line()
+        console.note("not waited any longer; what was applied stays")
+        raise
+    for name, reason in late.items():
+        console.error(f"{name}: its guest is not ready after {time}: {reason}")
+    return len(late)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ One machine that fails never keeps the others from being done; the exit status s
 from __future__ import annotations
 
 import argparse
+from typing import Optional
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import (
@@ -21,12 +22,15 @@ from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.render.text import render_text
 from reconciler.core.render.words import is_busy, summarise
+from reconciler.core.units import parse_duration
+from reconciler.errors import UsageError
 
 QUESTION = "Apply these changes?"
 
 
 def apply(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Apply the manifests, or a kept plan, asking first unless `--yes`."""
+    _check_time(options.wait)
     prepared = mention_suspended(_prepare(options, console, services), options, console, services)
     prepared, conflicts = withhold_conflicts(prepared, options, console, services)
     summary, carried = summarise(prepared.plan), Carried(0, 0)
@@ -40,10 +44,35 @@ def apply(options: argparse.Namespace, console: Console, services: Services) -> 
         carried = carry_out(prepared, chronicle, console, services, options.parallel)
     elif summary.withheld:
         console.line("Nothing to apply: every difference is withheld.")
-    status = trouble(prepared.problems, carried.failed - carried.busy + summary.failed)
+    unready = _wait(options, prepared, carried, console, services)
+    failed = carried.failed - carried.busy + summary.failed + unready
+    status = trouble(prepared.problems, failed)
     waits = carried.busy or any(map(is_busy, prepared.plan.actions))
     is_refused = summary.foreign or waits or conflicts
     return Exit.REFUSED if status is Exit.DONE and is_refused else status
+
+
+def _check_time(text: Optional[str]) -> None:
+    """Raise UsageError, before anything is done, for what is no time."""
+    try:
+        parse_duration("1s" if text is None else text)
+    except ValueError:
+        raise UsageError(f"--wait={text}: write a time with its unit, like --wait=30m") from None
+
+
+def _wait(
+    options: argparse.Namespace,
+    prepared: Prepared,
+    carried: Carried,
+    console: Console,
+    services: Services,
+) -> int:
+    """Wait for the guests of what was done, if it is asked for; return how many are not ready."""
+    if options.wait is None or not carried.done:
+        return 0
+    from reconciler.cli.verbs.access import wait_for_guests  # noqa: PLC0415 - start-up time
+
+    return wait_for_guests(options.wait, prepared, carried.done, console, services.clock)
 
 
 def _prepare(options: argparse.Namespace, console: Console, services: Services) -> Prepared:

@@ -188,7 +188,7 @@ def _check_disks(machine: Machine) -> Iterator[Finding]:
 
 
 def _check_disk(path: DocumentPath, disk: Disk) -> Iterator[Finding]:
-    origins = (disk.size, disk.source, disk.volume, disk.template, disk.target)
+    origins = (disk.size, disk.source, disk.volume, disk.template, disk.origin, disk.target)
     if all(origin is None for origin in origins):
         yield Finding(
             path,

@@ -16,6 +16,7 @@ from reconciler.core.machine import (
     Disruption,
     Interface,
     Machine,
+    MachineOrigin,
     Memory,
     Overlay,
 )
@@ -155,7 +156,8 @@ def build_disk(data: Data) -> Disk:
         pool=source.get("pool", data.get("pool")),
         volume=source.get("volume"),
         template=source.get("template"),
-        clone=None if clone is None else CloneMode(clone),
+        clone=CloneMode(clone) if isinstance(clone, str) else None,
+        origin=MachineOrigin(**clone) if isinstance(clone, dict) else None,
         **_read_fields("disks[].", data),
     )
 

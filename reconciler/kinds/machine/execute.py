@@ -19,6 +19,7 @@ from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.secret_refs import SecretRef, fill_tokens, find_refs
+from reconciler.core.transfers import CopyDisks
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import Element, attributes_of, is_element, parse, serialise
 from reconciler.errors import NotFoundError, RefusedError, TransientError
@@ -37,10 +38,7 @@ ASK_AGAIN = 10.0  # seconds; a guest that is still booting loses the first power
 
 @frozen
 class StepContext:
-    """One action in progress: on which domain, and the domain as it was before (None: absent).
-
-    `stored` are the definitions that it has stored so far, as libvirt keeps them.
-    """
+    """One action in progress, on a domain that was `former`; `stored` are its new definitions."""
 
     host: Host
     clock: Clock
@@ -103,7 +101,16 @@ def _refuse_long(element: Element, name: str, text: str, ref: SecretRef) -> None
 
 def _create_volume(work: StepContext, step: plan.CreateVolume) -> Undo:
     path = work.host.storage.create_volume(step, work.progress).path
+    if step.machine and step.origin and work.host.domains.read_domain(step.machine).is_active:
+        _take_back_volume(work, step, path)
+        raise TransientError(f"{step.machine} was started while it was cloned; apply again")
     return lambda: _take_back_volume(work, step, path)
+
+
+def _copy_disks(work: StepContext, step: CopyDisks) -> None:
+    work.host.domains.copy_disks(step, work.progress)
+    for disk in (disk for disk in step.disks if disk.capacity is not None):
+        work.host.storage.resize_volume(disk.path, disk.capacity or 0)
 
 
 def _take_back_volume(work: StepContext, step: plan.CreateVolume, path: str) -> None:
@@ -309,10 +316,7 @@ def _undefine(work: StepContext, step: plan.Undefine) -> None:  # noqa: ARG001 -
 
 
 def _shut_down(work: StepContext, step: plan.Shutdown) -> None:
-    """Ask, ask again, wait; cut the power only where the manifest says so.
-
-    A guest that is paused or has crashed cannot be asked; one that suspended itself is woken up.
-    """
+    """Ask, ask again, wait; cut the power only where the manifest says so; wake who sleeps."""
     if is_deaf(work.host.domains.read_domain(work.name)):
         _give_up(work, step)
         return
@@ -371,6 +375,7 @@ LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
 PERFORM: Mapping[Type[Any], Callable[[StepContext, Any], Optional[Undo]]] = {
     plan.CreateVolume: _create_volume,
     PrepareVolume: _prepare_volume,
+    CopyDisks: _copy_disks,
     plan.DeletePartial: _delete_partial,
     plan.ResizeVolume: _resize_volume,
     plan.BlockResize: _block_resize,

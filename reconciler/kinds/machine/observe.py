@@ -193,9 +193,11 @@ def _observe_unreached(
 
 
 def _named(desired: Desired) -> FrozenSet[str]:
-    """Return the domains that manifests name, as machine or as template."""
+    """Return the domains that manifests name: as machine, as template, or to be cloned."""
     templates = (template.domain for template in desired.templates if template.domain is not None)
-    return frozenset(machine.name for machine in desired.machines).union(templates)
+    disks = (disk for manifest in desired.machines for disk in manifest.machine.disks or ())
+    origins = (disk.origin.machine for disk in disks if disk.origin is not None)
+    return frozenset(machine.name for machine in desired.machines).union(templates, origins)
 
 
 def find_busy(host: Host, world: World) -> Mapping[Key, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection, Iterator, Mapping, Optional, Tuple, Union
+from typing import Collection, Iterator, List, Mapping, Optional, Tuple, Union
 
 from reconciler.core.documents import READING, WRITING, Claim, DocumentPath, Finding, Together
 from reconciler.core.frozen import replace
@@ -23,9 +23,16 @@ def find_basis(manifest: MachineManifest, desired: Desired, world: World) -> Map
     reading = world.domains.get(manifest.name)
     return {
         "domain": _definition(reading),
-        "template": list(_templates(manifest.machine, desired, world)),
+        "template": [
+            *_templates(manifest.machine, desired, world),
+            *(_definition(world.domains.get(name)) for name in _list_origins(manifest.machine)),
+        ],
         "volume": list(_volumes(manifest.machine, reading, world)),
     }
+
+
+def _list_origins(machine: Machine) -> List[str]:
+    return sorted({disk.origin.machine for disk in machine.disks or () if disk.origin is not None})
 
 
 def _definition(reading: object) -> object:
@@ -83,6 +90,7 @@ def _volumes(machine: Machine, reading: object, world: World) -> Iterator[Volume
 
 
 _Key = Tuple[str, ...]
+ONE_SOURCE = "give exactly one of template, volume, path, or clone with machine"
 
 
 def claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]:
@@ -129,7 +137,7 @@ def _image_of(path: DocumentPath, disk: Disk, machine: str) -> Tuple[DocumentPat
     pool = disk.pool or DEFAULT_POOL
     if disk.volume is not None:
         return (*path, "source", "volume"), ("volume", pool, disk.volume)
-    if disk.size is None and disk.template is None:
+    if disk.size is None and disk.template is None and disk.origin is None:
         return path, None
     return path, ("volume", pool, volume_name(machine, disk.name, disk.format or "qcow2"))
 
@@ -139,6 +147,13 @@ def check_templates(
 ) -> Iterator[Finding]:
     """Yield what is wrong with the templates that disks name."""
     for path, disk in items_of(manifest.machine, "disks"):
+        if disk.origin is not None and disk.template is not None:
+            yield Finding((*path, "source"), ONE_SOURCE)
+        if disk.clone is not None and disk.template is None:
+            yield Finding((*path, "source"), "clone has no effect without template")
+        if disk.origin is not None and disk.origin.machine == manifest.name:
+            where = (*path, "source", "clone", "machine")
+            yield Finding(where, "a machine cannot be cloned from itself")
         if disk.template is not None:
             where = (*path, "source", "template")
             message = _check_template(disk.template, manifest.machine.os, documents, spoiled)

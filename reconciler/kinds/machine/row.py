@@ -93,6 +93,7 @@ class MachineKind(PlainKind):
         return frozenset(
             (
                 *(Key(TEMPLATE, disk.template) for disk in disks if disk.template),
+                *(Key(MACHINE, disk.origin.machine) for disk in disks if disk.origin),
                 *(Key("StoragePool", disk.pool or "default") for disk in disks),
                 *(Key("Network", card.network) for card in cards if card.network),
                 *(Key("Bridge", card.bridge) for card in cards if card.bridge),
@@ -104,13 +105,17 @@ class MachineKind(PlainKind):
     ) -> FrozenSet[Key]:
         """Return the templates that disks are cloned from by this action, or were before."""
         cloned = {
-            step.disk for step in action.steps if isinstance(step, CreateVolume) and step.origin
+            step.disk
+            for step in action.steps
+            if isinstance(step, CreateVolume) and (step.origin or step.machine)
         }
         is_whole = action.action is ActionKind.DELETE
+        disks = [disk for disk in manifest.machine.disks or () if is_whole or disk.name in cloned]
         return frozenset(
-            Key(TEMPLATE, disk.template)
-            for disk in manifest.machine.disks or ()
-            if disk.template and (is_whole or disk.name in cloned)
+            (
+                *(Key(TEMPLATE, disk.template) for disk in disks if disk.template),
+                *(Key(MACHINE, disk.origin.machine) for disk in disks if disk.origin),
+            )
         )
 
     def find_announced(self, what: str, name: str) -> FrozenSet[Key]:

@@ -120,6 +120,8 @@ def _read_views(
 ) -> Mapping[str, DomainView]:
     """Read the machine's domain and its templates'; only libvirt's word means absent."""
     domains = {template.domain for template in desired.templates if template.domain}
+    disks = manifest.machine.disks or ()
+    domains |= {disk.origin.machine for disk in disks if disk.origin is not None}
     found: Dict[str, DomainView] = {}
     for name in sorted({manifest.name} | domains):
         view = read_former(host, name)

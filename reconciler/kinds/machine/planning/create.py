@@ -32,6 +32,7 @@ from reconciler.core.plan import (
     Step,
 )
 from reconciler.core.preparation import PrepareVolume
+from reconciler.core.transfers import CopyDisks
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_disks
@@ -57,6 +58,7 @@ from reconciler.kinds.machine.planning.guards import (
     unfinished_owner,
 )
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
+from reconciler.kinds.machine.planning.machine_copies import merge_copies
 from reconciler.kinds.machine.planning.recreate import refuse_there
 from reconciler.kinds.machine.planning.sources import (
     NewDisk,
@@ -157,13 +159,18 @@ def _volumes(
     if new:
         mark = unfinished_owner(manifest, left, made, given)
         yield Define(set_owner(without_disks(xml, new), mark))
+    copying: List[Step] = []
     for name, path, steps in volumes:
+        if any(isinstance(step, CopyDisks) for step in steps):  # all are copied at one moment
+            copying.extend(steps)
+            continue
         yield from steps
         if name in new:
             left.remove(path)
         if name in new and left:  # the last is marked by the definition that has the disks
             mark = unfinished_owner(manifest, left, made, given)
             yield SetMetadata(owner_xml(mark), live=False)
+    yield from merge_copies(copying)
 
 
 def _drop_leftovers(

@@ -348,6 +348,8 @@ def _find_cost(step: CreateVolume, world: World) -> int:
     pool = world.find_pool(step.pool)
     if isinstance(pool, PoolView) and pool.type not in FILE_POOLS:
         return step.capacity or 0
+    if step.clone == "allocated":
+        return step.capacity or 0
     if step.clone != "full":
         return 0
     origin = volume_at(world, step.origin)

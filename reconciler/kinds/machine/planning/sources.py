@@ -30,6 +30,11 @@ from reconciler.kinds.machine.planning.images import (
     template_image,
     volume_at,
 )
+from reconciler.kinds.machine.planning.machine_copies import (
+    Origin,
+    find_machine_origin,
+    write_copy,
+)
 
 # libvirt's pool types whose volumes are plain files, so that qcow2 and overlays are possible
 # (https://libvirt.org/storage.html).
@@ -115,6 +120,10 @@ def resolve_disk(
         return _former_disk(disk, former)
     creating = find_unfinished(owner, world)
     _refuse_used(disk, manifest.name, pool, world)
+    if disk.origin is not None:
+        found = find_machine_origin(disk, disk.origin, desired, world, pool)
+        _refuse_origin(disk, found, world, f"disks[{disk.name}].source.clone: {found.what}")
+        return _new_volume(disk, manifest, pool, creating, found)
     if disk.template is None:
         return _new_volume(disk, manifest, pool, creating, None)
     return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
@@ -214,16 +223,6 @@ def with_format(disk: Disk, world: World) -> Disk:
     return replace(disk, format=disk.format or known)
 
 
-@frozen
-class Origin:
-    """The image that a disk is cloned from, and how."""
-
-    template: str
-    volume: VolumeView
-    mode: str
-    preparation: Optional[Preparation] = None
-
-
 def _new_volume(
     disk: Disk,
     manifest: MachineManifest,
@@ -243,8 +242,13 @@ def _new_volume(
         clone=origin.mode if origin else "none",
         origin=origin.volume.path if origin else None,
         origin_format=origin.volume.format if origin else None,
+        machine=origin.source.view.name if origin and origin.source else "",
     )
-    steps: Tuple[Step, ...] = (*_leftover(disk, pool, name, source, creating), step)
+    copy: Tuple[Step, ...] = ()
+    if origin is not None and origin.is_live:
+        step = replace(step, capacity=origin.volume.capacity, origin=None, origin_format=None)
+        copy = write_copy(disk, step, source, origin)
+    steps: Tuple[Step, ...] = (*_leftover(disk, pool, name, source, creating), step, *copy)
     if origin is not None and origin.preparation is not None:
         steps += (_prepare(step, source, origin.preparation, manifest.name),)
     return NewDisk(replace(disk, source=source, format=image), steps, _about(step, origin))
@@ -267,8 +271,7 @@ def _prepare(
 def _about(step: CreateVolume, origin: Optional[Origin]) -> str:
     if origin is None:
         return f"blank volume {step.pool}/{step.name}"
-    words = f"{origin.mode} clone of template {origin.template} as {step.pool}/{step.name}"
-    return words if origin.preparation is None else f"{words}, prepared by virt-sysprep"
+    return origin.describe(step)
 
 
 def _leftover(
@@ -311,27 +314,35 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
     if template is None:
         raise TerminalError(f"{path}: no Template {disk.template!r} among the manifests")
     volume = template_image(template, world, path)
-    images = world.images
+    mode = _mode(disk, template, volume, world, pool)
+    origin = Origin(f"template {template.name}", volume, mode, preparation=template.preparation)
+    _refuse_origin(disk, origin, world, f"{path}: template {template.name!r}")
+    _refuse_unprepared(template, world, pool, path)
+    return origin
+
+
+def _refuse_origin(disk: Disk, origin: Origin, world: World, where: str) -> None:
+    """Raise TerminalError if a running domain writes to the image, or it is too large."""
+    images, volume = world.images, origin.volume
+    own = origin.source.view.name if origin.is_live and origin.source else ""
     writers = sorted(
         {
             user.domain
             for user in images.find_users(volume.path)
             if user.is_live and user.writes and images.is_same(user.path, volume.path)
         }
+        - {own}
     )
     if writers:
         raise TerminalError(
-            f"{path}: template {template.name!r}: {volume.path} is in use by the running domain "
-            f"{', '.join(writers)}; shut it down to clone from it"
+            f"{where}: {volume.path} is in use by the running domain {', '.join(writers)}; shut it "
+            "down to clone from it"
         )
     if disk.size is not None and disk.size < volume.capacity:
         raise TerminalError(
-            f"disks[{disk.name}].size: {format_size(disk.size)} is smaller than template "
-            f"{template.name!r} ({format_size(volume.capacity)}); a disk is never shrunk"
+            f"disks[{disk.name}].size: {format_size(disk.size)} is smaller than "
+            f"{origin.what.rstrip(',')} ({format_size(volume.capacity)}); a disk is never shrunk"
         )
-    _refuse_unprepared(template, world, pool, path)
-    mode = _mode(disk, template, volume, world, pool)
-    return Origin(template.name, volume, mode, template.preparation)
 
 
 def _refuse_unprepared(template: TemplateManifest, world: World, pool: PoolView, path: str) -> None:
