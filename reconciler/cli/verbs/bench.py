@@ -170,15 +170,20 @@ def _find_place(options: argparse.Namespace, console: Console, services: Service
         device=mount.source if mount is not None else None,
     )
     try:
-        environment = replace(environment, qemu=_read_qemu(host))
         warnings = tuple(_warn_of_guests(folder, options.pool, host))
     except ReconcilerError as error:
         warnings = (f"whether guests run on this storage is unknown: {error}",)
+    else:
+        environment = replace(environment, qemu=_read_qemu(host))
     return FolderPlace(folder, environment, warnings, may_be_root=options.pool is not None)
 
 
 def _read_qemu(host: Host) -> Optional[str]:
-    emulator = host.domains.read_caps("").emulator
+    """Return the version of QEMU on this host; None if it is not known."""
+    try:
+        emulator = host.domains.read_caps("").emulator
+    except ReconcilerError:
+        return None
     return read_qemu_version(LocalPrograms().read_version(emulator)) if emulator else None
 
 

@@ -175,7 +175,7 @@ def _show_cpu(runs: Sequence[DiskRun]) -> str:
 
 def _figure_row(figure: Figure) -> Tuple[str, ...]:
     spread = Spread.from_values(figure.values)
-    tool = figure.tool_version or figure.tool
+    tool = (figure.tool_version or figure.tool).partition(" (")[0]
     return figure.subject, figure.about, tool, show_figure(figure, spread), show_spread(spread)
 
 
