@@ -97,6 +97,7 @@ class Daemon:
             signal.signal(number, self._take_signal)
         self.loop.shared.services.news.start(self.loop)
         self._start(self.loop.lanes.run, "lanes")
+        self._start(self.loop.guests.lanes.run, "guests")
         self._start(self._tick, "timers")
         self._follow(self.follower)
         self.supervisor.ready()
@@ -210,6 +211,7 @@ class Daemon:
         self._tell(events.STOPPING, "stopping")
         self.follower.stop()
         self.loop.queue.close()
+        self.loop.guests.queue.close()
         self.clock.stop()
         if not self.loop.queue.wait_idle(STOP_LIMIT):
             self._tell(events.STOPPING, "unfinished work resumes at the next start")

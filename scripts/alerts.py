@@ -130,6 +130,32 @@ ALERTS = (
         "the fields that wait.",
     ),
     Alert(
+        "VirtReconcilerGuestsNotReady",
+        f"{_P}guests - {_P}guests_ready > 0",
+        "1h",
+        INFO,
+        "Guests that do not show what their manifests name, for an hour: {{ $value }}.",
+        "`virt-reconciler status` says which and why.",
+    ),
+    Alert(
+        "VirtReconcilerGuestsSilent",
+        f"{_P}guests_silent > 0",
+        "1h",
+        INFO,
+        "Guests whose agent is not connected or does not answer, for an hour: {{ $value }}.",
+        "Look into the guest: `systemctl status qemu-guest-agent`. `virt-reconciler retry NAME` "
+        "asks it again.",
+    ),
+    Alert(
+        "VirtReconcilerGuestsSlow",
+        f"histogram_quantile(0.5, rate({_P}guest_look_seconds_bucket[30m])) > 3",
+        "30m",
+        INFO,
+        "Half of all looks into guests take longer than three seconds.",
+        "Their agents answer slowly or not at all: check the load of the host, and file systems "
+        "in the guests that hang. Nothing else waits for them.",
+    ),
+    Alert(
         "VirtReconcilerStateFailing",
         f"{_P}state_failing == 1",
         "5m",

@@ -67,6 +67,8 @@ HEAD = """\
 
 # What a person does about it, where there is something to do.
 ADVICE = {
+    events.GUEST_NOT_READY: "The entry says what is missing, `virt-reconciler status NAME` what "
+    "the guest agent told last. Nothing is changed because of it.",
     events.DISCONNECTED: "Nothing is concluded about any object, and the daemon tries again by "
     "itself. See systemctl status of libvirt's daemons and their sockets.",
     events.SOURCE_FAILED: "Nothing is changed or deleted. `virt-reconciler status` shows which "

@@ -113,6 +113,11 @@ class LoopGauges:
             (metrics.READY_MACHINES, READY),
         ):
             meter.set(name, _count(machines, type_))
+        guests = [record.inside for record in machines if record.inside is not None]
+        asked = [view for view in guests if view.ready is not None]
+        meter.set(metrics.GUESTS, len(asked))
+        meter.set(metrics.GUESTS_READY, sum(bool(view.ready) for view in asked))
+        meter.set(metrics.GUESTS_SILENT, sum(not view.report.answers for view in asked))
         for kind in list_reconciled():
             mine = [record for record in records if record.kind == kind.name]
             meter.set(metrics.OBJECTS, len(mine), kind=kind.name)

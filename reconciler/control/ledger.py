@@ -8,14 +8,22 @@ from __future__ import annotations
 import shlex
 import threading
 from functools import partial
-from typing import Callable, Dict, Mapping
+from typing import Callable, Dict, Mapping, Optional
 
 from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.service_ports import Journal, Store
 from reconciler.core import events
-from reconciler.core.conditions import READY, RESTART_REQUIRED, STALLED, Condition, show_progress
+from reconciler.core.conditions import (
+    GUEST_READY,
+    READY,
+    RESTART_REQUIRED,
+    STALLED,
+    Condition,
+    show_progress,
+)
 from reconciler.core.events import Event
 from reconciler.core.frozen import replace
+from reconciler.core.guest import GuestView, keep_sizes
 from reconciler.core.key import Key, show_key
 from reconciler.core.records import (
     Record,
@@ -37,6 +45,7 @@ class Ledger:
         self._journal = journal
         self._lock = threading.Lock()
         self._source_lock = threading.Lock()
+        self._saving = threading.Lock()
         # Grows with each change, so that who sums up need not do so for nothing.
         self.version = 0
         self._loading = TroubleReporter(journal, "a record was ignored")
@@ -68,12 +77,32 @@ class Ledger:
         record = without_secrets(record)
         with self._lock:
             former = self._records.get(record.key) or new_record(record.key)
+            record = replace(record, inside=former.inside)
             self._records[record.key] = record
             self.version += record != former
         if record != former:
-            self._write(lambda: self._store.save_record(record))
+            self._write(partial(self._save, record.key))
             for condition in record.conditions:
                 self._tell(record, former.condition(condition.type), condition)
+
+    def show_inside(self, key: Key, view: Optional[GuestView]) -> bool:
+        """Remember what was seen inside an object's guest: the only place that does.
+
+        Return False where the object has no record. Sizes that differ little are the same.
+        """
+        with self._lock:
+            former = self._records.get(key)
+            if former is None:
+                return False
+            if view is not None and former.inside is not None:
+                view = keep_sizes(former.inside, view)
+            record = without_secrets(replace(former, inside=view))
+            self._records[key] = record
+            self.version += record != former
+        if record != former:
+            self._write(partial(self._save, key))
+            self._tell_inside(record, former.inside or GuestView(), view or GuestView())
+        return True
 
     def show_progress(self, key: Key, text: str) -> None:
         """Show how far work on an object is, until its pass writes how it ended."""
@@ -140,11 +169,30 @@ class Ledger:
         for record in records.values():
             self._write(partial(self._store.save_record, record))
 
+    def _save(self, key: Key) -> None:
+        """Save what is known by now: of two who write one record, the last one writes it all."""
+        with self._saving:
+            record = self._records.get(key)
+            if record is not None:
+                self._store.save_record(record)
+
     def _write(self, write: Callable[[], None]) -> None:
         """Write; that the disk is full is told once, and stops nothing: all is written later."""
         if not self._is_unsaved and not self._writing.run(write):
             self._is_unsaved = True
             self.version += 1
+
+    def _tell_inside(self, record: Record, former: GuestView, now: GuestView) -> None:
+        """Tell when a guest becomes ready, or is not any more, and what a boot does not mend."""
+        is_news = now.ready != former.ready or (
+            now.ready is False and not now.is_booting and now.reasons != former.reasons
+        )
+        if not is_news or now.ready is None:
+            return
+        text = f"{GUEST_READY} is {now.ready}" + (f": {now.reason}" if now.reason else "")
+        is_bad = now.ready is False and not now.is_booting
+        kind = events.GUEST_NOT_READY if is_bad else events.GUEST
+        self._journal.tell(Event(kind, text, object=record.key, revision=record.revision))
 
     def _tell(self, record: Record, former: Condition, now: Condition) -> None:
         if now.type not in TOLD or (former.holds, former.reason) == (now.holds, now.reason):

@@ -10,6 +10,7 @@ import threading
 from typing import Dict, FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 
 from reconciler.control.change_recorder import DaemonRecorder
+from reconciler.control.guest_watch import GuestWatch
 from reconciler.control.journal_reporter import TroubleReporter
 from reconciler.control.ledger import Ledger
 from reconciler.control.one_pass import ObjectPass
@@ -69,6 +70,8 @@ class Loop:
             probed=services.clock.now(),
         )
         self.lanes: Lanes[Key] = Lanes(self.queue, self.work, settings.lanes, services.clock.now)
+        self.guests = GuestWatch(self.shared)
+        self.shared.request_pass = self._request_pass
         self.resync_due = threading.Event()
         self._signs: Optional[HostSigns] = None
         self._confirmed = services.store.confirmed_prune()
@@ -81,6 +84,8 @@ class Loop:
         self._record_source(snapshot)
         self._note_placements()
         self.look_at(changed)
+        self.guests.follow()
+        self.guests.wake(changed)
 
     def _note_placements(self) -> None:
         """Remember what is placed on other hosts, should it be moved here one day."""
@@ -138,6 +143,10 @@ class Loop:
         self.look_at(keys & in_force.objects.keys())
         self._retry(in_force.find_users(*keys) & self._unready())
 
+    def guest_changed(self, name: str) -> None:
+        """Look into the guest, if it is one of ours."""
+        self.guests.wake(find_announced("domain", name))
+
     def domain_left(self, name: str) -> None:
         """Take note that the machine was migrated to another host, where it may run."""
         now = self.shared.services.clock.now()
@@ -177,6 +186,7 @@ class Loop:
         self._record_reach()
         self._note_placements()
         self._retry(self._unready())
+        self.guests.wake_all()
         self.resync_due.set()
 
     def lost(self, driver: str, reason: str) -> None:
@@ -231,6 +241,7 @@ class Loop:
             if key in records:
                 self.shared.ledger.put(replace(records[key], failures=0, migrated=False))
         self._retry(keys)
+        self.guests.wake(keys)
 
     def resync(self) -> None:
         """List every object, and look at those that are not as they were when all was well.
@@ -271,6 +282,10 @@ class Loop:
         for key in sorted(keys):
             if key in in_force.reconciled or key not in in_force.objects:
                 self.queue.add(key)
+
+    def _request_pass(self, key: Key) -> None:
+        self.shared.attempts.soil(key)
+        self.look_at({key})
 
     def probe(self) -> None:
         """Send a sign of life through the loop; `work.probed` tells when it came out."""

@@ -178,10 +178,7 @@ class Storage(Protocol):
         """Names of the pools that are defined and not active."""
 
     def read_free(self, path: str) -> Optional[int]:
-        """Return the bytes that an image at that path may still grow by; None if it is not known.
-
-        Read anew, from the image's pool.
-        """
+        """Return the bytes that an image may still grow by, read anew; None if not known."""
 
     def read_images(self, images: Mapping[str, str]) -> Mapping[str, ImageView]:
         """Read images by path (→ format, empty if not known), and all that is below them.
@@ -307,6 +304,9 @@ class Listener(Protocol):
 
     def domain_left(self, name: str) -> None:
         """Take note that the domain was migrated to another host; nothing else tells it later."""
+
+    def guest_changed(self, name: str) -> None:
+        """Take note that a domain's guest starts or ends, or its agent comes or goes."""
 
     def surroundings_changed(self, kind: str, name: str) -> None:
         """Take note that something happened to a `network` or a `pool`."""

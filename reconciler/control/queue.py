@@ -125,11 +125,14 @@ class Lanes(Generic[K]):
         work: Callable[[K, float], None],
         lanes: int,
         now: Callable[[], float],
+        most: Optional[int] = None,
     ) -> None:
         """`work` is given a key and the seconds that it waited; it must not raise.
 
-        `now` is seconds on a monotonic clock.
+        `now` is seconds on a monotonic clock; `most` the pieces of work at a time, however long
+        they last.
         """
+        self._most = most
         self._now = now
         self._queue = queue
         self._work = work
@@ -156,7 +159,7 @@ class Lanes(Generic[K]):
     def is_full(self) -> bool:
         """Whether nothing more begins before something ends, however long that takes."""
         with self._changed:
-            return len(self._begun) >= MOST
+            return len(self._begun) >= (self._most or MOST)
 
     def _carry(self, key: K, waited: float) -> None:
         try:
@@ -177,7 +180,7 @@ class Lanes(Generic[K]):
 
     def _find_wait(self) -> Optional[float]:
         """Return 0 if one more may begin, else seconds until that must be asked again."""
-        if len(self._begun) >= MOST:
+        if len(self._begun) >= (self._most or MOST):
             return None
         now = self._now()
         fresh = [begun for begun in self._begun.values() if now - begun < PATIENCE]

@@ -172,13 +172,18 @@ class PassStatus:
     is_gone: bool = False
 
 
+def _request_nothing(_key: Key) -> None:
+    """Do nothing: there is no queue yet."""
+
+
 @dataclass
 class LoopState:
     """One host's knowledge. Each field is replaced as a whole, never changed in part.
 
     `unreached` maps a driver to why it is not reached; `hosts` maps a kind to this host's name as
     it is known to that. `left` maps a guest to when it was migrated to another host, on the
-    monotonic clock. `moved` is when long work last showed that it goes on, on the monotonic clock.
+    monotonic clock. `request_pass` has an object looked at in full. `moved` is when long work last
+    showed that it goes on, on the monotonic clock.
     """
 
     services: LoopServices
@@ -190,6 +195,7 @@ class LoopState:
     hosts: Dict[str, str] = field(default_factory=dict)
     moved: float = 0.0
     left: Dict[Key, float] = field(default_factory=dict)
+    request_pass: Callable[[Key], None] = _request_nothing
 
     def __post_init__(self) -> None:
         """Begin with no manifests."""

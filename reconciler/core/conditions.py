@@ -49,6 +49,7 @@ READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 RESTART_REQUIRED = "RestartRequired"
+GUEST_READY = "GuestReady"
 
 
 @frozen

@@ -103,6 +103,18 @@ CONDITION = EventKind(
     Level.NOTICE,
     "a condition of an object has changed",
 )
+GUEST = EventKind(
+    "guest",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a12",
+    Level.NOTICE,
+    "a guest is ready, or boots and is not ready yet",
+)
+GUEST_NOT_READY = EventKind(
+    "guest-not-ready",
+    "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a13",
+    Level.WARNING,
+    "a guest does not show what its manifest names, or does not answer any more",
+)
 PRUNED = EventKind(
     "pruned", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0e", Level.WARNING, "an object's manifest is gone"
 )
@@ -129,6 +141,8 @@ KINDS = (
     FAILED,
     NOT_READY,
     CONDITION,
+    GUEST,
+    GUEST_NOT_READY,
     PRUNED,
     PRUNE_BLOCKED,
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Optional, Protocol, Tuple
 
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 
+_PARTS = 50  # of a file system: a change of less than one is not told
 WINDOWS = "mswindows"  # the agent's `id` of every Windows
 
 # What a report may lack; the words of `Unseen.what`.
@@ -168,6 +169,25 @@ class GuestView:
     def reason(self) -> str:
         """The reasons as one text."""
         return "; ".join(self.reasons)
+
+
+def keep_sizes(former: GuestView, now: GuestView) -> GuestView:
+    """Return what is seen now with the former sizes of file systems in use that differ little.
+
+    What is written to the disk at each little change of them tells nobody more.
+    """
+    known = {mounted.mountpoint: mounted for mounted in former.report.file_systems}
+    mounted = tuple(
+        replace(each, used=_round_used(known.get(each.mountpoint), each))
+        for each in now.report.file_systems
+    )
+    return replace(now, report=replace(now.report, file_systems=mounted))
+
+
+def _round_used(former: Optional[FileSystem], now: FileSystem) -> Optional[int]:
+    if former is None or former.used is None or now.used is None or not now.size:
+        return now.used
+    return former.used if abs(now.used - former.used) * _PARTS < now.size else now.used
 
 
 def is_link_local(address: str) -> bool:

@@ -70,6 +70,10 @@ STALLED = "stalled"
 SUSPENDED = "suspended"
 PRUNE_BLOCKED = "prune_blocked"
 ERRORS = "errors_total"
+GUESTS = "guests"
+GUESTS_READY = "guests_ready"
+GUESTS_SILENT = "guests_silent"
+GUEST_LOOK = "guest_look_seconds"
 LAST_SUCCESS = "last_success_timestamp_seconds"
 LIBVIRT_CONNECTED = "libvirt_connected"
 RECONNECTS = "libvirt_reconnects_total"
@@ -125,6 +129,15 @@ TABLE = (
         OBJECTS_STALLED, "gauge", ("kind",), "Objects of a kind that need a person's attention."
     ),
     Metric(OBJECTS_SUSPENDED, "gauge", ("kind",), "Objects of a kind that a person has suspended."),
+    Metric(GUESTS, "gauge", (), "Running guests with guestAgent: true."),
+    Metric(GUESTS_READY, "gauge", (), "Those of them that show what their manifests name."),
+    Metric(
+        GUESTS_SILENT,
+        "gauge",
+        (),
+        "Those of them whose agent is not connected, or does not answer.",
+    ),
+    Metric(GUEST_LOOK, "histogram", (), "How long a look into a guest took."),
     Metric(PRUNE_BLOCKED, "gauge", (), "1 while nothing is pruned until a person confirms it."),
     Metric(
         LAST_SUCCESS,

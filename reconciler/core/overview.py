@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Dict, Mapping, Optional, Tuple
 
 from reconciler.core.conditions import (
+    GUEST_READY,
     READY,
     RECONCILING,
     RESTART_REQUIRED,
@@ -59,10 +60,17 @@ class OverviewEntry:
     @property
     def conditions(self) -> Tuple[Condition, ...]:
         """The conditions as they hold now; `Suspended` only where it does."""
-        shown = tuple(map(self._adapt, self.record.conditions))
+        shown = (*map(self._adapt, self.record.conditions), *self._find_guest_ready())
         if self.suspension is None:
             return shown
         return (Condition(SUSPENDED, holds=True, reason=self.suspension.why), *shown)
+
+    def _find_guest_ready(self) -> Tuple[Condition, ...]:
+        """Return `GuestReady` of an object whose guest is asked, also if it is suspended."""
+        inside = self.record.inside
+        if inside is None or (inside.ready is None and not inside.reasons):
+            return ()
+        return (Condition(GUEST_READY, inside.ready, inside.reason),)
 
     @property
     def next_try(self) -> Optional[float]:

@@ -10,6 +10,7 @@ from typing import Optional, Tuple
 
 from reconciler.core.conditions import Condition
 from reconciler.core.frozen import frozen, replace
+from reconciler.core.guest import GuestView
 from reconciler.core.key import FORMER_KIND, Key
 from reconciler.core.secrets import hide_text
 
@@ -31,6 +32,7 @@ class Record:
     end with (Ready or Stalled).
 
     `state` is the guest's state in one word, `guest` the same with what else is known of it.
+    `inside` is what was seen of the guest's inside; passes leave it alone.
     `migrated` says that the guest went to another host, and has not been seen here since.
     `seen_at` is the revision (or content identity) at which its manifest was last there, and
     `uuid` the domain's then: what a prune is held against. `failures` counts failed tries in a row.
@@ -52,6 +54,7 @@ class Record:
     guest: str = ""
     migrated: bool = False
     kind: str = FORMER_KIND
+    inside: Optional[GuestView] = None
 
     @property
     def key(self) -> Key:
@@ -83,6 +86,19 @@ def without_secrets(record: Record) -> Record:
         last_change=change and replace(change, what=hide_text(change.what)),
         last_error=hide_text(record.last_error),
         problem=hide_text(record.problem),
+        inside=record.inside and _hide_inside(record.inside),
+    )
+
+
+def _hide_inside(view: GuestView) -> GuestView:
+    """Hide secrets in the errors that a guest's cloud-init reports."""
+    found = view.report.cloud_init
+    return replace(
+        view,
+        reasons=tuple(map(hide_text, view.reasons)),
+        report=replace(
+            view.report, cloud_init=replace(found, errors=tuple(map(hide_text, found.errors)))
+        ),
     )
 
 

@@ -37,6 +37,7 @@ from reconciler.errors import MissingError, ReconcilerError, TransientError
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Clock, Host, Progress
+    from reconciler.core.guest import GuestView
     from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
     from reconciler.core.prune import Remnant
 
@@ -203,6 +204,16 @@ class ObjectKind(PureKind, Protocol):
 
     def find_remnant(self, sighting: Sighting) -> Optional[Union[Remnant, Unknown]]:
         """Return what an object without a manifest says of itself; None of what is not ours."""
+
+    def has_guest(self, manifest: Any) -> bool:
+        """Whether an object is a guest whose inside is looked into."""
+
+    def look_inside(self, host: Host, manifest: Any) -> GuestView:
+        """Look into a guest; may take seconds, and is only ever asked beside the loop.
+
+        Raises NotFoundError where there is no such object, TransientError where the host cannot be
+        asked.
+        """
 
     def find_lack(self, host: Host, task: PassTask, scene: Scene) -> str:
         """Say what else is missing of an object that is as its manifest says; empty for nothing."""

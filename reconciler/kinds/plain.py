@@ -30,6 +30,7 @@ from reconciler.kinds.api import PassTask, Scene, Sighting
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Host
+    from reconciler.core.guest import GuestView
     from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
     from reconciler.core.prune import Remnant
 
@@ -113,6 +114,16 @@ class PlainKind:
     def find_remnant(self, sighting: Sighting) -> Optional[Union[Remnant, Unknown]]:
         """Own nothing that could be pruned."""
         return None
+
+    def has_guest(self, manifest: Any) -> bool:
+        """Be no guest."""
+        return False
+
+    def look_inside(self, host: Host, manifest: Any) -> GuestView:
+        """Have nothing inside."""
+        from reconciler.core.guest import GuestView  # noqa: PLC0415 - start-up time
+
+        return GuestView()
 
     def find_lack(self, host: Host, task: PassTask, scene: Scene) -> str:
         """Miss nothing."""

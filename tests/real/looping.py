@@ -14,7 +14,7 @@ from typing import Any, Callable, List, Optional, Tuple
 from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.domains import LibvirtDomains
-from reconciler.adapters.libvirt.guests import LibvirtGuests
+from reconciler.adapters.libvirt.guests import LibvirtGuests, RememberedGuests
 from reconciler.adapters.libvirt.host import NO_PREPARER, LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
@@ -109,7 +109,7 @@ class Looping:
         domains, storage, networks = (
             Recording(driver, self.writes, lambda name: self.hold(name)) for driver in drivers
         )
-        guests = LibvirtGuests(connections)
+        guests = RememberedGuests(LibvirtGuests(Connections(self.lab.uri())))
         host = RecordingHost(domains, storage, networks, downloads=self.downloads, guests=guests)
         news = LibvirtEvents(connections)
         self.loop = Loop(
@@ -127,6 +127,7 @@ class Looping:
             Settings(resync=0),
         )
         threading.Thread(target=self.loop.lanes.run, daemon=True).start()
+        threading.Thread(target=self.loop.guests.lanes.run, daemon=True).start()
         news.start(self.loop)
         self.wait(lambda: not self.loop.shared.unreached, "libvirt is reached")
         return self
@@ -134,6 +135,7 @@ class Looping:
     def stop(self) -> None:
         """End it, and wait for what still runs."""
         self.loop.queue.close()
+        self.loop.guests.queue.close()
         self.clock.stop()
         self.loop.shared.services.news.stop()
         assert self.loop.queue.wait_idle(LIMIT)

@@ -39,6 +39,9 @@ class Ear:
     def domain_left(self, name: str) -> None:
         self._hear("left", name)
 
+    def guest_changed(self, name: str) -> None:
+        self._hear("guest", name)
+
     def surroundings_changed(self, kind: str, name: str) -> None:
         self._hear(kind, name)
 

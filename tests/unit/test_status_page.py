@@ -13,7 +13,7 @@ from reconciler.core.render.json import render_overview_json
 from reconciler.core.render.status import STATUS_HEADER, render_overview
 from reconciler.core.render.text import Page, Style
 
-from .render.overviews import NOW, TROUBLED
+from .render.overviews import GUESTS, NOW, TROUBLED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "status.md").read_text(encoding="utf-8")
 ENTRIES = list(TROUBLED.entries.values())
@@ -28,7 +28,8 @@ def keys(value: Any) -> Iterator[str]:
             yield from keys(one)
 
 
-KEYS = sorted(set(keys(json.loads(render_overview_json(TROUBLED, ENTRIES)))))
+SHOWN = (*ENTRIES, *GUESTS.entries.values())
+KEYS = sorted(set(keys(json.loads(render_overview_json(TROUBLED, SHOWN)))))
 HEAD = render_overview(TROUBLED, ENTRIES, Page(Style()), NOW).split("\n\n")[0].splitlines()
 LABELS = sorted({one.split(":")[0].strip() for one in HEAD if not one.startswith("   " * 4)})
 

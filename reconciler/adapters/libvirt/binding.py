@@ -97,6 +97,12 @@ DOMAIN_EVENTS = _constants(
     "LIFECYCLE DEVICE_ADDED DEVICE_REMOVED DEVICE_REMOVAL_FAILED DISK_CHANGE TRAY_CHANGE "
     "AGENT_LIFECYCLE METADATA_CHANGE PMWAKEUP JOB_COMPLETED BLOCK_JOB_2",
 )
+# Those after which a guest may show something else.
+GUEST_EVENTS = frozenset(
+    _constants(
+        "VIR_DOMAIN_EVENT_ID_", "LIFECYCLE DEVICE_ADDED DEVICE_REMOVED AGENT_LIFECYCLE PMWAKEUP"
+    )
+)
 DOMAIN_LIFECYCLE = _constant("VIR_DOMAIN_EVENT_ID_LIFECYCLE")
 # The event, and its detail, of a domain whose guest runs on another host from now on.
 MIGRATED_AWAY = (

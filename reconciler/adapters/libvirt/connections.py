@@ -126,6 +126,13 @@ def _ignore(_driver: str, _connection: Connection) -> Callable[[], None]:
     return _nothing
 
 
+def keep_up(_driver: str, connection: Connection) -> Callable[[], None]:
+    """Have it noticed if the daemon at the other end hangs; needs libvirt's event loop."""
+    with binding.calling("asking libvirt for signs of life"):
+        binding.keep_alive(connection, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
+    return _nothing
+
+
 def _nothing() -> None:
     """Take back nothing."""
 
@@ -282,6 +289,8 @@ class LibvirtEvents:
             return
         if kind == "domain":
             listener.domain_changed(name)
+        elif kind == "guest":
+            listener.guest_changed(name)
         elif kind == "migrated":
             listener.domain_left(name)
         else:
@@ -296,13 +305,18 @@ def _register_domains(connection: Connection, hear: Hear) -> Undo:
     def tell(_connection: Connection, domain: Any, *_rest: Any) -> None:
         hear("domain", domain.name())
 
+    def tell_of_guest(_connection: Connection, domain: Any, *_rest: Any) -> None:
+        hear("domain", domain.name())
+        hear("guest", domain.name())
+
     def tell_of_life(_connection: Connection, domain: Any, *rest: Any) -> None:
         if rest[:2] == binding.MIGRATED_AWAY:
             hear("migrated", domain.name())
-        hear("domain", domain.name())
+        tell_of_guest(_connection, domain)
 
     for event in binding.DOMAIN_EVENTS:
-        call = tell_of_life if event == binding.DOMAIN_LIFECYCLE else tell
+        call = tell_of_guest if event in binding.GUEST_EVENTS else tell
+        call = tell_of_life if event == binding.DOMAIN_LIFECYCLE else call
         number = connection.domainEventRegisterAny(None, event, call, None)
         yield partial(connection.domainEventDeregisterAny, number)
 

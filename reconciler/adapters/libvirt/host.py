@@ -9,7 +9,7 @@ from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import NETWORK, SECRET, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
-from reconciler.core.frozen import frozen, regex
+from reconciler.core.frozen import frozen, regex, replace
 from reconciler.core.preparation import NoPreparer, Preparer
 from reconciler.core.secret_refs import (
     SealedSecret,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.libvirt.guests import LibvirtGuests
     from reconciler.adapters.libvirt.objects import Connection, Secret
     from reconciler.adapters.libvirt.storage import LibvirtStorage
+    from reconciler.core.guest import Guests
 
 
 class LibvirtNetworks:
@@ -142,7 +143,7 @@ class LibvirtHost:
     secrets: LibvirtSecrets
     find_downloads: Callable[[], Downloads]
     find_storage: Callable[[], LibvirtStorage]
-    find_guests: Callable[[], LibvirtGuests]
+    find_guests: Callable[[], Guests]
     find_preparer: Callable[[], Preparer]
 
     @property
@@ -156,7 +157,7 @@ class LibvirtHost:
         return self.find_storage()
 
     @property
-    def guests(self) -> LibvirtGuests:
+    def guests(self) -> Guests:
         """The running guests, by their agents."""
         return self.find_guests()
 
@@ -193,16 +194,23 @@ def attend(
     downloads: Callable[[], Downloads] = NoDownloads,
     preparer: Callable[[], Preparer] = lambda: NO_PREPARER,
 ) -> Tuple[LibvirtHost, LibvirtEvents]:
-    """Return the host at that URI with its news; libvirt's event loop runs from now on."""
+    """Return the host at that URI with its news; libvirt's event loop runs from now on.
+
+    Guests are asked on a connection of their own, so that slow ones hold up no other call.
+    """
     from reconciler.adapters.libvirt.connections import (  # noqa: PLC0415 - start-up time
         LibvirtEvents,
+        keep_up,
         run_event_loop,
     )
+    from reconciler.adapters.libvirt.guests import RememberedGuests  # noqa: PLC0415
 
     run_event_loop()
-    connections = Connections(uri)
+    connections, beside = Connections(uri), Connections(uri)
+    beside.on_open = keep_up
+    guests = RememberedGuests(_reach_guests(beside))
     host = _host(connections, units, locks, secrets, downloads, preparer)
-    return host, LibvirtEvents(connections)
+    return replace(host, find_guests=lambda: guests), LibvirtEvents(connections)
 
 
 def _host(

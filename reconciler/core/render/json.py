@@ -6,6 +6,7 @@ import json
 from typing import Any, Dict, Optional, Sequence
 
 from reconciler.core.conditions import Condition, Status
+from reconciler.core.guest import GuestReport
 from reconciler.core.overview import Overview, OverviewEntry
 from reconciler.core.plan import Action, ActionKind, Change, Plan
 from reconciler.core.records import LastChange, SourceRecord, Suspension
@@ -157,6 +158,52 @@ def _entry(entry: OverviewEntry) -> Dict[str, Any]:
         "nextTry": show_time(entry.next_try),
         "problem": record.problem,
         "command": entry.command,
+        "inside": None if record.inside is None else _inside(record.inside.report),
+    }
+
+
+def _inside(report: GuestReport) -> Dict[str, Any]:
+    """Return what was seen inside a guest; null where it does not tell."""
+    return {
+        "agent": report.agent.value,
+        "agentVersion": report.version or None,
+        "os": report.os or None,
+        "system": report.system or None,
+        "hostName": report.host_name or None,
+        "interfaces": [
+            {
+                "name": card.name or None,
+                "mac": card.mac,
+                "addresses": list(card.addresses),
+                "source": card.source.value,
+            }
+            for card in report.interfaces
+        ],
+        "disks": [
+            {
+                "device": disk.device,
+                "bus": disk.bus or None,
+                "serial": disk.serial or None,
+                "pci": disk.pci or None,
+            }
+            for disk in report.disks
+        ],
+        "fileSystems": [
+            {
+                "mountpoint": mounted.mountpoint,
+                "type": mounted.type or None,
+                "device": mounted.device or None,
+                "sizeBytes": mounted.size,
+                "usedBytes": mounted.used,
+            }
+            for mounted in report.file_systems
+        ],
+        "cloudInit": {
+            "state": report.cloud_init.state.value,
+            "errors": list(map(hide_text, report.cloud_init.errors)),
+            "stage": report.cloud_init.stage or None,
+        },
+        "unseen": [{"what": unseen.what, "why": unseen.why} for unseen in report.unseen],
     }
 
 

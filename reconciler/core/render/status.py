@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Iterator, List, Mapping, Sequence, Tuple
+from typing import Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from reconciler.core.conditions import (
+    GUEST_READY,
     READY,
     RECONCILING,
     RESTART_REQUIRED,
     STALLED,
     Condition,
     Status,
+)
+from reconciler.core.guest import (
+    AddressSource,
+    CloudInitState,
+    FileSystem,
+    GuestDisk,
+    GuestReport,
 )
 from reconciler.core.key import show_key
 from reconciler.core.kinds import count_objects
@@ -27,7 +35,7 @@ from reconciler.core.overview import (
 from reconciler.core.records import SourceRecord, Suspension
 from reconciler.core.render.text import Line, Page, Style, lay_columns, lay_lines, lay_text
 from reconciler.core.render.words import count, escape, show_path
-from reconciler.core.units import show_ago, show_ahead, show_span
+from reconciler.core.units import format_roughly, show_ago, show_ahead, show_span
 
 SHORT = 12  # characters of a commit or a digest, enough to tell two apart
 
@@ -47,13 +55,65 @@ def describe_fully(entry: OverviewEntry, now: float) -> List[Line]:
     return [
         *_find_suspension(entry, now),
         *(Line(name, _show_condition(entry.condition(name))) for name in _TYPES),
+        *_find_guest_ready(entry),
         *_find_rest(entry, now, error="" if record.last_error == ready.reason else "Last error"),
         *_find_command(entry),
         Line("Guest", escape(record.guest or record.state)),
+        *(() if record.inside is None else describe_inside(record.inside.report)),
         Line("Generation", _show_generation(entry)),
         Line("Revision", escape(record.revision or "unknown: not from Git")),
         Line("Last change", _show_change(entry, now)),
     ]
+
+
+def describe_inside(report: GuestReport) -> Iterator[Line]:
+    """Yield what is known of the inside of a guest."""
+    words = [report.os or report.system, report.host_name and f"host name {report.host_name}"]
+    words.append(report.version and f"guest agent {report.version}")
+    if any(words):
+        yield Line("System", escape(", ".join(filter(None, words))))
+    yield from _list(
+        "Addresses",
+        (
+            f"{interface.name or 'unknown name'} ({interface.mac}): "
+            f"{', '.join(interface.addresses) or 'none'}{_ORIGINS[interface.source]}"
+            for interface in report.interfaces
+        ),
+    )
+    yield from _list("Disks", map(_show_disk, report.disks))
+    yield from _list("File systems", map(_show_file_system, report.file_systems))
+    cloud_init = report.cloud_init
+    if cloud_init.state not in (CloudInitState.UNKNOWN, CloudInitState.ABSENT):
+        more = "; ".join(cloud_init.errors) or cloud_init.stage
+        state = cloud_init.state.value
+        yield Line("cloud-init", escape(f"{state}: {more}" if more else state))
+
+
+_ORIGINS: Mapping[AddressSource, str] = {
+    AddressSource.AGENT: "",
+    AddressSource.LEASE: ", from the DHCP lease",
+    AddressSource.ARP: ", from the host's ARP table",
+}
+
+
+def _list(label: str, texts: Iterable[str]) -> Iterator[Line]:
+    """Yield a line for each text, the label on the first one."""
+    for number, text in enumerate(texts):
+        yield Line("" if number else label, escape(text))
+
+
+def _show_disk(disk: GuestDisk) -> str:
+    bus = disk.bus and f"on {disk.bus}"
+    serial = disk.serial and f"serial {disk.serial}"
+    return ", ".join(filter(None, (disk.device, bus, serial)))
+
+
+def _show_file_system(mounted: FileSystem) -> str:
+    where = f"{mounted.mountpoint} ({', '.join(filter(None, (mounted.device, mounted.type)))})"
+    if mounted.size is None or mounted.used is None:
+        return where
+    share = f" ({100 * mounted.used // mounted.size}%)" if mounted.size else ""
+    return f"{where}: {format_roughly(mounted.used)} of {format_roughly(mounted.size)} used{share}"
 
 
 def show_suspension(suspension: Suspension, now: float) -> str:
@@ -75,6 +135,9 @@ def _find_trouble(entry: OverviewEntry, now: float) -> Iterator[Line]:
         yield Line(label, escape(ready.reason), "yellow")
     yield Line(RECONCILING, _reason(entry, RECONCILING))
     yield Line("Cold start", _reason(entry, RESTART_REQUIRED))
+    inside = entry.record.inside
+    if inside is not None and inside.ready is False and not inside.is_booting:
+        yield Line("In the guest", escape(inside.reason), "yellow")
     yield from _find_rest(entry, now, error="Last error")
     yield from _find_command(entry)
 
@@ -82,6 +145,13 @@ def _find_trouble(entry: OverviewEntry, now: float) -> Iterator[Line]:
 def _find_suspension(entry: OverviewEntry, now: float) -> Iterator[Line]:
     if entry.suspension is not None:
         yield Line(SUSPENDED, show_suspension(entry.suspension, now), "magenta")
+
+
+def _find_guest_ready(entry: OverviewEntry) -> Iterator[Line]:
+    """Yield `GuestReady` where the guest is asked."""
+    for condition in entry.conditions:
+        if condition.type == GUEST_READY:
+            yield Line(GUEST_READY, _show_condition(condition))
 
 
 def _find_rest(entry: OverviewEntry, now: float, *, error: str) -> Iterator[Line]:

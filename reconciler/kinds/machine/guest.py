@@ -93,7 +93,10 @@ def look_inside(host: Host, manifest: MachineManifest) -> GuestView:
         return _BY_AGENT[AgentState.OFF]
     seed = None if reading.owner is None else reading.owner.seed
     report = host.guests.read(manifest.name, "" if seed is None else seed.instance)
-    return judge_guest(expect_guest(manifest, reading), report)
+    view = judge_guest(expect_guest(manifest, reading), report)
+    if manifest.machine.guest_agent is not True:  # only the end of its first boot is asked for
+        return replace(view, ready=None, reasons=())
+    return view
 
 
 def expect_guest(manifest: MachineManifest, reading: Reading) -> ExpectedGuest:

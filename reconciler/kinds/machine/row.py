@@ -40,6 +40,7 @@ from reconciler.kinds.plain import PlainKind
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Host
+    from reconciler.core.guest import GuestView
     from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
     from reconciler.core.prune import Remnant
 
@@ -163,6 +164,16 @@ class MachineKind(PlainKind):
         from reconciler.kinds.machine.sightings import find_remnant
 
         return find_remnant(sighting)
+
+    def has_guest(self, manifest: MachineManifest) -> bool:
+        """Whether it has an agent, or a seed whose use is over one day."""
+        return manifest.machine.guest_agent is True or manifest.cloud_init is not None
+
+    def look_inside(self, host: Host, manifest: MachineManifest) -> GuestView:
+        """Ask the guest's agent."""
+        from reconciler.kinds.machine.guest import look_inside
+
+        return look_inside(host, manifest)
 
     def find_lack(self, host: Host, task: PassTask, scene: Scene) -> str:
         """Say which of a running guest's networks is not active."""

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from reconciler.core.conditions import Conditions, failed, unknown
+from reconciler.core.guest import (
+    AddressSource,
+    AgentState,
+    CloudInitReport,
+    CloudInitState,
+    FileSystem,
+    GuestDisk,
+    GuestInterface,
+    GuestReport,
+    GuestView,
+    Unseen,
+)
 from reconciler.core.overview import Overview, make_entries
 from reconciler.core.records import LastChange, Record, SourceRecord, Suspension
 from tests.lab.keys import vm
@@ -89,11 +101,69 @@ TROUBLED = Overview(
     ("/state/objects/x.json: is not JSON and is ignored",),
     "/state: read-only file system",
 )
+REPORT = GuestReport(
+    AgentState.ANSWERS,
+    version="9.1.0",
+    os="Rocky Linux 9.6 (Blue Onyx)",
+    system="rocky",
+    host_name="db01.example.com",
+    interfaces=(
+        GuestInterface("52:54:00:01:02:03", "eth0", ("192.0.2.10/24", "2001:db8::10/64")),
+        GuestInterface("52:54:00:01:02:04", "", ("192.0.2.7/24",), AddressSource.LEASE),
+        GuestInterface("52:54:00:01:02:05", "eth2"),
+    ),
+    disks=(
+        GuestDisk("/dev/vda", "virtio", "", "0000:05:00.0"),
+        GuestDisk("/dev/sda", "scsi", "0QEMU_QEMU_HARDDISK_DATA01", "0000:03:00.0"),
+    ),
+    file_systems=(
+        FileSystem("/", "xfs", "vda4", 58 * 2**30, 2 * 2**30, ("/dev/vda",)),
+        FileSystem("/srv", "ext4", "sda1"),
+    ),
+    cloud_init=CloudInitReport(CloudInitState.FAILED, ("('package_update', no network)",)),
+    unseen=(Unseen("host name", "the guest's agent does not allow guest-get-host-name"),),
+)
+FAILED_GUEST = GuestView(
+    ready=False,
+    reasons=(
+        "cloud-init failed: ('package_update', no network) (in the guest: cloud-init status)",
+    ),
+    report=REPORT,
+)
+BOOTING = GuestView(ready=False, reasons=("cloud-init runs",), is_booting=True)
+HOSTILE_GUEST = GuestView(
+    ready=False,
+    reasons=("\x1b[2J",),
+    report=GuestReport(
+        AgentState.ANSWERS,
+        version="\x1b",
+        os="\x9b",
+        host_name="\r",
+        interfaces=(GuestInterface("\x1b", "\x1b", ("\x1b",)),),
+        disks=(GuestDisk("\x1b", "\x1b", "\x1b"),),
+        file_systems=(FileSystem("\x1b", "\x1b", "\x1b", 0, 1),),
+        cloud_init=CloudInitReport(CloudInitState.FAILED, ("\x1b",)),
+    ),
+)
+GUESTS = Overview(
+    make_entries(
+        {
+            vm("db01"): record("db01", Conditions(ready=True), inside=FAILED_GUEST),
+            vm("db02"): record("db02", Conditions(ready=True), inside=BOOTING),
+        },
+        {},
+    ),
+    SOURCE,
+    812,
+)
 HOSTILE = Overview(
     make_entries(
         {
             vm("a\x1b[2J"): record(
-                "a\x1b[2J", failed("\x1b]0;x\x07\nnext", again=False), state="\x9b"
+                "a\x1b[2J",
+                failed("\x1b]0;x\x07\nnext", again=False),
+                state="\x9b",
+                inside=HOSTILE_GUEST,
             )
         },
         {vm("b\n"): Suspension("b\n", 0.0, "\x1b[31m", "\rwhy")},

@@ -15,7 +15,7 @@ from reconciler.core.render.status import render_overview
 from reconciler.core.render.text import Page, Style
 from tests.conftest import Golden
 
-from .overviews import HOSTILE, MIXED, NOW, TROUBLED, WELL
+from .overviews import GUESTS, HOSTILE, MIXED, NOW, TROUBLED, WELL
 
 FOLDER = Path(__file__).parent / "golden"
 OVERVIEWS = {"well": WELL, "mixed": MIXED, "troubled": TROUBLED, "hostile": HOSTILE}
@@ -117,6 +117,21 @@ def test_a_suspended_machine_is_never_ready() -> None:
     row = next(line for line in show(MIXED, 80).splitlines() if line.startswith("mail "))
     assert "Suspended" in row
     assert "Ready" not in row
+
+
+def test_the_inside_of_guests_in_text(golden: Golden) -> None:
+    golden(FOLDER / "status-guests-80.txt", show(GUESTS, 80, full=True))
+
+
+def test_the_inside_of_guests_in_json(golden: Golden) -> None:
+    text = render_overview_json(GUESTS, list(GUESTS.entries.values()))
+    golden(FOLDER / "status-guests.json", text)
+
+
+def test_a_guest_that_is_not_ready_is_named_without_asking_once_a_boot_is_over() -> None:
+    text = show(GUESTS, 160)
+    assert "In the guest: cloud-init failed: ('package_update', no network)" in text
+    assert text.count("\ndb02") == 1, "only its row: it boots"
 
 
 def test_json_keeps_the_keys_that_were_there_before() -> None:
