@@ -11,7 +11,7 @@ import libvirt_qemu
 import pytest
 
 from reconciler.adapters.libvirt.connections import Connections
-from reconciler.adapters.libvirt.guests import LibvirtGuests
+from reconciler.adapters.libvirt.guests import LibvirtGuests, RememberedGuests
 from reconciler.core.guest import (
     AddressSource,
     AgentState,
@@ -392,3 +392,16 @@ def test_a_guest_that_answers_nonsense_breaks_nothing(
     report = world.read(INSTANCE)
     assert report.agent is AgentState.ANSWERS
     assert len(report.file_systems) <= 64
+
+
+def test_a_daemon_remembers_the_end_of_a_first_boot_and_never_asks_for_it(world: World) -> None:
+    guests = RememberedGuests(LibvirtGuests(cast("Connections", world)))
+    world.agent.files = {FINISHED: ""}
+    assert not guests.is_boot_finished("web01", INSTANCE)
+    assert world.agent.asked == []
+    guests.read("web01", INSTANCE)
+    asked = len(world.agent.asked)
+    assert guests.is_boot_finished("web01", INSTANCE)
+    assert not guests.is_boot_finished("web01", "web01-abc-2")
+    assert not guests.is_boot_finished("web01", "")
+    assert len(world.agent.asked) == asked
