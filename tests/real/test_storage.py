@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Tuple
 import pytest
 
 from reconciler.adapters.libvirt.host import LibvirtHost
-from reconciler.core.plan import CreateVolume
+from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.world import VolumeView
 from reconciler.errors import RefusedError, TerminalError, TransientError
 from tests.lab.host import LabHost
@@ -374,10 +374,16 @@ def test_while_a_clone_runs_the_host_answers_and_the_copy_is_not_deleted(
         seen.append("vm.img" if "vm.img" in storage.read_pool("default").volumes else "nothing")
         with pytest.raises(TransientError, match="still being allocated"):
             storage.delete_partial("default", "vm.img")
+        storage.create_seed(seed, {"meta-data": "instance-id: web01\n"})
+        with pytest.raises(RefusedError, match="already exists"):
+            storage.create_seed(seed, {"meta-data": ""})
 
+    seed_path = plain.path("web01-seed.iso")
+    seed = CreateSeed("default", seed_path.name, str(seed_path), "", ())
     step = plain.step("vm.img", "full", origin=big, capacity=None)
     storage.create_volume(step, look)
     assert seen == ["vm.img"]
+    assert seed_path.stat().st_size > 0
     assert plain.path("vm.img").stat().st_size == BIG
 
 

@@ -19,6 +19,7 @@ from reconciler.adapters.libvirt.pools import (
     find_by_path,
     find_on_disk,
     find_pool,
+    find_volume,
     read_pool_xml,
     refresh,
     try_refresh,
@@ -128,11 +129,13 @@ class LibvirtStorage:
     def create_seed(self, step: CreateSeed, files: Mapping[str, str]) -> None:
         """Make the volume with these files that only QEMU can read.
 
-        Raises RefusedError if the name is taken.
+        Raises RefusedError if the name is taken. The pool is not looked through: libvirt cannot do
+        that while another machine's disk is cloned into it, and refuses to overwrite a file.
         """
         content, label = _make_image(files), f"{step.pool}/{step.name}"
         pool = find_pool(self._connection, step.pool)
-        if find_on_disk(pool, step.name) is not None:
+        is_unseen = self._connections.is_local and os.path.lexists(step.path)
+        if is_unseen or find_volume(pool, step.name) is not None:
             raise RefusedError(f"volume {label} already exists and was left unchanged")
         doing = f"volume {label}: storing cloud-init's seed"
         with binding.calling(doing):
