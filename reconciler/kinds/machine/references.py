@@ -8,7 +8,7 @@ from reconciler.core.documents import READING, WRITING, Claim, DocumentPath, Fin
 from reconciler.core.frozen import replace
 from reconciler.core.guests import GENERALIZE, is_windows
 from reconciler.core.images import DEFAULT_POOL, normalise
-from reconciler.core.machine import Cdrom, Disk, Machine
+from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import TEMPLATE, Desired, MachineManifest, TemplateManifest
 from reconciler.core.names import IMAGES, volume_name
 from reconciler.core.secrets import hide_secrets
@@ -101,6 +101,9 @@ def claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]
     for path, interface in items_of(machine, "interfaces"):
         if interface.mac is not None:
             yield Claim(number, (*path, "mac"), ("mac", interface.mac))
+        for index, address in enumerate(interface.addresses):
+            at = (*path, "addresses", index)
+            yield Claim(number, at, _key_of_address(interface, address), manifest.host)
     disks = {disk.name: (path, disk) for path, disk in items_of(machine, "disks")}
     for path, disk in disks.values():  # once by name: two of one name are told elsewhere
         where, key = _image_of(path, disk, machine.name)
@@ -118,10 +121,16 @@ def claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]
 def words_of_machine(manifest: MachineManifest) -> Iterator[str]:
     """Yield the addresses and images that another manifest would have to contain to clash."""
     machine = manifest.machine
-    yield from (card.mac for card in machine.interfaces or () if card.mac)
+    for card in machine.interfaces or ():
+        yield from (word for word in (card.mac, *card.addresses) if word)
     for disk in machine.disks or ():
         yield from (text for text in (disk.source, disk.volume) if text)
         yield from (volume_name(machine.name, disk.name, image) for image in IMAGES)
+
+
+def _key_of_address(card: Interface, address: str) -> _Key:
+    """Return the address without its prefix, and where it is: other networks may have it too."""
+    return "address", address.partition("/")[0].lower(), card.network or "", card.bridge or ""
 
 
 def _find_sharing(disk: Disk) -> str:

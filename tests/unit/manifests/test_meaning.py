@@ -95,6 +95,8 @@ CLONE: Any = disk(source={"template": "base"})
 SHARED: Any = disk(source={"path": "/dev/sdb"})
 UUID = "6b1ba3f4-5d4a-4f0e-9f5d-0c3a7e1f9a10"
 
+STATIC: Any = {**nic(addresses=["192.0.2.10/24"]), "cloudInit": {}}
+
 TOGETHER = [
     pytest.param([machine("a"), machine("a", cpus=1)], "VirtualMachine name a is already used", id="one name"),
     pytest.param([machine("a", **SHARED), machine("b", **SHARED)], "image /dev/sdb is already used", id="one disk"),
@@ -106,6 +108,7 @@ TOGETHER = [
     pytest.param([machine("a", **disk(size="1GiB")), machine("b", **disk(source={"volume": "a-root.qcow2"}))], "volume 'a-root.qcow2'", id="a volume that is another's to be made"),
     pytest.param([machine("a", uuid=UUID), machine("b", uuid=UUID.upper())], f"uuid {UUID}", id="one UUID"),
     pytest.param([machine("a", **nic(mac="52:54:00:00:00:0a")), machine("b", **nic(mac="52:54:00:00:00:0A"))], "mac 52:54:00:00:00:0a", id="one MAC"),
+    pytest.param([machine("a", **STATIC), machine("b", **STATIC)], "address 192.0.2.10 is already used", id="one static address"),
     pytest.param([template("t", image="/dev/sdb"), machine("a", **SHARED)], "image /dev/sdb is already used", id="a template as a disk"),
     pytest.param([template("t", volume="v"), machine("a", **disk(source={"volume": "v"}))], "volume 'v'", id="a template's volume as a disk"),
 ]  # fmt: skip
@@ -122,6 +125,8 @@ def test_refused_between_manifests(texts: Sequence[str], message: str, tmp_path:
 
 ALLOWED = [
     pytest.param([machine("a", placement={"host": "x"}, **SHARED), machine("b", placement={"host": "y"}, **SHARED)], id="one path on two hosts"),
+    pytest.param([machine("a", **STATIC), machine("b", **{**STATIC, **nic(network="other", addresses=["192.0.2.10/24"])})], id="one address in two networks"),
+    pytest.param([machine("a", placement={"host": "x"}, **STATIC), machine("b", placement={"host": "y"}, **STATIC)], id="one address on two hosts"),
     pytest.param([machine("a", **disk(readonly=True, source={"path": "/x"})), machine("b", **disk(readonly=True, source={"path": "/x"}))], id="one disk that all only read"),
     pytest.param([machine("a", **disk(shareable=True, source={"path": "/x"})), machine("b", **disk(shareable=True, format="raw", source={"path": "/x"}))], id="one raw disk that all share"),
     pytest.param([template("t", image="/x"), machine("b", **disk(readonly=True, source={"path": "/x"}))], id="a template's image to read"),
