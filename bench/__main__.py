@@ -7,7 +7,19 @@ import os
 import sys
 from typing import Callable, Iterator, Mapping, Union
 
-from bench import base, clones, machine, parallel, peers, plans, resync, service, snapshots, startup
+from bench import (
+    base,
+    clones,
+    fetching,
+    machine,
+    parallel,
+    peers,
+    plans,
+    resync,
+    service,
+    snapshots,
+    startup,
+)
 from bench.fleet import Fleet
 from bench.table import render
 from bench.timing import Race
@@ -17,6 +29,7 @@ from tests.lab import surroundings
 GROUPS: Mapping[str, Callable[[Fleet], Iterator[Union[Race, str]]]] = {
     "startup": lambda _fleet: startup.measure(),
     "clones": lambda fleet: clones.measure(fleet.folder / "clones"),
+    "fetch": lambda fleet: fetching.measure(fleet.folder / "fetch"),
     "plan": plans.measure,
     "parallel": parallel.measure,
     "peers": peers.measure,

@@ -12,6 +12,7 @@ from reconciler.cli import main
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^( *)```yaml\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+HEREDOC = re.compile(r"^cat >~/vms/(\S+) <<'?END'?\n(.*?)^END$", re.MULTILINE | re.DOTALL)
 # A template that examples clone, where the page shows one of the two.
 TEMPLATE = """
 ---
@@ -54,6 +55,23 @@ def test_a_manifest_in_a_page_is_valid(
     check = ["config", "check"] if "kind: Configuration" in text else ["validate"]
     status = main([*check, str(file)])
     assert (status, capsys.readouterr().err) == (0, ""), page
+
+
+def test_the_quick_start_writes_valid_manifests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has a shell write them, with the reader's own key."""
+    page = (ROOT / "docs" / "quick-start.md").read_text(encoding="utf-8")
+    files = dict(HEREDOC.findall(page))
+    assert sorted(files) == ["rocky9.yaml", "web01.yaml"]
+    for name, text in files.items():
+        written = text.replace(
+            "$(cat ~/.ssh/id_ed25519.pub)", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me"
+        )
+        (tmp_path / name).write_text(written, encoding="utf-8")
+    status = main(["validate", str(tmp_path)])
+    seen = capsys.readouterr()
+    assert (status, seen.out, seen.err) == (0, "Valid: 1 virtual machine, 1 template.\n", "")
 
 
 def test_the_full_example_has_most_of_the_fields() -> None:

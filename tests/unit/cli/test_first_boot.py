@@ -290,7 +290,7 @@ def test_a_rerun_gives_the_guest_a_new_seed_as_a_new_instance() -> None:
     assert world.changes == [("cloudInit", "next-boot")]
     text = world.apply()
     assert "new SSH host keys" in text
-    assert "manual-clean" in text
+    assert "sudo cloud-init clean" in text
     assert world.mark.instance != former.instance
     assert world.meta_data["instance-id"] == world.mark.instance
     assert (world.drives(), world.drives("live_xml")) == ([SECOND], [""])

@@ -53,7 +53,7 @@ NOT_STARTED = f"{SEED}: the seed is removed after the first boot"
 RERUN = (
     "cloud-init runs everything again as for a new machine: new SSH host keys, users, host name, "
     "scripts and packages. If a seed of the guest was removed before, first run in the guest: sudo "
-    "rm -f /var/lib/cloud/instance/manual-clean"
+    "cloud-init clean"
 )
 
 

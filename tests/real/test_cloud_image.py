@@ -1,0 +1,209 @@
+"""A real cloud image: from its address to machines that one logs into, and what stays as it was.
+
+One test, because its guests boot for minutes without KVM: each step goes on where the last one ended.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import pytest
+
+from tests.lab.cloud_image import build_cloud_image
+from tests.lab.host import LabHost
+from tests.real.cloud_site import Site
+from tests.real.worlds import Product
+from tests.unit.adapters.web_server import Files, serve
+
+TEMPLATE = """\
+apiVersion: virt-reconciler/v1
+kind: Template
+metadata: {{name: {name}}}
+spec:
+  os: debian12
+  linkedClones: true
+  image: {{url: "{url}", sha256: {sha256}, pool: {pool}}}
+"""
+MACHINE = """\
+apiVersion: virt-reconciler/v1
+kind: VirtualMachine
+metadata: {{name: {name}}}
+spec:
+  os: debian12
+  power: running
+  cpus: 1
+  memory: 384MiB
+  disks:
+    - {{name: root, size: 2GiB, pool: {pool}, source: {{template: {template}, clone: {clone}}}}}
+  cdroms: []
+  interfaces:
+    - {interface}
+  guestAgent: true
+  cloudInit:
+    hostname: {hostname}
+    sshKeys: ["{key}"]
+    users:
+      - {{name: deploy, sshKeys: ["{key}"], groups: [adm], sudo: true}}
+    userData:
+      runcmd: ["echo {hostname} >>/var/log/runs"]
+    onChange: {on_change}
+"""
+DHCP = "{name: lan, network: default}"
+STATIC = (
+    "{name: lan, network: default, addresses: [192.168.122.50/24], gateways: [192.168.122.1], "
+    "nameservers: [192.168.122.1]}"
+)
+CLONES = {
+    "full01": {"clone": "full", "pool": "default", "template": "debian12", "interface": DHCP},
+    "linked01": {"clone": "linked", "pool": "default", "template": "debian12", "interface": STATIC},
+    "reflink01": {"clone": "reflink", "pool": "xfs", "template": "debian12-xfs", "interface": DHCP},
+}
+# What may be written anew when cloud-init takes a guest for another machine.
+IDENTITY = ("machine_id", "host_key", "instance", "users_made", "runs", "hostname")
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
+    """Return a web server on this machine."""
+    monkeypatch.setenv("no_proxy", "*")
+    with serve() as web:
+        yield web
+
+
+@pytest.fixture
+def site(product: Product, lab: LabHost, web: Files, tmp_path: Path) -> Site:
+    """Return a host with nothing on it, and the image on a web server."""
+    site = Site(lab, tmp_path, build_cloud_image())
+    web.content["/debian-12.qcow2"] = site.image.path.read_bytes()
+    for name, pool in (("debian12", "default"), ("debian12-xfs", "xfs")):
+        fields = {"url": f"{web.url}/debian-12.qcow2", "sha256": site.image.sha256, "pool": pool}
+        site.write(f"{name}.yaml", TEMPLATE.format(name=name, **fields))
+    return site
+
+
+def write(site: Site, name: str, hostname: str = "", on_change: str = "keep") -> None:
+    """Write the manifest of a machine."""
+    fields = {"key": site.public_key, "hostname": hostname or name, "on_change": on_change}
+    site.write(f"{name}.yaml", MACHINE.format(name=name, **CLONES[name], **fields))
+
+
+def apply(site: Site) -> str:
+    """Apply all manifests, and hold that nothing is left to do then."""
+    done = site.command("apply", "--yes", "m").stdout
+    assert plan(site)["summary"]["none"] == len(list((site.folder / "m").iterdir())), done
+    return done
+
+
+def plan(site: Site) -> Dict[str, Any]:
+    """Return the plan as JSON."""
+    found: Dict[str, Any] = json.loads(site.command("plan", "--format", "json", "m").stdout)
+    return found
+
+
+def changes(site: Site) -> Dict[str, List[Any]]:
+    """Return path, effect and reason of what changes in each machine, beside its mark."""
+    found = {
+        resource["name"]: [
+            (one["path"], one["effect"], one["reason"])
+            for one in resource["changes"]
+            if not one["path"].startswith("metadata.")
+        ]
+        for resource in plan(site)["resources"]
+    }
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def test_from_an_address_to_machines_that_one_logs_into(site: Site, web: Files) -> None:
+    for name in CLONES:
+        write(site, name)
+    shown = apply(site)
+    assert f"fetched from {web.url}/debian-12.qcow2" in shown
+    assert [start for _, start in web.asked if start == 0], "it was fetched"
+    wait_until_finished(site)
+    first = {name: site.look(name) for name in CLONES}
+
+    see_what_the_manifests_say(first)
+    see_three_machines(site, first)
+    see_no_seed_any_more(site)
+    boot_again(site, "full01", first["full01"])
+    keep_and_plan_a_rerun(site, "full01")
+
+
+def wait_until_finished(site: Site) -> None:
+    """Wait until cloud-init has finished in all guests, as the plan notices by the agent."""
+    for name in CLONES:
+        site.wait_finished(name)
+    assert sorted(changes(site)) == sorted(CLONES)
+    for [(path, effect, reason)] in changes(site).values():
+        assert (path, effect) == ("cloudInit", "live")
+        assert reason == "cloud-init has finished; the seed is removed"
+
+
+def see_what_the_manifests_say(seen: Dict[str, Dict[str, str]]) -> None:
+    """Host name, users, addresses and the size of the disk, as they are inside."""
+    for name, guest in seen.items():
+        assert guest["errors"] == "[]"
+        assert "NoCloud" in guest["datasource"]
+        assert guest["hostname"] == name
+        assert {"deploy", "adm"} <= set(guest["deploy"].split())
+        assert guest["runs"] == name
+        assert guest["instance"].startswith(f"{name}-")
+        assert int(guest["root_size"]) > 1900, "the file system has grown with the disk"
+        assert guest["drives"].startswith("sr0 rom ")
+    assert seen["linked01"]["addresses"] == "192.168.122.50/24"
+
+
+def see_three_machines(site: Site, seen: Dict[str, Dict[str, str]]) -> None:
+    """See that they share no machine-id, host key or lease, and that each user can log in."""
+    for what in ("machine_id", "host_key", "addresses", "boot_id", "instance"):
+        assert len({guest[what] for guest in seen.values()}) == len(seen), what
+    leases = site.lab.virsh("net-dhcp-leases", "default").stdout
+    assert "full01" in leases
+    assert "reflink01" in leases
+    assert "192.168.122.50/" not in leases
+    assert site.ssh("linked01", "sudo -n id -un", user="deploy").strip() == "root"
+
+
+def see_no_seed_any_more(site: Site) -> None:
+    """See that the next apply removes what was for the first boot, and disturbs no guest."""
+    boots = {name: site.look(name)["boot_id"] for name in CLONES}
+    apply(site)
+    assert "seed" not in site.lab.virsh("vol-list", "default").stdout
+    assert "seed" not in site.lab.virsh("vol-list", "xfs").stdout
+    for name, boot in boots.items():
+        assert "device='cdrom'" not in site.lab.virsh("dumpxml", "--inactive", name).stdout
+        assert "seed.iso" not in site.lab.virsh("dumpxml", name).stdout
+        assert site.look(name)["boot_id"] == boot
+
+
+def boot_again(site: Site, name: str, before: Dict[str, str]) -> None:
+    """Shut the guest down and start it: it is the same machine, and nothing ran again."""
+    cold_start(site, name)
+    assert "device='cdrom'" not in site.lab.virsh("dumpxml", name).stdout
+    after = site.look(name)
+    assert after["boot_id"] != before["boot_id"]
+    assert after["drives"] == ""
+    assert {what: after[what] for what in IDENTITY} == {what: before[what] for what in IDENTITY}
+
+
+def keep_and_plan_a_rerun(site: Site, name: str) -> None:
+    """See a changed seed kept from the guest, and planned with `rerun`."""
+    write(site, name, hostname="renamed")
+    [resource] = [one for one in plan(site)["resources"] if one["name"] == name]
+    assert changes(site) == {}
+    assert "the guest is not told (onChange: keep)" in resource["notes"][0]
+
+    write(site, name, hostname="renamed", on_change="rerun")
+    [[(path, effect, reason)]] = changes(site).values()
+    assert (path, effect) == ("cloudInit", "next-boot")
+    assert reason.endswith("first run in the guest: sudo cloud-init clean")
+
+
+def cold_start(site: Site, name: str) -> None:
+    """Shut the guest down properly, as a person does, and have it started again."""
+    site.lab.virsh("shutdown", name)
+    site.wait(lambda: site.is_off(name), f"{name} is off")
+    apply(site)
+    site.wait_finished(name)
