@@ -104,3 +104,15 @@ def test_a_guest_that_is_off_is_refused_with_what_to_do(
     bench.product.host.domains.power_off(measured.manifest.name)
     done = measured.command(*measured.words(*DD), status=1)
     assert f"start it: virsh start {measured.manifest.name}" in done.stderr
+
+
+def test_a_pool_is_measured_with_a_warning_of_the_guests_on_it(measured: MeasuredGuest) -> None:
+    words = ("--config", str(measured.config), "bench", "disk", "--pool", "default", *DD)
+    done = measured.command(*words, "--format", "json")
+    document = json.loads(done.stdout)
+    assert document["environment"]["pool"] == "default"
+    assert document["environment"]["qemu"]
+    [warning] = [each for each in document["warnings"] if "run on this storage" in each]
+    assert warning.startswith(f"{measured.manifest.name} run on this storage")
+    missing = measured.command(*words[:5], "nowhere", *DD, status=64)
+    assert "no active pool 'nowhere'; there are: default" in missing.stderr
