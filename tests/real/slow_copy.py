@@ -19,10 +19,15 @@ from reconciler.cli import main
 SPEED = 65536
 
 
+def list_jobs(domain: Any) -> Any:
+    """Return the jobs of the guest's disks."""
+    asked = libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": "query-block-jobs"}), 0)
+    return json.loads(asked)["return"]
+
+
 def brake(domain: Any) -> None:
     """Have all jobs of the guest's disks done slowly."""
-    asked = libvirt_qemu.qemuMonitorCommand(domain, json.dumps({"execute": "query-block-jobs"}), 0)
-    for job in json.loads(asked)["return"]:
+    for job in list_jobs(domain):
         arguments = {"device": job["device"], "speed": SPEED}
         command = json.dumps({"execute": "block-job-set-speed", "arguments": arguments})
         libvirt_qemu.qemuMonitorCommand(domain, command, 0)
@@ -34,8 +39,9 @@ def slow() -> None:
 
     def brake_and_wait(domain: Any, step: Any, progress: Any) -> None:
         brake(domain)
-        sys.stdout.write("copying\n")
-        sys.stdout.flush()
+        if list_jobs(domain):  # else it was done before, and nothing is said
+            sys.stdout.write("copying\n")
+            sys.stdout.flush()
         wait(domain, step, progress)
 
     setattr(live_copy, "_wait", brake_and_wait)  # noqa: B010 - as mypy has it

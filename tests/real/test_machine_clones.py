@@ -48,6 +48,7 @@ spec:
     - {name: root, bus: virtio, size: 1100MiB, source: {clone: {machine: web01}}}
     - {name: logs, bus: virtio, source: {clone: {machine: web01, disk: data}}}
 """
+ATTEMPTS = 5
 LONG = 900 * MIB  # so much that the copy is slowed down before it is done
 
 
@@ -108,15 +109,23 @@ class Cloning:
 
     def start_slowly(self) -> subprocess.Popen[str]:
         """Begin to apply, and return once the disks are being copied."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.real.slow_copy", self.lab.uri(), "web02.yaml"],
-            cwd=self.command.folder, env=self.command.environment, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        for line in cast("IO[str]", process.stdout):
-            if "copying" in line:
-                return process
-        raise AssertionError(process.communicate())
+        for _ in range(ATTEMPTS):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.real.slow_copy", self.lab.uri(), "web02.yaml"],
+                cwd=self.command.folder, env=self.command.environment, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            lines = []
+            for line in cast("IO[str]", process.stdout):
+                lines.append(line)
+                if "copying" in line:
+                    return process
+            _, err = process.communicate()
+            assert process.returncode == 0, "".join(lines) + err
+            self.lab.virsh("undefine", "web02")  # it was done before it could be slowed down
+            for name in ("web02-root.qcow2", "web02-logs.img"):
+                self.lab.virsh("vol-delete", name, "default")
+        raise AssertionError("the copy is done before it can be slowed down")
 
 
 @pytest.fixture
