@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
@@ -9,6 +10,7 @@ from reconciler.core.measurements.judgement import Spread, SpreadChange, compare
 from reconciler.core.measurements.values import (
     DiskResult,
     DiskRun,
+    DiskSetup,
     Environment,
     Figure,
     Flow,
@@ -167,6 +169,16 @@ def _make_cells(spreads: Sequence[Optional[Spread]]) -> Tuple[Optional[Cell], ..
     )
 
 
+# How a guest gets its disk, without what says only which disk it is.
+_SETUP = [name for name in DiskSetup.__annotations__ if name not in ("name", "target", "image")]
+
+
+def _read_setup(name: str, found: Measurement) -> str:
+    disk = found.environment.disk
+    value = None if disk is None else getattr(disk, name)
+    return "" if value is None else str(value)
+
+
 # What a reader wants to see side by side, and how it is read.
 _FACTS: Mapping[str, Callable[[Measurement], str]] = {
     "host": lambda found: found.environment.host,
@@ -179,12 +191,7 @@ _FACTS: Mapping[str, Callable[[Measurement], str]] = {
     "pool": lambda found: found.environment.pool or "",
     "storage": lambda found: found.environment.storage or "",
     "file system": lambda found: found.environment.filesystem or "",
-    "bus": lambda found: _read_setup(found.environment, "bus"),
-    "image format": lambda found: _read_setup(found.environment, "image_format"),
-    "cache": lambda found: _read_setup(found.environment, "cache"),
-    "io": lambda found: _read_setup(found.environment, "io"),
-    "discard": lambda found: _read_setup(found.environment, "discard"),
-    "iothread": lambda found: _read_setup(found.environment, "iothread"),
+    **{name.replace("_", " "): partial(_read_setup, name) for name in _SETUP},
     "file size": lambda found: _list(format_roughly(each.size) for each in found.results),
     "run time": lambda found: _list(f"{each.seconds}s" for each in found.results if each.seconds),
     "tool": lambda found: _list(
@@ -203,11 +210,6 @@ _DOUBTFUL = ("host", "kernel", "memory", "file size", "run time", "tool", "nice"
 
 def _show_memory(environment: Environment) -> str:
     return "" if environment.memory is None else format_roughly(environment.memory)
-
-
-def _read_setup(environment: Environment, name: str) -> str:
-    value = None if environment.disk is None else getattr(environment.disk, name)
-    return "" if value is None else str(value)
 
 
 def _list(words: Iterable[str]) -> str:
