@@ -192,8 +192,8 @@ class Storage(Protocol):
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
 
-    def create_seed(self, step: CreateSeed, files: Mapping[str, str]) -> None:
-        """Make the volume with these files that only QEMU can read.
+    def create_seed(self, step: CreateSeed) -> None:
+        """Make the volume with the files, which only QEMU can read.
 
         Raises RefusedError if the name is taken.
         """

@@ -8,6 +8,7 @@ every reader of YAML reads.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import field
@@ -16,7 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 from reconciler.core.frozen import frozen, regex
 from reconciler.core.machine import Interface
 from reconciler.core.names import derive_mac
-from reconciler.core.secret_refs import REFERENCE, SecretRef, SecretText, build_secret_ref
+from reconciler.core.secret_refs import REFERENCE, SecretRef, build_secret_ref, is_reference
 
 SEED_DRIVE = "cloud-init-seed"  # the name of its drive, which no manifest can use
 DEFAULT_REMOVE_AFTER = 30 * 60  # seconds
@@ -41,6 +42,8 @@ _SUDO = f"ALL=(ALL) {_UNASKED}ALL"
 # Without it the next boot without the seed is that of a new instance, with new SSH host keys.
 _KEEPS_INSTANCE = {"manual_cache_clean": True}
 _DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
+
+_CONTENTS = ("contents", "source")  # where Ignition has the address of what a file holds
 
 CloudConfig = Mapping[str, Any]
 SeedFiles = Tuple[Tuple[str, str], ...]
@@ -110,29 +113,54 @@ def render_seed(
     return Seed(instance, digest, tuple(files))
 
 
-def fill_secrets(files: SeedFiles, read: Callable[[SecretRef], SecretText]) -> Dict[str, str]:
-    """Return the files with the secrets that they refer to, read when this is called.
+Read = Callable[[SecretRef], str]
+
+
+def fill_files(files: SeedFiles, read: Read) -> SeedFiles:
+    """Return the files of a seed with the secrets that they refer to.
 
     What a person wrote as text refers to none.
     """
-    return {name: _fill_text(text, read) for name, text in files}
+    return tuple((name, _fill_text(text, read)) for name, text in files)
 
 
-def _fill_text(text: str, read: Callable[[SecretRef], SecretText]) -> str:
-    header, _, body = text.partition("\n")
-    if REFERENCE not in text or not header.startswith(HEADER) or body[:1] not in "{[":
+def list_file_refs(files: SeedFiles) -> Tuple[SecretRef, ...]:
+    """Return the secrets that the files of a seed refer to, each once."""
+    found: Dict[SecretRef, None] = {}
+
+    def note(ref: SecretRef) -> str:
+        found[ref] = None
+        return ""
+
+    fill_files(files, note)
+    return tuple(found)
+
+
+def _fill_text(text: str, read: Read) -> str:
+    """Fill cloud-config that we wrote, or JSON."""
+    header, body = text.split("\n", 1) if text.startswith(HEADER) and "\n" in text else ("", text)
+    if REFERENCE not in text or body[:1] not in ("{", "["):
         return text
-    return f"{header}\n{_write(_fill(json.loads(body), read))}"
+    try:
+        data = json.loads(body)
+    except ValueError:  # a person's own text
+        return text
+    return f"{header}\n"[: len(text) - len(body)] + _write(_fill(data, read))
 
 
-def _fill(data: Any, read: Callable[[SecretRef], SecretText]) -> Any:
+def _fill(data: Any, read: Read, path: Tuple[str, ...] = ()) -> Any:
     if isinstance(data, dict):
-        if set(data) == {REFERENCE}:
-            return read(build_secret_ref(data[REFERENCE])).text
-        return {key: _fill(value, read) for key, value in data.items()}
+        if set(data) == {REFERENCE} and is_reference(data[REFERENCE]):
+            text = read(build_secret_ref(data[REFERENCE]))
+            return _write_url(text) if path[-2:] == _CONTENTS else text
+        return {key: _fill(value, read, (*path, key)) for key, value in data.items()}
     if isinstance(data, list):
-        return [_fill(value, read) for value in data]
+        return [_fill(value, read, path) for value in data]
     return _fill_text(data, read) if isinstance(data, str) else data
+
+
+def _write_url(text: str) -> str:
+    return f"data:;base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def find_references(data: Any, path: Tuple[Any, ...] = ()) -> Iterator[Tuple[Tuple[Any, ...], Any]]:

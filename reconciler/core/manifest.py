@@ -14,6 +14,7 @@ from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type,
 
 from reconciler.core.cloud_init import CloudInit
 from reconciler.core.frozen import frozen
+from reconciler.core.ignition import Ignition
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import Disruption, Machine
@@ -119,6 +120,7 @@ class MachineManifest:
     revision: Optional[str] = None
     locate: Optional[Locate] = field(default=None, compare=False, repr=False)
     cloud_init: Optional[CloudInit] = None
+    ignition: Optional[Ignition] = None
 
     @property
     def name(self) -> str:

@@ -133,9 +133,19 @@ def name_place(host: str, uri: str) -> str:
     return quote("-".join(word for word in words if word), safe=" _-").replace(".", "%2E")
 
 
+# The fields of a manifest that are for the first boot.
+CLOUD_INIT, IGNITION = "cloudInit", "ignition"
+IGNITION_SUFFIX = ".ign"  # of the volume
+
+
+def name_seed_field(volume: str) -> str:
+    """Return the field of the manifest that a seed's volume is made of."""
+    return IGNITION if volume.endswith(IGNITION_SUFFIX) else CLOUD_INIT
+
+
 @frozen
 class SeedMark:
-    """Which seed of cloud-init's the guest was given: its instance-id and the digest of its files.
+    """What the guest was given for its first boot: its instance-id and the digest of its files.
 
     `count` is the number of instances that the machine has been. `pool`, `volume` and `path` are
     those of the seed's volume, empty once the seed is removed. `since` is when the guest was first
@@ -149,6 +159,12 @@ class SeedMark:
     volume: str = ""
     path: str = ""
     since: int = 0
+    secrets: str = ""
+
+    @property
+    def field(self) -> str:
+        """The manifest's field that it is made of."""
+        return name_seed_field(self.volume)
 
     @property
     def is_attached(self) -> bool:

@@ -13,6 +13,7 @@ from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
+from reconciler.core.names import CLOUD_INIT, IGNITION
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.transfers import CopyDisks, FetchImage
 from reconciler.core.world import GuestState
@@ -200,10 +201,7 @@ class DeleteVolume:
 
 @frozen
 class CreateSeed:
-    """Make the volume with the seed of cloud-init's. `digest` stands for the files' texts.
-
-    Only QEMU can read it.
-    """
+    """Make the volume for the first boot, for QEMU alone; secrets are filled in at last."""
 
     pool: str
     name: str
@@ -390,11 +388,11 @@ class PlanOptions:
 
 IS_ON = " is on "
 SNAPSHOT = "external snapshot "
-SEED = "cloudInit"  # how notes about the seed begin
+_SEEDS = (f"{CLOUD_INIT}: ", f"{IGNITION}: ")  # how notes about the seed begin
 
 
 def find_status_notes(notes: Iterable[str]) -> str:
     """Return, as one line, the notes of a disk on a snapshot and of a seed that is still there."""
     return "; ".join(
-        note for note in notes if f"{IS_ON}{SNAPSHOT}" in note or note.startswith(f"{SEED}: ")
+        note for note in notes if f"{IS_ON}{SNAPSHOT}" in note or note.startswith(_SEEDS)
     )

@@ -33,6 +33,7 @@ MODULES = {
     "pci:v00008086d0000100E*": ("e1000",),
     "pci:v000010ECd00008139*": ("8139cp",),
     "acpi:*": ("button", "evdev"),  # for the power button
+    "fw_cfg": ("qemu_fw_cfg",),  # no device's: a test that wants to read it says `drive fw_cfg`
 }
 # Without it the kernel waits a second before it looks at a USB disk.
 PARAMETERS = {"usb_storage": "delay_use=0"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Set
+from typing import Callable, Dict, Iterator, List, Sequence, Set
 
 import pytest
 
@@ -20,6 +21,8 @@ from tests.real.worlds import Product
 FIRST: Dict[str, str] = {"vnc": "q7Zr2vX1", "spice": "k3Wp8-spice-ticket", "passed": "u5Tn9cB4"}
 SECOND = {"vnc": "m6Lh4gD2", "spice": "j1Fs7-spice-ticket", "passed": "e8Yv3oK5"}
 ALL = frozenset({*FIRST.values(), *SECOND.values()})
+# As Ignition gets the contents of a file.
+SOUGHT = ALL | {base64.b64encode(text.encode()).decode() for text in ALL}
 KEPT = "8c1f2c55-7c3a-4c0e-9b52-52b1c4a2a001"  # the UUID of libvirt's secret
 DEFINITION = f"<secret private='no'><uuid>{KEPT}</uuid><usage type='tls'><name>spice-ticket</name></usage></secret>"
 MACHINE = """\
@@ -35,6 +38,39 @@ spec:
   interfaces: []
   graphics: {graphics}
   graphicsPassword: {{secretRef: {ref}}}
+"""
+FIRST_BOOTS = """\
+apiVersion: virt-reconciler/v1
+kind: VirtualMachine
+metadata: {{name: seeded}}
+spec:
+  os: generic
+  power: stopped
+  cpus: 1
+  memory: 64MiB
+  disks: []
+  interfaces: []
+  cloudInit:
+    onChange: rerun
+    users: [{{name: a, passwordHash: {{secretRef: {{file: {secrets}/vnc}}}}}}]
+    userData: {{chpasswd: {{users: [{{name: b, password: {{secretRef: {{libvirt: spice-ticket}}}}}}]}}}}
+---
+apiVersion: virt-reconciler/v1
+kind: VirtualMachine
+metadata: {{name: ignited}}
+spec:
+  os: generic
+  power: running
+  cpus: 1
+  memory: 64MiB
+  disks: []
+  interfaces: []
+  ignition:
+    config:
+      ignition: {{version: 3.4.0}}
+      passwd: {{users: [{{name: core, passwordHash: {{secretRef: {{credential: passed}}}}}}]}}
+      storage:
+        files: [{{path: /a, contents: {{source: {{secretRef: {{file: {secrets}/vnc}}}}}}}}]
 """
 CONFIGURATION = """\
 apiVersion: virt-reconciler/v1
@@ -58,6 +94,7 @@ class Site:
         config = str(folder / "config.yaml")
         self.program = (sys.executable, "-m", "reconciler", "--config", config)
         self.printed: List[str] = []
+        self.names: Sequence[str] = tuple(FIRST)
         for name in ("vms", "state", "out"):
             (folder / name).mkdir()
         self.secrets.mkdir(mode=0o700)
@@ -107,7 +144,7 @@ class Site:
             if path.is_file() and self.secrets not in path.parents:
                 found[str(path)] = path.read_bytes().decode("utf-8", "replace")
         reader = ["virsh", "-q", "-r", "-c", f"{self.lab.uri()}-ro"]
-        for name in FIRST:
+        for name in self.names:
             for options in ([], ["--inactive"]):
                 words = [*reader, "dumpxml", name, *options]
                 found[f"{name} {options}"] = run(words)
@@ -149,7 +186,7 @@ def site(
     site = Site(lab, tmp_path)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(site.secrets))
     yield site
-    for name in FIRST:
+    for name in site.names:
         lab.virsh("destroy", name, check=False)
     lab.virsh("secret-undefine", KEPT)
     product.clear()
@@ -157,7 +194,7 @@ def site(
 
 def find_leaks(texts: Dict[str, str]) -> List[str]:
     """Return the places that have a secret in them."""
-    return [place for place, text in texts.items() if any(secret in text for secret in ALL)]
+    return [place for place, text in texts.items() if any(secret in text for secret in SOUGHT)]
 
 
 def test_secrets_are_in_the_domains_and_in_no_other_place(site: Site) -> None:
@@ -182,6 +219,46 @@ def test_secrets_are_in_the_domains_and_in_no_other_place(site: Site) -> None:
 
 
 HOWS = ((), ("--inactive",))
+
+
+def test_secrets_of_a_first_boot_are_in_its_volume_and_in_no_other_place(site: Site) -> None:
+    site.names = ("seeded", "ignited")
+    for name in FIRST:
+        (site.folder / "vms" / f"{name}.yaml").unlink()
+    site.command.write("vms/boots.yaml", FIRST_BOOTS.format(secrets=site.secrets))
+    with watched_processes() as seen:
+        site.run("validate", "vms")
+        for name in FORMATS:
+            site.run("plan", "--format", name, "vms")
+        site.run("plan", "--out", "out/kept.plan", "vms")
+        site.run("-v", "apply", "--yes", "out/kept.plan")
+        assert "No changes" in site.run("plan", "vms")
+        assert _read_volume(site, "seeded-seed.iso").count(FIRST["vnc"]) == 1
+        assert FIRST["spice"] in _read_volume(site, "seeded-seed.iso")
+        assert FIRST["passed"] in _read_volume(site, "ignited-ignition.ign")
+        for verb in (("status",), ("snapshot",), ("export", *site.names), ("history", "seeded")):
+            site.run(*verb)
+        (site.folder / "out" / "host.json").write_text(site.run("snapshot"), encoding="utf-8")
+        assert "No changes" in site.run("plan", "--against", "out/host.json", "vms")
+        site.put(SECOND)
+        shown = site.run("plan", "-v", "vms")
+        assert "0 to create, 1 to change (0 next-boot, 0 restart)" in shown
+        assert "ignition: a secret that it names changed since the guest got it" in shown
+        site.run("apply", "--yes", "vms")
+        assert "No changes" in site.run("plan", "vms")
+        assert SECOND["vnc"] in _read_volume(site, "seeded-seed-2.iso")
+        assert FIRST["passed"] in _read_volume(site, "ignited-ignition.ign"), "it has started"
+        site.run("history", "seeded", "--format", "json")
+        site.run("rollback", "--yes", "seeded")
+    assert find_leaks(site.list_public()) == []
+    assert [line for line in seen if any(secret in line for secret in SOUGHT)] == []
+
+
+def _read_volume(site: Site, name: str) -> str:
+    """Return what a volume holds, which nobody but root and QEMU can read."""
+    path = Path(site.lab.virsh("vol-path", name, "--pool", "default").stdout.strip())
+    assert path.stat().st_mode & 0o077 == 0
+    return path.read_bytes().decode("utf-8", "replace")
 
 
 def _change(site: Site) -> None:

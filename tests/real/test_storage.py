@@ -374,12 +374,13 @@ def test_while_a_clone_runs_the_host_answers_and_the_copy_is_not_deleted(
         seen.append("vm.img" if "vm.img" in storage.read_pool("default").volumes else "nothing")
         with pytest.raises(TransientError, match="still being allocated"):
             storage.delete_partial("default", "vm.img")
-        storage.create_seed(seed, {"meta-data": "instance-id: web01\n"})
+        storage.create_seed(seed)
         with pytest.raises(RefusedError, match="already exists"):
-            storage.create_seed(seed, {"meta-data": ""})
+            storage.create_seed(seed)
 
     seed_path = plain.path("web01-seed.iso")
-    seed = CreateSeed("default", seed_path.name, str(seed_path), "", ())
+    files = (("meta-data", "instance-id: web01\n"),)
+    seed = CreateSeed("default", seed_path.name, str(seed_path), "", files)
     step = plain.step("vm.img", "full", origin=big, capacity=None)
     storage.create_volume(step, look)
     assert seen == ["vm.img"]

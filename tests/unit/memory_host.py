@@ -384,12 +384,12 @@ class MemoryStorage(RecordedStorage):
         self._memory.images[path] = ImageView(path, f"new:{path}", step.format, backing, below)
         return volume
 
-    def create_seed(self, step: CreateSeed, files: Mapping[str, str]) -> None:
+    def create_seed(self, step: CreateSeed) -> None:
         self._memory.write("create_seed", f"{step.pool}/{step.name}")
         pool = self._memory.pools[step.pool]
         if step.name in pool.volumes:
             raise RefusedError(f"volume {step.pool}/{step.name} is there already")
-        self._memory.seeds[step.path] = dict(files)
+        self._memory.seeds[step.path] = dict(step.files)
         volume = VolumeView(step.pool, step.name, step.path, "raw", 73728)
         self._set(pool, {**pool.volumes, step.name: volume})
 

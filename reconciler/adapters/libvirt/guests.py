@@ -93,8 +93,9 @@ class LibvirtGuests:
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the guest's agent says that cloud-init has finished as that instance.
 
-        An agent that is not connected is not asked, and one that may open no file (Enterprise
-        Linux forbids it by default) says nothing.
+        In place of an instance it may be the path of the file that says so. An agent that is not
+        connected is not asked, and one that may open no file (Enterprise Linux forbids it by
+        default) says nothing.
         """
         with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
             domain = self._connections.get().lookupByName(name)
@@ -102,7 +103,10 @@ class LibvirtGuests:
                 return False
             look = _Look(domain, frozenset(), instance)
             with suppress(binding.AgentSilentError, binding.AgentBusyError):
-                return look.is_there(f"{INSTANCES}/{instance}/boot-finished")
+                is_path = instance.startswith("/")
+                return look.is_there(
+                    instance if is_path else f"{INSTANCES}/{instance}/boot-finished"
+                )
             return False
 
 

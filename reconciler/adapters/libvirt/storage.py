@@ -27,6 +27,7 @@ from reconciler.adapters.libvirt.pools import (
 )
 from reconciler.core.frozen import replace
 from reconciler.core.images import FILE_POOLS, ImageView
+from reconciler.core.names import IGNITION, name_seed_field
 from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import FileView, PoolView, VolumeView
@@ -126,18 +127,18 @@ class LibvirtStorage:
 
         return clones.create_volume(self._connections, step, progress)
 
-    def create_seed(self, step: CreateSeed, files: Mapping[str, str]) -> None:
-        """Make the volume with these files that only QEMU can read.
+    def create_seed(self, step: CreateSeed) -> None:
+        """Make the volume with the files, which only QEMU can read.
 
         Raises RefusedError if the name is taken. The pool is not looked through: libvirt cannot do
         that while another machine's disk is cloned into it, and refuses to overwrite a file.
         """
-        content, label = _make_image(files), f"{step.pool}/{step.name}"
+        content, label = _make_content(step), f"{step.pool}/{step.name}"
         pool = find_pool(self._connection, step.pool)
         is_unseen = self._connections.is_local and os.path.lexists(step.path)
         if is_unseen or find_volume(pool, step.name) is not None:
             raise RefusedError(f"volume {label} already exists and was left unchanged")
-        doing = f"volume {label}: storing cloud-init's seed"
+        doing = f"volume {label}: storing the seed for the first boot"
         with binding.calling(doing):
             volume = pool.createXML(write_private_xml(step.name, len(content)))
             try:
@@ -196,8 +197,13 @@ class LibvirtStorage:
         return self._connections.get(STORAGE)
 
 
-def _make_image(files: Mapping[str, str]) -> bytes:
-    """Return the image. Raises MissingError where the library that makes it is not installed."""
+def _make_content(step: CreateSeed) -> bytes:
+    """Return an image, or what the one file holds.
+
+    Raises MissingError where the library that makes images is not installed.
+    """
+    if name_seed_field(step.name) == IGNITION:
+        return "".join(text for _, text in step.files).encode()
     try:
         from reconciler.adapters.libvirt.seed_image import make_image  # noqa: PLC0415 - rarely used
     except ModuleNotFoundError as error:
@@ -206,7 +212,7 @@ def _make_image(files: Mapping[str, str]) -> bytes:
             "installed: it comes with the RPM, else apt install python3-pycdlib, or pip install "
             "'virt-reconciler[host]'"
         ) from error
-    return make_image(files)
+    return make_image(dict(step.files))
 
 
 def _upload(connection: Connection, volume: Volume, content: bytes) -> None:

@@ -272,7 +272,7 @@ def _show(value: Any) -> str:
 def _explain_enum(error: Error) -> str:
     words: Tuple[str, ...] = tuple(error.validator_value)
     if len(words) == 1:
-        return f"{_show(error.instance)} is not {words[0]}"
+        return f"{_show(error.instance)} is not {words[0]}{_advice(error)}"
     hint = suggest(error.instance, words)
     return f"{_show(error.instance)} is not one of {', '.join(words)}{hint}"
 

@@ -8,6 +8,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 from reconciler.core.cloud_init import DEFAULT_REMOVE_AFTER, CloudInit, SeedUser
 from reconciler.core.field_table import TABLES, named
 from reconciler.core.fields import PLAIN
+from reconciler.core.ignition import Ignition
 from reconciler.core.machine import (
     Cdrom,
     CloneMode,
@@ -70,7 +71,15 @@ def build_machine(data: Data, place: Place, locate: Optional[Locate] = None) -> 
         host=spec.get("placement", {}).get("host"),
         required_daemons=tuple(spec.get("requiredDaemons", ())),
         cloud_init=_cloud_init(spec.get("cloudInit")),
+        ignition=_ignition(spec.get("ignition")),
     )
+
+
+def _ignition(data: Optional[Data]) -> Optional[Ignition]:
+    if data is None:
+        return None
+    after = data.get("removeAfter", f"{DEFAULT_REMOVE_AFTER}s")
+    return Ignition(data["config"], parse_duration(after))
 
 
 def _cloud_init(data: Optional[Data]) -> Optional[CloudInit]:

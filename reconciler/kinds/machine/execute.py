@@ -14,9 +14,10 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, 
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
-from reconciler.core.cloud_init import fill_secrets
+from reconciler.core.cloud_init import fill_files
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
+from reconciler.core.names import name_seed_field
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.secret_refs import SecretRef, fill_tokens, find_refs
 from reconciler.core.transfers import CopyDisks
@@ -49,16 +50,17 @@ class StepContext:
 
 
 def reveal(host: Host, machine: Machine, step: plan.Step) -> plan.Step:
-    """Return a step with secrets in place of the tokens in it: those that the machine names.
+    """Return a step with the secrets that the machine names, read now, for the call to libvirt.
 
-    The secrets are read now, and are in nothing but the call to libvirt. What everyone may read of
-    a domain (its metadata, title and description) never gets one. Raises TransientError.
+    What everyone may read of a domain (metadata, title, description) gets none.
     """
+    if isinstance(step, plan.CreateSeed):
+        return replace(step, files=fill_files(step.files, lambda ref: host.secrets.read(ref).text))
     if not isinstance(step, (plan.Define, plan.UpdateDevice, plan.AttachDevice)):
         return step
-    if not set(list_refs(machine)).intersection(find_refs(step.xml)):
-        return step
     known = set(list_refs(machine))
+    if not known.intersection(find_refs(step.xml)):
+        return step
     texts: Dict[SecretRef, str] = {}
 
     def read(ref: SecretRef) -> Optional[str]:
@@ -139,21 +141,20 @@ def _delete_partial(work: StepContext, step: plan.DeletePartial) -> None:
 
 
 def _create_seed(work: StepContext, step: plan.CreateSeed) -> Undo:
-    work.host.storage.create_seed(step, fill_secrets(step.files, work.host.secrets.read))
+    work.host.storage.create_seed(step)
     return lambda: work.host.storage.delete_partial(step.pool, step.name)
 
 
 def _delete_seed(work: StepContext, step: plan.DeleteSeed) -> None:
     """Delete a seed; never one that the running guest has."""
-    live = work.host.domains.read_domain(work.name).live_xml
-    if live is not None and mentions_image(live, step.pool, step.name, step.path):
-        raise TransientError(f"volume {step.pool}/{step.name} is still in the guest's drive")
+    live = work.host.domains.read_domain(work.name).live_xml or ""
+    if live and mentions_image(live, step.pool, step.name, step.path):
+        raise TransientError(f"volume {step.pool}/{step.name} is still in use by the guest")
     work.host.storage.delete_volume(step.pool, step.name, step.path)
 
 
 def _record_start(work: StepContext, step: plan.RecordStart) -> None:  # noqa: ARG001
-    mark = note_start(_read_definition(work), work.clock.wall())
-    if mark:
+    if mark := note_start(_read_definition(work), work.clock.wall()):
         work.host.domains.set_metadata(work.name, mark, True)  # noqa: FBT003
 
 
@@ -368,7 +369,7 @@ LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
     plan.Wake: lambda _: "power",
     plan.BlockResize: lambda step: f"disks[{step.disk}].size",
     plan.ResizeVolume: lambda step: f"disks[{step.disk}].size",
-    plan.DeleteSeed: lambda _: "cloudInit",
+    plan.DeleteSeed: lambda step: name_seed_field(step.name),
 }
 
 # Step type → what carries it out and returns how to take it back.

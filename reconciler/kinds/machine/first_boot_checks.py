@@ -9,6 +9,7 @@ from typing import Any, Iterator, Mapping, Optional, Tuple
 
 from reconciler.core.cloud_init import FORMATS, find_references
 from reconciler.core.documents import DocumentPath, Finding
+from reconciler.core.ignition import find_fault
 from reconciler.core.machine import Interface, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.secret_refs import is_reference
@@ -28,6 +29,8 @@ def check_first_boot(manifest: MachineManifest, spec: Data) -> Iterator[Finding]
         yield from _check_addresses(path, card, has_seed="cloudInit" in spec)
     if "cloudInit" in spec:
         yield from _check_cloud_init(spec["cloudInit"])
+    if "ignition" in spec:
+        yield from _check_ignition(spec["ignition"], is_second="cloudInit" in spec)
 
 
 def check_range(
@@ -68,6 +71,19 @@ def _check_user_data(path: DocumentPath, data: Any) -> Iterator[Finding]:
     for where, reference in find_references(data if isinstance(data, dict) else {}):
         if not is_reference(reference):
             yield Finding((*path, *where), _REFERENCE)
+
+
+def _check_ignition(data: Data, *, is_second: bool) -> Iterator[Finding]:
+    path, config = ("spec", "ignition"), data["config"]
+    if is_second:
+        yield Finding(path, "cloudInit is given as well; a guest has one of them")
+    fault = find_fault(config)
+    if fault:
+        yield Finding((*path, "config"), fault)
+    for where, reference in find_references(config if isinstance(config, dict) else {}):
+        if not is_reference(reference):
+            yield Finding((*path, "config", *where), _REFERENCE)
+    yield from check_range((*path, "removeAfter"), data, REMOVE_AFTER_RANGE, "1m to 168h")
 
 
 def _read_version(network: Data) -> object:

@@ -24,6 +24,7 @@ from reconciler.core.guest import (
 )
 from reconciler.core.machine import Disk, Interface, Machine
 from reconciler.core.manifest import MachineManifest
+from reconciler.core.names import IGNITION, SeedMark
 from reconciler.core.units import format_roughly
 from reconciler.core.world import Reading
 from reconciler.core.xmltree import parse
@@ -91,7 +92,7 @@ def look_inside(host: Host, manifest: MachineManifest) -> GuestView:
     reading = understand(host.domains.read_domain(manifest.name))
     if not isinstance(reading, Reading) or not reading.is_running:
         return _BY_AGENT[AgentState.OFF]
-    seed = None if reading.owner is None else reading.owner.seed
+    seed = _find_seed(reading)
     report = host.guests.read(manifest.name, "" if seed is None else seed.instance)
     view = judge_guest(expect_guest(manifest, reading), report)
     if manifest.machine.guest_agent is not True:  # only the end of its first boot is asked for
@@ -106,12 +107,18 @@ def expect_guest(manifest: MachineManifest, reading: Reading) -> ExpectedGuest:
         return ExpectedGuest()
     live = align(machine, live)
     places = find_places(reading.view.live_xml or "")
-    seed = None if reading.owner is None else reading.owner.seed
+    seed = _find_seed(reading)
     return ExpectedGuest(
         tuple(_expect_disks(machine, live, places)),
         tuple(_expect_interfaces(machine, live)),
         seed is not None and seed.is_attached,
     )
+
+
+def _find_seed(reading: Reading) -> Optional[SeedMark]:
+    """Return the seed of cloud-init's that the guest was given."""
+    seed = None if reading.owner is None else reading.owner.seed
+    return None if seed is None or seed.field == IGNITION else seed
 
 
 def _expect_disks(

@@ -13,7 +13,6 @@ from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.names import Owner
-from reconciler.core.plan import SEED
 from reconciler.core.units import parse_duration
 from reconciler.core.world import Reading, Unknown
 from reconciler.kinds.machine.document import build_lifecycle
@@ -101,9 +100,6 @@ ADOPTED_IN_PART = (
     "adopted, and its manifest is not applied in full yet; what is left: virt-reconciler plan "
     "MANIFESTS"
 )
-
-
-SEED_ATTACHED = f"{SEED}: the seed is removed when the first boot is over"
 
 
 def is_owned(reading: Union[Reading, Unknown]) -> bool:
@@ -200,7 +196,9 @@ def _ready(reading: Reading, owner: Owner) -> Condition:
     if wanted == "stopped" and reading.is_active:
         why = f"should be stopped and is {describe_state(view)}"
         return Condition("Ready", holds=False, reason=why)
-    reasons = (reading.snapshots, SEED_ATTACHED if owner.seed and owner.seed.is_attached else "")
+    seed = owner.seed
+    rest = f"{seed.field}: the seed is removed when the first boot is over" if seed else ""
+    reasons = (reading.snapshots, rest if seed and seed.is_attached else "")
     return Condition("Ready", holds=True, reason="; ".join(filter(None, reasons)))
 
 

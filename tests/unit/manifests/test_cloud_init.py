@@ -14,11 +14,10 @@ from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.seed_image import make_image
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.adapters.manifests import schema_errors
-from reconciler.core.cloud_init import CloudInit, Seed, fill_secrets, merge, render_seed
+from reconciler.core.cloud_init import CloudInit, Seed, fill_files, merge, render_seed
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import derive_mac
 from reconciler.core.plan import CreateSeed
-from reconciler.core.secret_refs import SecretText
 from reconciler.errors import MissingError
 from tests.unit.cli.fakes import FakeServices, call, manifest
 from tests.unit.manifests.documents import complaints, load, machine
@@ -241,7 +240,7 @@ def test_a_secret_is_read_only_when_the_seed_is_made(tmp_path: Path) -> None:
     [manifest] = load(tmp_path, text).desired.machines
     files = seed_of(manifest).files
     assert "hunter2" not in repr(files)
-    made = fill_secrets(files, lambda ref: SecretText(f"hunter2 of {ref.name}"))
+    made = dict(fill_files(files, lambda ref: f"hunter2 of {ref.name}"))
     data = yaml.safe_load(made["user-data"])
     said = "hunter2 of /etc/virt-reconciler/secrets/web"
     assert data["users"][1] == {"name": "a", "hashed_passwd": said, "lock_passwd": False}
@@ -253,7 +252,7 @@ def test_a_secret_is_read_where_the_short_forms_are_vendor_data(tmp_path: Path) 
     users = [{"name": "a", "passwordHash": SECRET}]
     given = {"users": users, "userData": "#!/bin/sh\n", "vendorData": "#!/bin/sh\ntrue\n"}
     [manifest] = load(tmp_path, machine("web", cpus=1, cloudInit=given)).desired.machines
-    made = fill_secrets(seed_of(manifest).files, lambda _: SecretText("hunter2"))
+    made = dict(fill_files(seed_of(manifest).files, lambda _: "hunter2"))
     ours = yaml.safe_load(yaml.safe_load(made["vendor-data"])[1]["content"])
     assert list(ours["users"][1].values()) == ["a", "hunter2", False]
 
@@ -354,4 +353,4 @@ def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     storage = LibvirtStorage(Connections("test:///default"))
     step = CreateSeed("default", "web-seed.iso", "/images/web-seed.iso", "", ())
     with pytest.raises(MissingError, match=r"'pycdlib' is needed .* apt install python3-pycdlib"):
-        storage.create_seed(step, {})
+        storage.create_seed(step)

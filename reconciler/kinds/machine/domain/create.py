@@ -31,6 +31,7 @@ from reconciler.kinds.machine.domain.features import (
     is_wanted,
     make_feature,
     set_credentials,
+    set_ignition,
     set_password,
     write_firmware,
 )
@@ -196,13 +197,15 @@ def create_domain(machine: Machine, caps: MachineCaps, owner: Owner) -> str:
     return set_owner(serialise(root), owner)
 
 
-def without_disks(xml: str, names: Collection[str]) -> str:
-    """Return a definition without the disks of these names."""
+def without_volumes(xml: str, names: Collection[str]) -> str:
+    """Return a definition without the disks and the seed of these names."""
     root = parse(xml)
     for disk in root.findall("devices/disk"):
         alias = disk.find("alias")
         if alias is not None and name_of(alias.get("name")) in names:
             layout.remove(disk)
+    if SEED_DRIVE in names:
+        set_ignition(root, None)
     return serialise(root)
 
 

@@ -6,10 +6,11 @@ what is new. Which value goes where is the table's; what else must happen is a r
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from reconciler.core.field_table import FEATURES, find_field
 from reconciler.core.machine import Disk, chipset_of
+from reconciler.core.names import IGNITION, Owner
 from reconciler.core.plan import Value
 from reconciler.core.xmltree import Element, copy_of, parse, serialise
 from reconciler.errors import TerminalError
@@ -29,8 +30,10 @@ from reconciler.kinds.machine.domain.devices import (
 )
 from reconciler.kinds.machine.domain.features import (
     SECURE,
+    find_ignition,
     set_credentials,
     set_feature,
+    set_ignition,
     set_password,
 )
 from reconciler.kinds.machine.domain.layout import find_device
@@ -91,10 +94,18 @@ def carry_image(xml: str, disk: Disk, other_xml: str, other: Disk) -> str:
     return serialise(root)
 
 
-def carry_seed_drive(xml: str, present_xml: str) -> str:
-    """Return the domain XML with the drive of cloud-init's seed as it is in the present one."""
-    root = parse(xml)
-    former, present = find_seed_drive(root), find_seed_drive(parse(present_xml))
+def carry_seed(xml: str, present_xml: str, owners: Sequence[Optional[Owner]]) -> str:
+    """Return the domain XML with what is for the first boot as it is in the present one.
+
+    That is the drive of cloud-init's seed, or the file for Ignition if it is of these marks.
+    """
+    root, other = parse(xml), parse(present_xml)
+    former, present = find_seed_drive(root), find_seed_drive(other)
+    files = find_ignition(root), find_ignition(other)
+    paths = {owner.seed.path for owner in owners if owner is not None and owner.seed is not None}
+    if files[0] != files[1] and paths.intersection(files):
+        set_ignition(root, files[1])
+        xml = serialise(root)
     if former is None and present is None:
         return xml
     if former is not None:
@@ -146,6 +157,7 @@ _MACHINE_EDITS: Mapping[str, Callable[[Element, Value], None]] = {
     "firmware": _set_firmware,
     "graphics_password": set_password,
     "credentials": set_credentials,
+    IGNITION: set_ignition,
 }
 
 

@@ -253,11 +253,14 @@ def _write_credential(name: str, text: str) -> str:
 def _ensure_smbios(root: Element) -> Element:
     layout.ensure(root, "os/smbios").set("mode", "sysinfo")
     smbios = root.find("sysinfo[@type='smbios']")
-    if smbios is None:
-        smbios = make("sysinfo", {"type": "smbios"})
-        before = layout.ensure(root, "os").getprevious()
-        layout.insert_first(root, smbios) if before is None else layout.insert_after(before, smbios)
-    return smbios
+    return _insert_sysinfo(root, "smbios") if smbios is None else smbios
+
+
+def _insert_sysinfo(root: Element, kind: str) -> Element:
+    section = make("sysinfo", {"type": kind})
+    before = layout.ensure(root, "os").getprevious()
+    layout.insert_first(root, section) if before is None else layout.insert_after(before, section)
+    return section
 
 
 def _drop_empty(root: Element, smbios: Element) -> None:
@@ -268,6 +271,32 @@ def _drop_empty(root: Element, smbios: Element) -> None:
         if not len(smbios):
             layout.remove(smbios)
             layout.remove_children(layout.ensure(root, "os"), "smbios")
+
+
+FW_CFG_NAME = "opt/com.coreos/config"  # where Ignition looks
+
+
+def find_ignition(root: Element) -> Optional[str]:
+    """Return the path of the file that Ignition is given; None if there is none."""
+    entry = root.find(f"sysinfo[@type='fwcfg']/entry[@name='{FW_CFG_NAME}']")
+    return None if entry is None else entry.get("file")
+
+
+def set_ignition(root: Element, value: Value) -> None:
+    """Have QEMU hand on the file at that path (None: none); other entries of fw_cfg stay."""
+    entry = root.find(f"sysinfo[@type='fwcfg']/entry[@name='{FW_CFG_NAME}']")
+    if entry is None and value:
+        section = root.find("sysinfo[@type='fwcfg']")
+        section = _insert_sysinfo(root, "fwcfg") if section is None else section
+        entry = make("entry", {"name": FW_CFG_NAME})
+        layout.append(section, entry)
+    if entry is not None and value:
+        entry.set("file", str(value))
+    elif entry is not None:
+        section = entry.getparent()
+        layout.remove(entry)
+        if section is not None and not len(section):
+            layout.remove(section)
 
 
 def make_feature(field: str, value: Value) -> Sequence[Element]:

@@ -157,6 +157,7 @@ def _read_seed(element: Optional[Element]) -> Optional[SeedMark]:
         volume=get("volume", ""),
         path=get("path", ""),
         since=parse_number(get("since", "0")),
+        secrets=get("secrets", ""),
     )
 
 

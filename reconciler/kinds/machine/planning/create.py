@@ -9,8 +9,9 @@ domain names is never made anew.
 from __future__ import annotations
 
 from functools import partial
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
+from reconciler.core.cloud_init import SEED_DRIVE
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired, MachineManifest
@@ -32,10 +33,12 @@ from reconciler.core.plan import (
     Step,
 )
 from reconciler.core.preparation import PrepareVolume
+from reconciler.core.secret_refs import SecretRef
 from reconciler.core.transfers import CopyDisks
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.core.xmltree import digest
-from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_disks
+from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_volumes
+from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.domain.overlays import merge_overlays
 from reconciler.kinds.machine.domain.soundness import refuse_doubles, refuse_empty_usb
@@ -95,8 +98,9 @@ def plan_create(
     made = made_with(former, manifest.name, _made(disks))
     secrets = seal_secrets(manifest.machine, world)
     owner = owner_of(manifest, made=made, seed=seed.mark if seed else None, secrets=secrets)
-    plain = create_domain(machine, caps, owner)
+    plain = edit_domain(create_domain(machine, caps, owner), seed.edits if seed else ())
     xml = merge_overlays(plain, wanted.overlays)
+    refs = (*list_refs(manifest.machine), *(seed.refs if seed else ()))
     refuse_borrowed(manifest, plain, xml, desired, world)
     refuse_doubles(xml, "", partial(chain_of, with_own_images(world, begun)))
     refuse_empty_usb(xml, "")
@@ -112,16 +116,16 @@ def plan_create(
             *_finish(manifest, seed),
         ),
         before=Before(None if begun is None else digest(begun.view.persistent_xml)),
-        notes=(*(() if begun is None else (RESUMED,)), *_find_unread(manifest, disks, world)),
+        notes=(*(() if begun is None else (RESUMED,)), *_find_unread(refs, disks, world)),
     )
 
 
 def _find_unread(
-    manifest: MachineManifest, disks: Tuple[NewDisk, ...], world: World
+    refs: Sequence[SecretRef], disks: Tuple[NewDisk, ...], world: World
 ) -> Iterator[str]:
     steps = (step for disk in disks for step in disk.steps if isinstance(step, PrepareVolume))
-    refs = (*list_refs(manifest.machine), *(ref for step in steps for ref in step.preparation.refs))
-    for ref in dict.fromkeys(refs):
+    others = (ref for step in steps for ref in step.preparation.refs)
+    for ref in dict.fromkeys((*refs, *others)):
         secret = world.find_secret(ref)
         if isinstance(secret, Unknown):
             yield f"nothing is created until its secret can be read: {secret.reason}"
@@ -129,7 +133,7 @@ def _find_unread(
 
 def _with_drives(machine: Machine, disks: Tuple[NewDisk, ...], seed: Optional[NewSeed]) -> Machine:
     machine = replace(machine, disks=tuple(disk.disk for disk in disks))
-    if seed is None:
+    if seed is None or seed.drive is None:
         return machine
     return replace(machine, cdroms=(*(machine.cdroms or ()), seed.drive))
 
@@ -148,7 +152,7 @@ def _volumes(
     """Yield the first definition, and each volume with the mark that says that it is complete."""
     volumes = [(disk.disk.name, disk.disk.source or "", disk.steps) for disk in disks]
     if seed is not None:
-        volumes.append((seed.drive.name, seed.mark.path, seed.steps))
+        volumes.append((SEED_DRIVE, seed.mark.path, seed.steps))
     new = {
         name: path
         for name, path, steps in volumes
@@ -158,7 +162,7 @@ def _volumes(
     given = seed.mark if seed else None
     if new:
         mark = unfinished_owner(manifest, left, made, given)
-        yield Define(set_owner(without_disks(xml, new), mark))
+        yield Define(set_owner(without_volumes(xml, new), mark))
     copying: List[Step] = []
     for name, path, steps in volumes:
         if any(isinstance(step, CopyDisks) for step in steps):  # all are copied at one moment

@@ -247,7 +247,7 @@ def _belongings(reading: Reading, applied: Applied) -> Iterator[Change]:
         yield _gone("tpm", "emulated", reason)
     seed = reading.owner.seed if reading.owner is not None else None
     if seed is not None and seed.is_attached:
-        yield _gone("cloudInit", f"{seed.pool}/{seed.volume}", f"deleted: {seed.path}")
+        yield _gone(seed.field, f"{seed.pool}/{seed.volume}", f"deleted: {seed.path}")
     if view.saved:
         yield _gone("saved", "the guest's saved memory", "deleted: the guest is not resumed")
 

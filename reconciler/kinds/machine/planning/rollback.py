@@ -26,7 +26,7 @@ from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import copy_of, digest, fragment, parse
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.domain.consequences import find_all, find_rest, is_like
-from reconciler.kinds.machine.domain.edit import carry_image, carry_seed_drive, edit_domain
+from reconciler.kinds.machine.domain.edit import carry_image, carry_seed, edit_domain
 from reconciler.kinds.machine.domain.layout import find_device, remove_children
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
@@ -87,7 +87,7 @@ def find_target(past: ChangeRecord, present: Reading, sizes: Mapping[str, int]) 
             f"{past.name} {past.number}` shows the former definition"
         )
     filled, missing = fill_secrets(former.xml, view.persistent_xml)
-    filled = carry_seed_drive(filled, view.persistent_xml)
+    filled = carry_seed(filled, view.persistent_xml, (present.owner, begun))
     owner = _keep_volumes(read_owner(parse(filled)), present.owner)
     xml = (
         filled if owner is None or owner == read_owner(parse(filled)) else set_owner(filled, owner)
