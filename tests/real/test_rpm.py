@@ -109,7 +109,7 @@ def test_people_find_documents_and_licences(files: Dict[str, Packed]) -> None:
     for name in ("README.md", "CHANGELOG.md", "docs/manifest.md", "docs/install.md"):
         assert files[f"{DOCS}/{name}"].flags == "d"
     assert f"{DOCS}/manifests/examples/web01.yaml" in files
-    assert {f"{DOCS}/deploy-key.conf", f"{DOCS}/prepare.conf"} <= set(files)
+    assert {f"{DOCS}/deploy-key.conf", f"{DOCS}/prepare.conf", f"{DOCS}/images.conf"} <= set(files)
     licences = {os.path.basename(path) for path, file in files.items() if file.flags == "l"}
     assert licences == {"LICENSE", "LICENSE.watchdog", "AUTHORS.watchdog", "LICENSE.pycdlib"}
 

@@ -38,6 +38,7 @@ from tests.unit.adapters.test_downloads import pack_zst
 from tests.unit.adapters.test_signatures import Signer
 from tests.unit.adapters.web_server import Files, Handler, serve
 
+CHECKOUT = Path(__file__).parents[2]
 MIB = 2**20
 PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
     "nothing": bytes,
@@ -495,6 +496,35 @@ def test_pull_fetches_what_no_machine_needs_yet(yard: Yard, command: Command) ->
     assert yard.find(found).read_bytes() == yard.image
     assert "is there already" in command("template", "pull", "base", "m").stdout
     assert "no Template 'bose'" in command("template", "pull", "bose", "m", status=1).stderr
+
+
+@pytest.mark.parametrize("with_right", [False, True], ids=["without", "with"])
+def test_the_rights_of_the_example_for_the_daemon_are_enough_and_needed(
+    yard: Yard, command: Command, with_right: bool
+) -> None:
+    found = yard.serve(yard.image)
+    write_template(command, found)
+    lines = (CHECKOUT / "packaging/systemd/images.conf").read_text(encoding="utf-8").splitlines()
+    [right] = [line.partition("=")[2] for line in lines if line.startswith("AmbientCapabilities=")]
+    assert right == "CAP_DAC_OVERRIDE"
+    state = command.folder / "nobody"
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    rights = "dac_override" if with_right else "dac_read_search"  # to reach Python at all
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set",
+         f"-all,+{rights}", "--inh-caps", f"+{rights}", "--ambient-caps", f"+{rights}",
+         sys.executable, "-m", "reconciler", "--connect", command.uri, "template", "pull", "base", "m"],
+        cwd=command.folder, env={**command.environment, "HOME": str(state)}, capture_output=True, text=True, check=False,
+        timeout=300,
+    )  # fmt: skip
+    if with_right:
+        assert (done.returncode, "1 created" in done.stdout) == (0, True), done.stderr
+        assert yard.find(found).read_bytes() == yard.image
+    else:
+        assert done.returncode == 1
+        assert "cannot write to its folder" in done.stderr
+        assert "images.conf" in done.stderr
 
 
 def test_signed_list_decides_which_image_new_machines_are_cloned_from(

@@ -54,10 +54,11 @@ def open_part(connections: Connections, pool: str, name: str) -> LibvirtPart:
             f"storage pool {pool} is on another host; an image is fetched on the host that needs "
             "it: run virt-reconciler apply there"
         )
-    if not os.access(view.path, os.W_OK | os.X_OK):
+    if not os.access(view.path, os.W_OK | os.X_OK, effective_ids=True):
         raise MissingError(
-            f"storage pool {pool}: this user cannot write to its folder {view.path}; run the "
-            "command as root"
+            f"storage pool {pool}: this user cannot write to its folder {view.path}; run "
+            "virt-reconciler template pull as root, or give the daemon the rights of "
+            "/usr/share/doc/virt-reconciler/images.conf"
         )
     return LibvirtPart(connections, pool, view.path, name)
 

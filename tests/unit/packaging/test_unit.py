@@ -87,6 +87,16 @@ def test_a_credential_that_may_be_missing_is_not_in_the_unit() -> None:
     assert example == {"LoadCredential": ["deploy_key:/etc/virt-reconciler/deploy_key"]}
 
 
+def test_what_images_need_that_are_fetched_is_an_example() -> None:
+    assert read(MAIN)["CapabilityBoundingSet"] == [""]
+    capability = ["CAP_DAC_OVERRIDE"]
+    assert read(FOLDER / "images.conf") == {
+        "AmbientCapabilities": capability,
+        "CapabilityBoundingSet": capability,
+        "ReadWritePaths": ["/var/lib/libvirt/images"],
+    }
+
+
 def test_what_clones_need_that_are_prepared_is_an_example() -> None:
     unit, example = read(MAIN), read(FOLDER / "prepare.conf")
     assert unit["MemoryDenyWriteExecute"] == unit["ProtectKernelModules"] == ["yes"]
