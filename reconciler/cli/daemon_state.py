@@ -31,6 +31,7 @@ from reconciler.errors import InvalidManifestError, ReconcilerError, TransientEr
 from reconciler.kinds.machine.elsewhere import Background
 
 if TYPE_CHECKING:
+    from reconciler.adapters.state.measurements import FolderMeasurements
     from reconciler.control.change_recorder import ChangeRecorder
     from reconciler.control.ports import Host
     from reconciler.control.service_ports import DaemonMemory
@@ -154,9 +155,24 @@ def find_histories(
     return found
 
 
+def find_measurements(
+    options: argparse.Namespace, console: Console, services: Services
+) -> FolderMeasurements:
+    """Return what was measured: with the daemon's memory, or one's own.
+
+    The daemon's folder is never made: that it is there says where the history is.
+    """
+    state = _read_settings(options, services).state
+    return services.reach_measurements(state if _may_write(state) else _find_home(console))
+
+
 def _own_state(console: Console, where: Whereabouts) -> str:
+    return os.path.join(_find_home(console), name_place(*where()))
+
+
+def _find_home(console: Console) -> str:
     home = console.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(home, "virt-reconciler", name_place(*where()))
+    return os.path.join(home, "virt-reconciler")
 
 
 def is_daemons(options: argparse.Namespace, console: Console, services: Services) -> bool:

@@ -38,12 +38,14 @@ class Command:
         own = {"XDG_STATE_HOME": str(self.folder / ".state")}
         return {**own, **os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
-    def __call__(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run it and check its exit status."""
+    def __call__(
+        self, *words: str, status: int = 0, limit: float = 300.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it, at most so many seconds, and check its exit status."""
         done = subprocess.run(
             [sys.executable, "-m", "reconciler", "--connect", self.uri, *words],
             cwd=self.folder, env=self.environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=limit,
         )  # fmt: skip
         assert done.returncode == status, f"{done.returncode}, not {status}\n{done}"
         assert "Traceback" not in done.stderr

@@ -40,8 +40,11 @@ class Session:
         self.screen, self.terminal = pty.openpty()
         self.before = termios.tcgetattr(self.terminal)
         self.seen = b""
+        # Whoever runs the tests may ignore signals (nohup), and a shell at a terminal does not.
+        as_usual = ["env", "--default-signal=HUP,INT,TERM"]
+        words = ["-m", "reconciler", "--connect", self.command.uri, *self.words]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "reconciler", "--connect", self.command.uri, *self.words],
+            [*as_usual, sys.executable, *words],
             env=self.command.environment, start_new_session=True,
             stdin=self.terminal, stdout=self.terminal, stderr=self.terminal,
         )  # fmt: skip

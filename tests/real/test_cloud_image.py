@@ -13,7 +13,7 @@ import pytest
 
 from tests.lab.cloud_image import build_cloud_image
 from tests.lab.host import LabHost
-from tests.real.cloud_site import Site
+from tests.real.cloud_site import LIMIT, Site
 from tests.real.worlds import Product
 from tests.unit.adapters.web_server import Files, serve
 
@@ -118,10 +118,10 @@ def changes(site: Site) -> Dict[str, List[Any]]:
 def test_from_an_address_to_machines_that_one_logs_into(site: Site, web: Files) -> None:
     for name in CLONES:
         write(site, name)
-    shown = apply(site)
+    shown = site.command("apply", "--yes", "--wait=10m", "m", limit=2 * LIMIT).stdout
     assert f"fetched from {web.url}/debian-12.qcow2" in shown
     assert [start for _, start in web.asked if start == 0], "it was fetched"
-    wait_until_finished(site)
+    see_that_they_were_waited_for(site)
     first = {name: site.look(name) for name in CLONES}
 
     see_what_the_manifests_say(first)
@@ -131,10 +131,8 @@ def test_from_an_address_to_machines_that_one_logs_into(site: Site, web: Files) 
     keep_then_rerun(site, "full01", first["full01"])
 
 
-def wait_until_finished(site: Site) -> None:
-    """Wait until cloud-init has finished in all guests, as the plan notices by the agent."""
-    for name in CLONES:
-        site.wait_finished(name)
+def see_that_they_were_waited_for(site: Site) -> None:
+    """See that cloud-init has finished in all guests, as the plan notices by the agent."""
     assert sorted(changes(site)) == sorted(CLONES)
     for [(path, effect, reason)] in changes(site).values():
         assert (path, effect) == ("cloudInit", "live")

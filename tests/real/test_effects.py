@@ -43,6 +43,7 @@ ELSEWHERE = {
     "disk-format-other": "test_images",
     "disk-grow-other": "test_images",
     "metadata": "test_power",
+    "credentials": "test_ignition",
     "graphics-password": "test_secrets",
     "graphics-password-first": "test_secrets",
 }

@@ -143,7 +143,7 @@ def test_a_volume_that_is_there_is_an_error_and_no_target(
 def test_a_clone_smaller_than_its_template_is_refused(hosted: Product) -> None:
     small = (Disk("root", "virtio", GIB // 2, template="base"),)
     reason = refusal(with_template(hosted, FULL), manifest_of(machine("vm", disks=small)))
-    assert "is smaller than template 'base' (" in reason
+    assert "512MiB is smaller than template base (1GiB)" in reason
 
 
 def by_hand(product: Product, lab: LabHost, size: int) -> MachineManifest:

@@ -19,8 +19,9 @@ from reconciler.adapters.measurement.programs import LocalPrograms, has_program
 from reconciler.adapters.measurement.scratch_file import make_scratch_file
 from reconciler.cli.bench_arguments import ENGINES, PROFILES
 from reconciler.cli.console import Console, Exit
+from reconciler.cli.daemon_state import find_measurements
 from reconciler.cli.services import Services
-from reconciler.cli.settings import settings_to_order, uri_of
+from reconciler.cli.settings import uri_of
 from reconciler.cli.verbs.bench_compare import choose, compare
 from reconciler.cli.verbs.bench_host import measure_host
 from reconciler.control.executor import holding
@@ -111,10 +112,9 @@ def finish(
     measurement: Measurement, options: argparse.Namespace, console: Console, services: Services
 ) -> None:
     """Keep a measurement and print it; one that cannot be kept is printed all the same."""
-    state = settings_to_order(options, services, console).state
     problem = ""
     try:
-        measurement = services.reach_measurements(state).keep(measurement)
+        measurement = find_measurements(options, console, services).keep(measurement)
     except TransientError as error:
         problem = str(error)
     if options.format == "json":
@@ -318,8 +318,7 @@ def _measure_guest(
 
 def list_measurements(options: argparse.Namespace, console: Console, services: Services) -> int:
     """Print a line for each measurement that is kept, or those that are named in full."""
-    state = settings_to_order(options, services, console).state
-    found, problems = services.reach_measurements(state).list()
+    found, problems = find_measurements(options, console, services).list()
     for problem in problems:
         console.note(problem)
     chosen = choose(found, options.names)

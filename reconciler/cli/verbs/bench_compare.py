@@ -8,8 +8,8 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.adapters.text_files import read_text, write_folder
 from reconciler.cli.console import Console, Exit
+from reconciler.cli.daemon_state import find_measurements
 from reconciler.cli.services import Services
-from reconciler.cli.settings import settings_to_order
 from reconciler.core.measurements.charts import Chart, draw_charts
 from reconciler.core.measurements.comparison import Comparison, compare_measurements
 from reconciler.core.measurements.values import Measurement, read_measurement
@@ -42,8 +42,7 @@ def _find(
     names: Sequence[str], options: argparse.Namespace, console: Console, services: Services
 ) -> Tuple[Measurement, ...]:
     """Return the results in the order of their names; those of one name the oldest first."""
-    state = settings_to_order(options, services, console).state
-    kept, problems = services.reach_measurements(state).list()
+    kept, problems = find_measurements(options, console, services).list()
     for problem in problems:
         console.note(problem)
     found = (each for name in names for each in _find_named(name, kept))

@@ -13,6 +13,7 @@ from reconciler.cli.daemon_state import (
     find_histories,
     find_history,
     find_last,
+    find_measurements,
     read_state,
     whereabouts_of,
 )
@@ -20,7 +21,7 @@ from reconciler.cli.names import parse_keys
 from reconciler.cli.plans import Prepared
 from reconciler.cli.progress import carry_out
 from reconciler.cli.services import Services
-from reconciler.cli.settings import settings_to_order, uri_of
+from reconciler.cli.settings import uri_of
 from reconciler.control.ports import Host
 from reconciler.control.service_ports import DaemonMemory
 from reconciler.core.frozen import frozen, replace
@@ -62,7 +63,7 @@ def show_history(options: argparse.Namespace, console: Console, services: Servic
     elif options.number is not None:
         console.write(render_past(entries[0], console.style()))
     elif entries:
-        measured = _find_measured(key, options, services)
+        measured = _find_measured(key, options, console, services)
         console.write(render_history(entries, console.style(), measured))
     else:
         console.error(f"{escape(options.name)}: no change of it is recorded in {escape(folder)}")
@@ -71,14 +72,13 @@ def show_history(options: argparse.Namespace, console: Console, services: Servic
 
 
 def _find_measured(
-    key: Key, options: argparse.Namespace, services: Services
+    key: Key, options: argparse.Namespace, console: Console, services: Services
 ) -> Sequence[Measurement]:
     """Return what was measured in a machine and is kept; nothing where that cannot be read."""
     if key.kind != FORMER_KIND:
         return ()
     try:
-        state = settings_to_order(options, services).state
-        found, _ = services.reach_measurements(state).list()
+        found, _ = find_measurements(options, console, services).list()
     except TransientError:
         return ()
     return [each for each in found if each.environment.machine == key.name]
