@@ -189,7 +189,7 @@ def test_nothing_of_the_machines_or_the_users_is_in_sight() -> None:
     settings = ("LIBVIRT_", "GIT_", "XDG_", "LC_", "VISUAL", "EDITOR", "SUDO_", "NOTIFY_", "VIRSH_")
     assert [name for name in os.environ if name.startswith(settings)] == []
     # What tests of this run have written there is theirs; nothing else is.
-    assert {one.name for one in Path.home().iterdir()} <= {".local"}
+    assert {one.name for one in Path.home().iterdir()} <= {".local", ".cache"}
     for folder in ("/etc/libvirt", "/run/libvirt", "/etc/virt-reconciler"):
         assert not os.path.isdir(folder) or os.listdir(folder) == []
     asked = ["git", "config", "--global", "--list"], ["git", "config", "--system", "--list"]
