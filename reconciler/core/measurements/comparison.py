@@ -19,7 +19,6 @@ from reconciler.core.measurements.values import (
 from reconciler.core.units import format_roughly
 
 BYTES, OPERATIONS, MICROSECONDS = "B/s", "IOPS", "us"
-SMALL_BLOCK = 64 * 1024  # bytes: of smaller blocks their number counts, of larger ones the bytes
 _READ_SHARES = ("read", "write")
 
 
@@ -121,7 +120,7 @@ def _find_ways(result: DiskResult) -> Tuple[str, ...]:
 
 
 def _list_numbers(result: DiskResult, way: str) -> Iterator[Tuple[str, str, Take]]:
-    if result.engine and result.block_size < SMALL_BLOCK:
+    if result.counts_operations:
         yield "operations", OPERATIONS, lambda runs: _spread(runs, way, lambda flow: flow.iops)
     else:
         yield "bandwidth", BYTES, lambda runs: _spread(runs, way, lambda flow: flow.bandwidth)

@@ -14,6 +14,7 @@ from reconciler.core.plain_data import from_plain, to_plain
 from reconciler.errors import RefusedError
 
 FORMAT_VERSION = 1
+SMALL_BLOCK = 64 * 1024  # bytes
 KEY = "virtReconcilerMeasurement"  # the first key, and its version: by it a measurement is known
 # Attributes of a disk's driver in the XML, and fields of DiskSetup.
 DISK_OPTIONS = tuple("cache io discard".split())  # noqa: SIM905 - the table of fields is elsewhere
@@ -94,6 +95,11 @@ class DiskResult:
     size: int
     seconds: Optional[int]
     runs: Tuple[DiskRun, ...]
+
+    @property
+    def counts_operations(self) -> bool:
+        """Whether the number of its operations says more than the bytes that they move."""
+        return bool(self.engine) and self.block_size < SMALL_BLOCK
 
     @property
     def mode(self) -> str:

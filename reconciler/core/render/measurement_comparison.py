@@ -15,16 +15,16 @@ from reconciler.core.measurements.comparison import (
 )
 from reconciler.core.measurements.judgement import CacheFinding, judge_cache
 from reconciler.core.measurements.values import write_measurement
+from reconciler.core.render.measurements import NONE, show_latency, show_operations
 from reconciler.core.render.text import Page, lay_columns, lay_text
 from reconciler.core.render.words import escape
 from reconciler.core.units import format_roughly
 
-NONE = "-"
 NOISE = "noise"
 NOISE_SENTENCE = (
     "noise: the runs of both overlap, or differ as much among themselves; it is no difference."
 )
-_THOUSAND, _MILLION, _MANY, _PERCENT = 1_000.0, 1_000_000.0, 10_000, 100
+_PERCENT = 100
 _VERSION = 1
 
 
@@ -88,19 +88,10 @@ def show_cell(row: Row, cell: Optional[Cell]) -> str:
     if row.unit == BYTES:
         return f"{format_roughly(round(value))}/s"
     if row.unit == MICROSECONDS:
-        return show_time(value)
+        return show_latency(value)
     if row.unit == OPERATIONS:
-        return f"{value / _THOUSAND:.1f}k" if value >= _MANY else f"{value:.0f}"
+        return show_operations(value)
     return f"{value:.0f} {row.unit}"
-
-
-def show_time(microseconds: float) -> str:
-    """Return a time in a unit that leaves it short."""
-    if microseconds >= _MILLION:
-        return f"{microseconds / _MILLION:.1f}s"
-    if microseconds >= _THOUSAND:
-        return f"{microseconds / _THOUSAND:.1f}ms"
-    return f"{microseconds:.0f}us"
 
 
 def show_change(cell: Optional[Cell]) -> str:

@@ -10,12 +10,12 @@ from reconciler.core.measurements.comparison import Cell, Comparison, Row, list_
 from reconciler.core.render.html import STYLE, Markup, head, lines, tag
 from reconciler.core.render.measurement_comparison import (
     NOISE,
-    NONE,
     is_worse,
     list_sentences,
     show_cell,
     show_change,
 )
+from reconciler.core.render.measurements import NONE
 from reconciler.core.render.words import escape
 
 WIDE, NARROW = 860, 360  # points: of a chart on a wide and on a narrow page

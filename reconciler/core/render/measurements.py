@@ -25,8 +25,8 @@ HEADS = (
 )
 FIGURE_HEADS = ("WHAT", "HOW", "TOOL", "RESULT", "SPREAD")
 LIST_HEADS = ("ID", "TAKEN AT", "WHERE", "LABEL", "WHAT")
-_MILLISECOND, _SECOND = 1_000.0, 1_000_000.0  # in microseconds
-_PERCENT, _HUNDRED = 100, 100.0
+_THOUSAND, _SECOND = 1_000.0, 1_000_000.0  # microseconds
+_PERCENT = 100
 _MANY = 10_000
 NONE = "-"
 
@@ -133,7 +133,7 @@ def _rows(result: DiskResult, page: Page) -> Iterator[Tuple[str, ...]]:
             result.mode,
             str(result.depth) if result.engine else NONE,
             f"{format_roughly(round(spread.mean))}/s",
-            _show_number(Spread.from_values([flow.iops for flow in flows]).mean),
+            show_operations(Spread.from_values([flow.iops for flow in flows]).mean),
             *(_show_latency(flows, name, page) for name in _LATENCIES),
             _show_cpu(result.runs),
             show_spread(spread),
@@ -148,20 +148,25 @@ def show_spread(spread: Spread) -> str:
     return f"{spread.share * _PERCENT:.0f}%{unsteady}"
 
 
-def _show_number(value: float) -> str:
-    return f"{value / _MILLISECOND:.1f}k" if value >= _MANY else f"{value:.0f}"
+def show_operations(value: float) -> str:
+    """Return a number of operations a second."""
+    return f"{value / _THOUSAND:.1f}k" if value >= _MANY else f"{value:.0f}"
+
+
+def show_latency(microseconds: float, microsecond: str = "us") -> str:
+    """Return a latency in a unit that leaves it short; the smallest is called `microsecond`."""
+    if microseconds >= _SECOND:
+        return f"{microseconds / _SECOND:.1f}s"
+    if microseconds >= _THOUSAND:
+        return f"{microseconds / _THOUSAND:.1f}ms"
+    return f"{microseconds:.0f}{microsecond}"
 
 
 def _show_latency(flows: Sequence[Flow], name: str, page: Page) -> str:
     values = [getattr(flow.latency, name) for flow in flows if flow.latency is not None]
     if not values:
         return NONE
-    mean = Spread.from_values(values).mean
-    if mean >= _SECOND:
-        return f"{mean / _SECOND:.1f}s"
-    if mean >= _MILLISECOND:
-        return f"{mean / _MILLISECOND:.1f}ms"
-    return f"{mean:.0f}{'µs' if page.style.unicode else 'us'}"
+    return show_latency(Spread.from_values(values).mean, "µs" if page.style.unicode else "us")
 
 
 def _show_cpu(runs: Sequence[DiskRun]) -> str:
@@ -250,6 +255,6 @@ def find_headline(results: Sequence[DiskResult]) -> Optional[DiskResult]:
 def say_headline(result: DiskResult) -> str:
     """Return a result in one number."""
     name = f"{result.profile} {result.mode}"
-    if result.engine and result.block_size < _MANY:
-        return f"{name} {_show_number(spread_of(result, lambda run: run.iops).mean)} IOPS"
+    if result.counts_operations:
+        return f"{name} {show_operations(spread_of(result, lambda run: run.iops).mean)} IOPS"
     return f"{name} {format_roughly(round(spread_of(result, lambda run: run.bandwidth).mean))}/s"
