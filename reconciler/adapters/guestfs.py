@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from typing import Callable, Dict, Iterator, List, Mapping, Tuple
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
+from reconciler.adapters.text_files import sync_path
 from reconciler.core.frozen import regex
 from reconciler.core.preparation import CLOUD_INIT, PreparationTask, PreparationTools
 from reconciler.errors import MissingError, TerminalError, TransientError
@@ -85,11 +86,7 @@ class VirtSysprep:
         with ExitStack() as files:
             arguments, numbers = _write_arguments(task, files)
             self._run([*arguments, *_find_operations(task)], numbers, tell)
-        number = os.open(task.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+        sync_path(task.path)
 
     def _run(
         self, arguments: List[str], numbers: Tuple[int, ...], tell: Callable[[str], None]

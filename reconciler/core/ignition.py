@@ -13,11 +13,11 @@ from dataclasses import field
 from typing import Any, Mapping, Union
 
 from reconciler.core.cloud_init import DEFAULT_REMOVE_AFTER, Seed
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, regex
 
 IGNITION_FILE = "config.ign"
 RESULT = "/etc/.ignition-result.json"  # Ignition writes it when it has finished (2.14 and newer)
-_VERSION = re.compile(r"3\.\d+\.\d+(-experimental)?")
+_VERSION = regex(r"3\.\d+\.\d+(-experimental)?")
 _DIGITS = 12
 _BUTANE = (
     "is Butane, which a guest cannot read: translate it with `butane --strict FILE`, and write "

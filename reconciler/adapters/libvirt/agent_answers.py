@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import re
 from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
+from reconciler.core.frozen import regex
 from reconciler.core.guest import FileSystem, GuestDisk, GuestInterface
 
 MOST_ITEMS, MOST_LETTERS = 64, 200
 MOST_INTERFACES = 640  # with those of containers
-_NO_DISK = re.compile(r"/dev/(loop|ram|zram|sr|fd|dm-|md)")
-_PARTITION = re.compile(r"(/dev/(?:(?:h|s|v|xv)d[a-z]+|nvme\d+n\d+))p?\d+")
+_NO_DISK = regex(r"/dev/(loop|ram|zram|sr|fd|dm-|md)")
+_PARTITION = regex(r"(/dev/(?:(?:h|s|v|xv)d[a-z]+|nvme\d+n\d+))p?\d+")
 
 
 def read_interfaces(answer: object, macs: FrozenSet[str]) -> Tuple[GuestInterface, ...]:
