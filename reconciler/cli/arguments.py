@@ -9,10 +9,8 @@ from functools import partial
 from typing import AbstractSet, Any, Callable, Mapping, NoReturn, Sequence
 
 from reconciler import __version__
-from reconciler.cli.bench_arguments import add_bench
 from reconciler.cli.console import PLAN_FORMATS
 from reconciler.cli.daemon_arguments import DAEMON_VERBS
-from reconciler.cli.guest_arguments import GUEST_VERBS
 from reconciler.errors import UsageError
 
 PROGRAM = "virt-reconciler"
@@ -360,6 +358,18 @@ def _add_verb(add: Callable[[Any, Any], None], verbs: Any) -> None:
     add(verbs, _verb)
 
 
+def _add_guest_verb(name: str, verbs: Any) -> None:
+    from reconciler.cli.guest_arguments import GUEST_VERBS  # noqa: PLC0415 - start-up time
+
+    GUEST_VERBS[name](verbs, _verb)
+
+
+def _bench(verbs: Any) -> None:
+    from reconciler.cli.bench_arguments import add_bench  # noqa: PLC0415 - start-up time
+
+    add_bench(verbs, _verb)
+
+
 _VERBS: Mapping[str, Callable[[Any], None]] = {
     "validate": _validate,
     "plan": _plan,
@@ -372,7 +382,8 @@ _VERBS: Mapping[str, Callable[[Any], None]] = {
     "adopt": _adopt,
     "host": _host,
     "template": _template,
-    **{name: partial(_add_verb, add) for name, add in GUEST_VERBS.items()},
-    "bench": partial(_add_verb, add_bench),
+    "console": partial(_add_guest_verb, "console"),
+    "ssh": partial(_add_guest_verb, "ssh"),
+    "bench": _bench,
     "schema": _schema,
 }
