@@ -37,7 +37,7 @@ from urllib.request import (
 )
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.core.transfers import Incoming
+from reconciler.core.transfers import Incoming, Unpacked
 from reconciler.errors import MissingError, ReconcilerError, TerminalError, TransientError
 
 CHUNK = 256 * 1024
@@ -47,7 +47,6 @@ SLOW_FOR = 60.0  # seconds
 MOST_REDIRECTS = 10
 # Answers that may be others at the next try; all others are for a person.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-Chunks = Iterator[bytes]
 Tell = Callable[[int], None]
 _LOCAL_HOSTS = frozenset({"", "localhost"})
 
@@ -167,7 +166,7 @@ class UrlDownloads:
                     )
         return bytes(content)
 
-    def unpack(self, path: str, tell: Tell) -> Optional[Chunks]:
+    def unpack(self, path: str, tell: Tell) -> Optional[Unpacked]:
         """Return what a packed file holds, a chunk at a time; None for one that is not packed.
 
         `tell` is told how many bytes of the file were read. A file is known by its first bytes,
@@ -304,7 +303,7 @@ def _follow(output: BinaryIO, packed: BinaryIO, tell: Tell) -> Iterator[bytes]:
         tell(os.lseek(packed.fileno(), 0, os.SEEK_CUR))
 
 
-def _unpack_with(open_file: Callable[..., Any], path: str, tell: Tell) -> Chunks:
+def _unpack_with(open_file: Callable[..., Any], path: str, tell: Tell) -> Unpacked:
     """Unpack by a reader of the standard library."""
     try:
         with open(path, "rb") as packed, open_file(packed) as output:
@@ -313,7 +312,7 @@ def _unpack_with(open_file: Callable[..., Any], path: str, tell: Tell) -> Chunks
         raise TerminalError(f"it cannot be unpacked: {error}") from error
 
 
-def _unpack_zst(path: str, tell: Tell) -> Chunks:
+def _unpack_zst(path: str, tell: Tell) -> Unpacked:
     """Unpack by the program `zstd`; Python 3.9 has no reader of its own."""
     with open(path, "rb", buffering=0) as packed:
         try:
@@ -340,7 +339,7 @@ def _unpack_zst(path: str, tell: Tell) -> Chunks:
             process.communicate()
 
 
-_UNPACKERS: Mapping[bytes, Callable[[str, Tell], Chunks]] = {
+_UNPACKERS: Mapping[bytes, Callable[[str, Tell], Unpacked]] = {
     b"\xfd7zXZ\0": partial(_unpack_with, lzma.open),
     b"\x1f\x8b\x08": partial(_unpack_with, gzip.open),
     b"BZh": partial(_unpack_with, bz2.open),

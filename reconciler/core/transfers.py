@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Callable, ContextManager, Iterable, Iterator, Mapping, Optional, Protocol, Tuple
+from typing import (
+    Callable,
+    ContextManager,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Protocol,
+    Tuple,
+)
 
 from reconciler.core.frozen import frozen
 from reconciler.errors import MissingError, TerminalError
+
+# What a packed file holds, a chunk at a time. It has the file open, so it must be closed.
+Unpacked = Generator[bytes, None, None]
 
 
 @frozen
@@ -88,11 +101,11 @@ class Downloads(Protocol):
         file, or beside it. Raises TransientError, MissingError where only a person helps.
         """
 
-    def unpack(self, path: str, tell: Callable[[int], None]) -> Optional[Iterator[bytes]]:
+    def unpack(self, path: str, tell: Callable[[int], None]) -> Optional[Unpacked]:
         """Return what a packed file holds, a chunk at a time; None for one that is not packed.
 
-        `tell` is told how many bytes of the file were read. Reading raises TerminalError for a
-        damaged file.
+        Close it: it has the file open. `tell` is told how many bytes of the file were read.
+        Reading raises TerminalError for a damaged file.
         """
 
 
@@ -116,7 +129,7 @@ class NoDownloads:
             f"{url}: cannot be read from here, so which image is the newest is not known"
         )
 
-    def unpack(self, path: str, tell: Callable[[int], None]) -> Optional[Iterator[bytes]]:
+    def unpack(self, path: str, tell: Callable[[int], None]) -> Optional[Unpacked]:
         """Know nothing."""
         del path, tell
         return None

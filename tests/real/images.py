@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,25 @@ def make_image(path: Path, image_format: str = "qcow2", *more: object) -> Path:
     """Make an image; `more` are options of qemu-img, like a backing file."""
     run("qemu-img", "create", "-q", "-f", image_format, *more, path, *(() if more else (SIZE,)))
     return path
+
+
+def count_free(folder: Path) -> int:
+    """Return the free bytes of the file system of this folder.
+
+    XFS gives back what deleted files had only some time later (Linux 5.14). To freeze it ends that.
+    """
+    run("fsfreeze", "--freeze", folder)
+    run("fsfreeze", "--unfreeze", folder)
+    state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize
+
+
+def fill_file_system(folder: Path, left: int) -> Path:
+    """Fill the file system of this folder up to `left` bytes; return the file that does it."""
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, count_free(folder) - left)
+    return filler
 
 
 def write_pattern(path: object, number: int, image_format: str = "qcow2") -> None:

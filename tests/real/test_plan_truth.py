@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from dataclasses import replace
@@ -31,6 +30,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.domain.read import read_machine
 from tests.execution import execute
 from tests.lab.host import LabHost
+from tests.real.images import fill_file_system
 from tests.real.offering import Offering
 from tests.real.worlds import GIB, MIB, Product, Silent, manifest_of
 
@@ -212,16 +212,13 @@ def test_a_full_pool_is_said_before_anything_is_copied(product: Product, lab: La
     product = Product(product.host, (template,))
     disk = Disk("root", template="base", clone=CloneMode.FULL, pool="xfs")
     wanted = replace(SMALL, disks=(disk,))
-    folder = lab.folder / "xfs"
-    free = os.statvfs(folder)
-    with (folder / "filler").open("wb") as filler:
-        os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_frsize - 32 * MIB)
+    filler = fill_file_system(lab.folder / "xfs", left=32 * MIB)
     try:
         action = plan_one(product, wanted)
         assert action.action is ActionKind.FAILED
         assert re.search(r"storage pool 'xfs': the new volumes take 6\dMiB at once", action.reason)
     finally:
-        (folder / "filler").unlink()
+        filler.unlink()
         lab.virsh("pool-refresh", "xfs")
     assert product.volumes("xfs") == set()
     apply(product, wanted)

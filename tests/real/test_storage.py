@@ -21,6 +21,7 @@ from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.world import VolumeView
 from reconciler.errors import RefusedError, TerminalError, TransientError
 from tests.lab.host import LabHost
+from tests.real.images import count_free, fill_file_system
 
 MIB = 2**20
 DATA = 6 * MIB
@@ -187,14 +188,9 @@ def test_a_linked_clone_names_what_is_below_with_its_format(plain: Bench) -> Non
 
 @pytest.mark.parametrize("name", ["vm.qcow2", "vm.img"])
 def test_a_reflink_takes_no_space(xfs: Bench, name: str) -> None:
-    def free() -> int:
-        os.sync()
-        state = os.statvfs(xfs.folder)
-        return state.f_bfree * state.f_frsize
-
-    before = free()
+    before = count_free(xfs.folder)
     xfs.make(name, "reflink")
-    assert before - free() < MIB
+    assert before - count_free(xfs.folder) < MIB
 
 
 def test_a_new_volume_has_the_pools_permissions_however_it_was_made(xfs: Bench) -> None:
@@ -261,10 +257,7 @@ def test_an_image_whose_data_is_in_another_file_is_not_reflinked(lab: LabHost, x
 
 
 def test_a_full_disk_leaves_no_half_volume(xfs: Bench) -> None:
-    state = os.statvfs(xfs.folder)
-    filler = xfs.path("filler")
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, state.f_bfree * state.f_frsize - 2 * MIB)
+    fill_file_system(xfs.folder, left=2 * MIB)
     with pytest.raises(TransientError, match=r"xfs/vm\.qcow2"):
         xfs.make("vm.qcow2", "full")
     assert "vm.qcow2" not in xfs.names()

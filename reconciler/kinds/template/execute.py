@@ -8,6 +8,7 @@ are some of the published file, from its beginning; their digest says whether th
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 from typing import Callable, Iterator, Mapping, Optional, Tuple
 
 from reconciler.control.ports import Clock, Host, Progress
@@ -192,7 +193,8 @@ class _Fetch:
         whole = self._open_part(UNPACKING)
         whole.delete()
         try:
-            whole.append(limit_unpacked(chunks, self.step, find_room(whole.find_free())))
+            with closing(chunks):  # else a file that is deleted keeps its room in a full pool
+                whole.append(limit_unpacked(chunks, self.step, find_room(whole.find_free())))
         except TerminalError as error:
             raise TerminalError(f"{self.step.url}: {error}") from error
         return whole
