@@ -25,6 +25,7 @@ from tests.real.second_actor import BLOCK, SMALL, qemu_io
 
 CHECKOUT = Path(__file__).parents[2]
 IN_A_ROW = 6  # kills before a run is let finish
+LATEST = 1.1  # of the time that the work takes: a kill may come too late
 LIMIT = 120.0  # seconds for a run that is let finish
 TEMPLATE = """\
 apiVersion: virt-reconciler/v1
@@ -72,6 +73,8 @@ class Victim:
     written: Dict[str, Dict[int, int]] = field(default_factory=dict)
     count: int = 0
     told: List[str] = field(default_factory=list)
+    span: float = 0.0  # seconds that the whole work takes which is to be killed
+    took: float = 0.0  # seconds that the last run took which ended before it was killed
 
     def write(self, text: str) -> None:
         """Write the manifests."""
@@ -120,12 +123,16 @@ class Victim:
         assert process.returncode == status, self.story()
         return time.monotonic() - begun
 
-    def kill(self, span: float, *words: str) -> bool:
+    def kill(self, *words: str) -> bool:
         """Kill a run at some moment of its work; return whether it was still at it."""
         process = self.start(*words)
-        time.sleep(self.chance.uniform(0, span))  # the moment is the point of it
-        process.kill()
-        out, _ = process.communicate(timeout=LIMIT)
+        begun = time.monotonic()
+        try:
+            out, _ = process.communicate(timeout=self.chance.uniform(0, LATEST * self.span))
+            self.took = time.monotonic() - begun
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, _ = process.communicate(timeout=LIMIT)
         self.told.append(f"{out}\nkilled: {process.returncode == -9}\n")
         return process.returncode == -9
 
@@ -197,16 +204,18 @@ class Victim:
         `is_done` says that it must not be run again: it came to its end before it was killed.
         """
         prepare()
-        span = self.finish(*words)
+        self.span = self.finish(*words)
         end()
         killed = 0
         for _ in range(3 * often):
             if killed >= often:
                 break
             prepare()
-            for _ in range(IN_A_ROW):
-                was_killed = self.kill(span, *words)
+            for number in range(IN_A_ROW):
+                was_killed = self.kill(*words)
                 killed += was_killed
+                if number == 0 and not was_killed:
+                    self.span = self.took  # the machine may be less busy by now
                 self.use()
                 if not was_killed or is_done():
                     break
@@ -295,13 +304,13 @@ def test_a_deletion_that_is_killed(victim: Victim) -> None:
         assert victim.volumes() == {"base.qcow2"}
 
     prepare()
-    span = victim.finish("-c", DELETE)
+    victim.span = victim.finish("-c", DELETE)
     end()
     killed = 0
     while killed < 20:
         prepare()
         while "vm" in victim.lab.virsh("list", "--all", "--name").stdout.split():
-            killed += victim.kill(span, "-c", DELETE)
+            killed += victim.kill("-c", DELETE)
         end()
 
 
