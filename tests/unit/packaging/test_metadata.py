@@ -78,9 +78,13 @@ def test_it_asks_for_what_it_needs(built: Path) -> None:
     assert names == set(dependencies())
 
 
-def test_it_holds_every_module_and_schema(built: Path) -> None:
+def test_it_holds_every_module_schema_and_data(built: Path) -> None:
     def list_files(folder: Path) -> List[str]:
-        found = (*folder.rglob("*.py"), *folder.glob("schemas/v1/*.json"))
+        found = (
+            *folder.rglob("*.py"),
+            *folder.glob("schemas/v1/*.json"),
+            *folder.glob("core/*.json"),
+        )
         return sorted(str(one.relative_to(folder)) for one in found)
 
     assert list_files(built / "built" / "reconciler") == list_files(ROOT / "reconciler")

@@ -1,0 +1,1 @@
+"""Windows guests: the matrix of virtio-win drivers, and what is done by it."""
