@@ -11,9 +11,14 @@ import json
 import os
 import random
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+import libvirt
+import libvirt_qemu
 
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
@@ -49,6 +54,49 @@ MANIFEST = (
 DISKS = ("root", "data")
 # Where QEMU has the disk of each bus, by libvirt's alias of it.
 _DEVICE = {"virtio": "/machine/peripheral/{}/virtio-backend", "scsi": "{}"}
+
+
+@cache
+def _connect(uri: str) -> Any:
+    return libvirt.open(uri)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A domain that is looked at often: by libvirt's API, as each virsh takes 20 ms to start."""
+
+    lab: LabHost
+    name: str
+
+    def _find(self) -> Any:
+        return _connect(self.lab.uri()).lookupByName(self.name)
+
+    def read(self, flags: int = 0) -> str:
+        """Return its definition, empty if it is gone."""
+        with suppress(libvirt.libvirtError):
+            return str(self._find().XMLDesc(flags))
+        return ""
+
+    def read_stored(self) -> str:
+        """Return the definition that is stored, empty if it is gone."""
+        return self.read(libvirt.VIR_DOMAIN_XML_INACTIVE)
+
+    def read_saved(self) -> str:
+        """Return the definition in its saved state, empty if there is none."""
+        with suppress(libvirt.libvirtError):
+            return str(self._find().managedSaveGetXMLDesc())
+        return ""
+
+    def is_running(self) -> bool:
+        """Whether its guest runs, and is not paused."""
+        with suppress(libvirt.libvirtError):
+            return bool(self._find().state()[0] == libvirt.VIR_DOMAIN_RUNNING)
+        return False
+
+    def command(self, text: str) -> str:
+        """Give QEMU's monitor a command for people; return the answer."""
+        flags = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
+        return str(libvirt_qemu.qemuMonitorCommand(self._find(), text, flags))
 
 
 @dataclass
@@ -109,71 +157,49 @@ class Yard:
         self.log.append(f"virsh {' '.join(words)}: {outcome}")
         return done.returncode == 0
 
-    def disks(self, *options: str) -> Mapping[str, Tuple[str, str, str, str]]:
-        """Return disk → image, format, bus and alias, as the domain has them; none if it is gone."""
-        return self._read_disks("dumpxml", self.name, *options)
+    @property
+    def domain(self) -> Watched:
+        """The machine, under the name that it has now."""
+        return Watched(self.lab, self.name)
 
     def start(self) -> None:
         """Start it as a careful person does: not on images that are no longer its own."""
-        saved = self._read_disks("managedsave-dumpxml", self.name)
-        stored = self.disks("--inactive")
+        saved = read_disks(self.domain.read_saved())
+        stored = read_disks(self.domain.read_stored())
         if any(saved[name][0] != stored[name][0] for name in saved if name in stored):
             self.virsh("managedsave-remove", self.name)
         self.virsh("start", self.name)
 
-    def _read_disks(self, *words: str) -> Mapping[str, Tuple[str, str, str, str]]:
-        done = self.lab.virsh(*words, check=False)
-        if done.returncode:
-            return {}
-        machine = read_machine(parse(done.stdout))
-        found = {}
-        for disk in machine.disks or ():
-            alias = disk.alias or ""
-            name = alias if alias in DISKS else _by_target(disk.target or "")
-            if name:
-                found[name] = (disk.source or "", disk.format or "", disk.bus or "", f"ua-{alias}")
-        return found
-
     def remember(self) -> None:
         """Note where the disks are, for the case that the domain goes."""
-        for name, (source, form, _, _) in self.disks("--inactive").items():
+        for name, (source, form, _, _) in read_disks(self.domain.read_stored()).items():
             self.last[name] = (source, form)
-
-    def is_running(self) -> bool:
-        """Whether a guest runs."""
-        return self.state() == "running"
-
-    def state(self) -> str:
-        """Return libvirt's word for it."""
-        return self.lab.virsh("domstate", self.name, check=False).stdout.strip()
 
     def write(self) -> None:
         """Have the running guest write a block to a disk, as its own driver would."""
-        if not self.is_running():
+        if not self.domain.is_running():
             return
         name = self.chance.choice(DISKS)
-        found = self.disks().get(name)
+        found = read_disks(self.domain.read()).get(name)
         if found is None or found[2] not in _DEVICE:
             return
         block, self.count = self.chance.randrange(BLOCKS), self.count + 1
         pattern = self.count % 255 + 1
         device = _DEVICE[found[2]].format(found[3])
         write = f'qemu-io -d {device} "write -P {pattern} {block * BLOCK} {BLOCK}"'
-        done = self.lab.virsh("qemu-monitor-command", self.name, "--hmp", write, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "rror" not in done.stdout, f"{done.stdout}\n{self.story()}"
+        answer = self.domain.command(write)
+        assert "rror" not in answer, f"{answer}\n{self.story()}"
         self.written[name][block] = pattern
         self.log.append(f"the guest writes {pattern} to block {block} of {name} ({found[0]})")
 
     def check(self) -> None:
         """Read every block that the guest has written from the image that the domain names."""
         self.lab.virsh("destroy", self.name, check=False)
-        found = self.disks("--inactive")
+        found = read_disks(self.domain.read_stored())
         for name, blocks in self.written.items():
             source, form = (found[name][0], found[name][1]) if name in found else self.last[name]
-            for block, pattern in sorted(blocks.items()):
-                wrong = qemu_io(source, form, f"read -P {pattern} {block * BLOCK} {BLOCK}")
-                assert wrong == "", f"{name}: {source}: {wrong}\n{self.story()}"
+            wrong = find_lost(source, form, blocks)
+            assert wrong == "", f"{name}: {source}: {wrong}\n{self.story()}"
 
     def work(self) -> None:
         """Do one thing by hand, chosen by chance."""
@@ -193,14 +219,29 @@ class Yard:
         self.lab.virsh("pool-refresh", "default")
 
 
-def qemu_io(image: str, form: str, command: str) -> str:
-    """Run a reading command on an image; return what went wrong, empty if nothing did."""
+def read_disks(text: str) -> Mapping[str, Tuple[str, str, str, str]]:
+    """Return disk → image, format, bus and alias in a definition; none if it is empty."""
+    found = {}
+    for disk in (read_machine(parse(text)).disks or ()) if text else ():
+        alias = disk.alias or ""
+        name = alias if alias in DISKS else _by_target(disk.target or "")
+        if name:
+            found[name] = (disk.source or "", disk.format or "", disk.bus or "", f"ua-{alias}")
+    return found
+
+
+def find_lost(image: str, form: str, blocks: Mapping[int, int]) -> str:
+    """Read each block, which has its pattern; return what went wrong, empty if nothing did."""
+    if not blocks:
+        return ""
+    reads = [f"read -P {pattern} {block * BLOCK} {BLOCK}" for block, pattern in blocks.items()]
+    words = [word for read in reads for word in ("-c", read)]
     done = subprocess.run(
-        ["qemu-io", "-r", "-f", form, "-c", command, image],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    failed = done.returncode != 0 or "failed" in done.stdout
-    return f"{command}: {done.stdout}{done.stderr}" if failed else ""
+        ["qemu-io", "-r", "-f", form, *words, image], check=False, capture_output=True, text=True
+    )
+    whole = done.stdout.count(f"read {BLOCK}/{BLOCK} bytes") == len(reads)
+    failed = done.returncode != 0 or "failed" in done.stdout or not whole
+    return f"{reads}: {done.stdout}{done.stderr}" if failed else ""
 
 
 def _by_target(target: str) -> Optional[str]:

@@ -21,7 +21,7 @@ import pytest
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.read import read_machine
 from tests.lab.host import LabHost, temporary_host
-from tests.real.second_actor import BLOCK, SMALL, qemu_io
+from tests.real.second_actor import BLOCK, SMALL, Watched, find_lost
 
 CHECKOUT = Path(__file__).parents[2]
 IN_A_ROW = 6  # kills before a run is let finish
@@ -75,6 +75,11 @@ class Victim:
     told: List[str] = field(default_factory=list)
     span: float = 0.0  # seconds that the whole work takes which is to be killed
     took: float = 0.0  # seconds that the last run took which ended before it was killed
+
+    @property
+    def domain(self) -> Watched:
+        """The machine's domain."""
+        return Watched(self.lab, "vm")
 
     def write(self, text: str) -> None:
         """Write the manifests."""
@@ -142,12 +147,10 @@ class Victim:
 
     def live_disks(self) -> Tuple[str, ...]:
         """Return the names of the disks that the running guest has."""
-        done = self.lab.virsh("dumpxml", "vm", check=False)
-        if done.returncode or " id='" not in done.stdout[:200]:
+        text = self.domain.read()
+        if " id='" not in text[:200]:
             return ()
-        return tuple(
-            disk.alias for disk in read_machine(parse(done.stdout)).disks or () if disk.alias
-        )
+        return tuple(disk.alias for disk in read_machine(parse(text)).disks or () if disk.alias)
 
     def use(self) -> None:
         """Have the guest write to each of its disks, if it runs."""
@@ -156,21 +159,20 @@ class Victim:
             block, pattern = self.chance.randrange(32), self.count % 255 + 1
             device = f"/machine/peripheral/ua-{name}/virtio-backend"
             write = f'qemu-io -d {device} "write -P {pattern} {block * BLOCK} {BLOCK}"'
-            self.lab.virsh("qemu-monitor-command", "vm", "--hmp", write)
+            self.domain.command(write)
             self.written.setdefault(name, {})[block] = pattern
             self.told.append(f"wrote {pattern} to block {block} of {name}\n")
 
     def check(self) -> None:
         """Read everything that was written."""
         self.lab.virsh("destroy", "vm", check=False)
-        machine = read_machine(parse(self.lab.virsh("dumpxml", "vm", "--inactive").stdout))
+        machine = read_machine(parse(self.domain.read_stored()))
         images = {
             disk.alias: (disk.source or "", disk.format or "") for disk in machine.disks or ()
         }
         for name, blocks in self.written.items():
-            for block, pattern in blocks.items():
-                found = qemu_io(*images[name], f"read -P {pattern} {block * BLOCK} {BLOCK}")
-                assert found == "", f"{name}: {found}\n{self.story()}"
+            found = find_lost(*images[name], blocks)
+            assert found == "", f"{name}: {found}\n{self.story()}"
 
     def volumes(self) -> Set[str]:
         """Return what lies in the pool."""
