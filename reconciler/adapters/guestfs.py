@@ -1,8 +1,9 @@
-"""Change an image without starting it, by libguestfs' `virt-sysprep`. The only place that runs it.
+"""Change an image without starting it, or read what is in it: the only place that runs libguestfs.
 
-It starts a small virtual machine of its own, the appliance, which has the image as a disk. It runs
-as a child in a process group of its own. Whatever ends this process, also kill -9, ends the child
-(the kernel's parent-death signal), and libguestfs then ends the appliance. No secret is in a
+`virt-sysprep` changes clones; `virt-win-reg` and `virt-cat` read a Windows and never write to it.
+Each starts a small virtual machine of its own, the appliance, which has the image as a disk. It is
+run as a child in a process group of its own. Whatever ends this process, also kill -9, ends the
+child (the kernel's parent-death signal), and libguestfs then ends the appliance. No secret is in a
 command line, an environment or a file: texts are in memory, and reach it as open files.
 """
 
@@ -14,13 +15,38 @@ import select
 import shutil
 import signal
 import subprocess
+import tempfile
 from contextlib import ExitStack, suppress
-from typing import Callable, Dict, Iterator, List, Mapping, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Tuple,
+)
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.text_files import sync_path
 from reconciler.core.frozen import regex
 from reconciler.core.preparation import CLOUD_INIT, PreparationTask, PreparationTools
+from reconciler.core.windows_images import (
+    BITLOCKER,
+    CONTROLLER,
+    DAMAGED,
+    HIBERNATED,
+    NO_WINDOWS,
+    SEALED,
+    STATE_FILE,
+    STATE_KEY,
+    STATE_VALUE,
+    WindowsImage,
+    read_state,
+)
 from reconciler.errors import MissingError, TerminalError, TransientError
 
 PROGRAM = "virt-sysprep"
@@ -33,15 +59,46 @@ _TRACES = ("LIBGUESTFS_DEBUG", "LIBGUESTFS_TRACE")  # they would print the texts
 _LINE = regex(r"\[\s*[\d.]+\] (?P<what>.*?)(?: \.\.\.)?")
 _ERROR = regex(r"virt-sysprep: error: (?P<words>.*)")
 _LAST_LINES = 5
-_NO_SYSTEM = ("no operating systems were found", "no operating system was found")
+_NO_SYSTEM = (
+    "no operating systems were found",
+    "no operating system was found",
+    "no operating system could be detected",
+)
 CUSTOMIZE = "customize"  # the operation of virt-sysprep's that its other options belong to
+READ_LIMIT = 600.0  # seconds, for all that is read in one image
+READERS = ("virt-win-reg", "virt-cat", "virt-filesystems")
+MOST_READ = 65536  # bytes of what a program writes; of a file that is longer the begin is enough
+_PRODUCT = r"HKLM\SYSTEM\ControlSet001\Control\ProductOptions"
+_CONTROLLER = "LanmanNT"  # ProductType; a server is ServerNT, a client WinNT
+_HIBERNATION_FILE = "/hiberfil.sys"
+_HIBERNATED = frozenset({b"hibr", b"HIBR"})  # how it begins, as ntfs-3g knows it
+_ANSWER_FILES = ("/Windows/Panther/unattend.xml", "/Windows/Panther/Unattend/unattend.xml")
+
+
+class Known(Protocol):
+    """What remembers what was read in an image, as long as it is the same one."""
+
+    def find(self, path: str) -> Tuple[Any, Optional[WindowsImage]]:
+        """Return what identifies the image at a path now, and what is known of it."""
+
+    def keep(self, identity: Any, image: WindowsImage) -> None:
+        """Remember it."""
 
 
 class VirtSysprep:
     """Implements `preparation.Preparer`, with the settings of that environment."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Start nothing yet."""
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        known: Optional[Known] = None,
+        tell: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """Start nothing yet. `known` remembers what was read in images.
+
+        `tell` gets a line before something is read that takes long.
+        """
+        self._known, self._tell = known, tell
         kept = {name: value for name, value in environ.items() if name not in _TRACES}
         self._environ: Dict[str, str] = {"LIBGUESTFS_BACKEND": "direct", **kept, "LC_ALL": "C"}
 
@@ -88,6 +145,39 @@ class VirtSysprep:
             self._run([*arguments, *_find_operations(task)], numbers, tell)
         sync_path(task.path)
 
+    def read_windows(self, path: str, image_format: str) -> WindowsImage:
+        """Return what is read in an image, which is opened for reading only.
+
+        What was read is remembered until the image is another one. Raises TransientError where
+        libguestfs does not work.
+        """
+        hindrance = self._find_hindrance(path)
+        if hindrance:
+            return WindowsImage(unchecked=hindrance)
+        identity, image = (None, None) if self._known is None else self._known.find(path)
+        if image is None:
+            self._tell(f"reading in {path} whether its Windows is generalized; it may take minutes")
+            image = _Reader(self._environ, path, image_format).read()
+            if self._known is not None:
+                self._known.keep(identity, image)
+        return image
+
+    def _find_hindrance(self, path: str) -> str:
+        """Return why nothing can be read in an image; empty if something can."""
+        missing = [
+            name for name in READERS if shutil.which(name, path=self._environ.get("PATH")) is None
+        ]
+        if missing:
+            return (
+                f"the program {missing[0]} is not installed: dnf install guestfs-tools "
+                "libguestfs-winsupport, apt install guestfs-tools"
+            )
+        if not _has_kernel() and not any(name in self._environ for name in _OWN_KERNEL):
+            return "libguestfs needs a kernel in /boot that this user can read"
+        if not os.access(path, os.R_OK):
+            return f"{path} can only be read by root, or is not on this host"
+        return ""
+
     def _run(
         self, arguments: List[str], numbers: Tuple[int, ...], tell: Callable[[str], None]
     ) -> None:
@@ -114,6 +204,112 @@ class VirtSysprep:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+class _Output(NamedTuple):
+    """What a program wrote, and whether it succeeded."""
+
+    content: bytes
+    errors: str
+    is_done: bool
+
+    @property
+    def text(self) -> str:
+        return self.content.decode(errors="replace")
+
+
+class _Reader:
+    """Reads one image."""
+
+    def __init__(self, environ: Mapping[str, str], path: str, image_format: str) -> None:
+        self._environ, self._path, self._format = environ, path, image_format
+        self._deadline = SYSTEM_CLOCK.now() + READ_LIMIT
+
+    def read(self) -> WindowsImage:
+        """Read the registry, then the file; where neither tells, find out why."""
+        found = self._read_registry(STATE_KEY, STATE_VALUE)
+        state = read_state(found.text) if found.is_done else ""
+        if not state and any(known in found.errors.lower() for known in _NO_SYSTEM):
+            return WindowsImage(fault=BITLOCKER if self._is_encrypted() else NO_WINDOWS)
+        if state and state != SEALED:
+            return WindowsImage(state, why=self._find_reason())
+        files = self._read_files(STATE_FILE, *_ANSWER_FILES)
+        state = state or read_state(files.text)
+        if state:
+            why = "" if state == SEALED else self._find_reason()
+            return WindowsImage(state, why=why, has_answers="<unattend" in files.text)
+        if "hive" in f"{found.errors}{files.errors}".lower():
+            return WindowsImage(fault=DAMAGED)
+        raise TransientError(
+            f"{self._path}: whether its Windows is generalized cannot be read: "
+            f"{' '.join((found.errors or files.errors).split()) or 'libguestfs says nothing'}; if "
+            "its appliance does not start: libguestfs-test-tool"
+        )
+
+    def _find_reason(self) -> str:
+        """Return what stands in the way of sysprep; empty where nothing is known to."""
+        if self._read_registry(_PRODUCT, "ProductType").text.strip() == _CONTROLLER:
+            return CONTROLLER
+        begin = self._read_files(_HIBERNATION_FILE).content[:4]
+        return HIBERNATED if begin in _HIBERNATED else ""
+
+    def _is_encrypted(self) -> bool:
+        """Whether the largest part of the disk is encrypted by BitLocker.
+
+        libguestfs lists no such file system; the mount that it tries says what it is.
+        """
+        arguments = (f"--format={self._format}", "-a", self._path)
+        listed = self._ask("virt-filesystems", *arguments, "--all", "--long", "--csv").text
+        rows = [line.split(",") for line in listed.splitlines()[1:]]
+        parts = [row for row in rows if row[1] in ("partition", "device")]
+        if not parts:
+            return False
+        largest = max(parts, key=lambda row: (row[1] == "partition", int(row[5])))[0]
+        return "BitLocker" in self._ask("virt-cat", *arguments, "-m", f"{largest}:/", "/x").errors
+
+    def _read_registry(self, key: str, value: str) -> _Output:
+        return self._ask("virt-win-reg", "--format", self._format, self._path, key, value)
+
+    def _read_files(self, *names: str) -> _Output:
+        return self._ask("virt-cat", f"--format={self._format}", "-a", self._path, *names)
+
+    def _ask(self, program: str, *arguments: str) -> _Output:
+        """Run a program; what it writes beyond the limit is not waited for."""
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", program, *arguments],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+            try:
+                content = self._collect(process)
+                is_done = len(content) < MOST_READ and process.wait() == 0
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+            errors.seek(0)
+            return _Output(content, errors.read(MOST_READ).decode(errors="replace"), is_done)
+
+    def _collect(self, process: subprocess.Popen[bytes]) -> bytes:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        number, content = process.stdout.fileno(), b""
+        while len(content) < MOST_READ:
+            left = self._deadline - SYSTEM_CLOCK.now()
+            if left <= 0 or not select.select([number], [], [], left)[0]:
+                raise TransientError(
+                    f"{self._path}: whether its Windows is generalized could not be read within "
+                    f"{READ_LIMIT / 60:.0f} minutes; see how long libguestfs' appliance takes on "
+                    "this host: libguestfs-test-tool"
+                )
+            block = os.read(number, 4096)
+            if not block:
+                break
+            content += block
+        return content
 
 
 def _has_kernel() -> bool:

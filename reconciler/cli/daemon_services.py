@@ -24,6 +24,7 @@ from reconciler.adapters.signatures import verify_signature
 from reconciler.adapters.state.files import find_key
 from reconciler.adapters.state.folder import FolderStore
 from reconciler.adapters.state.history import FolderHistory
+from reconciler.adapters.state.known_images import KnownImages
 from reconciler.adapters.state.object_locks import FolderLocks, find_folder
 from reconciler.adapters.systemd import SystemdSupervisor, open_journal
 from reconciler.adapters.units import SystemdUnits
@@ -74,7 +75,8 @@ class DaemonServices:
             self._environ.get("CREDENTIALS_DIRECTORY"), partial(find_key, self._settings.state)
         )
         units = SystemdUnits(uri, self._environ)
-        downloads, preparer = UrlDownloads(verify_signature), VirtSysprep(self._environ)
+        downloads = UrlDownloads(verify_signature)
+        preparer = VirtSysprep(self._environ, KnownImages(self._settings.state))
         host, news = attend(uri, units, locks, lambda: secrets, lambda: downloads, lambda: preparer)
         return LoopServices(
             host=host,

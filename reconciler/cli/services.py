@@ -48,11 +48,18 @@ class Versions(Protocol):
 class Services:
     """The world outside of one command, which is run for one verb with one environment."""
 
-    def __init__(self, verb: str, environ: Mapping[str, str], config: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        verb: str,
+        environ: Mapping[str, str],
+        config: Optional[str] = None,
+        note: Callable[[str], None] = lambda _text: None,
+    ) -> None:
         """Reach nothing yet. Others who wait for this command are told its verb.
 
-        `config` is the configuration that the user names.
+        `config` is the configuration that the user names; `note` tells what takes long.
         """
+        self._note = note
         self._verb = verb
         self._environ = environ
         self._config = config
@@ -60,7 +67,7 @@ class Services:
     @classmethod
     def from_options(cls, options: argparse.Namespace, console: Console) -> Services:
         """Return the services of a command line."""
-        return cls(str(options.verb), console.environ, options.config)
+        return cls(str(options.verb), console.environ, options.config, console.note)
 
     @cached_property
     def clock(self) -> Clock:
@@ -162,8 +169,10 @@ class Services:
     def find_preparer(self) -> Preparer:
         """Return what prepares clones on this host."""
         from reconciler.adapters.guestfs import VirtSysprep  # noqa: PLC0415
+        from reconciler.adapters.state.known_images import KnownImages  # noqa: PLC0415
 
-        return VirtSysprep(self._environ)
+        known = KnownImages(self._read_own_settings().state)
+        return VirtSysprep(self._environ, known, self._note)
 
     def find_downloads(self) -> Downloads:
         """Return what brings files from addresses."""

@@ -40,6 +40,7 @@ class Section(Enum):
     FILE = "what lies at a path (path)"
     LENGTH = "how large the file at an address is (url)"
     TOOLS = "what prepares clones in a folder (path)"
+    WINDOWS = "whether the Windows in an image is generalized (path, format)"
     CHECKSUM = "the checksum that the list of a template's image has (template)"
     SECRET = "a secret that a manifest names (source, name)"  # noqa: S105 - words
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, FrozenSet, Mapping, Optional, Protocol, Tuple,
 
 from reconciler.core.frozen import frozen
 from reconciler.core.secret_refs import REFERENCE, SecretRef, build_secret_ref
+from reconciler.core.windows_images import WindowsImage
 from reconciler.errors import MissingError, TerminalError
 
 Text = Union[str, SecretRef]
@@ -151,7 +152,7 @@ class PrepareVolume:
 
 
 class Preparer(Protocol):
-    """What changes images that no guest has."""
+    """What changes images that no guest has, and reads what is in others."""
 
     def find_tools(self, folder: str) -> PreparationTools:
         """Return what would prepare images in that folder. Raises MissingError if nothing can."""
@@ -162,6 +163,12 @@ class Preparer(Protocol):
         `tell` gets what is being done, several times a second; what it raises ends the work, and
         all that works on the image. Raises TransientError, TerminalError for an image that holds no
         system.
+        """
+
+    def read_windows(self, path: str, image_format: str) -> WindowsImage:
+        """Return what is read of the Windows in an image, which nothing writes to.
+
+        Raises TransientError where it cannot be read this time.
         """
 
 
@@ -181,3 +188,8 @@ class NoPreparer:
         """Refuse."""
         del task, tell
         raise MissingError(self._reason)
+
+    def read_windows(self, path: str, image_format: str) -> WindowsImage:
+        """Look into no image."""
+        del path, image_format
+        return WindowsImage(unchecked=self._reason)

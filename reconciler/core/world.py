@@ -20,6 +20,7 @@ from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
 from reconciler.core.preparation import PreparationTools
 from reconciler.core.secret_refs import SealedSecret, SecretRef
+from reconciler.core.windows_images import WindowsImage
 
 
 @frozen
@@ -260,7 +261,7 @@ class World:
     `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
     image to the bytes that it may still grow by, `lengths` an address to the bytes of its file.
     `checksums` maps a template to the SHA-256 that the list of its image has, `tools` a folder to
-    what prepares clones in it.
+    what prepares clones in it. `windows` maps the path of an image to what was read in it.
     `facilities` is what else the host has.
     """
 
@@ -279,6 +280,7 @@ class World:
     lengths: Mapping[str, Union[int, Unknown, None]] = field(default_factory=dict)
     checksums: Mapping[str, Union[str, Unknown]] = field(default_factory=dict)
     tools: Mapping[str, Union[PreparationTools, Unknown]] = field(default_factory=dict)
+    windows: Mapping[str, Union[WindowsImage, Unknown]] = field(default_factory=dict)
     busy: Mapping[Key, str] = field(default_factory=dict)
     lost: Mapping[str, LostMachine] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
@@ -363,6 +365,11 @@ class World:
         """Return what prepares clones in a folder, or why nothing does."""
         self.ask(Fact(Section.TOOLS, folder))
         return self.tools.get(folder, Unknown("nothing that prepares clones is known here"))
+
+    def find_windows(self, path: str, image_format: str) -> Union[WindowsImage, Unknown]:
+        """Return what was read of the Windows in an image, or why it cannot be read."""
+        self.ask(Fact(Section.WINDOWS, path, image_format))
+        return self.windows.get(path, WindowsImage(unchecked="nobody can look into images here"))
 
     def find_secret(self, ref: SecretRef) -> Union[SealedSecret, Unknown]:
         """Return what recognises a secret, or why it cannot be read."""

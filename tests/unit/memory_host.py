@@ -34,6 +34,7 @@ from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.preparation import PreparationTask, PreparationTools, Preparer
 from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText, seal_secret
 from reconciler.core.transfers import CopyDisks, Downloads, NoDownloads
+from reconciler.core.windows_images import SEALED, WindowsImage
 from reconciler.core.world import DomainView, GuestState, MachineCaps, PoolView, VolumeView
 from reconciler.core.xmltree import serialise
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
@@ -179,10 +180,14 @@ class MemoryGuests:
 
 
 class MemoryPreparer:
-    """Implements `Preparer`: knows every operation, and notes what it prepares."""
+    """Implements `Preparer`: knows every operation, and notes what it prepares.
+
+    `windows` maps the path of an image to what is read in it.
+    """
 
     def __init__(self, host: MemoryHost) -> None:
         self._memory = host
+        self.windows: Dict[str, WindowsImage] = {}
 
     def find_tools(self, folder: str) -> PreparationTools:
         """Know everything, everywhere."""
@@ -193,6 +198,11 @@ class MemoryPreparer:
         """Note it."""
         tell("Examining the guest")
         self._memory.write("prepare", task.path)
+
+    def read_windows(self, path: str, image_format: str) -> WindowsImage:
+        """Return what the test has set; of others it is known that they are generalized."""
+        del image_format
+        return self.windows.get(path, WindowsImage(SEALED))
 
 
 class MemoryDomains(RecordedDomains):

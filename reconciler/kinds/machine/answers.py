@@ -349,6 +349,12 @@ def _read_checksums(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, checksums={**seen.world.checksums, **found})
 
 
+def _read_windows(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    read_windows = seen.host.preparer.read_windows
+    found = {fact.name: attempt(read_windows, fact.name, fact.part) for fact in sorted(facts)}
+    return replace(seen.world, windows={**seen.world.windows, **found})
+
+
 def _read_secrets(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     refs = [SecretRef(SecretSource(fact.name), fact.part) for fact in sorted(facts)]
     found = {ref: attempt(seen.host.secrets.seal, ref) for ref in refs}
@@ -375,6 +381,7 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.FILE: _read_files,
     Section.LENGTH: _keep_each("lengths", lambda host: host.downloads.measure),
     Section.TOOLS: _keep_each("tools", lambda host: host.preparer.find_tools),
+    Section.WINDOWS: _read_windows,
     Section.CHECKSUM: _read_checksums,
     Section.SECRET: _read_secrets,
 }

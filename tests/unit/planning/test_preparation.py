@@ -22,6 +22,7 @@ from reconciler.core.preparation import (
     PrepareVolume,
 )
 from reconciler.core.secret_refs import SecretRef, SecretSource
+from reconciler.core.windows_images import WindowsImage
 from reconciler.errors import MissingError, StoppingError, TerminalError, TransientError
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.template.row import build_template, check_template
@@ -60,6 +61,11 @@ class Tools:
         tell("Examining the guest")
         self.tasks.append(task)
         self.during()
+
+    def read_windows(self, path: str, image_format: str) -> WindowsImage:
+        """Look into no image."""
+        del path, image_format
+        return WindowsImage(unchecked="nobody looks")
 
 
 KNOWN = PreparationTools("1.48.2", frozenset({"machine-id", "ssh-hostkeys"}))

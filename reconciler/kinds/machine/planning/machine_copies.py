@@ -27,7 +27,8 @@ RUNNING_COPY = "allocated"  # how the volume is made that a running machine is c
 class Origin:
     """The image that a disk is cloned from, and how. `what` is what it belongs to.
 
-    `source` and `target` are the machine and its disk, where it is a machine's.
+    `source` and `target` are the machine and its disk, where it is a machine's. `sealing` is what
+    is known of a Windows in it.
     """
 
     what: str
@@ -37,6 +38,7 @@ class Origin:
     target: str = ""
     is_frozen: bool = False
     preparation: Optional[Preparation] = None
+    sealing: str = ""
 
     @property
     def is_live(self) -> bool:
@@ -47,7 +49,8 @@ class Origin:
         """Return like `full clone of template rocky9 as default/web01-root.qcow2`."""
         where = f"{step.pool}/{step.name}"
         if not self.is_live:
-            words = f"{self.mode} clone of {self.what} as {where}"
+            sealing = f" ({self.sealing})" if self.sealing else ""
+            words = f"{self.mode} clone of {self.what}{sealing} as {where}"
             return words if self.preparation is None else f"{words}, prepared by virt-sysprep"
         name = self.source.view.name if self.source else ""
         how = "file systems frozen for the copy" if self.is_frozen else "crash-consistent"

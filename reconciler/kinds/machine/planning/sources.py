@@ -19,10 +19,10 @@ from reconciler.core.plan import (
     ResizeVolume,
     Step,
 )
-from reconciler.core.preparation import Preparation, PrepareVolume, refuse_unknown
+from reconciler.core.preparation import Preparation, PrepareVolume
 from reconciler.core.units import format_size
-from reconciler.core.world import PoolView, Unknown, VolumeView, World
-from reconciler.errors import MissingError, RefusedError, TerminalError
+from reconciler.core.world import PoolView, VolumeView, World
+from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.planning.images import (
     find_pool,
     find_volume,
@@ -35,6 +35,7 @@ from reconciler.kinds.machine.planning.machine_copies import (
     find_machine_origin,
     write_copy,
 )
+from reconciler.kinds.machine.planning.template_images import find_sealing, refuse_unprepared
 
 # libvirt's pool types whose volumes are plain files, so that qcow2 and overlays are possible
 # (https://libvirt.org/storage.html).
@@ -126,7 +127,8 @@ def resolve_disk(
         return _new_volume(disk, manifest, pool, creating, found)
     if disk.template is None:
         return _new_volume(disk, manifest, pool, creating, None)
-    return _new_volume(disk, manifest, pool, creating, _resolve_clone(disk, desired, world, pool))
+    origin = _resolve_clone(disk, manifest.machine.os, desired, world, pool)
+    return _new_volume(disk, manifest, pool, creating, origin)
 
 
 def _refuse_used(disk: Disk, name: str, pool: PoolView, world: World) -> None:
@@ -308,7 +310,9 @@ def _same_format(disk: Disk, image: str, why: str) -> str:
     return image
 
 
-def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -> Origin:
+def _resolve_clone(
+    disk: Disk, os: Optional[str], desired: Desired, world: World, pool: PoolView
+) -> Origin:
     path = f"disks[{disk.name}].source.template"
     template = desired.template(disk.template or "")
     if template is None:
@@ -317,8 +321,8 @@ def _resolve_clone(disk: Disk, desired: Desired, world: World, pool: PoolView) -
     mode = _mode(disk, template, volume, world, pool)
     origin = Origin(f"template {template.name}", volume, mode, preparation=template.preparation)
     _refuse_origin(disk, origin, world, f"{path}: template {template.name!r}")
-    _refuse_unprepared(template, world, pool, path)
-    return origin
+    refuse_unprepared(template, world, pool, path)
+    return replace(origin, sealing=find_sealing(template, os, volume, world, path))
 
 
 def _refuse_origin(disk: Disk, origin: Origin, world: World, where: str) -> None:
@@ -343,25 +347,6 @@ def _refuse_origin(disk: Disk, origin: Origin, world: World, where: str) -> None
             f"disks[{disk.name}].size: {format_size(disk.size)} is smaller than "
             f"{origin.what.rstrip(',')} ({format_size(volume.capacity)}); a disk is never shrunk"
         )
-
-
-def _refuse_unprepared(template: TemplateManifest, world: World, pool: PoolView, path: str) -> None:
-    """Raise if nothing on the host can prepare a clone in that pool as the template says."""
-    if template.preparation is None:
-        return
-    where = f"{path}: template {template.name!r}"
-    if pool.type not in FILE_POOLS:
-        raise TerminalError(
-            f"{where}: spec.prepare needs a pool of files ({', '.join(sorted(FILE_POOLS))}), and "
-            f"{pool.name!r} is of type {pool.type}; give the disk another pool"
-        )
-    tools = world.find_tools(pool.path)
-    if isinstance(tools, Unknown):
-        raise MissingError(f"{where}: spec.prepare: {tools.reason}")
-    try:
-        refuse_unknown(template.preparation, tools)
-    except TerminalError as error:
-        raise TerminalError(f"{where}: {error}") from error
 
 
 def _mode(

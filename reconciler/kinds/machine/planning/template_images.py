@@ -1,0 +1,52 @@
+"""What a template's image must be like to be cloned: prepared by tools, or generalized. Pure."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from reconciler.core.guests import is_windows
+from reconciler.core.images import FILE_POOLS
+from reconciler.core.manifest import TemplateManifest
+from reconciler.core.preparation import refuse_unknown
+from reconciler.core.windows_images import NO_WINDOWS, describe_image, refuse_open
+from reconciler.core.world import PoolView, Unknown, VolumeView, World
+from reconciler.errors import MissingError, TerminalError
+
+
+def refuse_unprepared(template: TemplateManifest, world: World, pool: PoolView, path: str) -> None:
+    """Raise if nothing on the host can prepare a clone in that pool as the template says."""
+    if template.preparation is None:
+        return
+    where = f"{path}: template {template.name!r}"
+    if pool.type not in FILE_POOLS:
+        raise TerminalError(
+            f"{where}: spec.prepare needs a pool of files ({', '.join(sorted(FILE_POOLS))}), and "
+            f"{pool.name!r} is of type {pool.type}; give the disk another pool"
+        )
+    tools = world.find_tools(pool.path)
+    if isinstance(tools, Unknown):
+        raise MissingError(f"{where}: spec.prepare: {tools.reason}")
+    try:
+        refuse_unknown(template.preparation, tools)
+    except TerminalError as error:
+        raise TerminalError(f"{where}: {error}") from error
+
+
+def find_sealing(
+    template: TemplateManifest, os: Optional[str], volume: VolumeView, world: World, path: str
+) -> str:
+    """Return what is known of the Windows in a template's image; empty where there is none.
+
+    Raises RefusedError for one that is not generalized. A template that does not say what it is may
+    be that of a data disk.
+    """
+    if not is_windows(template.os or os):
+        return ""
+    where = f"{path}: template {template.name!r}"
+    image = world.find_windows(volume.path, volume.format)
+    if isinstance(image, Unknown):
+        raise MissingError(f"{where}: {image.reason}")
+    if template.os is None and image.fault == NO_WINDOWS:
+        return ""
+    refuse_open(image, where, volume.path, template.os or os)
+    return describe_image(image, template.generalized)
