@@ -98,6 +98,8 @@ class _Fetch:
                 self._open_part(UNPACKING).delete()
                 part.delete()
                 raise
+            if whole != part:  # first: once the image has its name, nothing is fetched again
+                part.delete()
             whole.publish(self.step.name, describe_origin(template, self.step))
         self._open_part(UNPACKING).delete()
         part.delete()
