@@ -395,37 +395,6 @@ def test_pool_that_becomes_full_is_clean_afterwards(
     assert sorted(path.name for path in (yard.lab.folder / "xfs").iterdir()) == ["filler"]
 
 
-POINTS = 20
-
-
-def run_killed(
-    yard: Yard, found: TemplateManifest, number: int
-) -> subprocess.CompletedProcess[str]:
-    """Apply in a process of its own, which dies at that call of the fetch; 0: it does not."""
-    assert found.address is not None
-    words = (yard.lab.uri(), found.address.url, found.address.sha256, number)
-    return subprocess.run(
-        [sys.executable, "-m", "tests.real.killed_fetch", *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-
-
-def test_kill_at_any_point_leaves_no_partial_image(yard: Yard) -> None:
-    found = yard.serve(lzma.compress(yard.image, preset=0))
-    count = int(run_killed(yard, found, 0).stdout)
-    assert count > POINTS
-    for number in sorted({1 + count * index // POINTS for index in range(POINTS)}):
-        yard.product.clear()
-        done = run_killed(yard, found, number)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        path = yard.find(found)
-        assert not path.exists() or path.read_bytes() == yard.image, number
-        yard.succeed()
-        assert path.read_bytes() == yard.image
-        left = set(yard.names) - {"a-root.qcow2", path.name}
-        assert not left or path.exists(), (number, left)
-
-
 def test_killed_libvirtd_leaves_no_partial_image(
     own_host: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
