@@ -26,6 +26,10 @@ class MissingError(TransientError):
     """Something outside the manifest and the domain is missing now: a bridge, an ISO, memory."""
 
 
+class AwaitedError(MissingError):
+    """What must come first is not there yet: what was done until then is sound and stays."""
+
+
 class FullError(MissingError):
     """A storage pool has no room for what is to be written into it."""
 

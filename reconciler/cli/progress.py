@@ -17,13 +17,16 @@ from reconciler.cli.plans import Prepared
 from reconciler.cli.services import Services
 from reconciler.control.change_recorder import ChangeRecorder
 from reconciler.control.executor import Executor, make_lanes
+from reconciler.control.guest_looks import GuestLooks
 from reconciler.control.ports import Clock, Reporter
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Start
 from reconciler.core.render.words import count, escape, shuts_down
 from reconciler.core.units import format_roughly
 from reconciler.errors import BusyError
+from reconciler.kinds.api import Awaiting
 
+AWAIT_LIMIT = 600.0  # seconds that a machine waits for the guests that it is started after
 _TENTH = 10  # percent between two plain progress lines
 _BETWEEN = " · "
 
@@ -212,10 +215,12 @@ def carry_out(
     console: Console,
     services: Services,
     lanes: int = 1,
+    patience: Optional[float] = None,
 ) -> Carried:
     """Execute the plan, write down what is done, and return how many of its objects failed.
 
-    `lanes` is the number of objects that are worked on at a time.
+    `lanes` is the number of objects that are worked on at a time. `patience` is how many seconds a
+    machine waits for the guests that it is started after; None: it does not wait.
     """
     board = ProgressBoard(console, services.clock)
     quiet = replace(chronicle, tell=board.note)
@@ -224,6 +229,9 @@ def carry_out(
         return quiet.on(prepared.host, board.report_on(action))
 
     executor = Executor(prepared.host, prepared.desired, services.clock, report_on)
+    if patience is not None:
+        looks = GuestLooks(prepared.host, services.clock)
+        executor = replace(executor, awaiting=Awaiting(looks.look, patience))
     try:
         outcomes = make_lanes(executor, prepared.plan).run(lanes)
     except KeyboardInterrupt:

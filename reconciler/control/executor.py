@@ -23,14 +23,14 @@ from typing import (
 )
 
 from reconciler.control.ports import Clock, Host, Progress, Reporter
-from reconciler.core.frozen import frozen
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.manifest import Desired
 from reconciler.core.names import name_place
-from reconciler.core.plan import Action, ActionKind, Outcome, Plan, failed_outcome
+from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Plan, failed_outcome
 from reconciler.errors import BusyError, ReconcilerError, TransientError
-from reconciler.kinds.api import ActionTask, find_kind
+from reconciler.kinds.api import ActionTask, Awaiting, find_kind
 
 # Python runs a signal's handler between two of its instructions: one that comes right before a wait
 # would be seen when that is over.
@@ -93,11 +93,13 @@ class LaneClock:
 class Order:
     """Which of a plan's actions come before others, by key.
 
-    `first` only come first; of those in `needed` none may fail.
+    `first` only come first; of those in `needed` none may fail. `waiting` are those that wait
+    themselves, for what others have started.
     """
 
     first: Mapping[Key, AbstractSet[Key]]
     needed: Mapping[Key, AbstractSet[Key]]
+    waiting: AbstractSet[Key] = frozenset()
 
     def before(self, key: Key) -> AbstractSet[Key]:
         """Return what must be over before this begins."""
@@ -117,7 +119,15 @@ def find_order(actions: Sequence[Action], desired: Desired) -> Order:
             is_last = by_key[origin].action is ActionKind.DELETE
             successor, predecessor = (origin, key) if is_last else (key, origin)
             needed.setdefault(successor, set()).add(predecessor)
-    return Order(dict.fromkeys(by_key.keys() - first, first), needed)
+    before: Dict[Key, AbstractSet[Key]] = dict.fromkeys(by_key.keys() - first, first)
+    waiting = set()
+    for key, action in by_key.items():
+        manifest = desired.objects.get(key)
+        awaited = manifest and find_row(key.kind).awaits(manifest, action)
+        if awaited:
+            waiting.add(key)
+            before[key] = before.get(key, frozenset()) | (awaited & by_key.keys())
+    return Order(before, needed, waiting)
 
 
 def _find_origins(action: Action, desired: Desired) -> Set[Key]:
@@ -155,6 +165,8 @@ class ActionLanes:
         self._keys = [action.key for action in actions]
         self._unfinished = set(self._keys)
         self._running: Set[Key] = set()
+        self._aside = 0  # of those that run: they wait, and use no lane
+        self._lanes = 1
         self._outcomes: Dict[Key, Outcome] = {}
         self._errors: List[BaseException] = []
         self._changed = threading.Condition()
@@ -162,32 +174,51 @@ class ActionLanes:
 
     def run(self, lanes: int) -> Tuple[Outcome, ...]:
         """Carry out all, at most `lanes` at a time; return how each ended, in the given order."""
-        lanes = min(lanes, len(self._left))
-        if lanes <= 1:
+        self._lanes = min(lanes, len(self._left))
+        if self._lanes <= 1 and not self._order.waiting:
             self._work()  # in this thread, where Ctrl-C comes by itself
         else:
-            self._run_threads(lanes)
+            self._run_threads(self._lanes)
         if self._errors:
             raise self._errors[0]
         return tuple(self._outcomes[key] for key in self._keys)
 
     def _run_threads(self, lanes: int) -> None:
         try:
-            for number in range(lanes):
-                name = f"lane {number + 1}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
+            for _ in range(lanes):
+                self._start_lane()
             self._wait_for_end()
         except KeyboardInterrupt:
             self._stop.set()
             self._wait_for_end()
             raise
 
+    def _start_lane(self) -> None:
+        threading.Thread(target=self._work, name="lane", daemon=True).start()
+
+    @contextmanager
+    def step_aside(self) -> Iterator[None]:
+        """Give the lane of an action that waits to another; it goes on without one."""
+        with self._changed:
+            self._aside += 1
+        self._start_lane()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._aside -= 1
+
+    def find_outcome(self, key: Key) -> Optional[Outcome]:
+        """Return how an action has ended, None if it has not."""
+        with self._changed:
+            return self._outcomes.get(key)
+
     def _wait_for_end(self) -> None:
         with self._changed:
-            while self._running or (self._left and not self._is_over()):
+            while self._running or (self._left and not self.is_over()):
                 self._changed.wait(LOOK_EVERY)
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether nothing more begins."""
         return bool(self._errors) or self._stop.is_set()
 
@@ -218,8 +249,9 @@ class ActionLanes:
     def _take(self) -> Optional[Action]:
         """Return the next action, or None if nothing is left or nothing more may begin."""
         with self._changed:
-            while self._left and not self._is_over():
-                action = self._find_ready()
+            while self._left and not self.is_over():
+                is_free = len(self._running) - self._aside < self._lanes
+                action = self._find_ready() if is_free else None
                 if action is not None:
                     self._left.remove(action)
                     self._running.add(action.key)
@@ -253,6 +285,13 @@ def _not_begun(action: Action, failed: str) -> Outcome:
     return Outcome(action.name, action.action, text, cause=TransientError(text))
 
 
+def _describe_held(action: Action) -> str:
+    """Say why a plan does not do all that is desired of an object; empty if it does."""
+    held = [change.reason for change in action.changes if change.effect is Effect.WITHHELD]
+    reasons = [action.reason, *held]
+    return next((f"its plan says: {reason}" for reason in reasons if reason), "")
+
+
 def _raise_nothing() -> None:
     """Have nothing against a change."""
 
@@ -262,13 +301,14 @@ class Executor:
     """Carries out actions on one host.
 
     The one place that takes an object's lock and says how an action ended. `report_on` returns whom
-    to tell of an action.
+    to tell of an action. `awaiting` is how actions wait for guests.
     """
 
     host: Host
     desired: Desired
     clock: Clock
     report_on: Callable[[Action], Reporter]
+    awaiting: Awaiting = Awaiting()
 
     def carry_out(
         self,
@@ -287,7 +327,15 @@ class Executor:
         try:
             with holding(self.host, action.key, clock) if kind.is_locked else nullcontext():
                 report.started(action)
-                task = ActionTask(self.host, self.desired, action, clock, progress, refuse)
+                task = ActionTask(
+                    host=self.host,
+                    desired=self.desired,
+                    action=action,
+                    clock=clock,
+                    progress=progress,
+                    refuse=refuse,
+                    awaiting=self.awaiting,
+                )
                 try:
                     pending = kind.find_executor(action)(task)
                     outcome = Outcome(action.name, action.action, pending=pending)
@@ -326,5 +374,21 @@ def holding(host: Host, key: Key, clock: Clock) -> Iterator[None]:
 def make_lanes(executor: Executor, todo: Plan) -> ActionLanes:
     """Return the lanes in which every action of a plan that has steps is carried out."""
     actions = [action for action in todo.actions if action.steps]
+    planned = {action.key: action for action in todo.actions}
+
+    def find_fate(key: Key) -> str:
+        outcome, action = lanes.find_outcome(key), planned.get(key)
+        if outcome is not None and outcome.error is not None:
+            return "it failed in this run"
+        return "" if action is None else _describe_held(action)
+
+    awaiting = replace(
+        executor.awaiting,
+        find_fate=find_fate,
+        aside=lambda: lanes.step_aside(),
+        is_over=lambda: lanes.is_over(),
+    )
+    executor = replace(executor, awaiting=awaiting)
     order = find_order(actions, executor.desired)
-    return ActionLanes(actions, order, executor.carry_out, executor.withhold)
+    lanes = ActionLanes(actions, order, executor.carry_out, executor.withhold)
+    return lanes

@@ -15,7 +15,7 @@ from typing import Dict, FrozenSet, Iterable, Optional
 from reconciler.control.queue import Lanes, WorkQueue
 from reconciler.control.state import LoopState
 from reconciler.core import metrics
-from reconciler.core.conditions import find_delay, spread
+from reconciler.core.conditions import READY, find_delay, spread
 from reconciler.core.faults import contain
 from reconciler.core.frozen import replace
 from reconciler.core.guest import AgentState, GuestView
@@ -34,11 +34,15 @@ MOST_SILENT = 10  # looks in a row, over a quarter of an hour, that an agent did
 
 @dataclass
 class _Looked:
-    """When a guest was last looked into, and how often in a row that did not help."""
+    """When a guest was last looked into, and how often in a row that did not help.
+
+    `view` is what was seen since the last news of it.
+    """
 
     at: float = float("-inf")
     tries: int = 0
     silent: int = 0
+    view: Optional[GuestView] = None
 
 
 class GuestWatch:
@@ -85,6 +89,15 @@ class GuestWatch:
         """Look into all of them: what has happened meanwhile is not known."""
         self.wake(self._followed)
 
+    def find_view(self, key: Key) -> Optional[GuestView]:
+        """Return what was seen of a guest since the last news of it; None if nothing was yet.
+
+        What is remembered from before, of another boot even, is no reason to start another guest.
+        """
+        with self._lock:
+            looked = self._looked.get(key)
+            return None if looked is None else looked.view
+
     def _look(self, key: Key, _waited: float) -> None:
         """Look into one guest, and say when to look again. Never raises."""
         try:
@@ -108,6 +121,8 @@ class GuestWatch:
             self._shared.ledger.show_inside(key, None)
             return None
         services, begun = self._shared.services, self._shared.services.clock.now()
+        with self._lock:
+            looked = self._looked.setdefault(key, _Looked())
         try:
             view = kind.look_inside(services.host, manifest)
         except NotFoundError:
@@ -115,9 +130,9 @@ class GuestWatch:
             return None
         finally:
             services.meter.observe(metrics.GUEST_LOOK, services.clock.now() - begun)
-        return self._conclude(key, view)
+        return self._conclude(key, view, looked)
 
-    def _conclude(self, key: Key, view: GuestView) -> Optional[float]:
+    def _conclude(self, key: Key, view: GuestView, began: _Looked) -> Optional[float]:
         """Show what was found, and have a pass made over what depends on it."""
         is_silent = view.report.agent is AgentState.SILENT
         with self._lock:
@@ -128,6 +143,8 @@ class GuestWatch:
             looked.tries += 1
             looked.silent = looked.silent + 1 if is_silent else 0
             tries, gives_up = looked.tries, looked.silent >= MOST_SILENT
+            is_news = view.ready and looked is began and not (looked.view and looked.view.ready)
+            looked.view = view if looked is began else None
             if view.ready:
                 looked.tries = 0
         if gives_up:
@@ -136,10 +153,18 @@ class GuestWatch:
         former = self._shared.ledger.get(key).inside
         if not self._shared.ledger.show_inside(key, view):
             return SOONEST  # the first pass has not ended yet
+        if is_news:
+            self._wake_users(key)
         finished = view.report.cloud_init.finished
         if finished and (former is None or former.report.cloud_init.finished != finished):
             self._shared.request_pass(key)
         return None if gives_up else _find_wait(view, tries)
+
+    def _wake_users(self, key: Key) -> None:
+        """Have those looked at that wait for this guest to be ready."""
+        for user in sorted(self._shared.wanted.in_force.find_users(key)):
+            if not self._shared.ledger.get(user).condition(READY).holds:
+                self._shared.request_pass(user)
 
 
 def _find_wait(view: GuestView, tries: int) -> Optional[float]:

@@ -51,7 +51,13 @@ class Loop:
         self.queue: WorkQueue[Key] = WorkQueue(services.clock.now)
         recorder = DaemonRecorder(services)
         passes = ObjectPass(
-            around=Surroundings(services.host, recorder, services.clock.wall, services.connect),
+            around=Surroundings(
+                host=services.host,
+                memory=recorder,
+                wall=services.clock.wall,
+                connect=services.connect,
+                find_inside=lambda key: self.guests.find_view(key),
+            ),
             clock=services.clock,
             attempts=self.shared.attempts,
             journal=services.journal,

@@ -103,7 +103,9 @@ class ObjectPass:
             self._count(error)
             self._tell(task, str(error))
             return PassResult(self._again(task, error), unknown(str(error)), scene.sighting)
-        if scene.generation is not None and scene.generation == task.manifest.generation:
+        # What was stored by a pass that could not do the rest is that pass's own, and no drift.
+        is_known = scene.generation is not None and not task.failures
+        if is_known and scene.generation == task.manifest.generation:
             task = replace(task, drift=True)
         action = self._plan(task, scene)
         seen = _print(task, scene.sighting)

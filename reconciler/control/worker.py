@@ -133,6 +133,7 @@ class ObjectWorker:
             guest=found.sighting.detail,
             conditions=found.verdict.conditions(),
             next_try=None,
+            trying_since=None,
         )
         return PassStatus(Done(), record)
 
@@ -156,6 +157,7 @@ class ObjectWorker:
             last_error="" if isinstance(result, Done) else result.reason,
             failures=former.failures + found.tried if again else 0,
             next_try=round(now + again.after) if again else None,
+            trying_since=(former.trying_since or round(now)) if again else None,
             uuid=found.sighting.uuid if found.sighting else former.uuid,
             seen_at=in_force.identity,
             problem=in_force.problems.get(manifest.key, ""),

@@ -88,6 +88,9 @@ class PureKind(Protocol):
     def needs_of_action(self, manifest: Any, action: Action, desired: Desired) -> FrozenSet[Key]:
         """Return what has to be there before an action, which may be less."""
 
+    def awaits(self, manifest: Any, action: Action) -> FrozenSet[Key]:
+        """Return what an action waits for by itself, so that it had better be done before."""
+
     def is_here(self, manifest: Any, host: str) -> bool:
         """Whether the object is to be on the host of that name, and so is planned there."""
 

@@ -44,7 +44,8 @@ class Window:
 class Lifecycle:
     """What may be done to the machine unasked. `shutdown_timeout` is seconds.
 
-    `force_off` allows a hard power-off when the guest has not shut down in that time.
+    `force_off` allows a hard power-off when the guest has not shut down in that time. `start_after`
+    are the machines whose guests must be ready before it is started.
     """
 
     disruption: Disruption = Disruption.WHEN_OFF
@@ -52,6 +53,7 @@ class Lifecycle:
     windows: Tuple[Window, ...] = ()
     shutdown_timeout: int = 120
     force_off: bool = False
+    start_after: Tuple[str, ...] = ()
 
 
 @frozen

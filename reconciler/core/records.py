@@ -35,7 +35,8 @@ class Record:
     `inside` is what was seen of the guest's inside; passes leave it alone.
     `migrated` says that the guest went to another host, and has not been seen here since.
     `seen_at` is the revision (or content identity) at which its manifest was last there, and
-    `uuid` the domain's then: what a prune is held against. `failures` counts failed tries in a row.
+    `uuid` the domain's then: what a prune is held against. `failures` counts failed tries in a row,
+    the first of them at `trying_since`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Record:
     migrated: bool = False
     kind: str = FORMER_KIND
     inside: Optional[GuestView] = None
+    trying_since: Optional[float] = None
 
     @property
     def key(self) -> Key:

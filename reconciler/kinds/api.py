@@ -6,11 +6,13 @@ kinds need nothing special in half of this: their row is a `PlainKind` and has t
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import field
 from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
+    ContextManager,
     Dict,
     FrozenSet,
     Iterable,
@@ -44,12 +46,35 @@ if TYPE_CHECKING:
 SETTLE_POLL = 0.25  # seconds
 
 
+def _know_nothing(_key: Key) -> str:
+    """Know of nothing that kept another object from being changed."""
+    return ""
+
+
+@frozen
+class Awaiting:
+    """How an action waits for guests that must be ready before it starts its own.
+
+    `look` looks into one; without it nothing is waited for: a rollback does not wait, and the
+    daemon withholds the start instead. `patience` is seconds. `find_fate` says why the same run did
+    not change an object as planned. Whoever waits is `aside`, and gives up when nothing more may
+    begin (`is_over`).
+    """
+
+    look: Optional[Callable[[Any], GuestView]] = None
+    patience: float = 0.0
+    find_fate: Callable[[Key], str] = _know_nothing
+    aside: Callable[[], ContextManager[None]] = nullcontext
+    is_over: Callable[[], bool] = bool
+
+
 @frozen
 class ActionTask:
     """One action to be carried out, under the object's lock, and with what.
 
     `refuse` raises if the object is not to be changed any more; it is asked before each part that
     has no way back. `kept` are the paths of what was done and stays, should the action fail.
+    `awaiting` is how it waits for the guests of other machines.
     """
 
     host: Host
@@ -59,6 +84,7 @@ class ActionTask:
     progress: Progress
     refuse: Callable[[], None]
     kept: List[str] = field(default_factory=list)
+    awaiting: Awaiting = Awaiting()
 
     def keep(self, paths: Iterable[str]) -> None:
         """Note what stays, in place of what was noted before."""
@@ -150,12 +176,16 @@ class PassMemory(Protocol):
 
 @frozen
 class Surroundings:
-    """Whom a pass may ask. `connect` reaches another host; None: nobody else is asked."""
+    """Whom a pass may ask. `connect` reaches another host; None: nobody else is asked.
+
+    `find_inside` returns what is known of a guest since the last news of it, None for nothing.
+    """
 
     host: Host
     memory: PassMemory
     wall: Callable[[], float]
     connect: Optional[Callable[[str], Host]] = None
+    find_inside: Callable[[Key], Optional[GuestView]] = lambda _key: None
 
 
 class ObjectKind(PureKind, Protocol):

@@ -93,6 +93,10 @@ class PlainKind:
         """Depend on the object itself."""
         return {"domain": world.observed.get(manifest.key)}
 
+    def awaits(self, manifest: Any, action: Action) -> FrozenSet[Key]:
+        """Return nothing."""
+        return frozenset()
+
     def find_announced(self, what: str, name: str) -> FrozenSet[Key]:
         """Hear of nothing: its objects are read at each resync."""
         return frozenset()

@@ -17,7 +17,7 @@ from reconciler.cli.daemon_state import (
 )
 from reconciler.cli.plan_files import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.plans import Prepared, Wish, prepare, trouble
-from reconciler.cli.progress import Carried, carry_out
+from reconciler.cli.progress import AWAIT_LIMIT, Carried, carry_out
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.render.text import render_text
@@ -41,7 +41,9 @@ def apply(options: argparse.Namespace, console: Console, services: Services) -> 
             return Exit.FAILED
         console.line()
         chronicle = find_chronicle(options, prepared, console, services)
-        carried = carry_out(prepared, chronicle, console, services, options.parallel)
+        patience = AWAIT_LIMIT if options.wait is None else parse_duration(options.wait)
+        lanes = options.parallel
+        carried = carry_out(prepared, chronicle, console, services, lanes, patience)
     elif summary.withheld:
         console.line("Nothing to apply: every difference is withheld.")
     unready = _wait(options, prepared, carried, console, services)

@@ -156,6 +156,7 @@ def _entry(entry: OverviewEntry) -> Dict[str, Any]:
         "lastError": record.last_error,
         "failures": record.failures,
         "nextTry": show_time(entry.next_try),
+        "tryingSince": show_time(record.trying_since),
         "problem": record.problem,
         "command": entry.command,
         "inside": None if record.inside is None else _inside(record.inside.report),

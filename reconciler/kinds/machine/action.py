@@ -27,6 +27,7 @@ from reconciler.core.secrets import hide_sides
 from reconciler.core.world import DomainView
 from reconciler.core.xmltree import digest, parse
 from reconciler.errors import (
+    AwaitedError,
     NotFoundError,
     ReconcilerError,
     RefusedError,
@@ -190,13 +191,15 @@ def execute_machine(task: ActionTask) -> Tuple[str, ...]:
         for following in action.steps:
             if step is not None:
                 work.clock.sleep(0)  # Ctrl-C may come here; `step` is done
+            if isinstance(following, plan.Start) and _await_others(task, manifest, trail):
+                continue  # somebody else has started it meanwhile
             step = following
             shown = reveal(host, manifest.machine, step)
             trail.add(step, PERFORM[type(step)](work, shown))
             if isinstance(shown, plan.Define):
                 refuse_lost_edits(work, manifest, action, shown.xml)
         trail.remember_definition()
-    except StoppingError:
+    except (StoppingError, AwaitedError):
         raise  # what was begun is sound as it stands, and the next start goes on from there
     except ReconcilerError as error:
         kind, words = _explain(work, error)
@@ -211,6 +214,19 @@ def execute_machine(task: ActionTask) -> Tuple[str, ...]:
         raise
     except ReconcilerError as error:
         raise type(error)(trail.explain_difference(str(error))) from error
+
+
+def _await_others(task: ActionTask, manifest: MachineManifest, trail: UndoTrail) -> bool:
+    """Wait for the guests that must be ready first; return whether it was started meanwhile."""
+    if task.awaiting.look is None or not manifest.lifecycle.start_after:
+        return False
+    from reconciler.kinds.machine.start_order import await_others  # noqa: PLC0415 - start-up time
+
+    try:
+        has_waited = await_others(task, manifest)
+    except AwaitedError as error:
+        raise AwaitedError(trail.explain_wait(str(error))) from error
+    return has_waited and task.host.domains.read_domain(manifest.name).is_active
 
 
 def _refuse_unread(host: Host, action: Action) -> None:

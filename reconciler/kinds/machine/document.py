@@ -218,6 +218,7 @@ def build_lifecycle(data: Data) -> Lifecycle:
         windows=tuple(_window(window) for window in data.get("windows", ())),
         shutdown_timeout=parse_duration(data.get("shutdownTimeout", f"{plain.shutdown_timeout}s")),
         force_off=data.get("forceOff", plain.force_off),
+        start_after=tuple(data.get("startAfter", ())),
     )
 
 

@@ -44,7 +44,7 @@ BUSY = "another program has been using the guest agent for a long time (a backup
 NOT_RUNNING = "the guest does not run"
 NOT_STARTED = "cloud-init has not started in the guest; is it installed in the image?"
 _BY_AGENT: Mapping[AgentState, GuestView] = {
-    AgentState.OFF: GuestView(None, (NOT_RUNNING,)),
+    AgentState.OFF: GuestView(None, (NOT_RUNNING,), GuestReport(AgentState.OFF)),
     AgentState.NONE: GuestView(ready=False, reasons=(NO_CHANNEL,)),
     AgentState.DISCONNECTED: GuestView(ready=False, reasons=(NOT_CONNECTED,), is_booting=True),
     AgentState.BUSY: GuestView(None, (BUSY,), is_booting=True),

@@ -29,6 +29,18 @@ def plan_machine(
     manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
 ) -> Action:
     """Plan one machine; what is impossible becomes the action's reason."""
+    if not manifest.lifecycle.start_after:
+        return _plan(manifest, desired, world, options)
+    from reconciler.kinds.machine.start_order import plan_start  # noqa: PLC0415 - start-up time
+
+    return plan_start(
+        manifest, desired, world, options, lambda held: _plan(manifest, desired, world, held)
+    )
+
+
+def _plan(
+    manifest: MachineManifest, desired: Desired, world: World, options: PlanOptions
+) -> Action:
     missing = find_missing(manifest, world.daemons)
     if missing:
         return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=missing)

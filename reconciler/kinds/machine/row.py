@@ -67,17 +67,28 @@ class MachineKind(PlainKind):
     def check_beside(
         self, documents: Together, spoiled: FrozenSet[int]
     ) -> Iterator[Tuple[int, Finding]]:
-        """Yield what is wrong with the templates that machines name."""
+        """Yield what is wrong with the templates and machines that machines name."""
         for number, manifest in documents.manifests.items():
             if isinstance(manifest, MachineManifest):
                 for finding in check_templates(manifest, documents, spoiled):
                     yield number, finding
+                if manifest.lifecycle.start_after:
+                    from reconciler.kinds.machine.start_order import check_start_order
+
+                    for finding in check_start_order(manifest, documents, spoiled):
+                        yield number, finding
 
     def find_warnings(self, manifest: MachineManifest) -> Iterator[str]:
-        """Yield what is odd about its `os`."""
+        """Yield what is odd about its `os`, and about when it is started."""
         text = describe_unknown(manifest.machine.os)
         if text:
             yield f"spec.{text}"
+        if manifest.lifecycle.start_after and manifest.machine.autostart:
+            yield (
+                "spec.autostart: libvirt starts it with the host and waits for nobody; for "
+                "lifecycle.startAfter to hold then too, write `autostart: false` and have the "
+                "daemon start it"
+            )
 
     def claims(self, number: int, manifest: MachineManifest) -> Iterator[Claim]:
         """Yield its UUID, addresses and images."""
@@ -98,6 +109,7 @@ class MachineKind(PlainKind):
                 *(Key("StoragePool", disk.pool or "default") for disk in disks),
                 *(Key("Network", card.network) for card in cards if card.network),
                 *(Key("Bridge", card.bridge) for card in cards if card.bridge),
+                *(Key(MACHINE, name) for name in manifest.lifecycle.start_after),
             )
         )
 
@@ -118,6 +130,15 @@ class MachineKind(PlainKind):
                 *(Key(MACHINE, disk.origin.machine) for disk in disks if disk.origin),
             )
         )
+
+    def awaits(self, manifest: MachineManifest, action: Action) -> FrozenSet[Key]:
+        """Return the machines whose guests must be ready before this action starts its own."""
+        if not manifest.lifecycle.start_after:
+            return frozenset()
+        from reconciler.kinds.machine.start_order import is_awaiting
+
+        names = manifest.lifecycle.start_after if is_awaiting(action) else ()
+        return frozenset(Key(MACHINE, name) for name in names)
 
     def find_announced(self, what: str, name: str) -> FrozenSet[Key]:
         """Return the machine, or the pool, network or bridge that machines need."""

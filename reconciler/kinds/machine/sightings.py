@@ -92,8 +92,15 @@ def look(around: Surroundings, task: PassTask) -> Scene:
             return sighting
         return replace(sighting, detail=describe_state(now.view), view=now.view)
 
-    def plan(options: PlanOptions) -> Action:
+    def make(options: PlanOptions) -> Action:
         return observation.make(lambda world: plan_machine(manifest, desired, world, options))
+
+    def plan(options: PlanOptions) -> Action:
+        if not manifest.lifecycle.start_after or (view is not None and view.is_active):
+            return make(options)
+        from reconciler.kinds.machine.start_order import plan_in_loop  # noqa: PLC0415
+
+        return plan_in_loop(manifest, task.in_force.objects, around.find_inside, options, make)
 
     return Scene(
         desired=desired,

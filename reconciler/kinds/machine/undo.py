@@ -55,6 +55,13 @@ class UndoTrail:
             return words + self._keep()
         return words + self._take_back()
 
+    def explain_wait(self, words: str) -> str:
+        """Return why a machine is not started yet; all that was done until then is sound."""
+        if self._work.former is None:
+            self._task.keep(["definition"])
+            return f"defined but not started: {words}"
+        return f"not started: {words}{self._keep()}"
+
     def give_up(self, failed: Optional[Step]) -> None:
         """Put back what can be after Ctrl-C or a fault of our own, and say nothing.
 

@@ -15,8 +15,8 @@ from reconciler.control.guest_watch import LANES, MOST_SILENT, REFRESH, SOONEST
 from reconciler.control.loop import Loop
 from reconciler.control.ports import News
 from reconciler.control.state import LoopServices
-from reconciler.core import metrics
-from reconciler.core.conditions import READY
+from reconciler.core import events, metrics
+from reconciler.core.conditions import READY, RECONCILING
 from reconciler.core.guest import (
     AgentState,
     CloudInitReport,
@@ -26,6 +26,9 @@ from reconciler.core.guest import (
     GuestView,
 )
 from reconciler.core.manifest_files import ManifestSet
+from reconciler.core.overview import OverviewEntry
+from reconciler.core.records import Record
+from reconciler.core.render.status import _find_rest
 from reconciler.core.settings import Settings
 from reconciler.core.world import GuestState
 from reconciler.errors import TransientError
@@ -339,3 +342,129 @@ def test_agents_that_hang_hold_up_no_pass_and_no_more_than_their_lanes() -> None
 def test_what_is_known_survives_a_restart_of_the_daemon(report: GuestReport) -> None:
     record = World(report).store.records[KEY]
     assert to_record(to_data(record)) == record
+
+
+AFTER = {"power": "running", "lifecycle": {"startAfter": ["web01"]}}
+APP = vm("app01")
+
+
+def add_waiting(world: World) -> Record:
+    """Add a machine that is started after the other; return its record."""
+    world.services.files = {**world.services.files, "app01.yaml": manifest("app01", **AFTER)}
+    world.publish(identity="two")
+    world.work()
+    return world.store.records[APP]
+
+
+def state_of(world: World, name: str) -> GuestState:
+    """Return what the guest does."""
+    return world.host.domains.read_domain(name).state
+
+
+def test_a_machine_is_started_when_the_guest_that_it_waits_for_is_ready() -> None:
+    world = World(BOOTS)
+    record = add_waiting(world)
+    reason = "withheld: power: waits until web01 is ready: cloud-init runs (init)"
+    assert record.condition(READY).reason == reason
+    assert record.condition(RECONCILING).holds is True
+    assert state_of(world, "app01") is GuestState.OFF
+    told = [event for event in world.journal.events if event.object == APP]
+    assert [event.kind for event in told] == [events.CHANGED, events.CONDITION]
+    world.show(ANSWERS)
+    assert state_of(world, "app01") is GuestState.RUNNING
+    assert world.store.records[APP].condition(READY).holds is True
+    assert events.DRIFT not in [event.kind for event in world.journal.events]
+
+
+def test_no_pass_asks_a_guest_for_a_machine_that_waits() -> None:
+    world = World(BOOTS)
+    asked = len(world.asked)
+    add_waiting(world)
+    world.clock.sleep(SOONEST)
+    world.loop.look_at({APP})
+    key = world.loop.queue.take(0)
+    assert key is not None
+    world.loop.work(*key)
+    assert len(world.asked) == asked
+
+
+def test_it_is_shown_for_what_a_machine_waits_and_since_when() -> None:
+    world = World(BOOTS)
+    began = world.clock.wall()
+    add_waiting(world)
+    world.wait(300)
+    record = world.store.records[APP]
+    assert record.trying_since == round(began)
+    assert record.next_try is not None
+    page = "".join(
+        line.text for line in _find_rest(OverviewEntry(record), world.clock.wall(), error="")
+    )
+    assert " in 5m" in page
+    world.show(ANSWERS)
+    assert world.store.records[APP].trying_since is None
+
+
+def test_what_was_known_of_a_former_boot_starts_nobody() -> None:
+    world = World(ANSWERS)
+    world.host.change("web01", state=GuestState.OFF, live_xml=None)
+    world.host.change("web01", state=GuestState.RUNNING)
+    world.host.guests.reports["web01"] = BOOTS
+    world.loop.guest_changed("web01")  # libvirt announces it; nobody has looked yet
+    world.services.files = {**world.services.files, "app01.yaml": manifest("app01", **AFTER)}
+    world.publish(identity="two")
+    key = world.loop.queue.take(0)
+    while key is not None:
+        world.loop.work(*key)
+        world.loop.queue.done(key[0])
+        key = world.loop.queue.take(0)
+    reason = world.store.records[APP].condition(READY).reason
+    assert "waits until web01 is ready: its guest was not inspected yet" in reason
+    assert state_of(world, "app01") is GuestState.OFF
+
+
+def test_a_look_that_began_before_the_news_of_a_guest_starts_nobody() -> None:
+    world = World(BOOTS)
+    add_waiting(world)
+    read = world.host.guests.read
+
+    def read_slowly(name: str, instance: str = "") -> GuestReport:
+        report = read(name, instance)
+        if report.cloud_init.state is not CloudInitState.RUNNING:
+            world.host.guests.reports["web01"] = BOOTS
+            world.loop.guest_changed("web01")
+            world.loop.look_at({APP})
+        return report
+
+    world.host.guests.read = read_slowly  # type: ignore[method-assign]
+    world.show(ANSWERS)
+    assert state_of(world, "app01") is GuestState.OFF
+
+
+def test_a_machine_is_not_started_while_the_other_is_kept_off_by_its_manifest() -> None:
+    world = World(ANSWERS)
+    world.say(power="stopped")
+    record = add_waiting(world)
+    assert "starts after web01, which is kept off by its manifest" in record.condition(READY).reason
+    world.say(power="running")
+    world.services.files = {**world.services.files, "app01.yaml": manifest("app01", **AFTER)}
+    world.publish(identity="three")
+    world.work()
+    world.wait(5)
+    assert state_of(world, "app01") is GuestState.RUNNING
+
+
+def test_a_guest_that_runs_is_not_disturbed_by_one_that_is_not_ready() -> None:
+    world = World(ANSWERS)
+    add_waiting(world)
+    assert state_of(world, "app01") is GuestState.RUNNING
+    writes = len(world.host.writes)
+    world.show(BOOTS)
+    world.loop.look_at({APP})
+    world.work()
+    assert world.store.records[APP].condition(READY).holds is True
+    assert world.host.writes[writes:] == []
+    stopped = manifest("app01", **{**AFTER, "power": "stopped"})
+    world.services.files = {**world.services.files, "app01.yaml": stopped}
+    world.publish(identity="three")
+    world.work()
+    assert state_of(world, "app01") is GuestState.OFF

@@ -59,6 +59,7 @@ RECORDS = (
         observed_generation=G1,
         last_error=NO_SPACE,
         failures=3,
+        trying_since=NOW - 720,
         next_try=NOW + 45,
         last_change=None,
     ),
