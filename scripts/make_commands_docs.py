@@ -47,6 +47,7 @@ GUIDES = {
     "console": "how-to/reach-a-guest.md",
     "ssh": "how-to/reach-a-guest.md#by-ssh",
     "bench disk": "measuring-disks.md",
+    "bench matrix": "measuring-disks.md#which-bus-cache-and-io-mode-is-fastest",
     "bench host": "measuring-disks.md#how-fast-are-processor-memory-and-network",
     "bench list": "measuring-disks.md#what-is-kept",
     "bench compare": "measuring-disks.md#what-changed",

@@ -17,7 +17,7 @@ _virt_reconciler_value() {
         'apply':--parallel) wants='nothing' many='' ;;
         'apply':--wait) wants='nothing' many='' ;;
         'prune':--images) wants='files' many=1 ;;
-        'status':--format | 'history':--format | 'rollback':--format | 'host check':--format | 'bench disk':--format | 'bench host':--format | 'bench list':--format) wants='words text json' many='' ;;
+        'status':--format | 'history':--format | 'rollback':--format | 'host check':--format | 'bench disk':--format | 'bench matrix':--format | 'bench host':--format | 'bench list':--format) wants='words text json' many='' ;;
         'suspend':--reason) wants='nothing' many='' ;;
         'export':--output-dir) wants='files' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
@@ -28,15 +28,26 @@ _virt_reconciler_value() {
         'bench disk':--device) wants='files' many='' ;;
         'bench disk':--profile) wants='words seq_write seq_read rand_write rand_read rand_rw dd_write dd_read' many='' ;;
         'bench disk':--guest-path) wants='files' many='' ;;
-        'bench disk':--size) wants='nothing' many='' ;;
+        'bench disk':--size | 'bench matrix':--size) wants='nothing' many='' ;;
         'bench disk':--runtime) wants='nothing' many='' ;;
-        'bench disk':--runs) wants='nothing' many='' ;;
-        'bench disk':--depth) wants='nothing' many='' ;;
-        'bench disk':--engine) wants='words libaio io_uring psync' many='' ;;
-        'bench disk':--nice | 'bench host':--nice) wants='nothing' many='' ;;
-        'bench disk':--ionice) wants='words best-effort idle' many='' ;;
-        'bench disk':--rate) wants='nothing' many='' ;;
-        'bench disk':--label | 'bench host':--label) wants='nothing' many='' ;;
+        'bench disk':--runs | 'bench matrix':--runs) wants='nothing' many='' ;;
+        'bench disk':--depth | 'bench matrix':--depth) wants='nothing' many='' ;;
+        'bench disk':--engine | 'bench matrix':--engine) wants='words libaio io_uring psync' many='' ;;
+        'bench disk':--nice | 'bench matrix':--nice | 'bench host':--nice) wants='nothing' many='' ;;
+        'bench disk':--ionice | 'bench matrix':--ionice) wants='words best-effort idle' many='' ;;
+        'bench disk':--rate | 'bench matrix':--rate) wants='nothing' many='' ;;
+        'bench disk':--label | 'bench matrix':--label | 'bench host':--label) wants='nothing' many='' ;;
+        'bench matrix':--template) wants='names' many='' ;;
+        'bench matrix':--image) wants='files' many='' ;;
+        'bench matrix':--disk) wants='names' many='' ;;
+        'bench matrix':--bus) wants='words virtio scsi sata ide usb' many='' ;;
+        'bench matrix':--cache) wants='words none directsync writethrough writeback unsafe' many='' ;;
+        'bench matrix':--io) wants='words native io_uring threads' many='' ;;
+        'bench matrix':--profile) wants='words seq_write seq_read rand_write rand_read rand_rw dd_write dd_read' many='' ;;
+        'bench matrix':--guest-path) wants='files' many='' ;;
+        'bench matrix':--boot-time) wants='nothing' many='' ;;
+        'bench matrix':--time-limit) wants='nothing' many='' ;;
+        'bench matrix':--runtime) wants='nothing' many='' ;;
         'bench host':--iperf3) wants='nothing' many='' ;;
         'bench host':--runtime) wants='nothing' many='' ;;
         'bench host':--runs) wants='nothing' many='' ;;
@@ -143,11 +154,15 @@ _virt_reconciler_verb() {
             ;;
         'bench')
             options='-h --help -c --connect --config -v --verbose'
-            rest='' verbs='disk host list compare' value='' many=''
+            rest='' verbs='disk matrix host list compare' value='' many=''
             ;;
         'bench disk')
             options='-h --help -c --connect --config -v --verbose --pool --path --guest --device --profile --guest-path --size --runtime --runs --depth --engine --nice --ionice --rate --label --format'
             rest='' verbs='' value='' many=''
+            ;;
+        'bench matrix')
+            options='-h --help -c --connect --config -v --verbose --template --image --disk --bus --cache --io --profile --guest-path --boot-time --time-limit --size --runtime --runs --depth --engine --nice --ionice --rate --label --format'
+            rest='names' verbs='' value='' many=''
             ;;
         'bench host')
             options='-h --help -c --connect --config -v --verbose --iperf3 --runtime --runs --nice --label --format'

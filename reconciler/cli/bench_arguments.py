@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any, Callable
 
 from reconciler.core.units import parse_duration, parse_size
@@ -21,6 +22,12 @@ PROFILES = ("seq_write", "seq_read", "rand_write", "rand_read", "rand_rw", "dd_w
 ENGINES = ("libaio", "io_uring", "psync")
 IO_CLASSES = ("best-effort", "idle")
 LEAST_NICE = 19
+MATRIX_PROFILES = ("seq_write", "seq_read", "rand_write", "rand_read")
+MATRIX_RUNTIME, BOOT_TIME, TIME_LIMIT = 10, 300, 4 * 3600  # seconds
+MOST_LIMIT = 7 * 24 * 3600
+BUSES = ("virtio", "scsi", "sata", "ide", "usb")
+CACHES = ("none", "directsync", "writethrough", "writeback", "unsafe")
+IO_MODES = ("native", "io_uring", "threads")
 
 
 def add_bench(verbs: Any, verb: Verb) -> None:
@@ -30,6 +37,7 @@ def add_bench(verbs: Any, verb: Verb) -> None:
         dest="bench_verb", metavar="VERB", required=True, help="what to measure"
     )
     _add_disk(below, verb)
+    _add_matrix(below, verb)
     _add_host(below, verb)
     _add_list(below, verb)
     _add_compare(below, verb)
@@ -48,23 +56,90 @@ def _add_disk(below: Any, verb: Verb) -> None:
     where.add_argument("--path", metavar="DIR", help="a folder of this host")
     where.add_argument("--guest", metavar="NAME", help="inside a running guest, by its agent")
     where.add_argument("--device", metavar="DEV", help="only read a device, with hdparm -T and -t")
-    parser.add_argument(
-        "--profile",
-        metavar="NAME",
-        action="append",
-        choices=PROFILES,
-        default=[],
-        help=f"{', '.join(PROFILES)} (can be given several times; default: all)",
-    )
+    _add_profiles(parser, "all")
     parser.add_argument(
         "--guest-path",
         metavar="DIR",
         default=GUEST_FOLDER,
         help=f"with --guest: the folder in the guest (default: {GUEST_FOLDER})",
     )
-    _add_extent(parser)
+    _add_extent(parser, RUNTIME)
     _add_limits(parser)
     _add_label(parser)
+
+
+def _add_profiles(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        action="append",
+        choices=PROFILES,
+        default=[],
+        help=f"{', '.join(PROFILES)} (can be given several times; default: {default})",
+    )
+
+
+def _add_matrix(below: Any, verb: Verb) -> None:
+    parser = verb(
+        below,
+        "matrix",
+        "measure a disk on every bus, cache and I/O mode",
+        "In a machine that is made for it and removed however the command ends: the machine NAME "
+        "of the manifests, or one that is cloned from a template or an image. Nothing of that name "
+        "may exist. Each combination is a start of the machine.",
+    )
+    _add_machine(parser)
+    _add_choices(parser)
+    _add_profiles(parser, ", ".join(MATRIX_PROFILES))
+    parser.add_argument(
+        "--guest-path",
+        metavar="DIR",
+        default=GUEST_FOLDER,
+        help=f"the folder in the guest, if the disk is a clone (default: {GUEST_FOLDER}); a blank "
+        "disk gets a file system",
+    )
+    parser.add_argument(
+        "--boot-time",
+        metavar="TIME",
+        type=_read_limit,
+        default=BOOT_TIME,
+        help="that a start may take until the agent answers (default: 5m)",
+    )
+    parser.add_argument(
+        "--time-limit",
+        metavar="TIME",
+        type=_read_limit,
+        default=TIME_LIMIT,
+        help="that everything may take (default: 4h)",
+    )
+    _add_extent(parser, MATRIX_RUNTIME)
+    _add_limits(parser)
+    _add_label(parser)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the machine, which does not exist yet")
+    parser.add_argument("paths", metavar="PATH", nargs="*", help="manifest file or folder")
+    origin = parser.add_mutually_exclusive_group()
+    origin.add_argument("--template", metavar="NAME", help="clone this template of the manifests")
+    origin.add_argument(
+        "--image", metavar="FILE", type=os.path.abspath, help="clone this image, which is in a pool"
+    )
+    parser.add_argument(
+        "--disk", metavar="NAME", help="the disk that is measured (default: the first)"
+    )
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    for name, choices in (("--bus", BUSES), ("--cache", CACHES), ("--io", IO_MODES)):
+        parser.add_argument(
+            name,
+            metavar="NAME",
+            action="append",
+            choices=choices,
+            default=[],
+            help=f"{', '.join(choices)} (can be given several times; default: all on offer)",
+        )
 
 
 def _add_host(below: Any, verb: Verb) -> None:
@@ -100,7 +175,7 @@ def _add_host(below: Any, verb: Verb) -> None:
     _add_label(parser)
 
 
-def _add_extent(parser: argparse.ArgumentParser) -> None:
+def _add_extent(parser: argparse.ArgumentParser, runtime: int) -> None:
     parser.add_argument(
         "--size", metavar="SIZE", type=_read_size, default=SIZE, help="of the file (default: 1GiB)"
     )
@@ -108,8 +183,8 @@ def _add_extent(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         metavar="TIME",
         type=_read_runtime,
-        default=RUNTIME,
-        help="of each run of fio (default: 30s)",
+        default=runtime,
+        help=f"of each run of fio (default: {runtime}s)",
     )
     parser.add_argument(
         "--runs",
@@ -212,6 +287,13 @@ def _read_rate(text: str) -> int:
     if not rate:
         raise argparse.ArgumentTypeError("0 would never end; give a size like 50MiB")
     return rate
+
+
+def _read_limit(text: str) -> int:
+    seconds = _parse(parse_duration, text)
+    if not 1 <= seconds <= MOST_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time from 1s to 7d")
+    return seconds
 
 
 def _read_runtime(text: str) -> int:

@@ -190,6 +190,28 @@ def _changes(action: Optional[Action], marks: int) -> List[str]:
     return [*words, f"{withheld} withheld"] if withheld else words
 
 
+class NoteReporter:
+    """Tells in notes how far a copy is, and nothing else. Implements the `Reporter` port."""
+
+    def __init__(self, console: Console) -> None:
+        """Begin with nothing told."""
+        self._console, self._told = console, ""
+
+    def started(self, action: Action) -> None:
+        """Say nothing."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tell of each tenth."""
+        tenth = _TENTH * (done * _TENTH // total) if total > 0 else 0
+        line = f"{what}: {tenth}%" if tenth else what
+        if line != self._told:
+            self._told = line
+            self._console.note(line)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Say nothing."""
+
+
 @frozen
 class Carried:
     """How many objects failed; `busy` of them because another run works on them.

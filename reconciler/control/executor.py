@@ -301,7 +301,8 @@ class Executor:
     """Carries out actions on one host.
 
     The one place that takes an object's lock and says how an action ended. `report_on` returns whom
-    to tell of an action. `awaiting` is how actions wait for guests.
+    to tell of an action. `awaiting` is how actions wait for guests. With `is_held` the caller holds
+    the lock already, for longer than that.
     """
 
     host: Host
@@ -309,6 +310,7 @@ class Executor:
     clock: Clock
     report_on: Callable[[Action], Reporter]
     awaiting: Awaiting = Awaiting()
+    is_held: bool = False
 
     def carry_out(
         self,
@@ -325,7 +327,8 @@ class Executor:
         if interruption is not None:
             clock, progress = LaneClock(clock, interruption), interruption.watch(progress)
         try:
-            with holding(self.host, action.key, clock) if kind.is_locked else nullcontext():
+            is_taken = kind.is_locked and not self.is_held
+            with holding(self.host, action.key, clock) if is_taken else nullcontext():
                 report.started(action)
                 task = ActionTask(
                     host=self.host,

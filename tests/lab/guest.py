@@ -37,9 +37,12 @@ for n in *; do
 done"""
 
 
-def boot_overlays(*, packed: bool = False) -> Tuple[Overlay, ...]:
-    """Return what makes any machine boot the test's kernel, unpacked (quicker) or as packed."""
-    image = build_guest()
+def boot_overlays(*, packed: bool = False, tools: Tuple[str, ...] = ()) -> Tuple[Overlay, ...]:
+    """Return what makes any machine boot the test's kernel, unpacked (quicker) or as packed.
+
+    `tools` are programs of this machine that the guest has as well.
+    """
+    image = build_guest(tools=tools)
     return (
         Overlay("/domain/os", f"<kernel>{image.bzimage if packed else image.kernel}</kernel>"),
         Overlay("/domain/os", f"<initrd>{image.initrd}</initrd>"),

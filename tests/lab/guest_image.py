@@ -10,15 +10,22 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Tuple
 
-from tests.lab.guest_kernel import FOLDERS, modules_of, unpacked
+from tests.lab.guest_kernel import (
+    FILE_SYSTEMS,
+    FOLDERS,
+    list_modules,
+    modules_of,
+    unpacked,
+)
 from tests.lab.initramfs import Initramfs
 
 HERE = Path(__file__).resolve().parent
@@ -47,17 +54,21 @@ class GuestImage:
 
 
 @cache
-def build_guest(cache: Path = CACHE) -> GuestImage:
-    """Return kernel and initramfs, built once; several processes may ask at the same time."""
+def build_guest(cache: Path = CACHE, tools: Tuple[str, ...] = ()) -> GuestImage:
+    """Return kernel and initramfs, built once; several processes may ask at the same time.
+
+    `tools` are programs of this machine that the guest has as well, with what mounts a disk.
+    """
     parts, folder = cache / "kernel", cache / "guest"
     with locked(folder):
         subprocess.run([PROJECT / "scripts" / "guest-kernel", parts], check=True)
         [bzimage] = parts.glob("boot/vmlinuz-*")
-        image = GuestImage(parts / "vmlinux", folder / f"initrd-{_digest(parts)}", bzimage)
+        name = "-".join(("initrd", _digest(parts), *tools))
+        image = GuestImage(parts / "vmlinux", folder / name, bzimage)
         if not image.kernel.exists():
             write_whole(image.kernel, unpacked(bzimage.read_bytes()))
         if not image.initrd.exists():
-            write_whole(image.initrd, _fill(parts).pack())
+            write_whole(image.initrd, _fill(parts, tools).pack())
         return image
 
 
@@ -86,7 +97,7 @@ def _digest(parts: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _fill(parts: Path) -> Initramfs:
+def _fill(parts: Path, tools: Tuple[str, ...]) -> Initramfs:
     root = Initramfs()
     for folder in ("proc", "sys", "dev", "run", "tmp", "var/log"):
         root.folder(folder)
@@ -97,7 +108,26 @@ def _fill(parts: Path) -> Initramfs:
         root.add(path, SHUTDOWN)
     _add_programs(root, parts / "programs")
     _add_modules(root, parts)
+    for tool in tools:
+        _add_program(root, f"bin/{tool}", Path(shutil.which(tool) or f"/{tool}"))
+    if tools:
+        _add_file_system(root, parts)
     return root
+
+
+def _add_program(root: Initramfs, path: str, program: Path) -> None:
+    root.add(path, program)
+    for library in _libraries(program):
+        root.add(library, Path(library))
+
+
+def _add_file_system(root: Initramfs, kernel: Path) -> None:
+    """Add what the kernel calls when a file system is mounted that it does not know yet."""
+    names = list_modules(kernel, FILE_SYSTEMS)
+    for name, content in names.items():
+        root.add(f"modules/{name}", content)
+    loads = "".join(f"load {name}\n" for name in names)
+    root.add("sbin/modprobe", f"#!/bin/sh\n. /bin/plugged\n{loads}")
 
 
 def _add_programs(root: Initramfs, programs: Path) -> None:
@@ -106,9 +136,7 @@ def _add_programs(root: Initramfs, programs: Path) -> None:
     for name in _run(str(busybox), "--list").split():
         if name != "busybox":
             root.link(f"bin/{name}", "busybox")
-    root.add("bin/qemu-ga", agent)
-    for library in _libraries(agent):
-        root.add(library, Path(library))
+    _add_program(root, "bin/qemu-ga", agent)
 
 
 def _libraries(program: Path) -> List[str]:

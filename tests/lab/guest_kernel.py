@@ -9,7 +9,7 @@ import subprocess
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping
+from typing import Dict, Iterator, List, Mapping, Sequence
 
 # What is loaded, as the kernel's own aliases have it, for each device that the guest has or gets: a
 # module costs a tenth of a second without KVM, and no guest here has a device of every kind.
@@ -35,6 +35,7 @@ MODULES = {
     "acpi:*": ("button", "evdev"),  # for the power button
     "fw_cfg": ("qemu_fw_cfg",),  # no device's: a test that wants to read it says `drive fw_cfg`
 }
+FILE_SYSTEMS = ("crc32c_generic", "ext4")  # of guests that mount a disk
 # Without it the kernel waits a second before it looks at a USB disk.
 PARAMETERS = {"usb_storage": "delay_use=0"}
 # Where a kernel package has its modules, compressed or not.
@@ -60,6 +61,13 @@ def modules_of(kernel: Path) -> Modules:
     files = {name: found.content(name) for names in needs.values() for name in names}
     cases = "".join(f"{alias}) {_loads(names)} ;;\n" for alias, names in needs.items())
     return Modules(files, f'drive() {{\ncase "$1" in\n{cases}esac\n}}\n')
+
+
+def list_modules(kernel: Path, names: Sequence[str]) -> Mapping[str, bytes]:
+    """Return modules with all that they need, decompressed, in the order in which they load."""
+    found = _Found(kernel)
+    needs = dict.fromkeys(each for name in names for each in _with_needs(name, found))
+    return {name: found.content(name) for name in needs}
 
 
 def _loads(names: List[str]) -> str:

@@ -13,16 +13,24 @@ from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.core.measurements.guest_script import (
     BEAT,
+    DISK_FOLDER,
     FILL,
     KEEPER_STATUS,
     NOT_FOUND,
     explain_blocked,
+    make_disk_command,
     make_file_command,
     wrap_command,
 )
 from reconciler.core.measurements.tools import ProgramAnswer, explain_missing, hold_back
 from reconciler.core.measurements.values import Limits
-from reconciler.errors import MissingError, ReconcilerError, RefusedError, TransientError
+from reconciler.errors import (
+    MissingError,
+    ReconcilerError,
+    RefusedError,
+    TerminalError,
+    TransientError,
+)
 
 POLL = 0.2  # seconds
 VERSION_LIMIT = 15.0
@@ -131,6 +139,16 @@ class GuestPrograms:
             f"guest {self.name}: {explain_missing(program)}, in the guest; or measure with dd: "
             "--profile dd_write --profile dd_read"
         )
+
+    def format_disk(self, size: int) -> str:
+        """Make a file system on the blank disk of that size, and return where it is mounted.
+
+        Only for a machine that is thrown away.
+        """
+        answer = self.run(make_disk_command(size), FILL, Limits())
+        if answer.status != 0:
+            raise TerminalError(f"guest {self.name}: {answer.words}")
+        return DISK_FOLDER
 
     @contextmanager
     def make_file(self, folder: str, size: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`bench disk`, `bench list`: measure, show, keep."""
+"""`bench disk`, `bench list`, `bench matrix`: measure, show, keep."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from reconciler.adapters.measurement.local_facts import (
 )
 from reconciler.adapters.measurement.programs import LocalPrograms, has_program
 from reconciler.adapters.measurement.scratch_file import make_scratch_file
-from reconciler.cli.bench_arguments import ENGINES, PROFILES
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import find_measurements
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.cli.verbs.bench_compare import choose, compare
+from reconciler.cli.verbs.bench_guest import (
+    Found,
+    measure_guest,
+    measure_jobs,
+    read_qemu,
+    read_ways,
+)
 from reconciler.cli.verbs.bench_host import measure_host
-from reconciler.control.executor import holding
 from reconciler.control.ports import Host
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import FILE_POOLS, read_source
-from reconciler.core.key import FORMER_KIND, Key
+from reconciler.core.measurements.matrix import judge_matrix
 from reconciler.core.measurements.series import (
     DiskJob,
-    ProgramRunner,
     RunTarget,
     Ways,
-    estimate_seconds,
     list_device_profiles,
-    measure_job,
     plan_jobs,
 )
-from reconciler.core.measurements.tools import explain_missing, read_qemu_version
+from reconciler.core.measurements.tools import explain_missing
 from reconciler.core.measurements.values import (
-    DiskResult,
     Environment,
     Limits,
     Measurement,
@@ -49,10 +50,10 @@ from reconciler.core.measurements.values import (
     name_measurement,
     write_measurement,
 )
+from reconciler.core.render.measurement_matrix import render_matrix
 from reconciler.core.render.measurements import render_list, render_measurement
 from reconciler.core.render.text import Page
-from reconciler.core.render.words import count
-from reconciler.core.units import format_roughly, show_span, show_time
+from reconciler.core.units import format_roughly, show_time
 from reconciler.core.world import Unknown
 from reconciler.core.xmltree import parse
 from reconciler.errors import (
@@ -63,7 +64,6 @@ from reconciler.errors import (
     TransientError,
     UsageError,
 )
-from reconciler.kinds.machine.measured_guest import describe_guest
 
 
 def bench(options: argparse.Namespace, console: Console, services: Services) -> int:
@@ -75,6 +75,7 @@ def bench(options: argparse.Namespace, console: Console, services: Services) -> 
         return Exit.DONE
     verbs: Mapping[str, Callable[..., int]] = {
         "disk": measure_disk,
+        "matrix": show_matrix,
         "list": list_measurements,
         "compare": compare,
     }
@@ -100,6 +101,23 @@ def measure_disk(options: argparse.Namespace, console: Console, services: Servic
     )
     finish(measurement, options, console, services)
     return Exit.DONE
+
+
+def show_matrix(options: argparse.Namespace, console: Console, services: Services) -> int:
+    """Measure a matrix, keep each of its results, and print them as one table."""
+    from reconciler.cli.verbs.bench_matrix import MatrixRun  # noqa: PLC0415 - start-up time
+
+    check_label(options.label)
+    kept = find_measurements(options, console, services)
+    found = MatrixRun(options, console, services, kept.keep).measure()
+    if options.format == "json":
+        documents = [json.loads(write_measurement(each)) for each in found]
+        console.line(json.dumps(documents, indent=1, ensure_ascii=False))
+    else:
+        console.write(render_matrix(judge_matrix(found), _page(console)))
+    group = found[0].group if found else ""
+    console.note(f"kept as {group}; see virt-reconciler bench compare {group}")
+    return Exit.DONE if any(each.results for each in found) else Exit.FAILED
 
 
 def check_label(label: Optional[str]) -> None:
@@ -131,16 +149,13 @@ def _page(console: Console) -> Page:
     return Page(console.style(), console.width())
 
 
-Found = Tuple[Tuple[DiskResult, ...], Environment, Tuple[str, ...]]
-
-
 def _measure_place(
     options: argparse.Namespace, limits: Limits, console: Console, services: Services
 ) -> Found:
     if options.device is not None:
         return _measure_device(options, limits, console)
     if options.guest is not None:
-        return _measure_guest(options, limits, console, services)
+        return measure_guest(options, limits, console, services)
     place = _find_place(options, console, services)
     return _measure_folder(place, options, limits, console)
 
@@ -174,17 +189,8 @@ def _find_place(options: argparse.Namespace, console: Console, services: Service
     except ReconcilerError as error:
         warnings = (f"whether guests run on this storage is unknown: {error}",)
     else:
-        environment = replace(environment, qemu=_read_qemu(host))
+        environment = replace(environment, qemu=read_qemu(host))
     return FolderPlace(folder, environment, warnings, may_be_root=options.pool is not None)
-
-
-def _read_qemu(host: Host) -> Optional[str]:
-    """Return the version of QEMU on this host; None if it is not known."""
-    try:
-        emulator = host.domains.read_caps("").emulator
-    except ReconcilerError:
-        return None
-    return read_qemu_version(LocalPrograms().read_version(emulator)) if emulator else None
 
 
 def _warn_of_guests(folder: str, pool: Optional[str], host: Host) -> Iterator[str]:
@@ -232,7 +238,7 @@ def _find_pool_folder(name: str, host: Host) -> str:
 def _measure_folder(
     place: FolderPlace, options: argparse.Namespace, limits: Limits, console: Console
 ) -> Found:
-    ways = _read_ways(options)
+    ways = read_ways(options)
     _require_programs(plan_jobs(ways))
     size = options.size
     console.note(f"making a file of {format_roughly(size)} in {place.folder}")
@@ -247,17 +253,8 @@ def _measure_folder(
             warnings.append(f"{place.folder} is on the system's disk, which others use as well")
         target = RunTarget(scratch.path, size, options.runtime, limits)
         programs = LocalPrograms((scratch.descriptor,))
-        results = _measure_jobs(plan_jobs(ways), target, programs, console)
+        results = measure_jobs(plan_jobs(ways), target, programs, console)
     return results, place.environment, tuple(warnings)
-
-
-def _read_ways(options: argparse.Namespace) -> Ways:
-    return Ways(
-        profiles=tuple(options.profile or PROFILES),
-        depths=tuple(options.depth),
-        engines=tuple(options.engine or ENGINES[:1]),
-        runs=options.runs,
-    )
 
 
 def _require_programs(jobs: Sequence[DiskJob]) -> None:
@@ -270,14 +267,6 @@ def _require_programs(jobs: Sequence[DiskJob]) -> None:
     raise MissingError(f"{words}{instead if rest else ''}")
 
 
-def _measure_jobs(
-    jobs: Sequence[DiskJob], target: RunTarget, programs: ProgramRunner, console: Console
-) -> Tuple[DiskResult, ...]:
-    seconds = estimate_seconds(jobs, target.seconds)
-    console.note(f"{count(len(jobs), 'measurement')}, about {show_span(seconds)}")
-    return tuple(measure_job(job, target, programs, console.note) for job in jobs)
-
-
 def _measure_device(options: argparse.Namespace, limits: Limits, console: Console) -> Found:
     if options.profile:
         raise UsageError("--device is only read, with hdparm; drop --profile")
@@ -285,35 +274,8 @@ def _measure_device(options: argparse.Namespace, limits: Limits, console: Consol
     jobs = plan_jobs(Ways(list_device_profiles(), (), (), options.runs))
     _require_programs(jobs)
     target = RunTarget(device, 0, 0, limits)
-    results = _measure_jobs(jobs, target, LocalPrograms(), console)
+    results = measure_jobs(jobs, target, LocalPrograms(), console)
     return results, replace(read_host_facts(), storage=device), ()
-
-
-def _measure_guest(
-    options: argparse.Namespace, limits: Limits, console: Console, services: Services
-) -> Found:
-    """Measure in a guest; nobody else works on the machine meanwhile."""
-    uri = uri_of(options, services, console)
-    host = services.connect(uri)
-    name, folder = options.guest, options.guest_path.rstrip("/") or "/"
-    with holding(host, Key(FORMER_KIND, name), services.clock):
-        environment = describe_guest(host, read_host_facts(), name, folder)
-        environment = replace(environment, qemu=_read_qemu(host))
-        programs = services.reach_guest(uri, name)
-        ways = _read_ways(options)
-        programs.require(dict.fromkeys(job.program for job in plan_jobs(ways)))
-        memory = programs.read_memory()
-        kernel = programs.read_line(("uname", "-r"))
-        environment = replace(environment, memory=memory, guest_kernel=kernel or None)
-        console.note(f"making a file of {format_roughly(options.size)} in {name}:{folder}")
-        with programs.make_file(folder, options.size) as path:
-            warnings: Tuple[str, ...] = ()
-            if not programs.has_direct(path):
-                ways = replace(ways, has_direct=False)
-                warnings = (f"{folder} in {name} has no direct I/O; measured only buffered",)
-            target = RunTarget(path, options.size, options.runtime, limits)
-            results = _measure_jobs(plan_jobs(ways), target, programs, console)
-    return results, environment, warnings
 
 
 def list_measurements(options: argparse.Namespace, console: Console, services: Services) -> int:

@@ -14,6 +14,7 @@ from reconciler.core.units import KIB
 
 BEAT = 60  # seconds without a signal after which the keeper ends
 FILL = 120.0  # seconds that making the file may take, and one for each MiB
+SECTOR = 512  # bytes, in which Linux counts the size of a disk
 KEEPER_STATUS = 3  # with which the script ends when it refuses
 NAME = "virt-reconciler-bench"
 FOLDER = "/var/tmp"  # noqa: S108 - the default, and mktemp makes the file
@@ -56,6 +57,50 @@ def make_file_command(folder: str, size: int) -> Tuple[str, ...]:
     """Return the command that makes the file and prints the process that keeps it."""
     values = (folder, str(size // KIB**2), str(BEAT), NAME, _KEEPER)
     return ("sh", "-c", _SCRIPT, f"{NAME}-maker", *values)
+
+
+DISK_FOLDER = "/run/virt-reconciler-bench"  # where a blank disk is mounted
+_DISK_SCRIPT = r"""
+set -eu
+sectors=$1 folder=$2 left=30
+refuse() { echo "$*" >&2; exit 3; }
+find_disks() {
+    for size in /sys/block/*/size; do
+        read -r there < "$size"
+        [ "$there" != "$sectors" ] || echo "$size" | cut -d/ -f4
+    done
+}
+until [ -n "$(find_disks)" ]; do
+    left=$((left-1))
+    [ "$left" -gt 0 ] ||
+        refuse "the guest does not see the disk; does its kernel have a driver for the bus?"
+    sleep 1
+done
+set -- $(find_disks)
+[ $# -eq 1 ] ||
+    refuse "$# disks of the guest have the same size: $*; give the measured one another size"
+device=/dev/$1
+if command -v mkfs.ext4 >/dev/null; then
+    words=$(mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$device" 2>&1)
+else
+    words=$(mke2fs -F "$device" 2>&1)
+fi || refuse "no file system could be made on $device: $words"
+mkdir -p "$folder"
+words=$(mount -t ext4 "$device" "$folder" 2>&1) || refuse "$device could not be mounted: $words"
+"""
+
+
+def make_disk_command(size: int) -> Tuple[str, ...]:
+    """Return the command that makes a file system on the blank disk of that size, and mounts it.
+
+    Only for a machine that is thrown away: what is on the disk is lost.
+    """
+    return ("sh", "-c", _DISK_SCRIPT, "sh", str(size // SECTOR), DISK_FOLDER)
+
+
+def make_server_command(port: int, limit: int) -> Tuple[str, ...]:
+    """Return the command that serves one client of iperf3, and ends by itself after the limit."""
+    return ("timeout", str(limit), "iperf3", "--server", "--one-off", "--port", str(port))
 
 
 def wrap_command(command: Sequence[str]) -> Tuple[str, ...]:

@@ -41,7 +41,7 @@ def _lay_measurement(measurement: Measurement, page: Page) -> Iterator[str]:
     yield from lay_text(escape(describe_environment(measurement.environment)), page)
     if measurement.results:
         yield ""
-        yield from lay_text(escape(_describe_tools(measurement)), page)
+        yield from lay_text(escape(describe_tools(measurement)), page)
         rows = [row for result in measurement.results for row in _rows(result, page)]
         yield from lay_columns([HEADS, *rows], page, ("P95", "P99.9", "CPU", "DEPTH"))
     if measurement.figures:
@@ -95,7 +95,7 @@ def _describe_filesystem(environment: Environment) -> str:
     return f"{environment.filesystem}{on}"
 
 
-def _describe_tools(measurement: Measurement) -> str:
+def describe_tools(measurement: Measurement) -> str:
     """Return the file and the programs: `file 1.0GiB · fio-3.35, libaio, 30s a run · nice 10`."""
     tools = dict.fromkeys(
         ", ".join(

@@ -77,6 +77,12 @@ def find_setup(
     return _read_setup(found[0]) if len(found) == 1 else None
 
 
+def describe_disk(live_xml: str, name: str) -> Optional[DiskSetup]:
+    """Return how the guest gets the disk of that name in the manifest; None if it has none."""
+    setups = (_read_setup(element) for element in _list_disks(parse(live_xml)))
+    return next((setup for setup in setups if setup.name == name), None)
+
+
 def _list_disks(root: Element) -> Iterator[Element]:
     for element in root.iterfind("devices/disk"):
         if element.get("device", "disk") == "disk" and _target(element):
