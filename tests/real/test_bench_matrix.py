@@ -47,7 +47,7 @@ class MatrixCommand:
     """The command on a host, with a state folder and a manifest of its own."""
 
     def __init__(self, uri: str, folder: Path) -> None:
-        image = build_guest(tools=("fio", "iperf3"))
+        image = build_guest(tools=("iperf3",))
         text = MACHINE.format(kernel=image.kernel, initrd=image.initrd, words=COMMAND_LINE)
         self.command = Command(uri, folder)
         self.manifest = self.command.write("bench01.yaml", text)
