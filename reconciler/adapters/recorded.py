@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import FrozenSet, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
-from reconciler.control.ports import NoLocks, NoSecrets
+from reconciler.control.ports import NoLocks
 from reconciler.core.frozen import frozen
 from reconciler.core.guest import NoGuests
 from reconciler.core.host_snapshot import HostSnapshot
@@ -15,6 +15,7 @@ from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer
 from reconciler.core.machine import refuse_machine
 from reconciler.core.preparation import NoPreparer, PreparationTools
+from reconciler.core.secret_refs import NoSecrets
 from reconciler.core.transfers import NoDownloads
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Callable, FrozenSet, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    FrozenSet,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Union,
+)
 
-from reconciler.core.guest import Guests
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateSeed, CreateVolume, Outcome
-from reconciler.core.preparation import Preparer
 from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText
 from reconciler.core.transfers import CopyDisks, Downloads, PartialVolume
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown, VolumeView
-from reconciler.errors import TerminalError, TransientError
+from reconciler.errors import TerminalError
+
+if TYPE_CHECKING:
+    from reconciler.core.guest import Guests
+    from reconciler.core.preparation import Preparer
 
 
 class Locks(Protocol):
@@ -378,23 +390,3 @@ class Secrets(Protocol):
 
     def find_key(self) -> Optional[bytes]:
         """Return the host's key for digests; None if this user has none and cannot make one."""
-
-
-class NoSecrets:
-    """Implements `Secrets` where none can be read: every one is refused for that reason."""
-
-    def __init__(self, reason: str) -> None:
-        """Keep why: `a snapshot contains no secrets`."""
-        self._reason = reason
-
-    def read(self, ref: SecretRef) -> SecretText:
-        """Refuse."""
-        raise TransientError(f"{ref}: {self._reason}")
-
-    def seal(self, ref: SecretRef) -> SealedSecret:
-        """Refuse."""
-        raise TransientError(f"{ref}: {self._reason}")
-
-    def find_key(self) -> Optional[bytes]:
-        """Have none."""
-        return None

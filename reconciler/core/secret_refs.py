@@ -201,3 +201,23 @@ def decode_secret(ref: SecretRef, content: bytes) -> SecretText:
     if "\0" in text:
         raise TransientError(f"{ref}: contains a NUL character; write the text itself into it")
     return SecretText(text)
+
+
+class NoSecrets:
+    """Implements `Secrets` where none can be read: every one is refused for that reason."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep why: `a snapshot contains no secrets`."""
+        self._reason = reason
+
+    def read(self, ref: SecretRef) -> SecretText:
+        """Refuse."""
+        raise TransientError(f"{ref}: {self._reason}")
+
+    def seal(self, ref: SecretRef) -> SealedSecret:
+        """Refuse."""
+        raise TransientError(f"{ref}: {self._reason}")
+
+    def find_key(self) -> Optional[bytes]:
+        """Have none."""
+        return None

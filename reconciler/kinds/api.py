@@ -26,7 +26,6 @@ from typing import (
     cast,
 )
 
-from reconciler.core.checksums import find_listed
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import Key
@@ -312,6 +311,8 @@ def read_checksums(
     host: Host, templates: Iterable[TemplateManifest]
 ) -> Mapping[str, Union[str, Unknown]]:
     """Read what the lists of templates' images have, by template; those without a list lack."""
+    from reconciler.core.checksums import find_listed  # noqa: PLC0415 - start-up time
+
     found: Dict[str, Union[str, Unknown]] = {}
     for template in templates:
         address = template.address

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from reconciler.adapters.libvirt.host import NO_PREPARER
-from reconciler.control.ports import NoLocks, NoSecrets, NoUnits
+from reconciler.control.ports import NoLocks, NoUnits
 from reconciler.core.guest import NoGuests
+from reconciler.core.secret_refs import NoSecrets
 from reconciler.core.transfers import NoDownloads
 from reconciler.errors import TerminalError
 

@@ -18,7 +18,7 @@ from reconciler.adapters.libvirt.guests import LibvirtGuests, RememberedGuests
 from reconciler.adapters.libvirt.host import NO_PREPARER, LibvirtNetworks
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
-from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
+from reconciler.control.ports import Locks, NoLocks, NoUnits, Secrets, Units
 from reconciler.control.service_ports import History
 from reconciler.control.state import LoopServices
 from reconciler.core.conditions import READY
@@ -34,6 +34,7 @@ from reconciler.core.manifest import (
 from reconciler.core.manifest_files import ManifestSet
 from reconciler.core.preparation import Preparer
 from reconciler.core.records import Record
+from reconciler.core.secret_refs import NoSecrets
 from reconciler.core.settings import Settings
 from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.errors import Problem

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Callable, FrozenSet, Mapping, Optional, Tuple
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import NETWORK, SECRET, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
-from reconciler.control.ports import Locks, NoLocks, NoSecrets, NoUnits, Secrets, Units
+from reconciler.control.ports import Locks, NoLocks, NoUnits, Secrets, Units
 from reconciler.core.frozen import frozen, regex, replace
 from reconciler.core.preparation import NoPreparer, Preparer
 from reconciler.core.secret_refs import (
+    NoSecrets,
     SealedSecret,
     SecretRef,
     SecretSource,

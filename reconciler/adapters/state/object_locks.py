@@ -15,7 +15,6 @@ from typing import Callable, Dict, Mapping, Optional, Tuple
 from urllib.parse import quote
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.adapters.state import files
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key
 from reconciler.core.names import Worker, describe_busy
@@ -128,6 +127,8 @@ class FolderLocks:
         return mine
 
     def _sign(self, handle: int, key: Key) -> None:
+        from reconciler.adapters.state import files  # noqa: PLC0415 - start-up time
+
         files.give(handle, self._folder)
         me = self.me
         text = json.dumps(
@@ -142,6 +143,8 @@ class FolderLocks:
 
 
 def _make(folder: str) -> None:
+    from reconciler.adapters.state import files  # noqa: PLC0415 - start-up time
+
     for path in (os.path.dirname(folder), folder):
         files.make_folder(path)
 

@@ -21,7 +21,6 @@ from reconciler.core.machine import Cdrom, Disk, Machine, Power, chipset_of
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.world import Reading, World, size_key
 from reconciler.kinds.machine.domain.features import settle_firmware, settle_password
-from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.match import (
     Difference,
     align,
@@ -148,11 +147,15 @@ def find_differences(
     overlays = found.manifest.machine.overlays
     view = found.reading.view
     stored = name_grown(compare(found.machine, found.stored), found.machine)
+    live = () if found.live is None else compare(found.machine, found.live)
+    if not overlays:
+        return stored, live
+    from reconciler.kinds.machine.domain.overlays import compare_overlays  # noqa: PLC0415
+
     stored += compare_overlays(view.persistent_xml, overlays, world.find_secret)
-    if found.live is None or view.live_xml is None:
-        return stored, ()
-    live = compare(found.machine, found.live)
-    return stored, live + compare_overlays(view.live_xml, overlays, world.find_secret)
+    if view.live_xml is not None:
+        live += compare_overlays(view.live_xml, overlays, world.find_secret)
+    return stored, live
 
 
 def _ask_all_sizes(machine: Machine, reading: Reading, world: World) -> None:
