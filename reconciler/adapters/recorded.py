@@ -17,6 +17,7 @@ from reconciler.core.machine import refuse_machine
 from reconciler.core.preparation import NoPreparer, PreparationTools
 from reconciler.core.secret_refs import NoSecrets
 from reconciler.core.transfers import NoDownloads
+from reconciler.core.virtio_win import DriverMedia
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 
@@ -136,6 +137,11 @@ class RecordedStorage(_Recorded):
         """Return those files that a domain had; of others nobody knows whether they were there."""
         files = self._snapshot.files
         return {path: files[path] for path in paths if path in files}
+
+    def find_driver_media(self, place: str) -> DriverMedia:
+        """Say that nobody knows: a snapshot does not contain them."""
+        del place
+        return DriverMedia(unseen=("a recorded host does not contain its virtio-win media",))
 
     def can_reflink(self, pool: PoolView, image: str) -> bool:
         """Return what was found out then."""

@@ -28,6 +28,7 @@ from reconciler.errors import TerminalError
 if TYPE_CHECKING:
     from reconciler.core.guest import Guests
     from reconciler.core.preparation import Preparer
+    from reconciler.core.virtio_win import DriverMedia
 
 
 class Locks(Protocol):
@@ -200,6 +201,9 @@ class Storage(Protocol):
 
     def read_files(self, paths: Sequence[str]) -> Mapping[str, FileView]:
         """Return what lies at these paths of the host; what cannot be seen from here lacks."""
+
+    def find_driver_media(self, place: str) -> DriverMedia:
+        """Return the virtio-win media at a path or POOL/VOLUME; in the usual places if empty."""
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""

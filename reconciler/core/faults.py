@@ -42,6 +42,7 @@ class Section(Enum):
     TOOLS = "what prepares clones in a folder (path)"
     WINDOWS = "whether the Windows in an image is generalized (path, format)"
     CHECKSUM = "the checksum that the list of a template's image has (template)"
+    DRIVER_MEDIA = "virtio-win ISOs and drivers (path, POOL/VOLUME, or empty: the usual places)"
     SECRET = "a secret that a manifest names (source, name)"  # noqa: S105 - words
 
 

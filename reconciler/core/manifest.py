@@ -234,7 +234,7 @@ class HostManifest:
 
     `mode` is None where it says nothing of daemons. `ensure` allows units to be changed; without it
     they are looked at and no more. Only what is `forbidden` is ever stopped. `uri` is how other
-    hosts reach its libvirt.
+    hosts reach its libvirt. `virtio_win` is the path or POOL/VOLUME of its virtio-win drivers.
     """
 
     name: str
@@ -245,6 +245,7 @@ class HostManifest:
     forbidden: Tuple[str, ...] = ()
     ensure: bool = False
     uri: Optional[str] = None
+    virtio_win: Optional[str] = None
     generation: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     host: Optional[str] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import Enum
-from typing import FrozenSet, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.faults import Fact, Known, Section, ask
 from reconciler.core.frozen import frozen
@@ -21,6 +21,9 @@ from reconciler.core.names import Owner
 from reconciler.core.preparation import PreparationTools
 from reconciler.core.secret_refs import SealedSecret, SecretRef
 from reconciler.core.windows_images import WindowsImage
+
+if TYPE_CHECKING:
+    from reconciler.core.virtio_win import DriverMedia
 
 
 @frozen
@@ -261,7 +264,8 @@ class World:
     `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
     image to the bytes that it may still grow by, `lengths` an address to the bytes of its file.
     `checksums` maps a template to the SHA-256 that the list of its image has, `tools` a folder to
-    what prepares clones in it. `windows` maps the path of an image to what was read in it.
+    what prepares clones in it, `driver_media` a place (empty: the host's) to its virtio-win media.
+    `windows` maps the path of an image to what was read in it.
     `facilities` is what else the host has.
     """
 
@@ -279,6 +283,7 @@ class World:
     facilities: Facilities = Facilities()
     lengths: Mapping[str, Union[int, Unknown, None]] = field(default_factory=dict)
     checksums: Mapping[str, Union[str, Unknown]] = field(default_factory=dict)
+    driver_media: Mapping[str, Union[DriverMedia, Unknown]] = field(default_factory=dict)
     tools: Mapping[str, Union[PreparationTools, Unknown]] = field(default_factory=dict)
     windows: Mapping[str, Union[WindowsImage, Unknown]] = field(default_factory=dict)
     busy: Mapping[Key, str] = field(default_factory=dict)
@@ -370,6 +375,11 @@ class World:
         """Return what was read of the Windows in an image, or why it cannot be read."""
         self.ask(Fact(Section.WINDOWS, path, image_format))
         return self.windows.get(path, WindowsImage(unchecked="nobody can look into images here"))
+
+    def find_driver_media(self, place: str = "") -> Union[DriverMedia, Unknown]:
+        """Return the virtio-win media at a place of the host; without one, those that it has."""
+        self.ask(Fact(Section.DRIVER_MEDIA, place))
+        return self.driver_media.get(place, Unknown("no virtio-win media were looked for"))
 
     def find_secret(self, ref: SecretRef) -> Union[SealedSecret, Unknown]:
         """Return what recognises a secret, or why it cannot be read."""

@@ -69,7 +69,7 @@ MAY_IMPORT: Mapping[str, FrozenSet[str]] = {
 IMPORTER: Mapping[str, str] = {
     "libvirt": "reconciler.adapters.libvirt.binding",
     "libvirt_qemu": "reconciler.adapters.libvirt.binding",
-    "pycdlib": "reconciler.adapters.libvirt.seed_image",
+    "pycdlib": "reconciler.adapters.libvirt.iso_images",
     "matplotlib": "reconciler.adapters.charts",
     "watchdog": "reconciler.adapters.watch",
     "yaml": "reconciler.adapters.manifests.documents",

@@ -113,6 +113,12 @@ def find_free(folder: str, daemon: Optional[int]) -> Optional[int]:
     return found.f_bavail * found.f_frsize
 
 
+def find_own_root(uri: str) -> Optional[str]:
+    """Return what to put before a path to open it as the daemon does; None if that is not known."""
+    daemon = find_daemon(uri)
+    return None if daemon == UNSEEN else _find_root(daemon)
+
+
 def read_swap() -> int:
     """Return the bytes of swap of this host; 0 if they cannot be read."""
     try:

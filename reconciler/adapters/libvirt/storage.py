@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
     from reconciler.adapters.libvirt.uploads import LibvirtPart
     from reconciler.control.ports import Progress
+    from reconciler.core.virtio_win import DriverMedia
 
 AVAILABLE = 3  # where virStoragePoolGetInfo has it
 
@@ -120,6 +121,16 @@ class LibvirtStorage:
         daemon = own_view.find_daemon(self._connections.uri)
         found = {path: own_view.read_file(path, daemon) for path in paths}
         return {path: view for path, view in found.items() if view is not None}
+
+    def find_driver_media(self, place: str) -> DriverMedia:
+        """Return the virtio-win media at a path or POOL/VOLUME; in the usual places if empty."""
+        try:
+            from reconciler.adapters.libvirt import driver_media  # noqa: PLC0415 - rarely used
+        except ModuleNotFoundError as error:
+            from reconciler.core.virtio_win import DriverMedia  # noqa: PLC0415 - rarely used
+
+            return DriverMedia(unseen=(_explain_module(error, "read ISO images"),))
+        return driver_media.find_driver_media(self._connections, place)
 
     def create_volume(self, step: CreateVolume, progress: Progress) -> VolumeView:
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
@@ -205,14 +216,17 @@ def _make_content(step: CreateSeed) -> bytes:
     if name_seed_field(step.name) == IGNITION:
         return "".join(text for _, text in step.files).encode()
     try:
-        from reconciler.adapters.libvirt.seed_image import make_image  # noqa: PLC0415 - rarely used
+        from reconciler.adapters.libvirt.iso_images import make_image  # noqa: PLC0415 - rarely used
     except ModuleNotFoundError as error:
-        raise MissingError(
-            f"cloudInit: Python's module {error.name!r} is needed to make the seed and not "
-            "installed: it comes with the RPM, else apt install python3-pycdlib, or pip install "
-            "'virt-reconciler[host]'"
-        ) from error
+        raise MissingError(f"cloudInit: {_explain_module(error, 'make the seed')}") from error
     return make_image(dict(step.files))
+
+
+def _explain_module(error: ModuleNotFoundError, purpose: str) -> str:
+    return (
+        f"Python's module {error.name!r} is needed to {purpose} and not installed: it comes with "
+        "the RPM, else apt install python3-pycdlib, or pip install 'virt-reconciler[host]'"
+    )
 
 
 def _upload(connection: Connection, volume: Volume, content: bytes) -> None:

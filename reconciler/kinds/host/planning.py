@@ -44,6 +44,7 @@ def build_host(data: Mapping[str, Any], place: Place) -> HostManifest:
         forbidden=tuple(daemons.get("forbidden", ())),
         ensure=daemons.get("action") == "ensure",
         uri=spec.get("uri"),
+        virtio_win=spec.get("virtioWin"),
         generation=digest_generation(write_canonical(spec), labels),
         labels=labels,
     )

@@ -125,6 +125,7 @@ class HostKind(PlainKind):
         return {
             "selector": ", ".join(manifest.selector),
             "uri": manifest.uri,
+            "virtioWin": manifest.virtio_win,
             "daemons.mode": manifest.mode and manifest.mode.value,
             "daemons.required": ", ".join(manifest.required) or None,
             "daemons.forbidden": ", ".join(manifest.forbidden) or None,

@@ -25,7 +25,7 @@ from reconciler.core.faults import Fact, Section, isolate
 from reconciler.core.frozen import replace
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Machine, Power
-from reconciler.core.manifest import Desired
+from reconciler.core.manifest import Desired, is_named
 from reconciler.core.secret_refs import SecretRef, SecretSource
 from reconciler.core.world import DomainView, FirstBoot, PoolView, Reading, Unknown, World, size_key
 from reconciler.core.xmltree import parse
@@ -355,6 +355,15 @@ def _read_windows(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, windows={**seen.world.windows, **found})
 
 
+def _find_driver_media(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
+    """Find virtio-win where the host's manifest says, else where it usually is."""
+    names = (host for host in seen.desired.hosts if is_named(host.selector, seen.world.host))
+    given = next((host.virtio_win for host in names if host.virtio_win), "")
+    find = seen.host.storage.find_driver_media
+    found = {fact.name: attempt(find, fact.name or given) for fact in sorted(facts)}
+    return replace(seen.world, driver_media={**seen.world.driver_media, **found})
+
+
 def _read_secrets(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     refs = [SecretRef(SecretSource(fact.name), fact.part) for fact in sorted(facts)]
     found = {ref: attempt(seen.host.secrets.seal, ref) for ref in refs}
@@ -383,6 +392,7 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.TOOLS: _keep_each("tools", lambda host: host.preparer.find_tools),
     Section.WINDOWS: _read_windows,
     Section.CHECKSUM: _read_checksums,
+    Section.DRIVER_MEDIA: _find_driver_media,
     Section.SECRET: _read_secrets,
 }
 """How each question is answered. An answer may depend on another, and asks for it."""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from reconciler.adapters.libvirt.connections import Connections
-from reconciler.adapters.libvirt.seed_image import make_image
+from reconciler.adapters.libvirt.iso_images import make_image
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.adapters.manifests import schema_errors
 from reconciler.core.cloud_init import CloudInit, Seed, fill_files, merge, render_seed
@@ -349,7 +349,7 @@ def test_text_that_is_not_cloud_config_is_refused(tmp_path: Path, text: str, mes
 
 def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycdlib", None)
-    monkeypatch.delitem(sys.modules, "reconciler.adapters.libvirt.seed_image", raising=False)
+    monkeypatch.delitem(sys.modules, "reconciler.adapters.libvirt.iso_images", raising=False)
     storage = LibvirtStorage(Connections("test:///default"))
     step = CreateSeed("default", "web-seed.iso", "/images/web-seed.iso", "", ())
     with pytest.raises(MissingError, match=r"'pycdlib' is needed .* apt install python3-pycdlib"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 from typing import Dict, Iterator, Mapping, Sequence, Tuple
+
+import pycdlib  # type: ignore[import-untyped,unused-ignore]
 
 from reconciler.core.virtio_win import FOLDER, DriverMedium, read_medium
 
@@ -80,3 +84,51 @@ def make_medium(version: str, oses: Sequence[str] = OSES) -> DriverMedium:
     medium = read_medium(path, path, f"virtio-win-{version}", files, lambda name: files[name])
     assert medium is not None
     return medium
+
+
+def make_iso(files: Mapping[str, bytes], label: str) -> bytes:
+    """Return an ISO as virtio-win's packaging makes it: level 4, with Rock Ridge, without Joliet."""
+    image = pycdlib.PyCdlib()
+    image.new(interchange_level=4, vol_ident=label, rock_ridge="1.09")
+    folders = {
+        "/".join(parts[:depth])
+        for parts in (name.split("/") for name in files)
+        for depth in range(1, len(parts))
+    }
+    for folder in sorted(folders):
+        image.add_directory(f"/{folder}", rr_name=folder.rpartition("/")[2])
+    for name, content in files.items():
+        image.add_fp(io.BytesIO(content), len(content), f"/{name}", rr_name=name.rpartition("/")[2])
+    written = io.BytesIO()
+    image.write_fp(written)
+    image.close()
+    return written.getvalue()
+
+
+def write_iso(path: Path, version: str, oses: Sequence[str] = OSES, **options: bool) -> Path:
+    """Write an ISO of that version, whatever it is called."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(make_iso(make_files(version, oses, **options), f"virtio-win-{version}"))
+    return path
+
+
+def write_folder(root: Path, version: str, *, with_iso: bool = True) -> Path:
+    """Write what the RPM installs: drivers by driver and by release, the agent, the ISO."""
+    folder = root / FOLDER.lstrip("/")
+    files = make_files(version, listed=False)
+    for name, content in files.items():
+        parts = name.split("/")
+        places = [folder / name]
+        if len(parts) == 4:
+            _driver, os, arch, file = parts
+            by_os = folder / "drivers" / "by-os" / ("i386" if arch == "x86" else arch) / os / file
+            places = [folder / "drivers" / "by-driver" / name, by_os]
+        elif parts[0] == "cert":
+            places = [folder / "drivers" / "by-driver" / name]
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+    if with_iso:
+        write_iso(folder / f"virtio-win-{version}.iso", version)
+        (folder / "virtio-win.iso").symlink_to(f"virtio-win-{version}.iso")
+    return folder
