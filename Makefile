@@ -36,6 +36,7 @@ golden: install  ## update the golden files; then read `git diff`
 docs: install  ## update the pages that are made from schemas and code
 	$(PYTHON) scripts/make_manifest_docs.py
 	$(PYTHON) scripts/make_effects_docs.py
+	$(PYTHON) scripts/make_windows_docs.py
 	$(PYTHON) scripts/make_journal_docs.py
 	$(PYTHON) scripts/make_monitoring_docs.py
 	$(PYTHON) scripts/make_completion.py

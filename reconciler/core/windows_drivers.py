@@ -304,6 +304,8 @@ def _note(
         )
     elif rated.rating is Rating.REPORTED:
         yield f"{medium} in {release.name}: {rated.text} ({rated.source})"
+    if release.install.value == "inf":
+        yield f"{release.name}: {release.install.text} ({release.install.source})"
     if agent is None:
         yield f"{medium} has no installer of the guest agent"
 

@@ -22,6 +22,7 @@ PAGES = {
     "docs/configuration.md": ("make_manifest_docs", "render('configuration')"),
     "docs/commands.md": ("make_commands_docs", "render()"),
     "docs/effects.md": ("make_effects_docs", "render()"),
+    "docs/windows-drivers.md": ("make_windows_docs", "render()"),
     "docs/journal.md": ("make_journal_docs", "render()"),
     "docs/plan.svg": ("make_plan_svg", "render('plan.svg')"),
     "docs/plan-narrow.svg": ("make_plan_svg", "render('plan-narrow.svg')"),

@@ -37,7 +37,7 @@ _NO_DRIVERS = "has no drivers of virtio-win"
 
 
 @frozen
-class _Place:
+class _MediumPlace:
     """One place to look: `path` on the host, `own` for this process; a volume if it has a pool."""
 
     where: str
@@ -80,14 +80,14 @@ def _find_root(connections: Connections) -> Optional[str]:
     return own_view.find_own_root(connections.uri)
 
 
-def _parse_place(place: str, root: Optional[str]) -> _Place:
+def _parse_place(place: str, root: Optional[str]) -> _MediumPlace:
     if place.startswith("/"):
-        return _Place(place, place, "" if root is None else root + place)
+        return _MediumPlace(place, place, "" if root is None else root + place)
     pool, _, volume = place.partition("/")
-    return _Place(place, "", pool=pool, volume=volume)
+    return _MediumPlace(place, "", pool=pool, volume=volume)
 
 
-def _list_usual(root: Optional[str]) -> Iterator[_Place]:
+def _list_usual(root: Optional[str]) -> Iterator[_MediumPlace]:
     """Yield the ISOs of packages, each once, and the folder with their drivers."""
     if root is None:
         return
@@ -96,14 +96,14 @@ def _list_usual(root: Optional[str]) -> Iterator[_Place]:
     }
     for own in sorted(isos.values()):
         path = own[len(root) :]
-        yield _Place(path, path, own)
+        yield _MediumPlace(path, path, own)
     if os.path.isdir(f"{root}{FOLDER}/drivers"):
-        yield _Place(FOLDER, FOLDER, root + FOLDER)
+        yield _MediumPlace(FOLDER, FOLDER, root + FOLDER)
 
 
 def _list_volumes(
     connections: Connections, root: Optional[str], unseen: List[str]
-) -> Iterator[_Place]:
+) -> Iterator[_MediumPlace]:
     """Yield the volumes whose names are those of virtio-win, also such as libvirt has not seen."""
     connection = connections.get(STORAGE)
     with binding.calling("listing the storage pools"):
@@ -123,7 +123,7 @@ def _list_volumes(
                 paths.setdefault(volume, f"{folder}/{volume}")
         for volume, path in sorted(paths.items()):
             own = "" if root is None else root + path
-            yield _Place(f"{name}/{volume}", path, own, name, volume)
+            yield _MediumPlace(f"{name}/{volume}", path, own, pool=name, volume=volume)
 
 
 def _find_folder(xml: str) -> Tuple[str, str]:
@@ -140,7 +140,7 @@ def _list_names(folder: str) -> Tuple[str, ...]:
         return ()
 
 
-def _read(connections: Connections, place: _Place) -> Optional[DriverMedium]:
+def _read(connections: Connections, place: _MediumPlace) -> Optional[DriverMedium]:
     """Read one medium; None for what has no drivers. Raises ReconcilerError with the reason."""
     if not place.own and not place.pool:
         raise MissingError("is on another host and cannot be read from here")
@@ -161,14 +161,14 @@ def _read(connections: Connections, place: _Place) -> Optional[DriverMedium]:
 
 
 @lru_cache(maxsize=_KEPT)
-def _read_file(place: _Place, identity: Tuple[int, ...]) -> Optional[DriverMedium]:
+def _read_file(place: _MediumPlace, identity: Tuple[int, ...]) -> Optional[DriverMedium]:
     """Read an ISO of this host; one that has not changed since is not read again."""
     del identity
     with open(place.own, "rb") as file, opened_iso(file) as iso:
         return read_medium(place.where, place.path, iso.label, iso.names, iso.read)
 
 
-def _read_folder(place: _Place) -> Optional[DriverMedium]:
+def _read_folder(place: _MediumPlace) -> Optional[DriverMedium]:
     def read(name: str) -> bytes:
         with open(f"{place.own}/{name}", "rb") as file:
             return file.read()
@@ -181,7 +181,7 @@ def _read_folder(place: _Place) -> Optional[DriverMedium]:
     return read_medium(place.where, place.path, None, names, read)
 
 
-def _read_volume(connections: Connections, place: _Place) -> Optional[DriverMedium]:
+def _read_volume(connections: Connections, place: _MediumPlace) -> Optional[DriverMedium]:
     """Read an ISO through libvirt."""
     connection = connections.get(STORAGE)
     with binding.calling("cannot be read through libvirt"):

@@ -20,6 +20,7 @@ from typing import (
 
 from reconciler.core.cloud_init import SEED_DRIVE
 from reconciler.core.documents import DocumentPath, Finding
+from reconciler.core.guests import is_windows
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import MARK_NAMESPACE
@@ -126,6 +127,10 @@ def check_machine(manifest: MachineManifest, data: Data) -> List[Finding]:
     findings = [finding for check in _MACHINE_CHECKS for finding in check(manifest.machine)]
     findings.extend(_check_lifecycle(manifest, data["spec"].get("lifecycle", {})))
     findings.extend(check_first_boot(manifest, data["spec"]))
+    if is_windows(manifest.machine.os):
+        from reconciler.kinds.machine.planning.windows_guests import check_windows  # noqa: PLC0415
+
+        findings.extend(check_windows(manifest.machine))
     if manifest.machine.overlays:
         # Needs the XML parser, which nothing else here does; few manifests have any.
 

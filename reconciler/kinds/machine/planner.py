@@ -10,7 +10,7 @@ from typing import Optional, Tuple, Union
 
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import replace
-from reconciler.core.guests import describe_unknown
+from reconciler.core.guests import describe_unknown, is_windows
 from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume, PlanOptions, failed_action
@@ -94,6 +94,10 @@ def _plan_served(
             action = _plan_found(manifest, reading, desired, world, options)
         if not action.steps:
             return action
+        if is_windows(manifest.machine.os):
+            from reconciler.kinds.machine.planning import windows_guests  # noqa: PLC0415
+
+            action = windows_guests.settle_installation(action, manifest, world)
         from reconciler.kinds.machine.planning import requirements  # noqa: PLC0415 - start-up time
 
         return requirements.settle_requirements(action, manifest, world)

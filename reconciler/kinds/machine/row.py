@@ -18,7 +18,7 @@ from typing import (
 )
 
 from reconciler.core.documents import Claim, Finding, Together
-from reconciler.core.guests import describe_unknown
+from reconciler.core.guests import describe_unknown, is_windows
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, TEMPLATE, Desired, Locate, MachineManifest, Place
 from reconciler.core.manifest_files import Differing
@@ -79,7 +79,7 @@ class MachineKind(PlainKind):
                         yield number, finding
 
     def find_warnings(self, manifest: MachineManifest) -> Iterator[str]:
-        """Yield what is odd about its `os`, and about when it is started."""
+        """Yield what is odd about its `os` and its start, and what a Windows cannot do."""
         text = describe_unknown(manifest.machine.os)
         if text:
             yield f"spec.{text}"
@@ -89,6 +89,10 @@ class MachineKind(PlainKind):
                 "lifecycle.startAfter to hold then too, write `autostart: false` and have the "
                 "daemon start it"
             )
+        if is_windows(manifest.machine.os):
+            from reconciler.kinds.machine.planning.windows_guests import warn_windows
+
+            yield from (f"spec.{text}" for text in warn_windows(manifest.machine))
 
     def claims(self, number: int, manifest: MachineManifest) -> Iterator[Claim]:
         """Yield its UUID, addresses and images."""

@@ -136,7 +136,11 @@ def test_the_medium_that_works_is_chosen_and_not_the_newest() -> None:
     assert choice.driver is not None
     assert choice.driver.path == "viostor/2k8R2/amd64/viostor.inf"
     assert choice.agent == "guest-agent/qemu-ga-x86_64.msi"
-    assert (choice.problem, choice.notes) == ("", ())
+    assert choice.problem == ""
+    assert choice.notes == (
+        "Windows Server 2008 R2: the MSI is for Windows 8 and later; install each driver by its "
+        "INF (https://github.com/virtio-win/virtio-win-pkg-scripts/issues/40)",
+    )
 
 
 def test_of_media_that_work_the_newest_is_chosen() -> None:
@@ -169,7 +173,7 @@ def test_nothing_is_refused_where_no_medium_is_known() -> None:
 
 
 def test_an_update_that_windows_needs_is_said() -> None:
-    (note,) = choose_drivers("win7", "viostor", [make_medium("0.1.240")]).notes
+    note, _ = choose_drivers("win7", "viostor", [make_medium("0.1.240")]).notes
     assert "needs KB3033929 or KB4474419 in Windows 7" in note
 
 

@@ -6,11 +6,12 @@ the decisions become an action: its lines and its steps. Pure.
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Mapping, Tuple
 
 from reconciler.core.faults import Fact, Section
 from reconciler.core.frozen import replace
 from reconciler.core.guest_states import describe_state
+from reconciler.core.guests import is_windows
 from reconciler.core.images import Images
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
@@ -89,7 +90,7 @@ def plan_update(
     held = NOT_OURS if holding is Holding.FOREIGN else ""
     weighing = weigh(found, stored, live, standing, world.images, held)
     unreadable = find_unreadable((*stored, *live), world)
-    weighing = replace(weighing, left={**unreadable, **planner.left})
+    weighing = replace(weighing, left=_find_left(manifest, stored, world, planner, unreadable))
     decisions = explain_secrets(decide(stored, live, weighing), reading, world)
     decisions = hold_chains(decisions, found, reading, world)
     decisions = hold_with_image(hold_growth(decisions, manifest.name, world))
@@ -117,6 +118,26 @@ def plan_update(
         notes = (*_find_state_notes(found, decisions), *notes)
     action = replace(action, notes=notes, transient=passes, awaits_window=window)
     return replace(action, is_unsettled=seed.is_unsettled)
+
+
+def _find_left(
+    manifest: MachineManifest,
+    stored: Tuple[Difference, ...],
+    world: World,
+    planner: Planner,
+    unreadable: Mapping[str, str],
+) -> Mapping[str, str]:
+    """Return why single paths are left alone.
+
+    A disk of a Windows stays on its bus where no driver at hand suits it.
+    """
+    left = {**unreadable, **planner.left}
+    moves = any(difference.field == "disks[].bus" for difference in stored)
+    if not moves or not is_windows(manifest.machine.os):
+        return left
+    from reconciler.kinds.machine.planning.windows_guests import find_unsuited  # noqa: PLC0415
+
+    return {**find_unsuited(manifest, stored, world), **left}
 
 
 def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
