@@ -389,7 +389,7 @@ def _explain(lines: List[str], status: int) -> Exception:
     if any(known in words for known in _NO_SYSTEM):
         return TerminalError(
             f"{PROGRAM} finds no operating system in the image; remove spec.prepare of the "
-            "template, or mend the template: virt-inspector -a IMAGE"
+            "template, or repair the template: virt-inspector -a IMAGE"
         )
     return TransientError(
         f"{PROGRAM}: {words or 'it ended without a word'}; if its appliance does not start: "

@@ -281,7 +281,10 @@ def _not_begun(action: Action, failed: str) -> Outcome:
     if action.action is ActionKind.DELETE:
         text = f"not begun: {failed}, which is cloned from it, was not deleted; apply again"
     else:
-        text = f"not begun: {failed}, which a disk is cloned from, failed; mend that, apply again"
+        text = (
+            f"not begun: {failed}, which a disk is cloned from, failed; correct that, then apply "
+            "again"
+        )
     return Outcome(action.name, action.action, text, cause=TransientError(text))
 
 

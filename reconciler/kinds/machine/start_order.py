@@ -194,7 +194,7 @@ def _await_guest(task: ActionTask, name: str, deadline: float) -> None:
             return
         if lack.is_final:
             raise AwaitedError(
-                f"{name} is not ready: {lack.reason}; mend that, and the next apply starts it"
+                f"{name} is not ready: {lack.reason}; correct that, and the next apply starts it"
             )
         if task.clock.now() >= deadline:
             limit = show_span(task.awaiting.patience)

@@ -165,7 +165,7 @@ def test_one_that_failed_to_start_is_not_waited_for() -> None:
     assert result.status == 1
     assert (
         "aa01: defined but not started: db01 is not ready: the guest does not run (it failed in "
-        "this run); mend that, and the next apply starts it"
+        "this run); correct that, and the next apply starts it"
     ) in result.err
     assert services.clock.now() < 10
     del services.host.failures["start db01"]

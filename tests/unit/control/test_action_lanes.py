@@ -130,7 +130,7 @@ def test_what_is_cloned_from_a_domain_that_failed_is_not_begun_and_says_why() ->
     begun, errors = carried_order(*CLONES, PLAIN, BASE, broken="zz-base")
     assert begun == ["b", "zz-base"]
     assert errors["a1"] == (
-        "not begun: zz-base, which a disk is cloned from, failed; mend that, apply again"
+        "not begun: zz-base, which a disk is cloned from, failed; correct that, then apply again"
     )
 
 
