@@ -223,7 +223,8 @@ def _apply(verbs: Any) -> None:
         WAIT,
         metavar="TIME",
         help="wait so long until the guests answer that were created, changed or started, like "
-        f"--wait=10m; {WAIT} alone: {WAIT_TIME}",
+        f"--wait=10m; {WAIT} alone: {WAIT_TIME}. Also how long a start waits for "
+        "lifecycle.startAfter, else 10m",
     )
 
 

@@ -36,7 +36,7 @@ MOST_SILENT = 10  # looks in a row, over a quarter of an hour, that an agent did
 class _Looked:
     """When a guest was last looked into, and how often in a row that did not help.
 
-    `view` is what was seen since the last news of it.
+    `view` is what was seen last. One that was ready is forgotten at the next news of the guest.
     """
 
     at: float = float("-inf")
@@ -79,9 +79,10 @@ class GuestWatch:
             awake = sorted(self._followed.intersection(keys))
             waits = {}
             for key in awake:
-                last = self._looked.get(key, _Looked()).at
-                self._looked[key] = _Looked(at=last)
-                waits[key] = max(last + SOONEST - now, 0.0)
+                last = self._looked.get(key, _Looked())
+                view = None if last.view is None or last.view.ready else last.view
+                self._looked[key] = _Looked(at=last.at, view=view)
+                waits[key] = max(last.at + SOONEST - now, 0.0)
         for key, wait in waits.items():
             self.queue.add_after(key, wait)
 
@@ -90,7 +91,7 @@ class GuestWatch:
         self.wake(self._followed)
 
     def find_view(self, key: Key) -> Optional[GuestView]:
-        """Return what was seen of a guest since the last news of it; None if nothing was yet.
+        """Return what was seen of a guest last; if it was ready, since the last news of it.
 
         What is remembered from before, of another boot even, is no reason to start another guest.
         """
@@ -144,7 +145,7 @@ class GuestWatch:
             looked.silent = looked.silent + 1 if is_silent else 0
             tries, gives_up = looked.tries, looked.silent >= MOST_SILENT
             is_news = view.ready and looked is began and not (looked.view and looked.view.ready)
-            looked.view = view if looked is began else None
+            looked.view = view if looked is began or not view.ready else None
             if view.ready:
                 looked.tries = 0
         if gives_up:

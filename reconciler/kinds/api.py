@@ -177,7 +177,7 @@ class PassMemory(Protocol):
 class Surroundings:
     """Whom a pass may ask. `connect` reaches another host; None: nobody else is asked.
 
-    `find_inside` returns what is known of a guest since the last news of it, None for nothing.
+    `find_inside` returns what was seen of a guest last, and nothing that may have passed since.
     """
 
     host: Host

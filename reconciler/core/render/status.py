@@ -161,10 +161,10 @@ def _find_rest(entry: OverviewEntry, now: float, *, error: str) -> Iterator[Line
     if record.last_error and error:
         yield Line(error, escape(record.last_error))
     if entry.next_try is not None:
-        failures = count(record.failures, "failure")
+        tries = count(record.failures, "attempt")
         since = record.trying_since
         span = f" in {show_span(now - since)}" if since else ""
-        yield Line("Next try", f"{show_ahead(entry.next_try, now)}, after {failures}{span}")
+        yield Line("Next try", f"{show_ahead(entry.next_try, now)}, after {tries}{span}")
 
 
 _TO_DO: Mapping[str, str] = {
