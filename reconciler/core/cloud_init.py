@@ -121,7 +121,16 @@ def fill_files(files: SeedFiles, read: Read) -> SeedFiles:
 
     What a person wrote as text refers to none.
     """
-    return tuple((name, _fill_text(text, read)) for name, text in files)
+    return tuple((name, _find_filler(name)(text, read)) for name, text in files)
+
+
+def _find_filler(name: str) -> Callable[[str, Read], str]:
+    """Return what fills a file: JSON, or an answer file's XML."""
+    if not name.endswith(".xml"):
+        return _fill_text
+    from reconciler.core.secrets import fill_document  # noqa: PLC0415 - start-up time
+
+    return fill_document
 
 
 def list_file_refs(files: SeedFiles) -> Tuple[SecretRef, ...]:

@@ -10,7 +10,18 @@ import json
 import re
 from dataclasses import field
 from functools import cached_property
-from typing import Callable, Iterable, Mapping, Optional, Protocol, Tuple, Type, TypeVar, Union
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Iterable,
+    Mapping,
+    Optional,
+    Protocol,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 
 from reconciler.core.cloud_init import CloudInit
 from reconciler.core.frozen import frozen
@@ -19,6 +30,9 @@ from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import Disruption, Machine
 from reconciler.core.preparation import Preparation
+
+if TYPE_CHECKING:
+    from reconciler.core.answer_file import WindowsIdentity
 
 MACHINE, TEMPLATE, HOST = "VirtualMachine", "Template", "Host"
 
@@ -123,6 +137,7 @@ class MachineManifest:
     locate: Optional[Locate] = field(default=None, compare=False, repr=False)
     cloud_init: Optional[CloudInit] = None
     ignition: Optional[Ignition] = None
+    windows: Optional[WindowsIdentity] = None
 
     @property
     def name(self) -> str:
@@ -203,7 +218,8 @@ class TemplateManifest:
     `disk` names the disk of `domain` to clone (its target or alias), None means the boot disk.
     `generalized` is the author's word on how and when identity was removed from the image.
     `linked_clones` allows clones that keep depending on the template's image. `preparation` is what
-    is done to each clone before its first start, and never to the image.
+    is done to each clone before its first start, and never to the image. `cloudbase` says that the
+    image has cloudbase-init.
     """
 
     name: str
@@ -221,6 +237,7 @@ class TemplateManifest:
     host: Optional[str] = None
     address: Optional[ImageAddress] = None
     preparation: Optional[Preparation] = None
+    cloudbase: bool = False
 
     @property
     def key(self) -> Key:

@@ -134,13 +134,17 @@ def name_place(host: str, uri: str) -> str:
 
 
 # The fields of a manifest that are for the first boot.
-CLOUD_INIT, IGNITION = "cloudInit", "ignition"
+CLOUD_INIT, IGNITION, WINDOWS = "cloudInit", "ignition", "windows"
 IGNITION_SUFFIX = ".ign"  # of the volume
+_ANSWERS = regex(r".*-unattend(-\d+)?\.iso")  # the volume of an answer file
+NAMED = "windows:"  # before a computer name: whether a Windows that is called so has set itself up
 
 
 def name_seed_field(volume: str) -> str:
     """Return the field of the manifest that a seed's volume is made of."""
-    return IGNITION if volume.endswith(IGNITION_SUFFIX) else CLOUD_INIT
+    if volume.endswith(IGNITION_SUFFIX):
+        return IGNITION
+    return WINDOWS if _ANSWERS.fullmatch(volume) else CLOUD_INIT
 
 
 @frozen

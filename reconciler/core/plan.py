@@ -13,7 +13,7 @@ from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
-from reconciler.core.names import CLOUD_INIT, IGNITION
+from reconciler.core.names import CLOUD_INIT, IGNITION, WINDOWS
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.transfers import CopyDisks, FetchImage
 from reconciler.core.world import GuestState
@@ -388,7 +388,7 @@ class PlanOptions:
 
 IS_ON = " is on "
 SNAPSHOT = "external snapshot "
-_SEEDS = (f"{CLOUD_INIT}: ", f"{IGNITION}: ")  # how notes about the seed begin
+_SEEDS = (f"{CLOUD_INIT}: ", f"{IGNITION}: ", f"{WINDOWS}: ")  # how notes about the seed begin
 
 
 def find_status_notes(notes: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import re
 from itertools import islice
 from typing import (
     Any,
+    Callable,
     Dict,
     Iterator,
     List,
@@ -25,7 +26,7 @@ from typing import (
 
 from reconciler.core.frozen import regex
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
-from reconciler.core.secret_refs import REFERENCE, is_reference
+from reconciler.core.secret_refs import REFERENCE, SecretRef, is_reference, read_secret
 from reconciler.core.secret_text import (
     HIDDEN,
     Mask,
@@ -40,7 +41,16 @@ from reconciler.core.secret_text import (
     remember,
     unescape,
 )
-from reconciler.core.xmltree import Element, attributes_of, escape, is_element, parse, serialise
+from reconciler.core.xmltree import (
+    Element,
+    attributes_of,
+    escape,
+    is_element,
+    parse,
+    serialise,
+    write_document,
+)
+from reconciler.errors import TransientError
 
 _ENTRY = regex(
     r"""(?P<head>(?P<indent>[ \t]*(?:-[ \t]+)*)(?P<q>["']?)(?P<key>[\w.-]+)(?P=q)[ \t]*:(?=\s|$))"""
@@ -241,6 +251,25 @@ def _read_overlay(data: Mapping[str, Any]) -> Optional[Tuple[str, str]]:
     for name in named if isinstance(named, dict) else ():
         text = text.replace(f"${{{name}}}", HIDDEN)
     return xpath, text
+
+
+def fill_document(text: str, read: Callable[[SecretRef], str]) -> str:
+    """Return an XML document of ours, with a declaration, with secrets in place of its tokens."""
+    _declaration, body = text.split("\n", 1)
+    root = parse(body)
+    for element in root.iter("*"):
+        secret = read_secret(element.text or "")
+        if isinstance(secret, SecretRef):
+            _put_secret(element, secret, read(secret))
+    return write_document(root)
+
+
+def _put_secret(element: Element, ref: SecretRef, secret: str) -> None:
+    try:
+        element.text = secret
+    except ValueError as error:  # XML has no way to write it
+        words = "has a control character, which an answer file cannot contain"
+        raise TransientError(f"{ref}: {words}; write another secret into it") from error
 
 
 def fill_secrets(former: str, present: str) -> Tuple[str, Tuple[str, ...]]:

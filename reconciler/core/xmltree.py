@@ -195,6 +195,13 @@ def serialise(root: Element) -> str:
     return "\n".join([*before, fragment(root)]) + "\n"
 
 
+def write_document(root: Element) -> str:
+    """Write a document for other readers than libvirt: with a declaration, laid out."""
+    etree.indent(root, space=_INDENT)
+    body = etree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
+
+
 def fragment(element: Element) -> str:
     """Write one element, without what follows it."""
     parts: List[str] = []

@@ -71,6 +71,21 @@ spec:
       passwd: {{users: [{{name: core, passwordHash: {{secretRef: {{credential: passed}}}}}}]}}
       storage:
         files: [{{path: /a, contents: {{source: {{secretRef: {{file: {secrets}/vnc}}}}}}}}]
+---
+apiVersion: virt-reconciler/v1
+kind: VirtualMachine
+metadata: {{name: named}}
+spec:
+  os: win2k16
+  power: stopped
+  cpus: 1
+  memory: 64MiB
+  disks: []
+  interfaces: []
+  windows:
+    administratorPassword: {{secretRef: {{file: {secrets}/vnc}}}}
+    productKey: {{secretRef: {{credential: passed}}}}
+    join: {{domain: a.b, username: c, password: {{secretRef: {{libvirt: spice-ticket}}}}}}
 """
 CONFIGURATION = """\
 apiVersion: virt-reconciler/v1
@@ -222,7 +237,7 @@ HOWS = ((), ("--inactive",))
 
 
 def test_secrets_of_a_first_boot_are_in_its_volume_and_in_no_other_place(site: Site) -> None:
-    site.names = ("seeded", "ignited")
+    site.names = ("seeded", "ignited", "named")
     for name in FIRST:
         (site.folder / "vms" / f"{name}.yaml").unlink()
     site.command.write("vms/boots.yaml", FIRST_BOOTS.format(secrets=site.secrets))
@@ -236,17 +251,20 @@ def test_secrets_of_a_first_boot_are_in_its_volume_and_in_no_other_place(site: S
         assert _read_volume(site, "seeded-seed.iso").count(FIRST["vnc"]) == 1
         assert FIRST["spice"] in _read_volume(site, "seeded-seed.iso")
         assert FIRST["passed"] in _read_volume(site, "ignited-ignition.ign")
+        answers = _read_volume(site, "named-unattend.iso")
+        assert [text for text in FIRST.values() if text not in answers] == []
         for verb in (("status",), ("snapshot",), ("export", *site.names), ("history", "seeded")):
             site.run(*verb)
         (site.folder / "out" / "host.json").write_text(site.run("snapshot"), encoding="utf-8")
         assert "No changes" in site.run("plan", "--against", "out/host.json", "vms")
         site.put(SECOND)
         shown = site.run("plan", "-v", "vms")
-        assert "0 to create, 1 to change (0 next-boot, 0 restart)" in shown
+        assert "0 to create, 2 to change (0 next-boot, 0 restart)" in shown
         assert "ignition: a secret that it names changed since the guest got it" in shown
         site.run("apply", "--yes", "vms")
         assert "No changes" in site.run("plan", "vms")
         assert SECOND["vnc"] in _read_volume(site, "seeded-seed-2.iso")
+        assert SECOND["vnc"] in _read_volume(site, "named-unattend-2.iso")
         assert FIRST["passed"] in _read_volume(site, "ignited-ignition.ign"), "it has started"
         site.run("history", "seeded", "--format", "json")
         site.run("rollback", "--yes", "seeded")

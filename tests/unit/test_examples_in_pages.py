@@ -19,7 +19,7 @@ TEMPLATE = """
 apiVersion: virt-reconciler/v1
 kind: Template
 metadata: {name: %s}
-spec: {volume: %s.qcow2}
+spec: {volume: %s.qcow2, generalized: it never had an identity}
 """
 
 

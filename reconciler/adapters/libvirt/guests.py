@@ -9,6 +9,7 @@ bus nor PCI address of a disk.
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar
 
@@ -45,6 +46,8 @@ from reconciler.core.guest import (
     GuestReport,
     Unseen,
 )
+from reconciler.core.names import NAMED
+from reconciler.core.windows_images import COMPLETE, STATE_KEY, STATE_VALUE
 from reconciler.core.world import GuestState
 from reconciler.core.xmltree import Element, parse
 
@@ -56,6 +59,7 @@ INSTANCES = "/var/lib/cloud/instances"
 RESULT, STATUS = "/run/cloud-init/result.json", "/run/cloud-init/status.json"
 OPEN, READ, CLOSE, EXEC = "guest-file-open", "guest-file-read", "guest-file-close", "guest-exec"
 _NOT_THERE = "No such file"
+_CLOUD_INIT, _REG = "/usr/bin/cloud-init", r"C:\Windows\System32\reg.exe"
 # The words of `cloud-init status --format json` (cloudinit/cmd/status.py).
 _WORDS: Mapping[str, CloudInitState] = {
     "done": CloudInitState.DONE,
@@ -93,7 +97,8 @@ class LibvirtGuests:
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the guest's agent says that cloud-init has finished as that instance.
 
-        In place of an instance it may be the path of the file that says so. An agent that is not
+        In place of an instance it may be the path of the file that says so, or a computer name
+        after `NAMED`: whether a Windows that is called so has set itself up. An agent that is not
         connected is not asked, and one that may open no file (Enterprise Linux forbids it by
         default) says nothing.
         """
@@ -103,6 +108,8 @@ class LibvirtGuests:
                 return False
             look = _Look(domain, frozenset(), instance)
             with suppress(binding.AgentSilentError, binding.AgentBusyError):
+                if instance.startswith(NAMED):
+                    return look.is_set_up()
                 is_path = instance.startswith("/")
                 return look.is_there(
                     instance if is_path else f"{INSTANCES}/{instance}/boot-finished"
@@ -176,7 +183,10 @@ class _Look:
         )
         disks = self._find(DISKS, "guest-get-disks", read_disks)
         self._report = replace(self._report, interfaces=interfaces, disks=disks)
-        if not self._report.is_windows:
+        if self._instance.startswith(NAMED):
+            finished = self._instance if self.is_set_up() else ""
+            self._report = replace(self._report, cloud_init=CloudInitReport(finished=finished))
+        elif not self._report.is_windows:
             self._report = replace(self._report, cloud_init=self._find_cloud_init())
         mounted = self._find(FILE_SYSTEMS, "guest-get-fsinfo", read_file_systems)
         self._report = replace(self._report, file_systems=mounted)
@@ -238,21 +248,37 @@ class _Look:
 
     def _run_cloud_init(self) -> CloudInitReport:
         """Run `cloud-init status`, where programs may be run and files may not be read."""
-        started = self._ask(
-            EXEC,
-            path="/usr/bin/cloud-init",
-            arg=["status", "--format", "json"],
-            **{"capture-output": True},
-        )
+        found = as_mapping(json.loads(self._run(_CLOUD_INIT, "status", "--format", "json")))
+        word, errors = read_text(found, "status"), read_texts(found.get("errors"))
+        state = _WORDS.get(word, CloudInitState.UNKNOWN)
+        return CloudInitReport(state, errors, read_text(found, "detail"))
+
+    def _run(self, path: str, *arguments: str) -> str:
+        """Run a program in the guest, and return what it writes; ValueError if it is slow."""
+        options = {"capture-output": True}
+        started = self._ask(EXEC, path=path, arg=list(arguments), **options)
         for _ in range(EXEC_POLLS):
             status = as_mapping(self._ask(f"{EXEC}-status", pid=as_mapping(started).get("pid", 0)))
             if status.get("exited") is True:
-                found = as_mapping(json.loads(decode_text(status.get("out-data"))))
-                word, errors = read_text(found, "status"), read_texts(found.get("errors"))
-                state = _WORDS.get(word, CloudInitState.UNKNOWN)
-                return CloudInitReport(state, errors, read_text(found, "detail"))
+                return decode_text(status.get("out-data"))
             SYSTEM_CLOCK.sleep(EXEC_WAIT)
-        raise ValueError("cloud-init status takes too long")
+        raise ValueError(f"{os.path.basename(path)} {arguments[0]} takes too long")
+
+    def is_set_up(self) -> bool:
+        """Whether a Windows says that its setup is complete.
+
+        Where no program may be run, it is when it is called by its name; that is so a little
+        before the end, when Windows has read the answer file and keeps a copy.
+        """
+        with suppress(binding.AgentRefusedError, ValueError):
+            words = self._run(_REG, "query", STATE_KEY, "/v", STATE_VALUE).split()
+            states = [word for word in words if word.startswith("IMAGE_STATE_")]
+            if states:
+                return states[0] == COMPLETE
+        with suppress(binding.AgentRefusedError):
+            name = read_text(self._ask("guest-get-host-name"), "host-name")
+            return name.lower() == self._instance[len(NAMED) :].lower()
+        return False
 
     def _read_json(self, path: str) -> Optional[Mapping[str, Any]]:
         """Return a file's content; None if there is no such file."""

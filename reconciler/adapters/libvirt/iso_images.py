@@ -18,6 +18,7 @@ from reconciler.core.frozen import frozen
 from reconciler.errors import TerminalError
 
 LABEL = "cidata"  # by which cloud-init's NoCloud data source finds it
+ANSWERS = "UNATTEND"  # Windows looks at the files of a medium, whatever it is called
 _BEGIN = 946684800.0  # 2000-01-01, the date of everything in the image
 _FOR_ALL = 0o100444  # mode of the files in the image; the volume itself is private
 
@@ -41,9 +42,9 @@ for _module in (dates, headervd, utils, pycdlib.pycdlib):
     vars(_module)["time"] = _FixedTime  # nothing else here uses pycdlib
 
 
-def make_image(files: Mapping[str, str]) -> bytes:
+def make_image(files: Mapping[str, str], label: str = LABEL) -> bytes:
     """Return an ISO 9660 image with Joliet and Rock Ridge that has these files."""
-    with _opened_image() as image:
+    with _opened_image(label) as image:
         for number, (name, text) in enumerate(sorted(files.items())):
             content = text.encode()
             image.add_fp(
@@ -60,9 +61,9 @@ def make_image(files: Mapping[str, str]) -> bytes:
 
 
 @contextmanager
-def _opened_image() -> Iterator[pycdlib.PyCdlib]:
+def _opened_image(label: str) -> Iterator[pycdlib.PyCdlib]:
     image = pycdlib.PyCdlib()
-    image.new(interchange_level=3, vol_ident=LABEL, joliet=3, rock_ridge="1.09")
+    image.new(interchange_level=3, vol_ident=label, joliet=3, rock_ridge="1.09")
     try:
         yield image
     finally:

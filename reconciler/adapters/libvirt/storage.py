@@ -27,7 +27,7 @@ from reconciler.adapters.libvirt.pools import (
 )
 from reconciler.core.frozen import replace
 from reconciler.core.images import FILE_POOLS, ImageView
-from reconciler.core.names import IGNITION, name_seed_field
+from reconciler.core.names import IGNITION, WINDOWS, name_seed_field
 from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import FileView, PoolView, VolumeView
@@ -213,13 +213,18 @@ def _make_content(step: CreateSeed) -> bytes:
 
     Raises MissingError where the library that makes images is not installed.
     """
-    if name_seed_field(step.name) == IGNITION:
+    field = name_seed_field(step.name)
+    if field == IGNITION:
         return "".join(text for _, text in step.files).encode()
     try:
-        from reconciler.adapters.libvirt.iso_images import make_image  # noqa: PLC0415 - rarely used
+        from reconciler.adapters.libvirt.iso_images import (  # noqa: PLC0415 - rarely used
+            ANSWERS,
+            LABEL,
+            make_image,
+        )
     except ModuleNotFoundError as error:
-        raise MissingError(f"cloudInit: {_explain_module(error, 'make the seed')}") from error
-    return make_image(dict(step.files))
+        raise MissingError(f"{field}: {_explain_module(error, 'make the seed')}") from error
+    return make_image(dict(step.files), ANSWERS if field == WINDOWS else LABEL)
 
 
 def _explain_module(error: ModuleNotFoundError, purpose: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
 
 from reconciler.core.cloud_init import DEFAULT_REMOVE_AFTER, CloudInit, SeedUser
 from reconciler.core.field_table import TABLES, named
@@ -30,10 +30,13 @@ from reconciler.core.manifest import (
     digest_generation,
     write_canonical,
 )
-from reconciler.core.secret_refs import build_secret, write_secret
+from reconciler.core.secret_refs import Secret, build_secret, write_secret
 from reconciler.core.secrets import hide_data
 from reconciler.core.units import parse_duration
 from reconciler.core.xmltree import escape
+
+if TYPE_CHECKING:
+    from reconciler.core.answer_file import WindowsIdentity
 
 Data = Mapping[str, Any]
 
@@ -72,6 +75,7 @@ def build_machine(data: Data, place: Place, locate: Optional[Locate] = None) -> 
         required_daemons=tuple(spec.get("requiredDaemons", ())),
         cloud_init=_cloud_init(spec.get("cloudInit")),
         ignition=_ignition(spec.get("ignition")),
+        windows=_windows(data["metadata"]["name"], spec["windows"]) if "windows" in spec else None,
     )
 
 
@@ -80,6 +84,44 @@ def _ignition(data: Optional[Data]) -> Optional[Ignition]:
         return None
     after = data.get("removeAfter", f"{DEFAULT_REMOVE_AFTER}s")
     return Ignition(data["config"], parse_duration(after))
+
+
+def _windows(name: str, data: Data) -> WindowsIdentity:
+    """Return the identity; a name that Windows would not take is refused by a check."""
+    from reconciler.core.answer_file import (  # noqa: PLC0415 - start-up time
+        DEFAULT_REMOVE_AFTER,
+        DomainJoin,
+        WindowsIdentity,
+    )
+    from reconciler.core.time_zones import find_windows_zone  # noqa: PLC0415
+
+    zone, join = data.get("timeZone"), data.get("join", {})
+    after = data.get("removeAfter")
+    return WindowsIdentity(
+        computer_name=data.get("computerName", name),
+        time_zone=zone and (find_windows_zone(zone) or zone),
+        locale=data.get("locale"),
+        language=data.get("language"),
+        password=_read_given(data, "administratorPassword"),
+        product_key=_read_given(data, "productKey"),
+        workgroup=join.get("workgroup"),
+        join=DomainJoin(
+            domain=join["domain"],
+            username=join["username"],
+            password=build_secret(join["password"]),
+            unit=join.get("unit"),
+        )
+        if "domain" in join
+        else None,
+        commands=tuple(data.get("firstLogonCommands", ())),
+        logs_on=data.get("autoLogon", False),
+        architecture=data.get("architecture", "amd64"),
+        remove_after=DEFAULT_REMOVE_AFTER if after is None else parse_duration(after),
+    )
+
+
+def _read_given(data: Data, name: str) -> Optional[Secret]:
+    return build_secret(data[name]) if name in data else None
 
 
 def _cloud_init(data: Optional[Data]) -> Optional[CloudInit]:

@@ -1,19 +1,23 @@
-"""What a schema cannot say about what the guest is given: cloud-init's data and credentials.
+"""What a schema cannot say about what the guest is given: data, identity, credentials.
 
 Pure; each check yields findings, none stops another.
 """
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Optional, Tuple
 
 from reconciler.core.cloud_init import FORMATS, find_references
 from reconciler.core.documents import DocumentPath, Finding
+from reconciler.core.guests import is_windows
 from reconciler.core.ignition import find_fault
 from reconciler.core.machine import Interface, Machine
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.secret_refs import is_reference
 from reconciler.core.units import parse_duration
+
+if TYPE_CHECKING:
+    from reconciler.core.answer_file import WindowsIdentity
 
 Data = Mapping[str, Any]
 
@@ -29,6 +33,8 @@ def check_first_boot(manifest: MachineManifest, spec: Data) -> Iterator[Finding]
         yield from _check_addresses(path, card, has_seed="cloudInit" in spec)
     if "cloudInit" in spec:
         yield from _check_cloud_init(spec["cloudInit"])
+    if "windows" in spec and manifest.windows is not None:
+        yield from _check_windows(manifest.windows, spec)
     if "ignition" in spec:
         yield from _check_ignition(spec["ignition"], is_second="cloudInit" in spec)
 
@@ -84,6 +90,64 @@ def _check_ignition(data: Data, *, is_second: bool) -> Iterator[Finding]:
         if not is_reference(reference):
             yield Finding((*path, "config", *where), _REFERENCE)
     yield from check_range((*path, "removeAfter"), data, REMOVE_AFTER_RANGE, "1m to 168h")
+
+
+def _check_windows(identity: WindowsIdentity, spec: Data) -> Iterator[Finding]:
+    from reconciler.core.answer_file import is_computer_name  # noqa: PLC0415 - start-up time
+    from reconciler.core.time_zones import find_near, find_windows_zone  # noqa: PLC0415
+
+    path, data = ("spec", "windows"), spec["windows"]
+    if not is_computer_name(identity.computer_name):
+        where = (*path, "computerName") if "computerName" in data else path
+        yield Finding(where, f"{identity.computer_name!r} {_COMPUTER_NAME}")
+    if spec.get("os") is not None and not is_windows(spec["os"]):
+        yield Finding(path, f"{spec['os']} is not Windows; use cloudInit or ignition")
+    if "ignition" in spec:
+        yield Finding(path, "ignition is given as well; a guest has one of them")
+    zone = data.get("timeZone")
+    if zone is not None and find_windows_zone(zone) is None:
+        near = ", ".join(find_near(zone)) or "W. Europe Standard Time, Europe/Berlin"
+        yield Finding((*path, "timeZone"), f"{zone!r} is not a known time zone; nearest: {near}")
+    if "language" in data and "locale" not in data:
+        yield Finding((*path, "language"), "has no effect without locale")
+    if data.get("autoLogon") and "administratorPassword" not in data:
+        yield Finding((*path, "autoLogon"), "requires administratorPassword")
+    yield from check_range((*path, "removeAfter"), data, REMOVE_AFTER_RANGE, "1m to 168h")
+
+
+_COMPUTER_NAME = (
+    "is not a computer name: give computerName, at most 15 letters, digits and dashes, not only "
+    "digits, without a dash at either end"
+)
+# What cloudbase-init has no way to be told, and how the manifest calls it.
+_ONLY_ANSWERS = {
+    "product_key": "productKey",
+    "join": "join",
+    "workgroup": "join",
+    "locale": "locale",
+}
+
+
+def check_identity(manifest: MachineManifest, *, is_cloudbase: bool) -> Iterator[Finding]:
+    """Yield what is wrong with `windows` beside `cloudInit`, by what the template has inside."""
+    identity, cloud_init = manifest.windows, manifest.cloud_init
+    path: DocumentPath = ("spec", "windows")
+    if identity is None:
+        return
+    if not is_cloudbase:
+        if cloud_init is not None:
+            words = "cloudInit is given as well, which a Windows reads by cloudbase-init only"
+            advice = "if that is in the image, set cloudbase: true in its Template; else remove one"
+            yield Finding(path, f"{words}; {advice}")
+        return
+    for name, field in _ONLY_ANSWERS.items():
+        if getattr(identity, name) is not None:
+            advice = "remove it, and set it by a script in cloudInit.userData"
+            yield Finding((*path, field), f"cloudbase-init does not set it; {advice}")
+    is_text = cloud_init is not None and isinstance(cloud_init.user_data, str)
+    if is_text and (identity.time_zone or identity.commands):
+        words = "timeZone and firstLogonCommands cannot be added to a userData that is text"
+        yield Finding(path, f"{words}; write userData as a mapping")
 
 
 def _read_version(network: Data) -> object:

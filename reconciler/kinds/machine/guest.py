@@ -30,6 +30,7 @@ from reconciler.core.world import Reading
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.answers import understand
 from reconciler.kinds.machine.match import align, by_name
+from reconciler.kinds.machine.planning.seed_contents import find_sign
 
 NOT_CONNECTED = (
     "the guest agent is not connected: the guest is booting, or qemu-guest-agent is not installed "
@@ -93,7 +94,7 @@ def look_inside(host: Host, manifest: MachineManifest) -> GuestView:
     if not isinstance(reading, Reading) or not reading.is_running:
         return _BY_AGENT[AgentState.OFF]
     seed = _find_seed(reading)
-    report = host.guests.read(manifest.name, "" if seed is None else seed.instance)
+    report = host.guests.read(manifest.name, "" if seed is None else find_sign(manifest, seed))
     view = judge_guest(expect_guest(manifest, reading), report)
     if manifest.machine.guest_agent is not True:  # only the end of its first boot is asked for
         return replace(view, ready=None, reasons=())
@@ -111,12 +112,12 @@ def expect_guest(manifest: MachineManifest, reading: Reading) -> ExpectedGuest:
     return ExpectedGuest(
         tuple(_expect_disks(machine, live, places)),
         tuple(_expect_interfaces(machine, live)),
-        seed is not None and seed.is_attached,
+        seed is not None and seed.is_attached and manifest.windows is None,
     )
 
 
 def _find_seed(reading: Reading) -> Optional[SeedMark]:
-    """Return the seed of cloud-init's that the guest was given."""
+    """Return the seed that the guest was given, whose use its agent can tell."""
     seed = None if reading.owner is None else reading.owner.seed
     return None if seed is None or seed.field == IGNITION else seed
 

@@ -15,7 +15,9 @@ from reconciler.core.secrets import hide_secrets
 from reconciler.core.world import Reading, VolumeView, World
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.machine.checks import items_of
+from reconciler.kinds.machine.first_boot_checks import check_identity
 from reconciler.kinds.machine.planning.images import all_volumes, template_image
+from reconciler.kinds.machine.planning.seed_contents import has_cloudbase
 
 
 def find_basis(manifest: MachineManifest, desired: Desired, world: World) -> Mapping[str, object]:
@@ -98,6 +100,9 @@ def claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]
     machine = manifest.machine
     if machine.uuid is not None:
         yield Claim(number, ("spec", "uuid"), ("uuid", machine.uuid))
+    if manifest.windows is not None:
+        name = ("computer name", manifest.windows.computer_name.upper())
+        yield Claim(number, ("spec", "windows"), name)
     for path, interface in items_of(machine, "interfaces"):
         if interface.mac is not None:
             yield Claim(number, (*path, "mac"), ("mac", interface.mac))
@@ -121,6 +126,8 @@ def claims_of_machine(number: int, manifest: MachineManifest) -> Iterator[Claim]
 def words_of_machine(manifest: MachineManifest) -> Iterator[str]:
     """Yield the addresses and images that another manifest would have to contain to clash."""
     machine = manifest.machine
+    if manifest.windows is not None:
+        yield manifest.windows.computer_name
     for card in machine.interfaces or ():
         yield from (word for word in (card.mac, *card.addresses) if word)
     for disk in machine.disks or ():
@@ -154,7 +161,9 @@ def _image_of(path: DocumentPath, disk: Disk, machine: str) -> Tuple[DocumentPat
 def check_templates(
     manifest: MachineManifest, documents: Together, spoiled: Collection[int]
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the templates that disks name."""
+    """Yield what is wrong with the templates that disks name, and with what they have inside."""
+    desired = Desired.of(*documents.manifests.values())
+    yield from check_identity(manifest, is_cloudbase=has_cloudbase(manifest, desired))
     for path, disk in items_of(manifest.machine, "disks"):
         if disk.origin is not None and disk.template is not None:
             yield Finding((*path, "source"), ONE_SOURCE)

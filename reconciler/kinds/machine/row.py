@@ -192,7 +192,8 @@ class MachineKind(PlainKind):
 
     def has_guest(self, manifest: MachineManifest) -> bool:
         """Whether it has an agent, or a seed whose use is over one day."""
-        return manifest.machine.guest_agent is True or manifest.cloud_init is not None
+        is_given = manifest.cloud_init is not None or manifest.windows is not None
+        return manifest.machine.guest_agent is True or is_given
 
     def look_inside(self, host: Host, manifest: MachineManifest) -> GuestView:
         """Ask the guest's agent."""

@@ -95,6 +95,7 @@ def build_template(data: Mapping[str, Any], place: Place) -> TemplateManifest:
         labels=labels,
         address=address,
         preparation=build_preparation(spec["prepare"]) if "prepare" in spec else None,
+        cloudbase=spec.get("cloudbase", False),
     )
 
 
@@ -108,6 +109,8 @@ def _build_address(data: Mapping[str, Any]) -> ImageAddress:
 
 def check_template(manifest: TemplateManifest) -> List[Finding]:
     """Return what is wrong with a Template."""
+    if manifest.cloudbase and manifest.os is not None and not is_windows(manifest.os):
+        return [Finding(("spec", "cloudbase"), f"{manifest.os} is not Windows; remove it")]
     if is_windows(manifest.os) and manifest.preparation is not None:
         words = f"{manifest.os} is Windows, which virt-sysprep does not prepare; remove it"
         return [Finding(("spec", "prepare"), f"{words}, and run sysprep in the template")]

@@ -58,7 +58,7 @@ def schema_of(prefix: str) -> Mapping[str, Any]:
 
 
 # What is no part of the machine itself.
-AROUND = {"placement", "requiredDaemons", "cloudInit", "ignition", "lifecycle", "xml"}
+AROUND = {"placement", "requiredDaemons", "cloudInit", "ignition", "windows", "lifecycle", "xml"}
 
 
 @pytest.mark.parametrize("prefix", TABLES)

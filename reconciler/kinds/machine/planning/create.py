@@ -90,7 +90,7 @@ def plan_create(
     disks = tuple(
         resolve_disk(disk, manifest, desired, world, former) for disk in wanted.disks or ()
     )
-    seed = plan_new_seed(manifest, world, former)
+    seed = plan_new_seed(manifest, desired, world, former)
     drives = _with_drives(wanted, disks, seed)
     machine = complete_machine(drives, caps, world.list_networks())
     _check(manifest, machine, wanted, desired, world)

@@ -85,7 +85,7 @@ def is_applied(manifest: MachineManifest, reading: Reading, world: World) -> boo
 def _is_marked(found: Found) -> bool:
     """Whether the mark says what it would say after an apply, and there is nothing else to tell."""
     manifest, owner = found.manifest, found.reading.owner
-    is_given = manifest.cloud_init or manifest.ignition
+    is_given = manifest.cloud_init or manifest.ignition or manifest.windows
     if owner is None or owner.seed or is_given or list_refs(manifest.machine):
         return False
     if any(chain.note for chain in found.chains):

@@ -1,38 +1,31 @@
 """Plan what a guest is given for its first boot: that it is made, that it goes, that it changed.
 
-cloud-init gets a seed, an image in a drive of its own; Ignition gets a file by QEMU's fw_cfg. Here
-both are called the seed. A seed is never compared: the mark says which one the guest was given, and
+cloud-init and Windows get an image in a drive of their own, Ignition a file by QEMU's fw_cfg. Here
+each is called the seed. A seed is never compared: the mark says which one the guest was given, and
 the manifest which one it would be given now. What became of it inside the guest is asked of the
 agent, or told by the time. Pure.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Mapping, Optional, Tuple
 
-from reconciler.core.cloud_init import (
-    DEFAULT_REMOVE_AFTER,
-    CloudInit,
-    Seed,
-    list_file_refs,
-    render_seed,
-)
+from reconciler.core.cloud_init import DEFAULT_REMOVE_AFTER, list_file_refs
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.ignition import RESULT, Ignition, render_ignition
 from reconciler.core.machine import Cdrom
-from reconciler.core.manifest import MachineManifest
-from reconciler.core.names import CLOUD_INIT, IGNITION, IGNITION_SUFFIX, Owner, SeedMark
-from reconciler.core.plan import (
-    Change,
-    CreateSeed,
-    DeleteSeed,
-    Effect,
-    Step,
+from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.names import (
+    CLOUD_INIT,
+    IGNITION,
+    IGNITION_SUFFIX,
+    WINDOWS,
+    Owner,
+    SeedMark,
 )
-from reconciler.core.secret_refs import SealedSecret, SecretRef
+from reconciler.core.plan import Change, CreateSeed, DeleteSeed, Effect, Step
+from reconciler.core.secret_refs import SecretRef
 from reconciler.core.units import show_span, show_time
-from reconciler.core.world import Reading, Unknown, World
+from reconciler.core.world import Reading, World
 from reconciler.kinds.machine.match import Difference
 from reconciler.kinds.machine.planning.images import find_pool
 from reconciler.kinds.machine.planning.seed_carriers import (
@@ -47,30 +40,29 @@ from reconciler.kinds.machine.planning.seed_carriers import (
     runs_with,
     take_out_seed,
 )
-
-KEPT: Mapping[str, str] = {
-    CLOUD_INIT: "cloudInit changed since the guest got its seed, and the guest is not told "
-    "(onChange: keep); to have it run cloud-init again as a new instance, set cloudInit.onChange: "
-    "rerun",
-    IGNITION: "ignition changed since the guest got it, and the guest is not told: Ignition runs "
-    "at the first boot only",
-}
-NOT_GIVEN: Mapping[str, str] = {
-    CLOUD_INIT: "cloudInit is for the first boot, and this machine was made without it; to give "
-    "it to the guest at the next cold start, set cloudInit.onChange: rerun",
-    IGNITION: "ignition is for the first boot, and this machine was made without it; the guest "
-    "is not given it",
-}
-LATER = "cloudInit changed; the new seed is made when the first boot is over (onChange: rerun)"
-RERUN = (
-    "cloud-init runs everything again as for a new machine: new SSH host keys, users, host name, "
-    "scripts and packages. If a seed of the guest was removed before, first run in the guest: sudo "
-    "cloud-init clean"
+from reconciler.kinds.machine.planning.seed_contents import (
+    CHANGED,
+    KEPT,
+    LATER,
+    NOT_GIVEN,
+    RERUN,
+    find_changed,
+    find_given,
+    find_sign,
+    find_unread_secrets,
+    name_given,
+    render_given,
+    seal_seed,
 )
-_CHANGED = (" changed since", ": a secret that it names changed since")
-_DIGITS = 12
 
-Given = Union[CloudInit, Ignition]
+if TYPE_CHECKING:
+    from reconciler.kinds.machine.planning.seed_contents import Given
+
+_FINISHED: Mapping[str, str] = {
+    CLOUD_INIT: "cloud-init has finished",
+    IGNITION: "Ignition has finished",
+    WINDOWS: "Windows is set up",
+}
 
 
 @frozen
@@ -115,13 +107,13 @@ class NewSeed:
 
 
 def plan_new_seed(
-    manifest: MachineManifest, world: World, former: Optional[Owner]
+    manifest: MachineManifest, desired: Desired, world: World, former: Optional[Owner]
 ) -> Optional[NewSeed]:
     """Return the seed of a machine that is created; None where the manifest asks for none.
 
     `former` is the mark that an interrupted creation left.
     """
-    given = _find_given(manifest)
+    given = find_given(manifest, desired)
     if given is None:
         return None
     step, mark = _make(manifest, given, world, 1)
@@ -144,92 +136,56 @@ def plan_new_seed(
 
 
 def plan_seed(
-    manifest: MachineManifest, reading: Reading, world: World, *, may_change: bool
+    manifest: MachineManifest, desired: Desired, reading: Reading, world: World, *, may_change: bool
 ) -> SeedPlan:
     """Return what happens to the seed of a machine that exists.
 
     Without `may_change` it stays as it is.
     """
     mark = reading.owner.seed if reading.owner is not None else None
-    given = _find_given(manifest)
+    given = find_given(manifest, desired)
     if not may_change or (mark is None and given is None):
         return SeedPlan(mark)
-    seed = None if given is None else _render(manifest, given, _count(mark))
-    differs = _find_changed(seed, mark, world)
+    seed = None if given is None else render_given(manifest, given, _count(mark))
+    differs = find_changed(seed, mark, world)
     if mark is None or not mark.is_attached:
-        planned = _plan_without(manifest, mark, reading, world, differs)
+        planned = _plan_without(manifest, given, mark, reading, world, differs)
     elif not mark.since:
-        planned = _plan_before_start(manifest, mark, reading, world, differs)
+        planned = _plan_before_start(manifest, given, mark, reading, world, differs)
     else:
-        planned = _plan_after_start(manifest, mark, reading, world, differs)
+        planned = _plan_after_start(manifest, given, mark, reading, world, differs)
     if seed is None or mark is None or not mark.secrets:
         return planned
-    return replace(planned, notes=(*planned.notes, *_find_uncompared(seed, world)))
-
-
-def _find_given(manifest: MachineManifest) -> Optional[Given]:
-    return manifest.ignition if manifest.cloud_init is None else manifest.cloud_init
-
-
-def _name_field(given: Given) -> str:
-    return IGNITION if isinstance(given, Ignition) else CLOUD_INIT
-
-
-def _find_changed(seed: Optional[Seed], mark: Optional[SeedMark], world: World) -> str:
-    """Say, after the name of the field, that the guest would be given something else now."""
-    if seed is None:
-        return ""
-    if mark is None or seed.digest != mark.digest:
-        return _CHANGED[0]
-    sealed = _seal(seed, world) if mark.secrets else ""
-    return _CHANGED[1] if sealed and sealed != mark.secrets else ""
-
-
-def _seal(seed: Seed, world: World) -> str:
-    """Return a digest of the secrets of a seed, with the host's key; empty if one is not known."""
-    found = [
-        (str(ref), world.find_secret(ref)) for ref in sorted(list_file_refs(seed.files), key=str)
-    ]
-    lasting = [
-        f"{ref} {secret.digest.hex()}"
-        for ref, secret in found
-        if isinstance(secret, SealedSecret) and secret.is_lasting
-    ]
-    if not found or len(lasting) < len(found):
-        return ""
-    return hashlib.sha256("\n".join(lasting).encode()).hexdigest()[:_DIGITS]
-
-
-def _find_uncompared(seed: Seed, world: World) -> Tuple[str, ...]:
-    found = (world.find_secret(ref) for ref in list_file_refs(seed.files))
-    return tuple(
-        f"secret not compared: {secret.reason}" for secret in found if isinstance(secret, Unknown)
-    )
+    return replace(planned, notes=(*planned.notes, *find_unread_secrets(seed, world)))
 
 
 def _plan_without(
     manifest: MachineManifest,
+    given: Optional[Given],
     mark: Optional[SeedMark],
     reading: Reading,
     world: World,
     differs: str,
 ) -> SeedPlan:
     """Plan for a guest that has no seed: never had one, or has had its first boot."""
-    given = _find_given(manifest)
     if given is None or not differs:
         return SeedPlan(mark)
     if given.reruns:
         return _rerun(manifest, given, reading, world)
     if mark is None:
-        return SeedPlan(mark, notes=(NOT_GIVEN[_name_field(given)],))
-    return SeedPlan(mark, notes=_find_change_notes(manifest, differs, is_over=True))
+        return SeedPlan(mark, notes=(NOT_GIVEN[name_given(given)],))
+    return SeedPlan(mark, notes=_find_change_notes(given, differs, is_over=True))
 
 
 def _plan_before_start(
-    manifest: MachineManifest, mark: SeedMark, reading: Reading, world: World, differs: str
+    manifest: MachineManifest,
+    given: Optional[Given],
+    mark: SeedMark,
+    reading: Reading,
+    world: World,
+    differs: str,
 ) -> SeedPlan:
     """Plan a seed that no guest was seen running with."""
-    given = _find_given(manifest)
     runs_with_it = runs_with(mark, reading)
     lack = "" if runs_with_it else find_lack(mark, reading, world)
     if given is not None and lack:
@@ -239,7 +195,7 @@ def _plan_before_start(
     if runs_with_it:
         reason = "the time until the seed is removed begins"
         change = _change(f"{mark.field}.seed", None, "started", Effect.LIVE, reason)
-        notes = _find_change_notes(manifest, differs)
+        notes = _find_change_notes(given, differs)
         return SeedPlan(mark, changes=(change,), notes=notes, begins=True)
     if given is not None and differs:
         why = "no guest has used the former seed"
@@ -249,10 +205,14 @@ def _plan_before_start(
 
 
 def _plan_after_start(
-    manifest: MachineManifest, mark: SeedMark, reading: Reading, world: World, differs: str
+    manifest: MachineManifest,
+    given: Optional[Given],
+    mark: SeedMark,
+    reading: Reading,
+    world: World,
+    differs: str,
 ) -> SeedPlan:
-    given = _find_given(manifest)
-    changed = _find_change_notes(manifest, differs)
+    changed = _find_change_notes(given, differs)
     if mark.field == IGNITION:
         lack = find_lack(mark, reading, world)
         if lack and is_held(mark, reading):
@@ -261,8 +221,7 @@ def _plan_after_start(
         if lack:
             return replace(_remove(mark, reading, lack), notes=changed)
     limit = DEFAULT_REMOVE_AFTER if given is None else given.remove_after
-    sign = RESULT if mark.field == IGNITION else mark.instance
-    boot = world.find_first_boot(manifest.name, sign)
+    boot = world.find_first_boot(manifest.name, find_sign(manifest, mark))
     is_due = boot.is_finished or boot.now >= mark.since + limit
     if not is_due or (reading.is_active and not reading.is_running):
         until = show_time(mark.since + limit)
@@ -273,21 +232,20 @@ def _plan_after_start(
         return SeedPlan(mark, notes=(note, *changed), is_unsettled=True)
     why = f"{show_span(limit)} have passed since the first start"
     if boot.is_finished:
-        why = "Ignition has finished" if mark.field == IGNITION else "cloud-init has finished"
+        why = "Windows is set up" if manifest.windows else _FINISHED[mark.field]
     if given is not None and differs and given.reruns:
         return _replace_seed(manifest, given, mark, reading, world, RERUN)
     return replace(_remove(mark, reading, why), notes=changed)
 
 
 def _find_change_notes(
-    manifest: MachineManifest, differs: str, *, is_over: bool = False
+    given: Optional[Given], differs: str, *, is_over: bool = False
 ) -> Tuple[str, ...]:
-    given = _find_given(manifest)
     if not differs or given is None:
         return ()
     if given.reruns and not is_over:
         return (LATER,)
-    return (KEPT[_name_field(given)].replace(_CHANGED[0], differs, 1),)
+    return (KEPT[name_given(given)].replace(CHANGED[0], differs, 1),)
 
 
 def _remove(mark: SeedMark, reading: Reading, why: str) -> SeedPlan:
@@ -357,22 +315,18 @@ def _count(former: Optional[SeedMark]) -> int:
     return 1 if former is None else former.count + 1
 
 
-def _render(manifest: MachineManifest, given: Given, count: int) -> Seed:
-    if isinstance(given, Ignition):
-        return render_ignition(given, manifest.name, count)
-    return render_seed(given, manifest.name, manifest.machine.interfaces or (), count)
-
-
 def _make(
     manifest: MachineManifest, given: Given, world: World, count: int
 ) -> Tuple[CreateSeed, SeedMark]:
-    seed = _render(manifest, given, count)
-    field = _name_field(given)
+    seed = render_given(manifest, given, count)
+    field = name_given(given)
     pool = choose_pool(manifest, world, field)
     number = f"-{count}" if count > 1 else ""
     volume = f"{manifest.name}-seed{number}.iso"
     if field == IGNITION:
         volume = f"{manifest.name}-ignition{number}{IGNITION_SUFFIX}"
+    elif field == WINDOWS:
+        volume = f"{manifest.name}-unattend{number}.iso"
     path = f"{pool.path.rstrip('/')}/{volume}"
     mark = SeedMark(
         instance=seed.instance,
@@ -381,7 +335,7 @@ def _make(
         pool=pool.name,
         volume=volume,
         path=path,
-        secrets=_seal(seed, world),
+        secrets=seal_seed(seed, world),
     )
     step = CreateSeed(pool=pool.name, name=volume, path=path, digest=seed.digest, files=seed.files)
     return step, mark

@@ -13,7 +13,7 @@ from reconciler.core.guests import is_windows
 from reconciler.core.images import DEFAULT_POOL, FILE_POOLS
 from reconciler.core.machine import Cdrom
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.names import CLOUD_INIT, IGNITION, Owner, SeedMark
+from reconciler.core.names import IGNITION, Owner, SeedMark
 from reconciler.core.plan import Step, UpdateDevice
 from reconciler.core.world import PoolView, Reading, World
 from reconciler.core.xmltree import parse
@@ -29,7 +29,7 @@ def exchange_seed(
     manifest: MachineManifest, former: SeedMark, mark: SeedMark, reading: Reading
 ) -> Tuple[Difference, ...]:
     """Return the edits that put the new volume in place of the former one."""
-    if former.field != mark.field:
+    if IGNITION in {former.field, mark.field} and former.field != mark.field:
         return (*take_out_seed(former, reading), add_seed(manifest, mark))
     drive = _find_drive(reading.view.persistent_xml)
     if drive is None or mark.field == IGNITION:
@@ -75,7 +75,7 @@ def runs_with(mark: SeedMark, reading: Reading) -> bool:
 def find_lack(mark: SeedMark, reading: Reading, world: World) -> str:
     """Say what keeps the next start from having the seed; a drive starts without its medium."""
     xml = reading.view.persistent_xml
-    if mark.field == CLOUD_INIT:
+    if mark.field != IGNITION:
         return "its drive is missing" if _find_drive(xml) is None else ""
     if _find_file(xml) != mark.path:
         return "it is not in the definition"

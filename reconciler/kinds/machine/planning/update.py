@@ -100,7 +100,7 @@ def plan_update(
         decisions = tuple(_keep(decision) for decision in decisions)
     decisions = follow_power(decisions)
     update = to_update(found, decisions, desired, world)
-    seed = plan_seed(manifest, reading, world, may_change=is_ours and not weighing.held)
+    seed = plan_seed(manifest, desired, reading, world, may_change=is_ours and not weighing.held)
     update = replace(update, adopts=holding is Holding.ADOPTED, seed=seed)
     new = complete_devices(update)
     passes = passes_by_itself(weighing, decisions) or bool(unreadable)
