@@ -49,6 +49,7 @@ _virt_reconciler_value() {
         'bench matrix':--time-limit) wants='nothing' many='' ;;
         'bench matrix':--runtime) wants='nothing' many='' ;;
         'bench host':--iperf3) wants='nothing' many='' ;;
+        'bench host':--guests) wants='names' many='' ;;
         'bench host':--runtime) wants='nothing' many='' ;;
         'bench host':--runs) wants='nothing' many='' ;;
         'bench compare':--format) wants='words text json html' many='' ;;
@@ -165,7 +166,7 @@ _virt_reconciler_verb() {
             rest='names' verbs='' value='' many=''
             ;;
         'bench host')
-            options='-h --help -c --connect --config -v --verbose --iperf3 --runtime --runs --nice --label --format'
+            options='-h --help -c --connect --config -v --verbose --iperf3 --guests --runtime --runs --nice --label --format'
             rest='' verbs='' value='' many=''
             ;;
         'bench list')

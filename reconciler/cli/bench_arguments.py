@@ -148,12 +148,19 @@ def _add_host(below: Any, verb: Verb) -> None:
         "host",
         "measure processor, memory and network of this host",
         "With those of openssl, sysbench, mbw and iperf3 that are installed; what is missing is "
-        "named with its package.",
+        "named with its package. Or the network between two guests.",
     )
-    parser.add_argument(
+    network = parser.add_mutually_exclusive_group()
+    network.add_argument(
         "--iperf3",
         metavar="HOST",
         help="measure the network to this host, on which `iperf3 --server` runs; HOST or HOST:PORT",
+    )
+    network.add_argument(
+        "--guests",
+        metavar="NAME",
+        nargs=2,
+        help="measure only the network between these two guests, by their agents and iperf3",
     )
     parser.add_argument(
         "--runtime",

@@ -155,6 +155,23 @@ def _rank_addresses(live_xml: str, report: GuestReport) -> Iterator[Tuple[int, i
                 yield _RANKS.index(card.source), found.version, place, str(found)
 
 
+def find_shared_address(view: DomainView, report: GuestReport, other: GuestReport) -> str:
+    """Return the address of a guest that is in a network of the other guest's; else any of it."""
+    networks = [
+        ipaddress.ip_interface(address).network
+        for card in other.interfaces
+        for address in card.addresses
+        if not is_link_local(address)
+    ]
+    ranked = sorted(_rank_addresses(view.live_xml or "<domain/>", report))
+    shared = (
+        rank[-1]
+        for rank in ranked
+        if any(ipaddress.ip_address(rank[-1]) in network for network in networks)
+    )
+    return next(shared, "") or find_address(view, report)
+
+
 def find_first_user(spec: str) -> str:
     """Return the first user of `cloudInit` in a manifest's spec; empty if it names none."""
     try:

@@ -20,6 +20,8 @@ from reconciler.core.measurements.guest_script import (
     explain_blocked,
     make_disk_command,
     make_file_command,
+    make_listen_command,
+    make_server_command,
     wrap_command,
 )
 from reconciler.core.measurements.tools import ProgramAnswer, explain_missing, hold_back
@@ -135,9 +137,10 @@ class GuestPrograms:
                 raise self._explain_missing(program)
 
     def _explain_missing(self, program: str) -> MissingError:
+        instead = "; or measure with dd: --profile dd_write --profile dd_read"
         return MissingError(
-            f"guest {self.name}: {explain_missing(program)}, in the guest; or measure with dd: "
-            "--profile dd_write --profile dd_read"
+            f"guest {self.name}: {explain_missing(program)}, in the guest"
+            f"{instead if program == 'fio' else ''}"
         )
 
     def format_disk(self, size: int) -> str:
@@ -168,6 +171,23 @@ class GuestPrograms:
         finally:
             self._beat = _do_nothing
             self._kill(keeper)
+
+    @contextmanager
+    def serve(self, port: int, limit: int) -> Iterator[None]:
+        """Serve one client of iperf3 at that port, at most so many seconds.
+
+        It ends by itself after that time, should this run be killed or the agent be lost.
+        """
+        server = self._start(wrap_command(make_server_command(port, limit)))
+        try:
+            if self.run(make_listen_command(port), VERSION_LIMIT, Limits()).status != 0:
+                status = self._call("guest-exec-status", pid=server)
+                words = " ".join(_decode(status.get("err-data", "")).split())
+                raise TransientError(f"guest {self.name}: iperf3 does not serve: {words}")
+            yield
+        finally:
+            with suppress(ReconcilerError):  # the guest is off, or its agent is lost
+                self.run(("kill", "-TERM", str(server)), VERSION_LIMIT, Limits())
 
     def _call_quietly(self, signal: str, pid: int) -> None:
         with suppress(ReconcilerError):

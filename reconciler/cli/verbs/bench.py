@@ -71,7 +71,7 @@ def bench(options: argparse.Namespace, console: Console, services: Services) -> 
     if options.bench_verb == "host":
         check_label(options.label)
         taken_at = show_time(services.clock.wall()) or ""
-        finish(measure_host(options, taken_at, console), options, console, services)
+        finish(measure_host(options, taken_at, console, services), options, console, services)
         return Exit.DONE
     verbs: Mapping[str, Callable[..., int]] = {
         "disk": measure_disk,

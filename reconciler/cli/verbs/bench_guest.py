@@ -1,8 +1,9 @@
-"""`bench disk --guest`: measure a disk inside a guest, by its agent. Runs that all places share."""
+"""Measure inside guests, by their agents: a disk, or the network of two. Runs that all share."""
 
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from typing import Optional, Sequence, Tuple
 
 from reconciler.adapters.libvirt.guest_programs import GuestPrograms
@@ -14,8 +15,10 @@ from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.control.executor import holding
 from reconciler.control.ports import Host
-from reconciler.core.frozen import replace
+from reconciler.core.access import find_shared_address
+from reconciler.core.frozen import frozen, replace
 from reconciler.core.key import FORMER_KIND, Key
+from reconciler.core.measurements.host_tools import PORT, find_error
 from reconciler.core.measurements.series import (
     DiskJob,
     ProgramRunner,
@@ -25,12 +28,12 @@ from reconciler.core.measurements.series import (
     measure_job,
     plan_jobs,
 )
-from reconciler.core.measurements.tools import read_qemu_version
+from reconciler.core.measurements.tools import ProgramAnswer, read_qemu_version
 from reconciler.core.measurements.values import DiskResult, Environment, Limits
 from reconciler.core.render.words import count
 from reconciler.core.units import format_roughly, show_span
-from reconciler.errors import ReconcilerError
-from reconciler.kinds.machine.measured_guest import describe_guest
+from reconciler.errors import ReconcilerError, TerminalError, TransientError, UsageError
+from reconciler.kinds.machine.measured_guest import describe_client, describe_guest
 
 Found = Tuple[Tuple[DiskResult, ...], Environment, Tuple[str, ...]]
 
@@ -74,7 +77,24 @@ def measure_guest(
         environment = describe_guest(host, read_host_facts(), name, folder)
         environment = replace(environment, qemu=read_qemu(host))
         programs = services.reach_guest(uri, name)
-        return measure_folder(programs, environment, folder, options, limits, console)
+        try:
+            return measure_folder(programs, environment, folder, options, limits, console)
+        except TransientError as error:
+            _explain_off(host, name, error)
+            raise
+
+
+def _explain_off(host: Host, name: str, error: TransientError) -> None:
+    """Raise an error that says so, if the guest has gone off meanwhile."""
+    try:
+        is_active = host.domains.read_domain(name).is_active
+    except TransientError:  # libvirt is away: what is known is the first error
+        return
+    if not is_active:
+        raise TransientError(
+            f"guest {name} went off while it was measured; it frees the file when it mounts the "
+            "file system again"
+        ) from error
 
 
 def measure_folder(
@@ -100,3 +120,56 @@ def measure_folder(
         target = RunTarget(path, options.size, options.runtime, limits)
         results = measure_jobs(plan_jobs(ways), target, programs, console)
     return results, environment, warnings
+
+
+@frozen
+class GuestPair:
+    """Runs iperf3 in one guest against a server in another. Implements `series.ProgramRunner`."""
+
+    client: GuestPrograms
+    server: GuestPrograms
+    address: str
+
+    def run(self, command: Sequence[str], limit: float, limits: Limits) -> ProgramAnswer:
+        """Run a client of iperf3 to its end, with a server for it alone."""
+        with self.server.serve(PORT, round(limit)):
+            answer = self.client.run(command, limit, limits)
+        if answer.status == 0:
+            return answer
+        raise TerminalError(
+            f"iperf3 in guest {self.client.name} failed against {self.server.name} at "
+            f"{self.address}: {find_error(answer.output) or answer.words}. A firewall of "
+            f"{self.server.name} must let TCP port {PORT} in"
+        )
+
+    def read_version(self, program: str) -> str:
+        """Return what the client's program says of its version."""
+        return self.client.read_version(program)
+
+
+def open_pair(
+    options: argparse.Namespace,
+    facts: Environment,
+    stack: ExitStack,
+    console: Console,
+    services: Services,
+) -> Tuple[GuestPair, Environment]:
+    """Return two guests that can measure the network between them, held until the stack ends."""
+    client, server = options.guests
+    if client == server:
+        raise UsageError(f"--guests {client} {server}: give two different guests")
+    uri = uri_of(options, services, console)
+    host = services.connect(uri)
+    for name in sorted(options.guests):
+        stack.enter_context(holding(host, Key(FORMER_KIND, name), services.clock))
+    describe_client(host, facts, server)
+    environment = replace(describe_client(host, facts, client), qemu=read_qemu(host))
+    programs = [services.reach_guest(uri, name) for name in options.guests]
+    for each in programs:
+        each.require(("iperf3",))
+    address = find_shared_address(
+        host.domains.read_domain(server), host.guests.read(server), host.guests.read(client)
+    )
+    kernel, memory = programs[0].read_line(("uname", "-r")), programs[0].read_memory()
+    environment = replace(environment, guest_kernel=kernel or None, memory=memory)
+    return GuestPair(programs[0], programs[1], address), environment

@@ -98,9 +98,47 @@ def make_disk_command(size: int) -> Tuple[str, ...]:
     return ("sh", "-c", _DISK_SCRIPT, "sh", str(size // SECTOR), DISK_FOLDER)
 
 
+SERVER_STATUS = 3  # with which the server's script ends when it cannot serve
+_SERVER_SCRIPT = r"""
+port=$1 limit=$2 name=$3 hex=$(printf %04X "$1")
+listens() { grep -qs ":$hex 0*:0000 0A" /proc/net/tcp /proc/net/tcp6; }
+for other in /proc/[0-9]*; do
+    if tr '\0' '\n' < "$other/cmdline" 2>/dev/null | grep -qx "$name"; then
+        [ "$other" = "/proc/$$" ] || kill "${other#/proc/}" 2>/dev/null || :
+    fi
+done
+left=5
+while listens; do
+    left=$((left-1))
+    [ "$left" -gt 0 ] || { echo "port $port is in use in the guest" >&2; exit 3; }
+    sleep 1
+done
+timeout "$limit" iperf3 --server --one-off --port "$port" &
+server=$!
+trap 'kill "$server"; exit 0' TERM
+wait "$server"
+"""
+_LISTEN_SCRIPT = r"""
+hex=$(printf %04X "$1") left=20
+until grep -qs ":$hex 0*:0000 0A" /proc/net/tcp /proc/net/tcp6; do
+    left=$((left-1))
+    [ "$left" -gt 0 ] || exit 1
+    sleep 0.5
+done
+"""
+
+
 def make_server_command(port: int, limit: int) -> Tuple[str, ...]:
-    """Return the command that serves one client of iperf3, and ends by itself after the limit."""
-    return ("timeout", str(limit), "iperf3", "--server", "--one-off", "--port", str(port))
+    """Return the command that serves one client of iperf3.
+
+    It ends with its client, at SIGTERM, after the limit, and when the next one is started.
+    """
+    return ("sh", "-c", _SERVER_SCRIPT, "sh", str(port), str(limit), f"{NAME}-server")
+
+
+def make_listen_command(port: int) -> Tuple[str, ...]:
+    """Return the command that waits until somebody listens at the port."""
+    return ("sh", "-c", _LISTEN_SCRIPT, "sh", str(port))
 
 
 def wrap_command(command: Sequence[str]) -> Tuple[str, ...]:

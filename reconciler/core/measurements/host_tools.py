@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.measurements.series import SLACK, ProgramRunner
@@ -21,6 +21,7 @@ _TRANSFERRED = re.compile(r"transferred \(([\d.]+) MiB/sec\)")
 _COPIED = re.compile(r"^AVG\s+Method: MEMCPY\s.*Copy: ([\d.]+) MiB/s", re.MULTILINE)
 _BITS = 8
 MBW_RUNS, MBW_MIB = 3, 256
+PORT = 5201  # iperf3's own
 
 
 @frozen
@@ -40,7 +41,7 @@ class HostJob:
 
 
 def list_host_jobs(seconds: int, threads: int, server: Optional[str]) -> Tuple[HostJob, ...]:
-    """Return all that can be measured; the network only with a server of iperf3's."""
+    """Return all that a host can be measured by; the network only with a server of iperf3's."""
     openssl = ("openssl", "speed", "-elapsed", "-mr", "-seconds", str(seconds), "-bytes", "16384")
     sysbench = ("sysbench", f"--time={seconds}")
     memory = ("--memory-block-size=1M", "--memory-total-size=1024T", "memory", "run")
@@ -72,8 +73,16 @@ def list_host_jobs(seconds: int, threads: int, server: Optional[str]) -> Tuple[H
         ),
     ]
     if server is not None:
-        jobs.extend(_list_network(server, seconds))
+        host, _, port = server.partition(":") if server.count(":") == 1 else (server, "", "")
+        ends = (f"TCP to {server}", f"TCP from {server}")
+        jobs.extend(_list_network(host, port, seconds, ends))
     return tuple(jobs)
+
+
+def list_guest_jobs(address: str, client: str, server: str, seconds: int) -> Tuple[HostJob, ...]:
+    """Return the measurements of the network between two guests, both run in `client`."""
+    ends = (f"TCP, {client} to {server}", f"TCP, {server} to {client}")
+    return tuple(_list_network(address, str(PORT), seconds, ends))
 
 
 def _list_openssl(words: Tuple[str, ...], threads: int) -> Tuple[HostJob, ...]:
@@ -90,20 +99,11 @@ def _list_openssl(words: Tuple[str, ...], threads: int) -> Tuple[HostJob, ...]:
     )
 
 
-def _list_network(server: str, seconds: int) -> Tuple[HostJob, ...]:
-    host, _, port = server.partition(":") if server.count(":") == 1 else (server, "", "")
+def _list_network(host: str, port: str, seconds: int, ends: Tuple[str, str]) -> Iterator[HostJob]:
     at = ("--client", host, *(("--port", port) if port else ()))
     words = ("iperf3", *at, "--json", "--time", str(seconds))
-    return tuple(
-        HostJob(
-            subject=NETWORK,
-            about=f"TCP {way} {server}",
-            unit=BYTES,
-            command=(*words, *extra),
-            read=_read_iperf,
-        )
-        for way, extra in (("to", ()), ("from", ("--reverse",)))
-    )
+    for about, extra in zip(ends, ((), ("--reverse",))):
+        yield HostJob(NETWORK, about, BYTES, command=(*words, *extra), read=_read_iperf)
 
 
 def _say_threads(number: int) -> str:
@@ -153,12 +153,12 @@ def measure_host_job(
 def _read_value(job: HostJob, answer: ProgramAnswer) -> float:
     value = job.read(answer.output)
     if answer.status != 0 or value is None:
-        words = _find_error(answer.output) or answer.words
+        words = find_error(answer.output) or answer.words
         raise TerminalError(f"{job.program} ({job.subject}, {job.about}) failed: {words}")
     return value
 
 
-def _find_error(output: str) -> str:
+def find_error(output: str) -> str:
     """Return what iperf3 writes into its JSON when it fails."""
     try:
         data: Mapping[str, Any] = json.loads(output)

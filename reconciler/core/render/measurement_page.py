@@ -19,6 +19,7 @@ from reconciler.core.render.measurements import NONE
 from reconciler.core.render.words import escape
 
 WIDE, NARROW = 860, 360  # points: of a chart on a wide and on a narrow page
+_FEW = 3  # times that are listed
 _STYLE = f"""{STYLE}
 .scroll {{ overflow-x: auto; margin: .5rem 0; }}
 .scroll table {{ table-layout: auto; width: auto; min-width: 100%; }}
@@ -60,8 +61,7 @@ def _body(
 ) -> Iterator[Markup]:
     hosts = dict.fromkeys(found.environment.host for found in comparison.measurements)
     yield tag("h1", "Measured on ", tag("code", escape(", ".join(hosts))))
-    taken = ", ".join(found.taken_at for found in comparison.measurements)
-    yield tag("p", taken, class_="of")
+    yield tag("p", _show_times([found.taken_at for found in comparison.measurements]), class_="of")
     sentences = tuple(map(escape, list_sentences(comparison)))
     if sentences:
         yield tag("ul", lines(*(tag("li", sentence) for sentence in sentences)))
@@ -81,6 +81,13 @@ def _body(
     if warnings:
         yield tag("h2", "What may have disturbed it")
         yield tag("ul", lines(*warnings))
+
+
+def _show_times(times: Sequence[str]) -> str:
+    """Return the times; of many, as of a matrix, the first and the last."""
+    if len(times) <= _FEW:
+        return ", ".join(times)
+    return f"{len(times)} results, {min(times)} to {max(times)}"
 
 
 def _number_table(comparison: Comparison) -> Markup:

@@ -18,8 +18,16 @@ from reconciler.errors import RefusedError, TransientError
 from reconciler.kinds.machine.answers import understand
 from reconciler.kinds.machine.guest import ExpectedDisk, find_disk, find_places
 
+DISK_INSTEAD = (
+    "runs Windows, which has neither fio nor dd; measure its storage on the host: virt-reconciler "
+    "bench disk --pool NAME"
+)
+NETWORK_INSTEAD = "runs Windows, where no shell starts iperf3; start it there by hand"
 
-def describe_guest(host: Host, facts: Environment, name: str, folder: str) -> Environment:
+
+def describe_guest(
+    host: Host, facts: Environment, name: str, folder: str, windows: str = DISK_INSTEAD
+) -> Environment:
     """Return the environment of a measurement in that folder of a running guest.
 
     Raises NotFoundError if there is no such domain, TransientError if it is off or its agent does
@@ -35,10 +43,7 @@ def describe_guest(host: Host, facts: Environment, name: str, folder: str) -> En
     if not report.answers:
         raise TransientError(explain_unreachable(name, report.agent.value))
     if report.is_windows:
-        raise RefusedError(
-            f"guest {name} runs Windows, which has neither fio nor dd; measure its storage on the "
-            "host: virt-reconciler bench disk --pool NAME"
-        )
+        raise RefusedError(f"guest {name} {windows}")
     mounted = find_file_system(report, folder)
     return replace(
         facts,
@@ -50,6 +55,12 @@ def describe_guest(host: Host, facts: Environment, name: str, folder: str) -> En
         filesystem=mounted.type or None if mounted is not None else None,
         device=mounted.device or None if mounted is not None else None,
     )
+
+
+def describe_client(host: Host, facts: Environment, name: str) -> Environment:
+    """Return the environment of a measurement of a running guest's network; raises as above."""
+    found = describe_guest(host, facts, name, "/", NETWORK_INSTEAD)
+    return replace(found, disk=None, storage=None, filesystem=None, device=None)
 
 
 def find_file_system(report: GuestReport, folder: str) -> Optional[FileSystem]:

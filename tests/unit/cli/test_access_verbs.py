@@ -9,7 +9,12 @@ from typing import Any, List, Mapping, Sequence
 import pytest
 
 from reconciler.cli.services import Services
-from reconciler.core.access import describe_closed_console, find_first_user, require_console
+from reconciler.core.access import (
+    describe_closed_console,
+    find_first_user,
+    find_shared_address,
+    require_console,
+)
 from reconciler.core.guest import AddressSource, AgentState, GuestInterface, GuestReport
 from reconciler.core.world import DomainView, GuestState
 from reconciler.errors import MissingError, TerminalError
@@ -200,3 +205,18 @@ def test_ssh_to_a_guest_that_is_off_says_how_to_start_it() -> None:
 def test_a_program_that_is_not_there_is_named_with_its_package() -> None:
     with pytest.raises(MissingError, match="no-such-ssh is not installed: dnf install x"):
         Services("test", {"PATH": "/nowhere"}).become(["no-such-ssh"], "dnf install x")
+
+
+def test_the_address_that_two_guests_share_comes_before_others() -> None:
+    card = "<interface><mac address='52:54:00:00:00:0{}'/></interface>"
+    live = XML.format(card.format(1) + card.format(2))
+    served = GuestReport(
+        AgentState.ANSWERS,
+        interfaces=(
+            GuestInterface("52:54:00:00:00:01", addresses=("192.0.2.7/24",)),
+            GuestInterface("52:54:00:00:00:02", addresses=("10.1.0.7/16",)),
+        ),
+    )
+    client = GuestReport(interfaces=(GuestInterface("52:54:00:00:00:09", "", ("10.1.3.1/16",)),))
+    assert find_shared_address(view(live), served, client) == "10.1.0.7"
+    assert find_shared_address(view(live), served, GuestReport()) == "192.0.2.7"

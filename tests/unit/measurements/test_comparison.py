@@ -188,6 +188,15 @@ def test_a_page_without_charts_says_why() -> None:
     assert "No charts: charts need matplotlib" in page
 
 
+def test_a_page_of_many_results_says_from_when_until_when_they_are() -> None:
+    found = [
+        replace(BEFORE, id=f"disk-{day}", taken_at=f"2027-01-0{day}T08:00:00Z")
+        for day in range(1, 6)
+    ]
+    page = render_page(compare_measurements(found), (), None)
+    assert "5 results, 2027-01-01T08:00:00Z to 2027-01-05T08:00:00Z" in page
+
+
 CHART = Chart(
     "operations-direct",
     "Operations, direct",

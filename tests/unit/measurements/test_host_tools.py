@@ -10,6 +10,7 @@ import pytest
 from reconciler.core.measurements.host_tools import (
     HostJob,
     choose_jobs,
+    list_guest_jobs,
     list_host_jobs,
     measure_host_job,
 )
@@ -100,3 +101,11 @@ def test_a_program_that_fails_says_why() -> None:
     programs = FakePrograms(1, iperf3=refused)
     with pytest.raises(TerminalError, match=r"^iperf3 \(network, .*\) failed: unable to connect"):
         measure_host_job(job, 1, 1, programs, Limits())
+
+
+def test_the_network_between_two_guests_is_measured_in_both_ways() -> None:
+    there, back = list_guest_jobs("192.0.2.7", "web01", "db01", 5)
+    assert (there.about, back.about) == ("TCP, web01 to db01", "TCP, db01 to web01")
+    assert there.command[:3] == ("iperf3", "--client", "192.0.2.7")
+    assert "--reverse" in back.command
+    assert "--reverse" not in there.command
