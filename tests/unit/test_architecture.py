@@ -307,6 +307,16 @@ def test_what_decides_about_changes_is_loaded_when_something_differs() -> None:
     assert "reconciler.kinds.machine.planning.differences" in found
 
 
+def test_what_is_known_of_windows_is_loaded_for_a_windows_alone() -> None:
+    starts = ("reconciler.cli.verbs.plan", "reconciler.cli.verbs.manifests", "reconciler.kinds")
+    planning = "reconciler.kinds.machine.planning"
+    found = set().union(
+        *map(reachable_on_import, (*starts, f"{planning}.create", f"{planning}.update"))
+    )
+    names = ("core.virtio_win", "core.windows_drivers", "kinds.machine.planning.windows_guests")
+    assert not found & {f"reconciler.{name}" for name in names}
+
+
 def test_a_pass_writes_the_status_of_its_object_in_one_place() -> None:
     found = tuple(
         name

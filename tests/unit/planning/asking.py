@@ -78,6 +78,11 @@ def only(whole: World, known: FrozenSet[Fact]) -> World:
         tools={
             folder: found for folder, found in whole.tools.items() if folder in names[Section.TOOLS]
         },
+        driver_media={
+            place: found
+            for place, found in whole.driver_media.items()
+            if place in names[Section.DRIVER_MEDIA]
+        },
         secrets={
             ref: one
             for ref, one in whole.secrets.items()
