@@ -143,12 +143,14 @@ def _rate(rated: RatedVersions) -> str:
 
 
 def _describe_machine(release: WindowsRelease) -> Sequence[str]:
-    uefi = f"{release.uefi.value}: {release.uefi.text}"
+    uefi = _link(f"{release.uefi.value}: {release.uefi.text}", release.uefi.source)
+    if release.tpm is not None:
+        uefi += f"; {_link(release.tpm.text, release.tpm.source)}"
     return (
         f"`{release.os}`",
         _link(f"`{release.chipset.value}`", release.chipset.source),
         _link(release.boots_from.value, release.boots_from.source),
-        _link(uefi, release.uefi.source),
+        uefi,
     )
 
 

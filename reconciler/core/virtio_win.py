@@ -134,10 +134,14 @@ class DriverMedium:
 
 @frozen
 class DriverMedia:
-    """The media of a host that were found; `unseen` says of others why they could not be read."""
+    """The media of a host that were found; `unseen` says of others why they could not be read.
+
+    `place` is the only one that was searched; empty if all usual ones were.
+    """
 
     media: Tuple[DriverMedium, ...] = ()
     unseen: Tuple[str, ...] = ()
+    place: str = ""
 
 
 def read_medium(

@@ -92,7 +92,8 @@ class WindowsRelease:
     `folder` is what virtio-win calls the release, `arches` the architectures that it has drivers
     for, `storage` its storage drivers. `update` names what a release needs for SHA-2 signatures,
     `take` the version to take (`0.1.173-9`, with the release of the package), `boots_from` the
-    buses that it has drivers of its own for. `uefi` is yes, needed, limited or no.
+    buses that it has drivers of its own for. `uefi` is yes, needed, limited or no; `tpm` is set if
+    one is needed.
     """
 
     os: str
@@ -108,6 +109,7 @@ class WindowsRelease:
     take: MatrixFact
     versions: Tuple[RatedVersions, ...]
     secure_boot: Tuple[RatedVersions, ...]
+    tpm: Optional[MatrixFact] = None
 
     def rate(self, version: Optional[DriverVersion]) -> Optional[RatedVersions]:
         """Return how a version does; None if nothing is known of it."""
@@ -172,6 +174,7 @@ def load_matrix() -> DriverMatrix:
             take=build_fact(row["take"]),
             versions=tuple(map(build_range, row["versions"])),
             secure_boot=tuple(map(build_range, row["secure_boot"])),
+            tpm=build_fact(row["tpm"]) if "tpm" in row else None,
         )
 
     return DriverMatrix(

@@ -70,7 +70,7 @@ def find_driver_media(connections: Connections, place: str) -> DriverMedia:
             media.setdefault(medium.path, medium)
         elif place:
             unseen.append(f"{found.where} {_NO_DRIVERS}")
-    return DriverMedia(tuple(media.values()), tuple(unseen))
+    return DriverMedia(tuple(media.values()), tuple(unseen), place)
 
 
 def _find_root(connections: Connections) -> Optional[str]:

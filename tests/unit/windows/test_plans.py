@@ -82,9 +82,12 @@ def test_windows_7_on_uefi_needs_a_certain_video() -> None:
     assert warn("win2k8r2", firmware="uefi", video="vga") == []
 
 
-def test_windows_11_on_bios_is_warned_of() -> None:
+def test_windows_11_needs_uefi_and_a_tpm() -> None:
     (warning,) = warn("win11", firmware="bios")
     assert "Windows 11 needs UEFI" in warning
+    (warning,) = warn("win11", tpm=False)
+    assert "Windows 11: its setup requires a TPM; set tpm: true (https://" in warning
+    assert warn("win10", firmware="bios", tpm=False) == []
 
 
 def test_xp_on_scsi_and_98_on_virtio_are_warned_of() -> None:
@@ -181,6 +184,20 @@ def test_what_is_not_seen_is_not_called_absent() -> None:
         "virtio-win is not known",
         "not seen: isos cannot be read",
     )
+
+
+def test_a_wrong_virtio_win_of_the_host_is_named() -> None:
+    seen = DriverMedia(unseen=("/srv/v.iso does not exist on this host",), place="/srv/v.iso")
+    action = create(DriversHost({"/srv/v.iso": seen}), host_spec={"virtioWin": "/srv/v.iso"})
+    assert action.notes[1] == (
+        "not seen: spec.virtioWin of the Host: /srv/v.iso does not exist on this host"
+    )
+
+
+def test_a_windows_that_no_virtio_win_is_for_may_have_drivers_of_its_own() -> None:
+    action = create(DriversHost({}), "win98")
+    assert action.action is ActionKind.CREATE
+    assert any("win98: virtio-win has no drivers for it" in note for note in action.notes)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def _warn_firmware(release: WindowsRelease, machine: Machine) -> Iterator[str]:
         yield f"firmware: {release.name} boots from UEFI with limits: {uefi.text} ({uefi.source})"
     if uefi.value == "needed" and machine.firmware == "bios":
         yield f"firmware: {release.name} needs UEFI: {uefi.text} ({uefi.source})"
+    if release.tpm is not None and machine.tpm is False:
+        yield f"tpm: {release.name}: {release.tpm.text}; set tpm: true ({release.tpm.source})"
 
 
 def _warn_buses(release: WindowsRelease, machine: Machine) -> Iterator[str]:
@@ -125,7 +127,8 @@ def find_drivers(
         if isinstance(found, Unknown):
             unseen.append(found.reason)
             continue
-        unseen += found.unseen
+        named = "" if found.place == place else "spec.virtioWin of the Host: "
+        unseen += [f"{named}{reason}" for reason in found.unseen]
         media.update((medium.path, medium) for medium in found.media)
     usable = [medium for medium in media.values() if not (only_isos and medium.is_folder)]
     choice = choose_drivers(
@@ -163,13 +166,14 @@ def settle_installation(action: Action, manifest: MachineManifest, world: World)
     if action.action is not ActionKind.CREATE:
         return action
     notes: List[str] = []
+    release = find_release(manifest.machine.os)
     blank = [disk for disk in manifest.machine.disks or () if _is_blank(disk)]
     disks = {disk.bus: disk for disk in blank if disk.bus in STORAGE_DRIVERS}
     for bus, disk in ((disk.bus or "", disk) for disk in disks.values()):
         choice = find_drivers(manifest, world, bus)
-        if choice.problem:
+        if choice.problem and release is not None:
             raise MissingError(f"disks[{disk.name}].bus: {choice.problem}")
-        notes += _describe(disk, choice, find_release(manifest.machine.os))
+        notes += _describe(disk, choice, release)
     return replace(action, notes=(*action.notes, *warn_windows(manifest.machine), *notes))
 
 
