@@ -174,8 +174,10 @@ class VirtSysprep:
             )
         if not _has_kernel() and not any(name in self._environ for name in _OWN_KERNEL):
             return "libguestfs needs a kernel in /boot that this user can read"
+        if not os.path.exists(path):
+            return f"{path} is not there yet"
         if not os.access(path, os.R_OK):
-            return f"{path} can only be read by root, or is not on this host"
+            return f"{path} can only be read by root"
         return ""
 
     def _run(

@@ -18,6 +18,7 @@ from reconciler.core.preparation import NoPreparer, PreparationTools
 from reconciler.core.secret_refs import NoSecrets
 from reconciler.core.transfers import NoDownloads
 from reconciler.core.virtio_win import DriverMedia
+from reconciler.core.windows_images import WindowsImage
 from reconciler.core.world import DomainView, FileView, MachineCaps, PoolView, Unknown
 from reconciler.errors import NotFoundError, RefusedError, TerminalError, TransientError
 
@@ -179,6 +180,11 @@ class RecordedPreparer(NoPreparer):
         """Know nothing more."""
         del folder
         return PreparationTools()
+
+    def read_windows(self, path: str, image_format: str) -> WindowsImage:
+        """Look into no image: a snapshot holds none."""
+        del path, image_format
+        return WindowsImage(unchecked="a snapshot holds no images")
 
 
 @frozen

@@ -74,6 +74,7 @@ class CreateVolume:
     origin: Optional[str] = None
     origin_format: Optional[str] = None
     machine: str = ""
+    windows: str = ""
 
 
 @frozen

@@ -50,13 +50,19 @@ NO_WINDOWS = (
 DAMAGED = "its registry is damaged, so nobody can tell; repair it, or take a former image"
 
 
+_ANSWERS = (
+    r"C:\Windows\Panther\unattend.xml lies in it, which Windows may prefer to the answer file of a "
+    "clone"
+)
+
+
 @frozen
 class WindowsImage:
     """What was read in an image.
 
     `state` is Windows' own word. Where it is empty, `fault` says why there is none, or `unchecked`
     why nobody has looked. `why` is what stands in the way of generalizing it. `has_answers`: an
-    answer file lies in it, which counts more than the one on a CD-ROM.
+    answer file lies in it, for which Windows looks before it looks at a CD-ROM.
     """
 
     state: str = ""
@@ -84,7 +90,8 @@ def read_state(text: str) -> str:
 def describe_image(image: WindowsImage, declared: Optional[str]) -> str:
     """Return what a plan says of an image that may be cloned."""
     if image.is_sealed:
-        return "generalized, as read in its image"
+        answers = f"; {_ANSWERS}" if image.has_answers else ""
+        return f"generalized, as read in its image{answers}"
     return f"generalized: {declared or 'not declared'}; not checked: {image.unchecked}"
 
 

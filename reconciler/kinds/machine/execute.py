@@ -10,7 +10,7 @@ import re
 import shlex
 from contextlib import suppress
 from dataclasses import field
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
@@ -21,6 +21,7 @@ from reconciler.core.names import name_seed_field
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.secret_refs import SecretRef, fill_tokens, find_refs
 from reconciler.core.transfers import CopyDisks
+from reconciler.core.windows_images import refuse_open
 from reconciler.core.world import DomainView, GuestState
 from reconciler.core.xmltree import Element, attributes_of, is_element, parse, serialise
 from reconciler.errors import NotFoundError, RefusedError, TransientError
@@ -102,6 +103,9 @@ def _refuse_long(element: Element, name: str, text: str, ref: SecretRef) -> None
 
 
 def _create_volume(work: StepContext, step: plan.CreateVolume) -> Undo:
+    if step.windows and step.origin:  # it was fetched after it was planned
+        image = work.host.preparer.read_windows(step.origin, step.origin_format or "")
+        refuse_open(image, f"disks[{step.disk}]", step.origin, step.windows)
     path = work.host.storage.create_volume(step, work.progress).path
     if step.machine and step.origin and work.host.domains.read_domain(step.machine).is_active:
         _take_back_volume(work, step, path)
@@ -242,17 +246,13 @@ def _detach(work: StepContext, step: plan.DetachDevice) -> Undo:
 
 def _is_plugged(work: StepContext, xml: str) -> bool:
     """Whether the running guest still has the device, known by its target or its MAC."""
-    device = parse(xml)
+    device, live = parse(xml), work.host.domains.read_domain(work.name).live_xml
     places = (*device.findall("target"), *device.findall("mac"))
     keys = {place.get("dev") or place.get("address") for place in places} - {None}
-    live = work.host.domains.read_domain(work.name).live_xml
-    return live is not None and bool(keys & _plugged_keys(read_machine(parse(live))))
-
-
-def _plugged_keys(machine: Machine) -> Set[Optional[str]]:
-    keys = {disk.target for disk in machine.disks or ()}
-    keys |= {cdrom.target for cdrom in machine.cdroms or ()}
-    return keys | {interface.mac for interface in machine.interfaces or ()}
+    machine = Machine("") if live is None else read_machine(parse(live))
+    plugged = {disk.target for disk in machine.disks or ()}
+    plugged |= {cdrom.target for cdrom in machine.cdroms or ()}
+    return bool(keys & (plugged | {card.mac for card in machine.interfaces or ()}))
 
 
 def _set_vcpus(work: StepContext, step: plan.SetVcpus) -> None:

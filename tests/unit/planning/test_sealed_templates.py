@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 import pytest
 
+from reconciler.core.frozen import replace
 from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, PlanOptions
 from reconciler.core.windows_images import (
@@ -26,7 +27,15 @@ from tests.execution import execute
 from tests.unit.daemons.test_host_plan import Silent
 from tests.unit.fake_clock import FakeClock
 from tests.unit.memory_host import MemoryHost, MemoryPreparer
-from tests.unit.planning.test_image_addresses import PLACE, machine, pool_of, with_pool
+from tests.unit.planning.test_image_addresses import (
+    IMAGE,
+    PLACE,
+    SHA,
+    URL,
+    machine,
+    pool_of,
+    with_pool,
+)
 
 PATH = "/images/base.qcow2"
 DECLARED = "sysprep /generalize /oobe, 2026-03-01"
@@ -105,6 +114,11 @@ def test_where_nobody_can_look_the_declaration_counts() -> None:
     assert f"generalized: {DECLARED}; not checked: virt-cat is not installed" in said
 
 
+def test_answer_file_in_the_image_is_named() -> None:
+    action = plan(WindowsImage(SEALED, has_answers=True), template())
+    assert r"C:\Windows\Panther\unattend.xml lies in it" in describe_disk(action)
+
+
 def test_data_disk_of_a_windows_need_not_hold_one() -> None:
     data = template(os=None)
     assert plan(WindowsImage(fault=NO_WINDOWS), data).action is ActionKind.CREATE
@@ -131,6 +145,33 @@ def test_only_a_plan_that_clones_from_a_windows_looks() -> None:
     action = plan_all(template())
     assert (action.action, action.transient) == (ActionKind.FAILED, True)
     assert f"{PATH} (qcow2): looked into" in action.reason
+
+
+@pytest.mark.parametrize(
+    ("image", "error"), [(WindowsImage(SEALED), None), (WindowsImage(COMPLETE), "sysprep.exe")]
+)
+def test_image_that_is_fetched_first_is_read_before_it_is_cloned(
+    image: WindowsImage, error: Optional[str]
+) -> None:
+    host = with_pool(pool_of())
+    path = f"/images/{IMAGE}"
+    windows_of(host)[path] = WindowsImage(unchecked=f"{path} is not there yet")
+    address = {"url": URL, "sha256": SHA}
+    spec = {"image": address, "os": "win2k16", "generalized": DECLARED}
+    base = build_template({"metadata": {"name": "base"}, "spec": spec}, PLACE)
+    desired = Desired.of(base, machine("a"))
+    found = observe(host, desired).plan(PlanOptions())
+    [action] = [action for action in found.actions if action.name == "a"]
+    assert "is not there yet" in describe_disk(action)
+    windows_of(host)[path] = image
+    host.pools["default"] = pool_of(IMAGE)
+    [outcome] = execute(host, desired, replace(found, actions=(action,)), Silent(), FakeClock())
+    if error is None:
+        assert outcome.error is None
+        assert "create_volume default/a-root.qcow2" in host.writes
+    else:
+        assert error in str(outcome.error)
+        assert [write for write in host.writes if write.startswith("create_volume")] == []
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class Origin:
     """The image that a disk is cloned from, and how. `what` is what it belongs to.
 
     `source` and `target` are the machine and its disk, where it is a machine's. `sealing` is what
-    is known of a Windows in it.
+    is known of a Windows in it; `unread` the system, if it can be read only when it was fetched.
     """
 
     what: str
@@ -39,6 +39,7 @@ class Origin:
     is_frozen: bool = False
     preparation: Optional[Preparation] = None
     sealing: str = ""
+    unread: str = ""
 
     @property
     def is_live(self) -> bool:

@@ -245,6 +245,7 @@ def _new_volume(
         origin=origin.volume.path if origin else None,
         origin_format=origin.volume.format if origin else None,
         machine=origin.source.view.name if origin and origin.source else "",
+        windows=origin.unread if origin else "",
     )
     copy: Tuple[Step, ...] = ()
     if origin is not None and origin.is_live:
@@ -322,7 +323,8 @@ def _resolve_clone(
     origin = Origin(f"template {template.name}", volume, mode, preparation=template.preparation)
     _refuse_origin(disk, origin, world, f"{path}: template {template.name!r}")
     refuse_unprepared(template, world, pool, path)
-    return replace(origin, sealing=find_sealing(template, os, volume, world, path))
+    sealing, unread = find_sealing(template, os, volume, world, path)
+    return replace(origin, sealing=sealing, unread=unread)
 
 
 def _refuse_origin(disk: Disk, origin: Origin, world: World, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from reconciler.core.guests import is_windows
 from reconciler.core.images import FILE_POOLS
@@ -34,19 +34,22 @@ def refuse_unprepared(template: TemplateManifest, world: World, pool: PoolView, 
 
 def find_sealing(
     template: TemplateManifest, os: Optional[str], volume: VolumeView, world: World, path: str
-) -> str:
+) -> Tuple[str, str]:
     """Return what is known of the Windows in a template's image; empty where there is none.
 
+    Besides, the system to look for in an image that is fetched first.
     Raises RefusedError for one that is not generalized. A template that does not say what it is may
     be that of a data disk.
     """
     if not is_windows(template.os or os):
-        return ""
+        return "", ""
     where = f"{path}: template {template.name!r}"
     image = world.find_windows(volume.path, volume.format)
     if isinstance(image, Unknown):
         raise MissingError(f"{where}: {image.reason}")
     if template.os is None and image.fault == NO_WINDOWS:
-        return ""
+        return "", ""
     refuse_open(image, where, volume.path, template.os or os)
-    return describe_image(image, template.generalized)
+    is_fetched = template.address is not None and bool(image.unchecked)
+    system = template.os or os or ""
+    return describe_image(image, template.generalized), system if is_fetched else ""

@@ -193,9 +193,9 @@ class World:
         """Look into the guest."""
         return LibvirtGuests(cast("Connections", self)).read(name, instance)
 
-    def is_finished(self) -> bool:
+    def is_finished(self, instance: str = INSTANCE) -> bool:
         """Return what is said of the first boot."""
-        return LibvirtGuests(cast("Connections", self)).is_boot_finished("web01", INSTANCE)
+        return LibvirtGuests(cast("Connections", self)).is_boot_finished("web01", instance)
 
 
 @pytest.fixture
@@ -405,3 +405,46 @@ def test_a_daemon_remembers_the_end_of_a_first_boot_and_never_asks_for_it(world:
     assert not guests.is_boot_finished("web01", "web01-abc-2")
     assert not guests.is_boot_finished("web01", "")
     assert len(world.agent.asked) == asked
+
+
+REG_QUERY = """
+HKEY_LOCAL_MACHINE\\SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Setup\\State
+    ImageState    REG_SZ    {}
+
+"""  # what reg.exe prints
+
+
+def run_program(agent: Agent, output: str) -> None:
+    """Have each program in the guest print that."""
+    agent.answers["guest-exec"] = {"pid": 7}
+    data = base64.b64encode(output.encode()).decode()
+    agent.answers["guest-exec-status"] = {"exited": True, "exitcode": 0, "out-data": data}
+
+
+@pytest.mark.parametrize(
+    ("state", "is_over"),
+    [("IMAGE_STATE_COMPLETE", True), ("IMAGE_STATE_UNDEPLOYABLE", False)],
+)
+def test_a_windows_says_whether_it_is_set_up(world: World, state: str, *, is_over: bool) -> None:
+    run_program(world.agent, REG_QUERY.format(state))
+    assert world.is_finished("windows:WEB01") is is_over
+    world.agent.answers["guest-get-osinfo"] = {"id": "mswindows"}
+    finished = world.read("windows:WEB01").cloud_init.finished
+    assert finished == ("windows:WEB01" if is_over else "")
+
+
+def test_where_no_program_may_be_run_the_name_of_a_windows_tells(world: World) -> None:
+    assert world.is_finished("windows:WEB01")
+    assert not world.is_finished("windows:WEB02")
+    del world.agent.answers["guest-get-host-name"]
+    assert not world.is_finished("windows:WEB01")
+    world.agent.answers["guest-exec"] = silence()
+    assert not world.is_finished("windows:WEB01")
+
+
+def test_a_daemon_remembers_that_a_windows_is_set_up(world: World) -> None:
+    guests = RememberedGuests(LibvirtGuests(cast("Connections", world)))
+    run_program(world.agent, REG_QUERY.format("IMAGE_STATE_COMPLETE"))
+    guests.read("web01", "windows:WEB01")
+    assert guests.is_boot_finished("web01", "windows:WEB01")
+    assert not guests.is_boot_finished("web01", "windows:WEB02")
