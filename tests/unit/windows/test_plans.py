@@ -6,14 +6,17 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import pytest
 
+from reconciler.core.frozen import replace
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import Desired, HostManifest, MachineManifest, Place
 from reconciler.core.plan import Action, ActionKind, PlanOptions
-from reconciler.core.virtio_win import FOLDER, DriverMedia
+from reconciler.core.virtio_win import FOLDER, NETWORK_DRIVER, DriverMedia
+from reconciler.core.world import World
 from reconciler.kinds.host.planning import build_host
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.observe import observe
+from reconciler.kinds.machine.planning.windows_guests import find_drivers
 from reconciler.kinds.machine.row import ROW
 from tests.unit.memory_host import MemoryHost
 from tests.unit.planning.worlds import GIB, domain, plan
@@ -218,6 +221,16 @@ def test_nobody_looks_for_drivers_that_are_not_needed(os: str, disk: Dict[str, A
 def test_what_an_old_windows_cannot_do_is_said_before_it_is_created() -> None:
     action = create(DriversHost({}), "winxp", disks=[{"name": "root", "size": "20GiB"}])
     assert any("set machine: pc and bus: ide" in note for note in action.notes)
+
+
+def test_the_driver_of_a_network_card_is_found_too_and_folders_are_no_media_for_drives() -> None:
+    folder = replace(GOOD, is_folder=True, path=FOLDER)
+    manifest, _ = build("win2k16")
+    world = World("h", "u", driver_media={"": DriverMedia((folder,))})
+    choice = find_drivers(manifest, world, NETWORK_DRIVER, "x86_64")
+    assert choice.driver is not None
+    assert choice.driver.path == "NetKVM/2k16/amd64/netkvm.inf"
+    assert find_drivers(manifest, world, NETWORK_DRIVER, only_isos=True).medium is None
 
 
 SATA = (

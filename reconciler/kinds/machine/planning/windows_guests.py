@@ -109,16 +109,16 @@ def list_own_media(machine: Machine) -> Iterator[str]:
 def find_drivers(
     manifest: MachineManifest,
     world: World,
-    bus: str,
+    driver: str,
     arch: Optional[str] = None,
     *,
     only_isos: bool = False,
 ) -> DriverChoice:
-    """Choose the virtio-win medium, and the driver on it, that a Windows needs for a bus.
+    """Choose the virtio-win medium that suits a Windows, and find a driver on it.
 
-    Asks the world for the media: those of its own drives, those that the Host names, or those in
-    the usual places. `arch` is the guest's, as its agent says it. What could not be read is in the
-    notes, where nothing else suits.
+    `driver` is `STORAGE_DRIVERS[bus]` or `NETWORK_DRIVER`. Asks the world for the media: those of
+    its own drives, those that the Host names, or those in the usual places. `arch` is the guest's,
+    as its agent says it. What could not be read is in the notes, where nothing else suits.
     """
     media: Dict[str, DriverMedium] = {}
     unseen: List[str] = []
@@ -133,7 +133,7 @@ def find_drivers(
     usable = [medium for medium in media.values() if not (only_isos and medium.is_folder)]
     choice = choose_drivers(
         manifest.machine.os,
-        STORAGE_DRIVERS[bus],
+        driver,
         usable,
         secure_boot=manifest.machine.firmware == SECURE,
         arch=arch,
@@ -151,7 +151,7 @@ def find_unsuited(
     found = {}
     for difference in differences:
         if difference.field == "disks[].bus" and difference.desired in STORAGE_DRIVERS:
-            choice = find_drivers(manifest, world, str(difference.desired))
+            choice = find_drivers(manifest, world, STORAGE_DRIVERS[str(difference.desired)])
             if choice.problem:
                 found[difference.path] = choice.problem
     return found
@@ -170,7 +170,7 @@ def settle_installation(action: Action, manifest: MachineManifest, world: World)
     blank = [disk for disk in manifest.machine.disks or () if _is_blank(disk)]
     disks = {disk.bus: disk for disk in blank if disk.bus in STORAGE_DRIVERS}
     for bus, disk in ((disk.bus or "", disk) for disk in disks.values()):
-        choice = find_drivers(manifest, world, bus)
+        choice = find_drivers(manifest, world, STORAGE_DRIVERS[bus])
         if choice.problem and release is not None:
             raise MissingError(f"disks[{disk.name}].bus: {choice.problem}")
         notes += _describe(disk, choice, release)
