@@ -9,17 +9,17 @@ import pytest
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import Desired, HostManifest, MachineManifest, Place
-from reconciler.core.plan import Action, ActionKind, PlanOptions
+from reconciler.core.plan import Action, ActionKind, Define, PlanOptions
 from reconciler.core.virtio_win import FOLDER, NETWORK_DRIVER, DriverMedia
 from reconciler.core.world import World
 from reconciler.kinds.host.planning import build_host
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.machine.planning.windows_guests import find_drivers
+from reconciler.kinds.machine.planning.windows_guests import find_drivers, settle_installation
 from reconciler.kinds.machine.row import ROW
 from tests.unit.memory_host import MemoryHost
-from tests.unit.planning.worlds import GIB, domain, plan
+from tests.unit.planning.worlds import GIB, domain, manifest_of, plan
 from tests.unit.windows.media import make_medium
 
 PLACE = Place("vm.yaml", 1, 1)
@@ -216,6 +216,14 @@ def test_nobody_looks_for_drivers_that_are_not_needed(os: str, disk: Dict[str, A
     host = DriversHost({"": DriverMedia((BAD,))})
     create(host, os, disks=[{"name": "root", **disk}])
     assert host.asked == []
+
+
+def test_a_lost_machine_that_comes_back_on_its_own_disk_needs_no_drivers() -> None:
+    disk = Disk("root", bus="virtio", size=GIB)
+    manifest = manifest_of(Machine("vm", os="win2k16", disks=(disk,)))
+    again = Action("VirtualMachine", "vm", ActionKind.CREATE, steps=(Define("<domain/>"),))
+    nothing_read = World("h", "u", known=frozenset())
+    assert settle_installation(again, manifest, nothing_read) == again
 
 
 def test_what_an_old_windows_cannot_do_is_said_before_it_is_created() -> None:

@@ -11,7 +11,7 @@ from reconciler.core.documents import Finding
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Disk, Machine, chipset_of
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.plan import Action, ActionKind
+from reconciler.core.plan import Action, ActionKind, CreateVolume
 from reconciler.core.virtio_win import STORAGE_DRIVERS, DriverMedium, is_medium_name
 from reconciler.core.windows_drivers import (
     DriverChoice,
@@ -161,14 +161,16 @@ def settle_installation(action: Action, manifest: MachineManifest, world: World)
     """Return the creation of a Windows with notes on its drivers and on what it cannot do.
 
     Raises MissingError where it is to be installed on a bus for which no medium at hand has a
-    driver that suits it. A disk that is cloned has its drivers already.
+    driver that suits it. What is on a disk that is cloned or kept has its drivers already.
     """
     if action.action is not ActionKind.CREATE:
         return action
     notes: List[str] = []
     release = find_release(manifest.machine.os)
+    made = {step.disk for step in action.steps if isinstance(step, CreateVolume)}
     blank = [disk for disk in manifest.machine.disks or () if _is_blank(disk)]
-    disks = {disk.bus: disk for disk in blank if disk.bus in STORAGE_DRIVERS}
+    new = [disk for disk in blank if disk.name in made]
+    disks = {disk.bus: disk for disk in new if disk.bus in STORAGE_DRIVERS}
     for bus, disk in ((disk.bus or "", disk) for disk in disks.values()):
         choice = find_drivers(manifest, world, STORAGE_DRIVERS[bus])
         if choice.problem and release is not None:
