@@ -33,7 +33,7 @@ START = 2048  # sectors, of the partition
 USER = "debian"
 # As in the tests' other guest: what a boot without KVM is spared.
 COMMAND_LINE = (
-    "root=LABEL=root ro console=ttyS0 quiet panic=-1 edd=off mitigations=off nokaslr no_timer_check "
+    "root=LABEL=root rw console=ttyS0 quiet panic=-1 edd=off mitigations=off nokaslr no_timer_check "
     "rodata=off init_on_alloc=0 cryptomgr.notests apparmor=0 audit=0 fsck.mode=skip"
 )
 LOADER = f"""\
@@ -71,7 +71,7 @@ FILES: Mapping[str, str] = {
     "etc/machine-id": "",
     "etc/cloud/cloud.cfg": CLOUD,
     "boot/extlinux/extlinux.conf": LOADER,
-    "etc/systemd/journald.conf.d/small.conf": "[Journal]\nStorage=volatile\n",
+    "etc/systemd/journald.conf.d/small.conf": "[Journal]\nStorage=volatile\nMaxLevelStore=notice\n",
 }
 INITRAMFS: Mapping[str, str] = {
     "conf.d/small": "MODULES=list\nCOMPRESS=lz4\n",
@@ -85,6 +85,8 @@ MASKED = (
     *("getty@tty1.service", "cloud-init-hotplugd.socket", "systemd-binfmt.service"),
     *("systemd-network-generator.service", "systemd-random-seed.service"),
     *("systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "kmod-static-nodes.service"),
+    *("modprobe@loop.service", "modprobe@dm_mod.service", "systemd-modules-load.service"),
+    *("systemd-remount-fs.service", "systemd-sysctl.service", "systemd-sysusers.service"),
     *("modprobe@configfs.service", "modprobe@drm.service", "modprobe@fuse.service"),
     *("dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount"),
     *("sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "systemd-journal-flush.service"),

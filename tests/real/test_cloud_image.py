@@ -6,6 +6,7 @@ One test, because its guests boot for minutes without KVM: each step goes on whe
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.lab.cloud_image import build_cloud_image
 from tests.lab.host import LabHost
-from tests.real.cloud_site import LIMIT, Site
+from tests.real.cloud_site import BOOT_ID, LIMIT, Site
 from tests.real.worlds import Product
 from tests.unit.adapters.web_server import Files, serve
 
@@ -47,7 +48,7 @@ spec:
     users:
       - {{name: deploy, sshKeys: ["{key}"], groups: [adm], sudo: true}}
     userData:
-      runcmd: ["echo {hostname} >>/var/log/runs"]
+      runcmd: ["echo {hostname} >>/var/log/runs", "{last}"]
     onChange: {on_change}
 """
 DHCP = "{name: lan, network: default}"
@@ -83,9 +84,12 @@ def site(product: Product, lab: LabHost, web: Files, tmp_path: Path) -> Site:
     return site
 
 
-def write(site: Site, name: str, hostname: str = "", on_change: str = "keep") -> None:
-    """Write the manifest of a machine."""
-    fields = {"key": site.public_key, "hostname": hostname or name, "on_change": on_change}
+def write(
+    site: Site, name: str, hostname: str = "", on_change: str = "keep", last: str = "true"
+) -> None:
+    """Write the manifest of a machine, with the last command of its first boot."""
+    fields = {"hostname": hostname or name, "on_change": on_change, "last": last}
+    fields["key"] = site.public_key
     site.write(f"{name}.yaml", MACHINE.format(name=name, **CLONES[name], **fields))
 
 
@@ -122,13 +126,16 @@ def test_from_an_address_to_machines_that_one_logs_into(site: Site, web: Files) 
     assert f"fetched from {web.url}/debian-12.qcow2" in shown
     assert [start for _, start in web.asked if start == 0], "it was fetched"
     see_that_they_were_waited_for(site)
-    first = {name: site.look(name) for name in CLONES}
+    first = site.in_each(site.look, CLONES)
 
     see_what_the_manifests_say(first)
     see_three_machines(site, first)
-    see_no_seed_any_more(site)
-    boot_again(site, "full01", first["full01"])
-    keep_then_rerun(site, "full01", first["full01"])
+    see_no_seed_any_more(site, first)
+    keep_then_rerun(site, "linked01")
+    cold_start(site, "full01", "linked01")
+    second = site.in_each(site.look, ("full01", "linked01"))
+    see_the_same_machine(site, first["full01"], second["full01"])
+    see_another_instance(site, first["linked01"], second["linked01"])
 
 
 def see_that_they_were_waited_for(site: Site) -> None:
@@ -142,8 +149,9 @@ def see_that_they_were_waited_for(site: Site) -> None:
 def see_what_the_manifests_say(seen: Dict[str, Dict[str, str]]) -> None:
     """Host name, users, addresses and the size of the disk, as they are inside."""
     for name, guest in seen.items():
-        assert guest["errors"] == "[]"
-        assert "NoCloud" in guest["datasource"]
+        result = json.loads(guest["result"])["v1"]
+        assert result["errors"] == []
+        assert "NoCloud" in result["datasource"]
         assert guest["hostname"] == name
         assert {"deploy", "adm"} <= set(guest["deploy"].split())
         assert guest["runs"] == name
@@ -164,56 +172,67 @@ def see_three_machines(site: Site, seen: Dict[str, Dict[str, str]]) -> None:
     assert site.ssh("linked01", "sudo -n id -un", user="deploy").strip() == "root"
 
 
-def see_no_seed_any_more(site: Site) -> None:
+def see_no_seed_any_more(site: Site, first: Dict[str, Dict[str, str]]) -> None:
     """See that the next apply removes what was for the first boot, and disturbs no guest."""
-    boots = {name: site.look(name)["boot_id"] for name in CLONES}
     apply(site)
     assert "seed" not in site.lab.virsh("vol-list", "default").stdout
     assert "seed" not in site.lab.virsh("vol-list", "xfs").stdout
+    boots = site.in_each(lambda name: site.ssh(name, f"cat {BOOT_ID}").strip(), CLONES)
     for name, boot in boots.items():
         assert "device='cdrom'" not in site.lab.virsh("dumpxml", "--inactive", name).stdout
         assert "seed.iso" not in site.lab.virsh("dumpxml", name).stdout
-        assert site.look(name)["boot_id"] == boot
+        assert boot == first[name]["boot_id"]
 
 
-def boot_again(site: Site, name: str, before: Dict[str, str]) -> None:
-    """Shut the guest down and start it: it is the same machine, and nothing ran again."""
-    cold_start(site, name)
-    assert "device='cdrom'" not in site.lab.virsh("dumpxml", name).stdout
-    after = site.look(name)
-    assert after["boot_id"] != before["boot_id"]
-    assert after["drives"] == ""
-    assert {what: after[what] for what in IDENTITY} == {what: before[what] for what in IDENTITY}
+def keep_then_rerun(site: Site, name: str) -> None:
+    """See a changed seed kept from the guest, and with `rerun` planned for the next boot.
 
-
-def keep_then_rerun(site: Site, name: str, before: Dict[str, str]) -> None:
-    """See a changed seed kept from the guest, and with `rerun` run as the plan says."""
+    Its last command fails.
+    """
     write(site, name, hostname="renamed")
     [resource] = [one for one in plan(site)["resources"] if one["name"] == name]
     assert changes(site) == {}
     assert "the guest is not told (onChange: keep)" in resource["notes"][0]
 
-    write(site, name, hostname="renamed", on_change="rerun")
+    write(site, name, hostname="renamed", on_change="rerun", last="false")
     [[(path, effect, reason)]] = changes(site).values()
     assert (path, effect) == ("cloudInit", "next-boot")
     command = reason.partition("first run in the guest: ")[2]
     apply(site)
     site.ssh(name, command)
-    cold_start(site, name)
-    (site.folder / f"known-{name}").unlink()  # new SSH host keys, as the plan said
-    after = site.look(name)
+
+
+def see_the_same_machine(site: Site, before: Dict[str, str], after: Dict[str, str]) -> None:
+    """See that nothing ran again in the guest that was shut down and started."""
+    assert "device='cdrom'" not in site.lab.virsh("dumpxml", before["hostname"]).stdout
+    assert after["boot_id"] != before["boot_id"]
+    assert after["drives"] == ""
+    assert {what: after[what] for what in IDENTITY} == {what: before[what] for what in IDENTITY}
+
+
+def see_another_instance(site: Site, before: Dict[str, str], after: Dict[str, str]) -> None:
+    """See that everything ran again, and what cloud-init itself says of the command that failed."""
+    name = before["hostname"]
     assert after["hostname"] == "renamed"
     assert after["runs"].split() == [name, "renamed"]
     assert after["instance"] != before["instance"]
     assert after["host_key"] != before["host_key"]
     assert after["machine_id"] == before["machine_id"]
-    apply(site)
+    [error] = json.loads(after["result"])["v1"]["errors"]
+    assert "scripts-user" in error
+    told = site.command("apply", "--yes", "--wait=5s", "m", status=1).stderr
+    assert f"{name}: its guest is not ready after 5s: cloud-init failed: {error}" in told
+    assert changes(site) == {}
     assert "seed" not in site.lab.virsh("vol-list", "default").stdout
 
 
-def cold_start(site: Site, name: str) -> None:
-    """Shut the guest down properly, as a person does, and have it started again."""
-    site.lab.virsh("shutdown", name)
-    site.wait(lambda: site.is_off(name), f"{name} is off")
+def cold_start(site: Site, *names: str) -> None:
+    """Shut guests down properly, as a person does, and have them started again."""
+    for name in names:
+        site.lab.virsh("shutdown", name)
+    for name in names:
+        site.wait(partial(site.is_off, name), f"{name} is off")
     apply(site)
-    site.wait_finished(name)
+    (site.folder / "known-linked01").unlink()  # new SSH host keys, as the plan said
+    for name in names:
+        site.wait_finished(name)
