@@ -9,6 +9,7 @@ from typing import Callable, Iterator, Mapping, Union
 
 from bench import (
     base,
+    booting,
     clones,
     fetching,
     machine,
@@ -30,6 +31,7 @@ GROUPS: Mapping[str, Callable[[Fleet], Iterator[Union[Race, str]]]] = {
     "startup": lambda _fleet: startup.measure(),
     "clones": lambda fleet: clones.measure(fleet.folder / "clones"),
     "fetch": lambda fleet: fetching.measure(fleet.folder / "fetch"),
+    "boot": lambda fleet: booting.measure(fleet.folder / "boot"),
     "plan": plans.measure,
     "parallel": parallel.measure,
     "peers": peers.measure,
