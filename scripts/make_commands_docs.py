@@ -45,6 +45,7 @@ GUIDES = {
     "host check": "hosts.md#host-check",
     "template pull": "how-to/fetch-an-image.md",
     "console": "how-to/reach-a-guest.md",
+    "import inspect": "how-to/from-vmware-to-virtio.md#write-the-manifest",
     "ssh": "how-to/reach-a-guest.md#by-ssh",
     "bench disk": "measuring-disks.md",
     "bench matrix": "measuring-disks.md#which-bus-cache-and-io-mode-is-fastest",

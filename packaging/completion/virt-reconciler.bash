@@ -22,6 +22,7 @@ _virt_reconciler_value() {
         'export':--output-dir) wants='files' many='' ;;
         'adopt':-f | 'adopt':--manifests) wants='files' many=1 ;;
         'ssh':-l | 'ssh':--user) wants='nothing' many='' ;;
+        'import inspect':--image-format) wants='words vmdk vhdx vdi vpc qcow2 raw' many='' ;;
         'bench disk':--pool) wants='names' many='' ;;
         'bench disk':--path) wants='files' many='' ;;
         'bench disk':--guest) wants='names' many='' ;;
@@ -63,7 +64,7 @@ _virt_reconciler_verb() {
     case "$1" in
         '')
             options='-h --help --version -c --connect --config -v --verbose'
-            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host template console ssh bench schema' value='' many=''
+            rest='' verbs='validate plan snapshot apply run config prune status suspend resume retry history rollback export adopt host template console ssh import bench schema' value='' many=''
             ;;
         'validate')
             options='-h --help -c --connect --config -v --verbose'
@@ -152,6 +153,14 @@ _virt_reconciler_verb() {
         'ssh')
             options='-h --help -c --connect --config -v --verbose -l --user --direct'
             rest='names' verbs='' value='' many=''
+            ;;
+        'import')
+            options='-h --help -c --connect --config -v --verbose'
+            rest='' verbs='inspect' value='' many=''
+            ;;
+        'import inspect')
+            options='-h --help -c --connect --config -v --verbose --image-format'
+            rest='files' verbs='' value='' many=''
             ;;
         'bench')
             options='-h --help -c --connect --config -v --verbose'

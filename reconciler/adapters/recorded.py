@@ -12,6 +12,7 @@ from reconciler.core.frozen import frozen
 from reconciler.core.guest import NoGuests
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView, SnapshotView
+from reconciler.core.imports import ForeignSource, ImportTools, NoImporter, unseen
 from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer
 from reconciler.core.machine import refuse_machine
 from reconciler.core.preparation import NoPreparer, PreparationTools
@@ -187,6 +188,19 @@ class RecordedPreparer(NoPreparer):
         return WindowsImage(unchecked="a snapshot holds no images")
 
 
+class RecordedImporter(NoImporter):
+    """Implements `Importer`: what is in a file, only the host itself shows."""
+
+    def find_tools(self, folder: str) -> ImportTools:
+        """Know nothing more."""
+        del folder
+        return ImportTools()
+
+    def inspect(self, name: str) -> ForeignSource:
+        """Know nothing more."""
+        return unseen(name.split(":", 2)[2])
+
+
 @frozen
 class RecordedHost:
     """Implements `ports.Host` by a snapshot."""
@@ -227,6 +241,11 @@ class RecordedHost:
     def preparer(self) -> RecordedPreparer:
         """What prepares clones is not recorded."""
         return RecordedPreparer("nothing is prepared for what is over")
+
+    @property
+    def importer(self) -> RecordedImporter:
+        """What is to be imported is not recorded."""
+        return RecordedImporter("nothing is imported for what is over")
 
     @property
     def locks(self) -> NoLocks:

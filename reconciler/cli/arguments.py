@@ -385,6 +385,7 @@ _VERBS: Mapping[str, Callable[[Any], None]] = {
     "template": _template,
     "console": partial(_add_guest_verb, "console"),
     "ssh": partial(_add_guest_verb, "ssh"),
+    "import": partial(_add_guest_verb, "import"),
     "bench": _bench,
     "schema": _schema,
 }

@@ -11,6 +11,7 @@ from typing import Callable, Mapping, Sequence, TextIO
 
 from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.downloads import UrlDownloads
+from reconciler.adapters.foreign.importer import LocalImporter
 from reconciler.adapters.git.remote import RemoteSource
 from reconciler.adapters.git.work_tree import WorkTreeSource
 from reconciler.adapters.guestfs import VirtSysprep
@@ -75,9 +76,17 @@ class DaemonServices:
             self._environ.get("CREDENTIALS_DIRECTORY"), partial(find_key, self._settings.state)
         )
         units = SystemdUnits(uri, self._environ)
-        downloads = UrlDownloads(verify_signature)
+        downloads, importer = UrlDownloads(verify_signature), LocalImporter(self._environ)
         preparer = VirtSysprep(self._environ, KnownImages(self._settings.state))
-        host, news = attend(uri, units, locks, lambda: secrets, lambda: downloads, lambda: preparer)
+        host, news = attend(
+            uri,
+            units,
+            locks,
+            secrets=lambda: secrets,
+            downloads=lambda: downloads,
+            preparer=lambda: preparer,
+            importer=lambda: importer,
+        )
         return LoopServices(
             host=host,
             news=news,

@@ -1,4 +1,7 @@
-"""The grammar of the verbs that get at a guest. On the start-up path: standard library only."""
+"""The grammar of the verbs that get at a guest, or at a file of another hypervisor's.
+
+On the start-up path: standard library only.
+"""
 
 from __future__ import annotations
 
@@ -42,4 +45,28 @@ def _ssh(verbs: Any, verb: Verb) -> None:
     )
 
 
-GUEST_VERBS: Mapping[str, Callable[[Any, Verb], None]] = {"console": _console, "ssh": _ssh}
+def _import(verbs: Any, verb: Verb) -> None:
+    parser = verb(verbs, "import", "look into machines and disks of other hypervisors")
+    below = parser.add_subparsers(
+        dest="import_verb", metavar="VERB", required=True, help="what to do"
+    )
+    inspect = verb(
+        below,
+        "inspect",
+        "write the manifest of an OVA, VMX or disk, to be reviewed",
+        "Firmware, disks, network cards, processors, memory and system as far as the file says "
+        "them. Its checksums are verified. Nothing is imported.",
+    )
+    inspect.add_argument("file", metavar="FILE", help="OVA, VMX, VMDK, VHDX, VDI, qcow2 or raw")
+    inspect.add_argument(
+        "--image-format",
+        choices=("vmdk", "vhdx", "vdi", "vpc", "qcow2", "raw"),
+        help="what an image is whose name does not say it",
+    )
+
+
+GUEST_VERBS: Mapping[str, Callable[[Any, Verb], None]] = {
+    "console": _console,
+    "import": _import,
+    "ssh": _ssh,
+}

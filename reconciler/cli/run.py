@@ -48,6 +48,7 @@ VERBS: Mapping[str, str] = {
     "export": "adoption.export",
     "history": "history.show_history",
     "host": "host.check_host",
+    "import": "imports.inspect_file",
     "plan": "plan.plan",
     "prune": "orders.prune",
     "resume": "orders.resume",

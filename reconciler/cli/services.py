@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.control.ports import Clock, Host, Secrets, Units
     from reconciler.control.service_ports import DaemonMemory, History
     from reconciler.core.access import ConsoleFiles
+    from reconciler.core.imports import Importer
     from reconciler.core.manifest_files import FileSet, LoadedManifests, ManifestFile
     from reconciler.core.preparation import Preparer
     from reconciler.core.settings import Settings
@@ -164,6 +165,7 @@ class Services:
             self.find_secrets,
             self.find_downloads,
             self.find_preparer,
+            self.find_importer,
         )
 
     def find_preparer(self) -> Preparer:
@@ -173,6 +175,12 @@ class Services:
 
         known = KnownImages(self._read_own_settings().state)
         return VirtSysprep(self._environ, known, self._note)
+
+    def find_importer(self) -> Importer:
+        """Return what copies disks of other hypervisors' on this host."""
+        from reconciler.adapters.foreign.importer import LocalImporter  # noqa: PLC0415
+
+        return LocalImporter(self._environ)
 
     def find_downloads(self) -> Downloads:
         """Return what brings files from addresses."""

@@ -27,6 +27,7 @@ from reconciler.errors import TerminalError
 
 if TYPE_CHECKING:
     from reconciler.core.guest import Guests
+    from reconciler.core.imports import Importer
     from reconciler.core.preparation import Preparer
     from reconciler.core.virtio_win import DriverMedia
 
@@ -300,6 +301,10 @@ class Host(Protocol):
         """What changes images that no guest has."""
 
     @property
+    def importer(self) -> Importer:
+        """What copies disks of other hypervisors'."""
+
+    @property
     def units(self) -> Units:
         """The daemons of libvirt, as the host's service manager has them."""
 
@@ -384,9 +389,8 @@ class Secrets(Protocol):
     def read(self, ref: SecretRef) -> SecretText:
         """Read a secret, each time anew; one newline at its end is left out.
 
-        Raises TransientError, which names the reference and a command that helps: that it is not
-        there, not readable by this user, or readable by everyone can be mended without the
-        manifest.
+        Raises TransientError, which names the reference and a command that helps: whatever is wrong
+        with it can be repaired without the manifest.
         """
 
     def seal(self, ref: SecretRef) -> SealedSecret:

@@ -41,6 +41,8 @@ class Section(Enum):
     LENGTH = "how large the file at an address is (url)"
     TOOLS = "what prepares clones in a folder (path)"
     WINDOWS = "whether the Windows in an image is generalized (path, format)"
+    IMPORT = "what is in a file to import (kind:format:path)"
+    IMPORT_TOOLS = "what imports into a folder (path)"
     CHECKSUM = "the checksum that the list of a template's image has (template)"
     DRIVER_MEDIA = "virtio-win ISOs and drivers (path, POOL/VOLUME, or empty: the usual places)"
     SECRET = "a secret that a manifest names (source, name)"  # noqa: S105 - words

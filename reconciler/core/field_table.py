@@ -98,6 +98,7 @@ DISK: Tuple[Field, ...] = (
     Field("template", notation=None, elsewhere="how the volume is made"),
     Field("clone", notation=None, elsewhere="how the volume is made"),
     Field("origin", notation=None, elsewhere="what the volume is a copy of"),
+    Field("imported", notation=None, elsewhere="what is copied into the volume"),
 )
 
 CDROM: Tuple[Field, ...] = (

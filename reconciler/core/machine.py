@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import Enum
-from typing import Any, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.secret_refs import Secret
 from reconciler.errors import TerminalError
+
+if TYPE_CHECKING:
+    from reconciler.core.imports import ImportSource
 
 _TYPES_SHOWN = 12  # machine types; a host has some sixty
 
@@ -103,8 +106,8 @@ class MachineOrigin:
 class Disk:
     """One disk. `name` is its identity; on the observed side it is the alias or the target.
 
-    `source` is the host path of the image or block device. `template`, `clone`,
-    `origin`, `pool` and `volume` say how the manifest wants it made or found; `planning` resolves
+    `source` is the host path of the image or block device. `template`, `clone`, `origin`,
+    `imported`, `pool` and `volume` say how the manifest wants it made or found; `planning` resolves
     them to `source`.
     """
 
@@ -127,6 +130,7 @@ class Disk:
     template: Optional[str] = hint()
     clone: Optional[CloneMode] = hint()
     origin: Optional[MachineOrigin] = hint()
+    imported: Optional[ImportSource] = hint()
 
 
 @frozen

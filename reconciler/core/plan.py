@@ -15,7 +15,7 @@ from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.names import CLOUD_INIT, IGNITION, WINDOWS
 from reconciler.core.preparation import PrepareVolume
-from reconciler.core.transfers import CopyDisks, FetchImage
+from reconciler.core.transfers import TransferStep
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
 
@@ -241,8 +241,7 @@ class ChangeUnits:
 Step = Union[
     CreateVolume,
     PrepareVolume,
-    FetchImage,
-    CopyDisks,
+    TransferStep,
     DeletePartial,
     ResizeVolume,
     BlockResize,

@@ -28,17 +28,28 @@ class UserKeys:
 
 
 @frozen
+class Injection:
+    """What is put into a Windows before its first start: ISO images or folders of virtio-win's."""
+
+    virtio_win: str = ""
+    guest_agent: str = ""
+
+
+@frozen
 class Preparation:
-    """`spec.prepare` of a template.
+    """`spec.prepare` of a template, and its `spec.inject`.
 
     `operations` are virt-sysprep's, and `cloud-init`; None means its own defaults and `cloud-init`.
-    `first_boot` are shell commands, each a script of its own.
+    `first_boot` are shell commands, each a script of its own. Without `seals` nothing of this is
+    done, and there is an `injection` only.
     """
 
     operations: Optional[Tuple[str, ...]] = None
     sets_hostname: bool = False
     ssh_keys: Tuple[UserKeys, ...] = ()
     first_boot: Tuple[Text, ...] = ()
+    injection: Optional[Injection] = None
+    seals: bool = True
 
     @property
     def refs(self) -> Tuple[SecretRef, ...]:
@@ -46,18 +57,40 @@ class Preparation:
         texts = (*(key for user in self.ssh_keys for key in user.keys), *self.first_boot)
         return tuple(text for text in texts if isinstance(text, SecretRef))
 
+    def describe(self) -> str:
+        """Return like `prepared by virt-sysprep`."""
+        words = ["prepared by virt-sysprep"] if self.seals else []
+        if self.injection is not None:
+            names = {"virtio-win": self.injection.virtio_win, "agent": self.injection.guest_agent}
+            what = " and ".join(name for name, method in names.items() if method)
+            words.append(f"{what} put in by virt-customize")
+        return ", ".join(words)
 
-def build_preparation(data: Mapping[str, Any]) -> Preparation:
-    """Return the value of a `prepare` that the schema has passed."""
-    operations = data.get("operations", DEFAULT)
+
+def build_injection(data: Optional[Mapping[str, Any]]) -> Optional[Injection]:
+    """Return the value of an `inject` that the schema has passed."""
+    if not data:
+        return None
+    return Injection(data.get("virtioWin", ""), data.get("qemuGuestAgent", ""))
+
+
+def build_preparation(
+    prepare: Optional[Mapping[str, Any]], inject: Optional[Mapping[str, Any]] = None
+) -> Optional[Preparation]:
+    """Return the value of a `prepare` and an `inject` that the schema has passed."""
+    injection = build_injection(inject)
+    if prepare is None:
+        return None if injection is None else Preparation(injection=injection, seals=False)
+    operations = prepare.get("operations", DEFAULT)
     return Preparation(
         operations=None if operations == DEFAULT else tuple(operations),
-        sets_hostname="hostname" in data,
+        sets_hostname="hostname" in prepare,
         ssh_keys=tuple(
             UserKeys(user, tuple(map(_build_text, keys)))
-            for user, keys in data.get("sshKeys", {}).items()
+            for user, keys in prepare.get("sshKeys", {}).items()
         ),
-        first_boot=tuple(map(_build_text, data.get("firstBoot", ()))),
+        first_boot=tuple(map(_build_text, prepare.get("firstBoot", ()))),
+        injection=injection,
     )
 
 
@@ -65,6 +98,13 @@ def list_preparation(preparation: Optional[Preparation]) -> Mapping[str, Optiona
     """Return what a manifest says of it, by field; nothing of one that has none."""
     if preparation is None:
         return {}
+    injection = preparation.injection or Injection()
+    injected = {
+        "inject.virtioWin": injection.virtio_win or None,
+        "inject.qemuGuestAgent": injection.guest_agent or None,
+    }
+    if not preparation.seals:
+        return injected
     keys = {
         f"prepare.sshKeys.{user.user}": ", ".join(map(str, user.keys))
         for user in preparation.ssh_keys
@@ -74,6 +114,7 @@ def list_preparation(preparation: Optional[Preparation]) -> Mapping[str, Optiona
         "prepare.hostname": "fromName" if preparation.sets_hostname else None,
         **keys,
         "prepare.firstBoot": "; ".join(map(str, preparation.first_boot)) or None,
+        **injected,
     }
 
 
@@ -85,15 +126,48 @@ def _build_text(data: Any) -> Text:
 class PreparationTools:
     """What prepares clones on a host: the version of virt-sysprep, and the operations it knows.
 
-    `operations` is None where nobody could ask.
+    `options` are those of virt-customize, in which it says what it can inject. Both are None where
+    nobody could ask.
     """
 
     version: str = ""
     operations: Optional[FrozenSet[str]] = None
+    options: Optional[FrozenSet[str]] = None
+
+
+INJECT_VIRTIO_WIN, INJECT_GUEST_AGENT = "--inject-virtio-win", "--inject-qemu-ga"
+STAGED = (
+    "remove `inject`: the drivers are then installed in the guest, and the bus is changed by "
+    "lifecycle.busChange: staged"
+)
+
+
+def list_injections(injection: Injection) -> Tuple[Tuple[str, str], ...]:
+    """Return the options of virt-customize with their values."""
+    pairs = (
+        (INJECT_VIRTIO_WIN, injection.virtio_win),
+        (INJECT_GUEST_AGENT, injection.guest_agent),
+    )
+    return tuple((option, method) for option, method in pairs if method)
+
+
+def refuse_injection(injection: Injection, tools: PreparationTools) -> None:
+    """Raise MissingError if the host's virt-customize cannot inject that."""
+    for option, _ in list_injections(injection):
+        if tools.options is not None and option not in tools.options:
+            raise MissingError(
+                f"virt-customize {tools.version} on this host has no {option} (guestfs-tools 1.50 "
+                f"or newer has it); install a newer one, or {STAGED}"
+            )
 
 
 def refuse_unknown(preparation: Preparation, tools: PreparationTools) -> None:
-    """Raise TerminalError for operations that the host's virt-sysprep does not know."""
+    """Raise TerminalError for operations that the host's virt-sysprep does not know.
+
+    Raises MissingError for what its virt-customize cannot inject.
+    """
+    if preparation.injection is not None:
+        refuse_injection(preparation.injection, tools)
     if tools.operations is None:
         return
     unknown = sorted({*(preparation.operations or ())} - tools.operations - {CLOUD_INIT})
@@ -117,6 +191,8 @@ class PreparationTask:
     hostname: Optional[str] = None
     ssh_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     scripts: Tuple[str, ...] = field(default=(), repr=False)
+    seals: bool = True
+    injection: Optional[Injection] = None
 
 
 @frozen
@@ -148,6 +224,8 @@ class PrepareVolume:
                 for user in wanted.ssh_keys
             },
             scripts=tuple(f"#!/bin/sh\n{find_text(command)}\n" for command in wanted.first_boot),
+            seals=wanted.seals,
+            injection=wanted.injection,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import (
+    TYPE_CHECKING,
     Callable,
     ContextManager,
     Generator,
@@ -12,10 +13,14 @@ from typing import (
     Optional,
     Protocol,
     Tuple,
+    Union,
 )
 
 from reconciler.core.frozen import frozen
 from reconciler.errors import MissingError, TerminalError
+
+if TYPE_CHECKING:
+    from reconciler.core.imports import ImportStep
 
 # What a packed file holds, a chunk at a time. It has the file open, so it must be closed.
 Unpacked = Generator[bytes, None, None]
@@ -62,6 +67,9 @@ class CopyDisks:
     uuid: str
     disks: Tuple[CopiedDisk, ...]
     is_frozen: bool
+
+
+TransferStep = Union[FetchImage, CopyDisks, "ImportStep"]
 
 
 @frozen

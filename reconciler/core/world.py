@@ -23,6 +23,7 @@ from reconciler.core.secret_refs import SealedSecret, SecretRef
 from reconciler.core.windows_images import WindowsImage
 
 if TYPE_CHECKING:
+    from reconciler.core.imports import ForeignSource, ImportTools
     from reconciler.core.virtio_win import DriverMedia
 
 
@@ -213,10 +214,7 @@ class FileView:
 
 @frozen
 class FirstBoot:
-    """What is known of a guest's first boot with a seed, at the time `now`, since the epoch.
-
-    `is_finished` is true only where the guest's agent says so.
-    """
+    """What is known of a first boot with a seed, at the time `now`; finished as its agent says."""
 
     now: float = 0.0
     is_finished: bool = False
@@ -240,17 +238,15 @@ class World:
     """Everything that a plan may depend on, as far as it was read.
 
     `known` are the facts that were read besides what is always read; None in a world in which what
-    is not there does not exist. Whoever plans looks only by way of the methods below and those of
-    `images`: they ask for what was not read, by a `HostQuestion`. An answer is kept, and none
-    changes what was answered before.
+    is not there does not exist. Whoever plans looks only by the methods below, and by `images`:
+    they ask for what was not read, by a `HostQuestion`. No answer changes one that came before.
 
     Always read: `domains`, those that the manifests name (as machine or template); a name that is
     missing is absent for certain. `daemons` are libvirt's, looked at only where a manifest asks for
     it. `busy` maps (kind, name) of an object that another run of ours works on at this moment to a
     line that says so. `lost` has the machines that are gone and known from before. `elsewhere` says
     of machines that are not here why they are not to be made: another host has them, or may have.
-    `others_asked` says that another host of the repository was asked. `observed` has what kinds
-    read of their objects besides.
+    `others_asked`: another host was asked. `observed` has what kinds read of their objects besides.
 
     Read where it is asked for: `networks` by name, and whether each is active. `pools`, the active
     ones and, as Unknown, those that were asked for and are not. `machines` maps the machine type
@@ -258,15 +254,14 @@ class World:
     once on a host, (`mac`, `52:54:…`) and (`uuid`, …), to the names of the domains that hold it,
     owned or not; (`machine`, name) to itself where that domain bears its own mark, and (`mark`,
     name) to the domains that are the machine of that mark, renamed. `images` answers the same for
-    images, and what lies below them.
-    `first_boots` maps a domain to what is known of its first boot.
-    `secrets` recognises those that the manifests name.
-    `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path of an
-    image to the bytes that it may still grow by, `lengths` an address to the bytes of its file.
-    `checksums` maps a template to the SHA-256 that the list of its image has, `tools` a folder to
-    what prepares clones in it, `driver_media` a place (empty: the host's) to its virtio-win media.
-    `windows` maps the path of an image to what was read in it.
-    `facilities` is what else the host has.
+    images, and what lies below them. `first_boots` maps a domain to what is known of its first
+    boot. `secrets` recognises those that the manifests name. `reflinks` holds the (pool, image
+    path) pairs that can share blocks. `free` maps the path of an image to the bytes that it may
+    still grow by, `lengths` an address to the bytes of its file. `imports` maps a file to what is
+    in it, `import_tools` a folder to what imports. `checksums` maps a template to the SHA-256 that
+    the list of its image has, `tools` a folder to what prepares clones in it, `driver_media` a
+    place (empty: the host's) to its virtio-win media. `windows` maps the path of an image to what
+    was read in it. `facilities` is what else the host has.
     """
 
     host: str
@@ -293,6 +288,8 @@ class World:
     secrets: Mapping[SecretRef, Union[SealedSecret, Unknown]] = field(default_factory=dict)
     observed: Mapping[Key, object] = field(default_factory=dict)
     first_boots: Mapping[str, FirstBoot] = field(default_factory=dict)
+    imports: Mapping[str, Union[ForeignSource, Unknown]] = field(default_factory=dict)
+    import_tools: Mapping[str, Union[ImportTools, Unknown]] = field(default_factory=dict)
     known: Known = None
 
     def ask(self, *facts: Fact) -> None:
@@ -380,6 +377,16 @@ class World:
         """Return the virtio-win media at a place of the host; without one, those that it has."""
         self.ask(Fact(Section.DRIVER_MEDIA, place))
         return self.driver_media.get(place, Unknown("no virtio-win media were looked for"))
+
+    def find_import(self, name: str) -> Union[ForeignSource, Unknown, None]:
+        """Return what is in `KIND:FORMAT:PATH`; None where it cannot be seen."""
+        self.ask(Fact(Section.IMPORT, name))
+        return self.imports.get(name)
+
+    def find_import_tools(self, folder: str) -> Union[ImportTools, Unknown, None]:
+        """Return what imports into a folder; None where it cannot be seen."""
+        self.ask(Fact(Section.IMPORT_TOOLS, folder))
+        return self.import_tools.get(folder)
 
     def find_secret(self, ref: SecretRef) -> Union[SealedSecret, Unknown]:
         """Return what recognises a secret, or why it cannot be read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from reconciler.adapters.libvirt.host import NO_PREPARER
+from reconciler.adapters.libvirt.host import NO_PREPARER, refuse_imports
 from reconciler.control.ports import NoLocks, NoUnits
 from reconciler.core.guest import NoGuests
 from reconciler.core.secret_refs import NoSecrets
@@ -71,6 +71,7 @@ class FaultyHost:
     downloads: Any = NoDownloads()  # noqa: RUF009
     guests: Any = NoGuests()  # noqa: RUF009
     preparer: Any = NO_PREPARER
+    importer: Any = refuse_imports()  # noqa: RUF009
 
     @classmethod
     def around(cls, host: Any, fault: Fault) -> FaultyHost:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
 import reconciler
-from reconciler.adapters import guestfs
+from reconciler.adapters.child_programs import ChildProgram
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.host import connect
@@ -101,15 +101,15 @@ class Points:
         libvirt.libvirtmod = CountedBinding(libvirt.libvirtmod, self)
         for owner, name in KERNEL:
             setattr(owner, name, self.counting(name, getattr(owner, name)))
-        follow = guestfs._follow
+        follow = ChildProgram._follow
 
-        def followed(process: Any) -> Iterator[str]:
-            for line in follow(process):
+        def followed(program: ChildProgram, process: Any) -> Iterator[str]:
+            for line in follow(program, process):
                 if line:
                     self.pass_one(line)
                 yield line
 
-        setattr(guestfs, "_follow", followed)  # noqa: B010 - mypy forbids the other way
+        setattr(ChildProgram, "_follow", followed)  # noqa: B010 - mypy forbids the other way
 
 
 def find_path(file: object) -> str:

@@ -15,7 +15,7 @@ from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.guests import LibvirtGuests, RememberedGuests
-from reconciler.adapters.libvirt.host import NO_PREPARER, LibvirtNetworks
+from reconciler.adapters.libvirt.host import NO_PREPARER, LibvirtNetworks, refuse_imports
 from reconciler.adapters.libvirt.storage import LibvirtStorage
 from reconciler.control.loop import Loop
 from reconciler.control.ports import Locks, NoLocks, NoUnits, Secrets, Units
@@ -23,6 +23,7 @@ from reconciler.control.service_ports import History
 from reconciler.control.state import LoopServices
 from reconciler.core.conditions import READY
 from reconciler.core.guest import Guests, NoGuests
+from reconciler.core.imports import Importer
 from reconciler.core.machine import Cpus, Machine, Memory, Power
 from reconciler.core.manifest import (
     Desired,
@@ -80,6 +81,7 @@ class RecordingHost:
     downloads: Downloads = NoDownloads()  # noqa: RUF009
     guests: Guests = NoGuests()  # noqa: RUF009
     preparer: Preparer = NO_PREPARER
+    importer: Importer = refuse_imports()  # noqa: RUF009
 
 
 @dataclass

@@ -29,6 +29,7 @@ from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
 from reconciler.core.guest import AgentState, GuestReport
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView
+from reconciler.core.imports import Importer, NoImporter
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.plan import CreateSeed, CreateVolume
 from reconciler.core.preparation import PreparationTask, PreparationTools, Preparer
@@ -116,6 +117,7 @@ class MemoryHost:
         self.secrets = MemorySecrets()
         self.downloads: Downloads = NoDownloads()
         self.preparer: Preparer = MemoryPreparer(self)
+        self.importer: Importer = NoImporter("nothing is imported in memory")
         self.domains = MemoryDomains(self)
         self.storage = MemoryStorage(self)
         self.networks = RecordedNetworks(self.snapshot)

@@ -79,8 +79,15 @@ IMPORTER: Mapping[str, str] = {
     "typing_extensions": "reconciler.core.frozen",  # for type checkers only
 }
 
-# What every adapter may need of the machine: the time, and a file that is written in one piece.
-SHARED_EDGES = frozenset({"reconciler.adapters.text_files", "reconciler.adapters.clock"})
+# What every adapter may need of the machine: the time, a file that is written in one piece, and a
+# program that ends with us.
+SHARED_EDGES = frozenset(
+    {
+        "reconciler.adapters.text_files",
+        "reconciler.adapters.clock",
+        "reconciler.adapters.child_programs",
+    }
+)
 
 OURS = ("reconciler", "schemas")
 BANNED_NAMES = frozenset({"manager", "helper", "helpers", "util", "utils", "handler"})
@@ -343,6 +350,7 @@ MAY_NAME_A_KIND = (
     "reconciler.cli.verbs.bench_matrix",
     "reconciler.cli.verbs.history",
     "reconciler.cli.verbs.host",
+    "reconciler.cli.verbs.imports",
     "reconciler.cli.verbs.status",
     "reconciler.core.daemon_faults",
     "reconciler.core.host_snapshot",

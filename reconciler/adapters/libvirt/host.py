@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.libvirt.objects import Connection, Secret
     from reconciler.adapters.libvirt.storage import LibvirtStorage
     from reconciler.core.guest import Guests
+    from reconciler.core.imports import Importer
 
 
 class LibvirtNetworks:
@@ -131,6 +132,18 @@ NO_LOCKS = NoLocks()
 NO_SECRETS = NoSecrets("cannot be read from here")
 NO_PREPARER = NoPreparer("clones cannot be prepared from here")
 ELSEWHERE = "clones are prepared on the host that has them: run virt-reconciler apply there"
+FROM_HERE = "nothing is imported from here"
+IMPORTS_ELSEWHERE = (
+    "a file is imported on the host that has it, and this libvirt is another host's; run "
+    "virt-reconciler apply there"
+)
+
+
+def refuse_imports(reason: str = FROM_HERE) -> Importer:
+    """Return what imports nothing."""
+    from reconciler.core.imports import NoImporter  # noqa: PLC0415 - start-up time
+
+    return NoImporter(reason)
 
 
 @frozen
@@ -146,11 +159,17 @@ class LibvirtHost:
     find_storage: Callable[[], LibvirtStorage]
     find_guests: Callable[[], Guests]
     find_preparer: Callable[[], Preparer]
+    find_importer: Callable[[], Importer]
 
     @property
     def preparer(self) -> Preparer:
         """What changes images that no guest has."""
         return self.find_preparer()
+
+    @property
+    def importer(self) -> Importer:
+        """What copies disks of other hypervisors'."""
+        return self.find_importer()
 
     @property
     def storage(self) -> LibvirtStorage:
@@ -175,16 +194,17 @@ def connect(
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
     preparer: Callable[[], Preparer] = lambda: NO_PREPARER,
+    importer: Callable[[], Importer] = refuse_imports,
 ) -> LibvirtHost:
     """Return the host at that URI; None is what libvirt's own tools would use.
 
     `units` are its daemons, where somebody can see them; `locks` keep two runs from working on one
     object; `secrets` finds what reads those that are not libvirt's, `downloads` what brings files
-    from addresses; `preparer` finds what changes
-    images of this machine. Nothing is opened yet: that libvirt
-    cannot be reached is told by the first call that needs it.
+    from addresses; `preparer` finds what changes images of this machine, `importer` what copies
+    those of other hypervisors. Nothing is opened yet: that libvirt cannot be reached is told by the
+    first call that needs it.
     """
-    return _host(Connections(uri), units, locks, secrets, downloads, preparer)
+    return _host(Connections(uri), units, locks, secrets, downloads, preparer, importer)
 
 
 def attend(
@@ -194,6 +214,7 @@ def attend(
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
     preparer: Callable[[], Preparer] = lambda: NO_PREPARER,
+    importer: Callable[[], Importer] = refuse_imports,
 ) -> Tuple[LibvirtHost, LibvirtEvents]:
     """Return the host at that URI with its news; libvirt's event loop runs from now on.
 
@@ -210,7 +231,7 @@ def attend(
     connections, beside = Connections(uri), Connections(uri)
     beside.on_open = keep_up
     guests = RememberedGuests(_reach_guests(beside))
-    host = _host(connections, units, locks, secrets, downloads, preparer)
+    host = _host(connections, units, locks, secrets, downloads, preparer, importer)
     return replace(host, find_guests=lambda: guests), LibvirtEvents(connections)
 
 
@@ -221,6 +242,7 @@ def _host(
     secrets: Callable[[], Secrets],
     downloads: Callable[[], Downloads],
     preparer: Callable[[], Preparer],
+    importer: Callable[[], Importer],
 ) -> LibvirtHost:
     return LibvirtHost(
         domains=LibvirtDomains(connections),
@@ -232,6 +254,9 @@ def _host(
         find_storage=partial(_reach_storage, connections),
         find_guests=partial(_reach_guests, connections),
         find_preparer=lambda: preparer() if connections.is_local else NoPreparer(ELSEWHERE),
+        find_importer=lambda: importer()
+        if connections.is_local
+        else refuse_imports(IMPORTS_ELSEWHERE),
     )
 
 

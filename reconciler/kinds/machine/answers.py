@@ -391,6 +391,8 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.LENGTH: _keep_each("lengths", lambda host: host.downloads.measure),
     Section.TOOLS: _keep_each("tools", lambda host: host.preparer.find_tools),
     Section.WINDOWS: _read_windows,
+    Section.IMPORT: _keep_each("imports", lambda host: host.importer.inspect),
+    Section.IMPORT_TOOLS: _keep_each("import_tools", lambda host: host.importer.find_tools),
     Section.CHECKSUM: _read_checksums,
     Section.DRIVER_MEDIA: _find_driver_media,
     Section.SECRET: _read_secrets,

@@ -193,7 +193,10 @@ def _check_disks(machine: Machine) -> Iterator[Finding]:
 
 
 def _check_disk(path: DocumentPath, disk: Disk) -> Iterator[Finding]:
-    origins = (disk.size, disk.source, disk.volume, disk.template, disk.origin, disk.target)
+    origins = (
+        *(disk.size, disk.source, disk.volume, disk.template, disk.origin, disk.imported),
+        disk.target,
+    )
     if all(origin is None for origin in origins):
         yield Finding(
             path,
@@ -209,12 +212,35 @@ def _check_disk(path: DocumentPath, disk: Disk) -> Iterator[Finding]:
         )
     if disk.shareable and (disk.template is not None or _is_blank(disk)) and disk.format != "raw":
         yield Finding((*path, "shareable"), "a new volume that is shared needs format: raw")
+    if disk.imported is not None:
+        yield from _check_import((*path, "source", "import"), disk)
     if disk.io == "native" and disk.cache not in (None, "none", "directsync"):
         yield Finding((*path, "io"), f"native needs cache none or directsync, not {disk.cache}")
 
 
+def _check_import(path: DocumentPath, disk: Disk) -> Iterator[Finding]:
+    source = disk.imported
+    if source is not None and source.kind == "disk" and source.via == "virt-v2v":
+        yield Finding((*path, "via"), "virt-v2v converts an OVA or VMX; an image alone is copied")
+    if source is not None and source.kind == "disk" and source.file:
+        yield Finding((*path, "file"), "only an OVA or VMX has several disks")
+    if disk.shareable:
+        yield Finding(path, "a disk that is shared cannot be imported")
+
+
+def _check_system(machine: Machine) -> Iterator[Finding]:
+    """Only a Windows gets drivers put in."""
+    for path, disk in items_of(machine, "disks"):
+        injects = disk.imported is not None and disk.imported.injection is not None
+        if injects and not is_windows(machine.os):
+            what = f"os is {machine.os}" if machine.os else "the machine has no `os`"
+            where = (*path, "source", "import", "inject")
+            yield Finding(where, f"only a Windows gets drivers put in, and {what}")
+
+
 def _is_blank(disk: Disk) -> bool:
-    return disk.source is None and disk.volume is None and disk.size is not None
+    others = (disk.source, disk.volume, disk.imported)
+    return all(other is None for other in others) and disk.size is not None
 
 
 def _check_cdroms(machine: Machine) -> Iterator[Finding]:
@@ -304,6 +330,7 @@ _MACHINE_CHECKS: Tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _check_boot,
     _check_targets,
     _check_disks,
+    _check_system,
     _check_cdroms,
     _check_interfaces,
     _check_cpus,

@@ -37,6 +37,7 @@ from reconciler.core.xmltree import escape
 
 if TYPE_CHECKING:
     from reconciler.core.answer_file import WindowsIdentity
+    from reconciler.core.imports import ImportSource
 
 Data = Mapping[str, Any]
 
@@ -209,8 +210,15 @@ def build_disk(data: Data) -> Disk:
         template=source.get("template"),
         clone=CloneMode(clone) if isinstance(clone, str) else None,
         origin=MachineOrigin(**clone) if isinstance(clone, dict) else None,
+        imported=_build_import(source["import"]) if "import" in source else None,
         **_read_fields("disks[].", data),
     )
+
+
+def _build_import(data: Data) -> ImportSource:
+    from reconciler.core.imports import build_import  # noqa: PLC0415 - start-up time
+
+    return build_import(data)
 
 
 def build_cdrom(data: Data) -> Cdrom:

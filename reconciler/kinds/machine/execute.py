@@ -18,7 +18,6 @@ from reconciler.core.cloud_init import fill_files
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.machine import Machine
 from reconciler.core.names import name_seed_field
-from reconciler.core.preparation import PrepareVolume
 from reconciler.core.secret_refs import SecretRef, fill_tokens, find_refs
 from reconciler.core.transfers import CopyDisks
 from reconciler.core.windows_images import refuse_open
@@ -29,6 +28,7 @@ from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
 from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, note_start, sign_mark
 from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.image_steps import IMAGE_STEPS
 from reconciler.kinds.machine.planning.guards import list_refs
 from reconciler.kinds.machine.planning.states import is_deaf, refuse_to_ask
 
@@ -126,18 +126,6 @@ def _take_back_volume(work: StepContext, step: plan.CreateVolume, path: str) -> 
     if live is not None and mentions_image(live, step.pool, step.name, path):
         raise RefusedError(f"volume {step.pool}/{step.name} is in use by the running guest")
     work.host.storage.delete_partial(step.pool, step.name)
-
-
-def _prepare_volume(work: StepContext, step: PrepareVolume) -> None:
-    """Prepare a clone that is in no definition yet; one that is stopped in it is made again."""
-
-    def tell(doing: str) -> None:
-        work.clock.sleep(0)  # Ctrl-C and the daemon's end may come here
-        words = f": {doing}" if doing else ""
-        work.progress(f"{step.pool}/{step.name}: preparing{words}", 0, -1)
-
-    read = work.host.secrets.read
-    work.host.preparer.prepare(step.make_task(lambda ref: read(ref).text), tell)
 
 
 def _delete_partial(work: StepContext, step: plan.DeletePartial) -> None:
@@ -375,7 +363,7 @@ LASTING: Mapping[Type[Any], Callable[[Any], str]] = {
 # Step type → what carries it out and returns how to take it back.
 PERFORM: Mapping[Type[Any], Callable[[StepContext, Any], Optional[Undo]]] = {
     plan.CreateVolume: _create_volume,
-    PrepareVolume: _prepare_volume,
+    **IMAGE_STEPS,
     CopyDisks: _copy_disks,
     plan.DeletePartial: _delete_partial,
     plan.ResizeVolume: _resize_volume,

@@ -153,7 +153,8 @@ def _image_of(path: DocumentPath, disk: Disk, machine: str) -> Tuple[DocumentPat
     pool = disk.pool or DEFAULT_POOL
     if disk.volume is not None:
         return (*path, "source", "volume"), ("volume", pool, disk.volume)
-    if disk.size is None and disk.template is None and disk.origin is None:
+    makers = (disk.size, disk.template, disk.origin, disk.imported)
+    if all(maker is None for maker in makers):
         return path, None
     return path, ("volume", pool, volume_name(machine, disk.name, disk.format or "qcow2"))
 

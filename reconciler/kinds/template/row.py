@@ -94,7 +94,7 @@ def build_template(data: Mapping[str, Any], place: Place) -> TemplateManifest:
         generation=digest_generation(write_canonical(spec), labels),
         labels=labels,
         address=address,
-        preparation=build_preparation(spec["prepare"]) if "prepare" in spec else None,
+        preparation=build_preparation(spec.get("prepare"), spec.get("inject")),
         cloudbase=spec.get("cloudbase", False),
     )
 
@@ -111,7 +111,11 @@ def check_template(manifest: TemplateManifest) -> List[Finding]:
     """Return what is wrong with a Template."""
     if manifest.cloudbase and manifest.os is not None and not is_windows(manifest.os):
         return [Finding(("spec", "cloudbase"), f"{manifest.os} is not Windows; remove it")]
-    if is_windows(manifest.os) and manifest.preparation is not None:
+    preparation = manifest.preparation
+    if preparation is not None and preparation.injection and not is_windows(manifest.os):
+        what = f"os is {manifest.os}" if manifest.os else "the template has no `os`"
+        return [Finding(("spec", "inject"), f"only a Windows gets drivers put in, and {what}")]
+    if is_windows(manifest.os) and preparation is not None and preparation.seals:
         words = f"{manifest.os} is Windows, which virt-sysprep does not prepare; remove it"
         return [Finding(("spec", "prepare"), f"{words}, and run sysprep in the template")]
     if is_windows(manifest.os) and manifest.generalized is None:

@@ -12,9 +12,10 @@ from typing import Callable, List
 
 import pytest
 
-from reconciler.adapters import guestfs
+from reconciler.adapters import child_programs, guestfs
 from reconciler.adapters.guestfs import VirtSysprep
-from reconciler.core.preparation import PreparationTask, PreparationTools
+from reconciler.core.frozen import replace
+from reconciler.core.preparation import Injection, PreparationTask, PreparationTools
 from reconciler.errors import MissingError, TerminalError, TransientError
 
 Script = Callable[[str], VirtSysprep]
@@ -23,21 +24,28 @@ PROBES = """
 [ "$1" = --list-operations ] && { echo "machine-id * Remove it"; echo "fs-uuids   Change"; exit; }
 """
 
+CUSTOMIZE = """
+[ "$1" = --help ] && { echo "  --hostname <HOSTNAME>    Set it"; echo "  --inject-virtio-win <METHOD>"; exit; }
+echo "[   1.0] Examining the guest ..."
+echo "$@" >customized
+"""
+
 
 @pytest.fixture
 def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
     """Return what puts a shell script in the place of virt-sysprep."""
     kernel = tmp_path / "vmlinuz"
     kernel.write_bytes(b"")
-    monkeypatch.setattr(guestfs, "KERNELS", (str(kernel),))
+    monkeypatch.setattr(child_programs, "KERNELS", (str(kernel),))
     (tmp_path / "image").write_bytes(b"")
 
     def write(text: str) -> VirtSysprep:
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
-        program = folder / "virt-sysprep"
-        program.write_text(f"#!/bin/sh\ncd {tmp_path}\n{text}\n", encoding="utf-8")
-        program.chmod(0o755)
+        for name, lines in {"virt-sysprep": text, "virt-customize": CUSTOMIZE}.items():
+            program = folder / name
+            program.write_text(f"#!/bin/sh\ncd {tmp_path}\n{lines}\n", encoding="utf-8")
+            program.chmod(0o755)
         return VirtSysprep({"PATH": f"{folder}:{os.environ['PATH']}", "LIBGUESTFS_TRACE": "1"})
 
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
@@ -62,7 +70,20 @@ def ignore(_doing: str) -> None:
 
 def test_tools_are_found(script: Script, tmp_path: Path) -> None:
     tools = script(PROBES).find_tools(str(tmp_path))
-    assert tools == PreparationTools("1.50.1", frozenset({"machine-id", "fs-uuids"}))
+    options = frozenset({"--hostname", "--inject-virtio-win"})
+    assert tools == PreparationTools("1.50.1", frozenset({"machine-id", "fs-uuids"}), options)
+
+
+def test_drivers_are_injected_by_virt_customize_alone(script: Script, tmp_path: Path) -> None:
+    told: List[str] = []
+    injection = Injection("/iso/virtio-win.iso", "/iso")
+    task = replace(task_of(tmp_path), seals=False, injection=injection)
+    script("echo no >sysprepped").prepare(task, told.append)
+    words = (tmp_path / "customized").read_text(encoding="utf-8").split()
+    assert words[:5] == ["--no-network", "--format", "qcow2", "--add", str(tmp_path / "image")]
+    assert words[5:] == ["--inject-virtio-win", "/iso/virtio-win.iso", "--inject-qemu-ga", "/iso"]
+    assert "Examining the guest" in told
+    assert not (tmp_path / "sysprepped").exists()
 
 
 def test_what_is_missing_is_named(
@@ -75,7 +96,7 @@ def test_what_is_missing_is_named(
         other.setattr(os, "geteuid", lambda: 54321)
         with pytest.raises(MissingError, match="run virt-reconciler apply as root"):
             sysprep.find_tools(str(tmp_path))
-    monkeypatch.setattr(guestfs, "KERNELS", (str(tmp_path / "none*"),))
+    monkeypatch.setattr(child_programs, "KERNELS", (str(tmp_path / "none*"),))
     with pytest.raises(MissingError, match="apt install linux-image-cloud-amd64"):
         sysprep.find_tools(str(tmp_path))
 

@@ -95,6 +95,7 @@ class CountedHost:
         self.networks = CountedDriver(host.networks, self.calls)
         self.units, self.locks, self.secrets = host.units, host.locks, host.secrets
         self.downloads, self.preparer = host.downloads, host.preparer
+        self.importer = host.importer
 
     def count(self) -> Dict[str, int]:
         """Return how often each method was called."""

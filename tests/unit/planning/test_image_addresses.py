@@ -9,6 +9,7 @@ from typing import Any, Mapping, Optional
 import pytest
 
 from reconciler.control.executor import find_order
+from reconciler.core.image_headers import find_flaw
 from reconciler.core.key import Key
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume, Plan, PlanOptions
@@ -17,7 +18,7 @@ from reconciler.core.world import PoolView, VolumeView
 from reconciler.errors import FullError, TerminalError
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.observe import observe
-from reconciler.kinds.template.execute import find_flaw, limit_unpacked
+from reconciler.kinds.template.execute import limit_unpacked
 from reconciler.kinds.template.planning import IMAGE_NAME
 from reconciler.kinds.template.row import build_template
 from tests.unit.memory_host import MemoryHost, empty_host

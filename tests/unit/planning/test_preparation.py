@@ -17,6 +17,7 @@ from reconciler.core.plan import (
     PlanOptions,
 )
 from reconciler.core.preparation import (
+    Injection,
     PreparationTask,
     PreparationTools,
     PrepareVolume,
@@ -126,6 +127,63 @@ def test_texts_are_read_when_they_are_needed() -> None:
     assert "sesame" not in repr(task)
     assert "sesame" not in host.views["a"].persistent_xml
     assert {action.action for action in plan(host, template(), "a").values()} == {ActionKind.NONE}
+
+
+WINDOWS = {
+    "os": "win2k16",
+    "generalized": "sysprep",
+    "inject": {"virtioWin": "/iso/virtio-win.iso"},
+}
+NEW = PreparationTools("1.50.1", frozenset(), frozenset({"--inject-virtio-win"}))
+OLD = PreparationTools("1.48.2", frozenset(), frozenset({"--hostname"}))
+
+
+def windows_template(**inject: str) -> TemplateManifest:
+    """Return a template of a Windows, into whose clones drivers are put."""
+    spec = {"volume": "base.qcow2", **WINDOWS, **({"inject": inject} if inject else {})}
+    return build_template({"metadata": {"name": "base"}, "spec": spec}, PLACE)
+
+
+def test_drivers_are_put_into_the_clone_of_a_windows() -> None:
+    host = host_with(NEW)
+    action = plan(host, windows_template(), "a")["a"]
+    [change] = [change for change in action.changes if change.path == "disks[root]"]
+    assert "virtio-win put in by virt-customize" in str(change.desired)
+    assert "virt-sysprep" not in str(change.desired)
+    assert apply(host, windows_template()) is None
+    [task] = tools_of(host).tasks
+    assert not task.seals
+    assert task.injection == Injection("/iso/virtio-win.iso")
+    assert task.path == "/images/a-root.qcow2"
+
+
+@pytest.mark.parametrize(
+    ("tools", "inject", "reason"),
+    [
+        (OLD, {}, "virt-customize 1.48.2 on this host has no --inject-virtio-win"),
+        (NEW, {"qemuGuestAgent": "/iso"}, "has no --inject-qemu-ga"),
+        (None, {}, "spec.inject: virt-sysprep is not installed"),
+    ],
+)
+def test_what_cannot_be_put_in_is_refused_before_anything_is_cloned(
+    tools: Optional[PreparationTools], inject: Dict[str, str], reason: str
+) -> None:
+    host = host_with(tools)
+    action = plan(host, windows_template(**inject), "a")["a"]
+    assert action.action is ActionKind.FAILED
+    assert action.steps == ()
+    assert reason in action.reason
+    if tools is OLD:
+        assert "lifecycle.busChange: staged" in action.reason
+
+
+def test_only_a_windows_gets_drivers_put_in() -> None:
+    spec = {"volume": "base.qcow2", "os": "rocky9", "inject": WINDOWS["inject"]}
+    manifest = build_template({"metadata": {"name": "base"}, "spec": spec}, PLACE)
+    [finding] = check_template(manifest)
+    assert finding.path == ("spec", "inject")
+    assert "only a Windows gets drivers put in, and os is rocky9" in finding.message
+    assert check_template(windows_template()) == []
 
 
 def test_machine_that_exists_is_never_prepared() -> None:

@@ -34,7 +34,6 @@ from reconciler.core.plan import (
 )
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.secret_refs import SecretRef
-from reconciler.core.transfers import CopyDisks
 from reconciler.core.world import Reading, Unknown, World
 from reconciler.core.xmltree import digest
 from reconciler.kinds.machine.domain.create import complete_machine, create_domain, without_volumes
@@ -61,10 +60,9 @@ from reconciler.kinds.machine.planning.guards import (
     unfinished_owner,
 )
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
-from reconciler.kinds.machine.planning.machine_copies import merge_copies
+from reconciler.kinds.machine.planning.machine_copies import NewDisk, merge_copies
 from reconciler.kinds.machine.planning.recreate import refuse_there
 from reconciler.kinds.machine.planning.sources import (
-    NewDisk,
     chain_of,
     resolve_disk,
     settle_sources,
@@ -116,7 +114,11 @@ def plan_create(
             *_finish(manifest, seed),
         ),
         before=Before(None if begun is None else digest(begun.view.persistent_xml)),
-        notes=(*(() if begun is None else (RESUMED,)), *_find_unread(refs, disks, world)),
+        notes=(
+            *(() if begun is None else (RESUMED,)),
+            *_find_unread(refs, disks, world),
+            *dict.fromkeys(note for disk in disks for note in disk.notes),
+        ),
     )
 
 
@@ -148,6 +150,21 @@ def _volumes(
     disks: Tuple[NewDisk, ...],
     made: Tuple[str, ...],
     seed: Optional[NewSeed],
+) -> Tuple[Step, ...]:
+    steps = tuple(_list_volumes(manifest, xml, disks, made, seed))
+    if not any(disk.disk.imported for disk in disks):
+        return steps
+    from reconciler.kinds.machine.planning.imported_disks import merge_imports  # noqa: PLC0415
+
+    return merge_imports(steps)
+
+
+def _list_volumes(
+    manifest: MachineManifest,
+    xml: str,
+    disks: Tuple[NewDisk, ...],
+    made: Tuple[str, ...],
+    seed: Optional[NewSeed],
 ) -> Iterator[Step]:
     """Yield the first definition, and each volume with the mark that says that it is complete."""
     volumes = [(disk.disk.name, disk.disk.source or "", disk.steps) for disk in disks]
@@ -164,8 +181,9 @@ def _volumes(
         mark = unfinished_owner(manifest, left, made, given)
         yield Define(set_owner(without_volumes(xml, new), mark))
     copying: List[Step] = []
+    together = {disk.disk.name for disk in disks if disk.is_together}
     for name, path, steps in volumes:
-        if any(isinstance(step, CopyDisks) for step in steps):  # all are copied at one moment
+        if name in together:  # all are copied at one moment
             copying.extend(steps)
             continue
         yield from steps

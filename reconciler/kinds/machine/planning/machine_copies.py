@@ -14,13 +14,34 @@ from reconciler.core.plan import CreateVolume, Step
 from reconciler.core.preparation import Preparation
 from reconciler.core.transfers import CopiedDisk, CopyDisks
 from reconciler.core.units import format_size
-from reconciler.core.world import GuestState, PoolView, Reading, Unknown, VolumeView, World
+from reconciler.core.world import (
+    GuestState,
+    PoolView,
+    Reading,
+    Unknown,
+    VolumeView,
+    World,
+)
 from reconciler.errors import TerminalError, TransientError
 from reconciler.kinds.machine.match import by_name
 from reconciler.kinds.machine.planning.images import volume_at
 
 _OFF_OR_UP = (GuestState.OFF, GuestState.RUNNING, GuestState.PAUSED, GuestState.PMSUSPENDED)
 RUNNING_COPY = "allocated"  # how the volume is made that a running machine is copied into
+
+
+@frozen
+class NewDisk:
+    """A disk whose volume has still to be made, and the steps that make it.
+
+    `is_together`: its steps come after those of other disks, with those that are like it.
+    """
+
+    disk: Disk
+    steps: Tuple[Step, ...]
+    about: str
+    notes: Tuple[str, ...] = ()
+    is_together: bool = False
 
 
 @frozen
@@ -52,7 +73,7 @@ class Origin:
         if not self.is_live:
             sealing = f" ({self.sealing})" if self.sealing else ""
             words = f"{self.mode} clone of {self.what}{sealing} as {where}"
-            return words if self.preparation is None else f"{words}, prepared by virt-sysprep"
+            return words if self.preparation is None else f"{words}, {self.preparation.describe()}"
         name = self.source.view.name if self.source else ""
         how = "file systems frozen for the copy" if self.is_frozen else "crash-consistent"
         size = format_size(self.volume.capacity)

@@ -7,7 +7,7 @@ start lacks is a note. What could not be seen is not said to be lacking.
 from __future__ import annotations
 
 import shlex
-from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import FILE_POOLS, is_path
@@ -310,8 +310,9 @@ def _boot_files(root: Element) -> Iterator[Tuple[str, str]]:
 def _find_space(action: Action, world: World) -> Iterator[Lack]:
     """Yield the pools that cannot hold what is copied or allocated at once."""
     needed: Dict[str, int] = {}
-    for step in _volumes(action):
-        needed[step.pool] = needed.get(step.pool, 0) + _find_cost(step, world)
+    costs = [(step.pool, _find_cost(step, world)) for step in _volumes(action)]
+    for pool, cost in (*costs, *_find_imports(action)):
+        needed[pool] = needed.get(pool, 0) + cost
     for name, size in needed.items():
         free = _find_free(name, world)
         if free is not None and size > free:
@@ -320,6 +321,17 @@ def _find_space(action: Action, world: World) -> Iterator[Lack]:
                 f"storage pool {name!r}: the new volumes take {_show(size)} at once, and "
                 f"{_show(free)} are free: virsh vol-list {shlex.quote(name)} --details",
             )
+
+
+def _find_imports(action: Action) -> Iterable[Tuple[str, int]]:
+    if not any(type(step).__name__ in _IMPORTING for step in action.steps):
+        return ()
+    from reconciler.kinds.machine.planning.imported_disks import find_costs  # noqa: PLC0415
+
+    return find_costs(action.steps)
+
+
+_IMPORTING = ("ImportDisk", "ConvertMachine")
 
 
 def _find_thin(action: Action, world: World) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import Callable, Mapping, Optional, Tuple
 
-from reconciler.core.frozen import frozen, replace
+from reconciler.core.frozen import replace
 from reconciler.core.images import DEFAULT_POOL, FILE_POOLS, RAW
 from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
@@ -31,23 +31,12 @@ from reconciler.kinds.machine.planning.images import (
     volume_at,
 )
 from reconciler.kinds.machine.planning.machine_copies import (
+    NewDisk,
     Origin,
     find_machine_origin,
     write_copy,
 )
 from reconciler.kinds.machine.planning.template_images import find_sealing, refuse_unprepared
-
-# libvirt's pool types whose volumes are plain files, so that qcow2 and overlays are possible
-# (https://libvirt.org/storage.html).
-
-
-@frozen
-class NewDisk:
-    """A disk whose volume has still to be made, and the steps that make it."""
-
-    disk: Disk
-    steps: Tuple[Step, ...]
-    about: str
 
 
 def settle_sources(machine: Machine, world: World) -> Machine:
@@ -121,6 +110,17 @@ def resolve_disk(
         return _former_disk(disk, former)
     creating = find_unfinished(owner, world)
     _refuse_used(disk, manifest.name, pool, world)
+    if disk.imported is not None:
+        from reconciler.kinds.machine.planning.imported_disks import import_disk  # noqa: PLC0415
+
+        return import_disk(
+            disk,
+            manifest,
+            world,
+            pool,
+            lambda blank: _new_volume(blank, manifest, pool, creating, None),
+            is_new=owner is None or owner.is_unfinished,
+        )
     if disk.origin is not None:
         found = find_machine_origin(disk, disk.origin, desired, world, pool)
         _refuse_origin(disk, found, world, f"disks[{disk.name}].source.clone: {found.what}")
@@ -254,7 +254,8 @@ def _new_volume(
     steps: Tuple[Step, ...] = (*_leftover(disk, pool, name, source, creating), step, *copy)
     if origin is not None and origin.preparation is not None:
         steps += (_prepare(step, source, origin.preparation, manifest.name),)
-    return NewDisk(replace(disk, source=source, format=image), steps, _about(step, origin))
+    disk = replace(disk, source=source, format=image)
+    return NewDisk(disk, steps, _about(step, origin), is_together=bool(copy))
 
 
 def _prepare(

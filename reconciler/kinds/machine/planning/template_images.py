@@ -7,29 +7,38 @@ from typing import Optional, Tuple
 from reconciler.core.guests import is_windows
 from reconciler.core.images import FILE_POOLS
 from reconciler.core.manifest import TemplateManifest
-from reconciler.core.preparation import refuse_unknown
+from reconciler.core.preparation import Preparation, list_injections, refuse_unknown
 from reconciler.core.windows_images import NO_WINDOWS, describe_image, refuse_open
-from reconciler.core.world import PoolView, Unknown, VolumeView, World
-from reconciler.errors import MissingError, TerminalError
+from reconciler.core.world import FileKind, PoolView, Unknown, VolumeView, World
+from reconciler.errors import MissingError, ReconcilerError, TerminalError
 
 
 def refuse_unprepared(template: TemplateManifest, world: World, pool: PoolView, path: str) -> None:
     """Raise if nothing on the host can prepare a clone in that pool as the template says."""
     if template.preparation is None:
         return
-    where = f"{path}: template {template.name!r}"
+    try:
+        refuse_untooled(template.preparation, world, pool)
+    except ReconcilerError as error:
+        raise type(error)(f"{path}: template {template.name!r}: {error}") from error
+
+
+def refuse_untooled(preparation: Preparation, world: World, pool: PoolView) -> None:
+    """Raise if nothing on the host can prepare an image in that pool."""
+    field = "spec.prepare" if preparation.seals else "spec.inject"
     if pool.type not in FILE_POOLS:
         raise TerminalError(
-            f"{where}: spec.prepare needs a pool of files ({', '.join(sorted(FILE_POOLS))}), and "
+            f"{field} needs a pool of files ({', '.join(sorted(FILE_POOLS))}), and "
             f"{pool.name!r} is of type {pool.type}; give the disk another pool"
         )
     tools = world.find_tools(pool.path)
     if isinstance(tools, Unknown):
-        raise MissingError(f"{where}: spec.prepare: {tools.reason}")
-    try:
-        refuse_unknown(template.preparation, tools)
-    except TerminalError as error:
-        raise TerminalError(f"{where}: {error}") from error
+        raise MissingError(f"{field}: {tools.reason}")
+    refuse_unknown(preparation, tools)
+    for option, path in list_injections(preparation.injection) if preparation.injection else ():
+        found = world.find_file(path)
+        if found is not None and found.kind is FileKind.MISSING:
+            raise MissingError(f"spec.inject: {path} does not exist on this host ({option})")
 
 
 def find_sealing(
