@@ -153,6 +153,20 @@ def test_what_a_killed_run_left_is_removed_by_the_next(
     assert product.volumes() == set()
 
 
+def test_volumes_go_also_when_somebody_else_removes_the_machine(
+    matrix: MatrixCommand, product: Product, lab: LabHost
+) -> None:
+    with matrix.start(*FAST, "--bus", "virtio", *PLAIN) as process:
+        wait_for(process, "making a file")
+        assert product.volumes() == {"bench01-data.qcow2"}
+        lab.virsh("undefine", "bench01")
+        lab.virsh("destroy", "bench01")
+        process.communicate()
+    assert process.returncode == 1
+    assert list_domains(product) == []
+    assert product.volumes() == set()
+
+
 def make_domain(host: LabHost) -> None:
     """Define a domain of the name."""
     path = host.folder / "bench01.xml"

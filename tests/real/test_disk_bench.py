@@ -117,6 +117,20 @@ def test_every_profile_is_measured_in_both_ways_and_kept(
     assert "rand_read" in listed.stdout
 
 
+def test_each_engine_and_depth_has_a_row_that_names_it(
+    measuring: Measuring, tmp_path: Path
+) -> None:
+    ways = ("--engine", "io_uring", "--engine", "libaio", "--depth", "16", "--depth", "32")
+    done = measuring.call(
+        *("disk", "--path", str(tmp_path), *FAST, "--profile", "rand_read", *ways)
+    )
+    rows = [line.split()[:4] for line in done.stdout.splitlines()]
+    for mode in ("direct", "buffered"):
+        for engine in ("io_uring", "libaio"):
+            for depth in ("16", "32"):
+                assert ["rand_read", mode, engine, depth] in rows
+
+
 def test_direct_reads_are_what_the_kernel_read_from_the_storage(
     measuring: Measuring, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_guest_is_measured_in_itself_and_nothing_is_left_there(measured: Measu
     assert environment["generation"] == measured.manifest.generation
     assert environment["guestKernel"] == measured.guest.exec("uname", "-r").strip()
     assert 0 < environment["memory"] < 2**31
+    assert environment["filesystem"] in ("tmpfs", "ramfs")
     assert {each["profile"] for each in document["results"]} == {"dd_write", "dd_read"}
     assert all(each["runs"][0]["seconds"] > 0 for each in document["results"])
     assert measured.list_left() == ""

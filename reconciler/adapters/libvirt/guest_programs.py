@@ -36,6 +36,8 @@ from reconciler.errors import (
 
 POLL = 0.2  # seconds
 VERSION_LIMIT = 15.0
+# By the number that statfs(2) returns, in hexadecimal.
+MEMORY_FILE_SYSTEMS: Mapping[str, str] = {"1021994": "tmpfs", "858458f6": "ramfs"}
 # QEMU's words (qga/main.c, qapi/qmp-dispatch.c) for a command that the guest's settings forbid.
 _BLOCKED = re.compile("disabled|not allowed|has not been found")
 
@@ -124,6 +126,11 @@ class GuestPrograms:
         """Return the bytes of memory of the guest; None if they are not known."""
         words = self.read_line(("grep", "MemTotal", "/proc/meminfo")).split()
         return int(words[1]) * 1024 if len(words) > 1 and words[1].isdecimal() else None
+
+    def find_memory_file_system(self, folder: str) -> Optional[str]:
+        """Return the type of a folder's file system if it is in memory; its agent knows of none."""
+        number = self.read_line(("stat", "-f", "-c", "%t", folder))
+        return MEMORY_FILE_SYSTEMS.get(number)
 
     def has_direct(self, path: str) -> bool:
         """Whether the file can be read past the page cache of the guest."""

@@ -111,6 +111,9 @@ def measure_folder(
     memory = programs.read_memory()
     kernel = programs.read_line(("uname", "-r"))
     environment = replace(environment, memory=memory, guest_kernel=kernel or None)
+    in_memory = programs.find_memory_file_system(folder)
+    if in_memory is not None:
+        environment = replace(environment, filesystem=in_memory, device=None, disk=None)
     console.note(f"making a file of {format_roughly(options.size)} in {name}:{folder}")
     with programs.make_file(folder, options.size) as path:
         warnings: Tuple[str, ...] = ()

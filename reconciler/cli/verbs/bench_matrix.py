@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import signal
 from contextlib import contextmanager, suppress
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 from reconciler import __version__
 from reconciler.adapters.measurement.local_facts import read_host_facts
@@ -39,8 +39,8 @@ from reconciler.core.measurements.values import (
 )
 from reconciler.core.plan import Action
 from reconciler.core.render.words import count, escape
-from reconciler.core.units import format_roughly, show_span, show_time
-from reconciler.core.world import PoolView
+from reconciler.core.units import show_span, show_time
+from reconciler.core.world import VolumeView
 from reconciler.errors import (
     BusyError,
     FullError,
@@ -55,24 +55,31 @@ from reconciler.errors import (
 from reconciler.kinds.machine.matrix_machine import (
     ThrowAway,
     choose_disk,
+    delete_volumes,
     find_leftovers,
     find_machine,
+    find_made,
     make_throwaway,
     plan_arrangement,
     plan_removal,
     refuse_existing,
+    refuse_full,
     write_plain,
 )
-from reconciler.kinds.machine.measured_guest import describe_disk, describe_guest
+from reconciler.kinds.machine.measured_guest import (
+    describe_disk,
+    describe_guest,
+    find_other_disk,
+)
 
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 REMOVE_LIMIT, REMOVE_POLL = 120.0, 1.0  # seconds
 AGENT_POLL = 0.5
 ATTEMPTS = 2  # for a combination whose guest, agent or libvirt was lost
 MOST_FAILURES = 3  # combinations that may fail before the first result
-KEPT_FREE = 0.05  # share of what is free in the pool that stays free
 PLAIN_NAME = "the machine that is measured"  # in place of a file's name
 Keep = Callable[[Measurement], Measurement]
+T = TypeVar("T")
 
 
 @contextmanager
@@ -109,6 +116,7 @@ class MatrixRun:
         self._uri, self._keep = uri_of(options, services, console), keep
         self._clock: Clock = services.clock
         self._host: Host = services.connect(self._uri)
+        self._made: Tuple[VolumeView, ...] = ()
         options.profile = options.profile or list(MATRIX_PROFILES)
         self._ways = read_ways(options)
         self._id = name_measurement("matrix", show_time(self._clock.wall()) or "")
@@ -119,13 +127,12 @@ class MatrixRun:
             self._remove_leftovers()
             machine = self._load()
             combinations = self._list_combinations(machine)
-            self._refuse(machine)
             with holding(self._host, machine.key, self._clock):
-                self._refuse(machine)
-                self._check_space(machine, len(combinations))
+                self._refuse(machine, len(combinations))
                 self._announce(machine, combinations)
                 try:
                     self._apply(machine, combinations[0], Power.STOPPED)
+                    self._made = find_made(self._host, machine.name)
                     return self._measure_all(machine, combinations)
                 finally:
                     with _handling(signal.SIG_IGN):
@@ -159,26 +166,12 @@ class MatrixRun:
         caps = self._host.domains.read_caps(machine.manifest.machine.machine or "")
         return list_combinations(caps.disk_buses, options.bus, options.cache, options.io)
 
-    def _list_pools(self) -> Tuple[PoolView, ...]:
-        return tuple(self._host.storage.read_pool(name) for name in self._host.storage.list_pools())
-
-    def _refuse(self, machine: ThrowAway) -> None:
-        refuse_existing(machine.name, self._host.domains.list_domains(), self._list_pools())
-
-    def _check_space(self, machine: ThrowAway, combinations: int) -> None:
-        """Refuse what could fill the pool: each combination may write its file anew."""
-        size, disk = self._options.size, machine.disk
-        most = combinations * size
-        if disk.size is not None:
-            most = min(most, disk.size)
-        pool = next((pool for pool in self._list_pools() if pool.name == machine.pool), None)
-        free = None if pool is None else pool.available
-        if free is not None and most > free * (1 - KEPT_FREE):
-            raise FullError(
-                f"storage pool {machine.pool}: disk {disk.name} can grow by "
-                f"{format_roughly(most)}, and {format_roughly(free)} are free; give a smaller "
-                "--size, or fewer combinations: --bus, --cache, --io"
-            )
+    def _refuse(self, machine: ThrowAway, combinations: int) -> None:
+        """Refuse what exists, and what could fill the pool."""
+        storage = self._host.storage
+        pools = tuple(storage.read_pool(name) for name in storage.list_pools())
+        refuse_existing(machine.name, self._host.domains.list_domains(), pools)
+        refuse_full(machine, pools, combinations * self._options.size)
 
     def _announce(self, machine: ThrowAway, combinations: Tuple[Combination, ...]) -> None:
         """Say how much it is; refuse what takes longer than it may."""
@@ -243,13 +236,14 @@ class MatrixRun:
             try:
                 found = self._try_combination(machine, combination)
                 break
-            except (MissingError, BusyError):
+            except (MissingError, BusyError, NotFoundError):
                 raise
             except ReconcilerError as error:
-                self._refuse_lost(machine)
-                self._console.note(f"{combination.words}: {error}")
                 found = self._describe_failure(machine, combination, error)
-                if attempt == ATTEMPTS or not isinstance(error, TransientError):
+                is_last = attempt == ATTEMPTS or not isinstance(error, TransientError)
+                once_more = "" if is_last else "; trying once more"
+                self._console.note(f"{combination.words}: {error}{once_more}")
+                if is_last:
                     break
         results, environment, warnings = found
         return Measurement(
@@ -275,6 +269,9 @@ class MatrixRun:
             self._apply(machine, combination, Power.RUNNING)
             self._wait_for_agent(machine)
             return self._measure_disk(machine)
+        except TransientError:
+            self._refuse_full(machine)
+            raise
         finally:
             with suppress(ReconcilerError):
                 self._host.domains.power_off(machine.name)
@@ -310,21 +307,26 @@ class MatrixRun:
             sizes = [each.capacity for each in pool.volumes.values() if each.path == image]
             folder = programs.format_disk(sizes[0] if sizes else disk.size or 0)
         environment = describe_guest(self._host, read_host_facts(), name, folder)
+        other = programs.find_memory_file_system(folder) or find_other_disk(environment.disk, setup)
+        if other:
+            raise MissingError(
+                f"{folder} in {name} is on {other}, not on disk {disk.name}; give a folder on that "
+                "disk: --guest-path"
+            )
         environment = replace(environment, disk=setup, qemu=read_qemu(self._host))
         environment = replace(environment, pool=machine.pool)
         return measure_folder(
             programs, environment, folder, self._options, self._limits, self._console
         )
 
-    def _refuse_lost(self, machine: ThrowAway) -> None:
-        """Stop where going on would fail in the same way: the pool is full, the machine is gone."""
-        with suppress(TransientError):
-            view = self._host.domains.read_domain(machine.name)
-            if "no space" in view.disk_errors.values():
-                raise FullError(
-                    f"storage pool {machine.pool} became full, and {machine.name} was "
-                    "paused; free some space, or give a smaller --size"
-                )
+    def _refuse_full(self, machine: ThrowAway) -> None:
+        """Raise FullError if the guest was paused because its pool is full."""
+        view = retry(self._clock, lambda: self._host.domains.read_domain(machine.name))
+        if "no space" in view.disk_errors.values():
+            raise FullError(
+                f"storage pool {machine.pool} became full, and {machine.name} was paused; free "
+                "some space, or give a smaller --size"
+            )
 
     def _describe_failure(
         self, machine: ThrowAway, combination: Combination, error: ReconcilerError
@@ -355,10 +357,12 @@ class MatrixRun:
             if outcome.cause is not None:
                 raise outcome.cause
 
-        with suppress(NotFoundError):
+        try:
             retry(self._clock, lambda: self._host.domains.read_domain(key.name))
             self._console.note(words)
             retry(self._clock, remove)
+        except NotFoundError:  # somebody else has removed its definition
+            retry(self._clock, lambda: delete_volumes(self._host, self._made))
 
     def _report_on(self, _action: Action) -> NoteReporter:
         return NoteReporter(self._console)
@@ -373,16 +377,14 @@ def refuse_hopeless(found: Sequence[Measurement]) -> None:
         )
 
 
-def retry(clock: Clock, call: Callable[[], object]) -> None:
-    """Call until it succeeds, or what is in the way has lasted too long."""
+def retry(clock: Clock, call: Callable[[], T]) -> T:
+    """Return what a call returns, once what is in its way is gone, or has lasted too long."""
     deadline: Optional[float] = None
     while True:
         try:
-            call()
+            return call()
         except TransientError:
             deadline = deadline or clock.now() + REMOVE_LIMIT
             if clock.now() > deadline:
                 raise
-            clock.sleep(REMOVE_POLL)
-        else:
-            return
+        clock.sleep(REMOVE_POLL)

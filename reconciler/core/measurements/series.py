@@ -58,7 +58,9 @@ class DiskJob:
     def label(self) -> str:
         """What to call it while it runs."""
         mode = "direct" if self.direct else "buffered"
-        return f"{self.profile} {mode}" + (f" depth {self.depth}" if self.engine else "")
+        depth = f" depth {self.depth}" if self.engine else ""
+        engine = f" {self.engine}" if self.engine not in ("", "libaio") else ""
+        return f"{self.profile} {mode}{depth}{engine}"
 
 
 @frozen

@@ -42,7 +42,12 @@ def _lay_measurement(measurement: Measurement, page: Page) -> Iterator[str]:
     if measurement.results:
         yield ""
         yield from lay_text(escape(describe_tools(measurement)), page)
-        rows = [row for result in measurement.results for row in _rows(result, page)]
+        engines = {result.engine for result in measurement.results if result.engine}
+        rows = [
+            row
+            for result in measurement.results
+            for row in _rows(result, page, with_engine=len(engines) > 1)
+        ]
         yield from lay_columns([HEADS, *rows], page, ("P95", "P99.9", "CPU", "DEPTH"))
     if measurement.figures:
         yield ""
@@ -120,7 +125,7 @@ def describe_tools(measurement: Measurement) -> str:
     )
 
 
-def _rows(result: DiskResult, page: Page) -> Iterator[Tuple[str, ...]]:
+def _rows(result: DiskResult, page: Page, *, with_engine: bool) -> Iterator[Tuple[str, ...]]:
     """Yield a row for a result, or one for its reads and one for its writes."""
     if not result.runs:
         return
@@ -130,7 +135,7 @@ def _rows(result: DiskResult, page: Page) -> Iterator[Tuple[str, ...]]:
         spread = Spread.from_values([flow.bandwidth for flow in flows])
         yield (
             f"{result.profile} {way}" if len(ways) > 1 else result.profile,
-            result.mode,
+            f"{result.mode} {result.engine}".rstrip() if with_engine else result.mode,
             str(result.depth) if result.engine else NONE,
             f"{format_roughly(round(spread.mean))}/s",
             show_operations(Spread.from_values([flow.iops for flow in flows]).mean),

@@ -26,13 +26,17 @@ from reconciler.core.manifest import (
 )
 from reconciler.core.measurements.matrix import Combination
 from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions
-from reconciler.core.world import DomainView, PoolView, Reading, Unknown
-from reconciler.errors import RefusedError, TransientError, UsageError
+from reconciler.core.units import format_roughly
+from reconciler.core.world import DomainView, PoolView, Reading, Unknown, VolumeView
+from reconciler.core.xmltree import parse
+from reconciler.errors import FullError, RefusedError, TransientError, UsageError
 from reconciler.kinds.machine.answers import understand
 from reconciler.kinds.machine.deletion import plan_deletion
+from reconciler.kinds.machine.domain.mark import mentions_image, read_owner
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.status import is_owned
 
+KEPT_FREE = 0.05  # share of what is free in the pool that stays free
 MATRIX = "benchMatrix"  # the key in the mark's spec
 _LIFECYCLE = {"deletion": "deleteDisks", "forceOff": True}
 
@@ -220,6 +224,38 @@ def refuse_existing(
                 raise RefusedError(
                     f"volume {pool.name}/{volume} exists, and it was left unchanged; {other}"
                 )
+
+
+def refuse_full(machine: ThrowAway, pools: Tuple[PoolView, ...], written: int) -> None:
+    """Raise FullError if the disk could fill its pool; each combination writes its file anew."""
+    size = machine.disk.size
+    most = written if size is None else min(written, size)
+    free = next((pool.available for pool in pools if pool.name == machine.pool), None)
+    if free is not None and most > free * (1 - KEPT_FREE):
+        raise FullError(
+            f"storage pool {machine.pool}: disk {machine.disk.name} can grow by "
+            f"{format_roughly(most)}, and {format_roughly(free)} are free; give a smaller --size, "
+            "or fewer combinations: --bus, --cache, --io"
+        )
+
+
+def find_made(host: Host, name: str) -> Tuple[VolumeView, ...]:
+    """Return the volumes that were made for the machine, as its mark has them."""
+    owner = read_owner(parse(host.domains.read_domain(name).persistent_xml))
+    pools = (host.storage.read_pool(pool) for pool in host.storage.list_pools())
+    volumes = (volume for pool in pools for volume in pool.volumes.values())
+    return tuple(volume for volume in volumes if owner and volume.path in owner.made)
+
+
+def delete_volumes(host: Host, volumes: Tuple[VolumeView, ...]) -> None:
+    """Delete what was made for a machine whose definition is gone, but what another domain has."""
+    views = host.domains.list_domains().values()
+    known = [view for view in views if isinstance(view, DomainView)]
+    texts = [xml for view in known for xml in (view.persistent_xml, view.live_xml) if xml]
+    for volume in volumes:
+        used = (mentions_image(xml, volume.pool, volume.name, volume.path) for xml in texts)
+        if len(known) == len(views) and not any(used):
+            host.storage.delete_volume(volume.pool, volume.name, volume.path)
 
 
 def explain_pull(template: str) -> str:

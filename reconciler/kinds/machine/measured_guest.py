@@ -94,6 +94,13 @@ def describe_disk(live_xml: str, name: str) -> Optional[DiskSetup]:
     return next((setup for setup in setups if setup.name == name), None)
 
 
+def find_other_disk(found: Optional[DiskSetup], measured: Optional[DiskSetup]) -> str:
+    """Return the name of the disk that a folder is on, if it is certainly not the measured one."""
+    if found is None or measured is None or found.target == measured.target:
+        return ""
+    return f"disk {found.name}"
+
+
 def _list_disks(root: Element) -> Iterator[Element]:
     for element in root.iterfind("devices/disk"):
         if element.get("device", "disk") == "disk" and _target(element):

@@ -91,6 +91,6 @@ def test_a_run_that_failed_says_which_and_what_fio_said() -> None:
     job = DiskJob("rand_read", direct=True, runs=1, depth=32, engine="io_uring")
     with pytest.raises(
         TerminalError,
-        match=r"^rand_read direct depth 32: fio .*: fio: engine io_uring not loadable",
+        match=r"^rand_read direct depth 32 io_uring: fio .*: fio: engine io_uring not loadable",
     ):
         measure_job(job, TARGET, runner, print)
