@@ -158,15 +158,18 @@ class VirtSysprep:
         What was read is remembered until the image is another one. Raises TransientError where
         libguestfs does not work.
         """
+        identity, image = None, None
+        if self._known is not None and os.path.exists(path):
+            identity, image = self._known.find(path)
+        if image is not None:
+            return image
         hindrance = self._find_hindrance(path)
         if hindrance:
             return WindowsImage(unchecked=hindrance)
-        identity, image = (None, None) if self._known is None else self._known.find(path)
-        if image is None:
-            self._tell(f"reading in {path} whether its Windows is generalized; it may take minutes")
-            image = _Reader(self._environ, path, image_format).read()
-            if self._known is not None:
-                self._known.keep(identity, image)
+        self._tell(f"reading in {path} whether its Windows is generalized; it may take minutes")
+        image = _Reader(self._environ, path, image_format).read()
+        if self._known is not None:
+            self._known.keep(identity, image)
         return image
 
     def _find_hindrance(self, path: str) -> str:
@@ -246,7 +249,8 @@ class _Reader:
         raise TransientError(
             f"{self._path}: whether its Windows is generalized cannot be read: "
             f"{' '.join((found.errors or files.errors).split()) or 'libguestfs says nothing'}; if "
-            "its appliance does not start: libguestfs-test-tool"
+            "its appliance does not start: libguestfs-test-tool; if only the daemon cannot start "
+            "it: run virt-reconciler plan as root once, which the daemon then knows of"
         )
 
     def _find_reason(self) -> str:

@@ -17,7 +17,7 @@ NAME = "windows-images.json"
 MOST = 200  # entries; the newest are kept
 _FORMAT = 1
 _FIELDS = ("state", "fault", "why", "has_answers")
-_MODE = 0o640
+_MODE = 0o644  # what root has read, the daemon may know
 
 Identity = Tuple[str, int, int, int, int]
 """Path, device, inode, time of the last change in nanoseconds, size."""
