@@ -216,3 +216,16 @@ def test_a_guest_without_an_agent_is_not_taken_for_frozen(cloning: Cloning) -> N
     assert "does not freeze the file systems" in cloning.apply(status=1).stderr
     assert cloning.look() == before
     assert not (cloning.lab.images / "web02-root.qcow2").exists()
+
+
+def test_a_machine_and_its_clone_are_created_by_one_apply(
+    product: Product, lab: LabHost, tmp_path: Path
+) -> None:
+    command = Command(lab.uri(), tmp_path)
+    command.write("aa02.yaml", CLONE)  # read first, and done last
+    command.write("web01.yaml", SOURCE)
+    said = command("apply", "--yes", ".").stdout
+    assert said.index("web01: created\n") < said.index("web02: created\n")
+    made = {name.partition(".")[0] for name in product.volumes()}
+    assert {"web02-root", "web02-logs"} <= made
+    command("plan", "--detailed-exitcode", ".")

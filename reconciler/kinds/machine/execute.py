@@ -103,6 +103,8 @@ def _refuse_long(element: Element, name: str, text: str, ref: SecretRef) -> None
 
 
 def _create_volume(work: StepContext, step: plan.CreateVolume) -> Undo:
+    if step.machine and step.origin and read_former(work.host, step.machine) is None:
+        raise TransientError(f"{step.machine}, which is cloned, is not there; apply again")
     if step.windows and step.origin:  # it was fetched after it was planned
         image = work.host.preparer.read_windows(step.origin, step.origin_format or "")
         refuse_open(image, f"disks[{step.disk}]", step.origin, step.windows)
@@ -122,8 +124,7 @@ def _copy_disks(work: StepContext, step: CopyDisks) -> None:
 def _take_back_volume(work: StepContext, step: plan.CreateVolume, path: str) -> None:
     """Delete a volume that was made for nothing; never one that a guest has got meanwhile."""
     found = read_former(work.host, work.name)
-    live = found.live_xml if found is not None else None
-    if live is not None and mentions_image(live, step.pool, step.name, path):
+    if found and found.live_xml and mentions_image(found.live_xml, step.pool, step.name, path):
         raise RefusedError(f"volume {step.pool}/{step.name} is in use by the running guest")
     work.host.storage.delete_partial(step.pool, step.name)
 

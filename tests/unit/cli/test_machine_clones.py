@@ -7,6 +7,7 @@ from typing import Any, Mapping, Optional
 import pytest
 
 from reconciler.core.world import GuestState
+from reconciler.errors import TransientError
 
 from .fakes import FakeServices, applied, call, manifests
 
@@ -88,9 +89,87 @@ def test_what_cannot_be_cloned_is_refused(
     assert words in plan(services)
 
 
-def test_a_machine_that_is_still_to_be_created_comes_first() -> None:
-    services = FakeServices(manifests(web01=OWN, web02=clone_of({"machine": "web01"})))
-    assert "web01 is not there yet, and is created first; apply again" in plan(services)
+def anew(source: Mapping[str, Any], **specs: Mapping[str, Any]) -> FakeServices:
+    """Return services for `web01`, which is not there, and other machines."""
+    return FakeServices(manifests(web01=source, **specs))
+
+
+def test_a_machine_that_is_not_there_is_created_first_and_cloned_by_the_same_apply() -> None:
+    spec = {"disks": [{"name": "root", "size": "4GiB", "source": {"clone": {"machine": "web01"}}}]}
+    services = anew(OWN, aa02=spec)
+    said = "full clone of machine web01 (created first), disk root, as default/aa02-root.qcow2"
+    assert said in plan(services)
+    result = call(services, "apply", "--yes", "p")
+    assert (result.status, result.err) == (0, "")
+    writes = [write for write in services.host.writes if "root.qcow2" in write]
+    assert writes[0] == "create_volume default/web01-root.qcow2"
+    assert "create_volume default/aa02-root.qcow2" in writes
+    assert services.host.pools["default"].volumes["aa02-root.qcow2"].capacity == 4 * 2**30
+    assert call(services, "plan", "--detailed-exitcode", "p").status == 0
+
+
+def test_a_chain_of_clones_is_made_by_one_apply() -> None:
+    services = anew(
+        OWN, bb02=clone_of({"machine": "web01"}), aa03=clone_of({"machine": "bb02"}), zz04={}
+    )
+    assert call(services, "apply", "--yes", "p").status == 0
+    made = [write for write in services.host.writes if "create_volume" in write]
+    assert made.index("create_volume default/bb02-root.qcow2") < made.index(
+        "create_volume default/aa03-root.qcow2"
+    )
+    assert call(services, "plan", "--detailed-exitcode", "p").status == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({**OWN, "power": "running"}, "created and started by this plan, and would be copied while"),
+        ({**OWN, "interfaces": [{"name": "lan", "network": "no"}]}, "is not there, and cannot be created now: interfaces[lan].network: no"),
+        ({**OWN, "placement": {"host": "kvm02"}}, "no machine 'web01' on this host"),
+        ({"disks": [{"name": "a", "size": "1GiB"}, {"name": "b", "size": "1GiB"}]}, "no disk 'root'"),
+    ],
+    ids=["running", "unplanned", "elsewhere", "no-disk"],
+)  # fmt: skip
+def test_what_is_not_there_and_cannot_be_cloned_in_one_apply_says_why(
+    source: Mapping[str, Any], words: str
+) -> None:
+    spec = clone_of({"machine": "web01"}, placement={"host": "kvm01"})
+    services = anew(source, web02=spec)
+    assert words in plan(services)
+    assert call(services, "apply", "--yes", "p").status == 1
+    assert "web02" not in services.host.domains.list_domains()
+
+
+def test_a_clone_is_not_begun_where_its_origin_could_not_be_created() -> None:
+    services = anew(OWN, web02=clone_of({"machine": "web01"}))
+    services.host.failures["create_volume default/web01-root.qcow2"] = TransientError("no space")
+    result = call(services, "apply", "--yes", "p")
+    assert (
+        result.status,
+        "web02: not begun: web01, which a disk is cloned from" in result.err,
+    ) == (
+        1,
+        True,
+    )
+    assert "web02" not in services.host.domains.list_domains()
+
+
+def test_a_machine_that_went_away_meanwhile_is_not_cloned() -> None:
+    services = beside(clone_of({"machine": "web01"}))
+
+    def lose(made: str) -> None:
+        if made == "define web02" and "web01" in services.host.views:
+            del services.host.views["web01"]
+
+    services.host.watch = lose
+    result = call(services, "apply", "--yes", "p")
+    assert "web01, which is cloned, is not there; apply again; everything was put" in result.err
+    assert "web02" not in services.host.domains.list_domains()
+
+
+def test_a_smaller_clone_of_what_is_not_there_is_refused() -> None:
+    spec = {"disks": [{"name": "root", "size": "1MiB", "source": {"clone": {"machine": "web01"}}}]}
+    assert "1MiB is smaller than" in plan(anew(OWN, web02=spec))
 
 
 def test_a_machine_that_was_started_meanwhile_is_not_cloned() -> None:

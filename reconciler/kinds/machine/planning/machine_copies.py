@@ -8,21 +8,17 @@ from typing import Dict, Iterable, Iterator, Optional, Tuple
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import FILE_POOLS
 from reconciler.core.key import Key
+from reconciler.core.kinds import find_row
 from reconciler.core.machine import Disk, Machine, MachineOrigin
-from reconciler.core.manifest import MACHINE, Desired
-from reconciler.core.plan import CreateVolume, Step
+from reconciler.core.manifest import MACHINE, Desired, is_placed_here
+from reconciler.core.plan import ActionKind, CreateVolume, Define, PlanOptions, Start, Step
 from reconciler.core.preparation import Preparation
 from reconciler.core.transfers import CopiedDisk, CopyDisks
 from reconciler.core.units import format_size
-from reconciler.core.world import (
-    GuestState,
-    PoolView,
-    Reading,
-    Unknown,
-    VolumeView,
-    World,
-)
+from reconciler.core.world import GuestState, PoolView, Reading, Unknown, VolumeView, World
+from reconciler.core.xmltree import parse
 from reconciler.errors import TerminalError, TransientError
+from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import by_name
 from reconciler.kinds.machine.planning.images import volume_at
 
@@ -48,8 +44,9 @@ class NewDisk:
 class Origin:
     """The image that a disk is cloned from, and how. `what` is what it belongs to.
 
-    `source` and `target` are the machine and its disk, where it is a machine's. `sealing` is what
-    is known of a Windows in it; `unread` the system, if it can be read only when it was fetched.
+    `machine` is the name of the machine whose disk it is; `source` and `target` are that machine
+    and its disk where it is there already. `sealing` is what is known of a Windows in it; `unread`
+    the system, if it can be read only when it was fetched.
     """
 
     what: str
@@ -57,6 +54,7 @@ class Origin:
     mode: str
     source: Optional[Reading] = None
     target: str = ""
+    machine: str = ""
     is_frozen: bool = False
     preparation: Optional[Preparation] = None
     sealing: str = ""
@@ -86,6 +84,8 @@ def find_machine_origin(
     """Return the disk of a machine to copy. Raises TerminalError, TransientError."""
     where = f"disks[{disk.name}].source.clone"
     reading = _find_machine(origin, desired, world, where)
+    if reading is None:
+        return _find_planned_origin(disk, origin, desired, world, where)
     view, state = reading.view, reading.view.state
     name = shlex.quote(view.name)
     if view.saved:
@@ -106,7 +106,8 @@ def find_machine_origin(
     what = f"machine {view.name}, disk {named.name},"
     if reading.live is None:
         can_share = volume.backing is None and world.can_share(pool.name, volume.path)
-        return Origin(what, volume, "reflink" if can_share else "full", reading)
+        mode = "reflink" if can_share else "full"
+        return Origin(what, volume, mode, source=reading, machine=view.name)
     if pool.type not in FILE_POOLS:
         raise TerminalError(
             f"{where}: {view.name} runs, and is then copied into a pool of files only; pool "
@@ -114,23 +115,71 @@ def find_machine_origin(
         )
     target = named.target or ""
     return Origin(
-        what, volume, RUNNING_COPY, source=reading, target=target, is_frozen=origin.freeze
+        what=what,
+        volume=volume,
+        mode=RUNNING_COPY,
+        source=reading,
+        target=target,
+        machine=view.name,
+        is_frozen=origin.freeze,
     )
 
 
-def _find_machine(origin: MachineOrigin, desired: Desired, world: World, where: str) -> Reading:
+def _find_machine(
+    origin: MachineOrigin, desired: Desired, world: World, where: str
+) -> Optional[Reading]:
+    """Return the machine to copy, None if it is not there and its manifest says what it will be."""
     reading = world.domains.get(origin.machine)
     if isinstance(reading, Unknown):
         raise TransientError(f"{where}: {origin.machine} cannot be read: {reading.reason}")
     if reading is not None:
         return reading
-    if Key(MACHINE, origin.machine) in desired.objects:
-        raise TransientError(
-            f"{where}: {origin.machine} is not there yet, and is created first; apply again"
-        )
+    manifest = desired.objects.get(Key(MACHINE, origin.machine))
+    if manifest is not None and is_placed_here(manifest, world.host):
+        return None
     raise TerminalError(
         f"{where}: no machine {origin.machine!r} on this host: virsh list --all --name"
     )
+
+
+def _find_planned_origin(
+    disk: Disk, origin: MachineOrigin, desired: Desired, world: World, where: str
+) -> Origin:
+    """Return the disk of a machine that the same plan creates first, and does not start.
+
+    Raises TransientError if that cannot be, or the disk would be copied while its guest boots.
+    """
+    name = origin.machine
+    manifest = desired.objects[Key(MACHINE, name)]
+    action = find_row(MACHINE).plan(manifest, desired, world, PlanOptions())
+    xml = next((step.xml for step in reversed(action.steps) if isinstance(step, Define)), "")
+    if action.action is not ActionKind.CREATE or not xml:
+        why = action.reason or "see its own plan"
+        raise TransientError(f"{where}: {name} is not there, and cannot be created now: {why}")
+    if any(isinstance(step, Start) for step in action.steps):
+        raise TransientError(
+            f"{where}: {name} is created and started by this plan, and would be copied while it "
+            "boots; apply again once its guest is ready"
+        )
+    named = _find_disk(disk, origin, read_machine(parse(xml)), where)
+    made = [step for step in action.steps if isinstance(step, CreateVolume)]
+    step = next((step for step in made if step.disk == named.name), None)
+    volume = volume_at(world, named.source)
+    if step is not None and step.capacity is not None and named.source:
+        volume = VolumeView(
+            pool=step.pool,
+            name=step.name,
+            path=named.source,
+            format=step.format,
+            capacity=step.capacity,
+        )
+    if volume is None:
+        raise TransientError(
+            f"{where}: {name} is created first, and the size of its disk {named.name} is not known "
+            "before that; apply again"
+        )
+    what = f"machine {name} (created first), disk {named.name},"
+    return Origin(what, volume, "full", machine=name)
 
 
 def _find_disk(disk: Disk, origin: MachineOrigin, machine: Machine, where: str) -> Disk:

@@ -244,7 +244,7 @@ def _new_volume(
         clone=origin.mode if origin else "none",
         origin=origin.volume.path if origin else None,
         origin_format=origin.volume.format if origin else None,
-        machine=origin.source.view.name if origin and origin.source else "",
+        machine=origin.machine if origin else "",
         windows=origin.unread if origin else "",
     )
     copy: Tuple[Step, ...] = ()
