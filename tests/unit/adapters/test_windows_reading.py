@@ -8,7 +8,7 @@ from typing import Callable, Dict, List
 
 import pytest
 
-from reconciler.adapters import guestfs
+from reconciler.adapters import child_programs, guestfs
 from reconciler.adapters.guestfs import VirtSysprep
 from reconciler.adapters.state.known_images import NAME, KnownImages
 from reconciler.core.windows_images import (
@@ -44,7 +44,7 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: List[str]) -> Put
     """Return what puts shell scripts in the places of the programs, each noting its call."""
     kernel = tmp_path / "vmlinuz"
     kernel.write_bytes(b"")
-    monkeypatch.setattr(guestfs, "KERNELS", (str(kernel),))
+    monkeypatch.setattr(child_programs, "KERNELS", (str(kernel),))
     (tmp_path / "image").write_bytes(b"")
     (tmp_path / "state").mkdir()
 
@@ -169,7 +169,7 @@ def test_where_nobody_can_look_it_is_said(
     with monkeypatch.context() as other:
         other.setattr(os, "access", lambda path, _mode: path != image)
         assert "only be read by root" in reader.read_windows(image, "raw").unchecked
-    monkeypatch.setattr(guestfs, "KERNELS", (str(tmp_path / "none*"),))
+    monkeypatch.setattr(child_programs, "KERNELS", (str(tmp_path / "none*"),))
     assert "a kernel in /boot" in reader.read_windows(image, "raw").unchecked
 
 
