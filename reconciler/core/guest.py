@@ -170,6 +170,11 @@ class GuestView:
         """The reasons as one text."""
         return "; ".join(self.reasons)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether this boot cannot end with a guest that is ready: its cloud-init has failed."""
+        return not self.ready and self.report.cloud_init.state is CloudInitState.FAILED
+
 
 def keep_sizes(former: GuestView, now: GuestView) -> GuestView:
     """Return what is seen now with the former sizes of file systems in use that differ little.

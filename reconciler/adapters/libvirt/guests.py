@@ -251,6 +251,8 @@ class _Look:
         found = as_mapping(json.loads(self._run(_CLOUD_INIT, "status", "--format", "json")))
         word, errors = read_text(found, "status"), read_texts(found.get("errors"))
         state = _WORDS.get(word, CloudInitState.UNKNOWN)
+        if read_text(found, "extended_status").endswith("running"):  # error - running, since 23.4
+            state = CloudInitState.RUNNING
         return CloudInitReport(state, errors, read_text(found, "detail"))
 
     def _run(self, path: str, *arguments: str) -> str:

@@ -106,24 +106,30 @@ class GuestWait:
         self._host, self._console, self._clock = host, console, clock
         self._since = clock.now()
         self._reasons: Dict[str, str] = {}
+        self._failed: Dict[str, str] = {}
 
     def wait(self, machines: Sequence[MachineManifest], limit: float) -> Mapping[str, str]:
-        """Return why guests are not ready after `limit` seconds; nothing if all are."""
+        """Return why guests are not ready after `limit` seconds; nothing if all are.
+
+        A guest that cannot become ready in this boot is not waited for any longer.
+        """
         left = list(machines)
         while left:
-            left = [machine for machine in left if not self._is_ready(machine)]
-            if not left or self._passed > limit:
+            left = [machine for machine in left if not self._is_over(machine)]
+            if not left or self.passed > limit:
                 break
             self._show(left)
             self._clock.sleep(WAIT_POLL)
         self._clear()
-        return {machine.name: self._reasons[machine.name] for machine in left}
+        late = {machine.name: self._reasons[machine.name] for machine in left}
+        return {**self._failed, **late}
 
     @property
-    def _passed(self) -> float:
+    def passed(self) -> float:
+        """The seconds since it began."""
         return self._clock.now() - self._since
 
-    def _is_ready(self, machine: MachineManifest) -> bool:
+    def _is_over(self, machine: MachineManifest) -> bool:
         try:
             view = look_inside(self._host, machine)
         except ReconcilerError as error:
@@ -131,9 +137,12 @@ class GuestWait:
         name = escape(machine.name)
         if view.ready:
             self._clear()
-            self._console.line(f"{name}: guest ready after {show_span(self._passed)}")
+            self._console.line(f"{name}: guest ready after {show_span(self.passed)}")
             return True
         reason = escape(view.reason or "nothing is known of the guest")
+        if view.is_final:
+            self._failed[machine.name] = reason
+            return True
         if self._reasons.get(machine.name) != reason and not self._console.can_rewrite:
             self._console.line(f"{name}: waits for its guest: {reason}")
         self._reasons[machine.name] = reason
@@ -143,7 +152,7 @@ class GuestWait:
         if not self._console.can_rewrite:
             return
         names = list_names([machine.name for machine in left])
-        text = f"waiting for {names} since {show_span(self._passed)}: {self._reasons[left[0].name]}"
+        text = f"waiting for {names} since {show_span(self.passed)}: {self._reasons[left[0].name]}"
         self._console.write(f"\r\x1b[K{text[: max(self._console.width() - 1, 1)]}")
 
     def _clear(self) -> None:
@@ -172,7 +181,7 @@ def wait_for_guests(
         console.note("not waited any longer; what was applied stays")
         raise
     for name, reason in late.items():
-        console.error(f"{name}: its guest is not ready after {time}: {reason}")
+        console.error(f"{name}: its guest is not ready after {show_span(wait.passed)}: {reason}")
     return len(late)
 
 

@@ -235,7 +235,7 @@ def _find_lack(task: ActionTask, name: str) -> Optional[_Lack]:
         return None
     if view.report.agent is AgentState.OFF:
         return _Lack(_add_fate(task, key, view.reason), is_final=True)
-    is_final = view.report.agent is AgentState.NONE
+    is_final = view.is_final or view.report.agent is AgentState.NONE
     return _Lack(view.reason or "nothing is known of its guest", is_final)
 
 

@@ -6,7 +6,8 @@ from typing import Any, Mapping
 
 import pytest
 
-from reconciler.core.guest import AgentState, GuestReport
+from reconciler.core.frozen import replace
+from reconciler.core.guest import AgentState, CloudInitReport, CloudInitState, GuestReport
 
 from .fakes import FakeServices, call, manifests
 
@@ -34,6 +35,16 @@ def test_a_guest_that_is_late_is_named_with_the_reason() -> None:
     assert result.status == 1
     assert "vm1: its guest is not ready after 2m: the guest agent is not connected" in result.err
     assert "vm2: guest ready after" in result.out
+
+
+def test_a_guest_whose_cloud_init_failed_is_not_waited_for_any_longer() -> None:
+    services = services_with(vm1=SPEC, vm2=SPEC)
+    failed = CloudInitReport(CloudInitState.FAILED, errors=("no such user",))
+    services.host.guests.reports["vm1"] = replace(READY, cloud_init=failed)
+    services.host.guests.reports["vm2"] = READY
+    result = call(services, "apply", "--yes", "--wait=30m", "p")
+    assert result.status == 1
+    assert "vm1: its guest is not ready after 0s: cloud-init failed: no such user" in result.err
 
 
 def test_its_progress_is_one_line_on_a_terminal() -> None:
