@@ -14,6 +14,7 @@ _virt_reconciler_value() {
         'plan':--head) wants='nothing' many='' ;;
         'plan':--out) wants='files' many='' ;;
         'snapshot':--out) wants='files' many='' ;;
+        'apply':--abort-bus-change) wants='names' many='' ;;
         'apply':--parallel) wants='nothing' many='' ;;
         'apply':--wait) wants='nothing' many='' ;;
         'prune':--images) wants='files' many=1 ;;
@@ -79,7 +80,7 @@ _virt_reconciler_verb() {
             rest='' verbs='' value='' many=''
             ;;
         'apply')
-            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only --here -y --yes --parallel --wait'
+            options='-h --help -c --connect --config -v --verbose --adopt --adopt-only --here --abort-bus-change -y --yes --parallel --wait'
             rest='files' verbs='' value='' many=''
             ;;
         'run')

@@ -77,6 +77,10 @@ class RecordedDomains(_Recorded):
         view = self._snapshot.domains.get(name)
         return view.job if isinstance(view, DomainView) else ""
 
+    def count_written(self, name: str, targets: Sequence[str]) -> Optional[int]:  # noqa: ARG002
+        """Know nothing: it was not recorded."""
+        return None
+
     def read_off_reason(self, name: str) -> str:
         """Return why the domain was off."""
         return self._snapshot.off_reasons.get(name, "")

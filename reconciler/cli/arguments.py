@@ -211,6 +211,14 @@ def _apply(verbs: Any) -> None:
     )
     _add_adopt(parser)
     _add_here(parser)
+    parser.add_argument(
+        "--abort-bus-change",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="end the staged bus change of this machine, and bring its former bus back (can be "
+        "given several times)",
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--parallel",

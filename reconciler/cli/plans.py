@@ -60,6 +60,7 @@ class Wish:
     against: Optional[str] = None
     recall: Callable[[Host], Background] = _recall_nothing
     here: FrozenSet[str] = frozenset()
+    aborts: FrozenSet[str] = frozenset()
 
 
 class HostAhead:
@@ -166,7 +167,9 @@ def plan_options(wish: Wish, services: Services) -> PlanOptions:
     """Return what was asked for, at this moment."""
     now = services.clock.local()  # windows are in the host's local time
     revision = services.read_revision(wish.paths) if wish.revision else None
-    return PlanOptions(wish.adopt, wish.adopt_all, now, revision, here=wish.here)
+    return PlanOptions(
+        wish.adopt, wish.adopt_all, now, revision, here=wish.here, aborts=wish.aborts
+    )
 
 
 def _tell_failed(plan: Plan, console: Console) -> None:

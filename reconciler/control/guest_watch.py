@@ -26,6 +26,7 @@ from reconciler.kinds.api import find_kind
 
 LANES = 4  # looks at a time, however long they last: libvirt serves 5 calls of a connection
 SOONEST = 2.0  # seconds between two looks into one guest, whatever it announces
+PROBE = 10.0  # until the next look into one whose bus is changed
 REFRESH = 600.0  # until the next look into one that is ready
 MOST_BOOTING = 20.0  # into one that is about to be ready
 MOST_WAIT = 300.0
@@ -156,8 +157,7 @@ class GuestWatch:
             return SOONEST  # the first pass has not ended yet
         if is_news:
             self._wake_users(key)
-        finished = view.report.cloud_init.finished
-        if finished and (former is None or former.report.cloud_init.finished != finished):
+        if _is_awaited(former or GuestView(), view):
             self._shared.request_pass(key)
         return None if gives_up else _find_wait(view, tries)
 
@@ -168,7 +168,18 @@ class GuestWatch:
                 self._shared.request_pass(user)
 
 
+def _is_awaited(former: GuestView, now: GuestView) -> bool:
+    """Whether a look shows what a pass may wait for: the end of a boot, the driver of a bus."""
+    finished = now.report.cloud_init.finished
+    if finished and former.report.cloud_init.finished != finished:
+        return True
+    seen = (now.report.driver, now.report.disks)
+    return now.report.driver is not None and seen != (former.report.driver, former.report.disks)
+
+
 def _find_wait(view: GuestView, tries: int) -> Optional[float]:
+    if view.report.driver is not None:
+        return PROBE
     if view.ready or view.report.agent is AgentState.OFF:
         return REFRESH  # libvirt announces a start
     return find_delay(tries, 0.0, MOST_BOOTING if view.is_booting else MOST_WAIT)

@@ -124,7 +124,13 @@ class ObjectPass:
         corrections = self.attempts.corrections(task.key, task.manifest.generation)
         while True:
             left = describe_left(task.key, corrections)
-            options = PlanOptions(now=now, unattended=True, left=left, migrated=task.migrated)
+            options = PlanOptions(
+                now=now,
+                unattended=True,
+                left=left,
+                migrated=task.migrated,
+                retried=task.retried,
+            )
             action = scene.plan(options)
             again = corrections.leave(self.clock.now(), _contested(action))
             if not task.drift or again == corrections:

@@ -100,6 +100,9 @@ class Domains(Protocol):
     def find_job(self, name: str) -> str:
         """Return the job under way, like `block copy of disk vda`; empty if there is none."""
 
+    def count_written(self, name: str, targets: Sequence[str]) -> Optional[int]:
+        """Return the bytes that a guest has written to disks since its start; None if not known."""
+
     def read_off_reason(self, name: str) -> str:
         """Return why a domain is off, in the words of `virsh domstate --reason`; else empty.
 
@@ -210,10 +213,7 @@ class Storage(Protocol):
         """Make a volume, blank or as a clone. Raises RefusedError if the name is taken."""
 
     def create_seed(self, step: CreateSeed) -> None:
-        """Make the volume with the files, which only QEMU can read.
-
-        Raises RefusedError if the name is taken.
-        """
+        """Make the volume with the files, for QEMU alone. Raises RefusedError if it is taken."""
 
     def open_part(self, pool: str, name: str) -> PartialVolume:
         """Return a volume that is not whole yet, or not there.

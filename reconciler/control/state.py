@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from dataclasses import dataclass, field
-from typing import Callable, Dict, FrozenSet, Mapping, Optional, Tuple, Union
+from typing import Callable, Dict, FrozenSet, Mapping, Optional, Set, Tuple, Union
 
 from reconciler.control.ledger import Ledger
 from reconciler.control.manifest_follower import ManifestsInForce
@@ -182,7 +182,8 @@ class LoopState:
 
     `unreached` maps a driver to why it is not reached; `hosts` maps a kind to this host's name as
     it is known to that. `left` maps a guest to when it was migrated to another host, on the
-    monotonic clock. `request_pass` has an object looked at in full. `moved` is when long work last
+    monotonic clock. `retried` are objects that a person asked to
+    try again. `request_pass` has an object looked at in full. `moved` is when long work last
     showed that it goes on, on the monotonic clock.
     """
 
@@ -195,6 +196,7 @@ class LoopState:
     hosts: Dict[str, str] = field(default_factory=dict)
     moved: float = 0.0
     left: Dict[Key, float] = field(default_factory=dict)
+    retried: Set[Key] = field(default_factory=set)
     request_pass: Callable[[Key], None] = _request_nothing
 
     def __post_init__(self) -> None:

@@ -93,10 +93,20 @@ class ObjectWorker:
             return self._describe(former, manifest, in_force, found)
         drift = former.observed_generation == manifest.generation
         placed = shared.ledger.find_placed(key)
+        retried = key in shared.retried
         task = PassTask(
-            manifest, in_force, former.failures, drift, former.last_error, placed, former.migrated
+            manifest,
+            in_force,
+            former.failures,
+            drift,
+            former.last_error,
+            placed,
+            former.migrated,
+            retried,
         )
         found = self.passes.run(task)
+        if retried and not isinstance(found.result, Again):
+            shared.retried.discard(key)
         if placed and found.sighting is not None:
             shared.ledger.arrive(key)
         is_active = found.sighting is not None and found.sighting.is_active

@@ -116,7 +116,9 @@ def planned(action: Action) -> Conditions:
     )
     reason = f"withheld: {reasons}" if held else find_status_notes(action.notes)
     again = reason if action.transient and held else ""
-    return Conditions(not held, reason, reconciling=again, pending=action.pending)
+    return Conditions(
+        not held, reason, reconciling=again, stalled=action.stalled, pending=action.pending
+    )
 
 
 @frozen

@@ -37,6 +37,7 @@ class Section(Enum):
     DEVICES = "the network devices"
     MEMORY = "the memory of the host"
     FIRST_BOOT = "whether the first boot is over (domain, instance-id)"
+    DRIVER = "what a guest shows of a bus's driver (domain)"
     FILE = "what lies at a path (path)"
     LENGTH = "how large the file at an address is (url)"
     TOOLS = "what prepares clones in a folder (path)"

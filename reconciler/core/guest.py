@@ -113,11 +113,44 @@ class CloudInitReport:
 
 
 @frozen
+class DriverProbe:
+    """What a guest is asked for during a staged bus change: the bus, the helper disk's serial."""
+
+    bus: str
+    serial: str
+
+
+@frozen
+class GuestDriver:
+    """A driver that a Windows names for a device; `device` is vendor and device: `1af4:1042`."""
+
+    name: str
+    version: str = ""
+    device: str = ""
+
+
+@frozen
+class DriverReport:
+    """What a guest has shown of the driver that was probed for, in libvirt's run number `run`.
+
+    `is_started` says whether the system starts it at boot, None where that was not seen; `about` is
+    why not, or what was inspected.
+    """
+
+    probe: DriverProbe
+    run: str = ""
+    drivers: Tuple[GuestDriver, ...] = ()
+    is_started: Optional[bool] = None
+    about: str = ""
+
+
+@frozen
 class GuestReport:
     """What one look into a guest has shown.
 
     `os` is its name for people, `system` the agent's id (`rocky`, `mswindows`). `unseen` says what
-    could not be seen, and why. What lacks and is not in `unseen` is not there.
+    could not be seen, and why. What lacks and is not in `unseen` is not there. `driver` is there
+    during a staged bus change.
     """
 
     agent: AgentState = AgentState.NONE
@@ -130,6 +163,7 @@ class GuestReport:
     file_systems: Tuple[FileSystem, ...] = ()
     cloud_init: CloudInitReport = CloudInitReport()
     unseen: Tuple[Unseen, ...] = ()
+    driver: Optional[DriverReport] = None
 
     @property
     def answers(self) -> bool:
@@ -200,13 +234,36 @@ def is_link_local(address: str) -> bool:
     return address.lower().startswith(("fe80:", "169.254."))
 
 
+@frozen
+class FirstBoot:
+    """What is known of a first boot with a seed, at the time `now`; finished as its agent says."""
+
+    now: float = 0.0
+    is_finished: bool = False
+
+
+@frozen
+class GuestProof:
+    """What is known of a guest during a staged bus change, at the time `now` since the epoch.
+
+    `report` is the last look into it. `written` are the bytes that it has written to the moved
+    disks since it was started, None where that is not known.
+    """
+
+    now: float = 0.0
+    report: GuestReport = GuestReport()
+    written: Optional[int] = None
+
+
 class Guests(Protocol):
     """The running guests of a host, by their agents.
 
     No call waits longer than some seconds for one agent, whatever the guest does.
     """
 
-    def read(self, name: str, instance: str = "") -> GuestReport:
+    def read(
+        self, name: str, instance: str = "", probe: Optional[DriverProbe] = None
+    ) -> GuestReport:
         """Look into a domain's guest; `instance` is the instance of cloud-init's to ask about.
 
         Raises NotFoundError where there is no such domain, TransientError where libvirt cannot be
@@ -216,14 +273,26 @@ class Guests(Protocol):
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the agent says that cloud-init has finished as that instance."""
 
+    def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:
+        """Return what the guest shows of a driver, now or when it was last looked into."""
+
 
 class NoGuests:
     """Implements `Guests` where nobody can be asked: a recorded host, another program's test."""
 
-    def read(self, name: str, instance: str = "") -> GuestReport:  # noqa: ARG002 - the port's shape
+    def read(  # the port's shape
+        self,
+        name: str,  # noqa: ARG002
+        instance: str = "",  # noqa: ARG002
+        probe: Optional[DriverProbe] = None,  # noqa: ARG002
+    ) -> GuestReport:
         """Know nothing."""
         return GuestReport()
 
     def is_boot_finished(self, name: str, instance: str) -> bool:  # noqa: ARG002
         """Know nothing."""
         return False
+
+    def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:  # noqa: ARG002
+        """Know nothing."""
+        return GuestReport()

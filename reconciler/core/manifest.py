@@ -25,6 +25,7 @@ from typing import (
 
 from reconciler.core.cloud_init import CloudInit
 from reconciler.core.frozen import frozen
+from reconciler.core.guests import may_be_windows
 from reconciler.core.ignition import Ignition
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Mode
@@ -54,6 +55,27 @@ class Window:
     duration: int
 
 
+BUS_CHANGE_TIMEOUT = 900  # seconds
+
+
+@frozen
+class BusChange:
+    """How disks are moved to another bus (`lifecycle.busChange`).
+
+    `mode` is direct, staged, or None where the operating system decides. `install` has the agent
+    install the driver. `timeout` are the seconds in which the guest must show its disks on the new
+    bus, once it was started on it.
+    """
+
+    mode: Optional[str] = None
+    install: bool = False
+    timeout: int = BUS_CHANGE_TIMEOUT
+
+    def is_staged(self, os: Optional[str]) -> bool:
+        """Whether the disks of a guest with this system are moved step by step."""
+        return may_be_windows(os) if self.mode is None else self.mode == "staged"
+
+
 @frozen
 class Lifecycle:
     """What may be done to the machine unasked. `shutdown_timeout` is seconds.
@@ -68,6 +90,7 @@ class Lifecycle:
     shutdown_timeout: int = 120
     force_off: bool = False
     start_after: Tuple[str, ...] = ()
+    bus_change: BusChange = field(default_factory=BusChange)
 
 
 @frozen

@@ -138,10 +138,17 @@ CLOUD_INIT, IGNITION, WINDOWS = "cloudInit", "ignition", "windows"
 IGNITION_SUFFIX = ".ign"  # of the volume
 _ANSWERS = regex(r".*-unattend(-\d+)?\.iso")  # the volume of an answer file
 NAMED = "windows:"  # before a computer name: whether a Windows that is called so has set itself up
+BUS_CHANGE = "busChange"  # the lines of a staged bus change in a plan
+# The names of its devices, which no manifest can use, and which only its own plan looks at.
+HELPER, DRIVER_CD = "bus-change-helper", "bus-change-drivers"
+HELPER_SIZE = 2**30
+HELPER_SUFFIX = "-bus-change.qcow2"  # of the helper's volume
 
 
 def name_seed_field(volume: str) -> str:
-    """Return the field of the manifest that a seed's volume is made of."""
+    """Return the field of the manifest that a volume beside the disks is made for."""
+    if volume.endswith(HELPER_SUFFIX):
+        return BUS_CHANGE
     if volume.endswith(IGNITION_SUFFIX):
         return IGNITION
     return WINDOWS if _ANSWERS.fullmatch(volume) else CLOUD_INIT
@@ -177,6 +184,57 @@ class SeedMark:
 
 
 @frozen
+class MovedDisk:
+    """A disk that a staged bus change moves: its name in the manifest, and its former element.
+
+    `target` is what it has on the new bus, empty before the switch.
+    """
+
+    name: str
+    xml: str
+    target: str = ""
+
+
+@frozen
+class BusChangeMark:
+    """How far a staged bus change is; all times are seconds since the epoch, 0 means not yet.
+
+    `serial` is that of the helper disk, whose volume is `path` (empty once it is removed), `media`
+    the CD-ROM with drivers. `begun` is when the change began, `proved` when the guest showed the
+    helper disk, with the `driver` that it named. `resumes` says that the guest ran and was shut
+    down for the change. `switched` is when the disks were moved, `started` when the guest was first
+    seen running on them. `failed` is why the change ended before its end, with the manifest of that
+    `generation`; while `switched` is set, the way back is still to be made.
+    """
+
+    bus: str
+    serial: str
+    pool: str = ""
+    volume: str = ""
+    path: str = ""
+    media: str = ""
+    begun: int = 0
+    driver: str = ""
+    proved: int = 0
+    resumes: bool = False
+    switched: int = 0
+    started: int = 0
+    failed: str = ""
+    generation: str = ""
+    disks: Tuple[MovedDisk, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended before its end, and nothing of it is left in the domain."""
+        return bool(self.failed) and not self.path and not self.switched
+
+    @property
+    def names(self) -> FrozenSet[str]:
+        """The names of the disks that are moved."""
+        return frozenset(disk.name for disk in self.disks)
+
+
+@frozen
 class Owner:
     """What the domain's metadata says of the manifest it follows.
 
@@ -189,7 +247,8 @@ class Owner:
     the machine had before it was renamed: its volumes may be called by them. `is_unfinished` says
     that the machine itself is being created: its definition lacks the disks whose volumes are not
     complete. `seed` is None of a machine that was never given one. `secrets` says of each secret
-    that the spec names which it was, as a digest with the host's key.
+    that the spec names which it was, as a digest with the host's key. `bus_change` is how far a
+    staged bus change is, None where none is under way.
     """
 
     name: str
@@ -204,6 +263,7 @@ class Owner:
     is_unfinished: bool = False
     seed: Optional[SeedMark] = None
     secrets: Tuple[Tuple[str, str], ...] = ()
+    bus_change: Optional[BusChangeMark] = None
 
     @property
     def names(self) -> Tuple[str, ...]:

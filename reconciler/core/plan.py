@@ -166,10 +166,14 @@ class SetMetadata:
 
 @frozen
 class Shutdown:
-    """Ask the guest to shut down and wait `timeout` seconds; power it off hard only if `force`."""
+    """Ask the guest to shut down and wait `timeout` seconds; power it off hard only if `force`.
+
+    Or if it has written nothing to the disks `unwritten` since its start.
+    """
 
     timeout: int
     force: bool
+    unwritten: Tuple[str, ...] = ()
 
 
 @frozen
@@ -189,10 +193,7 @@ class Wake:
 
 @frozen
 class DeleteVolume:
-    """Delete a volume that was made for the machine, whose guest is off; gone already is as good.
-
-    The volume must lie at `path`; one of that name elsewhere is another.
-    """
+    """Delete a volume made for the machine, whose guest is off, at `path`; gone is as good."""
 
     disk: str
     pool: str
@@ -213,7 +214,7 @@ class CreateSeed:
 
 @frozen
 class DeleteSeed:
-    """Delete a seed's volume, which no running guest has; gone already is as good."""
+    """Delete a volume beside the disks, which no running guest has; gone already is as good."""
 
     pool: str
     name: str
@@ -222,7 +223,7 @@ class DeleteSeed:
 
 @frozen
 class RecordStart:
-    """Write into our mark that the guest runs with its seed since now."""
+    """Write into our mark that the guest runs with its seed, or on another bus, since now."""
 
 
 @frozen
@@ -281,13 +282,11 @@ class Before:
 class Action:
     """What happens to one object.
 
-    `changes` are in reading order. `pending` are paths that already stand in the stored
-    definition and wait for the guest's next cold start (condition RestartRequired).
-    `reason` says why the action is withheld or failed; `notes` are facts worth a line each.
-    `transient` says that what failed or is withheld may be done later, by the same manifest and for
-    the same domain.
-    `awaits_window` says that the guest is restarted in the next maintenance window. `is_unsettled`
-    says that time alone makes another plan of it.
+    `changes` are in reading order. `pending` are stored already and wait for the guest's next cold
+    start (RestartRequired). `reason` says why the action is withheld or failed; `notes` are facts
+    worth a line each. `transient`: what failed or is withheld may be done later, by the same
+    manifest and for the same domain. `awaits_window`: the guest is restarted in the next window.
+    `is_unsettled`: time alone makes another plan. `stalled` is for a person to mend.
     """
 
     kind: str
@@ -302,6 +301,7 @@ class Action:
     transient: bool = False
     awaits_window: bool = False
     is_unsettled: bool = False
+    stalled: str = ""
 
     @property
     def key(self) -> Key:
@@ -364,12 +364,11 @@ class Plan:
 class PlanOptions:
     """What the person asked for besides the manifests.
 
-    `adopt` names domains that may be taken over, `adopt_all` all that the manifests name. `now`
-    is the host's local time, for maintenance windows; `revision` the manifests' Git commit.
-    `unattended` says that no person sees the plan before it is carried out: the daemon's. `left`
-    says of paths why they are left alone as they are. `here` names machines that no other host has,
-    by a person's word.
-    `migrated` says that the machine went to another host, where it may run.
+    `adopt` names domains that may be taken over, `adopt_all` all that the manifests name. `now` is
+    the host's local time; `revision` the manifests' Git commit. `unattended`: no person sees the
+    plan before it is carried out. `left` says of paths why they are left alone. `here` names
+    machines that no other host has, `aborts` those whose staged bus change is to end; `retried` is
+    another try that a person asked for. `migrated`: the machine went to another host.
     """
 
     adopt: FrozenSet[str] = frozenset()
@@ -380,6 +379,8 @@ class PlanOptions:
     left: Mapping[str, str] = field(default_factory=dict)
     here: FrozenSet[str] = frozenset()
     migrated: bool = False
+    aborts: FrozenSet[str] = frozenset()
+    retried: bool = False
 
     def adopts(self, name: str) -> bool:
         """Whether that domain may be taken over."""

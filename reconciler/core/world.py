@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.faults import Fact, Known, Section, ask
 from reconciler.core.frozen import frozen
+from reconciler.core.guest import FirstBoot, GuestProof
 from reconciler.core.images import Images
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import DaemonsView
@@ -213,14 +214,6 @@ class FileView:
 
 
 @frozen
-class FirstBoot:
-    """What is known of a first boot with a seed, at the time `now`; finished as its agent says."""
-
-    now: float = 0.0
-    is_finished: bool = False
-
-
-@frozen
 class Facilities:
     """What of the host a guest needs besides networks and pools.
 
@@ -255,13 +248,14 @@ class World:
     owned or not; (`machine`, name) to itself where that domain bears its own mark, and (`mark`,
     name) to the domains that are the machine of that mark, renamed. `images` answers the same for
     images, and what lies below them. `first_boots` maps a domain to what is known of its first
-    boot. `secrets` recognises those that the manifests name. `reflinks` holds the (pool, image
-    path) pairs that can share blocks. `free` maps the path of an image to the bytes that it may
-    still grow by, `lengths` an address to the bytes of its file. `imports` maps a file to what is
-    in it, `import_tools` a folder to what imports. `checksums` maps a template to the SHA-256 that
-    the list of its image has, `tools` a folder to what prepares clones in it, `driver_media` a
-    place (empty: the host's) to its virtio-win media. `windows` maps the path of an image to what
-    was read in it. `facilities` is what else the host has.
+    boot, `drivers` to what its guest shows of a bus. `secrets` recognises those that the manifests
+    name. `reflinks` holds the (pool, image path) pairs that can share blocks. `free` maps the path
+    of an image to the bytes that it may still grow by, `lengths` an address to the bytes of its
+    file. `imports` maps a file to what is in it, `import_tools` a folder to what imports.
+    `checksums` maps a template to the SHA-256 that the list of its image has, `tools` a folder to
+    what prepares clones in it, `driver_media` a place (empty: the host's) to its virtio-win media.
+    `windows` maps the path of an image to what was read in it. `facilities` is what else the host
+    has.
     """
 
     host: str
@@ -290,6 +284,7 @@ class World:
     first_boots: Mapping[str, FirstBoot] = field(default_factory=dict)
     imports: Mapping[str, Union[ForeignSource, Unknown]] = field(default_factory=dict)
     import_tools: Mapping[str, Union[ImportTools, Unknown]] = field(default_factory=dict)
+    drivers: Mapping[str, Union[GuestProof, Unknown]] = field(default_factory=dict)
     known: Known = None
 
     def ask(self, *facts: Fact) -> None:
@@ -342,6 +337,12 @@ class World:
         """Return what is known of a domain's first boot as an instance of cloud-init's."""
         self.ask(Fact(Section.FIRST_BOOT, name, instance))
         return self.first_boots.get(name, FirstBoot())
+
+    def find_driver(self, name: str) -> Optional[GuestProof]:
+        """Return what a guest shows during a staged bus change; None if nobody can be asked."""
+        self.ask(Fact(Section.DRIVER, name))
+        found = self.drivers.get(name)
+        return None if isinstance(found, Unknown) else found
 
     def find_memory(self) -> Optional[int]:
         """Return the bytes of memory that the host has; None where that is not known."""

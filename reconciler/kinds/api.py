@@ -6,7 +6,7 @@ kinds need nothing special in half of this: their row is a `PlainKind` and has t
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import field
 from typing import (
     TYPE_CHECKING,
@@ -28,12 +28,13 @@ from typing import (
 
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
+from reconciler.core.guest import DriverProbe, GuestProof, GuestReport
 from reconciler.core.key import Key
 from reconciler.core.kinds import PureKind, find_row, list_rows
 from reconciler.core.manifest import Desired, TemplateManifest, name_image
 from reconciler.core.manifest_files import Differing, InForce
 from reconciler.core.plan import Action, PlanOptions
-from reconciler.core.world import Unknown, World
+from reconciler.core.world import DomainView, Reading, Unknown, World
 from reconciler.errors import MissingError, ReconcilerError, TransientError
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class PassTask:
 
     `failures` in a row lengthen the wait for the next try; `drift` says that this manifest was
     carried out before. `placed` is the other host that the object was on before. `migrated` says
-    that it went to another host, where it may run.
+    that it went to another host, where it may run; `retried` that a person asked to try it again.
     """
 
     manifest: Any
@@ -130,6 +131,7 @@ class PassTask:
     last_error: str = ""
     placed: str = ""
     migrated: bool = False
+    retried: bool = False
 
     @property
     def key(self) -> Key:
@@ -351,3 +353,18 @@ def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> boo
             return False
         clock.sleep(SETTLE_POLL)
     return True
+
+
+def read_proof(host: Host, read: Callable[[DomainView], Reading], name: str) -> GuestProof:
+    """Return what a guest shows during a staged bus change, and what it has written."""
+    now, reading = host.locks.me.since, read(host.domains.read_domain(name))
+    mark = reading.owner.bus_change if reading.owner is not None else None
+    if mark is None or mark.is_over or not reading.is_running:
+        return GuestProof(now)
+    report = GuestReport()
+    with suppress(ReconcilerError):
+        report = host.guests.find_driver(name, DriverProbe(mark.bus, mark.serial))
+    with suppress(ReconcilerError):
+        targets = [disk.target for disk in mark.disks if disk.target]
+        return GuestProof(now, report, host.domains.count_written(name, targets))
+    return GuestProof(now, report)

@@ -14,7 +14,7 @@ import libvirt
 import libvirt_qemu
 
 from reconciler.core.machine import Overlay
-from tests.lab.guest_image import COMMAND_LINE, build_guest
+from tests.lab.guest_image import COMMAND_LINE, build_guest, lack_driver
 
 EXEC_LIMIT = 120  # seconds that a program may run in the guest
 POLL = 0.1  # seconds
@@ -37,15 +37,19 @@ for n in *; do
 done"""
 
 
-def boot_overlays(*, packed: bool = False, tools: Tuple[str, ...] = ()) -> Tuple[Overlay, ...]:
+def boot_overlays(
+    *, packed: bool = False, tools: Tuple[str, ...] = (), lacking: str = ""
+) -> Tuple[Overlay, ...]:
     """Return what makes any machine boot the test's kernel, unpacked (quicker) or as packed.
 
-    `tools` are programs of this machine that the guest has as well.
+    `tools` are programs of this machine that the guest has as well, `lacking` is a driver that the
+    initramfs has not, and the running system has.
     """
     image = build_guest(tools=tools)
+    initrd = lack_driver(image, lacking) if lacking else image.initrd
     return (
         Overlay("/domain/os", f"<kernel>{image.bzimage if packed else image.kernel}</kernel>"),
-        Overlay("/domain/os", f"<initrd>{image.initrd}</initrd>"),
+        Overlay("/domain/os", f"<initrd>{initrd}</initrd>"),
         Overlay("/domain/os", f"<cmdline>{COMMAND_LINE}</cmdline>"),
     )
 

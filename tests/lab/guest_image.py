@@ -72,6 +72,18 @@ def build_guest(cache: Path = CACHE, tools: Tuple[str, ...] = ()) -> GuestImage:
         return image
 
 
+def lack_driver(image: GuestImage, module: str) -> Path:
+    """Return an initramfs in which a driver is missing until the system runs."""
+    variant = image.initrd.with_name(f"{image.initrd.name}-lacks-{module}")
+    with locked(variant.parent):
+        if not variant.exists():
+            more = Initramfs()
+            more.add("lacking", f"{module}\n")
+            whole = image.initrd.read_bytes()
+            write_whole(variant, whole + bytes(-len(whole) % 512) + more.pack())
+    return variant
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Let one process at a time work in the folder."""

@@ -36,7 +36,7 @@ ELSEWHERE = {
     "power-leaving": "test_states",
     "cpus-unplug": "test_power",
     "memory-undeflated": "test_power",
-    "disk-bus-windows": "test_refusals",
+    "disk-bus-staged": "test_refusals",
     "disk-size-unknown": "test_refusals",
     "disk-shrink": "test_refusals",
     "disk-format": "test_refusals",

@@ -49,11 +49,11 @@ REFUSALS = {
     ),
     "disk-shrink": Refusal("disks[root].size", {}, root(size=GIB // 2), "never shrunk"),
     "disk-format": Refusal("disks[root].format", {}, root(format="raw"), "never converted"),
-    "disk-bus-windows": Refusal(
+    "disk-bus-staged": Refusal(
         "disks[root].bus",
-        {"os": "win2k16", **root(bus="sata")},
         {"os": "win2k16", **root(bus="virtio")},
-        "Windows must have bound the new bus's driver first",
+        {"os": "win2k16", **root(bus="sata")},
+        "the guest must have bound the new bus's driver first",
     ),
 }
 

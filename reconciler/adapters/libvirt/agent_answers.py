@@ -11,10 +11,11 @@ import ipaddress
 from typing import Any, FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import regex
-from reconciler.core.guest import FileSystem, GuestDisk, GuestInterface
+from reconciler.core.guest import FileSystem, GuestDisk, GuestDriver, GuestInterface
 
 MOST_ITEMS, MOST_LETTERS = 64, 200
 MOST_INTERFACES = 640  # with those of containers
+VIRTIO_VENDOR = "1af4"
 _NO_DISK = regex(r"/dev/(loop|ram|zram|sr|fd|dm-|md)")
 _PARTITION = regex(r"(/dev/(?:(?:h|s|v|xv)d[a-z]+|nvme\d+n\d+))p?\d+")
 
@@ -56,6 +57,20 @@ def _read_disk(device: str, address: Mapping[str, Any]) -> GuestDisk:
     numbers = [part for part in parts if isinstance(part, int) and 0 <= part < 2**16]
     pci = "{:04x}:{:02x}:{:02x}.{:x}".format(*numbers) if len(numbers) == len(parts) else ""
     return GuestDisk(device, "" if bus == "unknown" else bus, read_text(address, "serial"), pci)
+
+
+def read_drivers(answer: object) -> Tuple[GuestDriver, ...]:
+    """Return the drivers of virtio's devices, as a Windows names them."""
+    found = (_read_driver(item) for item in list_items(answer, MOST_INTERFACES))
+    return tuple(driver for driver in found if driver.device.startswith(VIRTIO_VENDOR))[:MOST_ITEMS]
+
+
+def _read_driver(item: Mapping[str, Any]) -> GuestDriver:
+    identity = as_mapping(item.get("id"))
+    numbers = [identity.get(key) for key in ("vendor-id", "device-id")]
+    known = [number for number in numbers if isinstance(number, int) and 0 <= number < 2**16]
+    device = "{:04x}:{:04x}".format(*known) if len(known) == len(numbers) else ""
+    return GuestDriver(read_text(item, "driver-name"), read_text(item, "driver-version"), device)
 
 
 def read_file_systems(answer: object) -> Tuple[FileSystem, ...]:

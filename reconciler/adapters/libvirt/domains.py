@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.libvirt import binding
@@ -40,6 +40,7 @@ _TRAY_WAITS = (1.0, 2.0)  # seconds before each further try
 # QEMU's words when a device was asked for before and the guest has not answered yet
 # (softmmu/qdev-monitor.c, qmp_device_del). Our caller waits for the device to go either way.
 _ALREADY_ASKED = "already in the process of unplug"
+BYTES_WRITTEN = 3  # of what virDomainBlockStats returns
 
 
 def update(domain: Domain, xml: str) -> None:
@@ -147,6 +148,14 @@ class LibvirtDomains:
         """Return the job under way on an active domain or its disks; empty if there is none."""
         with self._domain(name, "asking for its jobs") as domain:
             return find_job(domain) if domain.ID() != NOT_RUNNING else ""
+
+    def count_written(self, name: str, targets: Sequence[str]) -> Optional[int]:
+        """Return the bytes that a running guest has written; None where it is not known."""
+        with self._domain(name, "asking what it has written") as domain:
+            if domain.ID() == NOT_RUNNING:
+                return None
+            written = [domain.blockStats(target)[BYTES_WRITTEN] for target in targets]
+            return sum(written) if written and min(written) >= 0 else None
 
     def read_off_reason(self, name: str) -> str:
         """Return why a domain is off, in the words of `virsh domstate --reason`; else empty.

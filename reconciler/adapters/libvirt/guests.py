@@ -42,6 +42,7 @@ from reconciler.core.guest import (
     AgentState,
     CloudInitReport,
     CloudInitState,
+    DriverProbe,
     GuestInterface,
     GuestReport,
     Unseen,
@@ -81,7 +82,9 @@ class LibvirtGuests:
         """Keep the connections; nothing is opened yet."""
         self._connections = connections
 
-    def read(self, name: str, instance: str = "") -> GuestReport:
+    def read(
+        self, name: str, instance: str = "", probe: Optional[DriverProbe] = None
+    ) -> GuestReport:
         """Look into a domain's guest; `instance` is the instance of cloud-init's to ask about."""
         with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
             domain = self._connections.get().lookupByName(name)
@@ -91,7 +94,7 @@ class LibvirtGuests:
             macs = _find_macs(root)
             report = GuestReport(_find_channel(root))
             if report.agent is AgentState.ANSWERS:
-                report = _Look(domain, macs, instance).make()
+                report = _Look(domain, macs, instance, probe).make()
             return replace(report, interfaces=_add_addresses(domain, macs, report.interfaces))
 
     def is_boot_finished(self, name: str, instance: str) -> bool:
@@ -116,9 +119,13 @@ class LibvirtGuests:
                 )
             return False
 
+    def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:
+        """Return what the guest shows of a driver now."""
+        return self.read(name, "", probe)
+
 
 class RememberedGuests:
-    """The guests of a daemon: the end of a first boot is known from the last look, without asking.
+    """The guests of a daemon: what plans ask is known from the last look, without asking.
 
     So no pass waits for an agent. Implements `Guests`.
     """
@@ -126,24 +133,39 @@ class RememberedGuests:
     def __init__(self, guests: LibvirtGuests) -> None:
         """Remember nothing yet."""
         self._guests = guests
-        self._finished: Dict[str, str] = {}
+        self._last: Dict[str, GuestReport] = {}
 
-    def read(self, name: str, instance: str = "") -> GuestReport:
+    def read(
+        self, name: str, instance: str = "", probe: Optional[DriverProbe] = None
+    ) -> GuestReport:
         """Look into a domain's guest, and remember it."""
-        report = self._guests.read(name, instance)
-        self._finished[name] = report.cloud_init.finished
+        report = self._guests.read(name, instance, probe)
+        self._last[name] = report
         return report
+
+    def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:
+        """Return the last look, if it was made for that driver."""
+        report = self._last.get(name, GuestReport())
+        is_it = report.driver is not None and report.driver.probe == probe
+        return report if is_it else GuestReport()
 
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the last look has shown that cloud-init has finished as that instance."""
-        return bool(instance) and self._finished.get(name) == instance
+        known = self._last.get(name)
+        return known is not None and bool(instance) and known.cloud_init.finished == instance
 
 
 class _Look:
     """One look into one guest whose agent is connected."""
 
-    def __init__(self, domain: Domain, macs: FrozenSet[str], instance: str) -> None:
-        self._domain, self._macs, self._instance = domain, macs, instance
+    def __init__(
+        self,
+        domain: Domain,
+        macs: FrozenSet[str],
+        instance: str,
+        probe: Optional[DriverProbe] = None,
+    ) -> None:
+        self._domain, self._macs, self._instance, self._probe = domain, macs, instance, probe
         self._until = SYSTEM_CLOCK.now() + LOOK_SECONDS
         self._allowed: Dict[str, bool] = {}
         self._unseen: List[Unseen] = []
@@ -161,7 +183,7 @@ class _Look:
 
     def _ask_all(self) -> None:
         """Ask: what may hang (file systems: a dead NFS server) comes last."""
-        info = self._ask("guest-info")
+        info = self.ask("guest-info")
         commands = list_items(
             info.get("supported_commands") if isinstance(info, dict) else None, 500
         )
@@ -183,6 +205,12 @@ class _Look:
         )
         disks = self._find(DISKS, "guest-get-disks", read_disks)
         self._report = replace(self._report, interfaces=interfaces, disks=disks)
+        if self._probe is not None:
+            from reconciler.adapters.libvirt import guest_drivers  # noqa: PLC0415 - seldom needed
+
+            driver = guest_drivers.look_at_driver(self, self._probe, self._report)
+            driver = replace(driver, run=str(self._domain.ID()))
+            self._report = replace(self._report, driver=driver)
         if self._instance.startswith(NAMED):
             finished = self._instance if self.is_set_up() else ""
             self._report = replace(self._report, cloud_init=CloudInitReport(finished=finished))
@@ -193,12 +221,12 @@ class _Look:
 
     def _find(self, what: str, command: str, read: Callable[[object], T]) -> T:
         """Return what is read of a command's answer, or of none, which is noted."""
-        hindrance = self._find_hindrance(command)
+        hindrance = self.find_hindrance(command)
         if hindrance:
             self._unseen.append(Unseen(what, hindrance))
             return read(None)
         try:
-            return read(self._ask(command))
+            return read(self.ask(command))
         except binding.AgentRefusedError as error:
             self._unseen.append(Unseen(what, f"{command} failed: {clean_text(str(error))}"))
         except binding.AgentSilentError:
@@ -206,7 +234,7 @@ class _Look:
             raise
         return read(None)
 
-    def _find_hindrance(self, *commands: str) -> str:
+    def find_hindrance(self, *commands: str) -> str:
         """Return why one of the commands cannot be used; empty if all can."""
         for command in commands:
             if self._allowed.get(command) is not True:
@@ -214,17 +242,18 @@ class _Look:
                 return f"the guest's agent does not {'allow' if known else 'know'} {command}"
         return ""
 
-    def _ask(self, command: str, **arguments: object) -> object:
+    def ask(self, command: str, **arguments: object) -> object:
+        """Return the answer to a command."""
         if SYSTEM_CLOCK.now() > self._until:
             raise binding.AgentSilentError(f"{command} was not asked, as all took too long")
         return binding.ask_agent(self._domain, command, **arguments)
 
     def _find_cloud_init(self) -> CloudInitReport:
-        hindrance = self._find_hindrance(OPEN, READ, CLOSE)
+        hindrance = self.find_hindrance(OPEN, READ, CLOSE)
         try:
             if not hindrance:
                 return self._read_cloud_init()
-            if not self._find_hindrance(EXEC, f"{EXEC}-status"):
+            if not self.find_hindrance(EXEC, f"{EXEC}-status"):
                 return self._run_cloud_init()
         except (binding.AgentRefusedError, ValueError) as error:
             hindrance = clean_text(str(error))
@@ -248,19 +277,19 @@ class _Look:
 
     def _run_cloud_init(self) -> CloudInitReport:
         """Run `cloud-init status`, where programs may be run and files may not be read."""
-        found = as_mapping(json.loads(self._run(_CLOUD_INIT, "status", "--format", "json")))
+        found = as_mapping(json.loads(self.run(_CLOUD_INIT, "status", "--format", "json")))
         word, errors = read_text(found, "status"), read_texts(found.get("errors"))
         state = _WORDS.get(word, CloudInitState.UNKNOWN)
         if read_text(found, "extended_status").endswith("running"):  # error - running, since 23.4
             state = CloudInitState.RUNNING
         return CloudInitReport(state, errors, read_text(found, "detail"))
 
-    def _run(self, path: str, *arguments: str) -> str:
+    def run(self, path: str, *arguments: str) -> str:
         """Run a program in the guest, and return what it writes; ValueError if it is slow."""
         options = {"capture-output": True}
-        started = self._ask(EXEC, path=path, arg=list(arguments), **options)
+        started = self.ask(EXEC, path=path, arg=list(arguments), **options)
         for _ in range(EXEC_POLLS):
-            status = as_mapping(self._ask(f"{EXEC}-status", pid=as_mapping(started).get("pid", 0)))
+            status = as_mapping(self.ask(f"{EXEC}-status", pid=as_mapping(started).get("pid", 0)))
             if status.get("exited") is True:
                 return decode_text(status.get("out-data"))
             SYSTEM_CLOCK.sleep(EXEC_WAIT)
@@ -273,12 +302,12 @@ class _Look:
         before the end, when Windows has read the answer file and keeps a copy.
         """
         with suppress(binding.AgentRefusedError, ValueError):
-            words = self._run(_REG, "query", STATE_KEY, "/v", STATE_VALUE).split()
+            words = self.run(_REG, "query", STATE_KEY, "/v", STATE_VALUE).split()
             states = [word for word in words if word.startswith("IMAGE_STATE_")]
             if states:
                 return states[0] == COMPLETE
         with suppress(binding.AgentRefusedError):
-            name = read_text(self._ask("guest-get-host-name"), "host-name")
+            name = read_text(self.ask("guest-get-host-name"), "host-name")
             return name.lower() == self._instance[len(NAMED) :].lower()
         return False
 
@@ -288,10 +317,10 @@ class _Look:
         if handle is None:
             return None
         try:
-            answer = as_mapping(self._ask(READ, handle=handle, count=MOST_BYTES))
+            answer = as_mapping(self.ask(READ, handle=handle, count=MOST_BYTES))
         finally:
             with suppress(binding.AgentRefusedError):
-                self._ask(CLOSE, handle=handle)
+                self.ask(CLOSE, handle=handle)
         return as_mapping(json.loads(decode_text(answer.get("buf-b64")) or "{}"))
 
     def is_there(self, path: str) -> bool:
@@ -302,12 +331,12 @@ class _Look:
             return False
         if handle is not None:
             with suppress(binding.AgentRefusedError):
-                self._ask(CLOSE, handle=handle)
+                self.ask(CLOSE, handle=handle)
         return handle is not None
 
     def _open(self, path: str) -> Optional[int]:
         try:
-            handle = self._ask(OPEN, path=path, mode="r")
+            handle = self.ask(OPEN, path=path, mode="r")
         except binding.AgentRefusedError as error:
             if _NOT_THERE in str(error):
                 return None

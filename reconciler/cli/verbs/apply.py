@@ -83,7 +83,15 @@ def _prepare(options: argparse.Namespace, console: Console, services: Services) 
         adopt = frozenset(options.adopt_only)
         recall = recall_with(options, console, services)
         uri, here = uri_of(options, services, console), frozenset(options.here)
-        wish = Wish(options.paths, uri, adopt, options.adopt_all, recall=recall, here=here)
+        wish = Wish(
+            options.paths,
+            uri,
+            adopt,
+            options.adopt_all,
+            recall=recall,
+            here=here,
+            aborts=frozenset(options.abort_bus_change),
+        )
         return prepare(wish, console, services)
     refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
     return prepare_kept(kept, options, console, services)

@@ -12,6 +12,7 @@ from reconciler.control.ports import Host
 from reconciler.core import plan
 from reconciler.core.guest_states import describe_state
 from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.names import BUS_CHANGE
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -163,6 +164,8 @@ def _left(
 
 
 def _is_left(change: Change, promised: FrozenSet[str], held: FrozenSet[str]) -> bool:
+    if change.path == BUS_CHANGE:
+        return False  # its next step is the next plan's
     if change.path in promised:
         return True
     return change.effect is not Effect.WITHHELD and change.path not in held

@@ -1,12 +1,9 @@
-"""What a plan may ask of a host, and how each question is answered: the table, and its reads.
-
-An answer adds to what is known and changes nothing of it. What cannot be read becomes `Unknown` for
-the object that it concerns, or is left out where a plan can do without. Reads only.
-"""
+"""What a plan may ask of a host, and how each question is answered; what cannot be is `Unknown`."""
 
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -23,14 +20,15 @@ from typing import (
 
 from reconciler.core.faults import Fact, Section, isolate
 from reconciler.core.frozen import replace
+from reconciler.core.guest import FirstBoot
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired, is_named
 from reconciler.core.secret_refs import SecretRef, SecretSource
-from reconciler.core.world import DomainView, FirstBoot, PoolView, Reading, Unknown, World, size_key
+from reconciler.core.world import DomainView, PoolView, Reading, Unknown, World, size_key
 from reconciler.core.xmltree import parse
 from reconciler.errors import ReconcilerError, TransientError
-from reconciler.kinds.api import read_checksums
+from reconciler.kinds.api import read_checksums, read_proof
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.planning.images import all_volumes, find_named_images, read_uses
@@ -311,10 +309,6 @@ def _read_free(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     return replace(seen.world, free={**seen.world.free, **free})
 
 
-def _read_networks(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
-    return replace(seen.world, networks=seen.host.networks.list_networks())
-
-
 def _read_devices(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
     devices = seen.host.networks.list_devices()
     return replace(seen.world, facilities=replace(seen.world.facilities, devices=devices))
@@ -327,11 +321,10 @@ def _read_memory(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
 
 def _read_first_boots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     """Ask the agents of running guests; what they do not say has not happened yet."""
-    found = dict(seen.world.first_boots)
+    found, ask = dict(seen.world.first_boots), seen.host.guests.is_boot_finished
     for fact in sorted(facts):
         reading = seen.world.domains.get(fact.name)
         is_running = isinstance(reading, Reading) and reading.is_running
-        ask = seen.host.guests.is_boot_finished
         said = attempt(ask, fact.name, fact.part) if is_running else False
         found[fact.name] = FirstBoot(seen.host.locks.me.since, said is True)
     return replace(seen.world, first_boots=found)
@@ -383,10 +376,13 @@ ANSWERS: Mapping[Section, Callable[[KnownHost, FrozenSet[Fact]], World]] = {
     Section.REFLINK: _try_reflinks,
     Section.FREE: _read_free,
     Section.MACHINE_TYPE: _keep_each("machines", lambda host: host.domains.read_caps),
-    Section.NETWORKS: _read_networks,
+    Section.NETWORKS: lambda seen, _: replace(
+        seen.world, networks=seen.host.networks.list_networks()
+    ),
     Section.DEVICES: _read_devices,
     Section.MEMORY: _read_memory,
     Section.FIRST_BOOT: _read_first_boots,
+    Section.DRIVER: _keep_each("drivers", lambda host: partial(read_proof, host, read)),
     Section.FILE: _read_files,
     Section.LENGTH: _keep_each("lengths", lambda host: host.downloads.measure),
     Section.TOOLS: _keep_each("tools", lambda host: host.preparer.find_tools),

@@ -23,7 +23,7 @@ from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.guests import is_windows
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.names import MARK_NAMESPACE
+from reconciler.core.names import DRIVER_CD, HELPER, MARK_NAMESPACE
 from reconciler.core.units import format_size
 from reconciler.core.xmltree import MOST_NESTED, Element, children_of, make, measure_depth, parse
 from reconciler.errors import TerminalError
@@ -119,6 +119,7 @@ Data = Mapping[str, Any]
 
 LISTS = ("disks", "cdroms", "interfaces")
 SHUTDOWN_RANGE = (5, 6 * 3600)
+BUS_CHANGE_RANGE = (60, 6 * 3600)
 WINDOW_RANGE = (60, 24 * 3600)
 
 
@@ -165,6 +166,8 @@ def _check_names(machine: Machine) -> Iterator[Finding]:
     for path, name in named:
         if name == SEED_DRIVE:
             yield Finding(path, f"{SEED_DRIVE} is the name of cloud-init's seed; use another name")
+        if name in (HELPER, DRIVER_CD):
+            yield Finding(path, f"{name} is the name of a device of bus changes; use another name")
 
 
 def _check_boot(machine: Machine) -> Iterator[Finding]:
@@ -320,6 +323,11 @@ def _check_lifecycle(manifest: MachineManifest, data: Data) -> Iterator[Finding]
     if manifest.lifecycle.disruption is Disruption.WINDOW and not manifest.lifecycle.windows:
         yield Finding((*path, "disruption"), "disruption: window requires `windows`")
     yield from check_range((*path, "shutdownTimeout"), data, SHUTDOWN_RANGE, "5s to 6h")
+    change = data.get("busChange")
+    if isinstance(change, dict):
+        yield from check_range(
+            (*path, "busChange", "timeout"), change, BUS_CHANGE_RANGE, "1m to 6h"
+        )
     for index, window in enumerate(data.get("windows", ())):
         where = (*path, "windows", index, "duration")
         yield from check_range(where, window, WINDOW_RANGE, "1m to 24h")

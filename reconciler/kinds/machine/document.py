@@ -22,6 +22,8 @@ from reconciler.core.machine import (
     Overlay,
 )
 from reconciler.core.manifest import (
+    BUS_CHANGE_TIMEOUT,
+    BusChange,
     Lifecycle,
     Locate,
     MachineManifest,
@@ -269,6 +271,16 @@ def build_lifecycle(data: Data) -> Lifecycle:
         shutdown_timeout=parse_duration(data.get("shutdownTimeout", f"{plain.shutdown_timeout}s")),
         force_off=data.get("forceOff", plain.force_off),
         start_after=tuple(data.get("startAfter", ())),
+        bus_change=_bus_change(data.get("busChange", {})),
+    )
+
+
+def _bus_change(data: Any) -> BusChange:
+    given: Data = {"mode": data} if isinstance(data, str) else data
+    return BusChange(
+        given.get("mode"),
+        given.get("install", False),
+        parse_duration(given.get("timeout", f"{BUS_CHANGE_TIMEOUT}s")),
     )
 
 

@@ -10,7 +10,7 @@ import re
 import shlex
 from contextlib import suppress
 from dataclasses import field
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core import plan
@@ -235,13 +235,15 @@ def _detach(work: StepContext, step: plan.DetachDevice) -> Undo:
 
 def _is_plugged(work: StepContext, xml: str) -> bool:
     """Whether the running guest still has the device, known by its target or its MAC."""
-    device, live = parse(xml), work.host.domains.read_domain(work.name).live_xml
-    places = (*device.findall("target"), *device.findall("mac"))
-    keys = {place.get("dev") or place.get("address") for place in places} - {None}
-    machine = Machine("") if live is None else read_machine(parse(live))
-    plugged = {disk.target for disk in machine.disks or ()}
-    plugged |= {cdrom.target for cdrom in machine.cdroms or ()}
-    return bool(keys & (plugged | {card.mac for card in machine.interfaces or ()}))
+    live = parse(work.host.domains.read_domain(work.name).live_xml or "<domain/>")
+    there = (key for device in live.iterfind("devices/*") for key in _plugged_keys(device))
+    return not _plugged_keys(parse(xml)).isdisjoint(there)
+
+
+def _plugged_keys(device: Element) -> Set[Optional[str]]:
+    if device.tag == "interface":
+        return {mac.get("address") for mac in device.findall("mac")}
+    return {target.get("dev") for target in device.findall("target")} - {None}
 
 
 def _set_vcpus(work: StepContext, step: plan.SetVcpus) -> None:
@@ -323,9 +325,11 @@ def _shut_down(work: StepContext, step: plan.Shutdown) -> None:
 
 def _give_up(work: StepContext, step: plan.Shutdown) -> None:
     view = work.host.domains.read_domain(work.name)
-    if not step.force and is_deaf(view):
+    force, count = step.force, work.host.domains.count_written if step.unwritten else None
+    force = force or (count is not None and count(work.name, step.unwritten) == 0)
+    if not force and is_deaf(view):
         raise TransientError(refuse_to_ask(view))
-    if not step.force:
+    if not force:
         raise TransientError(
             f"the guest did not shut down within {step.timeout} s and goes on running; changes "
             "that need it off wait (lifecycle.forceOff: true allows a hard stop)"

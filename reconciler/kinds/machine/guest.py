@@ -16,6 +16,7 @@ from reconciler.core.guest import (
     INTERFACES,
     AgentState,
     CloudInitState,
+    DriverProbe,
     FileSystem,
     GuestDisk,
     GuestReport,
@@ -94,11 +95,19 @@ def look_inside(host: Host, manifest: MachineManifest) -> GuestView:
     if not isinstance(reading, Reading) or not reading.is_running:
         return _BY_AGENT[AgentState.OFF]
     seed = _find_seed(reading)
-    report = host.guests.read(manifest.name, "" if seed is None else find_sign(manifest, seed))
+    sign = "" if seed is None else find_sign(manifest, seed)
+    report = host.guests.read(manifest.name, sign, _find_probe(reading))
     view = judge_guest(expect_guest(manifest, reading), report)
     if manifest.machine.guest_agent is not True:  # only the end of its first boot is asked for
         return replace(view, ready=None, reasons=())
     return view
+
+
+def _find_probe(reading: Reading) -> Optional[DriverProbe]:
+    """Return what a staged bus change waits for in the guest."""
+    mark = None if reading.owner is None else reading.owner.bus_change
+    is_waiting = mark is not None and not mark.is_over
+    return DriverProbe(mark.bus, mark.serial) if mark is not None and is_waiting else None
 
 
 def expect_guest(manifest: MachineManifest, reading: Reading) -> ExpectedGuest:

@@ -140,9 +140,7 @@ def _plan_absent(
     if elsewhere and manifest.name not in options.here:
         held = ActionKind.WITHHELD
         return Action(KIND, manifest.name, held, reason=elsewhere, transient=True)
-    action = lost and plan_recreate(
-        manifest, lost, desired, world, Planner(options.now, options.unattended, options.left)
-    )
+    action = lost and plan_recreate(manifest, lost, desired, world, _find_planner(options))
     if lost is None or action is not None:
         return action or plan_create(manifest, desired, world)
     created = plan_create(manifest, desired, world)
@@ -167,13 +165,17 @@ def _plan_found(
 
     if is_partial:
         return plan_create(manifest, desired, world, reading)
-    planner = Planner(options.now, options.unattended, options.left)
+    planner = _find_planner(options)
     if reading.view.persistent:
         return plan_update(manifest, reading, desired, world, planner, holding)
     lost = world.lost.get(manifest.name)
     is_known = lost is not None and lost.reading.view.uuid == reading.view.uuid
     refuse_unstored(reading.view, may_store=is_known and holding is Holding.OURS)
     return store_again(plan_update(manifest, reading, desired, world, planner, holding), reading)
+
+
+def _find_planner(options: PlanOptions) -> Planner:
+    return Planner(options.now, options.unattended, options.left, options.retried, options.aborts)
 
 
 def _find_holding(reading: Reading, options: PlanOptions) -> Holding:

@@ -22,6 +22,7 @@ from reconciler.core.guests import describe_unknown, is_windows
 from reconciler.core.key import Key
 from reconciler.core.manifest import MACHINE, TEMPLATE, Desired, Locate, MachineManifest, Place
 from reconciler.core.manifest_files import Differing
+from reconciler.core.names import BUS_CHANGE
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -191,9 +192,10 @@ class MachineKind(PlainKind):
         return find_remnant(sighting)
 
     def has_guest(self, manifest: MachineManifest) -> bool:
-        """Whether it has an agent, or a seed whose use is over one day."""
+        """Whether it has an agent, a seed whose use is over one day, or disks that may be moved."""
         is_given = manifest.cloud_init is not None or manifest.windows is not None
-        return manifest.machine.guest_agent is True or is_given
+        is_staged = manifest.lifecycle.bus_change.is_staged(manifest.machine.os)
+        return manifest.machine.guest_agent is True or is_given or is_staged
 
     def look_inside(self, host: Host, manifest: MachineManifest) -> GuestView:
         """Ask the guest's agent."""
@@ -215,7 +217,13 @@ class MachineKind(PlainKind):
         return any(isinstance(step, (Define, SetMetadata)) for step in action.steps)
 
     def find_uncontested(self, action: Action) -> FrozenSet[str]:
-        """Return `power` of a guest that goes on after an I/O error: nobody fights about that."""
+        """Return what nobody fights about.
+
+        That is `power` of a guest that goes on after an I/O error, and a staged bus change.
+        """
+        paths = {change.path for change in action.changes}
+        if BUS_CHANGE in paths:
+            return frozenset(paths)
         steps = (step for step in action.steps if isinstance(step, Resume))
         return frozenset({"power"} if any(steps) else ())
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import Any, Dict, Mapping, Sequence, Set
+from typing import Any, Dict, Mapping, Optional, Sequence, Set
 
 import pytest
 
 from reconciler.control.guest_looks import POLL, GuestLooks
-from reconciler.core.guest import AgentState, GuestReport
+from reconciler.core.guest import AgentState, DriverProbe, GuestReport
 from reconciler.core.world import GuestState
 from reconciler.errors import TransientError
 
@@ -221,7 +221,7 @@ def test_ctrl_c_in_the_wait_keeps_the_machine_and_the_next_apply_starts_it(lanes
     services = services_with(aa01={**AFTER, "disks": disks}, db01=AGENT, zz01={})
     asked = services.host.guests.read
 
-    def read(name: str, instance: str = "") -> GuestReport:
+    def read(name: str, instance: str = "", probe: Optional[DriverProbe] = None) -> GuestReport:
         if not services.host.guests.asked:
             signal.raise_signal(signal.SIGINT)
         return asked(name, instance)
@@ -244,7 +244,7 @@ def test_who_waits_takes_no_lane_from_others() -> None:
     services = services_with(aa01=AFTER, db01=AGENT, zz01={})
     asked = services.host.guests.read
 
-    def read(name: str, instance: str = "") -> GuestReport:
+    def read(name: str, instance: str = "", probe: Optional[DriverProbe] = None) -> GuestReport:
         if "zz01" in services.host.domains.list_domains():
             services.host.guests.reports[name] = READY
         return asked(name, instance)
@@ -258,7 +258,7 @@ def test_a_machine_that_somebody_starts_meanwhile_is_as_it_shall_be() -> None:
     services = services_with(aa01=AFTER, db01=AGENT)
     asked = services.host.guests.read
 
-    def read(name: str, instance: str = "") -> GuestReport:
+    def read(name: str, instance: str = "", probe: Optional[DriverProbe] = None) -> GuestReport:
         if services.clock.now() > 60 and name not in services.host.guests.reports:
             services.host.domains.start("aa01")
             services.host.guests.reports[name] = READY

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 import pytest
 
 from reconciler.core.frozen import replace
-from reconciler.core.guest import AgentState, CloudInitReport, CloudInitState, GuestReport
+from reconciler.core.guest import (
+    AgentState,
+    CloudInitReport,
+    CloudInitState,
+    DriverProbe,
+    GuestReport,
+)
 
 from .fakes import FakeServices, call, manifests
 
@@ -88,7 +94,7 @@ def test_an_interrupted_wait_leaves_what_was_applied() -> None:
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    def read(name: str, instance: str = "") -> GuestReport:
+    def read(name: str, instance: str = "", probe: Optional[DriverProbe] = None) -> GuestReport:
         services.clock.sleep = interrupt  # type: ignore[method-assign]
         return GuestReport(AgentState.DISCONNECTED)
 

@@ -21,6 +21,7 @@ from reconciler.core.guest import (
     AgentState,
     CloudInitReport,
     CloudInitState,
+    DriverProbe,
     FileSystem,
     GuestReport,
     GuestView,
@@ -243,7 +244,7 @@ def test_libvirt_that_is_away_is_not_asked() -> None:
 def test_an_error_of_libvirts_is_unknown_and_tried_again() -> None:
     world = World(ANSWERS)
 
-    def fail(name: str, instance: str = "") -> GuestReport:
+    def fail(name: str, instance: str = "", probe: Optional[DriverProbe] = None) -> GuestReport:
         raise TransientError(f"domain {name}: asking its guest agent: socket is closed")
 
     read, world.host.guests.read = world.host.guests.read, fail  # type: ignore[method-assign]
@@ -308,7 +309,7 @@ def test_agents_that_hang_hold_up_no_pass_and_no_more_than_their_lanes() -> None
     release, hanging = threading.Event(), threading.Semaphore(0)
     begun: List[str] = []
 
-    def hang(name: str, instance: str = "") -> GuestReport:
+    def hang(name: str, instance: str = "", probe: Optional[DriverProbe] = None) -> GuestReport:
         begun.append(name)
         hanging.release()
         assert release.wait(LIMIT)
@@ -426,7 +427,9 @@ def test_a_look_that_began_before_the_news_of_a_guest_is_no_reason_to_start_anot
     world = World(ANSWERS)
     read = world.host.guests.read
 
-    def read_slowly(name: str, instance: str = "") -> GuestReport:
+    def read_slowly(
+        name: str, instance: str = "", probe: Optional[DriverProbe] = None
+    ) -> GuestReport:
         report = read(name, instance)
         world.loop.guest_changed("web01")
         return report

@@ -121,7 +121,7 @@ def test_the_row_that_speaks_of_it(difference: Difference, row: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("os", "row"), [("win2k16", "disk-bus-windows"), ("rocky9", "disk-bus"), (None, "disk-bus")]
+    ("os", "row"), [("win2k16", "disk-bus-staged"), ("rocky9", "disk-bus"), (None, "disk-bus")]
 )
 def test_windows_never_changes_its_bus_unprepared(os: Optional[str], row: str) -> None:
     guest = Guest(GUEST.observed, os)

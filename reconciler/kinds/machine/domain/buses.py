@@ -259,7 +259,7 @@ _LUN_BUSES = frozenset({"virtio", "scsi"})
 SERIAL_LIMITS: Mapping[str, int] = {"virtio": 20, "sata": 20, "ide": 20, "scsi": 36, "usb": 36}
 
 
-def move_to_bus(root: Element, disk: Element, bus: str) -> None:
+def move_to_bus(root: Element, disk: Element, bus: str, *, keeps_controller: bool = False) -> None:
     """Put a drive on another bus: new target, no stale address, no useless controller."""
     _refuse_lun(disk, bus)
     left = place_of(disk)
@@ -271,7 +271,8 @@ def move_to_bus(root: Element, disk: Element, bus: str) -> None:
         if bus not in buses:
             _drop(disk, path)
     add_missing(root)
-    drop_unused(root, *left)
+    if not keeps_controller:
+        drop_unused(root, *left)
 
 
 def _refuse_lun(disk: Element, bus: str) -> None:
@@ -309,7 +310,7 @@ def settle_boot(root: Element, chosen: Sequence[Element]) -> None:
     """
     numbered = _numbered(root)
     if chosen and numbered:
-        _number_kinds(root)
+        number_kinds(root)
         numbered = _numbered(root)
     _refuse_twins(numbered, chosen)
     taken = {_order(boot) for boot in numbered}
@@ -325,7 +326,7 @@ def _numbered(root: Element) -> List[Element]:
     return [element for element in root.iterfind("devices/*/boot") if element.get("order")]
 
 
-def _number_kinds(root: Element) -> None:
+def number_kinds(root: Element) -> None:
     """Turn the kinds of device into numbers, behind those that are given, and drop the kinds."""
     os = layout.ensure(root, "os")
     kinds = [element.get("dev", "") for element in os.findall("boot")]

@@ -6,11 +6,19 @@ Only our own element is read or written; the metadata of other tools is none of 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import replace
 from reconciler.core.images import ImageUse, read_source
-from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX, Owner, SeedMark, Worker
+from reconciler.core.names import (
+    MARK_NAMESPACE,
+    MARK_PREFIX,
+    BusChangeMark,
+    MovedDisk,
+    Owner,
+    SeedMark,
+    Worker,
+)
 from reconciler.core.xmltree import (
     Element,
     children_of,
@@ -101,9 +109,9 @@ def read_owner(root: Element) -> Optional[Owner]:
     inside: Dict[str, List[Element]] = {}
     for child in children_of(element):  # once: a plan reads the marks of all domains
         inside.setdefault(child.tag, []).append(child)
-    [spec, worker, seed] = [
+    [spec, worker, seed, change] = [
         next(iter(inside.get(f"{{{MARK_NAMESPACE}}}{tag}", ())), None)
-        for tag in ("spec", "worker", "seed")
+        for tag in ("spec", "worker", "seed", "busChange")
     ]
     return Owner(
         name=element.get("name", ""),
@@ -120,6 +128,7 @@ def read_owner(root: Element) -> Optional[Owner]:
         secrets=tuple(
             zip(_read_all(inside, "secret", "of"), _read_all(inside, "secret", "digest"))
         ),
+        bus_change=None if change is None else _read_bus_change(change, inside),
     )
 
 
@@ -161,12 +170,43 @@ def _read_seed(element: Optional[Element]) -> Optional[SeedMark]:
     )
 
 
+def _read_bus_change(element: Element, inside: Mapping[str, List[Element]]) -> BusChangeMark:
+    get = element.get
+    moved = inside.get(f"{{{MARK_NAMESPACE}}}moved", ())
+    values: Dict[str, Any] = {name: get(name, "") for name in _TEXTS}
+    values.update((name, parse_number(get(name, "0"))) for name in _TIMES)
+    disks = [
+        MovedDisk(disk.get("name", ""), disk.text or "", disk.get("target", "")) for disk in moved
+    ]
+    return BusChangeMark(**values, resumes=get("resumes") == "yes", disks=tuple(disks))
+
+
+_TEXTS = ("bus", "serial", "pool", "volume", "path", "media", "driver", "failed", "generation")
+_TIMES = ("begun", "proved", "switched", "started")
+
+
+def _write_bus_change(mark: BusChangeMark) -> Iterator[Element]:
+    values = {name: getattr(mark, name) or None for name in (*_TEXTS, *_TIMES)}
+    yield make("busChange", {**values, "resumes": "yes" if mark.resumes else None})
+    for disk in mark.disks:
+        yield make_text("moved", disk.xml, {"name": disk.name, "target": disk.target or None})
+
+
 def note_start(xml: str, now: float) -> str:
-    """Return the mark of a definition, which says that its guest runs with its seed from now on."""
+    """Return the mark of a definition, which says what its guest runs with from now on.
+
+    That is its seed, or its disks on another bus; empty if there is nothing to say.
+    """
     owner = read_owner(parse(xml))
-    if owner is None or owner.seed is None:
+    if owner is None:
         return ""
-    return owner_xml(replace(owner, seed=replace(owner.seed, since=round(now))))
+    seed, change = owner.seed, owner.bus_change
+    if seed is not None and seed.is_attached and not seed.since:
+        seed = replace(seed, since=round(now))
+    if change is not None and change.switched and not change.started:
+        change = replace(change, started=max(round(now), 1), resumes=False)
+    noted = replace(owner, seed=seed, bus_change=change)
+    return "" if noted == owner else owner_xml(noted)
 
 
 def sign_mark(xml: str, worker: Worker) -> str:
@@ -233,6 +273,8 @@ def _plain(owner: Owner) -> Element:
     if owner.seed is not None:
         said = {field.name: getattr(owner.seed, field.name) or None for field in fields(owner.seed)}
         volumes.append(make("seed", said))
+    if owner.bus_change is not None:
+        volumes.extend(_write_bus_change(owner.bus_change))
     volumes += [make("secret", {"of": ref, "digest": digest}) for ref, digest in owner.secrets]
     if owner.creating and owner.worker is not None:
         volumes.append(_worker(owner.worker))

@@ -14,6 +14,7 @@ from reconciler.core.field_table import bound, find_elements
 from reconciler.core.fields import Field
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
+from reconciler.core.names import DRIVER_CD, HELPER
 from reconciler.core.xmltree import Element, parse_number
 from reconciler.kinds.machine.domain.features import (
     find_smbios,
@@ -44,23 +45,24 @@ def read_machine(root: Element) -> Machine:
     values.update(
         cpus=Cpus(**_read(_CPUS, kids)),
         memory=Memory(**_read(_MEMORY, kids)),
-        disks=tuple(_DISK.read(device) for device in devices["disks"]),
-        cdroms=tuple(drive for drive in map(_CDROM.read, devices["cdroms"]) if not _is_seed(drive)),
+        disks=tuple(disk for disk in map(_DISK.read, devices["disks"]) if disk.alias != HELPER),
+        cdroms=tuple(
+            drive for drive in map(_CDROM.read, devices["cdroms"]) if drive.alias not in _OWN_DRIVES
+        ),
         interfaces=tuple(_read_interface(device) for device in devices["interfaces"]),
         firmware_open=leaves_secure_boot_open(kids.get("os")),
     )
     return Machine(**values)
 
 
-def _is_seed(drive: Cdrom) -> bool:
-    """Whether it is the drive of cloud-init's seed, which only `planning.first_boot` looks at."""
-    return drive.alias == SEED_DRIVE
+# The drives that only `planning.first_boot` and `planning.bus_change` look at.
+_OWN_DRIVES = frozenset({SEED_DRIVE, DRIVER_CD})
 
 
 def find_seed_drive(root: Element) -> Optional[Element]:
     """Return the element of the drive of cloud-init's seed."""
     drives = _index(root)[1]["cdroms"]
-    return next((element for element in drives if _is_seed(_CDROM.read(element))), None)
+    return next((element for element in drives if _CDROM.read(element).alias == SEED_DRIVE), None)
 
 
 def read_seed_drive(root: Element) -> Optional[Cdrom]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import field
 from datetime import datetime
 from enum import Enum
-from typing import List, Mapping, Optional, Tuple
+from typing import FrozenSet, List, Mapping, Optional, Tuple
 
 from reconciler.core.faults import Fact, Section
 from reconciler.core.frozen import frozen, replace
@@ -47,12 +47,14 @@ from reconciler.kinds.machine.planning.sources import settle_found, settle_sourc
 class Planner:
     """Who plans: at which local time (None: no window is open), and whether a person sees it.
 
-    `left` is why single paths are left alone.
+    `left` is why single paths are left alone; `retried` and `aborts` are as in the plan's options.
     """
 
     now: Optional[datetime] = None
     unattended: bool = False
     left: Mapping[str, str] = field(default_factory=dict)
+    retried: bool = False
+    aborts: FrozenSet[str] = frozenset()
 
 
 class Holding(Enum):
@@ -86,7 +88,8 @@ def _is_marked(found: Found) -> bool:
     """Whether the mark says what it would say after an apply, and there is nothing else to tell."""
     manifest, owner = found.manifest, found.reading.owner
     is_given = manifest.cloud_init or manifest.ignition or manifest.windows
-    if owner is None or owner.seed or is_given or list_refs(manifest.machine):
+    is_waiting = owner is not None and (owner.seed or owner.bus_change)
+    if owner is None or is_waiting or is_given or list_refs(manifest.machine):
         return False
     if any(chain.note for chain in found.chains):
         return False

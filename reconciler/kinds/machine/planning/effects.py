@@ -75,6 +75,7 @@ _ADD, _REMOVE, _CHANGE = DifferenceKind.ADD, DifferenceKind.REMOVE, DifferenceKi
 _LIVE, _BOOT, _NO, _OFF = Effect.LIVE, Effect.NEXT_BOOT, Effect.WITHHELD, Effect.OFFLINE
 _FULL = "the running machine has no free PCI slot for it"
 _ORDER = "the boot order is read when the guest starts; a running one is not restarted for it"
+_STAGED = "the guest must have bound the new bus's driver first; or set lifecycle.busChange: direct"
 _COLD = "QEMU cannot change this while the guest runs"
 
 TABLE: Tuple[EffectRow, ...] = (
@@ -247,13 +248,13 @@ TABLE: Tuple[EffectRow, ...] = (
         reason="this bus cannot be unplugged while running",
     ),
     EffectRow(
-        "disk-bus-windows",
+        "disk-bus-staged",
         "disks[].bus",
         _CHANGE,
         _NO,
         off=_NO,
-        when=guards.is_windows,
-        reason="Windows must have bound the new bus's driver first; a staged switch is needed",
+        when=guards.may_lack_driver,
+        reason=_STAGED,
     ),
     EffectRow("disk-bus", "disks[].bus", _CHANGE, _BOOT, reason=_COLD),
     EffectRow(

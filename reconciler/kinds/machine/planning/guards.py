@@ -253,7 +253,7 @@ class Guest:
 
     `stored` is the definition for the next start, where it is not `observed` itself. `cramped` are
     the paths of new devices for which the running machine has no PCI slot, `moved` the names of the
-    disks that are to have another image.
+    disks that are to have another image. `staged` says that disks change their bus step by step.
     """
 
     observed: Machine
@@ -261,8 +261,10 @@ class Guest:
     stored: Optional[Machine] = None
     cramped: FrozenSet[str] = frozenset()
     moved: FrozenSet[str] = frozenset()
+    staged: Optional[bool] = None
 
 
+STAGED_BUSES = frozenset({"virtio", "scsi"})  # whose drivers a system may lack
 Guard = Callable[[Difference, Guest], bool]
 
 
@@ -271,9 +273,10 @@ def always(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Gu
     return True
 
 
-def is_windows(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Guard's shape
-    """Whether the guest's OS is a Windows, or one whose name nobody knows."""
-    return guests.may_be_windows(guest.os)
+def may_lack_driver(difference: Difference, guest: Guest) -> bool:
+    """Whether the guest is not to be moved at once: a Windows, or what else is moved in steps."""
+    needs_one = guests.may_be_windows(guest.os) or difference.desired in STAGED_BUSES
+    return needs_one and (guests.may_be_windows(guest.os) if guest.staged is None else guest.staged)
 
 
 def on_hotplug_bus(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001

@@ -134,7 +134,9 @@ def make_drive(manifest: MachineManifest, mark: SeedMark) -> Cdrom:
     return Cdrom(SEED_DRIVE, bus, mark.path)
 
 
-def choose_pool(manifest: MachineManifest, world: World, field: str) -> PoolView:
+def choose_pool(
+    manifest: MachineManifest, world: World, field: str, what: str = "the seed"
+) -> PoolView:
     """Return the pool of the machine's first volume, if that holds files; else the default one."""
     disks = [disk for disk in manifest.machine.disks or () if disk.source is None]
     names = [disk.pool or DEFAULT_POOL for disk in disks[:1]]
@@ -143,7 +145,7 @@ def choose_pool(manifest: MachineManifest, world: World, field: str) -> PoolView
         if pool.type in FILE_POOLS:
             return pool
     raise RefusedError(
-        f"{field}: the seed needs a storage pool of files ({', '.join(sorted(FILE_POOLS))}), and "
+        f"{field}: {what} needs a storage pool of files ({', '.join(sorted(FILE_POOLS))}), and "
         f"neither the pool of the first disk nor the pool {DEFAULT_POOL} is one"
     )
 

@@ -17,6 +17,7 @@ from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
 from reconciler.core.world import GuestState, Reading, World
 from reconciler.core.xmltree import digest
+from reconciler.errors import RefusedError
 from reconciler.kinds.machine.domain.devices import find_cramped
 from reconciler.kinds.machine.match import (
     Difference,
@@ -85,21 +86,17 @@ def plan_update(
     found = find(manifest, reading, world)
     if holding is not Holding.OURS:
         refuse_misaliased(manifest.name, settle_sources(manifest.machine, world), found.stored)
-    stored, live = find_differences(found, world)
-    standing = find_standing(found, planner, world, (*stored, *live))
-    held = NOT_OURS if holding is Holding.FOREIGN else ""
-    weighing = weigh(found, stored, live, standing, world.images, held)
-    unreadable = find_unreadable((*stored, *live), world)
-    weighing = replace(weighing, left=_find_left(manifest, stored, world, planner, unreadable))
-    decisions = explain_secrets(decide(stored, live, weighing), reading, world)
-    decisions = hold_chains(decisions, found, reading, world)
-    decisions = hold_with_image(hold_growth(decisions, manifest.name, world))
     is_ours = holding is Holding.OURS
-    refuse_ambiguous((decision.difference for decision in decisions), is_ours=is_ours)
-    if not is_ours:
-        decisions = tuple(_keep(decision) for decision in decisions)
-    decisions = follow_power(decisions)
+    decisions, weighing, unreadable = _decide(found, world, planner, holding)
+    walk = None
+    if is_ours and _may_walk(found, decisions, planner):
+        from reconciler.kinds.machine.planning import bus_change_walk  # noqa: PLC0415 - seldom
+
+        moving = bus_change_walk.plan_bus_change(found, decisions, weighing, world, planner)
+        decisions, walk = moving
     update = to_update(found, decisions, desired, world)
+    if walk is not None and walk.is_active:
+        update = replace(update, in_full=False)
     seed = plan_seed(manifest, desired, reading, world, may_change=is_ours and not weighing.held)
     update = replace(update, adopts=holding is Holding.ADOPTED, seed=seed)
     new = complete_devices(update)
@@ -117,7 +114,47 @@ def plan_update(
     if holding is Holding.ADOPTED:
         notes = (*_find_state_notes(found, decisions), *notes)
     action = replace(action, notes=notes, transient=passes, awaits_window=window)
-    return replace(action, is_unsettled=seed.is_unsettled)
+    action = replace(action, is_unsettled=seed.is_unsettled)
+    if walk is None:
+        return action
+    return bus_change_walk.join_walk(action, decisions, walk, found.reading)
+
+
+def _decide(
+    found: Found, world: World, planner: Planner, holding: Holding
+) -> Tuple[Tuple[Decision, ...], Weighing, Mapping[str, str]]:
+    """Return what becomes of each difference, and which secrets cannot be read."""
+    stored, live = find_differences(found, world)
+    standing = find_standing(found, planner, world, (*stored, *live))
+    held = NOT_OURS if holding is Holding.FOREIGN else ""
+    weighing = weigh(found, stored, live, standing, world.images, held)
+    unreadable = find_unreadable((*stored, *live), world)
+    left = _find_left(found.manifest, stored, world, planner, unreadable)
+    weighing = replace(weighing, left=left)
+    decisions = explain_secrets(decide(stored, live, weighing), found.reading, world)
+    decisions = hold_chains(decisions, found, found.reading, world)
+    decisions = hold_with_image(hold_growth(decisions, found.manifest.name, world))
+    is_ours = holding is Holding.OURS
+    refuse_ambiguous((decision.difference for decision in decisions), is_ours=is_ours)
+    if not is_ours:
+        decisions = tuple(_keep(decision) for decision in decisions)
+    return follow_power(decisions), weighing, unreadable
+
+
+def _may_walk(found: Found, decisions: Tuple[Decision, ...], planner: Planner) -> bool:
+    """Whether a staged bus change is under way, or may begin.
+
+    Raises RefusedError if one is to end and none is under way.
+    """
+    owner = found.reading.owner
+    mark = owner.bus_change if owner is not None else None
+    if found.manifest.name in planner.aborts and (mark is None or mark.is_over):
+        ended = f" any more: it ended ({mark.failed})" if mark is not None else ""
+        raise RefusedError(f"no staged bus change of it is under way{ended}")
+    if owner is None or not found.reading.view.persistent:
+        return False
+    moves = any(decision.difference.field == "disks[].bus" for decision in decisions)
+    return owner.bus_change is not None or moves
 
 
 def _find_left(
@@ -189,12 +226,20 @@ def weigh(
     held = held or wait or find_saved_hold(found.reading, fields, images)
     moved = find_moved(found.chains, (*stored, *live))
     os, live_xml = found.manifest.machine.os, found.reading.view.live_xml
+    staged = found.manifest.lifecycle.bus_change.is_staged(os)
     cramped = find_cramped(live_xml, live) if live_xml else frozenset()
     live_guest = None
     if found.live is not None:
-        live_guest = Guest(found.live, os, stored=found.stored, cramped=cramped, moved=moved)
+        live_guest = Guest(
+            observed=found.live,
+            os=os,
+            stored=found.stored,
+            cramped=cramped,
+            moved=moved,
+            staged=staged,
+        )
     return Weighing(
-        stored_guest=Guest(found.stored, os, moved=moved),
+        stored_guest=Guest(found.stored, os, moved=moved, staged=staged),
         live_guest=live_guest,
         lifecycle=found.manifest.lifecycle,
         now=standing.now,

@@ -1,0 +1,109 @@
+"""Ask a guest's agent for the driver of a bus: which it is, and whether the system starts it.
+
+A Windows names its drivers; of a Linux the image that it boots from is inspected. Both need no more
+than the agent allows: what it forbids stays unseen, with the reason.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Mapping, Optional, Protocol, Tuple
+
+from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt.agent_answers import clean_text, read_drivers
+from reconciler.core.frozen import replace
+from reconciler.core.guest import DriverProbe, DriverReport, GuestDriver, GuestReport
+
+DEVICES, EXEC = "guest-get-devices", "guest-exec"
+_LINUX: Mapping[str, str] = {"virtio": "virtio_blk", "scsi": "virtio_scsi"}
+_WINDOWS: Mapping[str, str] = {"virtio": "viostor", "scsi": "vioscsi"}
+BUILTIN, ABSENT, UNSEEN = "has it built in", "absent ", "unseen"
+
+
+class GuestScript(Enum):
+    """What is run in a guest: whether the present kernel boots with a module, or has it itself."""
+
+    INITRAMFS = """module=$1 kernel=$(uname -r)
+if grep -q "/$module\\.ko" "/lib/modules/$kernel/modules.builtin" 2>/dev/null; then
+  echo "$kernel has it built in"; exit
+fi
+if command -v lsinitrd >/dev/null 2>&1; then list=$(lsinitrd 2>/dev/null)
+elif command -v lsinitramfs >/dev/null 2>&1; then
+  list=$(lsinitramfs "/boot/initrd.img-$kernel" 2>/dev/null)
+fi
+case "$list" in
+"") echo unseen ;;
+*/"$module".ko*) echo "of $kernel has $module" ;;
+*) echo "absent of $kernel" ;;
+esac
+"""
+
+
+class Agent(Protocol):
+    """What one look into a guest can ask."""
+
+    def find_hindrance(self, *commands: str) -> str:
+        """Return why one of the commands cannot be used; empty if all can."""
+
+    def ask(self, command: str, **arguments: object) -> object:
+        """Return the answer to a command."""
+
+    def run(self, path: str, *arguments: str) -> str:
+        """Run a program in the guest, and return what it prints. Raises ValueError."""
+
+
+def look_at_driver(agent: Agent, probe: DriverProbe, shown: GuestReport) -> DriverReport:
+    """Return what the guest tells of the driver; nothing before it shows the helper disk."""
+    report, is_windows = DriverReport(probe), shown.is_windows
+    serials = {disk.serial for disk in shown.disks} - {""}
+    if serials and not any(serial.endswith(probe.serial) for serial in serials):
+        return report
+    if is_windows:
+        report = replace(report, drivers=_ask_drivers(agent))
+    if hindrance := agent.find_hindrance(EXEC, f"{EXEC}-status"):
+        return replace(report, about=hindrance)
+    inspect = _inspect_service if is_windows else _inspect_initramfs
+    try:
+        is_started, about = inspect(agent, probe.bus)
+    except (binding.AgentRefusedError, ValueError) as error:
+        is_started, about = None, clean_text(str(error))
+    return replace(report, is_started=is_started, about=about)
+
+
+def _ask_drivers(agent: Agent) -> Tuple[GuestDriver, ...]:
+    if agent.find_hindrance(DEVICES):
+        return ()
+    try:
+        return read_drivers(agent.ask(DEVICES))
+    except binding.AgentRefusedError:
+        return ()
+
+
+def _inspect_initramfs(agent: Agent, bus: str) -> Tuple[Optional[bool], str]:
+    module = _LINUX.get(bus, bus)
+    said = clean_text(agent.run("/bin/sh", "-c", GuestScript.INITRAMFS.value, "sh", module))
+    if BUILTIN in said:
+        return True, f"kernel {said}"
+    if said.startswith(ABSENT):
+        return False, f"the initramfs {said[len(ABSENT) :]} lacks {module}"
+    if said in ("", UNSEEN):
+        return None, "the guest has neither lsinitrd nor lsinitramfs"
+    return True, f"the initramfs {said}"
+
+
+def _inspect_service(agent: Agent, bus: str) -> Tuple[Optional[bool], str]:
+    service = _WINDOWS.get(bus, bus)
+    said = agent.run("C:\\Windows\\System32\\sc.exe", "qc", service)
+    if "START_TYPE" not in said:
+        return None, f"sc.exe qc {service} does not name its START_TYPE"
+    override = ""
+    try:
+        key = f"HKLM\\SYSTEM\\CurrentControlSet\\Services\\{service}\\StartOverride"
+        override = agent.run("C:\\Windows\\System32\\reg.exe", "query", key)
+    except (binding.AgentRefusedError, ValueError):
+        pass  # there is no such key: nothing overrides it
+    is_overridden = "0x3" in override
+    if "BOOT_START" in said and not is_overridden:
+        return True, f"{service} is BOOT_START"
+    why = "its StartOverride is 3" if is_overridden else "it is not BOOT_START"
+    return False, f"Windows does not start {service} at boot: {why}"

@@ -1,0 +1,249 @@
+"""How far a staged bus change is: a pure function of the mark, the domain and the guest's answer.
+
+The mark of ownership remembers what nothing else tells: that the guest has shown the helper disk,
+when the disks were moved, how they were before. Everything else is seen anew in each plan.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Iterator, Mapping, Optional, Tuple
+
+from reconciler.core.frozen import frozen
+from reconciler.core.guest import AgentState, GuestDisk, GuestProof, GuestReport
+from reconciler.core.names import BusChangeMark
+from reconciler.core.world import Reading
+from reconciler.core.xmltree import Element, parse, parse_number
+from reconciler.kinds.machine.domain.bus_change import find_by_target, find_own
+from reconciler.kinds.machine.domain.buses import bus_of, iter_disks, place_of
+
+
+class Phase(Enum):
+    """What is to be done next. The numbers are those of the five steps that people read."""
+
+    PREPARE = "1: the helper disk is made and plugged in"
+    AWAIT_PLUG = "1: the guest gets the helper disk at its next start"
+    AWAIT_DRIVER = "2: the guest is to show the helper disk"
+    PROVED = "2: the guest shows it"
+    SWITCH = "3: the disks are moved while the guest is off"
+    AWAIT_START = "4: the guest is off, on its new bus"
+    BEGIN_CHECK = "4: the guest is seen running on its new bus"
+    AWAIT_DISKS = "4: the guest is to show its disks"
+    FINISH = "5: the helper disk goes"
+    GO_BACK = "the former bus comes back"
+    GIVE_UP = "the helper disk goes, and the disks stay where they are"
+    RESUME = "the guest that was shut down for it is started"
+    FAILED = "it ended before its end"
+    FORGET = "it ended, and the manifest does not ask for it any more"
+
+
+@frozen
+class Walk:
+    """What the phase depends on.
+
+    `is_wanted` says that the manifest still asks for this change, `is_moved` that the definition
+    has the disks on the new bus. `retries` asks for another try after a failure, `aborts` for the
+    end. `has_helper` is of the definition, `has_plug` of the running guest.
+    """
+
+    mark: Optional[BusChangeMark]
+    is_running: bool = False
+    is_off: bool = False
+    is_wanted: bool = True
+    is_moved: bool = False
+    has_helper: bool = False
+    has_plug: bool = False
+    can_plug: bool = True
+    retries: bool = False
+    aborts: bool = False
+    is_proved: bool = False
+    shows_disks: bool = False
+    now: int = 0
+    limit: int = 0
+
+
+def find_phase(walk: Walk) -> Optional[Phase]:
+    """Return what is to be done next; None if there is nothing."""
+    mark = walk.mark
+    if mark is None:
+        return Phase.PREPARE if walk.is_wanted and not walk.aborts else None
+    if mark.is_over:
+        return _find_end(walk, mark)
+    if mark.switched:
+        return _find_after_switch(walk, mark)
+    if walk.aborts or mark.failed or not walk.is_wanted:
+        return Phase.GIVE_UP
+    if walk.is_moved:
+        return Phase.FINISH  # somebody else has moved them
+    return _find_before_switch(walk, mark)
+
+
+def _find_end(walk: Walk, mark: BusChangeMark) -> Phase:
+    if mark.resumes:
+        return Phase.RESUME
+    if not walk.is_wanted:
+        return Phase.FORGET
+    return Phase.PREPARE if walk.retries and not walk.aborts else Phase.FAILED
+
+
+def _find_before_switch(walk: Walk, mark: BusChangeMark) -> Phase:
+    if not walk.has_helper:
+        return Phase.PREPARE
+    if mark.proved:
+        return Phase.SWITCH
+    if not walk.is_running:
+        return Phase.AWAIT_PLUG
+    if not walk.has_plug:
+        return Phase.PREPARE if walk.can_plug else Phase.AWAIT_PLUG
+    return Phase.PROVED if walk.is_proved else Phase.AWAIT_DRIVER
+
+
+def _find_after_switch(walk: Walk, mark: BusChangeMark) -> Phase:
+    if walk.aborts or mark.failed or not walk.is_wanted:
+        return Phase.GO_BACK
+    if walk.is_off:
+        return Phase.AWAIT_START
+    if walk.shows_disks:
+        return Phase.FINISH
+    if not mark.started:
+        return Phase.BEGIN_CHECK
+    return Phase.GO_BACK if walk.now >= mark.started + walk.limit else Phase.AWAIT_DISKS
+
+
+@frozen
+class Evidence:
+    """What a guest has shown: the helper disk at `pci`, by `driver`; else `lack` says why not.
+
+    `remark` is what could not be seen of it.
+    """
+
+    lack: str = ""
+    pci: str = ""
+    driver: str = ""
+    remark: str = ""
+
+
+NO_CHANNEL = "the domain has no channel for the guest agent: set guestAgent: true"
+_AGENTS: Mapping[AgentState, str] = {
+    AgentState.OFF: "the guest does not run",
+    AgentState.NONE: "its guest agent was not asked yet, or the domain has no channel for it "
+    "(guestAgent: true)",
+    AgentState.DISCONNECTED: "its guest agent is not connected",
+    AgentState.SILENT: "its guest agent does not answer",
+    AgentState.BUSY: "its guest agent is used by another program",
+}
+_NAMES: Mapping[str, str] = {"virtio": "viostor", "scsi": "vioscsi"}
+# The devices of these drivers, transitional and modern (virtio 1.1, 5.2 and 5.6).
+_DEVICES: Mapping[str, Tuple[str, str]] = {
+    "virtio": ("1af4:1001", "1af4:1042"),
+    "scsi": ("1af4:1004", "1af4:1048"),
+}
+
+
+def find_evidence(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> Evidence:
+    """Return whether the guest has the driver of the new bus, and starts it at boot.
+
+    The helper disk is known by its serial, which no other disk has. Its PCI address must not say
+    otherwise: on a Windows the agent names the slot as people count it, so the bus alone is
+    compared there.
+    """
+    report, live = proof.report, reading.view.live_xml
+    helper = find_own(live)
+    if helper is None:
+        return Evidence("the guest does not have the helper disk yet")
+    lack = find_lack(report, live)
+    if lack:
+        return Evidence(lack)
+    pci = find_pci(live, helper)
+    shown = [disk for disk in report.disks if _is_helper(disk, mark, pci, report)]
+    if not shown:
+        return Evidence(f"the guest shows no disk with the serial {mark.serial}")
+    driver = report.driver
+    if driver is not None and driver.is_started is False:
+        return Evidence(driver.about)
+    remark = ""
+    if driver is None or driver.is_started is None:
+        why = f" ({driver.about})" if driver is not None and driver.about else ""
+        remark = f"whether its system starts the driver at boot was not seen{why}"
+    return Evidence("", shown[0].pci or pci, _name_driver(mark, report), remark)
+
+
+def find_lack(report: GuestReport, live_xml: Optional[str]) -> str:
+    """Say why a report shows nothing of the guest as it runs now; empty if it does."""
+    if report.agent is not AgentState.ANSWERS:
+        return _AGENTS[report.agent]
+    run = "" if live_xml is None else parse(live_xml).get("id", "")
+    if report.driver is None or report.driver.run != run:
+        return "its guest agent was not asked since its start"
+    unseen = report.find_unseen("disks")
+    return f"its disks are not seen: {unseen}" if unseen else ""
+
+
+def _is_helper(disk: GuestDisk, mark: BusChangeMark, pci: str, report: GuestReport) -> bool:
+    if not disk.serial:  # without udev a Linux tells none; on virtio the address is its own
+        return mark.bus == "virtio" and bool(pci) and disk.pci == pci
+    is_it = disk.serial == mark.serial or disk.serial.endswith(f"_{mark.serial}")
+    return is_it and (not disk.pci or not pci or _is_at(disk.pci, pci, report))
+
+
+def _is_at(shown: str, pci: str, report: GuestReport) -> bool:
+    if report.is_windows:
+        return shown.split(":")[:2] == pci.split(":")[:2]
+    return shown == pci
+
+
+def find_pci(live_xml: Optional[str], disk: Element) -> str:
+    """Return the PCI address by which a guest knows a disk: its own, or its controller's."""
+    device: Optional[Element] = disk
+    if bus_of(disk) != "virtio" and live_xml is not None:
+        kind, index = place_of(disk)
+        controllers = parse(live_xml).findall(f"devices/controller[@type='{kind}']")
+        device = next(
+            (each for each in controllers if parse_number(each.get("index", "0")) == index), None
+        )
+    address = None if device is None else device.find("address[@type='pci']")
+    if address is None:
+        return ""
+    keys = ("domain", "bus", "slot", "function")
+    return "{:04x}:{:02x}:{:02x}.{:x}".format(*(int(address.get(key, "0"), 16) for key in keys))
+
+
+def _name_driver(mark: BusChangeMark, report: GuestReport) -> str:
+    """Return the driver with its version, as a Windows names it."""
+    for driver in report.driver.drivers if report.driver is not None else ():
+        is_it = driver.device in _DEVICES.get(mark.bus, ())
+        if is_it or driver.name.lower().startswith(_NAMES.get(mark.bus, "?")):
+            return f"{driver.name} {driver.version}".strip()
+    return ""
+
+
+def find_missing(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> str:
+    """Say which of its disks the guest does not show on the new bus; empty if it shows all."""
+    report, live = proof.report, reading.view.live_xml
+    lack = find_lack(report, live)
+    if lack or live is None:
+        return lack
+    names = ", ".join(_list_missing(mark, live, report))
+    return f"the guest does not show {names} on {mark.bus}" if names else ""
+
+
+def _list_missing(mark: BusChangeMark, live: str, report: GuestReport) -> Iterator[str]:
+    """Yield the disks that are not there; where nothing tells them apart, disks are counted.
+
+    A Windows whose agent answers has started from its system disk.
+    """
+    hard = [disk for disk in iter_disks(parse(live)) if disk.get("device", "disk") == "disk"]
+    for moved in mark.disks:
+        disk = find_by_target(live, moved.target)
+        if disk is None:
+            yield f"{moved.name} (the running guest has no disk {moved.target})"
+            continue
+        pci, serial = find_pci(live, disk), (disk.findtext("serial") or "").strip()
+        alike = [each for each in hard if find_pci(live, each) == pci]
+        if report.is_windows:
+            is_shown = len(report.disks) >= len(hard)
+        else:
+            is_shown = len([each for each in report.disks if each.pci == pci]) >= len(alike)
+        named = [each for each in report.disks if serial and each.serial.endswith(serial)]
+        if not (named or is_shown):
+            yield moved.name

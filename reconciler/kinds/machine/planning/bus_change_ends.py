@@ -1,0 +1,123 @@
+"""How a staged bus change ends before its end: given up, or back on the former bus. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Optional, Tuple
+
+from reconciler.core.frozen import replace
+from reconciler.core.names import BusChangeMark
+from reconciler.core.plan import Effect, SetMetadata, Shutdown, Start
+from reconciler.core.units import show_span, show_time
+from reconciler.kinds.machine.domain import bus_change as edits
+from reconciler.kinds.machine.domain.mark import owner_xml
+from reconciler.kinds.machine.planning.bus_change import find_missing
+from reconciler.kinds.machine.planning.bus_change_stage import (
+    BusWalk,
+    Stage,
+    Steps,
+    clear_helper,
+    end_mark,
+    list_detaches,
+    note_line,
+    write_mark,
+)
+
+ABORTED = "ended by a person (apply --abort-bus-change)"
+NOT_WANTED = "the manifest does not ask for it any more"
+
+
+def give_up(stage: Stage) -> BusWalk:
+    """Remove the helper disk before the disks were moved."""
+    mark = stage.mark
+    why = mark.failed or (ABORTED if stage.walk.aborts else NOT_WANTED)
+    after = None
+    if why != NOT_WANTED:
+        after = replace(mark, failed=why, path="", proved=0, resumes=False)
+        after = replace(after, generation=stage.manifest.generation)
+    steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), after))
+    former = f"helper disk {mark.pool}/{mark.volume}"
+    reason = f"{why}: the helper disk is removed, and the disks stay on their bus"
+    return BusWalk(
+        steps, (note_line(None, stage.touch, reason, former),), f"the bus change was {why}"
+    )
+
+
+def go_back(stage: Stage) -> BusWalk:
+    """Bring the former definition back, and start the guest on it."""
+    mark, active = stage.mark, stage.reading.is_active
+    why = mark.failed or _explain_return(stage)
+    effect, policy = _may_go_back(stage)
+    reason = f"{why}; the former bus comes back"
+    line = note_line("former bus", effect, f"{reason}{policy}", mark.bus)
+    if effect is Effect.WITHHELD:
+        return BusWalk(changes=(line,), waits=True)
+    xml = edits.drop_own(edits.revert_bus(stage.xml, mark))
+    starts = active or stage.may_start
+    after: Optional[BusChangeMark] = None
+    if stage.walk.is_wanted or stage.walk.aborts:
+        after = replace(
+            mark, failed=why, switched=0, started=0, proved=0, path="", resumes=starts,
+            generation=stage.manifest.generation,
+        )  # fmt: skip
+    steps = clear_helper(stage, xml, after, *((Start(),) if starts else ()))
+    if active:
+        targets = tuple(disk.target for disk in mark.disks)
+        lifecycle = stage.manifest.lifecycle
+        stop = Shutdown(lifecycle.shutdown_timeout, lifecycle.force_off, targets)
+        begun = replace(mark, failed=why, resumes=True, generation=stage.manifest.generation)
+        steps = (write_mark(stage, begun), stop, *steps)
+    return BusWalk(steps, (line,), reason, is_first=True, starts=starts)
+
+
+def _explain_return(stage: Stage) -> str:
+    if stage.walk.aborts:
+        return ABORTED
+    if not stage.walk.is_wanted:
+        return NOT_WANTED
+    mark, limit = stage.mark, show_span(stage.manifest.lifecycle.bus_change.timeout)
+    missing = find_missing(mark, stage.reading, stage.proof)
+    return f"in {limit} since its start on {mark.bus} at {show_time(mark.started)}: {missing}"
+
+
+def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
+    """Return the effect of going back, and why a running guest is restarted for it, or not."""
+    if not stage.reading.is_active:
+        held = "" if stage.walk.is_off else " when its saved state is resumed or removed"
+        return (Effect.WITHHELD if held else Effect.OFFLINE), held
+    if stage.walk.aborts:
+        return Effect.RESTART, ", as a person asked"
+    if stage.effect is Effect.RESTART:
+        return Effect.RESTART, f" ({stage.policy})"
+    if stage.proof.written == 0:
+        return Effect.RESTART, ": the guest has written nothing to these disks since its start"
+    return Effect.WITHHELD, (
+        " when the guest is off: it has written to these disks since its start, so it is not "
+        f"restarted (lifecycle.disruption is {stage.manifest.lifecycle.disruption.value})"
+    )
+
+
+def resume(stage: Stage) -> BusWalk:
+    """Start a guest that was shut down for the change, should the way back have been cut."""
+    start: Steps = (Start(),) if stage.may_start and stage.walk.is_off else ()
+    steps = (*start, write_mark(stage, replace(stage.mark, resumes=False)))
+    reason = "the guest was shut down for the bus change, and runs again on its former bus"
+    line = note_line("start", Effect.OFFLINE if start else stage.touch, reason)
+    return BusWalk(steps, (line,), f"the bus change ended: {stage.mark.failed}", is_first=True)
+
+
+def fail(stage: Stage) -> BusWalk:
+    """Say how it ended, and what starts another try."""
+    name = shlex.quote(stage.manifest.name)
+    reason = (
+        f"the staged bus change to {stage.mark.bus} ended: {stage.mark.failed}. To try again: "
+        f"virt-reconciler retry {name}, or change its manifest"
+    )
+    return BusWalk(reason=reason, stalled=reason)
+
+
+def forget(stage: Stage) -> BusWalk:
+    """Forget how it ended, as the manifest asks for no change any more."""
+    owner = end_mark(stage, None)
+    line = note_line(None, stage.touch, NOT_WANTED, f"ended: {stage.mark.failed}")
+    return BusWalk((SetMetadata(owner_xml(owner), live=stage.reading.is_active),), (line,))

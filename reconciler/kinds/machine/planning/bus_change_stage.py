@@ -1,0 +1,146 @@
+"""What the steps of a staged bus change are made of, and what they have in common. Pure."""
+
+from __future__ import annotations
+
+from typing import FrozenSet, Optional, Tuple
+
+from reconciler.core.frozen import frozen, replace
+from reconciler.core.guest import GuestProof
+from reconciler.core.manifest import MachineManifest
+from reconciler.core.names import BUS_CHANGE, BusChangeMark, Owner
+from reconciler.core.plan import (
+    Change,
+    Define,
+    DeleteSeed,
+    DetachDevice,
+    Effect,
+    SetMetadata,
+    Step,
+)
+from reconciler.core.world import Reading, World
+from reconciler.kinds.machine.domain import bus_change as edits
+from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
+from reconciler.kinds.machine.match import Difference
+from reconciler.kinds.machine.planning.bus_change import Walk
+from reconciler.kinds.machine.planning.guards import clean_owner, owner_of, seal_secrets
+
+Steps = Tuple[Step, ...]
+
+
+@frozen
+class BusWalk:
+    """What a plan does about a staged bus change.
+
+    `moves` is the effect with which the disks change their bus by these steps; None: not now, for
+    `reason`. `changes` are lines of its own. `is_first` says that the guest must not be started
+    before these steps; `starts` that they start it. `waits` says that it goes on by itself,
+    `stalled` why it does not. `awaits_window` is as in an action.
+    `is_active` says that the mark knows of a change, `names` are the disks of it.
+    """
+
+    steps: Steps = ()
+    changes: Tuple[Change, ...] = ()
+    reason: str = ""
+    moves: Optional[Effect] = None
+    is_first: bool = False
+    starts: bool = False
+    waits: bool = False
+    stalled: str = ""
+    awaits_window: bool = False
+    is_active: bool = False
+    names: FrozenSet[Optional[str]] = frozenset()
+
+
+@frozen
+class Stage:
+    """All that the steps are made of. `may_start` says that a guest that is off is to be started.
+
+    `differences` are those of the disks that are moved, empty where they are moved already;
+    `is_alone` says that the plan has nothing else to do.
+    """
+
+    manifest: MachineManifest
+    reading: Reading
+    owner: Owner
+    world: World
+    walk: Walk
+    proof: GuestProof
+    bus: str
+    differences: Tuple[Difference, ...] = ()
+    effect: Effect = Effect.OFFLINE
+    policy: str = ""
+    may_start: bool = False
+    is_alone: bool = False
+
+    @property
+    def mark(self) -> BusChangeMark:
+        """The mark of a change that has begun."""
+        assert self.walk.mark is not None  # noqa: S101 - only such a stage asks
+        return self.walk.mark
+
+    @property
+    def now(self) -> int:
+        """When this was planned, in seconds since the epoch; never 0, which is "not yet"."""
+        return max(round(self.proof.now), 1)
+
+    @property
+    def xml(self) -> str:
+        """The stored definition."""
+        return self.reading.view.persistent_xml
+
+    @property
+    def touch(self) -> Effect:
+        """The effect of what no guest notices."""
+        return Effect.LIVE if self.reading.is_active else Effect.OFFLINE
+
+
+def note_line(desired: Optional[str], effect: Effect, reason: str, former: str = "") -> Change:
+    """Return a line of the bus change in the plan."""
+    return Change(BUS_CHANGE, former or None, desired, effect, reason=reason)
+
+
+def mark_as(stage: Stage, mark: Optional[BusChangeMark], creating: Tuple[str, ...] = ()) -> Owner:
+    """Return the mark of ownership with the change in this state."""
+    former = clean_owner(stage.owner)
+    return replace(former, bus_change=mark, creating=creating, worker=None)
+
+
+def write_mark(stage: Stage, mark: Optional[BusChangeMark], creating: Tuple[str, ...] = ()) -> Step:
+    """Return the step that writes the change's state."""
+    return SetMetadata(owner_xml(mark_as(stage, mark, creating)), live=False)
+
+
+def list_detaches(stage: Stage) -> Steps:
+    """Return the steps that take the change's devices out of the running guest."""
+    live = stage.reading.view.live_xml
+    if live is None or not stage.reading.is_running:
+        return ()
+    return tuple(DetachDevice(BUS_CHANGE, each) for each in edits.list_unplugs(live))
+
+
+def clear_helper(stage: Stage, xml: str, mark: Optional[BusChangeMark], *between: Step) -> Steps:
+    """Store the definition, and delete the helper's volume; the mark names it until it is gone."""
+    former = stage.mark
+    if not former.path:
+        return (Define(set_owner(xml, end_mark(stage, mark))), *between)
+    delete = DeleteSeed(former.pool, former.volume, former.path)
+    define = Define(set_owner(xml, mark_as(stage, mark, (former.path,))))
+    is_active = stage.reading.is_active
+    settled = mark and replace(mark, resumes=False)
+    last = SetMetadata(owner_xml(end_mark(stage, settled)), live=is_active and settled is None)
+    return (define, *between, delete, last)
+
+
+def end_mark(stage: Stage, mark: Optional[BusChangeMark]) -> Owner:
+    """Return the mark at the end; that of a manifest which is applied in full, if it is."""
+    if mark is not None or not stage.is_alone:
+        return mark_as(stage, mark)
+    owner = stage.owner
+    secrets = seal_secrets(stage.manifest.machine, stage.world) or owner.secrets
+    return owner_of(
+        stage.manifest,
+        made=owner.made,
+        formerly=owner.formerly,
+        seed=owner.seed,
+        secrets=secrets,
+    )

@@ -1,0 +1,276 @@
+"""The five steps of a staged bus change, as the lines and steps of a plan. Pure.
+
+Each leaves a sound domain wherever it is interrupted: the mark says first what is begun, and the
+disks are moved in one definition, while the guest is off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+
+from reconciler.core.frozen import replace
+from reconciler.core.guests import is_windows
+from reconciler.core.machine import Disk, Disruption
+from reconciler.core.names import BUS_CHANGE, HELPER, HELPER_SIZE, HELPER_SUFFIX, BusChangeMark
+from reconciler.core.plan import (
+    AttachDevice,
+    CreateVolume,
+    Define,
+    DeletePartial,
+    Effect,
+    RecordStart,
+    Shutdown,
+    Start,
+    Step,
+)
+from reconciler.core.units import show_span, show_time
+from reconciler.errors import RefusedError
+from reconciler.kinds.machine.domain import bus_change as edits
+from reconciler.kinds.machine.domain.devices import find_cramped
+from reconciler.kinds.machine.domain.mark import set_owner
+from reconciler.kinds.machine.match import Difference, DifferenceKind
+from reconciler.kinds.machine.planning.bus_change import Evidence, find_evidence, find_missing
+from reconciler.kinds.machine.planning.bus_change_stage import (
+    BusWalk,
+    Stage,
+    Steps,
+    clear_helper,
+    list_detaches,
+    mark_as,
+    note_line,
+    write_mark,
+)
+from reconciler.kinds.machine.planning.images import find_pool
+from reconciler.kinds.machine.planning.seed_carriers import choose_pool
+
+_DIGITS = 12
+
+
+def has_slot(live_xml: str, bus: str) -> bool:
+    """Whether the running guest has room for the helper disk."""
+    helper = Difference("disks[]", DifferenceKind.ADD, device=HELPER, item=Disk(HELPER, bus))
+    return not find_cramped(live_xml, (helper,))
+
+
+def _begin(stage: Stage) -> BusChangeMark:
+    """Return the mark of a change that begins, or begins again."""
+    pool = choose_pool(stage.manifest, stage.world, BUS_CHANGE, "the helper disk")
+    volume = f"{stage.manifest.name}{HELPER_SUFFIX}"
+    digest = hashlib.sha256(f"{volume} {stage.reading.view.uuid} {stage.now}".encode())
+    return BusChangeMark(
+        bus=stage.bus,
+        serial=f"VRBC{digest.hexdigest()[:_DIGITS].upper()}",
+        pool=pool.name,
+        volume=volume,
+        path=f"{pool.path.rstrip('/')}/{volume}",
+        media=_find_media(stage),
+        begun=stage.now,
+        generation=stage.manifest.generation,
+        disks=edits.keep_former(stage.xml, stage.differences),
+    )
+
+
+def _find_media(stage: Stage) -> str:
+    """Return the ISO with the drivers of a Windows, if this host has one that suits it."""
+    if not is_windows(stage.manifest.machine.os):
+        return ""
+    from reconciler.kinds.machine.planning.windows_guests import find_drivers  # noqa: PLC0415
+
+    medium = find_drivers(stage.manifest, stage.world, stage.bus, only_isos=True).medium
+    return "" if medium is None else medium.path
+
+
+def prepare(stage: Stage) -> BusWalk:
+    """Make the helper disk, store it, and plug it in: whichever of these is still to be done."""
+    former = stage.walk.mark
+    is_new = former is None or former.is_over
+    mark = _begin(stage) if is_new or former is None else former
+    steps: Steps = ()
+    if is_new or not stage.walk.has_helper:
+        steps = _make_helper(stage, mark)
+    xml = steps[-1].xml if steps and isinstance(steps[-1], Define) else stage.xml
+    live, effect = stage.reading.view.live_xml, Effect.OFFLINE
+    if live is not None and stage.reading.is_running and has_slot(live, mark.bus):
+        steps += tuple(AttachDevice(BUS_CHANGE, each) for each in edits.list_plugs(live, mark, xml))
+        effect = Effect.LIVE
+    elif live is not None:
+        effect = Effect.NEXT_BOOT
+    what = f"helper disk on {mark.bus}, {HELPER_SIZE // 2**30}GiB as {mark.pool}/{mark.volume}"
+    what += f", CD-ROM {mark.media}" if mark.media else ""
+    reason = f"step 1 of 5: on this disk the guest is to show that it has the driver of {mark.bus}"
+    return BusWalk(
+        steps,
+        (note_line(what, effect, reason),),
+        "step 1 of 5: the guest must show first that it has the driver of the new bus; to move it "
+        "at once, set lifecycle.busChange: direct",
+    )
+
+
+def _make_helper(stage: Stage, mark: BusChangeMark) -> Steps:
+    there = mark.volume in find_pool(stage.world, mark.pool, BUS_CHANGE).volumes
+    known = stage.owner.bus_change
+    if there and not (mark.path in stage.owner.creating or (known and known.path == mark.path)):
+        raise RefusedError(
+            f"{BUS_CHANGE}: volume {mark.volume!r} exists already in pool {mark.pool!r}, and no "
+            "record shows that it is a helper disk of this machine. If nobody needs it: virsh "
+            f"vol-delete --pool {shlex.quote(mark.pool)} {shlex.quote(mark.volume)}"
+        )
+    begun = write_mark(stage, mark, (mark.path,))
+    drop: Steps = (DeletePartial("", mark.pool, mark.volume),) if there else ()
+    make = CreateVolume(
+        disk=HELPER, pool=mark.pool, name=mark.volume, format="qcow2", capacity=HELPER_SIZE
+    )
+    xml = edits.add_own(stage.xml, mark, *filter(None, (stage.reading.view.live_xml,)))
+    return (begun, *drop, make, Define(set_owner(xml, mark_as(stage, mark))))
+
+
+def await_plug(stage: Stage) -> BusWalk:
+    """Wait for the start that gives the guest its helper disk."""
+    since = show_time(stage.mark.begun)
+    why = "the running guest has no free PCI slot for it" if stage.reading.is_active else ""
+    reason = (
+        f"step 1 of 5: the helper disk is in the definition since {since}, and the guest gets it "
+        f"at its next start{f' ({why})' if why else ''}"
+    )
+    return BusWalk(reason=reason, waits=True)
+
+
+def await_driver(stage: Stage) -> BusWalk:
+    """Wait for the guest to show the helper disk."""
+    mark, evidence = stage.mark, find_evidence(stage.mark, stage.reading, stage.proof)
+    return BusWalk(
+        reason=f"step 2 of 5: waits since {show_time(mark.begun)} for the driver of {mark.bus} in "
+        f"the guest: {evidence.lack}. {_explain_driver(stage)}",
+        waits=True,
+    )
+
+
+def _explain_driver(stage: Stage) -> str:
+    """Say how the driver gets into the guest."""
+    module = {"virtio": "virtio_blk", "scsi": "virtio_scsi"}[stage.mark.bus]
+    name = shlex.quote(stage.manifest.name)
+    end = f"To end the bus change: virt-reconciler apply --abort-bus-change {name} MANIFESTS"
+    if stage.proof.report.is_windows or stage.manifest.lifecycle.bus_change.mode is None:
+        return f"In the guest, install the drivers of virtio-win. {end}"
+    return (
+        f"In the guest: modprobe {module}, and put it into the initramfs (dracut --force "
+        f"--add-drivers {module}; on Debian: update-initramfs -u). {end}"
+    )
+
+
+def prove(stage: Stage) -> BusWalk:
+    """Remember what the guest has shown; go on at once where the guest may be restarted."""
+    evidence = find_evidence(stage.mark, stage.reading, stage.proof)
+    mark = replace(stage.mark, proved=stage.now, driver=evidence.driver)
+    if stage.effect is Effect.RESTART:
+        return _switch_running(stage, mark, _tell(evidence))
+    reason = f"step 2 of 5: {_tell(evidence)}"
+    walk = _await_off(stage, mark)
+    line = note_line(f"driver of {mark.bus} in the guest", Effect.LIVE, reason)
+    return replace(walk, steps=(write_mark(stage, mark),), changes=(line,))
+
+
+def _tell(evidence: Evidence) -> str:
+    at = f" at {evidence.pci}" if evidence.pci else ""
+    by = f", by driver {evidence.driver}" if evidence.driver else ""
+    remark = f"; {evidence.remark}" if evidence.remark else ""
+    return f"the guest shows the helper disk{at}{by}{remark}"
+
+
+def _await_off(stage: Stage, mark: BusChangeMark) -> BusWalk:
+    waits = {
+        Disruption.NEVER: "when the guest is off (lifecycle.disruption is never)",
+        Disruption.WHEN_OFF: "when the guest is off (lifecycle.disruption is whenOff)",
+        Disruption.WINDOW: "when the guest is restarted in the next maintenance window",
+    }
+    disruption = stage.manifest.lifecycle.disruption
+    when = waits.get(disruption, "when the guest can be shut down")
+    driver = f" ({mark.driver})" if mark.driver else ""
+    return BusWalk(
+        reason=f"step 3 of 5: the guest has shown its driver{driver} at {show_time(mark.proved)}; "
+        f"the disks are moved {when}",
+        waits=True,
+        awaits_window=disruption is Disruption.WINDOW,
+    )
+
+
+def switch(stage: Stage) -> BusWalk:
+    """Move the disks while the guest is off."""
+    if stage.reading.is_running and stage.effect is Effect.RESTART:
+        return _switch_running(stage, stage.mark, "the guest has shown its driver")
+    if not stage.walk.is_off:
+        return _await_off(stage, stage.mark)
+    starts = stage.may_start
+    steps: Steps = (_define_switch(stage, stage.mark), *(_START if starts else ()))
+    reason = "step 3 of 5: the disks are moved while the guest is off"
+    return BusWalk(steps, (), reason, Effect.OFFLINE, is_first=True, starts=starts)
+
+
+_START: Steps = (Start(), RecordStart())
+
+
+def _switch_running(stage: Stage, mark: BusChangeMark, why: str) -> BusWalk:
+    mark = replace(mark, resumes=True)
+    lifecycle = stage.manifest.lifecycle
+    steps: Steps = (
+        write_mark(stage, mark),
+        Shutdown(lifecycle.shutdown_timeout, force=False),
+        _define_switch(stage, mark),
+        *_START,
+    )
+    reason = f"step 3 of 5: {why}; it is shut down, moved and started ({stage.policy})"
+    return BusWalk(steps, (), reason, Effect.RESTART, is_first=True, starts=True)
+
+
+def _define_switch(stage: Stage, mark: BusChangeMark) -> Step:
+    xml, disks = edits.switch_bus(stage.xml, mark, stage.differences)
+    mark = replace(mark, switched=stage.now, started=0, disks=disks)
+    return Define(set_owner(xml, mark_as(stage, mark)))
+
+
+def await_start(stage: Stage) -> BusWalk:
+    """Wait for the first start on the new bus, or make it."""
+    mark = stage.mark
+    reason = f"step 4 of 5: the disks are on {mark.bus}; waits for the start of the guest"
+    if stage.may_start:
+        start = note_line("start", Effect.OFFLINE, reason)
+        return BusWalk(_START, (start,), is_first=True, starts=True)
+    limit = stage.manifest.lifecycle.bus_change.timeout
+    if mark.started and stage.now >= mark.started + limit:
+        again = (write_mark(stage, replace(mark, started=0)),)
+        line = note_line("time", Effect.OFFLINE, "its next start has a whole limit")
+        return BusWalk(again, (line,))
+    line = note_line(f"disks on {mark.bus}", Effect.WITHHELD, reason)
+    return BusWalk(changes=(line,), waits=True)
+
+
+def begin_check(stage: Stage) -> BusWalk:
+    """Note since when the guest has been running on its new bus."""
+    limit = show_span(stage.manifest.lifecycle.bus_change.timeout)
+    reason = f"step 4 of 5: the guest runs on {stage.mark.bus}; it has {limit} to show its disks"
+    return BusWalk((RecordStart(),), (note_line("started", Effect.LIVE, reason),))
+
+
+def await_disks(stage: Stage) -> BusWalk:
+    """Wait for the guest to show its disks."""
+    mark, missing = stage.mark, find_missing(stage.mark, stage.reading, stage.proof)
+    until = show_time(mark.started + stage.manifest.lifecycle.bus_change.timeout)
+    reason = (
+        f"step 4 of 5: waits since {show_time(mark.started)}, at the latest until {until}, for the "
+        f"disks on {mark.bus}: {missing}; then the former bus comes back"
+    )
+    return BusWalk(
+        changes=(note_line(f"disks on {mark.bus}", Effect.WITHHELD, reason),), waits=True
+    )
+
+
+def finish(stage: Stage) -> BusWalk:
+    """Remove the helper disk, the drivers and the former controllers."""
+    mark = stage.mark
+    steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), None))
+    reason = f"step 5 of 5: the guest shows its disks on {mark.bus}; the helper disk is removed"
+    if not mark.switched:
+        reason = f"the disks are on {mark.bus} already; the helper disk is removed"
+    former = f"helper disk {mark.pool}/{mark.volume}"
+    return BusWalk(steps, (note_line(None, stage.touch, reason, former),))

@@ -1,0 +1,167 @@
+"""A staged bus change on a real guest: the five steps, the way back, and kills in between."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, Callable, Iterator, Optional, Tuple
+
+import pytest
+
+from reconciler.adapters.libvirt.host import connect
+from reconciler.control.ports import NoLocks
+from reconciler.core.machine import Disk, Disruption
+from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
+from reconciler.core.names import BusChangeMark, Worker
+from reconciler.core.plan import Action, ActionKind
+from reconciler.core.xmltree import parse
+from reconciler.kinds.machine.domain.mark import read_owner
+from tests.lab.guest import boot_overlays
+from tests.lab.host import LabHost
+from tests.real.booting import LIMIT, Bench
+from tests.real.scenarios import BASE
+from tests.real.worlds import MIB, Product, manifest_of
+
+NAME = BASE.name
+HELPER = f"{NAME}-bus-change.qcow2"
+
+
+class Now(NoLocks):
+    """Nobody else is at work, and the time is as it is, or `ahead` of it."""
+
+    def __init__(self, ahead: float = 0) -> None:
+        """Take the seconds."""
+        self._ahead = ahead
+
+    @property
+    def me(self) -> Worker:  # type: ignore[override]
+        """Return this run."""
+        return Worker("", "", 1, 1, "", time.time() + self._ahead)
+
+
+def manifest_on(
+    bus: str, disruption: Disruption = Disruption.RESTART, lacking: str = ""
+) -> MachineManifest:
+    """Return the manifest of a machine with one disk on that bus."""
+    machine = replace(
+        BASE,
+        guest_agent=True,
+        disks=(Disk("root", bus, 64 * MIB, serial="ROOT01"),),
+        overlays=boot_overlays(lacking=lacking),
+    )
+    return manifest_of(machine, Lifecycle(disruption, bus_change=BusChange("staged")))
+
+
+def find_mark(product: Product) -> Optional[BusChangeMark]:
+    """Return what the mark says of the bus change."""
+    owner = read_owner(parse(product.xml(NAME)))
+    assert owner is not None
+    return owner.bus_change
+
+
+def plan(product: Product, manifest: MachineManifest, **options: Any) -> Action:
+    """Return what is planned of the machine."""
+    [action] = product.plan(manifest, **options).actions
+    return action
+
+
+def lines(action: Action) -> Tuple[Tuple[str, str, str], ...]:
+    """Return path, effect and the step of each line."""
+    return tuple(
+        (change.path, change.effect.value, change.reason.partition(":")[0])
+        for change in action.changes
+    )
+
+
+def apply(product: Product, manifest: MachineManifest, **options: Any) -> None:
+    """Apply once, without a failure."""
+    for outcome in product.apply(manifest, **options):
+        assert outcome.error is None, outcome.error
+
+
+def wait(condition: Callable[[], Any], what: str) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, f"in vain until {what}"
+        time.sleep(0.5)
+
+
+def buses(xml: str) -> Tuple[str, ...]:
+    """Return the bus of each disk of a configuration."""
+    return tuple(target.get("bus", "") for target in parse(xml).iterfind("devices/disk/target"))
+
+
+@pytest.fixture
+def product(lab: LabHost) -> Iterator[Product]:
+    """Return the product, which knows the time, with nothing there before and after."""
+    product = Product(connect(lab.uri(), locks=Now()))
+    product.clear()
+    yield product
+    product.clear()
+
+
+def test_a_guest_is_moved_in_five_steps(bench: Bench, product: Product) -> None:
+    guest = bench.boot(manifest_on("sata"))
+    boot_id = guest.boot_id()
+    careful = manifest_on("virtio", Disruption.WHEN_OFF)
+    assert lines(plan(product, careful)) == (
+        ("disks[root].bus", "withheld", "step 1 of 5"),
+        ("busChange", "live", "step 1 of 5"),
+    )
+    apply(product, careful)
+    assert buses(product.live_xml(NAME)) == ("sata", "virtio")
+    assert buses(product.xml(NAME)) == ("sata", "virtio")
+    wait(lambda: lines(plan(product, careful))[-1][2] == "step 2 of 5", "the driver is seen")
+    [_, proof] = plan(product, careful).changes
+    assert "the guest shows the helper disk at 0000:" in proof.reason
+    apply(product, careful)
+    action = plan(product, careful)
+    assert lines(action) == (("disks[root].bus", "withheld", "step 3 of 5"),)
+    assert "when the guest is off (lifecycle.disruption is whenOff)" in action.changes[0].reason
+    assert guest.boot_id() == boot_id, "nobody has asked for a restart"
+
+    moved = manifest_on("virtio")
+    assert lines(plan(product, moved)) == (("disks[root].bus", "restart", "step 3 of 5"),)
+    apply(product, moved)
+    assert buses(product.live_xml(NAME)) == ("virtio", "virtio")
+    mark = find_mark(product)
+    assert mark is not None
+    assert mark.started >= mark.switched > 0
+    guest.wait_ready(LIMIT)
+    assert guest.disk(64 * MIB)["bus"] == "virtio"
+    wait(lambda: lines(plan(product, moved))[-1][2] == "step 5 of 5", "the guest shows its disk")
+    apply(product, moved)
+    assert find_mark(product) is None
+    assert buses(product.live_xml(NAME)) == buses(product.xml(NAME)) == ("virtio",)
+    assert product.volumes() == {f"{NAME}-root.qcow2"}
+    assert plan(product, moved).action is ActionKind.NONE
+
+
+def test_a_guest_that_does_not_boot_comes_back(
+    bench: Bench, product: Product, lab: LabHost
+) -> None:
+    lacking = "virtio_blk"
+    guest = bench.boot(manifest_on("sata", lacking=lacking))
+    moved = manifest_on("virtio", lacking=lacking)
+    apply(product, moved)
+    wait(lambda: lines(plan(product, moved))[0][1] == "restart", "the driver is seen")
+    apply(product, moved)
+    guest.wait_ready(LIMIT)
+    [change] = plan(product, moved).changes
+    assert "step 4 of 5: waits since" in change.reason
+    assert "the guest does not show root on virtio" in change.reason
+
+    later = Product(connect(lab.uri(), locks=Now(3600)))
+    assert lines(plan(later, moved))[0][:2] == ("busChange", "restart")
+    apply(later, moved)
+    assert buses(product.xml(NAME)) == buses(product.live_xml(NAME)) == ("sata",)
+    assert product.volumes() == {f"{NAME}-root.qcow2"}
+    guest.wait_ready(LIMIT)
+    assert guest.disk(64 * MIB)["bus"] == "sata"
+    action = plan(product, moved)
+    assert lines(action)[0][:2] == ("disks[root].bus", "withheld")
+    assert "the guest does not show root on virtio. To try again: virt-reconciler retry" in (
+        action.stalled
+    )
+    assert plan(product, manifest_on("sata", lacking=lacking)).steps != ()
