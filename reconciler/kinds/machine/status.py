@@ -12,8 +12,8 @@ from reconciler.core.guest_states import describe_state, find_command, store_com
 from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Lifecycle
-from reconciler.core.names import Owner
-from reconciler.core.units import parse_duration
+from reconciler.core.names import BusChangeMark, Owner
+from reconciler.core.units import parse_duration, show_time
 from reconciler.core.world import Reading, Unknown
 from reconciler.kinds.machine.document import build_lifecycle
 from reconciler.kinds.machine.domain.features import settle_firmware
@@ -181,8 +181,9 @@ def find_status(
 
 
 def _ready(reading: Reading, owner: Owner) -> Condition:
-    if owner.creating or owner.is_unfinished:
-        return Condition("Ready", holds=False, reason="its disks are not complete")
+    if owner.creating or owner.is_unfinished or owner.bus_change is not None:
+        why = "its disks are not complete" if owner.creating or owner.is_unfinished else ""
+        return Condition("Ready", holds=False, reason=why or _describe_move(owner.bus_change))
     view, wanted = reading.view, _wanted_power(owner)
     if not view.persistent:
         why = f"the domain is transient; store it: {store_command(view.name)}"
@@ -200,6 +201,17 @@ def _ready(reading: Reading, owner: Owner) -> Condition:
     rest = f"{seed.field}: the seed is removed when the first boot is over" if seed else ""
     reasons = (reading.snapshots, rest if seed and seed.is_attached else "")
     return Condition("Ready", holds=True, reason="; ".join(filter(None, reasons)))
+
+
+def _describe_move(mark: Optional[BusChangeMark]) -> str:
+    """Say how far a staged bus change is, as the mark alone tells."""
+    if mark is None:
+        return ""
+    if mark.failed:
+        return f"the staged bus change to {mark.bus} ended: {mark.failed}"
+    step = "4" if mark.switched else "3" if mark.proved else "2"
+    since = show_time(mark.switched or mark.proved or mark.begun)
+    return f"a staged bus change to {mark.bus} is in step {step} of 5 since {since}"
 
 
 def _wanted_power(owner: Owner) -> Optional[str]:

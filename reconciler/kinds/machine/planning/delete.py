@@ -11,7 +11,7 @@ from reconciler.core.guest_states import find_command
 from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.machine import Disk
 from reconciler.core.manifest import Desired
-from reconciler.core.names import IMAGES, Owner, volume_name
+from reconciler.core.names import IMAGES, Owner, name_seed_field, volume_name
 from reconciler.core.plan import (
     Action,
     ActionKind,
@@ -218,10 +218,17 @@ def _steps(reading: Reading, applied: Applied, own: Tuple[OwnVolume, ...]) -> Tu
         for owned in own
         if not owned.kept
     )
-    seed = reading.owner.seed if reading.owner is not None else None
+    return (*steps, *_list_made(reading), Undefine())
+
+
+def _list_made(reading: Reading) -> Iterator[DeleteSeed]:
+    """Yield the deletion of what was made beside the disks: a seed, a helper disk."""
+    owner = reading.owner
+    seed, helper = (None, None) if owner is None else (owner.seed, owner.bus_change)
     if seed is not None and seed.is_attached:
-        steps.append(DeleteSeed(seed.pool, seed.volume, seed.path))
-    return (*steps, Undefine())
+        yield DeleteSeed(seed.pool, seed.volume, seed.path)
+    if helper is not None and helper.path:
+        yield DeleteSeed(helper.pool, helper.volume, helper.path)
 
 
 def _power(reading: Reading, applied: Applied) -> Iterator[Change]:
@@ -245,9 +252,9 @@ def _belongings(reading: Reading, applied: Applied) -> Iterator[Change]:
     if root.find("devices/tpm/backend[@type='emulator']") is not None:
         reason = "deleted: what was sealed with it (BitLocker, LUKS) opens by its recovery key only"
         yield _gone("tpm", "emulated", reason)
-    seed = reading.owner.seed if reading.owner is not None else None
-    if seed is not None and seed.is_attached:
-        yield _gone(seed.field, f"{seed.pool}/{seed.volume}", f"deleted: {seed.path}")
+    for made in _list_made(reading):
+        field = name_seed_field(made.name)
+        yield _gone(field, f"{made.pool}/{made.name}", f"deleted: {made.path}")
     if view.saved:
         yield _gone("saved", "the guest's saved memory", "deleted: the guest is not resumed")
 

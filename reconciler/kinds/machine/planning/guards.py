@@ -183,11 +183,12 @@ def inherit_mark(reading: Reading, world: World) -> Optional[Owner]:
     name, owner = reading.view.name, reading.owner
     if owner is None or not _is_renamed(owner, name, world):
         return None
-    if owner.creating or owner.is_unfinished:
+    is_moving = owner.bus_change is not None and not owner.bus_change.is_over
+    if owner.creating or owner.is_unfinished or is_moving:
+        what = "its bus change was over" if is_moving else "its volumes were complete"
         raise TerminalError(
-            f"it has the mark of {owner.name} and was renamed before its volumes were complete; "
-            f"rename it back (virsh domrename {shlex.quote(name)} {shlex.quote(owner.name)}) and "
-            f"apply {owner.name} first"
+            f"it has the mark of {owner.name} and was renamed before {what}; rename it back (virsh "
+            f"domrename {shlex.quote(name)} {shlex.quote(owner.name)}) and apply {owner.name} first"
         )
     return replace(owner, name=name, formerly=owner.names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from typing import FrozenSet, Iterator, List, Mapping, Optional, Tuple
 
@@ -25,6 +26,7 @@ from reconciler.core.secrets import fill_secrets
 from reconciler.core.world import Reading, World
 from reconciler.core.xmltree import copy_of, digest, fragment, parse
 from reconciler.errors import RefusedError, TerminalError
+from reconciler.kinds.machine.domain.bus_change import drop_own
 from reconciler.kinds.machine.domain.consequences import find_all, find_rest, is_like
 from reconciler.kinds.machine.domain.edit import carry_image, carry_seed, edit_domain
 from reconciler.kinds.machine.domain.layout import find_device, remove_children
@@ -75,6 +77,7 @@ def find_target(past: ChangeRecord, present: Reading, sizes: Mapping[str, int]) 
     Raises RefusedError where there is no way back.
     """
     view, former = present.view, past.former
+    _refuse_moving(past.name, present)
     begun = None if former is None else read_owner(parse(former.xml))
     if former is None or (begun is not None and begun.is_unfinished):
         raise RefusedError(
@@ -87,7 +90,7 @@ def find_target(past: ChangeRecord, present: Reading, sizes: Mapping[str, int]) 
             f"{past.name} {past.number}` shows the former definition"
         )
     filled, missing = fill_secrets(former.xml, view.persistent_xml)
-    filled = carry_seed(filled, view.persistent_xml, (present.owner, begun))
+    filled = carry_seed(drop_own(filled), view.persistent_xml, (present.owner, begun))
     owner = _keep_volumes(read_owner(parse(filled)), present.owner)
     xml = (
         filled if owner is None or owner == read_owner(parse(filled)) else set_owner(filled, owner)
@@ -106,6 +109,16 @@ def find_target(past: ChangeRecord, present: Reading, sizes: Mapping[str, int]) 
     )
 
 
+def _refuse_moving(name: str, present: Reading) -> None:
+    """Raise RefusedError while disks are moved to another bus step by step."""
+    mark = present.owner.bus_change if present.owner is not None else None
+    if mark is not None and not mark.is_over:
+        raise RefusedError(
+            f"a staged bus change of {name} to {mark.bus} is under way; end it first: "
+            f"virt-reconciler apply --abort-bus-change {shlex.quote(name)} MANIFESTS"
+        )
+
+
 def _keep_volumes(former: Optional[Owner], present: Optional[Owner]) -> Optional[Owner]:
     """Return the former mark, with the volumes that were made since, and none unfinished.
 
@@ -115,11 +128,12 @@ def _keep_volumes(former: Optional[Owner], present: Optional[Owner]) -> Optional
     if former is None:
         return None
     if present is None:
-        return replace(former, creating=(), seed=None)
+        return replace(former, creating=(), seed=None, bus_change=None)
     made = tuple(sorted({*former.made, *present.made}))
     same = former.generation == present.generation
     spec = present.spec if same else former.spec  # whole, where the former's secrets are hidden
-    return replace(former, creating=(), made=made, spec=spec, seed=present.seed)
+    former = replace(former, creating=(), made=made, spec=spec, seed=present.seed)
+    return replace(former, bus_change=present.bus_change)
 
 
 def _find_os(*owners: Optional[Owner]) -> Optional[str]:
