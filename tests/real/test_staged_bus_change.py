@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import Any, Callable, Iterator, Optional, Tuple
@@ -10,15 +11,16 @@ import pytest
 
 from reconciler.adapters.libvirt.host import connect
 from reconciler.control.ports import NoLocks
-from reconciler.core.machine import Disk, Disruption
+from reconciler.core.machine import Disk, Disruption, Power
 from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
 from reconciler.core.names import BusChangeMark, Worker
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.xmltree import parse
-from reconciler.kinds.machine.domain.mark import read_owner
+from reconciler.kinds.machine.domain.mark import owner_xml, read_owner
 from tests.lab.guest import boot_overlays
 from tests.lab.host import LabHost
 from tests.real.booting import LIMIT, Bench
+from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.scenarios import BASE
 from tests.real.worlds import MIB, Product, manifest_of
 
@@ -165,3 +167,48 @@ def test_a_guest_that_does_not_boot_comes_back(
         action.stalled
     )
     assert plan(product, manifest_on("sata", lacking=lacking)).steps != ()
+
+
+def die(product: Product, manifest: MachineManifest, step: int, **options: Any) -> None:
+    """Apply, and be killed after that effect on the host, if there are so many."""
+    fault = Fault(step, kill, after=True)
+    with contextlib.suppress(Killed):
+        product.apply(manifest, host=FaultyHost.around(product.host, fault), **options)
+
+
+def prove(product: Product) -> None:
+    """Have the mark say that the guest has shown its driver."""
+    owner = read_owner(parse(product.xml(NAME)))
+    assert owner is not None
+    assert owner.bus_change is not None
+    mark = replace(owner.bus_change, proved=1)
+    product.host.domains.set_metadata(NAME, owner_xml(replace(owner, bus_change=mark)), False)
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_kill_after_any_effect_leaves_a_way_on_and_a_way_back(
+    product: Product, step: int
+) -> None:
+    former, moved = (off(manifest_on(bus)) for bus in ("sata", "virtio"))
+    apply(product, former)
+    die(product, moved, step)
+    for _ in range(2):  # what was left is removed, then the change goes on
+        apply(product, moved)
+    assert buses(product.xml(NAME)) == ("sata", "virtio")
+    assert product.volumes() == {f"{NAME}-root.qcow2", HELPER}
+
+    prove(product)
+    die(product, moved, step)
+    apply(product, moved)
+    assert buses(product.xml(NAME)) == ("virtio", "virtio")
+
+    die(product, moved, step, aborts=frozenset({NAME}))
+    apply(product, moved)
+    assert buses(product.xml(NAME)) == ("sata",)
+    assert product.volumes() == {f"{NAME}-root.qcow2"}
+    assert "ended by a person" in plan(product, moved).stalled
+
+
+def off(manifest: MachineManifest) -> MachineManifest:
+    """Return the manifest of a machine that nobody starts."""
+    return replace(manifest, machine=replace(manifest.machine, power=Power.STOPPED))
