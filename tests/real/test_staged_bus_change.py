@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import time
 from dataclasses import replace
 from typing import Any, Callable, Iterator, Optional, Tuple
@@ -17,10 +19,11 @@ from reconciler.core.names import BusChangeMark, Worker
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner
-from tests.lab.guest import boot_overlays
+from tests.lab.guest import Guest, boot_overlays
 from tests.lab.host import LabHost
 from tests.real.booting import LIMIT, Bench
 from tests.real.faults import Fault, FaultyHost, Killed, kill
+from tests.real.looping import Looping, libvirtd
 from tests.real.scenarios import BASE
 from tests.real.worlds import MIB, Product, manifest_of
 
@@ -212,3 +215,26 @@ def test_a_kill_after_any_effect_leaves_a_way_on_and_a_way_back(
 def off(manifest: MachineManifest) -> MachineManifest:
     """Return the manifest of a machine that nobody starts."""
     return replace(manifest, machine=replace(manifest.machine, power=Power.STOPPED))
+
+
+def test_the_loop_moves_a_guest_and_a_killed_libvirtd_delays_it_only(looping: Looping) -> None:
+    looping.publish(manifest_on("sata"))
+    looping.wait_ready(NAME)
+    guest = Guest(looping.lab.uri(), NAME)
+    guest.wait_ready(LIMIT)
+    boot_id = guest.boot_id()
+    looping.publish(manifest_on("virtio"))
+    looping.wait(lambda: buses(stored(looping)) == ("sata", "virtio"), "it has the helper disk")
+    os.kill(libvirtd(looping.lab), signal.SIGKILL)
+    wait(lambda: buses(stored(looping)) == ("virtio", "virtio"), "the disks are moved")
+    guest = Guest(looping.lab.uri(), NAME)
+    wait(lambda: looping.record(NAME).condition("Ready").holds, "it is over")
+    assert buses(stored(looping)) == ("virtio",)
+    assert guest.boot_id() != boot_id
+    assert not (looping.lab.images / HELPER).exists()
+
+
+def stored(looping: Looping) -> str:
+    """Return the stored definition; an empty one while libvirt is away."""
+    done = looping.virsh("dumpxml", "--inactive", NAME, check=False)
+    return done.stdout or "<domain/>"
