@@ -238,3 +238,27 @@ def stored(looping: Looping) -> str:
     """Return the stored definition; an empty one while libvirt is away."""
     done = looping.virsh("dumpxml", "--inactive", NAME, check=False)
     return done.stdout or "<domain/>"
+
+
+def test_a_running_guest_goes_back_when_a_person_says_so(bench: Bench, product: Product) -> None:
+    guest = bench.boot(manifest_on("sata"))
+    boot_id = guest.boot_id()
+    moved, aborts = manifest_on("virtio"), frozenset({NAME})
+    apply(product, moved)
+    apply(product, moved, aborts=aborts)  # before the disks are moved: nobody notices
+    assert buses(product.live_xml(NAME)) == buses(product.xml(NAME)) == ("sata",)
+    assert product.volumes() == {f"{NAME}-root.qcow2"}
+    assert guest.boot_id() == boot_id
+    action = plan(product, moved)
+    assert "ended by a person" in action.stalled
+    assert action.steps == ()
+
+    assert lines(plan(product, moved, retried=True))[-1] == ("busChange", "live", "step 1 of 5")
+    apply(product, moved, retried=True)
+    wait(lambda: lines(plan(product, moved))[0][1] == "restart", "the driver is seen")
+    apply(product, moved)
+    assert buses(product.live_xml(NAME)) == ("virtio", "virtio")
+    guest.wait_ready(LIMIT)
+    apply(product, moved, aborts=aborts)
+    assert buses(product.live_xml(NAME)) == buses(product.xml(NAME)) == ("sata",)
+    assert product.volumes() == {f"{NAME}-root.qcow2"}
