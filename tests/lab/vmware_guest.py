@@ -130,6 +130,7 @@ class VmwareGuest:
 
     def write_ova(self, path: Path) -> Path:
         """Write an OVA with checksums, as VMware exports it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         disk = self.disk.read_bytes()
         write_ova(path, {f"{NAME}-disk1.vmdk": disk}, self.capacity)
         return path
@@ -173,6 +174,8 @@ def _fill(root: Path, parts: Path, kernel: str) -> None:
         "etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n",
         "etc/hostname": f"{NAME}\n",
         "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+        "etc/modprobe.d/empty.conf": "",
+        "etc/initramfs-tools/modules": "# modules\n",
         "etc/default/grub": 'GRUB_CMDLINE_LINUX=""\n',
         "boot/grub/grub.cfg": GRUB.format(kernel=kernel),
         f"boot/config-{kernel}": "CONFIG_VIRTIO=m\n",

@@ -64,6 +64,7 @@ _REFUSALS = (
     "no bootloader detected",
     "not enough free space for conversion",
     "failed to find grub2-mkconfig",
+    "unable to find any valid",
     "inspection could not detect the source guest",
     "unable to convert this guest",
     "no root device found",
