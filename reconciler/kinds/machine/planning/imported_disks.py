@@ -116,8 +116,7 @@ def _refuse_shrinking(disk: Disk, image: ForeignImage) -> None:
 def _find_source(source: ImportSource, world: World, where: str) -> ForeignSource:
     found = world.find_import(f"{source.kind}:{source.format}:{source.path}")
     if isinstance(found, Unknown):
-        kind = MissingError if found.transient else TerminalError
-        raise kind(f"{where}.{source.kind}: {found.reason}")
+        raise MissingError(f"{where}.{source.kind}: {found.reason}")  # another file may come
     return found or unseen(source.path)
 
 
