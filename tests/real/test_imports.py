@@ -171,7 +171,7 @@ def test_a_kill_in_the_middle_leaves_nothing_that_is_taken_for_whole(
 
 def test_what_is_refused_leaves_nothing(command: Command, lab: LabHost, images: Path) -> None:
     path = images / "disk.vhdx"
-    write(command, f"{{name: root, source: {{import: {{disk: {path}, sha256: {'0' * 64}}}}}}}")
+    write(command, f"{{name: root, source: {{import: {{disk: {path}, sha256: {'f' * 64}}}}}}}")
     told = command("apply", "--yes", "web01.yaml", status=1).stderr
     assert (
         f"{path}: wrong checksum: sha256 is {hashlib.sha256(path.read_bytes()).hexdigest()}" in told
@@ -221,7 +221,8 @@ LocalImporter(os.environ).convert(step, lambda *told: None)
 def test_a_kill_ends_what_virt_v2v_started_and_removes_its_folder(stage: Stage) -> None:
     (stage.folder / "step.json").write_text(json.dumps(to_plain(stage.step())), encoding="utf-8")
     stage.put("virt-v2v", V2V + "sleep 1000 & echo part >$out/v2v-sda; touch started; wait")
-    environ: Dict[str, str] = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    path = f"{stage.folder / 'bin'}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-c", CODE], cwd=stage.folder, env=environ)
     wait_until((stage.folder / "started").exists)
     children = list_sleepers(stage.folder)

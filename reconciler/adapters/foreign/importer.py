@@ -107,6 +107,8 @@ class LocalImporter:
         if self._find(VIRT_V2V) is None:
             return ImportTools(version, lack="virt-v2v is not installed")
         lack = find_kernel_lack(VIRT_V2V, self._environ)
+        if self._find("nbdcopy") is None:  # Debian's virt-v2v does not bring it
+            lack = "virt-v2v needs nbdcopy: dnf install libnbd, apt install libnbd-bin"
         if not lack and os.geteuid():
             lack = "virt-v2v is run as root only"
         named = ask([VIRT_V2V, "--version"], self._environ).split()

@@ -129,6 +129,7 @@ def fails(message: str) -> str:
 
 def test_tools_are_asked_at_run_time(stage: Stage) -> None:
     stage.put("virt-v2v", V2V)
+    stage.put("nbdcopy", "")
     tools = stage.importer.find_tools(str(stage.pool))
     assert (tools.virt_v2v, tools.reads, tools.lack) == ("2.2.0", ("ova", "vmx"), "")
     assert tools.qemu_img[0].isdigit()
