@@ -184,7 +184,7 @@ def test_what_is_refused_leaves_nothing(command: Command, lab: LabHost, images: 
     found = os.statvfs(folder)
     run("fallocate", "-l", found.f_bavail * found.f_frsize - 2**20, folder / "filler")
     try:
-        told = command("plan", "web01.yaml").stdout
+        told = command("plan", "web01.yaml", status=1).stdout
         assert "the new volumes take 6MiB at once" in told
     finally:
         (folder / "filler").unlink()
