@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -159,9 +158,8 @@ def build_vmware_guest(folder: Path) -> VmwareGuest:
     _fill(root, parts, kernel)
     (root / f"boot/vmlinuz-{kernel}").write_bytes(guest.bzimage.read_bytes())
     (root / f"boot/initrd.img-{kernel}").write_bytes(guest.initrd.read_bytes())
-    for name in ("vmlinuz", "initrd.img"):
-        os.link(root / f"boot/{name}-{kernel}", root / "boot" / name)
-    _write_disk(root, raw, folder)
+    loaded = {"vmlinuz": guest.bzimage, "initrd.img": guest.initrd}
+    _write_disk(root, raw, folder, loaded)
     words = ("-O", "vmdk", "-o", "subformat=streamOptimized", str(raw), str(disk))
     _run("qemu-img", "convert", "-f", "raw", *words)
     return VmwareGuest(disk, SIZE * 2**20)
@@ -212,20 +210,26 @@ def _fill(root: Path, parts: Path, kernel: str) -> None:
         target.write_bytes(module.read_bytes())
 
 
-def _write_disk(root: Path, raw: Path, folder: Path) -> None:
+def _write_disk(root: Path, raw: Path, folder: Path, loaded: Mapping[str, Path]) -> None:
+    """Write a disk with a boot loader, and the files that it loads.
+
+    mkfs leaves holes for zeros, which the boot loader does not read.
+    """
     with raw.open("wb") as file:
         file.write(Path(BOOT_CODE).read_bytes())
         file.truncate(SIZE * 2**20)
     _run("sfdisk", "-q", str(raw), text=f"label: dos\nstart={START}, type=83, bootable\n")
     (root / "boot/extlinux/ldlinux.c32").write_bytes(Path(LOADER_MODULE).read_bytes())
     offset = START * 512
-    features = ("-O", "^64bit,^metadata_csum", "-E", f"offset={offset}", "-m", "0")
+    features = ("-O", "^64bit,^metadata_csum", "-E", f"offset={offset}", "-m", "0", "-b", "4096")
     size = f"{SIZE - offset // 2**20}M"
     _run("mkfs.ext4", "-q", "-F", "-L", "root", *features, "-d", str(root), str(raw), size)
     mount = folder / "mount"
     mount.mkdir()
     _run("mount", "-o", f"loop,offset={offset}", str(raw), str(mount))
     try:
+        for name, path in loaded.items():
+            (mount / "boot" / name).write_bytes(path.read_bytes())
         _run("extlinux", "--install", str(mount / "boot/extlinux"))
     finally:
         _run("umount", str(mount))
