@@ -337,14 +337,18 @@ def _refuse_secret(path: DocumentPath, spec: Any) -> Finding:
     instead = f"{field}: {file}"
     if field == "fragment" and "<graphics" in spec["xml"][path[2]][field]:
         instead = f"graphicsPassword: {file} in place of it"
-    elif field == "fragment":
-        instead = f"${{password}} in its place, and secrets: {{password: {file}}} beside fragment"
-    words = "contains a password or key, which everyone who reads the manifest can see"
+    words = "contains a password or key, which everyone who reads the manifest can see; write "
+    words += instead
     if path[:2] == ("spec", "credentials"):
         words = "contains a password or key, and everyone on the host can read credentials"
         return Finding(path, f"{words}; give it to the guest by cloudInit or ignition")
+    if field == "fragment" and "graphicsPassword" not in instead:
+        words = (
+            "contains a password or key, and libvirt shows such a fragment to everyone on the "
+            "host; give it to the guest by cloudInit or ignition"
+        )
     other = "Or set allowPlainPasswords: true in the host's configuration"
-    return Finding(path, f"{words}; write {instead}. {other}")
+    return Finding(path, f"{words}. {other}")
 
 
 API_VERSION = "virt-reconciler/v1"

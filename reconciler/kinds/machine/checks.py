@@ -5,6 +5,7 @@ What a path in `xml` means is decided by the domain's own parser, which is asked
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import (
     Any,
     Callable,
@@ -24,8 +25,17 @@ from reconciler.core.guests import is_windows
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import DRIVER_CD, HELPER, MARK_NAMESPACE
+from reconciler.core.secret_refs import find_refs
 from reconciler.core.units import format_size
-from reconciler.core.xmltree import MOST_NESTED, Element, children_of, make, measure_depth, parse
+from reconciler.core.xmltree import (
+    MOST_NESTED,
+    Element,
+    attributes_of,
+    children_of,
+    make,
+    measure_depth,
+    parse,
+)
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain.xml_places import find_place
 from reconciler.kinds.machine.first_boot_checks import check_first_boot, check_range
@@ -46,6 +56,8 @@ def check_overlays(
         yield from _check_xpath((*path, "xpath"), overlay)
         if overlay.present:
             yield from _check_fragment((*path, "fragment"), overlay)
+        if "secrets" in entry:
+            yield from _check_secrets((*path, "fragment"), overlay)
 
 
 def _check_xpath(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
@@ -93,6 +105,27 @@ def _check_fragment(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
             )
     if any(_is_ours(element) for element in root.iter("*")):
         yield Finding(path, _owned("its mark in <metadata>"))
+
+
+def _check_secrets(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
+    with suppress(TerminalError):  # said already
+        for place in _list_open_secrets(parse(overlay.fragment.strip(), is_ours=True)):
+            yield Finding(
+                path,
+                f"everyone on the host can read a secret in {place} (virsh --readonly dumpxml); "
+                "in a fragment only passwd of <graphics> is hidden; give others to the guest by "
+                "cloudInit or ignition",
+            )
+
+
+def _list_open_secrets(root: Element) -> Iterator[str]:
+    """Yield where a secret is named that libvirt shows to everyone (virDomainDefFormatInternal)."""
+    for element in root.iter("*"):
+        for name, text in attributes_of(element):
+            if find_refs(text) and (element.tag, name) != ("graphics", "passwd"):
+                yield f"{name} of <{element.tag}>"
+        if find_refs(element.text or ""):
+            yield f"<{element.tag}>"
 
 
 def _list_notes(xpath: str, root: Element) -> Sequence[Element]:

@@ -28,8 +28,8 @@ QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 FRAGMENT: Dict[str, Any] = {
     "xml": [
         {
-            "xpath": "/domain/sysinfo[@type='smbios']/oemStrings",
-            "fragment": "<entry>io.systemd.credential:token=${token}</entry>",
+            "xpath": "/domain/devices",
+            "fragment": "<graphics type='spice' autoport='yes' passwd='${token}'/>",
             "secrets": {"token": NAMED},
         }
     ]
@@ -267,9 +267,33 @@ LINES = {
     "display": (IN_FRAGMENT, "write graphicsPassword: {secretRef: {file: /etc/virt-reconciler"),
     "fragment": (
         {"xml": [{"xpath": "/domain", "fragment": f"<env name='A_TOKEN' value='{S}'/>"}]},
-        "write ${password} in its place, and secrets: {password: {secretRef: {file: /etc/",
+        "libvirt shows such a fragment to everyone on the host; give it to the guest by cloudInit",
     ),
 }
+
+
+OPEN = {
+    "text": ("sysinfo/oemStrings", "<entry>a:token=${x}</entry>", "a secret in <entry>"),
+    "attribute": (
+        "devices",
+        "<hostdev><source key='${x}'/></hostdev>",
+        "a secret in key of <source>",
+    ),
+    "beside": (
+        "devices",
+        "<graphics type='vnc' passwd='a' keymap='${x}'/>",
+        "in keymap of <graphics>",
+    ),
+}
+
+
+@pytest.mark.parametrize(("place", "fragment", "words"), OPEN.values(), ids=OPEN)
+def test_a_secret_is_refused_where_libvirt_shows_it(place: str, fragment: str, words: str) -> None:
+    overlay = {"xpath": f"/domain/{place}", "fragment": fragment, "secrets": {"x": NAMED}}
+    done = call(serve(xml=[overlay]), "validate", "p")
+    assert done.status == 65
+    assert "spec.xml[0].fragment: everyone on the host can read" in done.err
+    assert words in done.err
 
 
 @pytest.mark.parametrize(("spec", "words"), LINES.values(), ids=LINES)
