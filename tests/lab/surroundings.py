@@ -24,6 +24,8 @@ from typing import Dict, Iterable, List, Mapping
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 # The environment of every program.
 PLAIN = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "TZ": "UTC"}
+# libguestfs' appliance hangs on a nested host whose /dev/kvm opens and does not work.
+PLAIN.update(LIBGUESTFS_BACKEND="direct", LIBGUESTFS_BACKEND_SETTINGS="force_tcg")
 # What is kept of the user's environment: network settings, and options of Python and pytest.
 KEPT = re.compile(
     r"PYTHON(PATH|DONTWRITEBYTECODE|DEVMODE|TRACEMALLOC)|PYTEST_.*|PY_COLORS|CI|PIP_.*"
