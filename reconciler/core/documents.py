@@ -337,18 +337,16 @@ def _refuse_secret(path: DocumentPath, spec: Any) -> Finding:
     instead = f"{field}: {file}"
     if field == "fragment" and "<graphics" in spec["xml"][path[2]][field]:
         instead = f"graphicsPassword: {file} in place of it"
-    words = "contains a password or key, which everyone who reads the manifest can see; write "
-    words += instead
+    words = "contains a password or key, "
     if path[:2] == ("spec", "credentials"):
-        words = "contains a password or key, and everyone on the host can read credentials"
+        words += "and everyone on the host can read credentials"
         return Finding(path, f"{words}; give it to the guest by cloudInit or ignition")
     if field == "fragment" and "graphicsPassword" not in instead:
-        words = (
-            "contains a password or key, and libvirt shows such a fragment to everyone on the "
-            "host; give it to the guest by cloudInit or ignition"
-        )
-    other = "Or set allowPlainPasswords: true in the host's configuration"
-    return Finding(path, f"{words}. {other}")
+        words += "and libvirt shows such a fragment to everyone on the host; give it to the guest "
+        words += "by cloudInit or ignition"
+    else:
+        words += f"which everyone who reads the manifest can see; write {instead}"
+    return Finding(path, f"{words}. Or set allowPlainPasswords: true in the host's configuration")
 
 
 API_VERSION = "virt-reconciler/v1"
