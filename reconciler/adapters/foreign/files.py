@@ -13,7 +13,7 @@ import stat
 import struct
 import subprocess
 import tarfile
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping
 
 from reconciler.core.foreign_machines import read_ovf, read_vmx, refuse_path
 from reconciler.core.frozen import frozen, regex
@@ -352,9 +352,3 @@ def explain_qemu(name: str, text: str) -> ReconcilerError:
     if "No such file" in text:
         return MissingError(f"{name}: one of its files is missing: {words}")
     return TerminalError(f"{name} cannot be read as an image: {words}; copy it again")
-
-
-def guess_kind(path: str) -> Optional[str]:
-    """Return how a file is imported by the end of its name."""
-    ending = os.path.splitext(path)[1].lower()
-    return {".ova": OVA, ".vmx": "vmx"}.get(ending, DISK if ending in _ENDINGS else None)
