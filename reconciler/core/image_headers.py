@@ -12,11 +12,14 @@ _CORRUPT, _EXTERNAL_DATA = 1 << 1, 1 << 2
 _METADATA = 64 * 2**20  # bytes that a qcow2 may have beside the data
 
 
+def find_capacity(start: bytes) -> int:
+    """Return what the guest sees of a qcow2 image; 0 for another one."""
+    return _read(">Q", start, _SIZE) if start.startswith(MAGIC) else 0
+
+
 def find_most(start: bytes) -> int:
     """Return how large the file of an image may be by its header; 0 for any size."""
-    if not start.startswith(MAGIC):
-        return 0
-    return 2 * _read(">Q", start, _SIZE) + _METADATA
+    return 2 * find_capacity(start) + _METADATA if start.startswith(MAGIC) else 0
 
 
 def find_flaw(start: bytes, image_format: str) -> str:

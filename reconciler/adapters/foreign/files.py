@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping
 
 from reconciler.core.foreign_machines import read_ovf, read_vmx, refuse_path
 from reconciler.core.frozen import frozen, regex
-from reconciler.core.image_headers import find_flaw
+from reconciler.core.image_headers import MAGIC, find_flaw
 from reconciler.core.imports import (
     DISK,
     FORMATS,
@@ -41,7 +41,7 @@ _ENDINGS: Mapping[str, str] = {
 }  # fmt: skip
 _MAGIC = (
     (b"KDMV", "vmdk"), (b"COWD", "vmdk"), (b"vhdxfile", "vhdx"), (b"conectix", "vpc"),
-    (b"QFI\xfb", "qcow2"), (b"QED\0", "qed"),
+    (MAGIC, "qcow2"), (b"QED\0", "qed"),
 )  # fmt: skip
 _SUM = regex(r"(?P<kind>SHA1|SHA256|SHA512)\s*\((?P<name>[^)]+)\)\s*=\s*(?P<sum>[0-9a-fA-F]+)")
 _LEFT = "remove its snapshots in VMware first (delete all), or import a full clone"

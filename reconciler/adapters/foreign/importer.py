@@ -27,6 +27,7 @@ from reconciler.adapters.child_programs import (
 from reconciler.adapters.foreign import files
 from reconciler.adapters.text_files import sync_path
 from reconciler.core.frozen import regex
+from reconciler.core.image_headers import find_capacity
 from reconciler.core.imports import (
     OVA,
     QEMU_IMG,
@@ -307,8 +308,7 @@ def _find_output(step: ConvertMachine, folder: str) -> Sequence[str]:
 
 def _measure_qcow2(path: str) -> int:
     with open(path, "rb") as file:
-        header = file.read(32)
-    return int.from_bytes(header[24:32], "big") if header.startswith(b"QFI\xfb") else 0
+        return find_capacity(file.read(files.START))
 
 
 def _read_message(line: str) -> Mapping[str, str]:
