@@ -7,12 +7,17 @@ plan depends on them.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Optional, Protocol, Tuple
+from typing import Mapping, Optional, Protocol, Tuple
 
 from reconciler.core.frozen import frozen, replace
 
 _PARTS = 50  # of a file system: a change of less than one is not told
 WINDOWS = "mswindows"  # the agent's `id` of every Windows
+
+STORAGE_DRIVERS: Mapping[str, str] = {"virtio": "viostor", "scsi": "vioscsi"}
+"""The driver of virtio-win's that a disk on a bus needs in a Windows."""
+STORAGE_MODULES: Mapping[str, str] = {"virtio": "virtio_blk", "scsi": "virtio_scsi"}
+"""The kernel module that it needs in a Linux."""
 
 # What a report may lack; the words of `Unseen.what`.
 SYSTEM, HOST_NAME = "operating system", "host name"

@@ -19,8 +19,6 @@ UPSTREAM, REDHAT = "0.1", "1.9"
 FOLDER = "/usr/share/virtio-win"
 """Where the RPM puts its ISOs and drivers."""
 
-STORAGE_DRIVERS: Mapping[str, str] = {"virtio": "viostor", "scsi": "vioscsi"}
-"""The driver that a disk on a bus needs."""
 NETWORK_DRIVER = "netkvm"
 
 _NAME = regex(r"virtio-win(?:-prewhql)?[-_](\d+\.\d+)[.-](\d+)", re.IGNORECASE)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import frozen
+from reconciler.core.guest import STORAGE_DRIVERS
 from reconciler.core.virtio_win import (
     FOLDER,
-    STORAGE_DRIVERS,
     DriverFile,
     DriverMedium,
     DriverVersion,

@@ -7,16 +7,21 @@ than the agent allows: what it forbids stays unseen, with the reason.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Mapping, Optional, Protocol, Tuple
+from typing import Optional, Protocol, Tuple
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.agent_answers import clean_text, read_drivers
 from reconciler.core.frozen import replace
-from reconciler.core.guest import DriverProbe, DriverReport, GuestDriver, GuestReport
+from reconciler.core.guest import (
+    STORAGE_DRIVERS,
+    STORAGE_MODULES,
+    DriverProbe,
+    DriverReport,
+    GuestDriver,
+    GuestReport,
+)
 
 DEVICES, EXEC = "guest-get-devices", "guest-exec"
-_LINUX: Mapping[str, str] = {"virtio": "virtio_blk", "scsi": "virtio_scsi"}
-_WINDOWS: Mapping[str, str] = {"virtio": "viostor", "scsi": "vioscsi"}
 BUILTIN, ABSENT, UNSEEN = "has it built in", "absent ", "unseen"
 
 
@@ -80,7 +85,7 @@ def _ask_drivers(agent: Agent) -> Tuple[GuestDriver, ...]:
 
 
 def _inspect_initramfs(agent: Agent, bus: str) -> Tuple[Optional[bool], str]:
-    module = _LINUX.get(bus, bus)
+    module = STORAGE_MODULES.get(bus, bus)
     said = clean_text(agent.run("/bin/sh", "-c", GuestScript.INITRAMFS.value, "sh", module))
     if BUILTIN in said:
         return True, f"kernel {said}"
@@ -92,7 +97,7 @@ def _inspect_initramfs(agent: Agent, bus: str) -> Tuple[Optional[bool], str]:
 
 
 def _inspect_service(agent: Agent, bus: str) -> Tuple[Optional[bool], str]:
-    service = _WINDOWS.get(bus, bus)
+    service = STORAGE_DRIVERS.get(bus, bus)
     said = agent.run("C:\\Windows\\System32\\sc.exe", "qc", service)
     if "START_TYPE" not in said:
         return None, f"sc.exe qc {service} does not name its START_TYPE"

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Iterator, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen
-from reconciler.core.guest import AgentState, GuestDisk, GuestProof, GuestReport
+from reconciler.core.guest import STORAGE_DRIVERS, AgentState, GuestDisk, GuestProof, GuestReport
 from reconciler.core.names import BusChangeMark
 from reconciler.core.world import Reading
 from reconciler.core.xmltree import Element, parse, parse_number
@@ -132,7 +132,6 @@ _AGENTS: Mapping[AgentState, str] = {
     AgentState.SILENT: "its guest agent does not answer",
     AgentState.BUSY: "its guest agent is used by another program",
 }
-_NAMES: Mapping[str, str] = {"virtio": "viostor", "scsi": "vioscsi"}
 # The devices of these drivers, transitional and modern (virtio 1.1, 5.2 and 5.6).
 _DEVICES: Mapping[str, Tuple[str, str]] = {
     "virtio": ("1af4:1001", "1af4:1042"),
@@ -212,7 +211,7 @@ def _name_driver(mark: BusChangeMark, report: GuestReport) -> str:
     """Return the driver with its version, as a Windows names it."""
     for driver in report.driver.drivers if report.driver is not None else ():
         is_it = driver.device in _DEVICES.get(mark.bus, ())
-        if is_it or driver.name.lower().startswith(_NAMES.get(mark.bus, "?")):
+        if is_it or driver.name.lower().startswith(STORAGE_DRIVERS.get(mark.bus, "?")):
             return f"{driver.name} {driver.version}".strip()
     return ""
 

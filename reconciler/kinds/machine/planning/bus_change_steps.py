@@ -10,6 +10,7 @@ import hashlib
 import shlex
 
 from reconciler.core.frozen import replace
+from reconciler.core.guest import STORAGE_MODULES
 from reconciler.core.guests import is_windows
 from reconciler.core.machine import Disk, Disruption
 from reconciler.core.names import BUS_CHANGE, HELPER, HELPER_SIZE, HELPER_SUFFIX, BusChangeMark
@@ -148,7 +149,7 @@ def await_driver(stage: Stage) -> BusWalk:
 
 def _explain_driver(stage: Stage) -> str:
     """Say how the driver gets into the guest."""
-    module = {"virtio": "virtio_blk", "scsi": "virtio_scsi"}[stage.mark.bus]
+    module = STORAGE_MODULES[stage.mark.bus]
     name = shlex.quote(stage.manifest.name)
     end = f"To end the bus change: virt-reconciler apply --abort-bus-change {name} MANIFESTS"
     if stage.proof.report.is_windows or stage.manifest.lifecycle.bus_change.mode is None:

@@ -9,10 +9,11 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from reconciler.core.documents import Finding
 from reconciler.core.frozen import replace
+from reconciler.core.guest import STORAGE_DRIVERS
 from reconciler.core.machine import Disk, Machine, chipset_of
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume
-from reconciler.core.virtio_win import STORAGE_DRIVERS, DriverMedium, is_medium_name
+from reconciler.core.virtio_win import DriverMedium, is_medium_name
 from reconciler.core.windows_drivers import (
     DriverChoice,
     WindowsRelease,
