@@ -8,6 +8,7 @@ start-up path may.
 from __future__ import annotations
 
 import json
+import operator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, FrozenSet, Iterator, Optional, Tuple, Type
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from reconciler.adapters.libvirt.objects import Connection, Domain
 
 # libvirt prints every error to stderr by default; ours come as one line each, where they belong.
-libvirt.registerErrorHandler(lambda _context, _error: None, None)
+# Its handler must not be written in Python: a signal that came during the call would be handled in
+# it, and libvirt's binding makes a SystemError of what is raised there, as of Ctrl-C. This one is
+# called with two arguments and does nothing.
+libvirt.registerErrorHandler(operator.is_, None)
 
 
 def _constant(name: str) -> int:

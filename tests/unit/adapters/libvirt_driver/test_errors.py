@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
+from functools import partial
+from operator import methodcaller
 from typing import Type
 
 import libvirt
@@ -119,6 +123,19 @@ def test_libvirt_prints_nothing_by_itself(capfd: pytest.CaptureFixture[str]) -> 
     with pytest.raises(NotFoundError):
         connect("test:///default").domains.read_domain("absent")
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupt_during_a_call_that_fails_stays_an_interrupt() -> None:
+    connection = libvirt.open("test:///default")
+    look_up = partial(libvirt.libvirtmod.virDomainLookupByName, connection._o, "absent")
+    # No Python code runs between the two calls, so the signal is handled at the next chance.
+    calls = (partial(ctypes.CDLL(None)["raise"], int(signal.SIGUSR1)), look_up)
+    former = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(map(methodcaller("__call__"), calls))
+    finally:
+        signal.signal(signal.SIGUSR1, former)
 
 
 @pytest.mark.parametrize(
