@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
+from typing import Any, List, Mapping, Optional
 
 import pytest
 
+from reconciler.core.kinds import find_row
+from reconciler.core.plan import Action
 from reconciler.core.world import GuestState
 from reconciler.errors import TransientError
+from reconciler.kinds.machine.planning import machine_copies
 
 from .fakes import FakeServices, applied, call, manifests
 
@@ -118,6 +121,38 @@ def test_a_chain_of_clones_is_made_by_one_apply() -> None:
         "create_volume default/aa03-root.qcow2"
     )
     assert call(services, "plan", "--detailed-exitcode", "p").status == 0
+
+
+def test_a_machine_is_planned_once_for_all_its_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["web01", "web02", "web03", "web04"]
+    cloned = {
+        name: {
+            "disks": [
+                {"name": disk, "source": {"clone": {"machine": former}}}
+                for disk in ("root", "data")
+            ]
+        }
+        for former, name in zip(names, names[1:])
+    }
+    services = anew(OWN, **cloned)
+    planned: List[str] = []
+    monkeypatch.setattr(machine_copies, "find_row", lambda kind: CountedRow(kind, planned))
+    said = plan(services)
+    assert said.count("(created first)") == 6
+    # One of web04 plans each of the three, one of web03 the two before it, one of web02 web01.
+    assert 0 < planned.count("web01") <= 3 * planned.count("web03")
+
+
+class CountedRow:
+    """The row of a kind, which notes what is planned."""
+
+    def __init__(self, kind: str, planned: List[str]) -> None:
+        self._row, self._planned = find_row(kind), planned
+
+    def plan(self, manifest: Any, *rest: Any) -> Action:
+        """Plan it."""
+        self._planned.append(manifest.name)
+        return self._row.plan(manifest, *rest)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ from reconciler.kinds.machine.planning.guards import (
     unfinished_owner,
 )
 from reconciler.kinds.machine.planning.images import volume_at, with_own_images
-from reconciler.kinds.machine.planning.machine_copies import NewDisk, merge_copies
+from reconciler.kinds.machine.planning.machine_copies import NewDisk, merge_copies, plan_sources
 from reconciler.kinds.machine.planning.recreate import refuse_there
 from reconciler.kinds.machine.planning.sources import (
     chain_of,
@@ -85,8 +85,9 @@ def plan_create(
         wanted = replace(wanted, uuid=begun.view.uuid)
     former = begun.owner if begun is not None else None
     caps = find_caps(world, wanted.machine or "")
+    plans = plan_sources(desired, world)
     disks = tuple(
-        resolve_disk(disk, manifest, desired, world, former) for disk in wanted.disks or ()
+        resolve_disk(disk, manifest, desired, world, former, plans) for disk in wanted.disks or ()
     )
     seed = plan_new_seed(manifest, desired, world, former)
     drives = _with_drives(wanted, disks, seed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from typing import Dict, Iterable, Iterator, Optional, Tuple
+from functools import cache
+from typing import Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import FILE_POOLS
@@ -11,7 +12,15 @@ from reconciler.core.key import Key
 from reconciler.core.kinds import find_row
 from reconciler.core.machine import Disk, Machine, MachineOrigin
 from reconciler.core.manifest import MACHINE, Desired, is_placed_here
-from reconciler.core.plan import ActionKind, CreateVolume, Define, PlanOptions, Start, Step
+from reconciler.core.plan import (
+    Action,
+    ActionKind,
+    CreateVolume,
+    Define,
+    PlanOptions,
+    Start,
+    Step,
+)
 from reconciler.core.preparation import Preparation
 from reconciler.core.transfers import CopiedDisk, CopyDisks
 from reconciler.core.units import format_size
@@ -78,14 +87,34 @@ class Origin:
         return f"copy of {self.what} ({size}) as {where}, copied while {name} runs: {how}"
 
 
+SourcePlans = Callable[[str], Action]
+"""The plan of a machine that is cloned, by its name."""
+
+
+def plan_sources(desired: Desired, world: World) -> SourcePlans:
+    """Return what plans machines that are cloned, each of them once."""
+
+    @cache
+    def plan_source(name: str) -> Action:
+        manifest = desired.objects[Key(MACHINE, name)]
+        return find_row(MACHINE).plan(manifest, desired, world, PlanOptions())
+
+    return plan_source
+
+
 def find_machine_origin(
-    disk: Disk, origin: MachineOrigin, desired: Desired, world: World, pool: PoolView
+    disk: Disk,
+    origin: MachineOrigin,
+    desired: Desired,
+    world: World,
+    pool: PoolView,
+    plan_source: SourcePlans,
 ) -> Origin:
     """Return the disk of a machine to copy. Raises TerminalError, TransientError."""
     where = f"disks[{disk.name}].source.clone"
     reading = _find_machine(origin, desired, world, where)
     if reading is None:
-        return _find_planned_origin(disk, origin, desired, world, where)
+        return _find_planned_origin(disk, origin, plan_source(origin.machine), world, where)
     view, state = reading.view, reading.view.state
     name = shlex.quote(view.name)
     if view.saved:
@@ -143,15 +172,13 @@ def _find_machine(
 
 
 def _find_planned_origin(
-    disk: Disk, origin: MachineOrigin, desired: Desired, world: World, where: str
+    disk: Disk, origin: MachineOrigin, action: Action, world: World, where: str
 ) -> Origin:
     """Return the disk of a machine that the same plan creates first, and does not start.
 
     Raises TransientError if that cannot be, or the disk would be copied while its guest boots.
     """
     name = origin.machine
-    manifest = desired.objects[Key(MACHINE, name)]
-    action = find_row(MACHINE).plan(manifest, desired, world, PlanOptions())
     xml = next((step.xml for step in reversed(action.steps) if isinstance(step, Define)), "")
     if action.action is not ActionKind.CREATE or not xml:
         why = action.reason or "see its own plan"

@@ -33,7 +33,9 @@ from reconciler.kinds.machine.planning.images import (
 from reconciler.kinds.machine.planning.machine_copies import (
     NewDisk,
     Origin,
+    SourcePlans,
     find_machine_origin,
+    plan_sources,
     write_copy,
 )
 from reconciler.kinds.machine.planning.template_images import find_sealing, refuse_unprepared
@@ -95,11 +97,17 @@ def path_of(source: Optional[str], world: World) -> Optional[str]:
 
 
 def resolve_disk(
-    disk: Disk, manifest: MachineManifest, desired: Desired, world: World, owner: Optional[Owner]
+    disk: Disk,
+    manifest: MachineManifest,
+    desired: Desired,
+    world: World,
+    owner: Optional[Owner],
+    plan_source: Optional[SourcePlans] = None,
 ) -> NewDisk:
     """Return the disk with its source, and the steps that make its volume (none if it exists).
 
-    `owner` is our mark on the machine, None where there is no machine yet.
+    `owner` is our mark on the machine, None where there is no machine yet. `plan_source` is what
+    several disks have in common, so that a machine which they are cloned from is planned once.
     """
     if disk.source is not None:
         return NewDisk(with_format(disk, world), (), disk.source)
@@ -122,7 +130,8 @@ def resolve_disk(
             is_new=owner is None or owner.is_unfinished,
         )
     if disk.origin is not None:
-        found = find_machine_origin(disk, disk.origin, desired, world, pool)
+        plans = plan_source or plan_sources(desired, world)
+        found = find_machine_origin(disk, disk.origin, desired, world, pool, plans)
         _refuse_origin(disk, found, world, f"disks[{disk.name}].source.clone: {found.what}")
         return _new_volume(disk, manifest, pool, creating, found)
     if disk.template is None:
