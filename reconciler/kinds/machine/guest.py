@@ -30,6 +30,7 @@ from reconciler.core.units import format_roughly
 from reconciler.core.world import Reading
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.answers import understand
+from reconciler.kinds.machine.domain.read import read_pci
 from reconciler.kinds.machine.match import align, by_name
 from reconciler.kinds.machine.planning.seed_contents import find_sign
 
@@ -155,11 +156,9 @@ def find_places(live_xml: str) -> Mapping[str, str]:
     """Return target → PCI address of the disks that have one, as the guest writes it."""
     found = {}
     for disk in parse(live_xml).iterfind("devices/disk"):
-        target, place = disk.find("target"), disk.find("address[@type='pci']")
-        if target is not None and place is not None:
-            keys = ("domain", "bus", "slot", "function")
-            numbers = [int(place.get(key, "0"), 16) for key in keys]
-            found[target.get("dev", "")] = "{:04x}:{:02x}:{:02x}.{:x}".format(*numbers)
+        target, place = disk.find("target"), read_pci(disk)
+        if target is not None and place:
+            found[target.get("dev", "")] = place
     return found
 
 

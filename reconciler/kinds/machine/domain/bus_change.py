@@ -23,6 +23,7 @@ from reconciler.kinds.machine.domain.buses import (
     needed_controllers,
     number_kinds,
     place_of,
+    target_of,
 )
 from reconciler.kinds.machine.domain.devices import (
     build_device,
@@ -51,16 +52,9 @@ def _alias_of(disk: Element) -> str:
     return "" if alias is None else alias.get("name", "")
 
 
-def target_of(disk: Element) -> str:
-    """Return the target of a disk element."""
-    target = disk.find("target")
-    return "" if target is None else target.get("dev", "")
-
-
-def find_by_target(xml: Optional[str], target: str) -> Optional[Element]:
+def find_by_target(root: Element, target: str) -> Optional[Element]:
     """Return the disk with that target."""
-    disks = () if xml is None else iter_disks(parse(xml))
-    return next((disk for disk in disks if target_of(disk) == target), None)
+    return next((disk for disk in iter_disks(root) if target_of(disk) == target), None)
 
 
 def add_own(xml: str, mark: BusChangeMark, *others: str) -> str:
@@ -159,7 +153,7 @@ def revert_bus(xml: str, mark: BusChangeMark) -> str:
     """Return the definition with the disks as they were before, on the images they have now."""
     root = parse(xml)
     for disk in mark.disks:
-        present = next((each for each in iter_disks(root) if target_of(each) == disk.target), None)
+        present = find_by_target(root, disk.target)
         if present is None:
             raise TerminalError(
                 f"disks[{disk.name}]: the domain no longer has a disk {disk.target}, so its former "

@@ -74,7 +74,7 @@ def free_target(bus: str, roots: Iterable[Element], skip: Optional[Element] = No
     if prefix is None:
         raise TerminalError(f"bus {bus!r} is not one of {', '.join(PREFIXES)}")
     disks = [disk for root in roots for disk in iter_disks(root) if disk is not skip]
-    names = {_name(disk) for disk in disks}
+    names = {target_of(disk) for disk in disks}
     slots = {slot for disk in disks for slot in _slots_of(disk, bus)}
     slots |= {slot for root in roots for slot in _hostdev_slots(root, bus)}
     for index in count():
@@ -125,11 +125,12 @@ def slot_in_use(disk: Element) -> Optional[Slot]:
     """Return where a disk is: by its address, else by its target."""
     address = disk.find("address")
     if address is None or address.get("type") != "drive":
-        return slot_of(bus_of(disk), index_of(_name(disk)))
+        return slot_of(bus_of(disk), index_of(target_of(disk)))
     return _slot(address)
 
 
-def _name(disk: Element) -> str:
+def target_of(disk: Element) -> str:
+    """Return the target of a disk element."""
     target = disk.find("target")
     return "" if target is None else target.get("dev", "")
 

@@ -124,6 +124,15 @@ def _read_place(source: Element) -> Optional[str]:
     return next((name for name in names if name), None)
 
 
+def read_pci(device: Element) -> str:
+    """Return the PCI address of a device as a guest writes it; empty if it has none."""
+    address = device.find("address[@type='pci']")
+    if address is None:
+        return ""
+    keys = ("domain", "bus", "slot", "function")
+    return "{:04x}:{:02x}:{:02x}.{:x}".format(*(int(address.get(key, "0"), 16) for key in keys))
+
+
 class _DeviceReader:
     """The rows of one kind of device, grouped by the child that they look at."""
 

@@ -16,6 +16,7 @@ from reconciler.core.world import Reading
 from reconciler.core.xmltree import Element, parse, parse_number
 from reconciler.kinds.machine.domain.bus_change import find_by_target, find_own
 from reconciler.kinds.machine.domain.buses import bus_of, iter_disks, place_of
+from reconciler.kinds.machine.domain.read import read_pci
 
 
 class Phase(Enum):
@@ -153,7 +154,7 @@ def find_evidence(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> E
     lack = find_lack(report, live)
     if lack:
         return Evidence(lack)
-    pci = find_pci(live, helper)
+    pci = find_pci(helper)
     shown = [disk for disk in report.disks if _is_helper(disk, mark, pci, report)]
     if not shown:
         return Evidence(f"the guest shows no disk with the serial {mark.serial}")
@@ -191,20 +192,14 @@ def _is_at(shown: str, pci: str, report: GuestReport) -> bool:
     return shown == pci
 
 
-def find_pci(live_xml: Optional[str], disk: Element) -> str:
+def find_pci(disk: Element) -> str:
     """Return the PCI address by which a guest knows a disk: its own, or its controller's."""
-    device: Optional[Element] = disk
-    if bus_of(disk) != "virtio" and live_xml is not None:
-        kind, index = place_of(disk)
-        controllers = parse(live_xml).findall(f"devices/controller[@type='{kind}']")
-        device = next(
-            (each for each in controllers if parse_number(each.get("index", "0")) == index), None
-        )
-    address = None if device is None else device.find("address[@type='pci']")
-    if address is None:
-        return ""
-    keys = ("domain", "bus", "slot", "function")
-    return "{:04x}:{:02x}:{:02x}.{:x}".format(*(int(address.get(key, "0"), 16) for key in keys))
+    if bus_of(disk) == "virtio":
+        return read_pci(disk)
+    kind, index = place_of(disk)
+    controllers = disk.getroottree().iterfind(f"devices/controller[@type='{kind}']")
+    found = (each for each in controllers if parse_number(each.get("index", "0")) == index)
+    return next(map(read_pci, found), "")
 
 
 def _name_driver(mark: BusChangeMark, report: GuestReport) -> str:
@@ -231,14 +226,15 @@ def _list_missing(mark: BusChangeMark, live: str, report: GuestReport) -> Iterat
 
     A Windows whose agent answers has started from its system disk.
     """
-    hard = [disk for disk in iter_disks(parse(live)) if disk.get("device", "disk") == "disk"]
+    root = parse(live)
+    hard = [disk for disk in iter_disks(root) if disk.get("device", "disk") == "disk"]
     for moved in mark.disks:
-        disk = find_by_target(live, moved.target)
+        disk = find_by_target(root, moved.target)
         if disk is None:
             yield f"{moved.name} (the running guest has no disk {moved.target})"
             continue
-        pci, serial = find_pci(live, disk), (disk.findtext("serial") or "").strip()
-        alike = [each for each in hard if find_pci(live, each) == pci]
+        pci, serial = find_pci(disk), (disk.findtext("serial") or "").strip()
+        alike = [each for each in hard if find_pci(each) == pci]
         if report.is_windows:
             is_shown = len(report.disks) >= len(hard)
         else:
