@@ -151,23 +151,18 @@ def list_injections(injection: Injection) -> Tuple[Tuple[str, str], ...]:
     return tuple((option, method) for option, method in pairs if method)
 
 
-def refuse_injection(injection: Injection, tools: PreparationTools) -> None:
-    """Raise MissingError if the host's virt-customize cannot inject that."""
+def refuse_injection(injection: Injection, tools: PreparationTools, where: str) -> None:
+    """Raise MissingError if the host's virt-customize cannot inject what is said there."""
     for option, _ in list_injections(injection):
         if tools.options is not None and option not in tools.options:
             raise MissingError(
-                f"virt-customize {tools.version} on this host has no {option} (guestfs-tools 1.50 "
-                f"or newer has it); install a newer one, or {STAGED}"
+                f"{where}: virt-customize {tools.version} on this host has no {option} "
+                f"(guestfs-tools 1.50 or newer has it); install a newer one, or {STAGED}"
             )
 
 
 def refuse_unknown(preparation: Preparation, tools: PreparationTools) -> None:
-    """Raise TerminalError for operations that the host's virt-sysprep does not know.
-
-    Raises MissingError for what its virt-customize cannot inject.
-    """
-    if preparation.injection is not None:
-        refuse_injection(preparation.injection, tools)
+    """Raise TerminalError for operations that the host's virt-sysprep does not know."""
     if tools.operations is None:
         return
     unknown = sorted({*(preparation.operations or ())} - tools.operations - {CLOUD_INIT})

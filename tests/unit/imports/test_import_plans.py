@@ -323,7 +323,8 @@ def test_drivers_are_put_into_a_copy() -> None:
     host = host_with(Files(image("a.vmdk")))
     host.preparer = Tools(PreparationTools("1.48.2", frozenset(), frozenset()))
     action = plan(host, machine(disk(source)))
-    assert "virt-customize 1.48.2 on this host has no --inject-virtio-win" in action.reason
+    said = "import.inject: virt-customize 1.48.2 on this host has no --inject-virtio-win"
+    assert said in action.reason
     assert action.steps == ()
 
 

@@ -35,7 +35,7 @@ from reconciler.core.plan import CreateVolume, Step
 from reconciler.core.preparation import Preparation, PrepareVolume
 from reconciler.core.units import format_roughly, format_size
 from reconciler.core.world import PoolView, Unknown, World
-from reconciler.errors import MissingError, ReconcilerError, TerminalError
+from reconciler.errors import MissingError, TerminalError
 from reconciler.kinds.machine.planning.machine_copies import NewDisk
 from reconciler.kinds.machine.planning.template_images import refuse_untooled
 
@@ -210,11 +210,7 @@ class _Work:
         if self.source.injection is None:
             return
         preparation = Preparation(injection=self.source.injection, seals=False)
-        try:
-            refuse_untooled(preparation, world, pool)
-        except ReconcilerError as error:
-            words = str(error).replace("spec.inject", "inject", 1)
-            raise type(error)(f"{self.where}.{words}") from error
+        refuse_untooled(preparation, world, pool, f"{self.where}.inject")
         yield PrepareVolume(
             disk=target.disk,
             pool=target.pool,

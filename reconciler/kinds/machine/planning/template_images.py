@@ -7,7 +7,12 @@ from typing import Optional, Tuple
 from reconciler.core.guests import is_windows
 from reconciler.core.images import FILE_POOLS
 from reconciler.core.manifest import TemplateManifest
-from reconciler.core.preparation import Preparation, list_injections, refuse_unknown
+from reconciler.core.preparation import (
+    Preparation,
+    list_injections,
+    refuse_injection,
+    refuse_unknown,
+)
 from reconciler.core.windows_images import NO_WINDOWS, describe_image, refuse_open
 from reconciler.core.world import FileKind, PoolView, Unknown, VolumeView, World
 from reconciler.errors import MissingError, ReconcilerError, TerminalError
@@ -23,9 +28,14 @@ def refuse_unprepared(template: TemplateManifest, world: World, pool: PoolView, 
         raise type(error)(f"{path}: template {template.name!r}: {error}") from error
 
 
-def refuse_untooled(preparation: Preparation, world: World, pool: PoolView) -> None:
-    """Raise if nothing on the host can prepare an image in that pool."""
-    field = "spec.prepare" if preparation.seals else "spec.inject"
+def refuse_untooled(
+    preparation: Preparation, world: World, pool: PoolView, inject: str = "spec.inject"
+) -> None:
+    """Raise if nothing on the host can prepare an image in that pool.
+
+    `inject` is the place in the manifest that says what is put into a Windows.
+    """
+    field = "spec.prepare" if preparation.seals else inject
     if pool.type not in FILE_POOLS:
         raise TerminalError(
             f"{field} needs a pool of files ({', '.join(sorted(FILE_POOLS))}), and "
@@ -35,10 +45,13 @@ def refuse_untooled(preparation: Preparation, world: World, pool: PoolView) -> N
     if isinstance(tools, Unknown):
         raise MissingError(f"{field}: {tools.reason}")
     refuse_unknown(preparation, tools)
-    for option, path in list_injections(preparation.injection) if preparation.injection else ():
+    if preparation.injection is None:
+        return
+    refuse_injection(preparation.injection, tools, inject)
+    for option, path in list_injections(preparation.injection):
         found = world.find_file(path)
         if found is not None and found.kind is FileKind.MISSING:
-            raise MissingError(f"spec.inject: {path} does not exist on this host ({option})")
+            raise MissingError(f"{inject}: {path} does not exist on this host ({option})")
 
 
 def find_sealing(
