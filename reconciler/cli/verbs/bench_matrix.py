@@ -84,23 +84,13 @@ T = TypeVar("T")
 
 @contextmanager
 def stopping_by_signal() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP end the run as Ctrl-C does, with all that is done at its end.
+    """Have SIGTERM and SIGHUP end the run as Ctrl-C does, with all that is done at its end."""
 
-    So does an error that follows: a step that is interrupted ends as one that failed.
-    """
-    came: List[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        came.append(number)
+    def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    try:
-        with _handling(stop):
-            yield
-    except ReconcilerError:
-        if came:
-            raise KeyboardInterrupt from None
-        raise
+    with _handling(stop):
+        yield
 
 
 @contextmanager
