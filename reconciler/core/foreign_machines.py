@@ -6,7 +6,7 @@ a VMX is lines of `key = "value"`.
 
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Tuple
 
 from reconciler.core.frozen import frozen, regex
 from reconciler.core.imports import ForeignCard, ForeignMachine
@@ -49,8 +49,6 @@ _SYSTEMS: Mapping[str, str] = {
     "rhel8": "rhel8-unknown",
     "rhel9": "rhel9-unknown",
     "rockylinux": "rocky-unknown",
-    "almalinux": "generic",
-    "ubuntu": "generic",
     "opensuse": "opensuse-unknown",
     "sles12": "sle-unknown",
     "sles15": "sle-unknown",
@@ -63,8 +61,7 @@ def name_system(vmware: str) -> str:
     plain = vmware.lower().replace("_", "").replace("-", "")
     for end in ("guest", "64"):
         plain = plain.removesuffix(end)
-    found = _SYSTEMS.get(plain, "")
-    return "" if found == "generic" else found
+    return _SYSTEMS.get(plain, "")
 
 
 def refuse_path(name: str, where: str) -> None:
@@ -207,9 +204,8 @@ def read_ovf(text: str) -> ForeignMachine:
     if len(systems) != 1:
         raise TerminalError(f"it has {len(systems)} machines; import one that has one machine")
     system = systems[0]
-    files = _read_files(root, space)
-    disks = _read_disks(root, system, space, files)
     items = [_read_item(item) for item in system.iter(f"{{{space}}}Item")]
+    disks = _read_disks(root, items, space)
     names = [_text(element) for element in system.iterchildren(f"{{{space}}}Name")]
     vmware = next(
         (
@@ -269,16 +265,15 @@ def _read_files(root: Element, space: str) -> Mapping[str, OvfFile]:
     return found
 
 
-def _read_disks(
-    root: Element, system: Element, space: str, files: Mapping[str, OvfFile]
-) -> Tuple[str, ...]:
+def _read_disks(root: Element, items: List[Mapping[str, str]], space: str) -> Tuple[str, ...]:
     """Return the files of the disks, in the order in which the machine has them."""
+    files = _read_files(root, space)
     refs = {
         element.get(f"{{{space}}}diskId", ""): element.get(f"{{{space}}}fileRef", "")
         for element in root.iter(f"{{{space}}}Disk")
     }
     names: List[str] = []
-    for item in _of([_read_item(item) for item in system.iter(f"{{{space}}}Item")], _DISK):
+    for item in _of(items, _DISK):
         disk = item.get("HostResource", "").rpartition("/")[2]
         if disk in refs and not refs[disk]:
             continue  # a blank disk has no file
@@ -309,8 +304,8 @@ def _of(items: List[Mapping[str, str]], kind: str) -> List[Mapping[str, str]]:
     return [item for item in items if item.get("ResourceType") == kind]
 
 
-def _text(element: Optional[Element]) -> str:
-    return (element.text or "").strip() if element is not None else ""
+def _text(element: Element) -> str:
+    return (element.text or "").strip()
 
 
 def _unit(text: str, default: int) -> int:
