@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Optional, Tuple
+from typing import Dict, Optional, Tuple
 
+from reconciler.adapters.state.files import FORMAT, read_json
 from reconciler.adapters.text_files import write_file
 from reconciler.core.windows_images import WindowsImage
+from reconciler.errors import TransientError
 
 NAME = "windows-images.json"
 MOST = 200  # entries; the newest are kept
-_FORMAT = 1
 _FIELDS = ("state", "fault", "why", "has_answers")
 _MODE = 0o644  # what root has read, the daemon may know
 
@@ -48,7 +49,7 @@ class KnownImages:
             {"identity": list(known), **{name: getattr(found, name) for name in _FIELDS}}
             for known, found in self._known.items()
         ]
-        text = json.dumps({"formatVersion": _FORMAT, "images": entries}, indent=1)
+        text = json.dumps({"formatVersion": FORMAT, "images": entries}, indent=1)
         if self._path is not None and os.path.isdir(os.path.dirname(self._path)):
             try:
                 write_file(self._path, text + "\n", _MODE)
@@ -57,13 +58,10 @@ class KnownImages:
 
     def _read(self) -> Dict[Identity, WindowsImage]:
         try:
-            with open(self._path or "", encoding="utf-8") as file:
-                data: Any = json.load(file)
-            if data["formatVersion"] != _FORMAT:
-                return {}
+            data = read_json(self._path) if self._path is not None else None
             return {
                 tuple(entry["identity"]): WindowsImage(**{name: entry[name] for name in _FIELDS})
-                for entry in data["images"]
+                for entry in (data or {"images": ()})["images"]
             }
-        except (OSError, ValueError, KeyError, TypeError):
+        except (TransientError, KeyError, TypeError):
             return {}
