@@ -24,7 +24,7 @@ PROBE_LIMIT = 30.0  # seconds
 KERNELS = ("/boot/vmlinu*", "/lib/modules/*/vmlinuz")  # where supermin looks for one
 _OWN_KERNEL = ("LIBGUESTFS_PATH", "SUPERMIN_KERNEL")  # settings that bring one
 _TRACES = ("LIBGUESTFS_DEBUG", "LIBGUESTFS_TRACE")  # they would print the texts of secrets
-_ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _ALL_END = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 
 
@@ -50,7 +50,7 @@ class ChildProgram:
         """
         alone = _ALL_END if self.has_children and os.geteuid() == 0 else ()
         process = subprocess.Popen(
-            [*_ENDS_WITH_US, *alone, *self.words],
+            [*ENDS_WITH_US, *alone, *self.words],
             env=dict(self.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -64,9 +64,7 @@ class ChildProgram:
                 tell(line)
             return process.wait()
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            end_group(process)
 
     def _follow(self, process: subprocess.Popen[bytes]) -> Iterator[str]:
         """Yield each line that is written, and an empty one while nothing is."""
@@ -87,6 +85,13 @@ class ChildProgram:
                     f"{self.words[0]} did not end within {self.limit / 60:.0f} minutes; "
                     f"{self.too_long}"
                 )
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a program that leads a process group, and all in it, if any is left; wait for it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def ask(words: Sequence[str], environ: Mapping[str, str]) -> str:

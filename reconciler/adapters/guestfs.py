@@ -14,10 +14,9 @@ import os
 import re
 import select
 import shutil
-import signal
 import subprocess
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import (
     Any,
     Callable,
@@ -31,8 +30,10 @@ from typing import (
 )
 
 from reconciler.adapters.child_programs import (
+    ENDS_WITH_US,
     ChildProgram,
     ask,
+    end_group,
     find_kernel_lack,
     make_guestfs_environ,
     may_write,
@@ -284,7 +285,7 @@ class _Reader:
         """Run a program; what it writes beyond the limit is not waited for."""
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", program, *arguments],
+                [*ENDS_WITH_US, program, *arguments],
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -295,9 +296,7 @@ class _Reader:
                 content = self._collect(process)
                 is_done = len(content) < MOST_READ and process.wait() == 0
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                end_group(process)
             errors.seek(0)
             return _Output(content, errors.read(MOST_READ).decode(errors="replace"), is_done)
 
