@@ -158,12 +158,10 @@ def read_medium(
     found = sorted(_find_drivers(files), key=lambda file: (file.path.count("by-os"), file.path))
     if not found:
         return None
-    builds = _read_builds(files, found, read)
-    known = {(file.driver, file.folder.lower(), file.arch): file for file in reversed(found)}
-    drivers = tuple(
-        replace(file, build=builds.get(file.path.lower()))
-        for file in sorted(known.values(), key=lambda file: file.path)
-    )
+    each = {(file.driver, file.folder.lower(), file.arch): file for file in reversed(found)}
+    known = sorted(each.values(), key=lambda file: file.path)
+    builds = _read_builds(files, known, read)
+    drivers = tuple(replace(file, build=builds.get(file.path.lower())) for file in known)
     agents = {
         arch: name
         for name in sorted(files, reverse=True)
