@@ -44,7 +44,8 @@ class Walk:
 
     `is_wanted` says that the manifest still asks for this change, `is_moved` that the definition
     has the disks on the new bus. `retries` asks for another try after a failure, `aborts` for the
-    end. `has_helper` is of the definition, `has_plug` of the running guest.
+    end. `has_helper` is of the definition, `has_plug` of the running guest. `now` is when this was
+    planned, in seconds since the epoch; never 0 where it is noted, because 0 is "not yet".
     """
 
     mark: Optional[BusChangeMark]

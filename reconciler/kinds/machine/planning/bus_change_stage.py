@@ -65,7 +65,6 @@ class Stage:
     world: World
     walk: Walk
     proof: GuestProof
-    bus: str
     differences: Tuple[Difference, ...] = ()
     effect: Effect = Effect.OFFLINE
     policy: str = ""
@@ -77,11 +76,6 @@ class Stage:
         """The mark of a change that has begun."""
         assert self.walk.mark is not None  # noqa: S101 - only such a stage asks
         return self.walk.mark
-
-    @property
-    def now(self) -> int:
-        """When this was planned, in seconds since the epoch; never 0, which is "not yet"."""
-        return max(round(self.proof.now), 1)
 
     @property
     def xml(self) -> str:

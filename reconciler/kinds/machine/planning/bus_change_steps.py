@@ -56,29 +56,30 @@ def has_slot(live_xml: str, bus: str) -> bool:
 
 def _begin(stage: Stage) -> BusChangeMark:
     """Return the mark of a change that begins, or begins again."""
+    bus = str(stage.differences[0].desired)
     pool = choose_pool(stage.manifest, stage.world, BUS_CHANGE, "the helper disk")
     volume = f"{stage.manifest.name}{HELPER_SUFFIX}"
-    digest = hashlib.sha256(f"{volume} {stage.reading.view.uuid} {stage.now}".encode())
+    digest = hashlib.sha256(f"{volume} {stage.reading.view.uuid} {stage.walk.now}".encode())
     return BusChangeMark(
-        bus=stage.bus,
+        bus=bus,
         serial=f"VRBC{digest.hexdigest()[:_DIGITS].upper()}",
         pool=pool.name,
         volume=volume,
         path=f"{pool.path.rstrip('/')}/{volume}",
-        media=_find_media(stage),
-        begun=stage.now,
+        media=_find_media(stage, bus),
+        begun=stage.walk.now,
         generation=stage.manifest.generation,
         disks=edits.keep_former(stage.xml, stage.differences),
     )
 
 
-def _find_media(stage: Stage) -> str:
+def _find_media(stage: Stage, bus: str) -> str:
     """Return the ISO with the drivers of a Windows, if this host has one that suits it."""
     if not is_windows(stage.manifest.machine.os):
         return ""
     from reconciler.kinds.machine.planning.windows_guests import find_drivers  # noqa: PLC0415
 
-    medium = find_drivers(stage.manifest, stage.world, stage.bus, only_isos=True).medium
+    medium = find_drivers(stage.manifest, stage.world, bus, only_isos=True).medium
     return "" if medium is None else medium.path
 
 
@@ -163,7 +164,7 @@ def _explain_driver(stage: Stage) -> str:
 def prove(stage: Stage) -> BusWalk:
     """Remember what the guest has shown; go on at once where the guest may be restarted."""
     evidence = find_evidence(stage.mark, stage.reading, stage.proof)
-    mark = replace(stage.mark, proved=stage.now, driver=evidence.driver)
+    mark = replace(stage.mark, proved=stage.walk.now, driver=evidence.driver)
     if stage.effect is Effect.RESTART:
         return _switch_running(stage, mark, _tell(evidence))
     reason = f"step 2 of 5: {_tell(evidence)}"
@@ -226,7 +227,7 @@ def _switch_running(stage: Stage, mark: BusChangeMark, why: str) -> BusWalk:
 
 def _define_switch(stage: Stage, mark: BusChangeMark) -> Step:
     xml, disks = edits.switch_bus(stage.xml, mark, stage.differences)
-    mark = replace(mark, switched=stage.now, started=0, disks=disks)
+    mark = replace(mark, switched=stage.walk.now, started=0, disks=disks)
     return Define(set_owner(xml, mark_as(stage, mark)))
 
 
@@ -238,7 +239,7 @@ def await_start(stage: Stage) -> BusWalk:
         start = note_line("start", Effect.OFFLINE, reason)
         return BusWalk(_START, (start,), is_first=True, starts=True)
     limit = stage.manifest.lifecycle.bus_change.timeout
-    if mark.started and stage.now >= mark.started + limit:
+    if mark.started and stage.walk.now >= mark.started + limit:
         again = (write_mark(stage, replace(mark, started=0)),)
         line = note_line("time", Effect.OFFLINE, "its next start has a whole limit")
         return BusWalk(again, (line,))

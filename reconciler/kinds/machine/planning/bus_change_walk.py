@@ -103,7 +103,6 @@ def _set_stage(
         world=world,
         walk=walk,
         proof=proof,
-        bus=str(moved[0].desired) if moved else "",
         differences=moved,
         effect=effect,
         policy=policy,
