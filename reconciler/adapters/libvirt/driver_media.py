@@ -26,6 +26,7 @@ from reconciler.core.virtio_win import (
     is_medium_name,
     read_medium,
 )
+from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, ReconcilerError, TerminalError
 
 # Where packages put the ISO: RHEL's and Fedora's, Gentoo's.
@@ -127,8 +128,6 @@ def _list_volumes(
 
 
 def _find_folder(xml: str) -> Tuple[str, str]:
-    from reconciler.core.xmltree import parse  # noqa: PLC0415 - start-up time
-
     root = parse(xml)
     return root.findtext("target/path", "").rstrip("/"), root.get("type", "")
 

@@ -171,8 +171,8 @@ def settle_installation(action: Action, manifest: MachineManifest, world: World)
     made = {step.disk for step in action.steps if isinstance(step, CreateVolume)}
     blank = [disk for disk in manifest.machine.disks or () if _is_blank(disk)]
     new = [disk for disk in blank if disk.name in made]
-    disks = {disk.bus: disk for disk in new if disk.bus in STORAGE_DRIVERS}
-    for bus, disk in ((disk.bus or "", disk) for disk in disks.values()):
+    disks = {disk.bus or "": disk for disk in new if disk.bus in STORAGE_DRIVERS}
+    for bus, disk in disks.items():
         choice = find_drivers(manifest, world, STORAGE_DRIVERS[bus])
         if choice.problem and release is not None:
             raise MissingError(f"disks[{disk.name}].bus: {choice.problem}")
