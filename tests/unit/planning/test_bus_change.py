@@ -19,7 +19,8 @@ from reconciler.core.guest import (
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import BusChange, Desired, Lifecycle
 from reconciler.core.names import BusChangeMark, MovedDisk, Owner
-from reconciler.core.plan import DeleteSeed, Effect
+from reconciler.core.plan import Define, DeleteSeed, Effect
+from reconciler.core.virtio_win import DriverMedia
 from reconciler.core.world import DomainView, GuestState, PoolView, Reading, World
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.answers import read
@@ -31,6 +32,7 @@ from reconciler.kinds.machine.planning.bus_change import Phase, Walk, find_evide
 from reconciler.kinds.machine.planning.delete import plan_delete
 from reconciler.kinds.machine.status import find_status
 from tests.unit.planning.worlds import domain, plan
+from tests.unit.windows.media import make_medium
 
 FORMER = (
     "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
@@ -187,6 +189,25 @@ def test_a_deleted_machine_leaves_no_helper_disk() -> None:
 def test_status_without_a_daemon_names_the_step() -> None:
     status = find_status("vm", moving(PROVED))
     assert status.condition("Ready").reason.startswith("a staged bus change to virtio is in step 3")
+
+
+def test_a_windows_gets_the_drivers_together_with_the_helper_disk() -> None:
+    medium = make_medium("0.1.248")
+    xml = set_owner(domain(FORMER), Owner("vm", "g1", '{"lifecycle": {"deletion": "undefine"}}'))
+    disk = Disk("root", "virtio", source="/images/a.qcow2", format="qcow2")
+    machine = Machine("vm", os="win2k16", power=Power.STOPPED, disks=(disk,))
+    action = plan(
+        xml,
+        machine,
+        sizes={"/images/a.qcow2": 2**30},
+        pools={"default": PoolView("default", "dir", "/images", {}, available=2**40)},
+        driver_media={"": DriverMedia((medium,))},
+    )
+    [line] = [change for change in action.changes if "helper disk" in str(change.desired)]
+    assert str(line.desired).endswith(f", CD-ROM {medium.path}")
+    [stored] = [step.xml for step in action.steps if isinstance(step, Define)]
+    [drive] = parse(stored).findall("devices/disk[@device='cdrom']/source")
+    assert drive.get("file") == medium.path
 
 
 def test_a_manifest_that_says_direct_is_moved_at_once() -> None:

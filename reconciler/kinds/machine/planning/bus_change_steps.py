@@ -10,7 +10,7 @@ import hashlib
 import shlex
 
 from reconciler.core.frozen import replace
-from reconciler.core.guest import STORAGE_MODULES
+from reconciler.core.guest import STORAGE_DRIVERS, STORAGE_MODULES
 from reconciler.core.guests import is_windows
 from reconciler.core.machine import Disk, Disruption
 from reconciler.core.names import BUS_CHANGE, HELPER, HELPER_SIZE, HELPER_SUFFIX, BusChangeMark
@@ -79,7 +79,8 @@ def _find_media(stage: Stage, bus: str) -> str:
         return ""
     from reconciler.kinds.machine.planning.windows_guests import find_drivers  # noqa: PLC0415
 
-    medium = find_drivers(stage.manifest, stage.world, bus, only_isos=True).medium
+    driver = STORAGE_DRIVERS[bus]
+    medium = find_drivers(stage.manifest, stage.world, driver, only_isos=True).medium
     return "" if medium is None else medium.path
 
 
