@@ -7,6 +7,7 @@ same image: every date in it is fixed.
 from __future__ import annotations
 
 import io
+import struct
 import time
 from contextlib import contextmanager
 from typing import BinaryIO, Callable, Iterator, Mapping, Tuple
@@ -20,6 +21,7 @@ from reconciler.errors import TerminalError
 LABEL = "cidata"  # by which cloud-init's NoCloud data source finds it
 ANSWERS = "UNATTEND"  # Windows looks at the files of a medium, whatever it is called
 _BEGIN = 946684800.0  # 2000-01-01, the date of everything in the image
+_DAMAGED = (pycdlibexception.PyCdlibException, struct.error, ValueError, IndexError)
 _FOR_ALL = 0o100444  # mode of the files in the image; the volume itself is private
 
 
@@ -88,7 +90,7 @@ def opened_iso(file: BinaryIO) -> Iterator[IsoContent]:
     image = pycdlib.PyCdlib()
     try:
         image.open_fp(file)
-    except (pycdlibexception.PyCdlibException, ValueError, IndexError) as error:
+    except _DAMAGED as error:
         raise TerminalError(f"is not an ISO 9660 image ({error})") from error
     try:
         kind = _find_names(image)

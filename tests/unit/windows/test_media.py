@@ -239,6 +239,20 @@ def test_what_a_manifest_names_and_is_no_medium_is_said(
     assert unseen.startswith(reason)
 
 
+def test_an_iso_of_which_only_the_beginning_is_there_hides_no_other(
+    find: Find, tmp_path: Path
+) -> None:
+    write_iso(tmp_path / "usr/share/virtio-win/virtio-win-0.1.248.iso", "0.1.248")
+    half = write_iso(tmp_path / "usr/share/virtio-win/virtio-win-0.1.285.iso", "0.1.285")
+    content = half.read_bytes()
+    begun = 20 * 2048  # the size of the file is already that of the whole
+    half.write_bytes(content[:begun] + bytes(len(content) - begun))
+    found = find()
+    assert [medium.version for medium in found.media] == [DriverVersion("0.1", 248)]
+    [unseen] = found.unseen
+    assert unseen.startswith(f"{FOLDER}/{half.name} is not an ISO 9660 image")
+
+
 def test_nothing_of_another_host_is_called_absent(find: Find, host: FakeHost) -> None:
     host.is_local = False
     found = find("/srv/virtio-win.iso")
