@@ -164,12 +164,13 @@ class Services:
             locks,
             self.find_secrets,
             self.find_downloads,
-            self.find_preparer,
+            lambda: self.preparer,
             self.find_importer,
         )
 
-    def find_preparer(self) -> Preparer:
-        """Return what prepares clones on this host."""
+    @cached_property
+    def preparer(self) -> Preparer:
+        """What prepares clones on this host; one for all, as it remembers what it has read."""
         from reconciler.adapters.guestfs import VirtSysprep  # noqa: PLC0415
         from reconciler.adapters.state.known_images import KnownImages  # noqa: PLC0415
 

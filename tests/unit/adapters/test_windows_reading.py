@@ -10,7 +10,9 @@ import pytest
 
 from reconciler.adapters import child_programs, guestfs
 from reconciler.adapters.guestfs import VirtSysprep
+from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.state.known_images import NAME, KnownImages
+from reconciler.cli.services import Services
 from reconciler.core.windows_images import (
     BITLOCKER,
     COMPLETE,
@@ -156,6 +158,20 @@ def test_what_cannot_be_kept_is_read_again(put: Put, tmp_path: Path, told: List[
     assert reader.read_windows(str(tmp_path / "image"), "raw").is_sealed
     assert len(told) == 1
     assert not (tmp_path / "state").exists()
+
+
+def test_one_command_reads_an_image_once(
+    put: Put, tmp_path: Path, told: List[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(virt_win_reg=f"echo {SEALED}")
+    config = tmp_path / "config.yaml"
+    spec = f"spec: {{source: {{directory: /m}}, state: {tmp_path / 'none'}}}\n"
+    config.write_text(f"apiVersion: virt-reconciler/v1\nkind: Configuration\n{spec}", "utf-8")
+    monkeypatch.setattr(Connections, "is_local", True)
+    host = Services("apply", os.environ, str(config), told.append).connect("qemu:///system")
+    for _ in ("plan", "verify"):
+        assert host.preparer.read_windows(str(tmp_path / "image"), "raw").is_sealed
+    assert len(told) == 1
 
 
 def test_where_nobody_can_look_it_is_said(
