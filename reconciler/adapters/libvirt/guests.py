@@ -55,7 +55,6 @@ from reconciler.core.xmltree import Element, parse
 LOOK_SECONDS = 15.0  # after which a look into one guest asks nothing more
 EXEC_POLLS, EXEC_WAIT = 10, 0.3  # how often, and after how many seconds a program is asked for
 MOST_BYTES = 65536  # of a file
-MOST_COMMANDS = 500  # that an agent knows; there are some fifty
 INSTANCES = "/var/lib/cloud/instances"
 RESULT, STATUS = "/run/cloud-init/result.json", "/run/cloud-init/status.json"
 OPEN, READ, CLOSE, EXEC = "guest-file-open", "guest-file-read", "guest-file-close", "guest-exec"

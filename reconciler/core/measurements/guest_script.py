@@ -98,7 +98,6 @@ def make_disk_command(size: int) -> Tuple[str, ...]:
     return ("sh", "-c", _DISK_SCRIPT, "sh", str(size // SECTOR), DISK_FOLDER)
 
 
-SERVER_STATUS = 3  # with which the server's script ends when it cannot serve
 _SERVER_SCRIPT = r"""
 port=$1 limit=$2 name=$3 hex=$(printf %04X "$1")
 listens() { grep -qs ":$hex 0*:0000 0A" /proc/net/tcp /proc/net/tcp6; }

@@ -162,11 +162,6 @@ def _run_fio(job: DiskJob, target: RunTarget, runner: ProgramRunner) -> Tuple[Di
     return replace(found.run, from_storage=answer.from_storage), found.version
 
 
-def list_profiles() -> Tuple[str, ...]:
-    """Return the names of the profiles that write a file."""
-    return (*PROFILES, *DD_PROFILES)
-
-
 def list_device_profiles() -> Tuple[str, ...]:
     """Return the names of the profiles that read a device."""
     return tuple(HDPARM_PROFILES)
