@@ -12,6 +12,7 @@ from reconciler.core.guest_states import describe_state
 from reconciler.core.images import read_source
 from reconciler.core.measurements.guest_script import explain_unreachable
 from reconciler.core.measurements.values import DISK_OPTIONS, DiskSetup, Environment
+from reconciler.core.names import name_of
 from reconciler.core.world import Reading
 from reconciler.core.xmltree import Element, parse
 from reconciler.errors import RefusedError, TransientError
@@ -122,11 +123,11 @@ def _is_disk(element: Element, pci: str, report: GuestReport, device: str) -> bo
 def _read_setup(element: Element) -> DiskSetup:
     target, driver = element.find("target"), element.find("driver")
     alias = element.find("alias")
-    name = "" if alias is None else alias.get("name", "")
+    name = None if alias is None else name_of(alias.get("name"))
     given = {} if driver is None else {str(key): str(value) for key, value in driver.items()}
     thread = given.get("iothread")
     return DiskSetup(
-        name=name[len("ua-") :] if name.startswith("ua-") else _target(element),
+        name=_target(element) if name is None else name,
         target=_target(element),
         bus="" if target is None else target.get("bus", ""),
         image=read_source(element.find("source")) or "",
