@@ -24,7 +24,6 @@ from reconciler.core.xmltree import Element, make_namespaced, write_document
 
 ANSWER_FILE = "Unattend.xml"
 DEFAULT_REMOVE_AFTER = 2 * 3600  # seconds; Windows restarts meanwhile
-MOST_LETTERS = 15  # of a NetBIOS name
 _NAME = regex(r"(?=.*[A-Za-z-])[A-Za-z0-9](?:[A-Za-z0-9-]{0,13}[A-Za-z0-9])?")
 _DIGITS = 12
 _SPACE = "urn:schemas-microsoft-com:unattend"
