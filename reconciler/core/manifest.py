@@ -62,13 +62,11 @@ BUS_CHANGE_TIMEOUT = 900  # seconds
 class BusChange:
     """How disks are moved to another bus (`lifecycle.busChange`).
 
-    `mode` is direct, staged, or None where the operating system decides. `install` has the agent
-    install the driver. `timeout` are the seconds in which the guest must show its disks on the new
-    bus, once it was started on it.
+    `mode` is direct, staged, or None where the operating system decides. `timeout` are the seconds
+    in which the guest must show its disks on the new bus, once it was started on it.
     """
 
     mode: Optional[str] = None
-    install: bool = False
     timeout: int = BUS_CHANGE_TIMEOUT
 
     def is_staged(self, os: Optional[str]) -> bool:

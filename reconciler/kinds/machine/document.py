@@ -279,7 +279,6 @@ def _bus_change(data: Any) -> BusChange:
     given: Data = {"mode": data} if isinstance(data, str) else data
     return BusChange(
         given.get("mode"),
-        given.get("install", False),
         parse_duration(given.get("timeout", f"{BUS_CHANGE_TIMEOUT}s")),
     )
 
