@@ -334,14 +334,13 @@ def refuse_plain_secrets(spec: Any) -> List[Finding]:
 def _refuse_secret(path: DocumentPath, spec: Any) -> Finding:
     field = next((step for step in reversed(path) if isinstance(step, str)), "")
     file = "{secretRef: {file: /etc/virt-reconciler/secrets/NAME}}"
-    instead = f"{field}: {file}"
-    if field == "fragment" and "<graphics" in spec["xml"][path[2]][field]:
-        instead = f"graphicsPassword: {file} in place of it"
+    is_display = field == "fragment" and "<graphics" in spec["xml"][path[2]][field]
+    instead = f"graphicsPassword: {file} in place of it" if is_display else f"{field}: {file}"
     words = "contains a password or key, "
     if path[:2] == ("spec", "credentials"):
         words += "and everyone on the host can read credentials"
         return Finding(path, f"{words}; give it to the guest by cloudInit or ignition")
-    if field == "fragment" and "graphicsPassword" not in instead:
+    if field == "fragment" and not is_display:
         words += "and libvirt shows such a fragment to everyone on the host; give it to the guest "
         words += "by cloudInit or ignition"
     else:

@@ -5,7 +5,6 @@ What a path in `xml` means is decided by the domain's own parser, which is asked
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import (
     Any,
     Callable,
@@ -55,9 +54,7 @@ def check_overlays(
             yield Finding((*path, "absent"), "only true is valid; remove the entry instead")
         yield from _check_xpath((*path, "xpath"), overlay)
         if overlay.present:
-            yield from _check_fragment((*path, "fragment"), overlay)
-        if "secrets" in entry:
-            yield from _check_secrets((*path, "fragment"), overlay)
+            yield from _check_fragment((*path, "fragment"), overlay, names="secrets" in entry)
 
 
 def _check_xpath(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
@@ -85,7 +82,8 @@ def _owned(what: str) -> str:
     return f"{what} is managed by virt-reconciler and cannot be set here"
 
 
-def _check_fragment(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
+def _check_fragment(path: DocumentPath, overlay: Overlay, *, names: bool) -> Iterator[Finding]:
+    """Yield what is wrong with a fragment; `names` says that its entry names secrets."""
     try:
         root = parse(overlay.fragment.strip(), is_ours=True)
     except TerminalError as error:
@@ -105,17 +103,13 @@ def _check_fragment(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
             )
     if any(_is_ours(element) for element in root.iter("*")):
         yield Finding(path, _owned("its mark in <metadata>"))
-
-
-def _check_secrets(path: DocumentPath, overlay: Overlay) -> Iterator[Finding]:
-    with suppress(TerminalError):  # said already
-        for place in _list_open_secrets(parse(overlay.fragment.strip(), is_ours=True)):
-            yield Finding(
-                path,
-                f"everyone on the host can read a secret in {place} (virsh --readonly dumpxml); "
-                "in a fragment only passwd of <graphics> is hidden; give others to the guest by "
-                "cloudInit or ignition",
-            )
+    for place in _list_open_secrets(root) if names else ():
+        yield Finding(
+            path,
+            f"everyone on the host can read a secret in {place} (virsh --readonly dumpxml); in a "
+            "fragment only passwd of <graphics> is hidden; give others to the guest by cloudInit "
+            "or ignition",
+        )
 
 
 def _list_open_secrets(root: Element) -> Iterator[str]:
