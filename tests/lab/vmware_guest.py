@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
 
-from tests.lab.cloud_image import BOOT_CODE, LOADER_MODULE, START
+from tests.lab.cloud_image import BOOT_CODE, LOADER, LOADER_MODULE, START
 from tests.lab.guest_image import CACHE, COMMAND_LINE, build_guest
 
 SIZE = 160  # MiB; virt-v2v wants 50 MB free
@@ -29,14 +29,6 @@ menuentry 'Debian' {{
   linux /boot/vmlinuz-{kernel} root=/dev/sda1 ro
   initrd /boot/initrd.img-{kernel}
 }}
-"""
-LOADER = f"""\
-DEFAULT linux
-PROMPT 0
-LABEL linux
-  LINUX ../vmlinuz
-  INITRD ../initrd.img
-  APPEND {COMMAND_LINE}
 """
 STATUS = """\
 Package: linux-image-{kernel}
@@ -177,7 +169,7 @@ def _fill(root: Path, parts: Path, kernel: str) -> None:
         "etc/default/grub": 'GRUB_CMDLINE_LINUX=""\n',
         "boot/grub/grub.cfg": GRUB.format(kernel=kernel),
         f"boot/config-{kernel}": "CONFIG_VIRTIO=m\n",
-        "boot/extlinux/extlinux.conf": LOADER,
+        "boot/extlinux/extlinux.conf": LOADER.format(COMMAND_LINE),
         "var/lib/dpkg/status": STATUS.format(kernel=kernel, version="6.1"),
     }
     for name in ("sbin", "usr/bin", "usr/sbin", "usr/lib", "var/log", "tmp", "proc", "sys", "dev"):

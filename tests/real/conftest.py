@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from tests.lab.guest import boot_overlays
 from tests.lab.host import LabHost, temporary_host
 from tests.lab.surroundings import hide_machine, remains, short_folder
 from tests.real.booting import Bench
+from tests.real.commands import Command
 from tests.real.looping import Looping
 from tests.real.worlds import Product
 
@@ -70,6 +72,14 @@ def product(lab_host: LibvirtHost) -> Iterator[Product]:
     product = Product(lab_host)
     product.clear()
     yield product
+    product.clear()
+
+
+@pytest.fixture
+def command(product: Product, lab: LabHost, tmp_path: Path) -> Iterator[Command]:
+    """Return the command beside an empty folder `m`, on a host without anything on it."""
+    (tmp_path / "m").mkdir()
+    yield Command(lab.uri(), tmp_path)
     product.clear()
 
 

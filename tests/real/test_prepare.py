@@ -10,14 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, List
 
 import pytest
 
 from tests.lab.host import LabHost
 from tests.real.commands import WEB, Command
 from tests.real.images import run
-from tests.real.worlds import Product
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHX0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa admin@example"
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
@@ -54,17 +53,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(product: Product, lab: LabHost, tmp_path: Path) -> Iterator[Command]:
-    """Return the command, on a host without anything on it."""
-    (tmp_path / "m").mkdir()
-    yield Command(lab.uri(), tmp_path)
-    product.clear()
-
-
-@pytest.fixture
-def base(command: Command, lab: LabHost, system: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def base(command: Command, lab: LabHost, system: Path) -> Path:
     """Return the image of the template, in the pool."""
-    monkeypatch.setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")  # KVM may not work here
     path = lab.images / "base.qcow2"
     shutil.copy(system, path)
     lab.virsh("pool-refresh", "default")

@@ -11,7 +11,7 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, Mapping
+from typing import Mapping
 
 import pytest
 
@@ -21,7 +21,6 @@ from tests.lab.host import LabHost
 from tests.lab.windows_image import make_disk, put_file, put_software
 from tests.real.commands import WEB, Command
 from tests.real.images import run
-from tests.real.worlds import Product
 
 TEMPLATE = """
 apiVersion: virt-reconciler/v1
@@ -36,17 +35,6 @@ CLONE = WEB.replace("{name: data, size: 8MiB}", "{name: data, source: {template:
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a disk with a Windows that says nothing of its state."""
     return make_disk(tmp_path_factory.mktemp("windows"))
-
-
-@pytest.fixture
-def command(
-    product: Product, lab: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Command]:
-    """Return the command, on a host without anything on it."""
-    monkeypatch.setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")  # KVM may not work here
-    (tmp_path / "m").mkdir()
-    yield Command(lab.uri(), tmp_path)
-    product.clear()
 
 
 def test_sealed_template_is_cloned_and_no_other(

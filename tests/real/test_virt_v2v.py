@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict
 
 import pytest
 
@@ -15,7 +15,6 @@ from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.lab.vmware_guest import SIZE, VmwareGuest, build_vmware_guest
 from tests.real.commands import Command
-from tests.real.worlds import Product
 
 LIMIT = 1200.0  # seconds; on a busy machine
 BOOT = 180.0
@@ -39,17 +38,6 @@ spec:
 def vmware(tmp_path_factory: pytest.TempPathFactory) -> VmwareGuest:
     """Return the disk of the machine, as VMware exports it."""
     return build_vmware_guest(tmp_path_factory.mktemp("vmware"))
-
-
-@pytest.fixture
-def command(
-    product: Product, lab: LabHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Command]:
-    """Return the command, on a host without anything on it."""
-    monkeypatch.setenv("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")  # KVM may not work here
-    (tmp_path / "m").mkdir()
-    yield Command(lab.uri(), tmp_path)
-    product.clear()
 
 
 def digest_all(folder: Path) -> Dict[str, str]:
