@@ -45,7 +45,9 @@ class Stage:
         asked = "--detailed-exitcode" in words
         self.show(shlex.join(("virt-reconciler", *words)) + ("; echo $?" if asked else ""))
         program = Path(sys.executable).parent / "virt-reconciler"
-        done = subprocess.run([program, *words], cwd=ROOT, env=self._environment(), check=False)
+        # No other programs: libguestfs would look into the empty images of the templates.
+        environ = {**self._environment(), "PATH": str(program.parent)}
+        done = subprocess.run([program, *words], cwd=ROOT, env=environ, check=False)
         if asked:
             print(done.returncode, flush=True)
         if done.returncode != status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import subprocess
@@ -58,7 +59,8 @@ def make_hive(path: Path, keys: Keys) -> None:
         for name, value in values.items():
             lines += [name, value if value.startswith("dword:") else f"string:{value}"]
     script = "\n".join([*lines, "commit", ""])
-    subprocess.run(["hivexsh", "-w", str(path)], input=script, text=True, check=True)
+    home = {**os.environ, "HOME": str(path.parent)}  # it keeps a history of what is typed
+    subprocess.run(["hivexsh", "-w", str(path)], input=script, text=True, check=True, env=home)
 
 
 def _make_program() -> bytes:

@@ -31,12 +31,14 @@ class Command:
 
     uri: str
     folder: Path
+    has_programs: bool = True  # else it finds no program, and so no libguestfs
 
     @property
     def environment(self) -> Dict[str, str]:
         """This process's, with a state folder of the command's own where the test has none."""
         own = {"XDG_STATE_HOME": str(self.folder / ".state")}
-        return {**own, **os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        path = {} if self.has_programs else {"PATH": str(self.folder / "no-programs")}
+        return {**own, **os.environ, **path, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def __call__(
         self, *words: str, status: int = 0, limit: float = 300.0

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Tuple
 
@@ -37,10 +38,11 @@ def package() -> Path:
 
 def query(package: Path, *words: str) -> str:
     """Ask rpm about a package that is not installed."""
-    done = subprocess.run(
-        ["rpm", "-q", "-p", *words, str(package)], check=True, capture_output=True, text=True
-    )
-    return done.stdout
+    with tempfile.TemporaryDirectory() as home:  # rpm makes a database there
+        return subprocess.run(
+            ["rpm", "-q", "-p", *words, str(package)],
+            env={**os.environ, "HOME": home}, check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
 
 
 @pytest.fixture(scope="module")
