@@ -92,22 +92,20 @@ def describe_image(image: WindowsImage, declared: Optional[str]) -> str:
     if image.is_sealed:
         answers = f"; {_ANSWERS}" if image.has_answers else ""
         return f"generalized, as read in its image{answers}"
-    return (
-        f"generalized: {declared or 'not declared'}; not checked: {image.unchecked or image.fault}"
-    )
+    return f"generalized: {declared or 'not declared'}; not checked: {image.unchecked}"
 
 
 def refuse_open(image: WindowsImage, where: str, path: str, os: Optional[str]) -> None:
     """Raise RefusedError for an image of which it is known that it is not generalized.
 
-    Where no Windows is found, nothing is known, and what the manifest declares counts.
     `where` names the template, `os` is what the manifest takes its system for.
     """
-    if image.is_sealed or image.unchecked or image.fault == NO_WINDOWS:
+    if image.is_sealed or image.unchecked:
         return
     counted = f". {REARM}" if os in _COUNTED else ""
     if image.fault:
-        raise RefusedError(f"{where}: {path}: {image.fault}")
+        end = f" {path}" if image.fault == NO_WINDOWS else ""
+        raise RefusedError(f"{where}: {path}: {image.fault}{end}")
     said = _STATES.get(image.state, f"is not generalized ({image.state})")
     if image.why:
         raise RefusedError(f"{where}: the Windows in {path} {said}; it {image.why}{counted}")
