@@ -10,16 +10,19 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator, List
 
 import pytest
 
+from reconciler.core.xmltree import parse
 from tests.lab.guest_image import READY
 from tests.lab.host import LabHost
 from tests.real.booting import LIMIT, Bench
 from tests.real.commands import Command
+from tests.real.looping import libvirtd
 from tests.real.scenarios import BASE, card
 
 ESCAPE = b"\x1d"  # Ctrl-]
@@ -158,12 +161,31 @@ def test_a_console_that_is_ended_by_a_signal_restores_the_terminal(
         assert session.is_restored
 
 
+def wait_connected(lab: LabHost) -> None:
+    """Wait until libvirtd has opened the guest's console for the session."""
+    console = parse(lab.virsh("dumpxml", "guest").stdout).find("devices/console")
+    assert console is not None
+    opened = Path(f"/proc/{libvirtd(lab)}/fd")
+    deadline = time.monotonic() + LIMIT
+    while console.get("tty") not in {read_link(path) for path in opened.iterdir()}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def read_link(path: Path) -> str:
+    """Return where it leads; empty if it is closed at this moment."""
+    with suppress(FileNotFoundError):
+        return os.readlink(path)
+    return ""
+
+
 def test_the_end_of_the_guest_is_that_of_its_console(
     bench: Bench, desk: Desk, lab: LabHost
 ) -> None:
     bench.apply(bench.manifest(DEAF))
     session = desk.open("console", "guest")
     session.wait_raw()
+    wait_connected(lab)
     lab.virsh("destroy", "guest")
     assert session.end() == 0
     assert b"guest is off" in session.seen
