@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from reconciler.core.frozen import frozen
-from reconciler.core.plan import Action, ActionKind, Effect, find_status_notes
+from reconciler.core.names import CLOUD_INIT, IGNITION, IS_ON, SNAPSHOT, WINDOWS
+from reconciler.core.plan import Action, ActionKind, Effect
 from reconciler.errors import FaultError, ReconcilerError, RefusedError, TransientError
 
 
@@ -118,6 +119,16 @@ def planned(action: Action) -> Conditions:
     again = reason if action.transient and held else ""
     return Conditions(
         not held, reason, reconciling=again, stalled=action.stalled, pending=action.pending
+    )
+
+
+_SEEDS = (f"{CLOUD_INIT}: ", f"{IGNITION}: ", f"{WINDOWS}: ")  # how notes about the seed begin
+
+
+def find_status_notes(notes: Iterable[str]) -> str:
+    """Return, as one line, the notes of a disk on a snapshot and of a seed that is still there."""
+    return "; ".join(
+        note for note in notes if f"{IS_ON}{SNAPSHOT}" in note or note.startswith(_SEEDS)
     )
 
 

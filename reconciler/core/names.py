@@ -138,6 +138,7 @@ CLOUD_INIT, IGNITION, WINDOWS = "cloudInit", "ignition", "windows"
 IGNITION_SUFFIX = ".ign"  # of the volume
 _ANSWERS = regex(r".*-unattend(-\d+)?\.iso")  # the volume of an answer file
 NAMED = "windows:"  # before a computer name: whether a Windows that is called so has set itself up
+IS_ON, SNAPSHOT = " is on ", "external snapshot "  # in the note of a disk on a snapshot
 BUS_CHANGE = "busChange"  # the lines of a staged bus change in a plan
 # The names of its devices, which no manifest can use, and which only its own plan looks at.
 HELPER, DRIVER_CD = "bus-change-helper", "bus-change-drivers"

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import field
 from datetime import datetime
 from enum import Enum
-from typing import FrozenSet, Iterable, Mapping, Optional, Tuple, Union
+from typing import FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Verb
-from reconciler.core.names import CLOUD_INIT, IGNITION, WINDOWS
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.transfers import TransferStep
 from reconciler.core.world import GuestState
@@ -385,15 +384,3 @@ class PlanOptions:
     def adopts(self, name: str) -> bool:
         """Whether that domain may be taken over."""
         return self.adopt_all or name in self.adopt
-
-
-IS_ON = " is on "
-SNAPSHOT = "external snapshot "
-_SEEDS = (f"{CLOUD_INIT}: ", f"{IGNITION}: ", f"{WINDOWS}: ")  # how notes about the seed begin
-
-
-def find_status_notes(notes: Iterable[str]) -> str:
-    """Return, as one line, the notes of a disk on a snapshot and of a seed that is still there."""
-    return "; ".join(
-        note for note in notes if f"{IS_ON}{SNAPSHOT}" in note or note.startswith(_SEEDS)
-    )

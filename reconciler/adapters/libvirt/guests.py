@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, TypeVar
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.libvirt import binding
@@ -28,6 +28,7 @@ from reconciler.adapters.libvirt.agent_answers import (
 )
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.domain_reader import NOT_RUNNING, read_state
+from reconciler.adapters.libvirt.guest_addresses import add_addresses, find_macs
 from reconciler.adapters.libvirt.objects import Domain
 from reconciler.core.field_table import GUEST_AGENT_CHANNEL
 from reconciler.core.frozen import replace
@@ -38,12 +39,10 @@ from reconciler.core.guest import (
     HOST_NAME,
     INTERFACES,
     SYSTEM,
-    AddressSource,
     AgentState,
     CloudInitReport,
     CloudInitState,
     DriverProbe,
-    GuestInterface,
     GuestReport,
     Unseen,
 )
@@ -90,11 +89,11 @@ class LibvirtGuests:
             if domain.ID() == NOT_RUNNING or read_state(domain)[0] is not GuestState.RUNNING:
                 return GuestReport(AgentState.OFF)
             root = parse(domain.XMLDesc())
-            macs = _find_macs(root)
+            macs = find_macs(root)
             report = GuestReport(_find_channel(root))
             if report.agent is AgentState.ANSWERS:
                 report = _Look(domain, macs, instance, probe).make()
-            return replace(report, interfaces=_add_addresses(domain, macs, report.interfaces))
+            return replace(report, interfaces=add_addresses(domain, macs, report.interfaces))
 
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the guest's agent says that cloud-init has finished as that instance.
@@ -352,48 +351,3 @@ def _find_channel(root: Element) -> AgentState:
     if not states:
         return AgentState.NONE
     return AgentState.ANSWERS if "connected" in states else AgentState.DISCONNECTED
-
-
-def _find_macs(root: Element) -> FrozenSet[str]:
-    cards = root.iterfind("devices/interface/mac")
-    return frozenset(card.get("address", "").lower() for card in cards)
-
-
-def _add_addresses(
-    domain: Domain, macs: FrozenSet[str], interfaces: Tuple[GuestInterface, ...]
-) -> Tuple[GuestInterface, ...]:
-    """Return the interfaces with what the host knows of those that have no address."""
-    found = list(interfaces)
-    for flag, source in (
-        (binding.ADDRESSES_LEASE, AddressSource.LEASE),
-        (binding.ADDRESSES_ARP, AddressSource.ARP),
-    ):
-        missing = macs - {interface.mac for interface in found if interface.addresses}
-        if not missing:
-            break
-        for mac, addresses in _read_host_addresses(domain, flag).items():
-            if mac in missing and addresses:
-                former = next((each for each in found if each.mac == mac), None)
-                if former is not None:
-                    found.remove(former)
-                name = former.name if former else ""
-                found.append(GuestInterface(mac, name, addresses, source))
-    return tuple(sorted(found, key=lambda interface: (interface.name, interface.mac)))
-
-
-def _read_host_addresses(domain: Domain, source: int) -> Mapping[str, Tuple[str, ...]]:
-    """Return MAC → addresses as the host knows them; nothing where libvirt cannot tell."""
-    try:
-        answer = domain.interfaceAddresses(source)
-    except binding.Error:
-        return {}
-    return {
-        str(card.get("hwaddr") or "").lower(): tuple(
-            sorted(
-                f"{address['addr']}/{address['prefix']}"
-                for address in card.get("addrs") or ()
-                if address.get("addr")
-            )
-        )
-        for card in answer.values()
-    }

@@ -12,8 +12,7 @@ from reconciler.core.frozen import frozen, replace
 from reconciler.core.images import DEFAULT_POOL, RAW, is_path
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.names import IMAGES, Owner, volume_name
-from reconciler.core.plan import IS_ON, SNAPSHOT
+from reconciler.core.names import IMAGES, IS_ON, SNAPSHOT, Owner, volume_name
 from reconciler.core.world import FileKind, Reading, World
 from reconciler.kinds.machine.match import Difference, by_name
 from reconciler.kinds.machine.planning.images import named_volume, volume_at
