@@ -15,6 +15,7 @@ from reconciler.adapters.libvirt.domain_reader import (
     read_off_reason,
     read_sizes,
     read_snapshot,
+    read_state,
     read_view,
 )
 from reconciler.control.ports import Progress
@@ -23,7 +24,7 @@ from reconciler.core.machine import refuse_machine
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
 from reconciler.core.transfers import CopyDisks
 from reconciler.core.units import format_size
-from reconciler.core.world import DomainView, MachineCaps, Unknown
+from reconciler.core.world import DomainView, GuestState, MachineCaps, Unknown
 from reconciler.core.xmltree import parse
 from reconciler.errors import MissingError, RefusedError, TransientError
 
@@ -325,17 +326,19 @@ class LibvirtDomains:
     def shut_down(self, name: str) -> None:
         """Ask the guest to shut down, through its agent, else by ACPI; returns at once.
 
-        That it has gone off meanwhile, as it was asked to before, is no error.
+        That it has gone off meanwhile, or is about to, is no error: libvirt refuses to ask a guest
+        that has just shut down, also where the agent's answer was lost with it.
 
         Without flags that is just what QEMU's driver does: the agent if its channel is there, the
         power button if not, or if the agent did not answer (qemuDomainShutdownFlags).
         """
-        with self._domain(name, "asking it to shut down") as domain, _or_off(domain):
+        is_done = (GuestState.OFF, GuestState.SHUTTING_DOWN)
+        with self._domain(name, "asking it to shut down") as domain, _or_in(domain, *is_done):
             domain.shutdown()
 
     def power_off(self, name: str) -> None:
         """Cut the power, if it is on. Only ever where the manifest allows it."""
-        with self._domain(name, "cutting its power") as domain, _or_off(domain):
+        with self._domain(name, "cutting its power") as domain, _or_in(domain, GuestState.OFF):
             domain.destroy()
 
     @property
@@ -349,12 +352,12 @@ class LibvirtDomains:
 
 
 @contextmanager
-def _or_off(domain: Domain) -> Iterator[None]:
-    """Let an error pass of a domain that is off, which is what was asked for."""
+def _or_in(domain: Domain, *states: GuestState) -> Iterator[None]:
+    """Let an error pass of a domain that is in one of these states, which is what was asked for."""
     try:
         yield
     except binding.Error:
-        if domain.isActive():
+        if read_state(domain)[0] not in states:
             raise
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
 from reconciler.adapters.libvirt.host import LibvirtHost
 from reconciler.core.names import MARK_NAMESPACE
 from reconciler.core.world import GuestState
-from reconciler.errors import NotFoundError, RefusedError, TerminalError
+from reconciler.errors import NotFoundError, ReconcilerError, RefusedError, TerminalError
 
 NEW = """<domain type='test'><name>new</name><memory>65536</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
@@ -68,6 +70,23 @@ def test_a_guest_is_started_shut_down_and_powered_off(host: LibvirtHost) -> None
     host.domains.power_off("on")
     host.domains.power_off("on")
     assert host.domains.read_domain("on").state is GuestState.OFF
+
+
+def test_a_guest_that_goes_off_is_not_asked_again_but_its_power_is_cut() -> None:
+    """Its emulator still ends: libvirt refuses to ask it, and calls it active."""
+
+    def refuse() -> None:
+        raise binding.Error("Requested operation is not valid: domain is not running")
+
+    state = (4, 1)  # VIR_DOMAIN_SHUTDOWN
+    domain = SimpleNamespace(
+        shutdown=refuse, destroy=refuse, isActive=lambda: 1, state=lambda: state
+    )
+    connections: Any = SimpleNamespace(get=lambda: SimpleNamespace(lookupByName=lambda _: domain))
+    domains = LibvirtDomains(connections)
+    domains.shut_down("vm")
+    with pytest.raises(ReconcilerError, match="domain vm: cutting its power"):
+        domains.power_off("vm")
 
 
 def test_our_mark_is_written_and_nobody_elses_is_touched(host: LibvirtHost) -> None:
