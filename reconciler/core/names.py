@@ -204,7 +204,8 @@ class BusChangeMark:
     the CD-ROM with drivers. `begun` is when the change began, `proved` when the guest showed the
     helper disk, with the `driver` that it named. `resumes` says that the guest ran and was shut
     down for the change. `switched` is when the disks were moved, `started` when the guest was first
-    seen running on them. `failed` is why the change ended before its end, with the manifest of that
+    seen running on them, `overdue` what it lacked when its time was over and it was not turned off.
+    `failed` is why the change ended before its end, with the manifest of that
     `generation`; while `switched` is set, the way back is still to be made.
     """
 
@@ -220,6 +221,7 @@ class BusChangeMark:
     resumes: bool = False
     switched: int = 0
     started: int = 0
+    overdue: str = ""
     failed: str = ""
     generation: str = ""
     disks: Tuple[MovedDisk, ...] = ()

@@ -359,11 +359,12 @@ def read_proof(host: Host, read: Callable[[DomainView], Reading], name: str) -> 
     """Return what a guest shows during a staged bus change, and what it has written."""
     now, reading = host.locks.me.since, read(host.domains.read_domain(name))
     mark = reading.owner.bus_change if reading.owner is not None else None
-    if mark is None or mark.is_over or not reading.is_running:
+    if mark is None or mark.is_over or not reading.is_active:
         return GuestProof(now)
     report = GuestReport()
-    with suppress(ReconcilerError):
-        report = host.guests.find_driver(name, DriverProbe(mark.bus, mark.serial))
+    if reading.is_running:
+        with suppress(ReconcilerError):
+            report = host.guests.find_driver(name, DriverProbe(mark.bus, mark.serial))
     with suppress(ReconcilerError):
         targets = [disk.target for disk in mark.disks if disk.target]
         return GuestProof(now, report, host.domains.count_written(name, targets))

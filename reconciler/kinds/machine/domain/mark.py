@@ -181,7 +181,18 @@ def _read_bus_change(element: Element, inside: Mapping[str, List[Element]]) -> B
     return BusChangeMark(**values, resumes=get("resumes") == "yes", disks=tuple(disks))
 
 
-_TEXTS = ("bus", "serial", "pool", "volume", "path", "media", "driver", "failed", "generation")
+_TEXTS = (
+    "bus",
+    "serial",
+    "pool",
+    "volume",
+    "path",
+    "media",
+    "driver",
+    "failed",
+    "overdue",
+    "generation",
+)
 _TIMES = ("begun", "proved", "switched", "started")
 
 

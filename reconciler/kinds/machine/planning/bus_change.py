@@ -6,17 +6,20 @@ when the disks were moved, how they were before. Everything else is seen anew in
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from typing import Iterator, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen
 from reconciler.core.guest import STORAGE_DRIVERS, AgentState, GuestDisk, GuestProof, GuestReport
+from reconciler.core.guest_states import find_command
 from reconciler.core.names import BusChangeMark
-from reconciler.core.world import Reading
+from reconciler.core.world import DomainView, Reading
 from reconciler.core.xmltree import Element, parse, parse_number
 from reconciler.kinds.machine.domain.bus_change import find_by_target, find_own
 from reconciler.kinds.machine.domain.buses import bus_of, iter_disks, place_of
 from reconciler.kinds.machine.domain.read import read_pci
+from reconciler.kinds.machine.planning.states import say_state
 
 
 class Phase(Enum):
@@ -27,6 +30,7 @@ class Phase(Enum):
     AWAIT_DRIVER = "2: the guest is to show the helper disk"
     PROVED = "2: the guest shows it"
     SWITCH = "3: the disks are moved while the guest is off"
+    AWAIT_GUEST = "the guest is to run on, or to be off"
     AWAIT_START = "4: the guest is off, on its new bus"
     BEGIN_CHECK = "4: the guest is seen running on its new bus"
     AWAIT_DISKS = "4: the guest is to show its disks"
@@ -44,13 +48,18 @@ class Walk:
 
     `is_wanted` says that the manifest still asks for this change, `is_moved` that the definition
     has the disks on the new bus. `retries` asks for another try after a failure, `aborts` for the
-    end. `has_helper` is of the definition, `has_plug` of the running guest. `now` is when this was
-    planned, in seconds since the epoch; never 0 where it is noted, because 0 is "not yet".
+    end. `is_between` says that the guest is neither off nor running, `is_crashed` that it is so
+    because it crashed, `is_ending` that it is shutting down. `has_helper` is of the definition,
+    `has_plug` of the running guest. `now` is when this was planned, in seconds since the epoch;
+    never 0 where it is noted, because 0 is "not yet".
     """
 
     mark: Optional[BusChangeMark]
     is_running: bool = False
     is_off: bool = False
+    is_between: bool = False
+    is_crashed: bool = False
+    is_ending: bool = False
     is_wanted: bool = True
     is_moved: bool = False
     has_helper: bool = False
@@ -68,16 +77,18 @@ def find_phase(walk: Walk) -> Optional[Phase]:
     """Return what is to be done next; None if there is nothing."""
     mark = walk.mark
     if mark is None:
-        return Phase.PREPARE if walk.is_wanted and not walk.aborts else None
+        return _begin(walk) if walk.is_wanted and not walk.aborts else None
     if mark.is_over:
         return _find_end(walk, mark)
     if mark.switched:
         return _find_after_switch(walk, mark)
     if walk.aborts or mark.failed or not walk.is_wanted:
         return Phase.GIVE_UP
-    if walk.is_moved:
-        return Phase.FINISH  # somebody else has moved them
     return _find_before_switch(walk, mark)
+
+
+def _begin(walk: Walk) -> Phase:
+    return Phase.AWAIT_GUEST if walk.is_between else Phase.PREPARE
 
 
 def _find_end(walk: Walk, mark: BusChangeMark) -> Phase:
@@ -85,14 +96,20 @@ def _find_end(walk: Walk, mark: BusChangeMark) -> Phase:
         return Phase.RESUME
     if not walk.is_wanted:
         return Phase.FORGET
-    return Phase.PREPARE if walk.retries and not walk.aborts else Phase.FAILED
+    return _begin(walk) if walk.retries and not walk.aborts else Phase.FAILED
 
 
 def _find_before_switch(walk: Walk, mark: BusChangeMark) -> Phase:
+    if walk.is_between:
+        return Phase.AWAIT_GUEST
+    if walk.is_moved:
+        return Phase.FINISH  # somebody else has moved them
     if not walk.has_helper:
         return Phase.PREPARE
-    if mark.proved:
-        return Phase.SWITCH
+    return Phase.SWITCH if mark.proved else _find_before_proof(walk)
+
+
+def _find_before_proof(walk: Walk) -> Phase:
     if not walk.is_running:
         return Phase.AWAIT_PLUG
     if not walk.has_plug:
@@ -101,12 +118,17 @@ def _find_before_switch(walk: Walk, mark: BusChangeMark) -> Phase:
 
 
 def _find_after_switch(walk: Walk, mark: BusChangeMark) -> Phase:
-    if walk.aborts or mark.failed or not walk.is_wanted:
+    is_late = bool(mark.overdue) and not walk.shows_disks
+    if walk.aborts or mark.failed or not walk.is_wanted or is_late:
         return Phase.GO_BACK
     if walk.is_off:
         return Phase.AWAIT_START
-    if walk.shows_disks:
-        return Phase.FINISH
+    if walk.is_between and not walk.is_crashed:
+        return Phase.AWAIT_GUEST  # what does not run cannot show anything
+    return Phase.FINISH if walk.shows_disks else _find_in_time(walk, mark)
+
+
+def _find_in_time(walk: Walk, mark: BusChangeMark) -> Phase:
     if not mark.started:
         return Phase.BEGIN_CHECK
     return Phase.GO_BACK if walk.now >= mark.started + walk.limit else Phase.AWAIT_DISKS
@@ -212,8 +234,21 @@ def _name_driver(mark: BusChangeMark, report: GuestReport) -> str:
     return ""
 
 
+def describe_hold(view: DomainView) -> str:
+    """Say why a guest is neither off nor running, and what ends that."""
+    if view.saved and not view.is_active:
+        name = shlex.quote(view.name)
+        return (
+            f"the guest has a saved state: resume it (virsh start {name}), or discard it and what "
+            f"was in the guest's memory (virsh managedsave-remove {name})"
+        )
+    return f"the guest {say_state(view)}: {find_command(view)}"
+
+
 def find_missing(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> str:
     """Say which of its disks the guest does not show on the new bus; empty if it shows all."""
+    if not reading.is_running:
+        return describe_hold(reading.view)
     report, live = proof.report, reading.view.live_xml
     lack = find_lack(report, live)
     if lack or live is None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import Optional, Tuple
 
+from reconciler.core.faults import Fact, Section
 from reconciler.core.frozen import replace
+from reconciler.core.machine import Power
 from reconciler.core.names import BusChangeMark
-from reconciler.core.plan import Effect, SetMetadata, Shutdown, Start
+from reconciler.core.plan import Change, Effect, SetMetadata, Shutdown, Start
 from reconciler.core.units import show_span, show_time
 from reconciler.kinds.machine.domain import bus_change as edits
 from reconciler.kinds.machine.domain.mark import owner_xml
-from reconciler.kinds.machine.planning.bus_change import find_missing
+from reconciler.kinds.machine.planning.bus_change import describe_hold, find_missing
 from reconciler.kinds.machine.planning.bus_change_stage import (
     BusWalk,
     Stage,
@@ -22,6 +24,7 @@ from reconciler.kinds.machine.planning.bus_change_stage import (
     note_line,
     write_mark,
 )
+from reconciler.kinds.machine.planning.states import find_wait, is_deaf
 
 ABORTED = "ended by a person (apply --abort-bus-change)"
 NOT_WANTED = "the manifest does not ask for it any more"
@@ -31,6 +34,8 @@ def give_up(stage: Stage) -> BusWalk:
     """Remove the helper disk before the disks were moved."""
     mark = stage.mark
     why = mark.failed or (ABORTED if stage.walk.aborts else NOT_WANTED)
+    if _holds_helper(stage):
+        return _await_end(stage, why)
     after = None
     if why != NOT_WANTED:
         after = replace(mark, failed=why, path="", proved=0, resumes=False)
@@ -38,9 +43,30 @@ def give_up(stage: Stage) -> BusWalk:
     steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), after))
     former = f"helper disk {mark.pool}/{mark.volume}"
     reason = f"{why}: the helper disk is removed, and the disks stay on their bus"
-    return BusWalk(
-        steps, (note_line(None, stage.touch, reason, former),), f"the bus change was {why}"
-    )
+    line = note_line(None, stage.touch, reason, former)
+    return BusWalk(steps, (line,), f"the bus change was {why}", is_first=stage.walk.aborts)
+
+
+def _holds_helper(stage: Stage) -> bool:
+    """Whether a guest that is neither off nor running has the helper disk, and cannot give it."""
+    view = stage.reading.view
+    is_saved_with = view.saved_xml == "" or edits.find_own(view.saved_xml) is not None
+    return stage.walk.is_between and (stage.walk.has_plug or is_saved_with)
+
+
+def _await_end(stage: Stage, why: str) -> BusWalk:
+    """Remember that a person has ended it, and wait until the helper disk can go."""
+    reason = f"{why}; the helper disk is removed later: {describe_hold(stage.reading.view)}"
+    line = note_line(None, Effect.WITHHELD, reason, f"helper disk {stage.mark.volume}")
+    return _remember(stage, replace(stage.mark, failed="" if why == NOT_WANTED else why), line)
+
+
+def _remember(stage: Stage, mark: BusChangeMark, line: Change) -> BusWalk:
+    """Write why the change ends, so that it does when the guest allows it, whatever comes first."""
+    if mark == stage.mark:
+        return BusWalk(changes=(line,), reason=line.reason, waits=True)
+    steps = (write_mark(stage, mark),)
+    return BusWalk(steps, (line,), line.reason, is_first=True, is_before=True, waits=True)
 
 
 def go_back(stage: Stage) -> BusWalk:
@@ -51,13 +77,15 @@ def go_back(stage: Stage) -> BusWalk:
     reason = f"{why}; the former bus comes back"
     line = note_line("former bus", effect, f"{reason}{policy}", mark.bus)
     if effect is Effect.WITHHELD:
-        return BusWalk(changes=(line,), waits=True)
+        failed = mark.failed or (ABORTED if stage.walk.aborts else "")
+        is_late = stage.walk.is_wanted and not failed
+        return _remember(stage, replace(mark, failed=failed, overdue=why if is_late else ""), line)
     xml = edits.drop_own(edits.revert_bus(stage.xml, mark))
-    starts = active or stage.may_start
+    starts = stage.may_start or (active and stage.manifest.machine.power is not Power.STOPPED)
     after: Optional[BusChangeMark] = None
     if stage.walk.is_wanted or stage.walk.aborts:
         after = replace(
-            mark, failed=why, switched=0, started=0, proved=0, path="", resumes=starts,
+            mark, failed=why, overdue="", switched=0, started=0, proved=0, path="", resumes=starts,
             generation=stage.manifest.generation,
         )  # fmt: skip
     steps = clear_helper(stage, xml, after, *((Start(),) if starts else ()))
@@ -65,7 +93,7 @@ def go_back(stage: Stage) -> BusWalk:
         targets = tuple(disk.target for disk in mark.disks)
         lifecycle = stage.manifest.lifecycle
         stop = Shutdown(lifecycle.shutdown_timeout, lifecycle.force_off, targets)
-        begun = replace(mark, failed=why, resumes=True, generation=stage.manifest.generation)
+        begun = replace(mark, failed=why, resumes=starts, generation=stage.manifest.generation)
         steps = (write_mark(stage, begun), stop, *steps)
     return BusWalk(steps, (line,), reason, is_first=True, starts=starts)
 
@@ -75,6 +103,8 @@ def _explain_return(stage: Stage) -> str:
         return ABORTED
     if not stage.walk.is_wanted:
         return NOT_WANTED
+    if stage.mark.overdue:
+        return stage.mark.overdue
     mark, limit = stage.mark, show_span(stage.manifest.lifecycle.bus_change.timeout)
     missing = find_missing(mark, stage.reading, stage.proof)
     return f"in {limit} since its start on {mark.bus} at {show_time(mark.started)}: {missing}"
@@ -82,10 +112,12 @@ def _explain_return(stage: Stage) -> str:
 
 def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
     """Return the effect of going back, and why a running guest is restarted for it, or not."""
-    if not stage.reading.is_active:
-        held = "" if stage.walk.is_off else " when its saved state is resumed or removed"
-        return (Effect.WITHHELD if held else Effect.OFFLINE), held
-    if stage.walk.aborts:
+    if stage.walk.is_off:
+        return Effect.OFFLINE, ""
+    hold, lifecycle = _find_hold(stage), stage.manifest.lifecycle
+    if hold:
+        return Effect.WITHHELD, f" later: {hold}"
+    if stage.walk.aborts or stage.mark.failed == ABORTED:
         return Effect.RESTART, ", as a person asked"
     if stage.effect is Effect.RESTART:
         return Effect.RESTART, f" ({stage.policy})"
@@ -93,8 +125,19 @@ def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
         return Effect.RESTART, ": the guest has written nothing to these disks since its start"
     return Effect.WITHHELD, (
         " when the guest is off: it has written to these disks since its start, so it is not "
-        f"restarted (lifecycle.disruption is {stage.manifest.lifecycle.disruption.value})"
+        f"restarted (lifecycle.disruption is {lifecycle.disruption.value})"
     )
+
+
+def _find_hold(stage: Stage) -> str:
+    """Say why a guest that is not off cannot be turned off; empty if it can."""
+    view = stage.reading.view
+    if not view.is_active:
+        return describe_hold(view)
+    stage.world.ask(Fact(Section.JOB, view.name))
+    is_cut_off = stage.manifest.lifecycle.force_off or stage.proof.written == 0
+    held = "" if is_cut_off or not is_deaf(view) else describe_hold(view)
+    return find_wait(view, ("disks[].bus",)) or held
 
 
 def resume(stage: Stage) -> BusWalk:

@@ -33,9 +33,10 @@ class BusWalk:
 
     `moves` is the effect with which the disks change their bus by these steps; None: not now, for
     `reason`. `changes` are lines of its own. `is_first` says that the guest must not be started
-    before these steps; `starts` that they start it. `waits` says that it goes on by itself,
-    `stalled` why it does not. `awaits_window` is as in an action.
-    `is_active` says that the mark knows of a change, `names` are the disks of it.
+    before these steps; `is_before` that what the plan does to its power follows them; `starts` that
+    they start it. `waits` says that it goes on by itself, `stalled` why it does not.
+    `awaits_window` is as in an action. `is_active` says that the mark knows of a change, `names`
+    are the disks of it.
     """
 
     steps: Steps = ()
@@ -43,6 +44,7 @@ class BusWalk:
     reason: str = ""
     moves: Optional[Effect] = None
     is_first: bool = False
+    is_before: bool = False
     starts: bool = False
     waits: bool = False
     stalled: str = ""

@@ -12,7 +12,7 @@ import shlex
 from reconciler.core.frozen import replace
 from reconciler.core.guest import STORAGE_DRIVERS, STORAGE_MODULES
 from reconciler.core.guests import is_windows
-from reconciler.core.machine import Disk, Disruption
+from reconciler.core.machine import Disk, Disruption, Power
 from reconciler.core.names import BUS_CHANGE, HELPER, HELPER_SIZE, HELPER_SUFFIX, BusChangeMark
 from reconciler.core.plan import (
     AttachDevice,
@@ -31,7 +31,12 @@ from reconciler.kinds.machine.domain import bus_change as edits
 from reconciler.kinds.machine.domain.devices import find_cramped
 from reconciler.kinds.machine.domain.mark import set_owner
 from reconciler.kinds.machine.match import Difference, DifferenceKind
-from reconciler.kinds.machine.planning.bus_change import Evidence, find_evidence, find_missing
+from reconciler.kinds.machine.planning.bus_change import (
+    Evidence,
+    describe_hold,
+    find_evidence,
+    find_missing,
+)
 from reconciler.kinds.machine.planning.bus_change_stage import (
     BusWalk,
     Stage,
@@ -44,6 +49,7 @@ from reconciler.kinds.machine.planning.bus_change_stage import (
 )
 from reconciler.kinds.machine.planning.images import find_pool
 from reconciler.kinds.machine.planning.seed_carriers import choose_pool
+from reconciler.kinds.machine.planning.states import say_state
 
 _DIGITS = 12
 
@@ -166,7 +172,7 @@ def prove(stage: Stage) -> BusWalk:
     """Remember what the guest has shown; go on at once where the guest may be restarted."""
     evidence = find_evidence(stage.mark, stage.reading, stage.proof)
     mark = replace(stage.mark, proved=stage.walk.now, driver=evidence.driver)
-    if stage.effect is Effect.RESTART:
+    if _may_restart(stage):
         return _switch_running(stage, mark, _tell(evidence))
     reason = f"step 2 of 5: {_tell(evidence)}"
     walk = _await_off(stage, mark)
@@ -188,7 +194,7 @@ def _await_off(stage: Stage, mark: BusChangeMark) -> BusWalk:
         Disruption.WINDOW: "when the guest is restarted in the next maintenance window",
     }
     disruption = stage.manifest.lifecycle.disruption
-    when = waits.get(disruption, "when the guest can be shut down")
+    when = waits.get(disruption, "when the guest is off")
     driver = f" ({mark.driver})" if mark.driver else ""
     return BusWalk(
         reason=f"step 3 of 5: the guest has shown its driver{driver} at {show_time(mark.proved)}; "
@@ -200,7 +206,7 @@ def _await_off(stage: Stage, mark: BusChangeMark) -> BusWalk:
 
 def switch(stage: Stage) -> BusWalk:
     """Move the disks while the guest is off."""
-    if stage.reading.is_running and stage.effect is Effect.RESTART:
+    if stage.reading.is_running and _may_restart(stage):
         return _switch_running(stage, stage.mark, "the guest has shown its driver")
     if not stage.walk.is_off:
         return _await_off(stage, stage.mark)
@@ -208,6 +214,11 @@ def switch(stage: Stage) -> BusWalk:
     steps: Steps = (_define_switch(stage, stage.mark), *(_START if starts else ()))
     reason = "step 3 of 5: the disks are moved while the guest is off"
     return BusWalk(steps, (), reason, Effect.OFFLINE, is_first=True, starts=starts)
+
+
+def _may_restart(stage: Stage) -> bool:
+    """Whether the guest is shut down for the change and started; one that is to stop stays off."""
+    return stage.effect is Effect.RESTART and stage.manifest.machine.power is not Power.STOPPED
 
 
 _START: Steps = (Start(), RecordStart())
@@ -232,6 +243,22 @@ def _define_switch(stage: Stage, mark: BusChangeMark) -> Step:
     return Define(set_owner(xml, mark_as(stage, mark)))
 
 
+def await_guest(stage: Stage) -> BusWalk:
+    """Wait for a guest that is neither off nor running; that does not use up its time."""
+    mark, why = stage.walk.mark, describe_hold(stage.reading.view)
+    if mark is None or not mark.switched:
+        step = 1 if mark is None or not mark.proved else 3
+        return BusWalk(reason=f"step {step} of 5: waits for the guest: {why}", waits=True)
+    limit, is_ending = stage.manifest.lifecycle.bus_change.timeout, stage.walk.is_ending
+    anew = "" if is_ending else f"; when it runs again it has {show_span(limit)} to show its disks"
+    reason = f"step 4 of 5: waits for the guest: {why}{anew}"
+    line = note_line(f"disks on {mark.bus}", Effect.WITHHELD, reason)
+    if not mark.started or is_ending:
+        return BusWalk(changes=(line,), waits=True)
+    again = write_mark(stage, replace(mark, started=0))
+    return BusWalk((again,), (line,), is_first=True, is_before=True, waits=True)
+
+
 def await_start(stage: Stage) -> BusWalk:
     """Wait for the first start on the new bus, or make it."""
     mark = stage.mark
@@ -239,8 +266,7 @@ def await_start(stage: Stage) -> BusWalk:
     if stage.may_start:
         start = note_line("start", Effect.OFFLINE, reason)
         return BusWalk(_START, (start,), is_first=True, starts=True)
-    limit = stage.manifest.lifecycle.bus_change.timeout
-    if mark.started and stage.walk.now >= mark.started + limit:
+    if mark.started:
         again = (write_mark(stage, replace(mark, started=0)),)
         line = note_line("time", Effect.OFFLINE, "its next start has a whole limit")
         return BusWalk(again, (line,))
@@ -251,7 +277,8 @@ def await_start(stage: Stage) -> BusWalk:
 def begin_check(stage: Stage) -> BusWalk:
     """Note since when the guest has been running on its new bus."""
     limit = show_span(stage.manifest.lifecycle.bus_change.timeout)
-    reason = f"step 4 of 5: the guest runs on {stage.mark.bus}; it has {limit} to show its disks"
+    doing = "runs" if stage.reading.is_running else say_state(stage.reading.view)
+    reason = f"step 4 of 5: the guest {doing} on {stage.mark.bus}; it has {limit} to show its disks"
     return BusWalk((RecordStart(),), (note_line("started", Effect.LIVE, reason),))
 
 

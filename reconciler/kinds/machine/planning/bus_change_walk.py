@@ -10,11 +10,12 @@ from typing import AbstractSet, Callable, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import replace
 from reconciler.core.guest import GuestProof
+from reconciler.core.guest_states import find_state
 from reconciler.core.machine import Power
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import BusChangeMark
-from reconciler.core.plan import Action, ActionKind, Before, Change, Effect
-from reconciler.core.world import Reading, World
+from reconciler.core.plan import Action, ActionKind, Before, Change, Define, Effect, SetMetadata
+from reconciler.core.world import GuestState, Reading, World
 from reconciler.core.xmltree import digest
 from reconciler.errors import ReconcilerError, TransientError
 from reconciler.kinds.machine.domain import bus_change as edits
@@ -54,7 +55,10 @@ def plan_bus_change(
     candidates = _find_candidates(found, decisions)
     if under_way is None:  # where no driver at hand suits it, another ISO is needed first
         candidates = tuple(each for each in candidates if each.path not in weighing.left)
-    if weighing.held or (mark is None and not candidates):
+    is_ended = under_way is not None and found.manifest.name in planner.aborts
+    if is_ended and weighing.waits:
+        raise TransientError(weighing.held)
+    if (weighing.held and not is_ended) or (mark is None and not candidates):
         return decisions, BusWalk()
     moved = _find_moved(candidates, under_way)
     names = {each.device for each in moved} | (under_way.names if under_way else set())
@@ -182,13 +186,16 @@ def join_walk(
         idle = ActionKind.WITHHELD if changes else ActionKind.NONE
         return replace(action, action=action.action if action.steps else idle, changes=changes)
     mine = {decision.difference.path for decision in decisions if _is_bus(decision, walk.names)}
-    lines = tuple(_settle_line(change, mine, walk) for change in changes)
+    stored = any(isinstance(step, (Define, SetMetadata)) for step in action.steps)
+    rest = action.steps if walk.is_before and not stored else ()
+    if not rest:
+        changes = tuple(_settle_line(change, mine, walk) for change in changes)
     view = reading.view
     return replace(
         action,
         action=ActionKind.UPDATE,
-        changes=(*lines, *walk.changes),
-        steps=walk.steps,
+        changes=(*changes, *walk.changes),
+        steps=(*walk.steps, *rest),
         before=Before(digest(view.persistent_xml), view.state),
         is_unsettled=True,
     )
@@ -237,6 +244,9 @@ def look_around(
         mark=mark,
         is_running=reading.is_running,
         is_off=not reading.is_active and not view.saved,
+        is_between=not reading.is_running and (reading.is_active or view.saved),
+        is_crashed=find_state(view) is GuestState.CRASHED or view.state_reason == "watchdog",
+        is_ending=view.state is GuestState.SHUTTING_DOWN,
         is_wanted=is_wanted,
         is_moved=is_moved,
         has_helper=edits.find_own(view.persistent_xml) is not None,
@@ -261,6 +271,7 @@ _PLANS: Mapping[Phase, Callable[[Stage], BusWalk]] = {
     Phase.AWAIT_DRIVER: steps.await_driver,
     Phase.PROVED: steps.prove,
     Phase.SWITCH: steps.switch,
+    Phase.AWAIT_GUEST: steps.await_guest,
     Phase.AWAIT_START: steps.await_start,
     Phase.BEGIN_CHECK: steps.begin_check,
     Phase.AWAIT_DISKS: steps.await_disks,

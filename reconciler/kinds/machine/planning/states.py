@@ -214,7 +214,7 @@ def settle_live(standing: Standing, field: str, *, needs_guest: bool) -> Optiona
             return (effect if standing.power is Power.RUNNING else Effect.NEXT_BOOT), reason
     return (
         Effect.WITHHELD,
-        f"the guest {_say(standing.view)} and does not take part in it: "
+        f"the guest {say_state(standing.view)} and does not take part in it: "
         f"{find_command(standing.view)}",
     )
 
@@ -226,7 +226,10 @@ def settle_boot(standing: Standing) -> Settled:
         return effect, reason
     if standing.power is Power.RUNNING and settle_power(standing)[0] is Effect.RESTART:
         return effect, reason
-    return Effect.NEXT_BOOT, f"the guest {_say(standing.view)}, and is not restarted until then"
+    return (
+        Effect.NEXT_BOOT,
+        f"the guest {say_state(standing.view)}, and is not restarted until then",
+    )
 
 
 def refuse_to_ask(view: DomainView) -> str:
@@ -236,7 +239,7 @@ def refuse_to_ask(view: DomainView) -> str:
 
 def say_deaf(view: DomainView) -> str:
     """Say that a guest cannot be asked to shut down."""
-    return f"the guest {_say(view)} and cannot be asked to shut down"
+    return f"the guest {say_state(view)} and cannot be asked to shut down"
 
 
 def is_deaf(view: DomainView) -> bool:
@@ -255,7 +258,7 @@ def _settle_stop(standing: Standing) -> Settled:
         return Effect.RESTART, "the guest is woken up and asked to shut down"
     if not lifecycle.force_off:
         return Effect.WITHHELD, refuse_to_ask(view)
-    return Effect.RESTART, f"the guest {_say(view)}: powered off hard (lifecycle.forceOff)"
+    return Effect.RESTART, f"the guest {say_state(view)}: powered off hard (lifecycle.forceOff)"
 
 
 def _resume(standing: Standing) -> Settled:
@@ -334,7 +337,8 @@ _SAID: Mapping[GuestState, str] = {
 }
 
 
-def _say(view: DomainView) -> str:
+def say_state(view: DomainView) -> str:
+    """Return the state of a guest between on and off: `is paused`, `has crashed`."""
     return _SAID[find_state(view)]
 
 
