@@ -52,6 +52,8 @@ A kind may have further fields; they begin with `{PREFIX}` too.
 ## Kinds
 
 A change that a commit caused is `changed`; a change that undoes someone else's change is `drift`.
+That a guest is off, or runs, after a restart of the host is nobody's change: bringing it to its
+manifest's `power` is `changed`, with `the host was restarted` in the message.
 Values are in the manifest's units.
 
 The ids never change. The level of a kind may change.

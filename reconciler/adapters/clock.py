@@ -32,6 +32,15 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
+def find_boot() -> str:
+    """Return what identifies this boot of the host, '' where that cannot be read."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 class StoppableClock(SystemClock):
     """The same; its sleepers are woken when the daemon stops."""
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Callable, Mapping, Sequence, TextIO
 
-from reconciler.adapters.clock import StoppableClock
+from reconciler.adapters.clock import StoppableClock, find_boot
 from reconciler.adapters.downloads import UrlDownloads
 from reconciler.adapters.foreign.importer import LocalImporter
 from reconciler.adapters.git.remote import RemoteSource
@@ -98,6 +98,7 @@ class DaemonServices:
             history=FolderHistory(os.path.join(self._settings.state, FOLDER)),
             connect=connect,
             signs=read_signs if is_local(uri) else HostSigns,
+            boot=find_boot() if is_local(uri) else "",
         )
 
     def open_source(self, settings: Settings) -> ManifestSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, FrozenSet, Optional
 
 from reconciler.control.service_ports import Journal, Meter
 from reconciler.core import events, metrics
@@ -24,8 +24,9 @@ class JournalReporter:
     """One object's action as it goes along.
 
     `drift` says that the manifest was carried out before: what differs now was changed by somebody
-    else. `last_error` has been told already and is not told again. `moved` is called as it goes on,
-    with how far it is whenever that is worth showing.
+    else, but for the paths in `booted`, which the host's start has changed. `last_error` has been
+    told already and is not told again. `moved` is called as it goes on, with how far it is whenever
+    that is worth showing.
     """
 
     journal: Journal
@@ -34,6 +35,7 @@ class JournalReporter:
     drift: bool
     moved: Callable[[Key, str], None]
     last_error: str = ""
+    booted: FrozenSet[str] = frozenset()
     _action: Optional[Action] = None
     _shown: str = ""
 
@@ -61,17 +63,23 @@ class JournalReporter:
             return
         self._count(metrics.DRIFT_REPAIRED, action)
         if action.action is ActionKind.CREATE:
-            self._tell(action, "created", "")
+            self._tell(action, "created", "", is_drift=self.drift)
             return
         for change in action.changes:
             if change.effect is not Effect.WITHHELD:
-                drift = "; someone had changed it" if self.drift else ""
-                self._tell(action, f"{describe(change)}{drift}", change.effect.value)
+                is_drift, cause = self._is_drift(change), ""
+                if self.drift:
+                    cause = "; someone had changed it" if is_drift else "; the host was restarted"
+                text = f"{describe(change)}{cause}"
+                self._tell(action, text, change.effect.value, is_drift=is_drift)
 
-    def _tell(self, action: Action, text: str, effect: str) -> None:
+    def _is_drift(self, change: Change) -> bool:
+        return self.drift and change.path not in self.booted
+
+    def _tell(self, action: Action, text: str, effect: str, *, is_drift: bool) -> None:
         self.journal.tell(
             Event(
-                events.DRIFT if self.drift else events.CHANGED,
+                events.DRIFT if is_drift else events.CHANGED,
                 text,
                 object=action.key,
                 action=action.action.value,
@@ -92,10 +100,9 @@ class JournalReporter:
             self.journal.tell(event)
 
     def _count(self, name: str, action: Action) -> None:
-        if self.drift:
-            for change in action.changes:
-                if change.effect is not Effect.WITHHELD:
-                    self.meter.count(name, field=field_of(change.path))
+        for change in action.changes:
+            if self._is_drift(change) and change.effect is not Effect.WITHHELD:
+                self.meter.count(name, field=field_of(change.path))
 
 
 def field_of(path: str) -> str:

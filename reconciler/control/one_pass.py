@@ -51,7 +51,8 @@ from reconciler.kinds.api import PassTask, Scene, Sighting, Surroundings, find_k
 class PassResult:
     """How a pass ended; `done` are the changes that were carried out, for people.
 
-    `tried` is False when a former failure kept the pass from trying again.
+    `tried` is False when a former failure kept the pass from trying again. `is_settled` says that
+    nothing is left to do that a start of the host may have changed.
     """
 
     result: Result
@@ -59,6 +60,7 @@ class PassResult:
     sighting: Optional[Sighting] = None
     done: str = ""
     tried: bool = True
+    is_settled: bool = False
 
 
 @frozen
@@ -110,7 +112,8 @@ class ObjectPass:
         action = self._plan(task, scene)
         seen = _print(task, scene.sighting)
         if not action.steps:
-            return self._idle(task, action, scene, seen)
+            found = self._idle(task, action, scene, seen)
+            return replace(found, is_settled=_is_settled(action))
         held = self._find_hold(task, seen)
         if held is not None:
             return PassResult(held, _held(held), scene.shown, tried=False)
@@ -132,7 +135,7 @@ class ObjectPass:
                 retried=task.retried,
             )
             action = scene.plan(options)
-            again = corrections.leave(self.clock.now(), _contested(action))
+            again = corrections.leave(self.clock.now(), _contested(task, action))
             if not task.drift or again == corrections:
                 return action
             corrections = again
@@ -171,7 +174,13 @@ class ObjectPass:
     def _carry_out(self, task: PassTask, action: Action, scene: Scene, seen: str) -> PassResult:
         revision, kind = task.in_force.revision, find_kind(task.key.kind)
         telling = JournalReporter(
-            self.journal, self.meter, revision, task.drift, self.moved, task.last_error
+            self.journal,
+            self.meter,
+            revision,
+            task.drift,
+            self.moved,
+            task.last_error,
+            _find_booted(task),
         )
         self.attempts.soil(task.key)
         recording = self.recorder.on(telling, revision)
@@ -184,10 +193,12 @@ class ObjectPass:
             return self._fail(task, outcome.cause, sighting, seen)
         if task.drift:
             made = self.attempts.corrections(task.key, task.manifest.generation)
-            self.attempts.correct(task.key, made.plus(self.clock.now(), _contested(action)))
+            self.attempts.correct(task.key, made.plus(self.clock.now(), _contested(task, action)))
         verdict = _after(action, outcome)
         again = self._again(task, BusyError(verdict.reason)) if action.transient else None
-        return PassResult(again or Done(), verdict, sighting, done=_summary(action))
+        return PassResult(
+            again or Done(), verdict, sighting, _summary(action), is_settled=_is_settled(action)
+        )
 
     def _fail(
         self, task: PassTask, cause: ReconcilerError, sighting: Optional[Sighting], seen: str
@@ -243,9 +254,22 @@ def _paths(action: Action) -> FrozenSet[str]:
     )
 
 
-def _contested(action: Action) -> FrozenSet[str]:
+def _contested(task: PassTask, action: Action) -> FrozenSet[str]:
     """Return what an action changes and somebody else may keep changing back."""
-    return _paths(action) - find_kind(action.kind).find_uncontested(action)
+    return _paths(action) - find_kind(action.kind).find_uncontested(action) - _find_booted(task)
+
+
+def _find_booted(task: PassTask) -> FrozenSet[str]:
+    """Return what differs because the host was started, and not because somebody changed it."""
+    return find_kind(task.key.kind).changed_by_boot if task.drift and task.booted else frozenset()
+
+
+def _is_settled(action: Action) -> bool:
+    """Whether nothing that a start of the host may have changed is left as it is."""
+    if not action.changes:
+        return action.action is ActionKind.NONE
+    held = {change.path for change in action.changes if change.effect is Effect.WITHHELD}
+    return not held & find_kind(action.kind).changed_by_boot
 
 
 def _summary(action: Action) -> str:

@@ -139,7 +139,8 @@ class LoopServices:
 
     `chance` gives numbers in [0, 1). `connect` reaches another
     host, None where nobody else is to be asked. `signs` shows what has come to this host where
-    libvirt announces nothing; of another host there are none.
+    libvirt announces nothing; of another host there are none. `boot` identifies the host's boot,
+    '' where that is not known.
     """
 
     host: Host
@@ -152,6 +153,7 @@ class LoopServices:
     history: History
     connect: Optional[Callable[[str], Host]] = None
     signs: Callable[[], HostSigns] = HostSigns
+    boot: str = ""
 
 
 QEMU = "qemu"

@@ -103,6 +103,7 @@ class ObjectWorker:
             placed,
             former.migrated,
             retried,
+            booted=former.boot not in ("", shared.services.boot),
         )
         found = self.passes.run(task)
         if retried and not isinstance(found.result, Again):
@@ -171,6 +172,7 @@ class ObjectWorker:
             uuid=found.sighting.uuid if found.sighting else former.uuid,
             seen_at=in_force.identity,
             problem=in_force.problems.get(manifest.key, ""),
+            boot=shared.services.boot if found.is_settled else former.boot,
         )
         return PassStatus(result, record)
 

@@ -80,7 +80,7 @@ CHANGED = EventKind(
     "changed",
     "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0b",
     Level.NOTICE,
-    "the manifest changed a field",
+    "the manifest changed a field, or a guest was started or stopped after a restart of the host",
 )
 FAILED = EventKind(
     "failed", "d3d2f1a06c5f4d0a9a5d0c1f4f6b7a0c", Level.ERROR, "an object's pass failed"

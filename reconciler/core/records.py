@@ -36,7 +36,8 @@ class Record:
     `migrated` says that the guest went to another host, and has not been seen here since.
     `seen_at` is the revision (or content identity) at which its manifest was last there, and
     `uuid` the domain's then: what a prune is held against. `failures` counts failed tries in a row,
-    the first of them at `trying_since`.
+    the first of them at `trying_since`. `boot` identifies the boot of the host during which the
+    object was last in the power state that its manifest says.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Record:
     kind: str = FORMER_KIND
     inside: Optional[GuestView] = None
     trying_since: Optional[float] = None
+    boot: str = ""
 
     @property
     def key(self) -> Key:

@@ -122,6 +122,7 @@ class PassTask:
     `failures` in a row lengthen the wait for the next try; `drift` says that this manifest was
     carried out before. `placed` is the other host that the object was on before. `migrated` says
     that it went to another host, where it may run; `retried` that a person asked to try it again.
+    `booted` says that the host was started since the object was last as its manifest says.
     """
 
     manifest: Any
@@ -132,6 +133,7 @@ class PassTask:
     placed: str = ""
     migrated: bool = False
     retried: bool = False
+    booted: bool = False
 
     @property
     def key(self) -> Key:
@@ -199,6 +201,10 @@ class ObjectKind(PureKind, Protocol):
     @property
     def is_locked(self) -> bool:
         """Whether one run at a time works on an object; libvirt must be there to lock it."""
+
+    @property
+    def changed_by_boot(self) -> FrozenSet[str]:
+        """The paths of what a start of the host changes, without anybody's doing."""
 
     @property
     def drivers(self) -> Tuple[str, ...]:

@@ -50,6 +50,7 @@ class PlainKind:
     drivers: Tuple[str, ...] = ()
     can_roll_back = False
     is_locked = True
+    changed_by_boot: FrozenSet[str] = frozenset()
 
     def is_planned(self, manifest: Any) -> bool:
         """Plan all objects of a kind that is reconciled."""

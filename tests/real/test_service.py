@@ -374,7 +374,11 @@ def test_the_machine_restarts_and_everything_is_there_again(site: Site) -> None:
         "two machines", auto=render("auto", autostart="true"), web=render("web", autostart="false")
     )
     site.wait_running("auto", "web")
+    site.machine.wait(lambda: site.is_ready("auto") and site.is_ready("web"), "both are ready")
     site.machine.reboot()
     site.wait_running("auto", "web")
     assert is_active(site)
+    started = "web: power: stopped -> running; the host was restarted"
+    site.machine.wait(lambda: started in site.told(), "it is told why it was off")
+    assert "someone" not in site.told()
     assert not faults(site.machine)

@@ -56,6 +56,7 @@ class MachineKind(PlainKind):
     word = "virtual machine"
     drivers = ("qemu",)
     can_roll_back = True
+    changed_by_boot = frozenset({"power"})
 
     def build(self, data: Mapping[str, Any], place: Place, locate: Locate) -> MachineManifest:
         """Return what a document means."""
