@@ -1,0 +1,102 @@
+"""A staged bus change of a guest whose agent answers as Windows' does, with the command alone."""
+
+from __future__ import annotations
+
+from typing import Mapping, Tuple
+
+import pytest
+
+from reconciler.core.machine import Overlay
+from tests.lab.host import LabHost
+from tests.lab.windows_agent import WindowsGuest, boot_windows
+from tests.real.booting import LIMIT
+from tests.real.commands import Command
+from tests.real.test_staged_bus_change import buses
+from tests.real.worlds import MIB, Product
+from tests.unit.windows.media import write_iso
+
+WINDOWS = """\
+apiVersion: virt-reconciler/v1
+kind: VirtualMachine
+metadata: {{name: win01}}
+spec:
+  os: win2k16
+  cpus: 1
+  memory: 256MiB
+  power: running
+  guestAgent: true
+  interfaces: []
+  cdroms: [{{name: drivers{media}}}]
+  disks:
+    - {{name: root, bus: {bus}, size: 64MiB, serial: ROOT01}}
+  lifecycle:
+    disruption: restart
+    shutdownTimeout: 5s
+    forceOff: true
+    busChange: {{mode: staged, timeout: 1m}}
+  xml:
+{boot}"""
+DRIVER, VERSION = "Red Hat VirtIO SCSI controller", "100.90.104.24800"
+
+
+def write(command: Command, bus: str, boot: Tuple[Overlay, ...], iso: str = "") -> None:
+    """Write the manifest with the disk on that bus, and a medium in its drive."""
+    media = f", media: {iso}" if iso else ""
+    lines = "".join(
+        f"    - {{xpath: {overlay.xpath}, fragment: '{overlay.fragment}'}}\n" for overlay in boot
+    )
+    command.write("m/win01.yaml", WINDOWS.format(bus=bus, boot=lines, media=media))
+
+
+def list_shown(windows: WindowsGuest) -> Mapping[str, str]:
+    """Return serial → bus of the disks that its agent shows."""
+    disks = [disk["address"] for disk in windows.ask("guest-get-disks")]
+    return {disk.get("serial", "").strip(): disk["bus-type"] for disk in disks}
+
+
+def find_version(windows: WindowsGuest) -> str:
+    """Return the version of its driver, as its agent tells it; empty if it shows none."""
+    devices = windows.ask("guest-get-devices")
+    return "".join(each["driver-version"] for each in devices if each["driver-name"] == DRIVER)
+
+
+@pytest.fixture
+def iso(lab: LabHost) -> str:
+    """Return a virtio-win ISO on the host."""
+    return str(write_iso(lab.images / "virtio-win-0.1.248.iso", "0.1.248"))
+
+
+def test_a_windows_is_moved_in_five_steps(
+    command: Command, lab: LabHost, product: Product, iso: str
+) -> None:
+    windows, boot = WindowsGuest(lab.uri(), "win01"), boot_windows()
+    write(command, "sata", boot, iso)
+    command("apply", "--yes", "m")
+    windows.wait_ready(LIMIT)
+    boot_id = windows.boot_id()
+    write(command, "virtio", boot, iso)
+    first = command("apply", "--yes", "m").stdout
+    assert "busChange: helper disk on virtio, 1GiB as default/win01-bus-change.qcow2" in first
+    assert list_shown(windows)["ROOT01"] == "sata"
+    second = command("plan", "m").stdout
+    assert "step 2 of 5: waits since" in second
+    assert "the guest shows no disk with the serial VRBC" in second
+    assert find_version(windows) == "", "its agent leaves out what has no driver"
+
+    assert "Driver package installed on device" in windows.install("viostor", "D")
+    assert find_version(windows) == VERSION, "as the INF on the CD-ROM says"
+    assert windows.boot_id() == boot_id, "nobody has restarted it"
+    assert windows.list_unanswered() == ""
+    third = command("apply", "--yes", "m").stdout
+    assert "disks[root].bus: sata → virtio  # step 3 of 5: the guest shows the helper disk" in third
+    assert f", by driver {DRIVER} {VERSION}; it is shut down, moved and started" in third
+
+    windows.wait_ready(LIMIT)
+    assert list_shown(windows)["ROOT01"] == "scsi", "so a Windows calls virtio"
+    assert windows.disk(64 * MIB)["bus"] == "virtio"
+    fifth = command("apply", "--yes", "m").stdout
+    assert "step 5 of 5: the guest shows its disks on virtio; the helper disk is removed" in fifth
+    assert "No changes" in command("plan", "m").stdout
+    assert buses(product.live_xml("win01")) == buses(product.xml("win01")) == ("virtio", "sata")
+    assert not (lab.images / "win01-bus-change.qcow2").exists()
+    assert windows.list_unanswered() == ""
