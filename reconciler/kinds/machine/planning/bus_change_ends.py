@@ -7,7 +7,7 @@ from typing import Optional, Tuple
 
 from reconciler.core.faults import Fact, Section
 from reconciler.core.frozen import replace
-from reconciler.core.machine import Power
+from reconciler.core.machine import Disruption, Power
 from reconciler.core.names import BusChangeMark
 from reconciler.core.plan import Change, Effect, SetMetadata, Shutdown, Start
 from reconciler.core.units import show_span, show_time
@@ -123,9 +123,12 @@ def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
         return Effect.RESTART, f" ({stage.policy})"
     if stage.proof.written == 0:
         return Effect.RESTART, ": the guest has written nothing to these disks since its start"
+    when = " when the guest is off"
+    if lifecycle.disruption is Disruption.WINDOW:
+        when += f", or restarted in the next maintenance window{stage.window}"
     return Effect.WITHHELD, (
-        " when the guest is off: it has written to these disks since its start, so it is not "
-        f"restarted (lifecycle.disruption is {lifecycle.disruption.value})"
+        f"{when}: it has written to these disks since its start, so it is not restarted now "
+        f"(lifecycle.disruption is {lifecycle.disruption.value})"
     )
 
 

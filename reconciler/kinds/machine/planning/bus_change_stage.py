@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import FrozenSet, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
 from reconciler.core.guest import GuestProof
-from reconciler.core.manifest import MachineManifest
+from reconciler.core.machine import Disruption
+from reconciler.core.manifest import MachineManifest, Window
 from reconciler.core.names import BUS_CHANGE, BusChangeMark, Owner
 from reconciler.core.plan import (
     Change,
@@ -22,9 +24,15 @@ from reconciler.kinds.machine.domain import bus_change as edits
 from reconciler.kinds.machine.domain.mark import owner_xml, set_owner
 from reconciler.kinds.machine.match import Difference
 from reconciler.kinds.machine.planning.bus_change import Walk
-from reconciler.kinds.machine.planning.guards import clean_owner, owner_of, seal_secrets
+from reconciler.kinds.machine.planning.guards import (
+    clean_owner,
+    owner_of,
+    seal_secrets,
+)
 
 Steps = Tuple[Step, ...]
+DAY = 24 * 60  # minutes
+WEEK = 7 * DAY
 
 
 @frozen
@@ -57,7 +65,8 @@ class BusWalk:
 class Stage:
     """All that the steps are made of. `may_start` says that a guest that is off is to be started.
 
-    `differences` are those of the disks that are moved, empty where they are moved already;
+    `differences` are those of the disks that are moved, empty where they are moved already; `local`
+    is the host's local time, by which maintenance windows open;
     `is_alone` says that the plan has nothing else to do.
     """
 
@@ -70,6 +79,7 @@ class Stage:
     differences: Tuple[Difference, ...] = ()
     effect: Effect = Effect.OFFLINE
     policy: str = ""
+    local: Optional[datetime] = None
     may_start: bool = False
     is_alone: bool = False
 
@@ -85,9 +95,30 @@ class Stage:
         return self.reading.view.persistent_xml
 
     @property
+    def window(self) -> str:
+        """When the guest may be restarted next, where the manifest has windows for that."""
+        lifecycle = self.manifest.lifecycle
+        if lifecycle.disruption is not Disruption.WINDOW or self.local is None:
+            return ""
+        opening = _find_opening(lifecycle.windows, self.local)
+        return f", which opens {opening:%a %Y-%m-%d %H:%M}" if opening is not None else ""
+
+    @property
     def touch(self) -> Effect:
         """The effect of what no guest notices."""
         return Effect.LIVE if self.reading.is_active else Effect.OFFLINE
+
+
+def _find_opening(windows: Tuple[Window, ...], now: datetime) -> Optional[datetime]:
+    """Return when the next of the weekly windows opens; None where there is none."""
+    minute = now.weekday() * DAY + now.hour * 60 + now.minute
+    waits = [
+        (day * DAY + window.start - minute - 1) % WEEK + 1
+        for window in windows
+        for day in window.days
+    ]
+    start = now.replace(second=0, microsecond=0)
+    return start + timedelta(minutes=min(waits)) if waits else None
 
 
 def note_line(desired: Optional[str], effect: Effect, reason: str, former: str = "") -> Change:

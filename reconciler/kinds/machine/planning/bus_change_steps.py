@@ -191,7 +191,8 @@ def _await_off(stage: Stage, mark: BusChangeMark) -> BusWalk:
     waits = {
         Disruption.NEVER: "when the guest is off (lifecycle.disruption is never)",
         Disruption.WHEN_OFF: "when the guest is off (lifecycle.disruption is whenOff)",
-        Disruption.WINDOW: "when the guest is restarted in the next maintenance window",
+        Disruption.WINDOW: "when the guest is off, or restarted in the next maintenance window"
+        f"{stage.window}",
     }
     disruption = stage.manifest.lifecycle.disruption
     when = waits.get(disruption, "when the guest is off")
@@ -209,11 +210,19 @@ def switch(stage: Stage) -> BusWalk:
     if stage.reading.is_running and _may_restart(stage):
         return _switch_running(stage, stage.mark, "the guest has shown its driver")
     if not stage.walk.is_off:
-        return _await_off(stage, stage.mark)
+        return _stay(stage) if stage.mark.resumes else _await_off(stage, stage.mark)
     starts = stage.may_start
     steps: Steps = (_define_switch(stage, stage.mark), *(_START if starts else ()))
     reason = "step 3 of 5: the disks are moved while the guest is off"
     return BusWalk(steps, (), reason, Effect.OFFLINE, is_first=True, starts=starts)
+
+
+def _stay(stage: Stage) -> BusWalk:
+    """Forget that the guest was to be shut down: it did not, and may not be any more."""
+    reason = "step 3 of 5: the guest did not shut down in time; who turns it off now, keeps it off"
+    steps = (write_mark(stage, replace(stage.mark, resumes=False)),)
+    walk = _await_off(stage, stage.mark)
+    return replace(walk, steps=steps, changes=(note_line("power", Effect.LIVE, reason),))
 
 
 def _may_restart(stage: Stage) -> bool:

@@ -110,6 +110,7 @@ def _set_stage(
         differences=moved,
         effect=effect,
         policy=policy,
+        local=planner.now,
         may_start=_may_start(found, others, walk),
         is_alone=all(decision.change is None for decision in others if not _is_start(decision)),
     )
