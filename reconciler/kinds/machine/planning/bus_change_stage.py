@@ -127,9 +127,14 @@ def note_line(desired: Optional[str], effect: Effect, reason: str, former: str =
 
 
 def mark_as(stage: Stage, mark: Optional[BusChangeMark], creating: Tuple[str, ...] = ()) -> Owner:
-    """Return the mark of ownership with the change in this state."""
+    """Return the mark of ownership with the change in this state.
+
+    Other volumes that a run began to make, or to delete, stay in it until a plan has removed them.
+    """
     former = clean_owner(stage.owner)
-    return replace(former, bus_change=mark, creating=creating, worker=None)
+    own = {known.path for known in (stage.walk.mark, mark) if known is not None} | {*creating}
+    others = tuple(path for path in former.creating if path not in own)
+    return replace(former, bus_change=mark, creating=(*others, *creating), worker=None)
 
 
 def write_mark(stage: Stage, mark: Optional[BusChangeMark], creating: Tuple[str, ...] = ()) -> Step:
