@@ -142,8 +142,10 @@ class RememberedGuests:
         return report
 
     def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:
-        """Return the last look, if it was made for that driver."""
+        """Return the last look, if it was made for that driver, or its agent did not answer."""
         report = self._last.get(name, GuestReport())
+        if not report.answers:
+            return report
         is_it = report.driver is not None and report.driver.probe == probe
         return report if is_it else GuestReport()
 

@@ -6,6 +6,7 @@ from typing import Callable, Dict, Tuple
 
 import pytest
 
+from reconciler.core.guest import AgentState, DriverProbe, DriverReport, GuestReport
 from reconciler.core.machine import Disruption, Power
 from reconciler.core.plan import ActionKind, Effect
 from reconciler.core.world import GuestState
@@ -260,5 +261,37 @@ def test_a_backup_is_not_cut_off_by_the_way_back() -> None:
     action = walk.apply()
     assert "comes back later: a backup of the guest is under way" in action.changes[0].reason
     walk.host.change("vm", job="")
+    walk.apply()
+    assert walk.buses == ("sata",)
+
+
+NOT_ASKED: Dict[str, GuestReport] = {
+    "not asked yet": GuestReport(),
+    "last asked while it was off": GuestReport(AgentState.OFF),
+    "last asked in another run": GuestReport(
+        AgentState.ANSWERS, driver=DriverReport(DriverProbe("virtio", ""), "6")
+    ),
+}
+
+
+@pytest.mark.parametrize("report", NOT_ASKED.values(), ids=NOT_ASKED.keys())
+def test_a_daemon_that_has_just_begun_takes_no_guest_back_that_it_has_not_asked(
+    report: GuestReport,
+) -> None:
+    walk = Walk(with_agent=True).switch()
+    walk.manifest = manifest_on(disruption=Disruption.RESTART)
+    walk.clock.time += LONG
+    walk.host.guests.reports["vm"] = report
+    assert walk.plan().action is ActionKind.WITHHELD
+    walk.host.guests.reports["vm"] = GuestReport(AgentState.DISCONNECTED)
+    walk.apply()
+    assert walk.buses == ("sata",)
+
+
+def test_a_guest_without_a_channel_for_an_agent_goes_back() -> None:
+    walk = Walk().switch()
+    walk.manifest = manifest_on(disruption=Disruption.RESTART)
+    walk.clock.time += LONG
+    walk.host.guests.reports["vm"] = GuestReport()
     walk.apply()
     assert walk.buses == ("sata",)

@@ -25,6 +25,7 @@ from tests.unit.memory_host import GIB, MemoryHost
 from tests.unit.planning.worlds import domain, manifest_of
 
 ROOT, HELPER = "/images/vm-root.qcow2", "/images/vm-bus-change.qcow2"
+_CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 STAGED = BusChange("staged", timeout=600)
 _PORT = "<controller type='pci' index='{}' model='pcie-root-port'/>"
 _SATA = (
@@ -59,7 +60,13 @@ def manifest_on(bus: str = "virtio", **values: Any) -> MachineManifest:
 class Walk:
     """The machine, its host and its clock; `manifest` is what is applied."""
 
-    def __init__(self, manifest: Optional[MachineManifest] = None, *, runs: bool = True) -> None:
+    def __init__(
+        self,
+        manifest: Optional[MachineManifest] = None,
+        *,
+        runs: bool = True,
+        with_agent: bool = False,
+    ) -> None:
         self.manifest = manifest or manifest_on()
         self.clock = FakeClock()
         self.host = MemoryHost(locks=ClockLocks(self.clock))
@@ -69,7 +76,7 @@ class Walk:
         )
         self.host.images[ROOT] = ImageView(ROOT, "1", "qcow2")
         owner = replace(owner_of(manifest_on("sata")), made=(ROOT,))
-        xml = set_owner(domain(_SATA), owner)
+        xml = set_owner(domain(_SATA + (_CHANNEL if with_agent else "")), owner)
         uuid = parse(xml).findtext("uuid") or ""
         self.host.views["vm"] = DomainView("vm", uuid, GuestState.OFF, xml)
         if runs:

@@ -10,6 +10,7 @@ import shlex
 from enum import Enum
 from typing import Iterator, Mapping, Optional, Tuple
 
+from reconciler.core.field_table import GUEST_AGENT_CHANNEL
 from reconciler.core.frozen import frozen
 from reconciler.core.guest import STORAGE_DRIVERS, AgentState, GuestDisk, GuestProof, GuestReport
 from reconciler.core.guest_states import find_command
@@ -50,8 +51,9 @@ class Walk:
     has the disks on the new bus. `retries` asks for another try after a failure, `aborts` for the
     end. `is_between` says that the guest is neither off nor running, `is_crashed` that it is so
     because it crashed, `is_ending` that it is shutting down. `has_helper` is of the definition,
-    `has_plug` of the running guest. `now` is when this was planned, in seconds since the epoch;
-    never 0 where it is noted, because 0 is "not yet".
+    `has_plug` of the running guest. `was_asked` says that it is known what this run of the guest
+    shows, as far as its agent answers: a daemon begins without that. `now` is when this was
+    planned, in seconds since the epoch; never 0 where it is noted, because 0 is "not yet".
     """
 
     mark: Optional[BusChangeMark]
@@ -69,6 +71,7 @@ class Walk:
     aborts: bool = False
     is_proved: bool = False
     shows_disks: bool = False
+    was_asked: bool = True
     now: int = 0
     limit: int = 0
 
@@ -131,7 +134,8 @@ def _find_after_switch(walk: Walk, mark: BusChangeMark) -> Phase:
 def _find_in_time(walk: Walk, mark: BusChangeMark) -> Phase:
     if not mark.started:
         return Phase.BEGIN_CHECK
-    return Phase.GO_BACK if walk.now >= mark.started + walk.limit else Phase.AWAIT_DISKS
+    is_late = walk.now >= mark.started + walk.limit and walk.was_asked
+    return Phase.GO_BACK if is_late else Phase.AWAIT_DISKS
 
 
 @frozen
@@ -147,7 +151,6 @@ class Evidence:
     remark: str = ""
 
 
-NO_CHANNEL = "the domain has no channel for the guest agent: set guestAgent: true"
 _AGENTS: Mapping[AgentState, str] = {
     AgentState.OFF: "the guest does not run",
     AgentState.NONE: "its guest agent was not asked yet, or the domain has no channel for it "
@@ -191,12 +194,25 @@ def find_evidence(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> E
     return Evidence("", shown[0].pci or pci, _name_driver(mark, report), remark)
 
 
+def was_asked(report: GuestReport, live_xml: Optional[str]) -> bool:
+    """Whether the agent was asked in this run of the guest, or there is none to ask."""
+    if live_xml is None or report.agent is AgentState.OFF:
+        return False
+    if report.agent is AgentState.NONE:
+        return GUEST_AGENT_CHANNEL not in live_xml
+    return not report.answers or _is_of_run(report, live_xml)
+
+
+def _is_of_run(report: GuestReport, live_xml: Optional[str]) -> bool:
+    run = "" if live_xml is None else parse(live_xml).get("id", "")
+    return report.driver is not None and report.driver.run == run
+
+
 def find_lack(report: GuestReport, live_xml: Optional[str]) -> str:
     """Say why a report shows nothing of the guest as it runs now; empty if it does."""
     if report.agent is not AgentState.ANSWERS:
         return _AGENTS[report.agent]
-    run = "" if live_xml is None else parse(live_xml).get("id", "")
-    if report.driver is None or report.driver.run != run:
+    if not _is_of_run(report, live_xml):
         return "its guest agent was not asked since its start"
     unseen = report.find_unseen("disks")
     return f"its disks are not seen: {unseen}" if unseen else ""

@@ -28,6 +28,7 @@ from reconciler.kinds.machine.planning.bus_change import (
     find_evidence,
     find_missing,
     find_phase,
+    was_asked,
 )
 from reconciler.kinds.machine.planning.bus_change_stage import BusWalk, Stage
 from reconciler.kinds.machine.planning.decide import Decision, Weighing, withhold
@@ -261,7 +262,10 @@ def look_around(
     if mark is None or mark.is_over or not reading.is_running:
         return walk, proof
     if mark.switched:
-        return replace(walk, shows_disks=not find_missing(mark, reading, proof)), proof
+        shows_disks = not find_missing(mark, reading, proof)
+        return replace(
+            walk, shows_disks=shows_disks, was_asked=was_asked(proof.report, live)
+        ), proof
     is_proved = not find_evidence(mark, reading, proof).lack
     return replace(walk, is_proved=is_proved), proof
 

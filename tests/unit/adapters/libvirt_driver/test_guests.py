@@ -17,6 +17,7 @@ from reconciler.core.guest import (
     AgentState,
     CloudInitReport,
     CloudInitState,
+    DriverProbe,
     FileSystem,
     GuestDisk,
     GuestInterface,
@@ -405,6 +406,15 @@ def test_a_daemon_remembers_the_end_of_a_first_boot_and_never_asks_for_it(world:
     assert not guests.is_boot_finished("web01", "web01-abc-2")
     assert not guests.is_boot_finished("web01", "")
     assert len(world.agent.asked) == asked
+
+
+def test_a_daemon_remembers_that_an_agent_did_not_answer_about_a_driver(world: World) -> None:
+    guests = RememberedGuests(LibvirtGuests(cast("Connections", world)))
+    probe = DriverProbe("virtio", "VRBC01")
+    assert guests.find_driver("web01", probe).agent is AgentState.NONE
+    world.agent.answers["guest-info"] = silence()
+    guests.read("web01", "", probe)
+    assert guests.find_driver("web01", probe).agent is AgentState.SILENT
 
 
 REG_QUERY = """
