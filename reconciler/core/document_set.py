@@ -10,7 +10,6 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from reconciler.core.documents import Claim, Clash, DocumentPath, Finding, Together
 from reconciler.core.kinds import find_all_needs, find_cycle, find_row, list_rows
-from reconciler.core.manifest import Desired
 
 _NAME: DocumentPath = ("metadata", "name")
 SHARE = "; if guests share a raw image, set shareable: true on this disk of both"
@@ -35,7 +34,7 @@ def check_together(documents: Together) -> Tuple[List[Clash], Mapping[int, List[
 def _check_order(documents: Together) -> Iterator[Tuple[int, Finding]]:
     """Yield what is wrong with objects of which each would have to be there before the other."""
     numbers = {manifest.key: number for number, manifest in documents.manifests.items()}
-    cycle = find_cycle(find_all_needs(Desired.of(*documents.manifests.values())))
+    cycle = find_cycle(find_all_needs(documents.desired))
     if cycle:
         path = " -> ".join(key.name for key in cycle)
         message = f"would have to be there before itself: {path}; take one of these out"

@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import (
     TYPE_CHECKING,
     Callable,
+    Dict,
     Iterable,
+    List,
     Mapping,
     Optional,
     Protocol,
@@ -27,9 +29,10 @@ from reconciler.core.cloud_init import CloudInit
 from reconciler.core.frozen import frozen
 from reconciler.core.guests import may_be_windows
 from reconciler.core.ignition import Ignition
+from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.key import Key
 from reconciler.core.libvirt_daemons import Mode
-from reconciler.core.machine import Disruption, Machine
+from reconciler.core.machine import Cdrom, Disk, Disruption, Machine
 from reconciler.core.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -298,6 +301,14 @@ M = TypeVar("M", bound=Manifest)
 
 
 @frozen
+class NamedImage:
+    """A machine that is given an image by its manifest, and the disk or drive that has it."""
+
+    manifest: MachineManifest
+    drive: Union[Disk, Cdrom]
+
+
+@frozen
 class Desired:
     """All that the given manifests describe, sorted by kind and name."""
 
@@ -332,6 +343,22 @@ class Desired:
     def hosts(self) -> Tuple[HostManifest, ...]:
         """The hosts, sorted by name."""
         return _select(self.objects, HostManifest)
+
+    @cached_property
+    def images(self) -> Mapping[str, Tuple[NamedImage, ...]]:
+        """Who is given the images that the machines name: by path, or POOL/VOLUME."""
+        found: Dict[str, List[NamedImage]] = {}
+        for manifest in self.machines:
+            drives: Iterable[Union[Disk, Cdrom]] = (
+                *(manifest.machine.disks or ()),
+                *(manifest.machine.cdroms or ()),
+            )
+            for drive in drives:
+                path = drive.source if isinstance(drive, Disk) else drive.media
+                volume = f"{drive.pool or DEFAULT_POOL}/{drive.volume}" if drive.volume else None
+                for name in filter(None, (path, volume)):
+                    found.setdefault(name, []).append(NamedImage(manifest, drive))
+        return {name: tuple(users) for name, users in found.items()}
 
     def template(self, name: str) -> Optional[TemplateManifest]:
         """Return the template of that name, or None."""

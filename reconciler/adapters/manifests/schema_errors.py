@@ -16,13 +16,12 @@ from reconciler.core.documents import (
     DOCUMENTS,
     DocumentPath,
     Finding,
-    Test,
-    compile_schema,
     format_path,
     refuse_field,
     suggest,
 )
 from reconciler.core.kinds import find_row, list_kinds
+from reconciler.core.schema import Test, compile_schema
 from reconciler.core.secret_refs import REFERENCE
 from reconciler.core.units import suggest_size
 from reconciler.errors import UsageError

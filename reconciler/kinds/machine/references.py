@@ -163,8 +163,8 @@ def check_templates(
     manifest: MachineManifest, documents: Together, spoiled: Collection[int]
 ) -> Iterator[Finding]:
     """Yield what is wrong with the templates that disks name, and with what they have inside."""
-    desired = Desired.of(*documents.manifests.values())
-    yield from check_identity(manifest, is_cloudbase=has_cloudbase(manifest, desired))
+    is_cloudbase = has_cloudbase(manifest, documents.desired)
+    yield from check_identity(manifest, is_cloudbase=is_cloudbase)
     for path, disk in items_of(manifest.machine, "disks"):
         if disk.origin is not None and disk.template is not None:
             yield Finding((*path, "source"), ONE_SOURCE)
@@ -183,15 +183,13 @@ def check_templates(
 def _check_template(
     name: str, os: Optional[str], documents: Together, spoiled: Collection[int]
 ) -> Optional[str]:
-    numbers = [number for number, known in documents.names.items() if known == (TEMPLATE, name)]
-    if not numbers:
-        there = ", ".join(
-            sorted({known for kind, known in documents.names.values() if kind == TEMPLATE})
-        )
-        return f"no Template {name!r} among the given manifests; there are: {there or 'none'}"
-    if any(number in spoiled for number in numbers):
+    numbers = documents.numbers.get(TEMPLATE, {})
+    if name not in numbers:
+        there = ", ".join(sorted(numbers)) or "none"
+        return f"no Template {name!r} among the given manifests; there are: {there}"
+    if numbers[name] in spoiled:
         return f"Template {name!r} is itself invalid"
-    template = documents.manifests[numbers[0]]
+    template = documents.manifests[numbers[name]]
     if isinstance(template, TemplateManifest) and template.generalized is None and is_windows(os):
         return f"{os} is Windows, and Template {name!r} is not generalized: {GENERALIZE}"
     return None

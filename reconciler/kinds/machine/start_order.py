@@ -44,7 +44,7 @@ def check_start_order(
     manifest: MachineManifest, documents: Together, spoiled: Collection[int]
 ) -> Iterator[Finding]:
     """Yield what is wrong with the machines that are waited for; circles are found elsewhere."""
-    numbers = {name: number for number, (kind, name) in documents.names.items() if kind == MACHINE}
+    numbers = documents.numbers.get(MACHINE, {})
     for index, name in enumerate(manifest.lifecycle.start_after):
         number = numbers.get(name)
         if number is None:

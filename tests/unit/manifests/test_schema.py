@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reconciler.adapters.manifests.schema_errors import explain, is_valid, load_schema, read_schema
-from reconciler.core.documents import CONFIGURATION, DOCUMENTS, UnknownKeywordError, compile_schema
+from reconciler.core.documents import CONFIGURATION, DOCUMENTS
 from reconciler.core.kinds import list_kinds
+from reconciler.core.schema import UnknownKeywordError, compile_schema
 from reconciler.errors import UsageError
 from tests.strategies import Document, host_documents, machine_documents, template_documents
 

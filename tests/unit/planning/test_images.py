@@ -363,9 +363,16 @@ CDROM = (
 )
 
 
-@pytest.mark.parametrize("is_there", [False, True], ids=["manifest", "domain"])
-def test_what_another_machine_reads_is_not_given_to_a_new_one_to_write_to(is_there: bool) -> None:
-    spec = {"cpus": 1, "memory": "1GiB", "cdroms": [{"name": "sda", "media": BASE}]}
+READING: Mapping[str, Mapping[str, Any]] = {
+    "drive": {"cdroms": [{"name": "sda", "media": BASE}]},
+    "volume": {"disks": [{"name": "a", "source": {"volume": "base.qcow2"}, "readonly": True}]},
+}
+
+
+@pytest.mark.parametrize("how", ["drive", "volume", "domain"])
+def test_what_another_machine_reads_is_not_given_to_a_new_one_to_write_to(how: str) -> None:
+    is_there = how == "domain"
+    spec = {"cpus": 1, "memory": "1GiB", **READING.get(how, {})}
     reader = build_machine({"metadata": {"name": "reader"}, "spec": spec}, Place("vm.yaml", 1, 1))
     writer = manifest("/linked/base.qcow2", format="qcow2")
     there = read(replace(domain(OTHER, None, "reader"), persistent_xml=domain(OTHER, None, "reader")

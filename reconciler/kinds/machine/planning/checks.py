@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from reconciler.core.machine import Cdrom, Disk, Interface, Machine
 from reconciler.core.manifest import Desired, MachineManifest
@@ -16,9 +16,8 @@ from reconciler.kinds.machine.match import Device, Difference, DifferenceKind
 from reconciler.kinds.machine.planning.images import (
     describe_dependants,
     find_dependants,
-    find_named_volume,
+    path_of,
 )
-from reconciler.kinds.machine.planning.sources import path_of
 
 
 def find_caps(world: World, machine: str) -> MachineCaps:
@@ -121,18 +120,8 @@ def _find_users(
     """Return who else writes to the disk's image, or to one that it depends on."""
     found = _find_domains(manifest.name, disk, world)
     image = disk.source or ""
-    for other in desired.machines:
-        named = _find_same(other, disk, world) if other.name != manifest.name else None
-        if named is not None and _can_meet(manifest, other):
-            text = f"{image} is named by the manifest of {other.name} too{_name_as(named, image)}"
-            found.setdefault(other.name, text + _advise_sharing(disk))
-        elif (
-            other.name != manifest.name
-            and _is_read(other, disk, world)
-            and _can_meet(manifest, other)
-        ):
-            text = f"{image} is read by {other.name} too, as its manifest says"
-            found.setdefault(other.name, text + _ADVISE_READING)
+    for name, text in _find_named(manifest, disk, desired, world):
+        found.setdefault(name, text)
     for mine in beside:
         if mine.name != disk.name and world.images.is_same(mine.source, image):
             text = f"{image} is the image of disks[{mine.name}] too"
@@ -185,24 +174,26 @@ def _can_meet(one: MachineManifest, other: MachineManifest) -> bool:
     return one.host is None or other.host is None or one.host == other.host
 
 
-def _find_same(manifest: MachineManifest, disk: Disk, world: World) -> Optional[str]:
-    """Return by what name a manifest gives another machine the same image to write to."""
-    for other in manifest.machine.disks or ():
-        volume = find_named_volume(world, other)
-        name = other.source or (volume.path if volume else None)
-        if other.readonly or not world.images.is_same(name, disk.source):
+def _find_named(
+    manifest: MachineManifest, disk: Disk, desired: Desired, world: World
+) -> Iterator[Tuple[str, str]]:
+    """Yield the machines to which a manifest gives the same image; those that write to it first."""
+    image, readers = disk.source or "", []
+    names = [(path_of(name, world) or name, users) for name, users in desired.images.items()]
+    world.images.ask_views((image, *(name for name, _ in names)))
+    for name, user in ((name, user) for name, users in names for user in users):
+        other, drive = user.manifest, user.drive
+        if other.name == manifest.name or not world.images.is_same(name, image):
             continue
-        if not is_shared(disk, bool(other.shareable), other.format or disk.format or ""):
-            return name
-    return None
-
-
-def _is_read(manifest: MachineManifest, disk: Disk, world: World) -> bool:
-    """Whether a manifest gives another machine the image of the disk to read."""
-    machine = manifest.machine
-    read_only = [other.source for other in machine.disks or () if other.readonly]
-    media = [drive.media for drive in machine.cdroms or ()]
-    return any(name and world.images.is_same(name, disk.source) for name in (*read_only, *media))
+        if not _can_meet(manifest, other):
+            continue
+        if isinstance(drive, Cdrom) or drive.readonly:
+            text = f"{image} is read by {other.name} too, as its manifest says{_ADVISE_READING}"
+            readers.append((other.name, text))
+        elif not is_shared(disk, bool(drive.shareable), drive.format or disk.format or ""):
+            text = f"{image} is named by the manifest of {other.name} too"
+            yield other.name, f"{text}{_name_as(name, image)}{_advise_sharing(disk)}"
+    yield from readers
 
 
 def refuse_absent_networks(devices: Iterable[Device], world: World) -> None:

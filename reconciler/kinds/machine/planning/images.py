@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import FrozenSet, Iterator, Optional, Set, Tuple, Union
+from typing import FrozenSet, Iterator, Optional, Set, Tuple
 
 from reconciler.core.frozen import replace
 from reconciler.core.images import DEFAULT_POOL, ImageUse, is_path, resolve_backing
-from reconciler.core.machine import Cdrom, Disk, Machine
+from reconciler.core.machine import Disk, Machine
 from reconciler.core.manifest import Desired, TemplateManifest
 from reconciler.core.world import PoolView, Reading, Unknown, VolumeView, World
 from reconciler.core.xmltree import parse
@@ -42,11 +42,10 @@ def named_volume(world: World, source: Optional[str]) -> Optional[VolumeView]:
     return pool.volumes.get(volume) if isinstance(pool, PoolView) else None
 
 
-def find_named_volume(world: World, drive: Union[Disk, Cdrom]) -> Optional[VolumeView]:
-    """Return the volume that a manifest names for a disk or drive, if there is one."""
-    if drive.volume is None:
-        return None
-    return named_volume(world, f"{drive.pool or DEFAULT_POOL}/{drive.volume}")
+def path_of(source: Optional[str], world: World) -> Optional[str]:
+    """Return the path of what is named as POOL/VOLUME, where known; else what is given."""
+    volume = named_volume(world, source)
+    return volume.path if volume else source
 
 
 def all_volumes(world: World) -> Iterator[VolumeView]:
@@ -90,15 +89,8 @@ def _settle_use(use: ImageUse, world: World) -> ImageUse:
 def find_named_images(desired: Desired, world: World) -> FrozenSet[str]:
     """Return the paths of the images that manifests and the marks of their domains name."""
     found: Set[Optional[str]] = {template.image for template in desired.templates}
+    found.update(path_of(name, world) for name in desired.images)
     for manifest in desired.machines:
-        for disk in manifest.machine.disks or ():
-            found.add(disk.source)
-            volume = find_named_volume(world, disk)
-            found.add(volume.path if volume else None)
-        for cdrom in manifest.machine.cdroms or ():
-            found.add(cdrom.media)
-            volume = find_named_volume(world, cdrom)
-            found.add(volume.path if volume else None)
         reading = world.domains.get(manifest.name)
         if isinstance(reading, Reading) and reading.owner is not None:
             found.update(reading.owner.made)

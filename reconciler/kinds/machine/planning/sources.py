@@ -26,7 +26,7 @@ from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.planning.images import (
     find_pool,
     find_volume,
-    named_volume,
+    path_of,
     template_image,
     volume_at,
 )
@@ -88,12 +88,6 @@ def chain_of(world: World, source: str, image_format: str) -> Tuple[Tuple[str, s
     path = path_of(source, world) or source
     chain = world.images.find_chain(path, image_format)
     return tuple((world.images.identify(layer), layer) for layer in chain)
-
-
-def path_of(source: Optional[str], world: World) -> Optional[str]:
-    """Return the path of what a domain names as POOL/VOLUME, where known; else what is given."""
-    volume = named_volume(world, source)
-    return volume.path if volume else source
 
 
 def resolve_disk(
