@@ -128,6 +128,15 @@ def find_kernel_lack(program: str, environ: Mapping[str, str]) -> str:
     )
 
 
+def may_isolate(environ: Mapping[str, str]) -> bool:
+    """Whether this process may run a program in a PID namespace of its own."""
+    try:
+        ask([*_ALL_END, "true"], environ)
+    except MissingError:
+        return False
+    return True
+
+
 def may_write(folder: str) -> bool:
     """Whether this user may write to what libvirt makes in a folder, which is its owner's.
 

@@ -125,7 +125,8 @@ class VirtSysprep:
         if not may_write(folder):
             raise MissingError(
                 f"clones in {folder} can only be prepared by root, whom their files belong to; run "
-                "virt-reconciler apply as root"
+                "virt-reconciler apply as root, or give the daemon the rights of "
+                "/usr/share/doc/virt-reconciler/prepare.conf"
             )
         version = ask([PROGRAM, "--version"], self._environ).rpartition(" ")[2].strip()
         lines = ask([PROGRAM, "--list-operations"], self._environ).splitlines()

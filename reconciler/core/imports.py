@@ -126,13 +126,15 @@ class ForeignSource:
 class ImportTools:
     """What imports on a host: the versions of qemu-img, and of virt-v2v with what it can read.
 
-    `lack` is why virt-v2v cannot be used; empty if it can.
+    `lack` is why virt-v2v cannot be used on this host, `confined` why it cannot be from this
+    process; both are empty if it can.
     """
 
     qemu_img: str = ""
     virt_v2v: str = ""
     reads: Tuple[str, ...] = ()
     lack: str = ""
+    confined: str = ""
 
 
 @frozen

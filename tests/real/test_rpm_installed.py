@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -38,6 +40,49 @@ CONFIGURATION = """\
 apiVersion: virt-reconciler/v1
 kind: Configuration
 spec: {{source: {{git: {{url: "{url}", {more}interval: 5s}}}}}}
+"""
+# A template that is fetched by its address, and a machine that is cloned from it.
+FETCHED = """\
+apiVersion: virt-reconciler/v1
+kind: Template
+metadata: {{name: base}}
+spec:
+  image: {{url: "http://127.0.0.1:8000/base.qcow2", sha256: {sha256}}}
+{prepare}---
+apiVersion: virt-reconciler/v1
+kind: VirtualMachine
+metadata: {{name: {name}}}
+spec:
+  power: stopped
+  cpus: 1
+  memory: 64MiB
+  disks: [{{name: root, source: {{template: base, clone: full}}}}]
+  interfaces: []
+  graphics: none
+"""
+PREPARE = "  prepare: {hostname: fromName, operations: [machine-id]}\n"
+# What libguestfs takes for a Linux, served by address.
+SITE = """
+set -e
+mkdir -p /srv/www /srv/root
+cd /srv/root
+mkdir -p bin etc proc root sbin sys tmp usr/bin usr/lib var/lib/dpkg var/log dev
+printf 'ID=debian\\nVERSION_ID="12"\\nNAME="Debian"\\n' >etc/os-release
+echo 12.5 >etc/debian_version
+echo '/dev/sda / ext4 defaults 0 1' >etc/fstab
+echo template >etc/hostname
+echo 0123456789abcdef0123456789abcdef >etc/machine-id
+echo root:x:0:0:root:/root:/bin/sh >etc/passwd
+echo 'root:!:19000:0:99999:7:::' >etc/shadow
+touch var/lib/dpkg/status
+cp /bin/busybox bin/sh
+mkfs.ext4 -q -d . /srv/raw 24M
+qemu-img convert -O qcow2 /srv/raw /srv/www/base.qcow2
+systemd-run -q --unit=site --working-directory=/srv/www python3 -m http.server 8000
+mkdir -p /var/lib/libvirt/images
+virsh -q -c qemu:///system pool-define-as default dir --target /var/lib/libvirt/images
+virsh -q -c qemu:///system pool-start default
+sha256sum /srv/www/base.qcow2
 """
 # A repository of the daemon's user, with one commit that is signed.
 REPOSITORY = """
@@ -188,6 +233,48 @@ def test_git_ssh_and_credentials_work_where_the_daemon_is_confined(machine: Cont
     machine.run("useradd", "--groups", USER, "alice")
     assert shell(machine, "alice", "virt-reconciler status git01")
     machine.systemctl("stop", UNIT)
+
+
+def allow(machine: Container, example: str, more: str = "") -> None:
+    """Give the daemon the rights of an example of the package's, and restart it."""
+    text = machine.read(f"/usr/share/doc/virt-reconciler/{example}") + more
+    machine.write(f"/run/systemd/system/{UNIT}.d/{example}", text)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("restart", UNIT)
+
+
+def give_kernel(machine: Container) -> None:
+    """Copy what libguestfs makes its appliance of: a kernel, and the list of packages."""
+    boot = [str(path)[1:] for path in Path("/boot").glob("vmlinuz-*")]
+    packed = subprocess.run(
+        ["tar", "-C", "/", "-c", *boot, "var/lib/dpkg"], check=True, capture_output=True
+    )
+    unpack = machine.inside("tar", "-C", "/", "-x")
+    subprocess.run(unpack, input=packed.stdout, check=True, capture_output=True)
+
+
+def test_images_are_fetched_and_clones_prepared_with_the_rights_of_the_examples(
+    machine: Container,
+) -> None:
+    manifest = "/etc/virt-reconciler/manifests/fetched.yaml"
+    sha256 = machine.run("sh", "-c", SITE).stdout.split()[-2]
+    machine.write(manifest, FETCHED.format(sha256=sha256, prepare="", name="app01"))
+    machine.systemctl("start", UNIT)
+    machine.wait(lambda: "images.conf" in status(machine), "it is said what the daemon needs")
+    allow(machine, "images.conf")
+    machine.wait(lambda: "app01" in machine.virsh("list", "--all").stdout, "it is cloned")
+
+    give_kernel(machine)
+    machine.write(manifest, FETCHED.format(sha256=sha256, prepare=PREPARE, name="app02"))
+    machine.wait(lambda: "prepare.conf" in status(machine), "it is said what the daemon needs")
+    # KVM may be there and not work.
+    allow(machine, "prepare.conf", "Environment=LIBGUESTFS_BACKEND_SETTINGS=force_tcg\n")
+    machine.wait(lambda: "app02: created" in machine.journal("-u", UNIT), "it is prepared", 180)
+    clone = "/var/lib/libvirt/images/app02-root.qcow2"
+    machine.run("qemu-img", "convert", "-O", "raw", clone, "/srv/clone")
+    assert machine.run("debugfs", "-R", "cat /etc/hostname", "/srv/clone").stdout == "app02\n"
+    machine.run("rm", "-r", f"/run/systemd/system/{UNIT}.d", manifest)
+    machine.systemctl("daemon-reload")
 
 
 def status(machine: Container) -> str:

@@ -22,6 +22,7 @@ from reconciler.adapters.child_programs import (
     ask,
     find_kernel_lack,
     make_guestfs_environ,
+    may_isolate,
     may_write,
 )
 from reconciler.adapters.foreign import files
@@ -115,7 +116,10 @@ class LocalImporter:
         named = ask([VIRT_V2V, "--version"], self._environ).split()
         lines = ask([VIRT_V2V, "--machine-readable"], self._environ).splitlines()
         reads = tuple(line[len("input:") :] for line in lines if line.startswith("input:"))
-        return ImportTools(version, named[1] if len(named) > 1 else "", reads, lack)
+        confined = ""
+        if not lack and not may_isolate(self._environ):
+            confined = "virt-v2v runs in a PID namespace, which this service may not make"
+        return ImportTools(version, named[1] if len(named) > 1 else "", reads, lack, confined)
 
     def _find(self, program: str) -> Optional[str]:
         return shutil.which(program, path=self._environ.get("PATH"))

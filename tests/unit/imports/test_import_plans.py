@@ -272,6 +272,19 @@ def test_a_file_that_is_not_there_may_come() -> None:
     assert action.transient
 
 
+def test_a_daemon_that_may_not_run_virt_v2v_imports_nothing_in_another_way_unasked() -> None:
+    tools = replace(V2V, confined="virt-v2v runs in a PID namespace")
+    host = host_with(Files(image("a.vmdk"), tools=tools))
+    for via in ("auto", "virt-v2v"):
+        action = plan(host, machine(disk({**OVA, "via": via})))
+        assert action.reason.endswith(
+            ".via: virt-v2v runs in a PID namespace; run virt-reconciler apply as root, or set "
+            "via: qemu-img"
+        )
+    action = plan(host, machine(disk({**OVA, "via": "qemu-img"})))
+    assert action.action is ActionKind.CREATE
+
+
 @pytest.mark.parametrize(("tools", "needed"), [(OLD, "1GiB"), (V2V, "2GiB")])
 def test_a_pool_without_room_is_said_to_be_so(tools: ImportTools, needed: str) -> None:
     action = plan(host_with(Files(image("a.vmdk"), tools=tools), free=GIB // 2), machine(disk(OVA)))

@@ -133,6 +133,10 @@ def test_tools_are_asked_at_run_time(stage: Stage) -> None:
     tools = stage.importer.find_tools(str(stage.pool))
     assert (tools.virt_v2v, tools.reads, tools.lack) == ("2.2.0", ("ova", "vmx"), "")
     assert tools.qemu_img[0].isdigit()
+    assert tools.confined == ""
+    stage.put("unshare", "echo 'unshare: unshare failed: Operation not permitted' >&2; exit 1")
+    confined = stage.importer.find_tools(str(stage.pool)).confined
+    assert confined == "virt-v2v runs in a PID namespace, which this service may not make"
 
 
 def test_a_disk_is_copied_out_of_its_archive(stage: Stage) -> None:

@@ -102,9 +102,9 @@ def test_what_clones_need_that_are_prepared_is_an_example() -> None:
     assert unit["MemoryDenyWriteExecute"] == unit["ProtectKernelModules"] == ["yes"]
     assert example["MemoryDenyWriteExecute"] == example["ProtectKernelModules"] == ["no"]
     assert example["User"] == ["root"]
-    assert example["CapabilityBoundingSet"] == ["CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER"]
+    assert example["CapabilityBoundingSet"] == ["CAP_DAC_OVERRIDE CAP_CHOWN CAP_FOWNER CAP_SETGID"]
     assert "~@privileged @resources" in unit["SystemCallFilter"]  # with @chown among them
-    assert example["SystemCallFilter"] == ["@chown"]
+    assert example["SystemCallFilter"] == ["@chown capset setgid"]
     assert example["DeviceAllow"] == ["/dev/kvm rw"]
 
 

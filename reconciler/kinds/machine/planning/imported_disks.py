@@ -155,6 +155,11 @@ class _Work:
         if via == QEMU_IMG:
             return Way(is_v2v=False, why="import.via: qemu-img")
         lack = _find_lack(self.source, tools, is_new=is_new)
+        if not lack and tools.confined:
+            raise MissingError(
+                f"{self.where}.via: {tools.confined}; run virt-reconciler apply as root, or set "
+                "via: qemu-img"
+            )
         if not lack:
             plain = {*PLAIN_BUSES, *([None] if self._is_windows else [])}
             boots = all(item.bus in plain for item in self._list_beside())
