@@ -6,8 +6,9 @@ than the agent allows: what it forbids stays unseen, with the reason.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
-from typing import Optional, Protocol, Tuple
+from typing import Mapping, Optional, Protocol, Tuple
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.agent_answers import clean_text, read_drivers
@@ -97,18 +98,27 @@ def _inspect_initramfs(agent: Agent, bus: str) -> Tuple[Optional[bool], str]:
 
 
 def _inspect_service(agent: Agent, bus: str) -> Tuple[Optional[bool], str]:
+    """Ask the registry of a Windows: `sc.exe` names START_TYPE in the system's language."""
     service = STORAGE_DRIVERS.get(bus, bus)
-    said = agent.run("C:\\Windows\\System32\\sc.exe", "qc", service)
-    if "START_TYPE" not in said:
-        return None, f"sc.exe qc {service} does not name its START_TYPE"
-    override = ""
-    try:
-        key = f"HKLM\\SYSTEM\\CurrentControlSet\\Services\\{service}\\StartOverride"
-        override = agent.run("C:\\Windows\\System32\\reg.exe", "query", key)
-    except (binding.AgentRefusedError, ValueError):
-        pass  # there is no such key: nothing overrides it
-    is_overridden = "0x3" in override
-    if "BOOT_START" in said and not is_overridden:
+    key = f"HKLM\\SYSTEM\\CurrentControlSet\\Services\\{service}"
+    values = _read_registry(agent.run("C:\\Windows\\System32\\reg.exe", "query", key, "/s"))
+    start, override = values.get(f"{service}\\start"), values.get("startoverride\\0", 0)
+    if start is None:
+        return None, f"the registry of Windows has no {service}\\Start"
+    if start == 0 and override == 0:
         return True, f"{service} is BOOT_START"
-    why = "its StartOverride is 3" if is_overridden else "it is not BOOT_START"
+    why = f"its StartOverride is {override}" if start == 0 else "it is not BOOT_START"
     return False, f"Windows does not start {service} at boot: {why}"
+
+
+def _read_registry(printed: str) -> Mapping[str, int]:
+    r"""Return the numbers that reg.exe prints, by key and name: `viostor\start`."""
+    key, found = "", {}
+    for line in printed.splitlines():
+        name, is_number, number = (text.strip() for text in line.partition("REG_DWORD"))
+        if line.startswith("HKEY_"):
+            key = line.strip().rpartition("\\")[2].lower()
+        elif is_number:
+            with suppress(ValueError):
+                found[f"{key}\\{name.lower()}"] = int(number, 16)
+    return found
