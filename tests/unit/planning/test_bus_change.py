@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, List, Optional, Tuple
 
 import pytest
 
@@ -19,12 +19,19 @@ from reconciler.core.guest import (
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import BusChange, Desired, Lifecycle
 from reconciler.core.names import BusChangeMark, MovedDisk, Owner
-from reconciler.core.plan import Define, DeleteSeed, Effect
+from reconciler.core.plan import Action, Change, Define, DeleteSeed, Effect
 from reconciler.core.virtio_win import DriverMedia
 from reconciler.core.world import DomainView, GuestState, PoolView, Reading, World
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.answers import read
-from reconciler.kinds.machine.domain.bus_change import add_own, drop_own, revert_bus, switch_bus
+from reconciler.kinds.machine.domain.bus_change import (
+    add_own,
+    drop_own,
+    find_ejected,
+    list_plugs,
+    revert_bus,
+    switch_bus,
+)
 from reconciler.kinds.machine.domain.mark import read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind
@@ -191,23 +198,79 @@ def test_status_without_a_daemon_names_the_step() -> None:
     assert status.condition("Ready").reason.startswith("a staged bus change to virtio is in step 3")
 
 
-def test_a_windows_gets_the_drivers_together_with_the_helper_disk() -> None:
-    medium = make_medium("0.1.248")
-    xml = set_owner(domain(FORMER), Owner("vm", "g1", '{"lifecycle": {"deletion": "undefine"}}'))
+MEDIUM = make_medium("0.1.248")
+OWN_CD = (
+    "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/>"
+    f"<source file='{MEDIUM.path}'/><target dev='sdb' bus='sata'/><alias name='ua-cd'/>"
+    "<readonly/><address type='drive' controller='0' bus='0' target='0' unit='1'/></disk>"
+)
+
+
+def begin(devices: str = FORMER, *, runs: bool = False, os: str = "win2k16") -> Action:
+    """Return the plan that begins the change of a Windows, on a host that has a virtio-win ISO."""
     disk = Disk("root", "virtio", source="/images/a.qcow2", format="qcow2")
-    machine = Machine("vm", os="win2k16", power=Power.STOPPED, disks=(disk,))
-    action = plan(
+    power = Power.RUNNING if runs else Power.STOPPED
+    xml = set_owner(domain(devices), Owner("vm", "g1", '{"lifecycle": {"deletion": "undefine"}}'))
+    return plan(
         xml,
-        machine,
+        Machine("vm", os=os, power=power, disks=(disk,)),
+        live=xml if runs else None,
         sizes={"/images/a.qcow2": 2**30},
         pools={"default": PoolView("default", "dir", "/images", {}, available=2**40)},
-        driver_media={"": DriverMedia((medium,))},
+        driver_media={"": DriverMedia((MEDIUM,))},
     )
+
+
+def find_line(action: Action) -> Change:
+    """Return the line of the helper disk."""
     [line] = [change for change in action.changes if "helper disk" in str(change.desired)]
-    assert str(line.desired).endswith(f", CD-ROM {medium.path}")
+    return line
+
+
+def list_drives(action: Action) -> List[Tuple[str, str]]:
+    """Return bus and medium of each CD-ROM drive that is stored."""
     [stored] = [step.xml for step in action.steps if isinstance(step, Define)]
-    [drive] = parse(stored).findall("devices/disk[@device='cdrom']/source")
-    assert drive.get("file") == medium.path
+    drives = parse(stored).findall("devices/disk[@device='cdrom']")
+    return [
+        (drive.find("target").get("bus", ""), drive.find("source").get("file", ""))  # type: ignore[union-attr]
+        for drive in drives
+    ]
+
+
+def test_a_windows_gets_the_drivers_together_with_the_helper_disk() -> None:
+    action = begin()
+    assert str(find_line(action).desired).endswith(f", CD-ROM {MEDIUM.path}")
+    assert list_drives(action) == [("sata", MEDIUM.path)], "on usb a Windows cannot read it"
+
+
+def test_a_running_windows_gets_the_drivers_at_its_next_start() -> None:
+    action = begin(runs=True)
+    line = find_line(action)
+    assert str(line.desired).endswith(f", CD-ROM {MEDIUM.path} at its next start")
+    assert f"To have the drivers there at once: media: {MEDIUM.path} in one of its cdroms" in (
+        line.reason
+    )
+    assert list_drives(action) == [("sata", MEDIUM.path)]
+    mark = replace(BEGUN, media=MEDIUM.path)
+    [plugged] = list_plugs(domain(FORMER), mark, add_own(domain(FORMER), mark))
+    assert "<serial>VRBC01</serial>" in plugged
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_no_second_drive_comes_where_one_has_the_drivers(runs: bool) -> None:
+    action = begin(FORMER + OWN_CD, runs=runs)
+    assert "CD-ROM" not in str(find_line(action).desired)
+    assert list_drives(action) == [("sata", MEDIUM.path)]
+
+
+def test_the_drive_of_a_running_guest_is_emptied_at_the_end() -> None:
+    xml = add_own(domain(FORMER), replace(BEGUN, media=MEDIUM.path))
+    ejected = find_ejected(xml)
+    assert ejected is not None
+    assert "<source" not in ejected
+    assert "dev='sdb'" in ejected.replace('"', "'")
+    assert find_ejected(xml.replace(f"file='{MEDIUM.path}'", "").replace("<source", "<x")) is None
+    assert find_ejected(domain(FORMER + OWN_CD)) is None, "a drive of the manifest's own"
 
 
 def test_a_manifest_that_says_direct_is_moved_at_once() -> None:

@@ -58,7 +58,7 @@ def find_by_target(root: Element, target: str) -> Optional[Element]:
 
 
 def add_own(xml: str, mark: BusChangeMark, *others: str) -> str:
-    """Return the definition with the helper disk, and with the drive if there are drivers.
+    """Return the definition with the helper disk, and a drive unless one has the drivers.
 
     Its target comes after those that the moved disks will have: firmware may boot from the first.
     """
@@ -80,25 +80,39 @@ def _place_own(mark: BusChangeMark, *configurations: str) -> Tuple[Device, ...]:
     own: Tuple[Device, ...] = (
         Disk(HELPER, mark.bus, source=mark.path, format="qcow2", serial=mark.serial),
     )
-    if mark.media:
-        own = (*own, Cdrom(DRIVER_CD, _find_drive_bus(configurations[0]), mark.media))
+    if mark.media and not has_drivers(configurations[0], mark):
+        # Never on usb: before libvirt 11.5 that is a stick for the guest (usb-storage), which no
+        # Windows reads (https://libvirt.org/formatdomain.html, usb-bot; its merge request 19).
+        own = (*own, Cdrom(DRIVER_CD, None, mark.media))
     return place_devices((*items, *own), *configurations)[len(items) :]
 
 
-def _find_drive_bus(xml: str) -> Optional[str]:
-    """Return usb, for which each Windows has a driver and which can be plugged; else the usual."""
-    usb = parse(xml).findall("devices/controller[@type='usb']")
-    return "usb" if any(controller.get("model") != "none" for controller in usb) else None
+def has_drivers(xml: Optional[str], mark: BusChangeMark) -> bool:
+    """Whether a CD-ROM drive of a configuration has the drivers, the change's own or another."""
+    drives = () if xml is None else parse(xml).iterfind("devices/disk[@device='cdrom']/source")
+    return any(mark.media in (source.get("file"), source.get("dev")) for source in drives)
 
 
 def list_plugs(live_xml: str, mark: BusChangeMark, stored_xml: str) -> Iterator[str]:
-    """Yield the devices to plug into the running guest, their controllers first."""
+    """Yield the devices to plug into the running guest, their controllers first.
+
+    A CD-ROM drive cannot be plugged: QEMU plugs nothing on SATA and IDE.
+    """
     for item in _place_own(mark, live_xml, stored_xml):
-        is_plugged = find_own(live_xml, item.name) is not None
-        if is_plugged or (isinstance(item, Cdrom) and item.bus != "usb"):
+        if isinstance(item, Cdrom) or find_own(live_xml, item.name) is not None:
             continue
         yield from needed_controllers(live_xml, item)
         yield device_xml(item, live_xml)
+
+
+def find_ejected(live_xml: str) -> Optional[str]:
+    """Return the drive of the running guest without its medium; None if it has none."""
+    drive = find_own(live_xml, DRIVER_CD)
+    if drive is None or drive.find("source") is None:
+        return None
+    element = copy_of(drive)
+    layout.remove_children(element, *IMAGE)
+    return fragment(element)
 
 
 def list_unplugs(live_xml: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from reconciler.core.plan import (
     Effect,
     SetMetadata,
     Step,
+    UpdateDevice,
 )
 from reconciler.core.world import Reading, World
 from reconciler.kinds.machine.domain import bus_change as edits
@@ -143,11 +144,16 @@ def write_mark(stage: Stage, mark: Optional[BusChangeMark], creating: Tuple[str,
 
 
 def list_detaches(stage: Stage) -> Steps:
-    """Return the steps that take the change's devices out of the running guest."""
+    """Return the steps that take the change's devices out of the running guest.
+
+    A drive that cannot be unplugged stays there, empty, until the guest is off.
+    """
     live = stage.reading.view.live_xml
     if live is None or not stage.reading.is_running:
         return ()
-    return tuple(DetachDevice(BUS_CHANGE, each) for each in edits.list_unplugs(live))
+    unplugs: Steps = tuple(DetachDevice(BUS_CHANGE, each) for each in edits.list_unplugs(live))
+    ejected = edits.find_ejected(live)
+    return unplugs if ejected is None else (*unplugs, UpdateDevice(BUS_CHANGE, ejected))
 
 
 def clear_helper(stage: Stage, xml: str, mark: Optional[BusChangeMark], *between: Step) -> Steps:

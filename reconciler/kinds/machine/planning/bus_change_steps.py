@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from typing import Tuple
 
 from reconciler.core.frozen import replace
 from reconciler.core.guest import STORAGE_DRIVERS, STORAGE_MODULES
@@ -105,14 +106,27 @@ def prepare(stage: Stage) -> BusWalk:
         effect = Effect.LIVE
     elif live is not None:
         effect = Effect.NEXT_BOOT
+    drive, how = _describe_drive(stage, mark)
     what = f"helper disk on {mark.bus}, {HELPER_SIZE // 2**30}GiB as {mark.pool}/{mark.volume}"
-    what += f", CD-ROM {mark.media}" if mark.media else ""
     reason = f"step 1 of 5: on this disk the guest is to show that it has the driver of {mark.bus}"
     return BusWalk(
         steps,
-        (note_line(what, effect, reason),),
+        (note_line(what + drive, effect, reason + how),),
         "step 1 of 5: the guest must show first that it has the driver of the new bus; to move it "
         "at once, set lifecycle.busChange: direct",
+    )
+
+
+def _describe_drive(stage: Stage, mark: BusChangeMark) -> Tuple[str, str]:
+    """Return what the plan says of the drive with the drivers, and how they come at once."""
+    live = stage.reading.view.live_xml
+    if not mark.media or edits.has_drivers(live or stage.xml, mark):
+        return "", ""
+    if live is None:
+        return f", CD-ROM {mark.media}", ""
+    return f", CD-ROM {mark.media} at its next start", (
+        "; a drive cannot be plugged into a running guest. To have the drivers there at once: "
+        f"media: {mark.media} in one of its cdroms"
     )
 
 
