@@ -177,10 +177,10 @@ class ObjectPass:
             self.journal,
             self.meter,
             revision,
-            task.drift,
-            self.moved,
-            task.last_error,
-            _find_booted(task),
+            drift=task.drift,
+            moved=self.moved,
+            last_error=task.last_error,
+            booted=_find_booted(task),
         )
         self.attempts.soil(task.key)
         recording = self.recorder.on(telling, revision)
