@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple, cast
 
 import pytest
 
-from reconciler.adapters.libvirt.guest_drivers import look_at_driver
+from reconciler.adapters.libvirt.guest_drivers import Agent, look_at_driver
 from reconciler.core.guest import (
     WINDOWS,
     AgentState,
@@ -92,7 +92,7 @@ def test_whether_a_windows_starts_the_driver_is_read_in_its_registry(
     agent = WindowsAgent(printed)
     helper = GuestDisk("\\\\.\\PhysicalDrive1", "scsi", "VRBC01")
     shown = GuestReport(AgentState.ANSWERS, system=WINDOWS, disks=(helper,))
-    report = look_at_driver(agent, DriverProbe("virtio", "VRBC01"), shown)
+    report = look_at_driver(cast(Agent, agent), DriverProbe("virtio", "VRBC01"), shown)
     assert (report.is_started, report.about) == (is_started, about)
     assert report.drivers == (
         GuestDriver("Red Hat VirtIO SCSI controller", "100.85.104.20800", "1af4:1042"),
