@@ -56,7 +56,10 @@ def _read_disk(device: str, address: Mapping[str, Any]) -> GuestDisk:
     parts = [controller.get(key) for key in ("domain", "bus", "slot", "function")]
     numbers = [part for part in parts if isinstance(part, int) and 0 <= part < 2**16]
     pci = "{:04x}:{:02x}:{:02x}.{:x}".format(*numbers) if len(numbers) == len(parts) else ""
-    return GuestDisk(device, "" if bus == "unknown" else bus, read_text(address, "serial"), pci)
+    serial = read_text(address, "serial")
+    # viostor says 0 for a disk without one (harvester #5697), and old builds now and then for one
+    # with it (kvm-guest-drivers-windows #362).
+    return GuestDisk(device, "" if bus == "unknown" else bus, "" if serial == "0" else serial, pci)
 
 
 def read_drivers(answer: object) -> Tuple[GuestDriver, ...]:

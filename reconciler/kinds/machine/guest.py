@@ -54,6 +54,7 @@ _BY_AGENT: Mapping[AgentState, GuestView] = {
 }
 
 SERIAL_LETTERS = 20  # of a virtio disk; QEMU tells the guest no more (VIRTIO_BLK_ID_BYTES)
+WINDOWS_DEVICE = "\\\\.\\"
 PCI_BUSES = frozenset({"virtio", "nvme"})  # each disk has a PCI address of its own
 # A file system that was grown fills its disk but for what is not counted: other partitions, its own
 # tables, what is reserved for root. A cloud image that was not grown has some GiB of any disk.
@@ -248,9 +249,17 @@ def _find_only(found: Sequence[GuestDisk]) -> Optional[GuestDisk]:
 
 
 def _has_serial(disk: GuestDisk, serial: str) -> bool:
-    """Whether it has that serial: udev puts a model before it, virtio cuts it short."""
+    """Whether it has that serial: udev puts a model before it, virtio cuts it short.
+
+    A Windows before 8 swaps the letters of each pair on SATA and IDE
+    (https://stackoverflow.com/questions/14623397).
+    """
     cut = serial[:SERIAL_LETTERS]
-    return bool(serial) and (disk.serial in (serial, cut) or disk.serial.endswith(f"_{serial}"))
+    forms = [serial, cut]
+    if disk.device.startswith(WINDOWS_DEVICE):
+        even = cut + " " * (len(cut) % 2)
+        forms.append("".join(even[at + 1] + even[at] for at in range(0, len(even), 2)))
+    return bool(serial) and (disk.serial in forms or disk.serial.endswith(f"_{serial}"))
 
 
 def _list_renamed(expected: ExpectedGuest, report: GuestReport) -> Iterator[str]:

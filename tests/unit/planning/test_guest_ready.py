@@ -121,6 +121,15 @@ def test_a_disk_that_is_not_there() -> None:
     assert reason(disks=(VDA,)) == ("disk data is not in the guest: it has 0 of 1 disks on scsi")
 
 
+@pytest.mark.parametrize("told", ["DATA01", "ADAT10"], ids=["since Windows 8", "before"])
+def test_an_old_windows_swaps_the_letters_of_a_serial(told: str) -> None:
+    disk = GuestDisk("\\\\.\\PhysicalDrive0", "sata", told)
+    expected = ExpectedGuest((ExpectedDisk("data", "sata", "DATA01", "sda"),), ())
+    assert judge(replace(REPORT, system="mswindows", disks=(disk,)), expected).ready
+    other = replace(disk, serial="ADAT20")
+    assert not judge(replace(REPORT, system="mswindows", disks=(other,)), expected).ready
+
+
 def test_a_disk_without_a_serial_is_found_by_its_pci_address() -> None:
     view = judge(replace(REPORT, disks=(SDA, replace(VDA, device="/dev/vdb"))))
     assert view.ready

@@ -6,6 +6,7 @@ from typing import Any, List, Optional, Tuple, cast
 
 import pytest
 
+from reconciler.adapters.libvirt.agent_answers import read_disks
 from reconciler.adapters.libvirt.guest_drivers import Agent, look_at_driver
 from reconciler.core.guest import (
     WINDOWS,
@@ -99,3 +100,41 @@ def test_whether_a_windows_starts_the_driver_is_read_in_its_registry(
     )
     key = SERVICE.replace("HKEY_LOCAL_MACHINE", "HKLM")
     assert agent.ran == [("C:\\Windows\\System32\\reg.exe", "query", key, "/s")], "one program"
+
+
+# As an agent on Windows Server 2022 answers; the CD-ROM and a disk on AHCI have no PCI address.
+DISKS = [
+    {
+        "name": "\\\\.\\PhysicalDrive1",
+        "partition": False,
+        "address": {
+            "serial": "0",
+            "bus-type": "scsi",
+            "bus": 0,
+            "unit": 0,
+            "pci-controller": {"bus": 4, "slot": 0, "domain": 0, "function": 0},
+            "dev": "\\\\.\\PhysicalDrive1",
+            "target": 0,
+        },
+    },
+    {
+        "name": "\\\\.\\PhysicalDrive0",
+        "partition": False,
+        "address": {
+            "serial": "ROOT01              ",
+            "bus-type": "sata",
+            "bus": 0,
+            "unit": 0,
+            "pci-controller": {"bus": -1, "slot": -1, "domain": -1, "function": -1},
+            "dev": "\\\\.\\PhysicalDrive0",
+            "target": 0,
+        },
+    },
+]
+
+
+def test_what_a_windows_tells_of_its_disks() -> None:
+    assert read_disks(DISKS) == (
+        GuestDisk("\\\\.\\PhysicalDrive0", "sata", "ROOT01"),
+        GuestDisk("\\\\.\\PhysicalDrive1", "scsi", "", "0000:04:00.0"),
+    ), "viostor tells 0 for a disk without a serial"
