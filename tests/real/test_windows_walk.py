@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Mapping, Tuple
 
 import pytest
 
-from reconciler.core.machine import Overlay
+from reconciler.adapters.libvirt.host import connect
+from reconciler.core.machine import Cdrom, Disk, Disruption, Overlay
+from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
 from tests.lab.host import LabHost
 from tests.lab.windows_agent import WindowsGuest, boot_windows
 from tests.real.booting import LIMIT
 from tests.real.commands import Command
-from tests.real.test_staged_bus_change import buses
-from tests.real.worlds import MIB, Product
+from tests.real.scenarios import BASE
+from tests.real.test_staged_bus_change import Now, apply, buses, plan
+from tests.real.worlds import MIB, Product, manifest_of
 from tests.unit.windows.media import write_iso
 
 WINDOWS = """\
@@ -115,4 +119,49 @@ def test_a_windows_is_moved_in_five_steps(
     assert buses(product.live_xml("win01")) == ("virtio", "sata")
     assert windows.media_size() == 0, "the drive is empty until the guest is off"
     assert not (lab.images / "win01-bus-change.qcow2").exists()
+    assert windows.list_unanswered() == ""
+
+
+def manifest_on(bus: str, iso: str) -> MachineManifest:
+    """Return the manifest of a Windows that shows its driver, and does not start it at boot.
+
+    Its agent may run nothing, so nobody sees that.
+    """
+    machine = replace(
+        BASE,
+        os="win2k16",
+        guest_agent=True,
+        disks=(Disk("root", bus, 64 * MIB, serial="ROOT01"),),
+        cdroms=(Cdrom("cd", media=iso),),
+        overlays=boot_windows(may_exec=False, starts=False),
+    )
+    lifecycle = Lifecycle(Disruption.RESTART, shutdown_timeout=3, bus_change=BusChange("staged"))
+    return manifest_of(machine, lifecycle)
+
+
+def test_a_windows_that_does_not_boot_from_virtio_scsi_comes_back(
+    lab: LabHost, product: Product, iso: str
+) -> None:
+    windows, now = WindowsGuest(lab.uri(), BASE.name), Product(connect(lab.uri(), locks=Now()))
+    apply(now, manifest_on("sata", iso))
+    windows.wait_ready(LIMIT)
+    moved = manifest_on("scsi", iso)
+    apply(now, moved)
+    assert buses(product.live_xml(BASE.name)) == ("sata", "sata", "scsi"), "no second CD-ROM"
+    windows.install("vioscsi", "D")
+    shown = list_shown(windows)
+    assert sorted(shown.values()) == ["sas", "sata"], "so a Windows calls virtio-scsi"
+    [change] = plan(now, moved).changes
+    assert "by driver Red Hat VirtIO SCSI pass-through controller 100.90.104.24800" in change.reason
+    assert "at boot was not seen (the guest's agent does not allow guest-exec)" in change.reason
+    apply(now, moved)
+    assert set(buses(product.live_xml(BASE.name))) == {"scsi", "sata"}
+    [change] = plan(now, moved).changes
+    assert "step 4 of 5: waits since" in change.reason
+
+    apply(Product(connect(lab.uri(), locks=Now(3600))), moved)
+    assert buses(product.xml(BASE.name)) == ("sata", "sata")
+    windows.wait_ready(LIMIT)
+    assert list_shown(windows) == {"ROOT01": "sata"}
+    assert "To try again: virt-reconciler retry" in plan(now, moved).stalled
     assert windows.list_unanswered() == ""
