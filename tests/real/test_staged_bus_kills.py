@@ -7,6 +7,8 @@ costs a boot at most.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from dataclasses import dataclass
 from typing import Any, Iterator
 
@@ -15,12 +17,14 @@ import pytest
 from reconciler.adapters.libvirt.host import connect
 from reconciler.core.names import HELPER, HELPER_SIZE
 from reconciler.core.plan import ActionKind, CreateVolume
+from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.bus_change import list_unplugs
 from tests.lab.guest import Guest
 from tests.lab.host import LabHost
 from tests.real import test_staged_bus_change as staged
 from tests.real.booting import LIMIT, Bench
 from tests.real.faults import Fault, FaultyHost, Killed, kill
+from tests.real.looping import Looping, libvirtd
 from tests.real.worlds import MIB, Product
 
 NAME = staged.NAME
@@ -170,3 +174,33 @@ def test_workers_that_die_after_two_effects_lead_there_and_back_all_the_same(
     assert "ended by a person" in staged.plan(product, MOVED).stalled
     guest.wait_ready(LIMIT)
     assert (guest.disk(64 * MIB)["bus"], story.read()) == ("sata", "kept")
+
+
+def test_a_libvirtd_that_is_killed_in_steps_3_and_4_delays_them_only(looping: Looping) -> None:
+    looping.publish(FORMER)
+    looping.wait_ready(NAME)
+    guest = Guest(looping.lab.uri(), NAME)
+    guest.wait_ready(LIMIT)
+    boot_id = guest.boot_id()
+    points = ["shut_down", "start"]  # before the first of these calls, in this order
+
+    def hold(name: str) -> None:
+        if points and name == points[0]:
+            points.pop(0)
+            os.kill(libvirtd(looping.lab), signal.SIGKILL)
+
+    def is_moved() -> bool:
+        live = looping.virsh("dumpxml", NAME, check=False).stdout or "<domain/>"
+        return parse(live).get("id") is not None and staged.buses(live) == ("virtio", "virtio")
+
+    looping.hold = hold
+    looping.publish(MOVED)
+    staged.wait(is_moved, "the guest runs on its new bus")
+    assert not points
+    os.kill(libvirtd(looping.lab), signal.SIGKILL)  # and in step 4
+    staged.wait(lambda: looping.record(NAME).condition("Ready").holds, "it is over")
+    assert staged.buses(staged.stored(looping)) == ("virtio",)
+    guest = Guest(looping.lab.uri(), NAME)
+    assert guest.boot_id() != boot_id
+    assert guest.disk(64 * MIB)["bus"] == "virtio"
+    assert not (looping.lab.images / staged.HELPER).exists()
