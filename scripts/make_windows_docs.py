@@ -52,8 +52,8 @@ where to download it.
 
 ## What to take
 
-| `os` | Folder | Take | Install by | Update for SHA-2 signatures | Secure Boot |
-|---|---|---|---|---|---|
+| `os` | Folder | Take | Install by | pnputil | Update for SHA-2 signatures | Secure Boot |
+|---|---|---|---|---|---|---|
 {releases}
 
 ## Machine type, bus and firmware
@@ -74,6 +74,9 @@ something else, and refuses UEFI or Secure Boot for a Windows that cannot boot w
 - **Windows 7 and Server 2008 R2** boot from SATA on q35. For virtio use 0.1.173, or install the
   update for SHA-2 signatures first. Install each driver by its INF: `pnputil -i -a
   E:\\viostor\\2k8R2\\amd64\\viostor.inf`.
+- **pnputil** is how one driver is installed in a guest: since Windows 10 1607 `pnputil /add-driver
+  INF /install`, before that `pnputil -i -a INF`. With `busChange: {{install: true}}` [the guest's
+  agent runs it](how-to/change-a-bus.md#have-the-agent-install-the-driver).
 - **The old ones** get no fixes from Microsoft or Red Hat any more. Keep them in a network of
   their own.
 
@@ -131,6 +134,7 @@ def _summarise(release: WindowsRelease) -> Sequence[str]:
         f"[{release.take.value}]({find_archive(release.take.value)}) "
         f"({_link('why', release.take.source)})",
         _cell(release.install),
+        _cell(release.pnputil),
         _cell(release.update),
         "; ".join(_rate(rated) for rated in release.secure_boot),
     )

@@ -242,7 +242,7 @@ class Loop:
     def retry(self, keys: Iterable[Key]) -> None:
         """Try objects as if for the first time: a person asked for it."""
         records = self.shared.ledger.all()
-        self.shared.retried.update(keys)
+        self.shared.retried.update(dict.fromkeys(keys, self.shared.services.clock.wall()))
         for key in keys:
             self.shared.left.pop(key, None)
             if key in records:

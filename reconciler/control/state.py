@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 from dataclasses import dataclass, field
-from typing import Callable, Dict, FrozenSet, Mapping, Optional, Set, Tuple, Union
+from typing import Callable, Dict, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.control.ledger import Ledger
 from reconciler.control.manifest_follower import ManifestsInForce
@@ -198,7 +198,7 @@ class LoopState:
     hosts: Dict[str, str] = field(default_factory=dict)
     moved: float = 0.0
     left: Dict[Key, float] = field(default_factory=dict)
-    retried: Set[Key] = field(default_factory=set)
+    retried: Dict[Key, float] = field(default_factory=dict)
     request_pass: Callable[[Key], None] = _request_nothing
 
     def __post_init__(self) -> None:

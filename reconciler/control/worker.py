@@ -93,7 +93,7 @@ class ObjectWorker:
             return self._describe(former, manifest, in_force, found)
         drift = former.observed_generation == manifest.generation
         placed = shared.ledger.find_placed(key)
-        retried = key in shared.retried
+        retried = shared.retried.get(key, 0)
         task = PassTask(
             manifest,
             in_force,
@@ -107,7 +107,7 @@ class ObjectWorker:
         )
         found = self.passes.run(task)
         if retried and not isinstance(found.result, Again):
-            shared.retried.discard(key)
+            shared.retried.pop(key, None)
         if placed and found.sighting is not None:
             shared.ledger.arrive(key)
         is_active = found.sighting is not None and found.sighting.is_active

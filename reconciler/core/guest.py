@@ -7,7 +7,7 @@ plan depends on them.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Mapping, Optional, Protocol, Tuple
+from typing import Callable, Mapping, Optional, Protocol, Sequence, Tuple
 
 from reconciler.core.frozen import frozen, replace
 
@@ -139,7 +139,7 @@ class DriverReport:
     """What a guest has shown of the driver that was probed for, in libvirt's run number `run`.
 
     `is_started` says whether the system starts it at boot, None where that was not seen; `about` is
-    why not, or what was inspected.
+    why not, or what was inspected. `hindrance` is why the agent runs no program; empty if it does.
     """
 
     probe: DriverProbe
@@ -147,13 +147,15 @@ class DriverReport:
     drivers: Tuple[GuestDriver, ...] = ()
     is_started: Optional[bool] = None
     about: str = ""
+    hindrance: str = ""
 
 
 @frozen
 class GuestReport:
     """What one look into a guest has shown.
 
-    `os` is its name for people, `system` the agent's id (`rocky`, `mswindows`). `unseen` says what
+    `os` is its name for people, `system` the agent's id (`rocky`, `mswindows`), `machine` the
+    architecture (`x86_64`), empty if it is not known. `unseen` says what
     could not be seen, and why. What lacks and is not in `unseen` is not there. `driver` is there
     during a staged bus change.
     """
@@ -162,6 +164,7 @@ class GuestReport:
     version: str = ""
     os: str = ""
     system: str = ""
+    machine: str = ""
     host_name: str = ""
     interfaces: Tuple[GuestInterface, ...] = ()
     disks: Tuple[GuestDisk, ...] = ()
@@ -260,10 +263,26 @@ class GuestProof:
     written: Optional[int] = None
 
 
+ANY_DRIVE = "X:"
+"""Stands for the drive of a Windows that has the file: which one it is, only the guest knows."""
+
+
+@frozen
+class ProgramEnd:
+    """How a program in a guest ended, with what it wrote.
+
+    `status` is its exit status, None where that is not known; then `lack` says why.
+    """
+
+    status: Optional[int] = None
+    output: str = ""
+    lack: str = ""
+
+
 class Guests(Protocol):
     """The running guests of a host, by their agents.
 
-    No call waits longer than some seconds for one agent, whatever the guest does.
+    No call but `run` waits longer than some seconds for one agent, whatever the guest does.
     """
 
     def read(
@@ -280,6 +299,20 @@ class Guests(Protocol):
 
     def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:
         """Return what the guest shows of a driver, now or when it was last looked into."""
+
+    def run(
+        self,
+        name: str,
+        path: str,
+        arguments: Sequence[str],
+        limit: float,
+        sleep: Callable[[float], None],
+    ) -> ProgramEnd:
+        """Run a program in a domain's guest, and wait at most so many seconds for its end.
+
+        An argument that begins with `ANY_DRIVE` is a file on one of the guest's drives. Raises
+        TransientError where libvirt cannot be asked; what the guest does not do is in the result.
+        """
 
 
 class NoGuests:
@@ -301,3 +334,14 @@ class NoGuests:
     def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:  # noqa: ARG002
         """Know nothing."""
         return GuestReport()
+
+    def run(
+        self,
+        name: str,  # noqa: ARG002
+        path: str,  # noqa: ARG002
+        arguments: Sequence[str],  # noqa: ARG002
+        limit: float,  # noqa: ARG002
+        sleep: Callable[[float], None],  # noqa: ARG002
+    ) -> ProgramEnd:
+        """Run nothing."""
+        return ProgramEnd(lack="the guest cannot be reached from here")

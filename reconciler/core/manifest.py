@@ -66,11 +66,13 @@ class BusChange:
     """How disks are moved to another bus (`lifecycle.busChange`).
 
     `mode` is direct, staged, or None where the operating system decides. `timeout` are the seconds
-    in which the guest must show its disks on the new bus, once it was started on it.
+    in which the guest must show its disks on the new bus, once it was started on it. `install`: the
+    guest's agent installs the drivers.
     """
 
     mode: Optional[str] = None
     timeout: int = BUS_CHANGE_TIMEOUT
+    install: bool = False
 
     def is_staged(self, os: Optional[str]) -> bool:
         """Whether the disks of a guest with this system are moved step by step."""

@@ -201,11 +201,12 @@ class BusChangeMark:
     """How far a staged bus change is; all times are seconds since the epoch, 0 means not yet.
 
     `serial` is that of the helper disk, whose volume is `path` (empty once it is removed), `media`
-    the CD-ROM with drivers. `begun` is when the change began, `proved` when the guest showed the
-    helper disk, with the `driver` that it named. `resumes` says that the guest ran and was shut
-    down for the change. `switched` is when the disks were moved, `started` when the guest was first
-    seen running on them, `overdue` what it lacked when its time was over and it was not turned off.
-    `failed` is why the change ended before its end, with the manifest of that
+    the CD-ROM with drivers. `begun` is when the change began, `installed` when a program was last
+    run in the guest to install them, with its `install_result` (empty: not known), `proved` when
+    the guest showed the helper disk, with the `driver` that it named. `resumes` says that the guest
+    ran and was shut down for the change. `switched` is when the disks were moved, `started` when
+    the guest was first seen running on them, `overdue` what it lacked when its time was over and it
+    was not turned off. `failed` is why the change ended before its end, with the manifest of that
     `generation`; while `switched` is set, the way back is still to be made.
     """
 
@@ -216,6 +217,8 @@ class BusChangeMark:
     path: str = ""
     media: str = ""
     begun: int = 0
+    installed: int = 0
+    install_result: str = ""
     driver: str = ""
     proved: int = 0
     resumes: bool = False

@@ -226,6 +226,18 @@ class RecordStart:
 
 
 @frozen
+class InstallDriver:
+    """Run a program in the guest, wait `limit` seconds, and write into our mark how it ended.
+
+    `X:` in an argument is the drive of the guest that has the file.
+    """
+
+    program: str
+    arguments: Tuple[str, ...]
+    limit: int
+
+
+@frozen
 class Undefine:
     """Remove the definition of a domain that is off, with its NVRAM, TPM and saved state."""
 
@@ -261,6 +273,7 @@ Step = Union[
     CreateSeed,
     DeleteSeed,
     RecordStart,
+    InstallDriver,
     Undefine,
     ChangeUnits,
 ]
@@ -367,7 +380,7 @@ class PlanOptions:
     the host's local time; `revision` the manifests' Git commit. `unattended`: no person sees the
     plan before it is carried out. `left` says of paths why they are left alone. `here` names
     machines that no other host has, `aborts` those whose staged bus change is to end; `retried` is
-    another try that a person asked for. `migrated`: the machine went to another host.
+    when a person asked for another try, 0: never. `migrated`: the machine went to another host.
     """
 
     adopt: FrozenSet[str] = frozenset()
@@ -379,7 +392,7 @@ class PlanOptions:
     here: FrozenSet[str] = frozenset()
     migrated: bool = False
     aborts: FrozenSet[str] = frozenset()
-    retried: bool = False
+    retried: float = 0
 
     def adopts(self, name: str) -> bool:
         """Whether that domain may be taken over."""

@@ -92,7 +92,8 @@ class WindowsRelease:
     `folder` is what virtio-win calls the release, `arches` the architectures that it has drivers
     for, `storage` its storage drivers. `update` names what a release needs for SHA-2 signatures,
     `take` the version to take (`0.1.173-9`, with the release of the package), `boots_from` the
-    buses that it has drivers of its own for. `uefi` is yes, needed, limited or no; `tpm` is set if
+    buses that it has drivers of its own for. `pnputil` is the form of that program's arguments,
+    empty where Windows has no such program. `uefi` is yes, needed, limited or no; `tpm` is set if
     one is needed.
     """
 
@@ -102,6 +103,7 @@ class WindowsRelease:
     arches: Tuple[str, ...]
     storage: Tuple[str, ...]
     install: MatrixFact
+    pnputil: MatrixFact
     update: MatrixFact
     chipset: MatrixFact
     boots_from: MatrixFact
@@ -118,6 +120,12 @@ class WindowsRelease:
     def rate_secure_boot(self, version: Optional[DriverVersion]) -> Optional[RatedVersions]:
         """Return how a version does with Secure Boot; None if nothing is known of it."""
         return _find_range(self.secure_boot, version)
+
+    def list_arguments(self, inf: str) -> Tuple[str, ...]:
+        """Return the arguments with which pnputil installs the driver of an INF."""
+        if self.pnputil.value == "/add-driver":
+            return (self.pnputil.value, inf, "/install")
+        return (*self.pnputil.value.split(), inf)
 
     @property
     def has_secure_boot(self) -> bool:
@@ -167,6 +175,7 @@ def load_matrix() -> DriverMatrix:
             arches=tuple(row["arches"]),
             storage=tuple(row["storage"]),
             install=build_fact(row["install"]),
+            pnputil=build_fact(row["pnputil"]),
             update=build_fact(row["update"]),
             chipset=build_fact(row["chipset"]),
             boots_from=build_fact(row["boots_from"]),

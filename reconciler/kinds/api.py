@@ -121,7 +121,7 @@ class PassTask:
 
     `failures` in a row lengthen the wait for the next try; `drift` says that this manifest was
     carried out before. `placed` is the other host that the object was on before. `migrated` says
-    that it went to another host, where it may run; `retried` that a person asked to try it again.
+    that it went to another host, where it may run; `retried` when a person asked to try it again.
     `booted` says that the host was started since the object was last as its manifest says.
     """
 
@@ -132,7 +132,7 @@ class PassTask:
     last_error: str = ""
     placed: str = ""
     migrated: bool = False
-    retried: bool = False
+    retried: float = 0
     booted: bool = False
 
     @property

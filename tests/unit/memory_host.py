@@ -17,6 +17,7 @@ from typing import (
     Mapping,
     MutableMapping,
     Optional,
+    Sequence,
     Set,
     Tuple,
     cast,
@@ -26,7 +27,7 @@ from lxml import etree
 
 from reconciler.adapters.recorded import RecordedDomains, RecordedNetworks, RecordedStorage
 from reconciler.control.ports import Locks, NoLocks, NoUnits, Progress, Units
-from reconciler.core.guest import AgentState, DriverProbe, GuestReport
+from reconciler.core.guest import AgentState, DriverProbe, GuestReport, ProgramEnd
 from reconciler.core.host_snapshot import HostSnapshot
 from reconciler.core.images import ImageView
 from reconciler.core.imports import Importer, NoImporter
@@ -165,6 +166,8 @@ class MemoryGuests:
     def __init__(self, host: MemoryHost) -> None:
         self._memory = host
         self.reports: Dict[str, GuestReport] = {}
+        self.ends: Dict[str, ProgramEnd] = {}
+        self.programs: List[Tuple[str, ...]] = []
         self.asked: List[str] = []
 
     def read(
@@ -182,6 +185,21 @@ class MemoryGuests:
     def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:
         """Return what the test has set."""
         return self.read(name, "", probe)
+
+    def run(
+        self,
+        name: str,
+        path: str,
+        arguments: Sequence[str],
+        limit: float,
+        sleep: Callable[[float], None],
+    ) -> ProgramEnd:
+        """Note it, and return what the test has set."""
+        del limit
+        sleep(0)  # the daemon's end may come here
+        self._memory.watch(f"run {name}")
+        self.programs.append((path, *arguments))
+        return self.ends.get(name, ProgramEnd(0))
 
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the test says so."""

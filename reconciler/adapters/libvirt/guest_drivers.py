@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from contextlib import suppress
 from enum import Enum
-from typing import Mapping, Optional, Protocol, Tuple
+from string import ascii_uppercase
+from typing import Any, Callable, Mapping, Optional, Protocol, Sequence, Tuple
 
-from reconciler.adapters.libvirt import binding
-from reconciler.adapters.libvirt.agent_answers import clean_text, read_drivers
+from reconciler.adapters.clock import SYSTEM_CLOCK
+from reconciler.adapters.libvirt import agent_answers, binding
+from reconciler.adapters.libvirt.agent_answers import as_mapping, clean_text
 from reconciler.core.frozen import replace
 from reconciler.core.guest import (
+    ANY_DRIVE,
     STORAGE_DRIVERS,
     STORAGE_MODULES,
     DriverProbe,
     DriverReport,
     GuestDriver,
     GuestReport,
+    ProgramEnd,
 )
+from reconciler.core.units import show_span
 
-DEVICES, EXEC = "guest-get-devices", "guest-exec"
+DEVICES, FILE_SYSTEMS = "guest-get-devices", "guest-get-fsinfo"
+EXEC, OPEN = "guest-exec", "guest-file-open"
+POLL = 0.5  # seconds, after which a program that runs is asked for again
 BUILTIN, ABSENT, UNSEEN = "has it built in", "absent ", "unseen"
 
 
@@ -48,6 +55,9 @@ esac
 class Agent(Protocol):
     """What one look into a guest can ask."""
 
+    def learn_commands(self) -> str:
+        """Ask which commands the agent allows; return its version."""
+
     def find_hindrance(self, *commands: str) -> str:
         """Return why one of the commands cannot be used; empty if all can."""
 
@@ -57,16 +67,20 @@ class Agent(Protocol):
     def run(self, path: str, *arguments: str) -> str:
         """Run a program in the guest, and return what it prints. Raises ValueError."""
 
+    def is_there(self, path: str) -> bool:
+        """Whether the agent can open a file in the guest."""
+
 
 def look_at_driver(agent: Agent, probe: DriverProbe, shown: GuestReport) -> DriverReport:
     """Return what the guest tells of the driver; nothing before it shows the helper disk."""
-    report, is_windows = DriverReport(probe), shown.is_windows
+    hindrance = agent.find_hindrance(EXEC, f"{EXEC}-status")
+    report, is_windows = DriverReport(probe, hindrance=hindrance), shown.is_windows
     serials = {disk.serial for disk in shown.disks} - {""}
     if serials and not any(serial.endswith(probe.serial) for serial in serials):
         return report
     if is_windows:
         report = replace(report, drivers=_ask_drivers(agent))
-    if hindrance := agent.find_hindrance(EXEC, f"{EXEC}-status"):
+    if hindrance:
         return replace(report, about=hindrance)
     inspect = _inspect_service if is_windows else _inspect_initramfs
     try:
@@ -80,7 +94,7 @@ def _ask_drivers(agent: Agent) -> Tuple[GuestDriver, ...]:
     if agent.find_hindrance(DEVICES):
         return ()
     try:
-        return read_drivers(agent.ask(DEVICES))
+        return agent_answers.read_drivers(agent.ask(DEVICES))
     except binding.AgentRefusedError:
         return ()
 
@@ -122,3 +136,66 @@ def _read_registry(printed: str) -> Mapping[str, int]:
             with suppress(ValueError):
                 found[f"{key}\\{name.lower()}"] = int(number, 16)
     return found
+
+
+def run_program(
+    agent: Agent,
+    path: str,
+    arguments: Sequence[str],
+    limit: float,
+    sleep: Callable[[float], None],
+) -> ProgramEnd:
+    """Run a program to its end, for at most so many seconds; it is never stopped."""
+    try:
+        agent.learn_commands()
+        if hindrance := agent.find_hindrance(EXEC, f"{EXEC}-status", OPEN):
+            return ProgramEnd(lack=hindrance)
+        words = [_find_place(agent, argument) for argument in arguments]
+        if "" in words:
+            return ProgramEnd(lack=f"no drive of the guest has {arguments[words.index('')]}")
+        begun = as_mapping(agent.ask(EXEC, path=path, arg=words, **{"capture-output": True}))
+        return _await_end(agent, begun.get("pid"), limit, sleep)
+    except (binding.AgentRefusedError, binding.AgentSilentError, binding.AgentBusyError) as error:
+        return ProgramEnd(lack=clean_text(str(error)))
+
+
+def _await_end(
+    agent: Agent, pid: object, limit: float, sleep: Callable[[float], None]
+) -> ProgramEnd:
+    """Wait for the end of a program; an agent that is silent meanwhile is asked again."""
+    deadline = SYSTEM_CLOCK.now() + limit
+    while SYSTEM_CLOCK.now() < deadline:
+        with suppress(binding.AgentSilentError, binding.AgentBusyError):
+            status = as_mapping(agent.ask(f"{EXEC}-status", pid=pid))
+            if status.get("exited") is True:
+                return _read_end(status)
+        sleep(POLL)
+    return ProgramEnd(lack=f"it did not end in {show_span(round(limit))}, and still runs there")
+
+
+def _find_place(agent: Agent, argument: str) -> str:
+    """Return an argument with the drive that has its file; empty if none has it."""
+    if not argument.startswith(ANY_DRIVE):
+        return argument
+    places = (f"{drive}{argument[len(ANY_DRIVE) :]}" for drive in _list_drives(agent))
+    return next(filter(agent.is_there, places), "")
+
+
+def _list_drives(agent: Agent) -> Sequence[str]:
+    """Return the drives that have a medium, as a Windows names them; all if it does not say."""
+    mounted: Tuple[str, ...] = ()
+    if not agent.find_hindrance(FILE_SYSTEMS):
+        with suppress(binding.AgentRefusedError):
+            shown = agent_answers.read_file_systems(agent.ask(FILE_SYSTEMS))
+            mounted = tuple(each.mountpoint[:2] for each in shown if each.mountpoint[1:2] == ":")
+    return mounted or tuple(f"{letter}:" for letter in ascii_uppercase[2:])
+
+
+def _read_end(status: Mapping[str, Any]) -> ProgramEnd:
+    number = status.get("exitcode")
+    written = "\n".join(
+        agent_answers.decode_text(status.get(key)) for key in ("out-data", "err-data")
+    )
+    if not isinstance(number, int) or isinstance(number, bool):
+        return ProgramEnd(output=clean_text(written), lack="its agent names no exit status")
+    return ProgramEnd(number, clean_text(written))

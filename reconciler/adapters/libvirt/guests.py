@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, TypeVar
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, TypeVar
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
 from reconciler.adapters.libvirt import binding
@@ -44,6 +44,7 @@ from reconciler.core.guest import (
     CloudInitState,
     DriverProbe,
     GuestReport,
+    ProgramEnd,
     Unseen,
 )
 from reconciler.core.names import NAMED
@@ -121,6 +122,25 @@ class LibvirtGuests:
         """Return what the guest shows of a driver now."""
         return self.read(name, "", probe)
 
+    def run(
+        self,
+        name: str,
+        path: str,
+        arguments: Sequence[str],
+        limit: float,
+        sleep: Callable[[float], None],
+    ) -> ProgramEnd:
+        """Run a program in a domain's guest to its end."""
+        with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
+            domain = self._connections.get().lookupByName(name)
+            state = _find_channel(parse(domain.XMLDesc()))
+            if state is not AgentState.ANSWERS:
+                return ProgramEnd(lack=f"its guest agent: {state.value}")
+            from reconciler.adapters.libvirt import guest_drivers  # noqa: PLC0415 - seldom needed
+
+            look = _Look(domain, frozenset(), "", limit=LOOK_SECONDS + limit)
+            return guest_drivers.run_program(look, path, arguments, limit, sleep)
+
 
 class RememberedGuests:
     """The guests of a daemon: what plans ask is known from the last look, without asking.
@@ -149,6 +169,17 @@ class RememberedGuests:
         is_it = report.driver is not None and report.driver.probe == probe
         return report if is_it else GuestReport()
 
+    def run(
+        self,
+        name: str,
+        path: str,
+        arguments: Sequence[str],
+        limit: float,
+        sleep: Callable[[float], None],
+    ) -> ProgramEnd:
+        """Run a program in a domain's guest to its end."""
+        return self._guests.run(name, path, arguments, limit, sleep)
+
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the last look has shown that cloud-init has finished as that instance."""
         known = self._last.get(name)
@@ -164,9 +195,10 @@ class _Look:
         macs: FrozenSet[str],
         instance: str,
         probe: Optional[DriverProbe] = None,
+        limit: float = LOOK_SECONDS,
     ) -> None:
         self._domain, self._macs, self._instance, self._probe = domain, macs, instance, probe
-        self._until = SYSTEM_CLOCK.now() + LOOK_SECONDS
+        self._until = SYSTEM_CLOCK.now() + limit
         self._allowed: Dict[str, bool] = {}
         self._unseen: List[Unseen] = []
         self._report = GuestReport(AgentState.ANSWERS)
@@ -183,17 +215,13 @@ class _Look:
 
     def _ask_all(self) -> None:
         """Ask: what may hang (file systems: a dead NFS server) comes last."""
-        info = self.ask("guest-info")
-        commands = list_items(
-            info.get("supported_commands") if isinstance(info, dict) else None, 500
-        )
-        self._allowed = {read_text(item, "name"): item.get("enabled") is True for item in commands}
-        self._report = replace(self._report, version=read_text(info, "version"))
+        self._report = replace(self._report, version=self.learn_commands())
         system = self._find(SYSTEM, "guest-get-osinfo", as_mapping)
         self._report = replace(
             self._report,
             os=read_text(system, "pretty-name") or read_text(system, "name"),
             system=read_text(system, "id"),
+            machine=read_text(system, "machine").replace("unknown", ""),
             host_name=self._find(
                 HOST_NAME, "guest-get-host-name", lambda answer: read_text(answer, "host-name")
             ),
@@ -218,6 +246,13 @@ class _Look:
             self._report = replace(self._report, cloud_init=self._find_cloud_init())
         mounted = self._find(FILE_SYSTEMS, "guest-get-fsinfo", read_file_systems)
         self._report = replace(self._report, file_systems=mounted)
+
+    def learn_commands(self) -> str:
+        """Ask which commands the agent allows; return its version."""
+        info = as_mapping(self.ask("guest-info"))
+        commands = list_items(info.get("supported_commands"), 500)
+        self._allowed = {read_text(item, "name"): item.get("enabled") is True for item in commands}
+        return read_text(info, "version")
 
     def _find(self, what: str, command: str, read: Callable[[object], T]) -> T:
         """Return what is read of a command's answer, or of none, which is noted."""

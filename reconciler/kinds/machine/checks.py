@@ -355,9 +355,33 @@ def _check_lifecycle(manifest: MachineManifest, data: Data) -> Iterator[Finding]
         yield from check_range(
             (*path, "busChange", "timeout"), change, BUS_CHANGE_RANGE, "1m to 6h"
         )
+    if manifest.lifecycle.bus_change.install:
+        yield from _check_installation(manifest)
     for index, window in enumerate(data.get("windows", ())):
         where = (*path, "windows", index, "duration")
         yield from check_range(where, window, WINDOW_RANGE, "1m to 24h")
+
+
+def _check_installation(manifest: MachineManifest) -> Iterator[Finding]:
+    """Yield why no agent can install the drivers of a staged bus change."""
+    from reconciler.core.windows_drivers import find_release  # noqa: PLC0415 - of a Windows alone
+
+    os, why = manifest.machine.os, ""
+    release = find_release(os)
+    if not manifest.lifecycle.bus_change.is_staged(os):
+        why = "requires mode: staged; with direct nothing is installed"
+    elif not is_windows(os):
+        why = f"is for Windows, and os is {os or 'not set'}; remove it. {_BY_HAND}"
+    elif release is None or not release.pnputil.value:
+        known = release.pnputil.text if release else "virtio-win has no drivers for it"
+        why = f"is not possible with os {os}: {known}; remove it"
+    if why:
+        yield Finding(("spec", "lifecycle", "busChange", "install"), f"install {why}")
+
+
+_BY_HAND = (
+    "In a Linux: modprobe virtio_blk (for bus scsi: virtio_scsi), and put it into the initramfs"
+)
 
 
 _MACHINE_CHECKS: Tuple[Callable[[Machine], Iterator[Finding]], ...] = (

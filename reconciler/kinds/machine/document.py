@@ -280,6 +280,7 @@ def _bus_change(data: Any) -> BusChange:
     return BusChange(
         given.get("mode"),
         parse_duration(given.get("timeout", f"{BUS_CHANGE_TIMEOUT}s")),
+        given.get("install", False),
     )
 
 

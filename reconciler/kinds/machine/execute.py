@@ -26,8 +26,9 @@ from reconciler.core.xmltree import Element, attributes_of, is_element, parse, s
 from reconciler.errors import NotFoundError, RefusedError, TransientError
 from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
-from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, note_start, sign_mark
+from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, sign_mark
 from reconciler.kinds.machine.domain.read import read_machine
+from reconciler.kinds.machine.guest_steps import GUEST_STEPS
 from reconciler.kinds.machine.image_steps import IMAGE_STEPS
 from reconciler.kinds.machine.planning.guards import list_refs
 from reconciler.kinds.machine.planning.states import is_deaf, refuse_to_ask
@@ -144,11 +145,6 @@ def _delete_seed(work: StepContext, step: plan.DeleteSeed) -> None:
     if live and mentions_image(live, step.pool, step.name, step.path):
         raise TransientError(f"volume {step.pool}/{step.name} is still in use by the guest")
     work.host.storage.delete_volume(step.pool, step.name, step.path)
-
-
-def _record_start(work: StepContext, step: plan.RecordStart) -> None:  # noqa: ARG001
-    if mark := note_start(_read_definition(work), work.clock.wall()):
-        work.host.domains.set_metadata(work.name, mark, True)  # noqa: FBT003
 
 
 def _resize_volume(work: StepContext, step: plan.ResizeVolume) -> None:
@@ -388,6 +384,6 @@ PERFORM: Mapping[Type[Any], Callable[[StepContext, Any], Optional[Undo]]] = {
     plan.DeleteVolume: _delete_volume,
     plan.CreateSeed: _create_seed,
     plan.DeleteSeed: _delete_seed,
-    plan.RecordStart: _record_start,
+    **GUEST_STEPS,
     plan.Undefine: _undefine,
 }

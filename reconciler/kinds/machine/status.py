@@ -17,6 +17,7 @@ from reconciler.core.units import parse_duration, show_time
 from reconciler.core.world import Reading, Unknown
 from reconciler.kinds.machine.document import build_lifecycle
 from reconciler.kinds.machine.domain.features import settle_firmware
+from reconciler.kinds.machine.domain.mark import describe_installation
 from reconciler.kinds.machine.match import RESOLVED_AT_START, align, as_defined, compare
 
 
@@ -211,7 +212,8 @@ def _describe_move(mark: Optional[BusChangeMark]) -> str:
         return f"the staged bus change to {mark.bus} ended: {mark.failed}"
     step = "4" if mark.switched else "3" if mark.proved else "2"
     since = show_time(mark.switched or mark.proved or mark.begun)
-    return f"a staged bus change to {mark.bus} is in step {step} of 5 since {since}"
+    tried = f"; {describe_installation(mark)}" if mark.installed and step == "2" else ""
+    return f"a staged bus change to {mark.bus} is in step {step} of 5 since {since}{tried}"
 
 
 def _wanted_power(owner: Owner) -> Optional[str]:

@@ -18,6 +18,8 @@ from reconciler.kinds.machine.execute import LASTING, PERFORM, StepContext, Undo
 PUT_BACK = "everything was put back"
 # What is gone with the running guest, so that it neither can nor must be taken back in it.
 _LIVE = (plan.AttachDevice, plan.DetachDevice)
+# What a guest has done cannot be taken back, and what led there must stay.
+_IN_GUEST = (plan.Shutdown, plan.RecordStart, plan.InstallDriver)
 _NOT_STORED = ("power", "metadata.owner", "metadata.generation")
 
 
@@ -51,7 +53,7 @@ class UndoTrail:
         """Put back what can be, and return the failure's words with what became of the rest."""
         if isinstance(failed, plan.Start) and self._undo:
             return self._explain_start(words)
-        if isinstance(failed, (plan.Shutdown, plan.RecordStart)):
+        if isinstance(failed, _IN_GUEST):
             return words + self._keep()
         return words + self._take_back()
 
@@ -68,7 +70,7 @@ class UndoTrail:
         libvirt goes on with a copy that nobody waits for. Then our mark stays, which alone tells
         the next apply that the volume is ours and not complete.
         """
-        if isinstance(failed, (plan.Start, plan.Shutdown, plan.RecordStart)):
+        if isinstance(failed, (plan.Start, *_IN_GUEST)):
             return
         is_done = any(step is failed for step, _ in self._undo)
         if is_done or not isinstance(failed, plan.CreateVolume):

@@ -153,6 +153,17 @@ def test_a_pass_leaves_what_is_known_of_the_guest_alone() -> None:
     assert world.inside.ready is True
 
 
+def test_a_pass_knows_when_a_person_asked_for_another_try() -> None:
+    world = World(ANSWERS)
+    world.clock.sleep(7)
+    asked = world.clock.wall()
+    world.loop.retry({KEY})
+    assert world.loop.shared.retried == {KEY: asked}
+    world.clock.sleep(7)
+    world.work()
+    assert world.loop.shared.retried == {}
+
+
 def test_a_guest_that_boots_is_asked_soon_again_and_told_once_it_is_ready() -> None:
     world = World(BOOTS)
     assert world.inside.reason == "cloud-init runs (init)"

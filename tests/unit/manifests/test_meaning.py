@@ -21,6 +21,10 @@ def nic(**fields: Any) -> Mapping[str, Any]:
     return {"interfaces": [{**LAN, **fields}]}
 
 
+def installs(os: str, **change: Any) -> Mapping[str, Any]:
+    return {"os": os, "lifecycle": {"busChange": {"install": True, **change}}}
+
+
 def xml(**entry: Any) -> Mapping[str, Any]:
     return {"xml": [entry]}
 
@@ -49,6 +53,10 @@ ALONE = [
     pytest.param({"lifecycle": {"disruption": "window"}}, "spec.lifecycle.disruption", "requires `windows`", id="a window that never is"),
     pytest.param({"lifecycle": {"shutdownTimeout": "7h"}}, "spec.lifecycle.shutdownTimeout", "not within 5s to 6h", id="a day to shut down"),
     pytest.param({"lifecycle": {"windows": [{"days": ["mon"], "start": "01:00", "duration": "30s"}]}}, "spec.lifecycle.windows[0].duration", "not within 1m to 24h", id="a window of seconds"),
+    pytest.param(installs("rocky9", mode="staged"), "spec.lifecycle.busChange.install", "is for Windows, and os is rocky9; remove it. In a Linux: modprobe virtio_blk", id="drivers of Windows for a Linux"),
+    pytest.param(installs("win2k16", mode="direct"), "spec.lifecycle.busChange.install", "requires mode: staged; with direct nothing is installed", id="drivers for a change at once"),
+    pytest.param(installs("winxp"), "spec.lifecycle.busChange.install", "is not possible with os winxp: it has no pnputil, which came with Vista; remove it", id="drivers without the program"),
+    pytest.param(installs("win2k"), "spec.lifecycle.busChange.install", "is not possible with os win2k: virtio-win has no drivers for it; remove it", id="drivers that were never made"),
     pytest.param(xml(xpath="/domain/devices", fragment="<a>"), "spec.xml[0].fragment", "not well-formed", id="XML that does not end"),
     pytest.param(xml(xpath="/domain/devices", fragment="<a/><b/>"), "spec.xml[0].fragment", "holds 2 elements", id="two elements"),
     pytest.param(xml(xpath="/domain/devices", fragment="words"), "spec.xml[0].fragment", "holds 0 elements", id="no element"),

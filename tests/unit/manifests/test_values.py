@@ -22,7 +22,14 @@ from reconciler.core.machine import (
     Overlay,
     Power,
 )
-from reconciler.core.manifest import Lifecycle, MachineManifest, Place, TemplateManifest, Window
+from reconciler.core.manifest import (
+    BusChange,
+    Lifecycle,
+    MachineManifest,
+    Place,
+    TemplateManifest,
+    Window,
+)
 from reconciler.kinds.machine.checks import check_machine
 from reconciler.kinds.machine.document import build_machine
 from tests.strategies import Document, machine_documents
@@ -159,6 +166,13 @@ def test_a_lifecycle_in_full(tmp_path: Path) -> None:
         Disruption.WINDOW, "undefine", (Window((5, 6), 1410, 120),), 300, force_off=True
     )
     assert meaning(tmp_path, lifecycle=lifecycle).lifecycle == expected
+
+
+def test_drivers_are_installed_only_where_the_manifest_says_so(tmp_path: Path) -> None:
+    change = {"install": True, "timeout": "20m"}
+    found = meaning(tmp_path, os="win2k16", lifecycle={"busChange": change}).lifecycle.bus_change
+    assert found == BusChange(None, 1200, install=True)
+    assert not meaning(tmp_path, lifecycle={"busChange": "staged"}).lifecycle.bus_change.install
 
 
 def test_a_lifecycle_that_is_left_out_is_careful(tmp_path: Path) -> None:

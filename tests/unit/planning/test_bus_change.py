@@ -125,7 +125,17 @@ def test_the_definition_comes_back_as_it_was() -> None:
 
 
 def test_the_mark_is_read_as_it_was_written() -> None:
-    owner = Owner("vm", "g1", bus_change=replace(STARTED, driver="viostor 100.1", resumes=True))
+    owner = Owner(
+        "vm",
+        "g1",
+        bus_change=replace(
+            STARTED,
+            driver="viostor 100.1",
+            resumes=True,
+            installed=150,
+            install_result="exit status 5",
+        ),
+    )
     assert read_owner(parse(set_owner(domain(FORMER), owner))) == owner
 
 

@@ -19,6 +19,7 @@ from reconciler.core.names import (
     SeedMark,
     Worker,
 )
+from reconciler.core.units import show_time
 from reconciler.core.xmltree import (
     Element,
     children_of,
@@ -181,19 +182,9 @@ def _read_bus_change(element: Element, inside: Mapping[str, List[Element]]) -> B
     return BusChangeMark(**values, resumes=get("resumes") == "yes", disks=tuple(disks))
 
 
-_TEXTS = (
-    "bus",
-    "serial",
-    "pool",
-    "volume",
-    "path",
-    "media",
-    "driver",
-    "failed",
-    "overdue",
-    "generation",
-)
-_TIMES = ("begun", "proved", "switched", "started")
+_HELPER_TEXTS = ("bus", "serial", "pool", "volume", "path", "media")
+_TEXTS = (*_HELPER_TEXTS, "install_result", "driver", "failed", "overdue", "generation")
+_TIMES = ("begun", "installed", "proved", "switched", "started")
 
 
 def _write_bus_change(mark: BusChangeMark) -> Iterator[Element]:
@@ -218,6 +209,25 @@ def note_start(xml: str, now: float) -> str:
         change = replace(change, started=max(round(now), 1), resumes=False)
     noted = replace(owner, seed=seed, bus_change=change)
     return "" if noted == owner else owner_xml(noted)
+
+
+def note_installation(xml: str, result: str) -> str:
+    """Return the mark of a definition, which says how a driver's installation ended.
+
+    Empty if there is no staged bus change any more.
+    """
+    owner = read_owner(parse(xml))
+    change = None if owner is None else owner.bus_change
+    if owner is None or change is None:
+        return ""
+    results = "; ".join(filter(None, (change.install_result, result)))
+    return owner_xml(replace(owner, bus_change=replace(change, install_result=results)))
+
+
+def describe_installation(mark: BusChangeMark) -> str:
+    """Say when the drivers were installed by the guest's agent, and how that ended."""
+    result = mark.install_result or "how it ended is not known"
+    return f"pnputil was run in the guest at {show_time(mark.installed)}: {result}"
 
 
 def sign_mark(xml: str, worker: Worker) -> str:

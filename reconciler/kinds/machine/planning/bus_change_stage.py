@@ -67,8 +67,8 @@ class Stage:
     """All that the steps are made of. `may_start` says that a guest that is off is to be started.
 
     `differences` are those of the disks that are moved, empty where they are moved already; `local`
-    is the host's local time, by which maintenance windows open;
-    `is_alone` says that the plan has nothing else to do.
+    is the host's local time, by which maintenance windows open; `is_alone` says that the plan has
+    nothing else to do. `retried` is as in the plan's options.
     """
 
     manifest: MachineManifest
@@ -83,6 +83,7 @@ class Stage:
     local: Optional[datetime] = None
     may_start: bool = False
     is_alone: bool = False
+    retried: float = 0
 
     @property
     def mark(self) -> BusChangeMark:

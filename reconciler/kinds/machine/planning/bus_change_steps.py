@@ -11,7 +11,7 @@ import shlex
 from typing import Tuple
 
 from reconciler.core.frozen import replace
-from reconciler.core.guest import STORAGE_DRIVERS, STORAGE_MODULES
+from reconciler.core.guest import STORAGE_DRIVERS
 from reconciler.core.guests import is_windows
 from reconciler.core.machine import Disk, Disruption, Power
 from reconciler.core.names import BUS_CHANGE, HELPER, HELPER_SIZE, HELPER_SUFFIX, BusChangeMark
@@ -157,29 +157,6 @@ def await_plug(stage: Stage) -> BusWalk:
         f"at its next start{f' ({why})' if why else ''}"
     )
     return BusWalk(reason=reason, waits=True)
-
-
-def await_driver(stage: Stage) -> BusWalk:
-    """Wait for the guest to show the helper disk."""
-    mark, evidence = stage.mark, find_evidence(stage.mark, stage.reading, stage.proof)
-    return BusWalk(
-        reason=f"step 2 of 5: waits since {show_time(mark.begun)} for the driver of {mark.bus} in "
-        f"the guest: {evidence.lack}. {_explain_driver(stage)}",
-        waits=True,
-    )
-
-
-def _explain_driver(stage: Stage) -> str:
-    """Say how the driver gets into the guest."""
-    module = STORAGE_MODULES[stage.mark.bus]
-    name = shlex.quote(stage.manifest.name)
-    end = f"To end the bus change: virt-reconciler apply --abort-bus-change {name} MANIFESTS"
-    if stage.proof.report.is_windows or stage.manifest.lifecycle.bus_change.mode is None:
-        return f"In the guest, install the drivers of virtio-win. {end}"
-    return (
-        f"In the guest: modprobe {module}, and put it into the initramfs (dracut --force "
-        f"--add-drivers {module}; on Debian: update-initramfs -u). {end}"
-    )
 
 
 def prove(stage: Stage) -> BusWalk:

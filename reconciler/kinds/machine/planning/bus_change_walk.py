@@ -30,6 +30,7 @@ from reconciler.kinds.machine.planning.bus_change import (
     find_phase,
     was_asked,
 )
+from reconciler.kinds.machine.planning.bus_change_driver import await_driver
 from reconciler.kinds.machine.planning.bus_change_stage import BusWalk, Stage
 from reconciler.kinds.machine.planning.decide import Decision, Weighing, withhold
 from reconciler.kinds.machine.planning.differences import Found, Planner
@@ -97,7 +98,7 @@ def _set_stage(
         world,
         is_wanted=is_staged and _is_wanted(found, moved),
         is_moved=mark is not None and not mark.is_over and not moved,
-        retried=planner.retried,
+        retried=bool(planner.retried),
         aborts=manifest.name in planner.aborts,
     )
     effect, policy = settle_boot_effect(manifest.lifecycle, planner.now)
@@ -114,6 +115,7 @@ def _set_stage(
         local=planner.now,
         may_start=_may_start(found, others, walk),
         is_alone=all(decision.change is None for decision in others if not _is_start(decision)),
+        retried=planner.retried,
     )
 
 
@@ -273,7 +275,7 @@ def look_around(
 _PLANS: Mapping[Phase, Callable[[Stage], BusWalk]] = {
     Phase.PREPARE: steps.prepare,
     Phase.AWAIT_PLUG: steps.await_plug,
-    Phase.AWAIT_DRIVER: steps.await_driver,
+    Phase.AWAIT_DRIVER: await_driver,
     Phase.PROVED: steps.prove,
     Phase.SWITCH: steps.switch,
     Phase.AWAIT_GUEST: steps.await_guest,

@@ -53,7 +53,7 @@ class Planner:
     now: Optional[datetime] = None
     unattended: bool = False
     left: Mapping[str, str] = field(default_factory=dict)
-    retried: bool = False
+    retried: float = 0
     aborts: FrozenSet[str] = frozenset()
 
 

@@ -114,12 +114,14 @@ def find_drivers(
     arch: Optional[str] = None,
     *,
     only_isos: bool = False,
+    medium: str = "",
 ) -> DriverChoice:
     """Choose the virtio-win medium that suits a Windows, and find a driver on it.
 
     `driver` is `STORAGE_DRIVERS[bus]` or `NETWORK_DRIVER`. Asks the world for the media: those of
     its own drives, those that the Host names, or those in the usual places. `arch` is the guest's,
-    as its agent says it. What could not be read is in the notes, where nothing else suits.
+    as its agent says it. `medium` is the path of the only one that counts. What could not be read
+    is in the notes, where nothing else suits.
     """
     media: Dict[str, DriverMedium] = {}
     unseen: List[str] = []
@@ -130,8 +132,12 @@ def find_drivers(
             continue
         named = "" if found.place == place else "spec.virtioWin of the Host: "
         unseen += [f"{named}{reason}" for reason in found.unseen]
-        media.update((medium.path, medium) for medium in found.media)
-    usable = [medium for medium in media.values() if not (only_isos and medium.is_folder)]
+        media.update((known.path, known) for known in found.media)
+    usable = [
+        known
+        for known in media.values()
+        if not (only_isos and known.is_folder) and medium in ("", known.path)
+    ]
     choice = choose_drivers(
         manifest.machine.os,
         driver,

@@ -10,6 +10,7 @@ import libvirt
 import libvirt_qemu
 import pytest
 
+from reconciler.adapters.libvirt import guest_drivers, guests
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.guests import LibvirtGuests, RememberedGuests
 from reconciler.core.guest import (
@@ -22,10 +23,12 @@ from reconciler.core.guest import (
     GuestDisk,
     GuestInterface,
     GuestReport,
+    ProgramEnd,
     Unseen,
 )
 from reconciler.errors import NotFoundError, TransientError
 from tests.unit.adapters.libvirt_driver.test_errors import Made
+from tests.unit.fake_clock import FakeClock
 
 MAC = "52:54:00:01:02:03"
 XML = f"""<domain id='1'><devices>
@@ -98,6 +101,7 @@ class Agent:
         self.asked: List[str] = []
         self.open: Dict[int, str] = {}
         self.seconds: List[int] = []
+        self.arguments: Dict[str, Any] = {}
 
     def __call__(self, _domain: object, text: str, seconds: int, _flags: int) -> str:
         """Stand for `qemuAgentCommand`."""
@@ -105,6 +109,7 @@ class Agent:
         command, arguments = asked["execute"], asked["arguments"]
         self.asked.append(command)
         self.seconds.append(seconds)
+        self.arguments[command] = arguments
         answer = self._find(command, arguments)
         if isinstance(answer, BaseException):
             raise answer
@@ -458,3 +463,130 @@ def test_a_daemon_remembers_that_a_windows_is_set_up(world: World) -> None:
     guests.read("web01", "windows:WEB01")
     assert guests.is_boot_finished("web01", "windows:WEB01")
     assert not guests.is_boot_finished("web01", "windows:WEB02")
+
+
+INF = r"E:\viostor\2k16\amd64\viostor.inf"
+VOLUMES = [
+    {"name": "1", "mountpoint": "D:\\", "type": "CDFS"},
+    {"name": "2", "mountpoint": "E:\\", "type": "CDFS"},
+    {"name": "3", "mountpoint": "C:\\", "type": "NTFS"},
+]
+
+
+class Program:
+    """A program in a Windows that runs for some seconds, with the drivers on drive E."""
+
+    def __init__(self, world: World, *polls: Any) -> None:
+        self.agent, self.polls, self.slept = world.agent, list(polls), 0.0
+        world.agent.answers.update({"guest-exec": {"pid": 7}, "guest-get-fsinfo": VOLUMES})
+        world.agent.files = {INF: "[Version]"}
+        self.guests = RememberedGuests(LibvirtGuests(cast("Connections", world)))
+        self.clock = FakeClock()
+
+    def run(self, limit: float = 60) -> ProgramEnd:
+        """Run it to its end."""
+        words = ("/add-driver", INF.replace("E:", "X:"), "/install")
+        self.agent.answers["guest-exec-status"] = self.polls[0]
+        return self.guests.run("web01", r"C:\pnputil.exe", words, limit, self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, until the next answer."""
+        self.clock.sleep(seconds)
+        self.polls[1:] and self.polls.pop(0)
+        self.agent.answers["guest-exec-status"] = self.polls[0]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Return the time of the adapter."""
+    clock = FakeClock()
+    for module in (guests, guest_drivers):
+        monkeypatch.setattr(module, "SYSTEM_CLOCK", clock)
+    return clock
+
+
+def exited(status: object, output: str = "") -> Mapping[str, Any]:
+    """Return what the agent says of a program that has ended."""
+    data = base64.b64encode(output.encode()).decode()
+    return {"exited": True, "exitcode": status, "out-data": data}
+
+
+def test_a_program_is_run_with_the_file_of_the_drive_that_has_it(world: World) -> None:
+    program = Program(world, {"exited": False}, silence(), exited(3010, "added\r\noem7.inf"))
+    assert program.run() == ProgramEnd(3010, "added oem7.inf")
+    assert world.agent.arguments["guest-exec"] == {
+        "path": r"C:\pnputil.exe",
+        "arg": ["/add-driver", INF, "/install"],
+        "capture-output": True,
+    }
+    assert world.agent.open == {}, "a file of the guest stays open"
+
+
+def test_where_the_agent_names_no_volumes_each_drive_is_tried(world: World) -> None:
+    program = Program(world, exited(0))
+    world.agent.answers["guest-get-fsinfo"] = refusal("guest-get-fsinfo", "not supported")
+    assert program.run() == ProgramEnd(0)
+    assert world.agent.arguments["guest-exec"]["arg"][1] == INF
+
+
+def test_a_program_whose_file_is_on_no_drive_is_not_run(world: World) -> None:
+    program = Program(world, exited(0))
+    world.agent.files = {}
+    lack = rf"no drive of the guest has {INF.replace('E:', 'X:')}"
+    assert program.run() == ProgramEnd(lack=lack)
+    assert "guest-exec" not in world.agent.asked
+
+
+@pytest.mark.parametrize("command", ["guest-exec", "guest-exec-status", "guest-file-open"])
+def test_where_the_agent_may_run_nothing_it_is_said(world: World, command: str) -> None:
+    world.agent.blocked = [command]
+    lack = f"the guest's agent does not allow {command}"
+    assert Program(world, exited(0)).run() == ProgramEnd(lack=lack)
+    assert "guest-exec" not in world.agent.asked
+
+
+def test_a_program_that_goes_on_for_ever_is_left_alone(world: World, clock: FakeClock) -> None:
+    program = Program(world, {"exited": False})
+    program.clock = clock
+    assert program.run(120) == ProgramEnd(lack="it did not end in 2m, and still runs there")
+    assert clock.now() == 120
+
+
+LACKS: Any = {
+    "no agent": (lambda world: setattr(world.domain, "xml", "<domain/>"), "has no channel for it"),
+    "refused": (
+        lambda world: world.agent.answers.update(
+            {"guest-exec": refusal("guest-exec", "Failed to execute child process")}
+        ),
+        "Failed to execute child process",
+    ),
+    "silent": (
+        lambda world: world.agent.answers.update({"guest-info": silence()}),
+        "not responding",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "lack"), LACKS.values(), ids=LACKS.keys())
+def test_what_the_guest_does_not_do_is_said(
+    world: World, change: Callable[[World], None], lack: str
+) -> None:
+    program = Program(world, exited(0))
+    change(world)
+    assert lack in program.run().lack
+
+
+def test_a_status_that_is_not_a_number_is_not_known(world: World) -> None:
+    assert Program(world, exited("5")).run().lack == "its agent names no exit status"
+
+
+def test_a_look_says_whether_a_program_may_be_run(world: World) -> None:
+    probe = DriverProbe("virtio", "VRBC01")
+    guests = LibvirtGuests(cast("Connections", world))
+    found = guests.read("web01", "", probe).driver
+    assert found is not None
+    assert found.hindrance == ""
+    world.agent.blocked = ["guest-exec"]
+    found = guests.read("web01", "", probe).driver
+    assert found is not None
+    assert found.hindrance == "the guest's agent does not allow guest-exec"
