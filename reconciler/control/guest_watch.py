@@ -173,8 +173,10 @@ def _is_awaited(former: GuestView, now: GuestView) -> bool:
     finished = now.report.cloud_init.finished
     if finished and former.report.cloud_init.finished != finished:
         return True
-    seen = (now.report.driver, now.report.disks)
-    return now.report.driver is not None and seen != (former.report.driver, former.report.disks)
+    seen, before = (
+        (report.driver, report.disks, report.interfaces) for report in (now.report, former.report)
+    )
+    return now.report.driver is not None and seen != before
 
 
 def _find_wait(view: GuestView, tries: int) -> Optional[float]:

@@ -18,6 +18,8 @@ STORAGE_DRIVERS: Mapping[str, str] = {"virtio": "viostor", "scsi": "vioscsi"}
 """The driver of virtio-win's that a disk on a bus needs in a Windows."""
 STORAGE_MODULES: Mapping[str, str] = {"virtio": "virtio_blk", "scsi": "virtio_scsi"}
 """The kernel module that it needs in a Linux."""
+NETWORK_MODULE = "virtio_net"
+"""The kernel module that a network card on virtio needs in a Linux."""
 
 # What a report may lack; the words of `Unseen.what`.
 SYSTEM, HOST_NAME = "operating system", "host name"
@@ -119,10 +121,15 @@ class CloudInitReport:
 
 @frozen
 class DriverProbe:
-    """What a guest is asked for during a staged bus change: the bus, the helper disk's serial."""
+    """What a guest is asked for during a staged bus change.
+
+    That is the new bus of its disks with the helper disk's serial, and the helper card's MAC; each
+    is empty where no such device is moved.
+    """
 
     bus: str
     serial: str
+    mac: str = ""
 
 
 @frozen

@@ -142,6 +142,7 @@ IS_ON, SNAPSHOT = " is on ", "external snapshot "  # in the note of a disk on a 
 BUS_CHANGE = "busChange"  # the lines of a staged bus change in a plan
 # The names of its devices, which no manifest can use, and which only its own plan looks at.
 HELPER, DRIVER_CD = "bus-change-helper", "bus-change-drivers"
+HELPER_CARD = "bus-change-card"
 HELPER_SIZE = 2**30
 HELPER_SUFFIX = "-bus-change.qcow2"  # of the helper's volume
 
@@ -186,32 +187,41 @@ class SeedMark:
 
 @frozen
 class MovedDisk:
-    """A disk that a staged bus change moves: its name in the manifest, and its former element.
+    """A disk or card that a staged bus change moves: its name, and its former element.
 
-    `target` is what it has on the new bus, empty before the switch.
+    `target` is what a disk has on the new bus, or the MAC of a card; empty before the switch.
     """
 
     name: str
     xml: str
     target: str = ""
 
+    @property
+    def is_card(self) -> bool:
+        """Whether it is a network card."""
+        return self.xml.startswith("<interface")
+
 
 @frozen
 class BusChangeMark:
     """How far a staged bus change is; all times are seconds since the epoch, 0 means not yet.
 
-    `serial` is that of the helper disk, whose volume is `path` (empty once it is removed), `media`
-    the CD-ROM with drivers. `begun` is when the change began, `installed` when a program was last
-    run in the guest to install them, with its `install_result` (empty: not known), `proved` when
-    the guest showed the helper disk, with the `driver` that it named. `resumes` says that the guest
-    ran and was shut down for the change. `switched` is when the disks were moved, `started` when
-    the guest was first seen running on them, `overdue` what it lacked when its time was over and it
-    was not turned off. `failed` is why the change ended before its end, with the manifest of that
-    `generation`; while `switched` is set, the way back is still to be made.
+    Disks go to `bus`, cards to `model`; each is empty where none of its kind is moved. `serial` is
+    that of the helper disk, whose volume is `path` (empty once it is removed), `mac` that of the
+    helper card, `media` the CD-ROM with drivers. `begun` is when the change began, `installed` when
+    a program was last run in the guest to install them, with its `install_result` (empty: not
+    known), `proved` when the guest showed the helpers, with the `driver` that it named. `resumes`
+    says that the guest ran and was shut down for the change. `switched` is when the devices were
+    moved, `started` when the guest was first seen running on them, `overdue` what it lacked when
+    its time was over and it was not turned off. `failed` is why the change ended before its end,
+    with the manifest of that `generation`; while `switched` is set, the way back is still to be
+    made.
     """
 
-    bus: str
-    serial: str
+    bus: str = ""
+    serial: str = ""
+    model: str = ""
+    mac: str = ""
     pool: str = ""
     volume: str = ""
     path: str = ""
@@ -235,8 +245,42 @@ class BusChangeMark:
         return bool(self.failed) and not self.path and not self.switched
 
     @property
+    def aim(self) -> str:
+        """What its devices are moved to: `virtio`, `scsi and virtio`."""
+        return " and ".join(dict.fromkeys(filter(None, (self.bus, self.model))))
+
+    @property
+    def what(self) -> str:
+        """What is moved, in the plural: `disks and cards`."""
+        return " and ".join(filter(None, (self.bus and "disks", self.model and "cards")))
+
+    @property
+    def former(self) -> str:
+        """What comes back where the change fails."""
+        if self.bus and self.model:
+            return "former definition"
+        return "former bus" if self.bus else "former model"
+
+    @property
+    def helpers(self) -> str:
+        """The devices on which the guest is to show its drivers: `helper disk and card`."""
+        named = filter(None, (self.bus and "disk", self.model and "card"))
+        return f"helper {' and '.join(named)}"
+
+    @property
+    def own(self) -> Tuple[str, ...]:
+        """The names of the devices on which the guest is to show its drivers."""
+        named = (HELPER if self.serial else "", HELPER_CARD if self.mac else "")
+        return tuple(filter(None, named))
+
+    @property
+    def targets(self) -> Tuple[str, ...]:
+        """The targets of the moved disks on their new bus."""
+        return tuple(disk.target for disk in self.disks if disk.target and not disk.is_card)
+
+    @property
     def names(self) -> FrozenSet[str]:
-        """The names of the disks that are moved."""
+        """The names of the devices that are moved."""
         return frozenset(disk.name for disk in self.disks)
 
 

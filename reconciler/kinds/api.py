@@ -369,9 +369,9 @@ def read_proof(host: Host, read: Callable[[DomainView], Reading], name: str) -> 
         return GuestProof(now)
     report = GuestReport()
     if reading.is_running:
+        probe = DriverProbe(mark.bus, mark.serial, mark.mac)
         with suppress(ReconcilerError):
-            report = host.guests.find_driver(name, DriverProbe(mark.bus, mark.serial))
+            report = host.guests.find_driver(name, probe)
     with suppress(ReconcilerError):
-        targets = [disk.target for disk in mark.disks if disk.target]
-        return GuestProof(now, report, host.domains.count_written(name, targets))
+        return GuestProof(now, report, host.domains.count_written(name, mark.targets))
     return GuestProof(now, report)

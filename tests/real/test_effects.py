@@ -37,6 +37,7 @@ ELSEWHERE = {
     "cpus-unplug": "test_power",
     "memory-undeflated": "test_power",
     "disk-bus-staged": "test_refusals",
+    "interface-model-staged": "test_staged_bus_change",
     "disk-size-unknown": "test_refusals",
     "disk-shrink": "test_refusals",
     "disk-format": "test_refusals",

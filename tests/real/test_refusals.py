@@ -53,7 +53,7 @@ REFUSALS = {
         "disks[root].bus",
         {"os": "win2k16", **root(bus="virtio")},
         {"os": "win2k16", **root(bus="sata")},
-        "the guest must have bound the new bus's driver first",
+        "the guest must have bound the new driver first",
     ),
 }
 

@@ -15,7 +15,7 @@ from reconciler.adapters.libvirt.host import connect
 from reconciler.control.ports import NoLocks
 from reconciler.core.machine import Disk, Disruption, Power
 from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
-from reconciler.core.names import BusChangeMark, Worker
+from reconciler.core.names import HELPER_CARD, BusChangeMark, Worker, derive_mac
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner
@@ -24,7 +24,7 @@ from tests.lab.host import LabHost
 from tests.real.booting import LIMIT, Bench
 from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.looping import Looping, libvirtd
-from tests.real.scenarios import BASE
+from tests.real.scenarios import BASE, card, mac_of
 from tests.real.worlds import MIB, Product, manifest_of
 
 NAME = BASE.name
@@ -45,13 +45,14 @@ class Now(NoLocks):
 
 
 def manifest_on(
-    bus: str, disruption: Disruption = Disruption.RESTART, lacking: str = ""
+    bus: str, disruption: Disruption = Disruption.RESTART, lacking: str = "", model: str = ""
 ) -> MachineManifest:
-    """Return the manifest of a machine with one disk on that bus."""
+    """Return the manifest of a machine with one disk on that bus, and a card of that model."""
     machine = replace(
         BASE,
         guest_agent=True,
         disks=(Disk("root", bus, 64 * MIB, serial="ROOT01"),),
+        interfaces=(card("lan", model=model),) if model else (),
         overlays=boot_overlays(lacking=lacking),
     )
     return manifest_of(machine, Lifecycle(disruption, bus_change=BusChange("staged")))
@@ -106,28 +107,51 @@ def product(lab: LabHost) -> Iterator[Product]:
     product.clear()
 
 
+def models(xml: str) -> Tuple[Tuple[str, str, str], ...]:
+    """Return MAC, model and type of each card of a configuration."""
+    root = parse(xml)
+    macs, types = (root.iterfind(f"devices/interface/{tag}") for tag in ("mac", "model"))
+    return tuple(
+        (mac.get("address", ""), model.get("type", ""), card.get("type", ""))
+        for mac, model, card in zip(macs, types, root.iterfind("devices/interface"))
+    )
+
+
 def test_a_guest_is_moved_in_five_steps(bench: Bench, product: Product) -> None:
-    guest = bench.boot(manifest_on("sata"))
+    lan = mac_of("lan")
+    guest = bench.boot(manifest_on("sata", model="e1000e"))
+    assert guest.drivers() == {lan: "e1000e"}
     boot_id = guest.boot_id()
-    careful = manifest_on("virtio", Disruption.WHEN_OFF)
+    careful = manifest_on("virtio", Disruption.WHEN_OFF, model="virtio")
     assert lines(plan(product, careful)) == (
         ("disks[root].bus", "withheld", "step 1 of 5"),
+        ("interfaces[lan].model", "withheld", "step 1 of 5"),
         ("busChange", "live", "step 1 of 5"),
     )
     apply(product, careful)
+    helper = (derive_mac(NAME, HELPER_CARD), "virtio", "ethernet")
+    assert models(product.live_xml(NAME)) == ((lan, "e1000e", "network"), helper)
     assert buses(product.live_xml(NAME)) == ("sata", "virtio")
     assert buses(product.xml(NAME)) == ("sata", "virtio")
     wait(lambda: lines(plan(product, careful))[-1][2] == "step 2 of 5", "the driver is seen")
-    [_, proof] = plan(product, careful).changes
+    [_, _, proof] = plan(product, careful).changes
     assert "the guest shows the helper disk at 0000:" in proof.reason
+    assert f"and the helper card {helper[0]}" in proof.reason
+    assert not guest.carrier(helper[0]), "it is on no network"
     apply(product, careful)
     action = plan(product, careful)
-    assert lines(action) == (("disks[root].bus", "withheld", "step 3 of 5"),)
+    assert lines(action) == (
+        ("disks[root].bus", "withheld", "step 3 of 5"),
+        ("interfaces[lan].model", "withheld", "step 3 of 5"),
+    )
     assert "when the guest is off (lifecycle.disruption is whenOff)" in action.changes[0].reason
     assert guest.boot_id() == boot_id, "nobody has asked for a restart"
 
-    moved = manifest_on("virtio")
-    assert lines(plan(product, moved)) == (("disks[root].bus", "restart", "step 3 of 5"),)
+    moved = manifest_on("virtio", model="virtio")
+    assert lines(plan(product, moved)) == (
+        ("disks[root].bus", "restart", "step 3 of 5"),
+        ("interfaces[lan].model", "restart", "step 3 of 5"),
+    )
     apply(product, moved)
     assert buses(product.live_xml(NAME)) == ("virtio", "virtio")
     mark = find_mark(product)
@@ -135,10 +159,13 @@ def test_a_guest_is_moved_in_five_steps(bench: Bench, product: Product) -> None:
     assert mark.started >= mark.switched > 0
     guest.wait_ready(LIMIT)
     assert guest.disk(64 * MIB)["bus"] == "virtio"
+    assert guest.drivers()[lan] == "virtio_net"
     wait(lambda: lines(plan(product, moved))[-1][2] == "step 5 of 5", "the guest shows its disk")
     apply(product, moved)
     assert find_mark(product) is None
     assert buses(product.live_xml(NAME)) == buses(product.xml(NAME)) == ("virtio",)
+    assert models(product.live_xml(NAME)) == models(product.xml(NAME))
+    assert models(product.xml(NAME)) == ((lan, "virtio", "network"),)
     assert product.volumes() == {f"{NAME}-root.qcow2"}
     assert plan(product, moved).action is ActionKind.NONE
 
@@ -170,6 +197,32 @@ def test_a_guest_that_does_not_boot_comes_back(
         action.stalled
     )
     assert plan(product, manifest_on("sata", lacking=lacking)).steps != ()
+
+
+def test_a_card_that_the_guest_does_not_show_comes_back(
+    bench: Bench, product: Product, lab: LabHost
+) -> None:
+    lan, lacking = mac_of("lan"), "virtio_net"
+    guest = bench.boot(manifest_on("virtio", lacking=lacking, model="e1000e"))
+    former = product.xml(NAME)
+    moved = manifest_on("virtio", lacking=lacking, model="virtio")
+    apply(product, moved)
+    assert buses(product.live_xml(NAME)) == ("virtio",), "no disk helps where no disk is moved"
+    assert product.volumes() == {f"{NAME}-root.qcow2"}
+    wait(lambda: lines(plan(product, moved))[0][1] == "restart", "the driver is seen")
+    apply(product, moved)
+    assert models(product.live_xml(NAME))[0] == (lan, "virtio", "network")
+    guest.wait_ready(LIMIT)
+    [change] = plan(product, moved).changes
+    assert f"the guest shows no network interface with the MAC {lan} (lan)" in change.reason
+
+    later = Product(connect(lab.uri(), locks=Now(3600)))
+    assert lines(plan(later, moved))[0][:2] == ("busChange", "restart")
+    apply(later, moved)
+    assert models(product.xml(NAME)) == models(former) == ((lan, "e1000e", "network"),)
+    guest.wait_ready(LIMIT)
+    assert guest.drivers() == {lan: "e1000e"}
+    assert f"with the MAC {lan} (lan). To try again" in plan(product, moved).stalled
 
 
 def die(product: Product, manifest: MachineManifest, step: int, **options: Any) -> None:

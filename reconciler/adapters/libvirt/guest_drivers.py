@@ -75,11 +75,12 @@ def look_at_driver(agent: Agent, probe: DriverProbe, shown: GuestReport) -> Driv
     """Return what the guest tells of the driver; nothing before it shows the helper disk."""
     hindrance = agent.find_hindrance(EXEC, f"{EXEC}-status")
     report, is_windows = DriverReport(probe, hindrance=hindrance), shown.is_windows
-    serials = {disk.serial for disk in shown.disks} - {""}
-    if serials and not any(serial.endswith(probe.serial) for serial in serials):
+    if not _may_have_helper(probe, shown):
         return report
     if is_windows:
         report = replace(report, drivers=_ask_drivers(agent))
+    if not probe.bus:  # no system boots from a card, so it may be started at any time
+        return report
     if hindrance:
         return replace(report, about=hindrance)
     inspect = _inspect_service if is_windows else _inspect_initramfs
@@ -88,6 +89,12 @@ def look_at_driver(agent: Agent, probe: DriverProbe, shown: GuestReport) -> Driv
     except (binding.AgentRefusedError, ValueError) as error:
         is_started, about = None, clean_text(str(error))
     return replace(report, is_started=is_started, about=about)
+
+
+def _may_have_helper(probe: DriverProbe, shown: GuestReport) -> bool:
+    """Whether the guest shows the helper disk, if any, or tells no serials."""
+    serials = {disk.serial for disk in shown.disks} - {""}
+    return not serials or any(serial.endswith(probe.serial) for serial in serials)
 
 
 def _ask_drivers(agent: Agent) -> Tuple[GuestDriver, ...]:

@@ -23,7 +23,7 @@ from reconciler.core.documents import DocumentPath, Finding
 from reconciler.core.guests import is_windows
 from reconciler.core.machine import Cpus, Disk, Disruption, Interface, Machine, Overlay
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.names import DRIVER_CD, HELPER, MARK_NAMESPACE
+from reconciler.core.names import DRIVER_CD, HELPER, HELPER_CARD, MARK_NAMESPACE
 from reconciler.core.secret_refs import find_refs
 from reconciler.core.units import format_size
 from reconciler.core.xmltree import (
@@ -193,7 +193,7 @@ def _check_names(machine: Machine) -> Iterator[Finding]:
     for path, name in named:
         if name == SEED_DRIVE:
             yield Finding(path, f"{SEED_DRIVE} is the name of cloud-init's seed; use another name")
-        if name in (HELPER, DRIVER_CD):
+        if name in (HELPER, DRIVER_CD, HELPER_CARD):
             yield Finding(path, f"{name} is the name of a device of bus changes; use another name")
 
 

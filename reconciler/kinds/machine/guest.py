@@ -109,7 +109,9 @@ def _find_probe(reading: Reading) -> Optional[DriverProbe]:
     """Return what a staged bus change waits for in the guest."""
     mark = None if reading.owner is None else reading.owner.bus_change
     is_waiting = mark is not None and not mark.is_over
-    return DriverProbe(mark.bus, mark.serial) if mark is not None and is_waiting else None
+    if mark is None or not is_waiting:
+        return None
+    return DriverProbe(mark.bus, mark.serial, mark.mac)
 
 
 def expect_guest(manifest: MachineManifest, reading: Reading) -> ExpectedGuest:

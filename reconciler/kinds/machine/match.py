@@ -85,6 +85,13 @@ class Difference:
         """The last part of the field: `bus` of `disks[].bus`."""
         return self.field.rsplit(".", 1)[-1]
 
+    @property
+    def needs_card_driver(self) -> bool:
+        """Whether a network card goes to virtio, of which a system may lack the driver."""
+        models = (str(self.observed or ""), str(self.desired))
+        is_virtio = [model.startswith("virtio") for model in models]
+        return self.field == "interfaces[].model" and is_virtio == [False, True]
+
 
 def compare(desired: Machine, observed: Machine) -> Tuple[Difference, ...]:
     """Return what must change in `observed` to be as `desired` says, in the model's order."""

@@ -1,16 +1,24 @@
-"""What a staged bus change does to domain XML: the helper disk, the switch, and the way back.
+"""What a staged bus change does to domain XML: the helpers, the switch, and the way back.
 
-The helper disk and the CD-ROM with drivers have aliases of their own, and `read_machine` does not
-see them. Everything else of the definition stays as it was.
+The helper disk, the helper card and the CD-ROM with drivers have aliases of their own, and
+`read_machine` does not see them. Everything else of the definition stays as it was.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Iterable, Iterator, Optional, Sequence, Tuple
 
 from reconciler.core.machine import Cdrom, Disk
-from reconciler.core.names import ALIAS_PREFIX, DRIVER_CD, HELPER, BusChangeMark, MovedDisk
-from reconciler.core.xmltree import Element, copy_of, fragment, parse, serialise
+from reconciler.core.names import (
+    ALIAS_PREFIX,
+    DRIVER_CD,
+    HELPER,
+    HELPER_CARD,
+    BusChangeMark,
+    MovedDisk,
+)
+from reconciler.core.xmltree import Element, copy_of, fragment, indent, make, parse, serialise
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.buses import (
@@ -27,6 +35,7 @@ from reconciler.kinds.machine.domain.buses import (
 )
 from reconciler.kinds.machine.domain.devices import (
     build_device,
+    change_device,
     device_xml,
     keep_name,
     place_devices,
@@ -34,21 +43,25 @@ from reconciler.kinds.machine.domain.devices import (
 from reconciler.kinds.machine.match import Device, Difference
 
 IMAGE = ("source", "backingStore", "auth", "encryption")  # of a disk: where its contents are
-OWN = (HELPER, DRIVER_CD)
+OWN = (HELPER, HELPER_CARD, DRIVER_CD)
 _HELPER = f"{ALIAS_PREFIX}{HELPER}"
 
 
 def find_own(xml: Optional[str], name: str = HELPER) -> Optional[Element]:
-    """Return the helper disk of a configuration, or the drive with the drivers."""
+    """Return the helper disk of a configuration, the helper card, or the drive with the drivers."""
     if xml is None:
         return None
-    alias = f"{ALIAS_PREFIX}{name}"
-    found = (disk for disk in iter_disks(parse(xml)) if _alias_of(disk) == alias)
-    return next(found, None)
+    return next(_find_named(parse(xml), name), None)
 
 
-def _alias_of(disk: Element) -> str:
-    alias = disk.find("alias")
+def _find_named(root: Element, *names: str) -> Iterator[Element]:
+    aliases = {f"{ALIAS_PREFIX}{name}" for name in names}
+    devices = root.iterfind("devices/*")
+    return (device for device in devices if _alias_of(device) in aliases)
+
+
+def _alias_of(device: Element) -> str:
+    alias = device.find("alias")
     return "" if alias is None else alias.get("name", "")
 
 
@@ -57,29 +70,59 @@ def find_by_target(root: Element, target: str) -> Optional[Element]:
     return next((disk for disk in iter_disks(root) if target_of(disk) == target), None)
 
 
-def add_own(xml: str, mark: BusChangeMark, *others: str) -> str:
-    """Return the definition with the helper disk, and a drive unless one has the drivers.
+def find_card(root: Element, moved: MovedDisk) -> Optional[Element]:
+    """Return a moved card, by its name or its MAC."""
+    named = (card for card in _find_named(root, moved.name) if card.tag == "interface")
+    cards = (card for card in root.iterfind("devices/interface") if read_mac(card) == moved.target)
+    return next(chain(named, cards), None)
 
-    Its target comes after those that the moved disks will have: firmware may boot from the first.
-    """
+
+def read_mac(card: Element) -> str:
+    """Return the MAC of a card, in small letters."""
+    mac = card.find("mac")
+    return "" if mac is None else mac.get("address", "").lower()
+
+
+def make_card(mark: BusChangeMark) -> Element:
+    """Return the helper card: it is on no network, its link is down, and nothing boots from it."""
+    return make(
+        "interface",
+        {"type": "ethernet"},
+        make("mac", {"address": mark.mac}),
+        make("model", {"type": mark.model}),
+        make("link", {"state": "down"}),
+        make("alias", {"name": f"{ALIAS_PREFIX}{HELPER_CARD}"}),
+        make("rom", {"enabled": "no"}),
+    )
+
+
+def add_own(xml: str, mark: BusChangeMark, *others: str) -> str:
+    """Return the definition with the helpers, and with the drive if there are drivers."""
     root = parse(xml)
     devices = layout.ensure(root, "devices")
-    for item in _place_own(mark, xml, *others):
-        name = f"{ALIAS_PREFIX}{item.name}"
-        for former in [disk for disk in iter_disks(root) if _alias_of(disk) == name]:
-            layout.remove(former)
+    own = _place_own(mark, xml, *others)
+    for former in list(_find_named(root, HELPER_CARD, *(item.name for item in own))):
+        layout.remove(former)
+    for item in own:
         element = build_device(item)
         layout.ensure(element, "source").set("startupPolicy", "optional")
         layout.insert_device(devices, element)
+    if mark.mac:
+        layout.insert_device(devices, make_card(mark))
     add_missing(root)
     return serialise(root)
 
 
 def _place_own(mark: BusChangeMark, *configurations: str) -> Tuple[Device, ...]:
-    items: Tuple[Device, ...] = tuple(Disk(disk.name, mark.bus) for disk in mark.disks)
-    own: Tuple[Device, ...] = (
-        Disk(HELPER, mark.bus, source=mark.path, format="qcow2", serial=mark.serial),
-    )
+    """Return the helper disk and the drive, unless one has the drivers.
+
+    Their targets come after those that the moved disks will have: firmware may boot from the first.
+    """
+    disks = [disk for disk in mark.disks if not disk.is_card]
+    items: Tuple[Device, ...] = tuple(Disk(disk.name, mark.bus) for disk in disks)
+    own: Tuple[Device, ...] = ()
+    if mark.serial:
+        own = (Disk(HELPER, mark.bus, source=mark.path, format="qcow2", serial=mark.serial),)
     if mark.media and not has_drivers(configurations[0], mark):
         # Never on usb: before libvirt 11.5 that is a stick for the guest (usb-storage), which no
         # Windows reads (https://libvirt.org/formatdomain.html, usb-bot; its merge request 19).
@@ -103,6 +146,10 @@ def list_plugs(live_xml: str, mark: BusChangeMark, stored_xml: str) -> Iterator[
             continue
         yield from needed_controllers(live_xml, item)
         yield device_xml(item, live_xml)
+    if mark.mac and find_own(live_xml, HELPER_CARD) is None:
+        card = make_card(mark)
+        indent(card, 0)
+        yield fragment(card)
 
 
 def find_ejected(live_xml: str) -> Optional[str]:
@@ -119,12 +166,12 @@ def list_unplugs(live_xml: str) -> Iterator[str]:
     """Yield the devices that the running guest gives back."""
     for name in OWN:
         element = find_own(live_xml, name)
-        if element is not None and bus_of(element) in ("virtio", "scsi", "usb"):
+        if element is not None and bus_of(element) in ("", "virtio", "scsi", "usb"):
             yield fragment(copy_of(element))
 
 
 def keep_former(xml: str, differences: Iterable[Difference]) -> Tuple[MovedDisk, ...]:
-    """Return the disks that are to be moved, as they are before."""
+    """Return the devices that are to be moved, as they are before."""
     root = parse(xml)
     return tuple(
         MovedDisk(difference.device or "", fragment(copy_of(layout.find_device(root, difference))))
@@ -133,20 +180,28 @@ def keep_former(xml: str, differences: Iterable[Difference]) -> Tuple[MovedDisk,
 
 
 def switch_bus(xml: str, mark: BusChangeMark, differences: Sequence[Difference]) -> SwitchedXml:
-    """Return the definition with the disks on the new bus, and how each is called there.
+    """Return the definition with the devices moved, and how each is called there.
 
-    Their former controllers stay until the guest has shown its disks.
+    The former controllers stay until the guest has shown its disks. A card keeps its MAC, and its
+    place where the new model fits into that.
     """
     root, moved = parse(xml), []
-    number_kinds(root)  # which disk is the first may change, and the guest boots from the same one
+    if mark.bus:  # which disk is the first may change, and the guest boots from the same one
+        number_kinds(root)
     for difference in differences:
         element = layout.find_device(root, difference)
         keep_name(element, difference.device)
-        move_to_bus(root, element, mark.bus, keeps_controller=True)
         former = next(disk for disk in mark.disks if disk.name == difference.device)
-        moved.append(MovedDisk(former.name, former.xml, target_of(element)))
-    if mark.bus == "virtio" and moved:
-        _take_place(root, moved[0].target)
+        if former.is_card:
+            change_device(root, element, difference)
+            target = read_mac(element)
+        else:
+            move_to_bus(root, element, mark.bus, keeps_controller=True)
+            target = target_of(element)
+        moved.append(MovedDisk(former.name, former.xml, target))
+    disks = [disk.target for disk in moved if not disk.is_card]
+    if mark.bus == "virtio" and disks:
+        _take_place(root, disks[0])
     return serialise(root), tuple(moved)
 
 
@@ -164,9 +219,15 @@ SwitchedXml = Tuple[str, Tuple[MovedDisk, ...]]
 
 
 def revert_bus(xml: str, mark: BusChangeMark) -> str:
-    """Return the definition with the disks as they were before, on the images they have now."""
+    """Return the definition with the devices as they were before.
+
+    Disks keep the images that they have now, and cards all but their model.
+    """
     root = parse(xml)
     for disk in mark.disks:
+        if disk.is_card:
+            _revert_card(root, disk)
+            continue
         present = find_by_target(root, disk.target)
         if present is None:
             raise TerminalError(
@@ -188,6 +249,23 @@ def revert_bus(xml: str, mark: BusChangeMark) -> str:
     return serialise(root)
 
 
+def _revert_card(root: Element, moved: MovedDisk) -> None:
+    """Give a card its former model, and its former place if nothing else has that now."""
+    present, former = find_card(root, moved), parse(moved.xml)
+    if present is None:
+        raise TerminalError(
+            f"interfaces[{moved.name}]: the domain no longer has a card with the MAC "
+            f"{moved.target}, so its former model cannot come back; {layout.edit_command(root)}"
+        )
+    layout.remove_children(present, "driver", "address")
+    model = former.find("model")
+    layout.ensure(present, "model").set("type", "" if model is None else model.get("type", ""))
+    taken = [fragment(copy_of(address)) for address in root.iterfind("devices/*/address")]
+    for child in former.iterchildren("driver", "address"):
+        if fragment(copy_of(child)) not in taken:
+            layout.append(present, copy_of(child))
+
+
 def _carry_image(present: Element, former: Element) -> None:
     former.set("type", present.get("type", "file"))
     layout.remove_children(former, *IMAGE)
@@ -207,17 +285,17 @@ def _drop_foreign_boot(former: Element, present: Element) -> None:
 
 
 def drop_own(xml: str, mark: Optional[BusChangeMark] = None) -> str:
-    """Return the definition without the helper disk and the drive, and what served only them.
+    """Return the definition without the helpers and the drive, and what served only them.
 
     With a mark, also without the controllers that the moved disks have left.
     """
     root = parse(xml)
-    aliases = {f"{ALIAS_PREFIX}{name}" for name in OWN}
-    gone = [disk for disk in iter_disks(root) if _alias_of(disk) in aliases]
-    places = [place_of(disk) for disk in gone]
-    for disk in gone:
-        layout.remove(disk)
-    places += [place_of(parse(former.xml)) for former in (mark.disks if mark is not None else ())]
+    gone = list(_find_named(root, *OWN))
+    places = [place_of(device) for device in gone if device.tag == "disk"]
+    for device in gone:
+        layout.remove(device)
+    moved = mark.disks if mark is not None else ()
+    places += [place_of(parse(former.xml)) for former in moved if not former.is_card]
     for kind, index in sorted(set(places), reverse=True):
         if kind != "virtio":
             drop_unused(root, kind, index)

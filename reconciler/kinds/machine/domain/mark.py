@@ -182,7 +182,7 @@ def _read_bus_change(element: Element, inside: Mapping[str, List[Element]]) -> B
     return BusChangeMark(**values, resumes=get("resumes") == "yes", disks=tuple(disks))
 
 
-_HELPER_TEXTS = ("bus", "serial", "pool", "volume", "path", "media")
+_HELPER_TEXTS = ("bus", "serial", "model", "mac", "pool", "volume", "path", "media")
 _TEXTS = (*_HELPER_TEXTS, "install_result", "driver", "failed", "overdue", "generation")
 _TIMES = ("begun", "installed", "proved", "switched", "started")
 

@@ -14,7 +14,7 @@ from reconciler.core.field_table import bound, find_elements
 from reconciler.core.fields import Field
 from reconciler.core.frozen import replace
 from reconciler.core.machine import Cdrom, Cpus, Disk, Interface, Machine, Memory
-from reconciler.core.names import DRIVER_CD, HELPER
+from reconciler.core.names import DRIVER_CD, HELPER, HELPER_CARD
 from reconciler.core.xmltree import Element, parse_number
 from reconciler.kinds.machine.domain.features import (
     find_smbios,
@@ -49,7 +49,7 @@ def read_machine(root: Element) -> Machine:
         cdroms=tuple(
             drive for drive in map(_CDROM.read, devices["cdroms"]) if drive.alias not in _OWN_DRIVES
         ),
-        interfaces=tuple(_read_interface(device) for device in devices["interfaces"]),
+        interfaces=_read_interfaces(devices["interfaces"]),
         firmware_open=leaves_secure_boot_open(kids.get("os")),
     )
     return Machine(**values)
@@ -76,6 +76,11 @@ def read_disk(element: Element) -> Disk:
     """Return what one disk element says."""
     disk: Disk = _DISK.read(element)
     return disk
+
+
+def _read_interfaces(elements: Sequence[Element]) -> Tuple[Interface, ...]:
+    cards = map(_read_interface, elements)
+    return tuple(card for card in cards if card.alias != HELPER_CARD)
 
 
 def _read_interface(element: Element) -> Interface:

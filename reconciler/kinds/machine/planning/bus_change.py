@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import shlex
 from enum import Enum
-from typing import Iterator, Mapping, Optional, Tuple
+from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 from reconciler.core.field_table import GUEST_AGENT_CHANNEL
-from reconciler.core.frozen import frozen
-from reconciler.core.guest import STORAGE_DRIVERS, AgentState, GuestDisk, GuestProof, GuestReport
+from reconciler.core.frozen import frozen, replace
+from reconciler.core.guest import (
+    DISKS,
+    INTERFACES,
+    STORAGE_DRIVERS,
+    AgentState,
+    GuestDisk,
+    GuestProof,
+    GuestReport,
+)
 from reconciler.core.guest_states import find_command
-from reconciler.core.names import BusChangeMark
+from reconciler.core.names import HELPER_CARD, BusChangeMark, MovedDisk
+from reconciler.core.virtio_win import NETWORK_DRIVER
 from reconciler.core.world import DomainView, Reading
 from reconciler.core.xmltree import Element, parse, parse_number
-from reconciler.kinds.machine.domain.bus_change import find_by_target, find_own
+from reconciler.kinds.machine.domain.bus_change import find_by_target, find_card, find_own, read_mac
 from reconciler.kinds.machine.domain.buses import bus_of, iter_disks, place_of
 from reconciler.kinds.machine.domain.read import read_pci
 from reconciler.kinds.machine.planning.states import say_state
@@ -142,13 +151,19 @@ def _find_in_time(walk: Walk, mark: BusChangeMark) -> Phase:
 class Evidence:
     """What a guest has shown: the helper disk at `pci`, by `driver`; else `lack` says why not.
 
-    `remark` is what could not be seen of it.
+    `card_driver` is that of the helper card. `remark` is what could not be seen of it.
     """
 
     lack: str = ""
     pci: str = ""
     driver: str = ""
+    card_driver: str = ""
     remark: str = ""
+
+    @property
+    def drivers(self) -> str:
+        """The drivers that the guest has named."""
+        return ", ".join(filter(None, (self.driver, self.card_driver)))
 
 
 _AGENTS: Mapping[AgentState, str] = {
@@ -164,23 +179,49 @@ _DEVICES: Mapping[str, Tuple[str, str]] = {
     "virtio": ("1af4:1001", "1af4:1042"),
     "scsi": ("1af4:1004", "1af4:1048"),
 }
+_CARDS = ("1af4:1000", "1af4:1041")
 
 
 def find_evidence(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> Evidence:
+    """Return whether the guest has the drivers of the new bus and the new model.
+
+    A card is an interface in the guest only where a driver has bound it; its MAC is no other's.
+    """
+    report, live = proof.report, reading.view.live_xml
+    lack = _find_unplugged(mark, live) or find_lack(mark, report, live)
+    if lack:
+        return Evidence(lack)
+    evidence = _find_disk_evidence(mark, live, report) if mark.serial else Evidence()
+    if not mark.mac or evidence.lack:
+        return evidence
+    if not has_card(report, mark.mac):
+        return Evidence(f"the guest shows no network interface with the MAC {mark.mac}")
+    return replace(evidence, card_driver=_name_driver(report, _CARDS, NETWORK_DRIVER))
+
+
+def _find_unplugged(mark: BusChangeMark, live_xml: Optional[str]) -> str:
+    """Say which helper the running guest does not have; empty if it has all."""
+    if mark.serial and find_own(live_xml) is None:
+        return "the guest does not have the helper disk yet"
+    if mark.mac and find_own(live_xml, HELPER_CARD) is None:
+        return "the guest does not have the helper card yet"
+    return ""
+
+
+def has_card(report: GuestReport, mac: str) -> bool:
+    """Whether the guest itself has named an interface with that MAC."""
+    return any(card.mac == mac and card.name for card in report.interfaces)
+
+
+def _find_disk_evidence(mark: BusChangeMark, live: Optional[str], report: GuestReport) -> Evidence:
     """Return whether the guest has the driver of the new bus, and starts it at boot.
 
     The helper disk is known by its serial, which no other disk has. Its PCI address must not say
     otherwise: on a Windows the agent names the slot as people count it, so the bus alone is
     compared there.
     """
-    report, live = proof.report, reading.view.live_xml
     helper = find_own(live)
-    if helper is None:
-        return Evidence("the guest does not have the helper disk yet")
-    lack = find_lack(report, live)
-    if lack:
-        return Evidence(lack)
-    pci = find_pci(helper)
+    pci = "" if helper is None else find_pci(helper)
     shown = [disk for disk in report.disks if _is_helper(disk, mark, pci, report)]
     if not shown:
         return Evidence(f"the guest shows no disk with the serial {mark.serial}")
@@ -191,7 +232,8 @@ def find_evidence(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> E
     if driver is None or driver.is_started is None:
         why = f" ({driver.about})" if driver is not None and driver.about else ""
         remark = f"whether its system starts the driver at boot was not seen{why}"
-    return Evidence("", shown[0].pci or pci, _name_driver(mark, report), remark)
+    name = _name_driver(report, _DEVICES.get(mark.bus, ()), STORAGE_DRIVERS.get(mark.bus, "?"))
+    return Evidence("", shown[0].pci or pci, name, remark=remark)
 
 
 def was_asked(report: GuestReport, live_xml: Optional[str]) -> bool:
@@ -208,14 +250,17 @@ def _is_of_run(report: GuestReport, live_xml: Optional[str]) -> bool:
     return report.driver is not None and report.driver.run == run
 
 
-def find_lack(report: GuestReport, live_xml: Optional[str]) -> str:
+def find_lack(mark: BusChangeMark, report: GuestReport, live_xml: Optional[str]) -> str:
     """Say why a report shows nothing of the guest as it runs now; empty if it does."""
     if report.agent is not AgentState.ANSWERS:
         return _AGENTS[report.agent]
     if not _is_of_run(report, live_xml):
         return "its guest agent was not asked since its start"
-    unseen = report.find_unseen("disks")
-    return f"its disks are not seen: {unseen}" if unseen else ""
+    for what in filter(None, (mark.bus and DISKS, mark.model and INTERFACES)):
+        unseen = report.find_unseen(what)
+        if unseen:
+            return f"its {what} are not seen: {unseen}"
+    return ""
 
 
 def _is_helper(disk: GuestDisk, mark: BusChangeMark, pci: str, report: GuestReport) -> bool:
@@ -241,11 +286,10 @@ def find_pci(disk: Element) -> str:
     return next(map(read_pci, found), "")
 
 
-def _name_driver(mark: BusChangeMark, report: GuestReport) -> str:
+def _name_driver(report: GuestReport, devices: Tuple[str, ...], name: str) -> str:
     """Return the driver with its version, as a Windows names it."""
     for driver in report.driver.drivers if report.driver is not None else ():
-        is_it = driver.device in _DEVICES.get(mark.bus, ())
-        if is_it or driver.name.lower().startswith(STORAGE_DRIVERS.get(mark.bus, "?")):
+        if driver.device in devices or driver.name.lower().startswith(name):
             return f"{driver.name} {driver.version}".strip()
     return ""
 
@@ -262,25 +306,38 @@ def describe_hold(view: DomainView) -> str:
 
 
 def find_missing(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> str:
-    """Say which of its disks the guest does not show on the new bus; empty if it shows all."""
+    """Say what the guest does not show of what was moved; empty if it shows all."""
     if not reading.is_running:
         return describe_hold(reading.view)
     report, live = proof.report, reading.view.live_xml
-    lack = find_lack(report, live)
+    lack = find_lack(mark, report, live)
     if lack or live is None:
         return lack
-    names = ", ".join(_list_missing(mark, live, report))
-    return f"the guest does not show {names} on {mark.bus}" if names else ""
+    root = parse(live)
+    disks = [moved for moved in mark.disks if not moved.is_card]
+    cards = [moved for moved in mark.disks if moved.is_card]
+    names = ", ".join(_list_missing(disks, root, report))
+    missing = [f"the guest does not show {names} on {mark.bus}"] if names else []
+    return "; ".join((*missing, *_list_missing_cards(cards, root, report)))
 
 
-def _list_missing(mark: BusChangeMark, live: str, report: GuestReport) -> Iterator[str]:
+def _list_missing_cards(
+    cards: Sequence[MovedDisk], root: Element, report: GuestReport
+) -> Iterator[str]:
+    for moved in cards:
+        card = find_card(root, moved)
+        mac = moved.target if card is None else read_mac(card)
+        if not has_card(report, mac):
+            yield f"the guest shows no network interface with the MAC {mac} ({moved.name})"
+
+
+def _list_missing(disks: Sequence[MovedDisk], root: Element, report: GuestReport) -> Iterator[str]:
     """Yield the disks that are not there; where nothing tells them apart, disks are counted.
 
     A Windows whose agent answers has started from its system disk.
     """
-    root = parse(live)
     hard = [disk for disk in iter_disks(root) if disk.get("device", "disk") == "disk"]
-    for moved in mark.disks:
+    for moved in disks:
         disk = find_by_target(root, moved.target)
         if disk is None:
             yield f"{moved.name} (the running guest has no disk {moved.target})"

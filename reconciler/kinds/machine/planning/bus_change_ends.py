@@ -21,6 +21,7 @@ from reconciler.kinds.machine.planning.bus_change_stage import (
     clear_helper,
     end_mark,
     list_detaches,
+    name_helpers,
     note_line,
     write_mark,
 )
@@ -31,7 +32,7 @@ NOT_WANTED = "the manifest does not ask for it any more"
 
 
 def give_up(stage: Stage) -> BusWalk:
-    """Remove the helper disk before the disks were moved."""
+    """Remove the helpers before anything was moved."""
     mark = stage.mark
     why = mark.failed or (ABORTED if stage.walk.aborts else NOT_WANTED)
     if _holds_helper(stage):
@@ -41,24 +42,25 @@ def give_up(stage: Stage) -> BusWalk:
         after = replace(mark, failed=why, path="", proved=0, resumes=False)
         after = replace(after, generation=stage.manifest.generation)
     steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), after))
-    former = f"helper disk {mark.pool}/{mark.volume}"
-    reason = f"{why}: the helper disk is removed, and the disks stay on their bus"
-    line = note_line(None, stage.touch, reason, former)
+    reason = f"{why}: the {mark.helpers} is removed, and the {mark.what} stay as they are"
+    line = note_line(None, stage.touch, reason, name_helpers(mark))
     return BusWalk(steps, (line,), f"the bus change was {why}", is_first=stage.walk.aborts)
 
 
 def _holds_helper(stage: Stage) -> bool:
-    """Whether a guest that is neither off nor running has the helper disk, and cannot give it."""
+    """Whether a guest that is neither off nor running has a helper, and cannot give it."""
     view = stage.reading.view
-    is_saved_with = view.saved_xml == "" or edits.find_own(view.saved_xml) is not None
+    own = [edits.find_own(view.saved_xml, name) for name in stage.mark.own]
+    is_saved_with = view.saved_xml == "" or any(helper is not None for helper in own)
     return stage.walk.is_between and (stage.walk.has_plug or is_saved_with)
 
 
 def _await_end(stage: Stage, why: str) -> BusWalk:
-    """Remember that a person has ended it, and wait until the helper disk can go."""
-    reason = f"{why}; the helper disk is removed later: {describe_hold(stage.reading.view)}"
-    line = note_line(None, Effect.WITHHELD, reason, f"helper disk {stage.mark.volume}")
-    return _remember(stage, replace(stage.mark, failed="" if why == NOT_WANTED else why), line)
+    """Remember that a person has ended it, and wait until the helpers can go."""
+    mark = stage.mark
+    reason = f"{why}; the {mark.helpers} is removed later: {describe_hold(stage.reading.view)}"
+    line = note_line(None, Effect.WITHHELD, reason, name_helpers(mark))
+    return _remember(stage, replace(mark, failed="" if why == NOT_WANTED else why), line)
 
 
 def _remember(stage: Stage, mark: BusChangeMark, line: Change) -> BusWalk:
@@ -74,8 +76,8 @@ def go_back(stage: Stage) -> BusWalk:
     mark, active = stage.mark, stage.reading.is_active
     why = mark.failed or _explain_return(stage)
     effect, policy = _may_go_back(stage)
-    reason = f"{why}; the former bus comes back"
-    line = note_line("former bus", effect, f"{reason}{policy}", mark.bus)
+    reason = f"{why}; the {mark.former} comes back"
+    line = note_line(mark.former, effect, f"{reason}{policy}", mark.aim)
     if effect is Effect.WITHHELD:
         failed = mark.failed or (ABORTED if stage.walk.aborts else "")
         is_late = stage.walk.is_wanted and not failed
@@ -90,9 +92,8 @@ def go_back(stage: Stage) -> BusWalk:
         )  # fmt: skip
     steps = clear_helper(stage, xml, after, *((Start(),) if starts else ()))
     if active:
-        targets = tuple(disk.target for disk in mark.disks)
         lifecycle = stage.manifest.lifecycle
-        stop = Shutdown(lifecycle.shutdown_timeout, lifecycle.force_off, targets)
+        stop = Shutdown(lifecycle.shutdown_timeout, lifecycle.force_off, mark.targets)
         begun = replace(mark, failed=why, resumes=starts, generation=stage.manifest.generation)
         steps = (write_mark(stage, begun), stop, *steps)
     return BusWalk(steps, (line,), reason, is_first=True, starts=starts)
@@ -107,7 +108,7 @@ def _explain_return(stage: Stage) -> str:
         return stage.mark.overdue
     mark, limit = stage.mark, show_span(stage.manifest.lifecycle.bus_change.timeout)
     missing = find_missing(mark, stage.reading, stage.proof)
-    return f"in {limit} since its start on {mark.bus} at {show_time(mark.started)}: {missing}"
+    return f"in {limit} since its start on {mark.aim} at {show_time(mark.started)}: {missing}"
 
 
 def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
@@ -126,8 +127,9 @@ def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
     when = " when the guest is off"
     if lifecycle.disruption is Disruption.WINDOW:
         when += f", or restarted in the next maintenance window{stage.window}"
+    why = "it has written to these disks since its start" if stage.mark.bus else "it runs"
     return Effect.WITHHELD, (
-        f"{when}: it has written to these disks since its start, so it is not restarted now "
+        f"{when}: {why}, so it is not restarted now "
         f"(lifecycle.disruption is {lifecycle.disruption.value})"
     )
 
@@ -147,7 +149,9 @@ def resume(stage: Stage) -> BusWalk:
     """Start a guest that was shut down for the change, should the way back have been cut."""
     start: Steps = (Start(),) if stage.may_start and stage.walk.is_off else ()
     steps = (*start, write_mark(stage, replace(stage.mark, resumes=False)))
-    reason = "the guest was shut down for the bus change, and runs again on its former bus"
+    reason = (
+        f"the guest was shut down for the bus change, and runs again on its {stage.mark.former}"
+    )
     line = note_line("start", Effect.OFFLINE if start else stage.touch, reason)
     return BusWalk(steps, (line,), f"the bus change ended: {stage.mark.failed}", is_first=True)
 
@@ -156,7 +160,7 @@ def fail(stage: Stage) -> BusWalk:
     """Say how it ended, and what starts another try."""
     name = shlex.quote(stage.manifest.name)
     reason = (
-        f"the staged bus change to {stage.mark.bus} ended: {stage.mark.failed}. To try again: "
+        f"the staged bus change to {stage.mark.aim} ended: {stage.mark.failed}. To try again: "
         f"virt-reconciler retry {name}, or change its manifest"
     )
     return BusWalk(reason=reason, stalled=reason)

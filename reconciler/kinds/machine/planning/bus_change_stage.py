@@ -40,12 +40,12 @@ WEEK = 7 * DAY
 class BusWalk:
     """What a plan does about a staged bus change.
 
-    `moves` is the effect with which the disks change their bus by these steps; None: not now, for
+    `moves` is the effect with which the devices are moved by these steps; None: not now, for
     `reason`. `changes` are lines of its own. `is_first` says that the guest must not be started
     before these steps; `is_before` that what the plan does to its power follows them; `starts` that
     they start it. `waits` says that it goes on by itself, `stalled` why it does not.
     `awaits_window` is as in an action. `is_active` says that the mark knows of a change, `names`
-    are the disks of it.
+    are the devices of it.
     """
 
     steps: Steps = ()
@@ -66,9 +66,9 @@ class BusWalk:
 class Stage:
     """All that the steps are made of. `may_start` says that a guest that is off is to be started.
 
-    `differences` are those of the disks that are moved, empty where they are moved already; `local`
-    is the host's local time, by which maintenance windows open; `is_alone` says that the plan has
-    nothing else to do. `retried` is as in the plan's options.
+    `differences` are those of the devices that are moved, empty where they are moved already;
+    `local` is the host's local time, by which maintenance windows open; `is_alone` says that the
+    plan has nothing else to do. `retried` is as in the plan's options.
     """
 
     manifest: MachineManifest
@@ -128,6 +128,12 @@ def note_line(desired: Optional[str], effect: Effect, reason: str, former: str =
     return Change(BUS_CHANGE, former or None, desired, effect, reason=reason)
 
 
+def name_helpers(mark: BusChangeMark) -> str:
+    """Return the helpers as people find them: `helper disk default/VOLUME, helper card MAC`."""
+    disk = f"helper disk {mark.pool}/{mark.volume}" if mark.volume else ""
+    return ", ".join(filter(None, (disk, mark.mac and f"helper card {mark.mac}")))
+
+
 def mark_as(stage: Stage, mark: Optional[BusChangeMark], creating: Tuple[str, ...] = ()) -> Owner:
     """Return the mark of ownership with the change in this state.
 
@@ -159,14 +165,14 @@ def list_detaches(stage: Stage) -> Steps:
 
 def clear_helper(stage: Stage, xml: str, mark: Optional[BusChangeMark], *between: Step) -> Steps:
     """Store the definition, and delete the helper's volume; the mark names it until it is gone."""
-    former = stage.mark
-    if not former.path:
-        return (Define(set_owner(xml, end_mark(stage, mark))), *between)
+    former, settled = stage.mark, mark and replace(mark, resumes=False)
+    is_live = stage.reading.is_active and settled is None
+    last = SetMetadata(owner_xml(end_mark(stage, settled)), live=is_live)
+    if not former.path:  # no disk was moved
+        define = Define(set_owner(xml, end_mark(stage, mark)))
+        return (define, *between) if settled == mark else (define, *between, last)
     delete = DeleteSeed(former.pool, former.volume, former.path)
     define = Define(set_owner(xml, mark_as(stage, mark, (former.path,))))
-    is_active = stage.reading.is_active
-    settled = mark and replace(mark, resumes=False)
-    last = SetMetadata(owner_xml(end_mark(stage, settled)), live=is_active and settled is None)
     return (define, *between, delete, last)
 
 

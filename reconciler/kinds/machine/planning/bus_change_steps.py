@@ -13,8 +13,16 @@ from typing import Tuple
 from reconciler.core.frozen import replace
 from reconciler.core.guest import STORAGE_DRIVERS
 from reconciler.core.guests import is_windows
-from reconciler.core.machine import Disk, Disruption, Power
-from reconciler.core.names import BUS_CHANGE, HELPER, HELPER_SIZE, HELPER_SUFFIX, BusChangeMark
+from reconciler.core.machine import Disk, Disruption, Interface, Power
+from reconciler.core.names import (
+    BUS_CHANGE,
+    HELPER,
+    HELPER_CARD,
+    HELPER_SIZE,
+    HELPER_SUFFIX,
+    BusChangeMark,
+    derive_mac,
+)
 from reconciler.core.plan import (
     AttachDevice,
     CreateVolume,
@@ -27,6 +35,7 @@ from reconciler.core.plan import (
     Step,
 )
 from reconciler.core.units import show_span, show_time
+from reconciler.core.virtio_win import NETWORK_DRIVER
 from reconciler.errors import RefusedError
 from reconciler.kinds.machine.domain import bus_change as edits
 from reconciler.kinds.machine.domain.devices import find_cramped
@@ -45,6 +54,7 @@ from reconciler.kinds.machine.planning.bus_change_stage import (
     clear_helper,
     list_detaches,
     mark_as,
+    name_helpers,
     note_line,
     write_mark,
 )
@@ -55,66 +65,97 @@ from reconciler.kinds.machine.planning.states import say_state
 _DIGITS = 12
 
 
-def has_slot(live_xml: str, bus: str) -> bool:
-    """Whether the running guest has room for the helper disk."""
-    helper = Difference("disks[]", DifferenceKind.ADD, device=HELPER, item=Disk(HELPER, bus))
-    return not find_cramped(live_xml, (helper,))
+def has_slot(live_xml: str, mark: BusChangeMark) -> bool:
+    """Whether the running guest has room for the helpers that it lacks."""
+    disk, card = Disk(HELPER, mark.bus), Interface(HELPER_CARD, model=mark.model)
+    lacking = [name for name in mark.own if edits.find_own(live_xml, name) is None]
+    helpers = [
+        Difference(field, DifferenceKind.ADD, device=item.name, item=item)
+        for field, item in (("disks[]", disk), ("interfaces[]", card))
+        if item.name in lacking
+    ]
+    return not find_cramped(live_xml, helpers)
 
 
 def _begin(stage: Stage) -> BusChangeMark:
     """Return the mark of a change that begins, or begins again."""
-    bus = str(stage.differences[0].desired)
-    pool = choose_pool(stage.manifest, stage.world, BUS_CHANGE, "the helper disk")
-    volume = f"{stage.manifest.name}{HELPER_SUFFIX}"
-    digest = hashlib.sha256(f"{volume} {stage.reading.view.uuid} {stage.walk.now}".encode())
-    return BusChangeMark(
+    values = {difference.field: str(difference.desired) for difference in stage.differences}
+    bus, model = values.get("disks[].bus", ""), values.get("interfaces[].model", "")
+    mark = BusChangeMark(
         bus=bus,
-        serial=f"VRBC{digest.hexdigest()[:_DIGITS].upper()}",
-        pool=pool.name,
-        volume=volume,
-        path=f"{pool.path.rstrip('/')}/{volume}",
-        media=_find_media(stage, bus),
+        model=model,
+        mac=_derive_mac(stage) if model else "",
+        media=_find_media(stage, STORAGE_DRIVERS[bus] if bus else NETWORK_DRIVER),
         begun=stage.walk.now,
         generation=stage.manifest.generation,
         disks=edits.keep_former(stage.xml, stage.differences),
     )
+    return _name_disk(stage, mark) if bus else mark
 
 
-def _find_media(stage: Stage, bus: str) -> str:
+def _derive_mac(stage: Stage) -> str:
+    """Return the MAC of the helper card, where libvirt can make a card that is on no network."""
+    if stage.world.uri.endswith("/session"):
+        raise RefusedError(
+            "libvirt of a user cannot make the helper card, which is on no network: set "
+            "lifecycle.busChange: direct"
+        )
+    return derive_mac(stage.manifest.name, HELPER_CARD)
+
+
+def _name_disk(stage: Stage, mark: BusChangeMark) -> BusChangeMark:
+    """Say in the mark of a change that begins which helper disk it has."""
+    pool = choose_pool(stage.manifest, stage.world, BUS_CHANGE, "the helper disk")
+    volume = f"{stage.manifest.name}{HELPER_SUFFIX}"
+    digest = hashlib.sha256(f"{volume} {stage.reading.view.uuid} {stage.walk.now}".encode())
+    return replace(
+        mark,
+        serial=f"VRBC{digest.hexdigest()[:_DIGITS].upper()}",
+        pool=pool.name,
+        volume=volume,
+        path=f"{pool.path.rstrip('/')}/{volume}",
+    )
+
+
+def _find_media(stage: Stage, driver: str) -> str:
     """Return the ISO with the drivers of a Windows, if this host has one that suits it."""
     if not is_windows(stage.manifest.machine.os):
         return ""
     from reconciler.kinds.machine.planning.windows_guests import find_drivers  # noqa: PLC0415
 
-    driver = STORAGE_DRIVERS[bus]
     medium = find_drivers(stage.manifest, stage.world, driver, only_isos=True).medium
     return "" if medium is None else medium.path
 
 
 def prepare(stage: Stage) -> BusWalk:
-    """Make the helper disk, store it, and plug it in: whichever of these is still to be done."""
+    """Make the helpers, store them, and plug them in: whichever of these is still to be done."""
     former = stage.walk.mark
     is_new = former is None or former.is_over
     mark = _begin(stage) if is_new or former is None else former
     steps: Steps = ()
     if is_new or not stage.walk.has_helper:
-        steps = _make_helper(stage, mark)
+        steps = _make_helpers(stage, mark)
     xml = steps[-1].xml if steps and isinstance(steps[-1], Define) else stage.xml
     live, effect = stage.reading.view.live_xml, Effect.OFFLINE
-    if live is not None and stage.reading.is_running and has_slot(live, mark.bus):
+    if live is not None and stage.reading.is_running and has_slot(live, mark):
         steps += tuple(AttachDevice(BUS_CHANGE, each) for each in edits.list_plugs(live, mark, xml))
         effect = Effect.LIVE
     elif live is not None:
         effect = Effect.NEXT_BOOT
     drive, how = _describe_drive(stage, mark)
-    what = f"helper disk on {mark.bus}, {HELPER_SIZE // 2**30}GiB as {mark.pool}/{mark.volume}"
-    reason = f"step 1 of 5: on this disk the guest is to show that it has the driver of {mark.bus}"
+    reason = f"step 1 of 5: by this the guest is to show that it has the driver of {mark.aim}"
     return BusWalk(
         steps,
-        (note_line(what + drive, effect, reason + how),),
-        "step 1 of 5: the guest must show first that it has the driver of the new bus; to move it "
+        (note_line(_describe_helpers(mark) + drive, effect, reason + how),),
+        f"step 1 of 5: the guest must show first that it has the driver of {mark.aim}; to move it "
         "at once, set lifecycle.busChange: direct",
     )
+
+
+def _describe_helpers(mark: BusChangeMark) -> str:
+    disk = f"helper disk on {mark.bus}, {HELPER_SIZE // 2**30}GiB as {mark.pool}/{mark.volume}"
+    card = f"helper card {mark.mac} ({mark.model}), on no network"
+    return ", ".join(filter(None, (mark.serial and disk, mark.mac and card)))
 
 
 def _describe_drive(stage: Stage, mark: BusChangeMark) -> Tuple[str, str]:
@@ -130,7 +171,14 @@ def _describe_drive(stage: Stage, mark: BusChangeMark) -> Tuple[str, str]:
     )
 
 
-def _make_helper(stage: Stage, mark: BusChangeMark) -> Steps:
+def _make_helpers(stage: Stage, mark: BusChangeMark) -> Steps:
+    xml = edits.add_own(stage.xml, mark, *filter(None, (stage.reading.view.live_xml,)))
+    define = Define(set_owner(xml, mark_as(stage, mark)))
+    is_there = stage.walk.mark == mark and edits.find_own(stage.xml) is not None
+    return (define,) if is_there or not mark.serial else (*_make_disk(stage, mark), define)
+
+
+def _make_disk(stage: Stage, mark: BusChangeMark) -> Steps:
     there = mark.volume in find_pool(stage.world, mark.pool, BUS_CHANGE).volumes
     known = stage.owner.bus_change
     if there and not (mark.path in stage.owner.creating or (known and known.path == mark.path)):
@@ -144,17 +192,16 @@ def _make_helper(stage: Stage, mark: BusChangeMark) -> Steps:
     make = CreateVolume(
         disk=HELPER, pool=mark.pool, name=mark.volume, format="qcow2", capacity=HELPER_SIZE
     )
-    xml = edits.add_own(stage.xml, mark, *filter(None, (stage.reading.view.live_xml,)))
-    return (begun, *drop, make, Define(set_owner(xml, mark_as(stage, mark))))
+    return (begun, *drop, make)
 
 
 def await_plug(stage: Stage) -> BusWalk:
-    """Wait for the start that gives the guest its helper disk."""
+    """Wait for the start that gives the guest its helpers."""
     since = show_time(stage.mark.begun)
     why = "the running guest has no free PCI slot for it" if stage.reading.is_active else ""
     reason = (
-        f"step 1 of 5: the helper disk is in the definition since {since}, and the guest gets it "
-        f"at its next start{f' ({why})' if why else ''}"
+        f"step 1 of 5: the {stage.mark.helpers} is in the definition since {since}, and the guest "
+        f"gets it at its next start{f' ({why})' if why else ''}"
     )
     return BusWalk(reason=reason, waits=True)
 
@@ -162,20 +209,25 @@ def await_plug(stage: Stage) -> BusWalk:
 def prove(stage: Stage) -> BusWalk:
     """Remember what the guest has shown; go on at once where the guest may be restarted."""
     evidence = find_evidence(stage.mark, stage.reading, stage.proof)
-    mark = replace(stage.mark, proved=stage.walk.now, driver=evidence.driver)
+    mark = replace(stage.mark, proved=stage.walk.now, driver=evidence.drivers)
     if _may_restart(stage):
-        return _switch_running(stage, mark, _tell(evidence))
-    reason = f"step 2 of 5: {_tell(evidence)}"
+        return _switch_running(stage, mark, _tell(mark, evidence))
+    reason = f"step 2 of 5: {_tell(mark, evidence)}"
     walk = _await_off(stage, mark)
-    line = note_line(f"driver of {mark.bus} in the guest", Effect.LIVE, reason)
+    line = note_line(f"driver of {mark.aim} in the guest", Effect.LIVE, reason)
     return replace(walk, steps=(write_mark(stage, mark),), changes=(line,))
 
 
-def _tell(evidence: Evidence) -> str:
+def _tell(mark: BusChangeMark, evidence: Evidence) -> str:
     at = f" at {evidence.pci}" if evidence.pci else ""
-    by = f", by driver {evidence.driver}" if evidence.driver else ""
+    disk, card = (
+        f", by driver {driver}" if driver else ""
+        for driver in (evidence.driver, evidence.card_driver)
+    )
     remark = f"; {evidence.remark}" if evidence.remark else ""
-    return f"the guest shows the helper disk{at}{by}{remark}"
+    shown = [f"the helper disk{at}{disk}"] if mark.serial else []
+    shown += [f"the helper card {mark.mac}{card}"] if mark.mac else []
+    return f"the guest shows {' and '.join(shown)}{remark}"
 
 
 def _await_off(stage: Stage, mark: BusChangeMark) -> BusWalk:
@@ -190,21 +242,21 @@ def _await_off(stage: Stage, mark: BusChangeMark) -> BusWalk:
     driver = f" ({mark.driver})" if mark.driver else ""
     return BusWalk(
         reason=f"step 3 of 5: the guest has shown its driver{driver} at {show_time(mark.proved)}; "
-        f"the disks are moved {when}",
+        f"the {mark.what} are moved {when}",
         waits=True,
         awaits_window=disruption is Disruption.WINDOW,
     )
 
 
 def switch(stage: Stage) -> BusWalk:
-    """Move the disks while the guest is off."""
+    """Move the disks and cards while the guest is off."""
     if stage.reading.is_running and _may_restart(stage):
         return _switch_running(stage, stage.mark, "the guest has shown its driver")
     if not stage.walk.is_off:
         return _stay(stage) if stage.mark.resumes else _await_off(stage, stage.mark)
     starts = stage.may_start
     steps: Steps = (_define_switch(stage, stage.mark), *(_START if starts else ()))
-    reason = "step 3 of 5: the disks are moved while the guest is off"
+    reason = f"step 3 of 5: the {stage.mark.what} are moved while the guest is off"
     return BusWalk(steps, (), reason, Effect.OFFLINE, is_first=True, starts=starts)
 
 
@@ -249,10 +301,10 @@ def await_guest(stage: Stage) -> BusWalk:
     if mark is None or not mark.switched:
         step = 1 if mark is None or not mark.proved else 3
         return BusWalk(reason=f"step {step} of 5: waits for the guest: {why}", waits=True)
-    limit, is_ending = stage.manifest.lifecycle.bus_change.timeout, stage.walk.is_ending
-    anew = "" if is_ending else f"; when it runs again it has {show_span(limit)} to show its disks"
+    is_ending, limit = stage.walk.is_ending, show_span(stage.manifest.lifecycle.bus_change.timeout)
+    anew = "" if is_ending else f"; when it runs again it has {limit} to show its {mark.what}"
     reason = f"step 4 of 5: waits for the guest: {why}{anew}"
-    line = note_line(f"disks on {mark.bus}", Effect.WITHHELD, reason)
+    line = note_line(f"{mark.what} on {mark.aim}", Effect.WITHHELD, reason)
     if not mark.started or is_ending:
         return BusWalk(changes=(line,), waits=True)
     again = write_mark(stage, replace(mark, started=0))
@@ -260,9 +312,9 @@ def await_guest(stage: Stage) -> BusWalk:
 
 
 def await_start(stage: Stage) -> BusWalk:
-    """Wait for the first start on the new bus, or make it."""
+    """Wait for the first start after the move, or make it."""
     mark = stage.mark
-    reason = f"step 4 of 5: the disks are on {mark.bus}; waits for the start of the guest"
+    reason = f"step 4 of 5: the {mark.what} are on {mark.aim}; waits for the start of the guest"
     if stage.may_start:
         start = note_line("start", Effect.OFFLINE, reason)
         return BusWalk(_START, (start,), is_first=True, starts=True)
@@ -270,37 +322,36 @@ def await_start(stage: Stage) -> BusWalk:
         again = (write_mark(stage, replace(mark, started=0)),)
         line = note_line("time", Effect.OFFLINE, "its next start has a whole limit")
         return BusWalk(again, (line,))
-    line = note_line(f"disks on {mark.bus}", Effect.WITHHELD, reason)
+    line = note_line(f"{mark.what} on {mark.aim}", Effect.WITHHELD, reason)
     return BusWalk(changes=(line,), waits=True)
 
 
 def begin_check(stage: Stage) -> BusWalk:
-    """Note since when the guest has been running on its new bus."""
-    limit = show_span(stage.manifest.lifecycle.bus_change.timeout)
+    """Note since when the guest has been running with what was moved."""
+    mark, limit = stage.mark, show_span(stage.manifest.lifecycle.bus_change.timeout)
     doing = "runs" if stage.reading.is_running else say_state(stage.reading.view)
-    reason = f"step 4 of 5: the guest {doing} on {stage.mark.bus}; it has {limit} to show its disks"
+    reason = f"step 4 of 5: the guest {doing} on {mark.aim}; it has {limit} to show its {mark.what}"
     return BusWalk((RecordStart(),), (note_line("started", Effect.LIVE, reason),))
 
 
 def await_disks(stage: Stage) -> BusWalk:
-    """Wait for the guest to show its disks."""
+    """Wait for the guest to show what was moved."""
     mark, missing = stage.mark, find_missing(stage.mark, stage.reading, stage.proof)
     until = show_time(mark.started + stage.manifest.lifecycle.bus_change.timeout)
     reason = (
         f"step 4 of 5: waits since {show_time(mark.started)}, at the latest until {until}, for the "
-        f"disks on {mark.bus}: {missing}; then the former bus comes back"
+        f"{mark.what} on {mark.aim}: {missing}; then the {mark.former} comes back"
     )
-    return BusWalk(
-        changes=(note_line(f"disks on {mark.bus}", Effect.WITHHELD, reason),), waits=True
-    )
+    line = note_line(f"{mark.what} on {mark.aim}", Effect.WITHHELD, reason)
+    return BusWalk(changes=(line,), waits=True)
 
 
 def finish(stage: Stage) -> BusWalk:
-    """Remove the helper disk, the drivers and the former controllers."""
+    """Remove the helpers, the drivers and the former controllers."""
     mark = stage.mark
     steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), None))
-    reason = f"step 5 of 5: the guest shows its disks on {mark.bus}; the helper disk is removed"
+    done = f"step 5 of 5: the guest shows its {mark.what} on {mark.aim}"
     if not mark.switched:
-        reason = f"the disks are on {mark.bus} already; the helper disk is removed"
-    former = f"helper disk {mark.pool}/{mark.volume}"
-    return BusWalk(steps, (note_line(None, stage.touch, reason, former),))
+        done = f"the {mark.what} are on {mark.aim} already"
+    reason = f"{done}; the {mark.helpers} is removed"
+    return BusWalk(steps, (note_line(None, stage.touch, reason, name_helpers(mark)),))

@@ -11,9 +11,10 @@ from typing import AbstractSet, Callable, Mapping, Optional, Sequence, Tuple
 from reconciler.core.frozen import replace
 from reconciler.core.guest import GuestProof
 from reconciler.core.guest_states import find_state
+from reconciler.core.guests import may_be_windows
 from reconciler.core.machine import Power
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.names import BusChangeMark
+from reconciler.core.names import BusChangeMark, MovedDisk
 from reconciler.core.plan import Action, ActionKind, Before, Change, Define, Effect, SetMetadata
 from reconciler.core.world import GuestState, Reading, World
 from reconciler.core.xmltree import digest
@@ -32,6 +33,7 @@ from reconciler.kinds.machine.planning.bus_change import (
 )
 from reconciler.kinds.machine.planning.bus_change_driver import await_driver
 from reconciler.kinds.machine.planning.bus_change_stage import BusWalk, Stage
+from reconciler.kinds.machine.planning.consequences import NEW_ADAPTER
 from reconciler.kinds.machine.planning.decide import Decision, Weighing, withhold
 from reconciler.kinds.machine.planning.differences import Found, Planner
 from reconciler.kinds.machine.planning.effects import Route
@@ -64,21 +66,27 @@ def plan_bus_change(
         return decisions, BusWalk()
     moved = _find_moved(candidates, under_way)
     names = {each.device for each in moved} | (under_way.names if under_way else set())
-    mine = tuple(decision for decision in decisions if _is_bus(decision, names))
+    mine = tuple(decision for decision in decisions if _is_moved(decision, names))
     others = [decision for decision in decisions if decision not in mine]
     stage = _set_stage(found, world, planner, moved, others)
     result = replace(plan_walk(stage), is_active=mark is not None, names=frozenset(names))
-    return tuple(_withhold(decision, mine, result) for decision in decisions), result
+    decisions = tuple(_withhold(decision, mine, result) for decision in decisions)
+    return tuple(_warn(decision, found.manifest) for decision in decisions), result
 
 
 def _find_moved(
     candidates: Tuple[Difference, ...], under_way: Optional[BusChangeMark]
 ) -> Tuple[Difference, ...]:
-    """Return the changes that are made together: to one bus, and none that comes in between."""
+    """Return the changes that are made together, and none that comes in between.
+
+    Those are disks to one bus, and cards to one model.
+    """
     if under_way is not None:
-        names, bus = under_way.names, under_way.bus
-        return tuple(each for each in candidates if each.device in names and each.desired == bus)
-    return tuple(each for each in candidates if each.desired == candidates[0].desired)
+        aims = {"disks[].bus": under_way.bus, "interfaces[].model": under_way.model}
+        candidates = tuple(each for each in candidates if each.device in under_way.names)
+    else:
+        aims = {each.field: str(each.desired) for each in reversed(candidates)}
+    return tuple(each for each in candidates if each.desired == aims[each.field])
 
 
 def _set_stage(
@@ -120,31 +128,40 @@ def _set_stage(
 
 
 def _find_candidates(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[Difference, ...]:
-    """Return the changes of a bus that are made step by step."""
+    """Return the changes of a bus or of a card's model that are made step by step."""
     if not found.manifest.lifecycle.bus_change.is_staged(found.manifest.machine.os):
         return ()
     stored = (decision.stored for decision in decisions)
-    return tuple(
-        each
-        for each in stored
-        if each is not None and each.field == "disks[].bus" and each.desired in STAGED_BUSES
-    )
+    return tuple(each for each in stored if each is not None and _is_staged(each))
+
+
+def _is_staged(difference: Difference) -> bool:
+    is_disk = difference.field == "disks[].bus" and difference.desired in STAGED_BUSES
+    return is_disk or difference.needs_card_driver
 
 
 def _is_wanted(found: Found, moved: Tuple[Difference, ...]) -> bool:
-    """Whether the manifest has the disks of the change on its bus."""
+    """Whether the manifest has what is moved as the change makes it."""
     owner = found.reading.owner
     mark = owner.bus_change if owner is not None else None
     if mark is None or mark.is_over:
         return bool(moved)
-    disks = [by_name(found.machine.disks, name) for name in sorted(mark.names)]
-    return all(disk is not None and disk.bus == mark.bus for disk in disks)
+    return all(_has_aim(found, mark, moved) for moved in mark.disks)
 
 
-def _is_bus(decision: Decision, names: AbstractSet[Optional[str]]) -> bool:
+def _has_aim(found: Found, mark: BusChangeMark, moved: MovedDisk) -> bool:
+    if moved.is_card:
+        card = by_name(found.machine.interfaces, moved.name)
+        return card is not None and card.model == mark.model
+    disk = by_name(found.machine.disks, moved.name)
+    return disk is not None and disk.bus == mark.bus
+
+
+def _is_moved(decision: Decision, names: AbstractSet[Optional[str]]) -> bool:
     difference = decision.difference
-    is_field = difference.field == "disks[].bus" and difference.kind is DifferenceKind.CHANGE
-    return is_field and difference.device in names
+    is_field = difference.field in ("disks[].bus", "interfaces[].model")
+    is_change = is_field and difference.kind is DifferenceKind.CHANGE
+    return is_change and difference.device in names
 
 
 def _is_start(decision: Decision) -> bool:
@@ -165,10 +182,20 @@ def _may_start(found: Found, others: Sequence[Decision], walk: Walk) -> bool:
 def _withhold(decision: Decision, mine: Tuple[Decision, ...], walk: BusWalk) -> Decision:
     if decision in mine:
         return withhold(decision, walk.reason) if walk.reason else decision
-    is_bus = decision.difference.field == "disks[].bus"
-    if is_bus and walk.names and decision.difference.desired in STAGED_BUSES:
+    if walk.names and _is_staged(decision.difference):
         return withhold(decision, LATER)
     return decision
+
+
+def _warn(decision: Decision, manifest: MachineManifest) -> Decision:
+    """Say of a card of a Windows what it loses."""
+    change = decision.change
+    if change is None or not decision.difference.needs_card_driver:
+        return decision
+    if not may_be_windows(manifest.machine.os):
+        return decision
+    reason = "; ".join(filter(None, (change.reason, NEW_ADAPTER)))
+    return replace(decision, change=replace(change, reason=reason))
 
 
 def join_walk(
@@ -189,7 +216,7 @@ def join_walk(
         changes += () if walk.steps else walk.changes
         idle = ActionKind.WITHHELD if changes else ActionKind.NONE
         return replace(action, action=action.action if action.steps else idle, changes=changes)
-    mine = {decision.difference.path for decision in decisions if _is_bus(decision, walk.names)}
+    mine = {decision.difference.path for decision in decisions if _is_moved(decision, walk.names)}
     stored = any(isinstance(step, (Define, SetMetadata)) for step in action.steps)
     rest = action.steps if walk.is_before and not stored else ()
     if not rest:
@@ -253,9 +280,9 @@ def look_around(
         is_ending=view.state is GuestState.SHUTTING_DOWN,
         is_wanted=is_wanted,
         is_moved=is_moved,
-        has_helper=edits.find_own(view.persistent_xml) is not None,
-        has_plug=edits.find_own(live) is not None,
-        can_plug=mark is None or live is None or steps.has_slot(live, mark.bus),
+        has_helper=_has_own(mark, view.persistent_xml),
+        has_plug=_has_own(mark, live),
+        can_plug=mark is None or live is None or steps.has_slot(live, mark),
         retries=retried or (mark is not None and mark.generation != manifest.generation),
         aborts=aborts,
         now=max(round(proof.now), 1),
@@ -270,6 +297,11 @@ def look_around(
         ), proof
     is_proved = not find_evidence(mark, reading, proof).lack
     return replace(walk, is_proved=is_proved), proof
+
+
+def _has_own(mark: Optional[BusChangeMark], xml: Optional[str]) -> bool:
+    """Whether a configuration has all the helpers of a change."""
+    return mark is not None and all(edits.find_own(xml, name) is not None for name in mark.own)
 
 
 _PLANS: Mapping[Phase, Callable[[Stage], BusWalk]] = {

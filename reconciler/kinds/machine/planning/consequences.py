@@ -6,6 +6,7 @@ import shlex
 from typing import Iterable, Iterator, List, Optional, Tuple
 
 from reconciler.core.field_table import FEATURES
+from reconciler.core.guests import is_windows
 from reconciler.core.machine import Disk
 from reconciler.core.plan import Change, Effect
 from reconciler.core.units import format_size
@@ -26,6 +27,10 @@ from reconciler.kinds.machine.planning.steps import find_edits
 _ORDER = (Effect.RESTART, Effect.NEXT_BOOT, Effect.LIVE, Effect.OFFLINE)
 # What belongs to a network card and stays with it where it moves.
 _CARD = ("virtualport", "vlan", "bandwidth", "filterref", "port", "mtu", "tune")
+NEW_ADAPTER = (
+    "Windows makes a new network adapter of it: a static address stays with the former, hidden "
+    "one, and must be set again in the guest"
+)
 _UPLINKS = ("interfaces[].network", "interfaces[].bridge")
 
 
@@ -78,6 +83,8 @@ def find_remarks(update: Update) -> Tuple[str, ...]:
         item = decision.difference.item
         if decision.difference.kind is DifferenceKind.REMOVE and isinstance(item, Disk):
             notes.append(f"disks[{item.name}]: its image stays: {describe_image(item)}")
+        if decision.difference.needs_card_driver and is_windows(update.machine.os):
+            notes.append(f"{decision.difference.path}: {NEW_ADAPTER}")
     notes += _find_first_boot(update, root)
     notes += _find_kept(update, root)
     if "graphics" in fields and update.machine.graphics != "spice" and "video" not in fields:

@@ -75,7 +75,11 @@ _ADD, _REMOVE, _CHANGE = DifferenceKind.ADD, DifferenceKind.REMOVE, DifferenceKi
 _LIVE, _BOOT, _NO, _OFF = Effect.LIVE, Effect.NEXT_BOOT, Effect.WITHHELD, Effect.OFFLINE
 _FULL = "the running machine has no free PCI slot for it"
 _ORDER = "the boot order is read when the guest starts; a running one is not restarted for it"
-_STAGED = "the guest must have bound the new bus's driver first; or set lifecycle.busChange: direct"
+_STAGED = "the guest must have bound the new driver first; or set lifecycle.busChange: direct"
+_STAGED_ROWS = (
+    ("disk-bus-staged", "disks[].bus"),
+    ("interface-model-staged", "interfaces[].model"),
+)
 _COLD = "QEMU cannot change this while the guest runs"
 
 TABLE: Tuple[EffectRow, ...] = (
@@ -247,14 +251,9 @@ TABLE: Tuple[EffectRow, ...] = (
         _BOOT,
         reason="this bus cannot be unplugged while running",
     ),
-    EffectRow(
-        "disk-bus-staged",
-        "disks[].bus",
-        _CHANGE,
-        _NO,
-        off=_NO,
-        when=guards.may_lack_driver,
-        reason=_STAGED,
+    *(
+        EffectRow(row, field, _CHANGE, _NO, off=_NO, when=guards.may_lack_driver, reason=_STAGED)
+        for row, field in _STAGED_ROWS
     ),
     EffectRow("disk-bus", "disks[].bus", _CHANGE, _BOOT, reason=_COLD),
     EffectRow(

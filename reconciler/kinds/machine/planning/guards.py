@@ -276,8 +276,10 @@ def always(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001 - a Gu
 
 def may_lack_driver(difference: Difference, guest: Guest) -> bool:
     """Whether the guest is not to be moved at once: a Windows, or what else is moved in steps."""
-    needs_one = guests.may_be_windows(guest.os) or difference.desired in STAGED_BUSES
-    return needs_one and (guests.may_be_windows(guest.os) if guest.staged is None else guest.staged)
+    is_windows, is_disk = guests.may_be_windows(guest.os), difference.field == "disks[].bus"
+    needs_one = is_disk and (is_windows or difference.desired in STAGED_BUSES)
+    is_staged = is_windows if guest.staged is None else guest.staged
+    return is_staged and (needs_one or difference.needs_card_driver)
 
 
 def on_hotplug_bus(difference: Difference, guest: Guest) -> bool:  # noqa: ARG001

@@ -114,7 +114,7 @@ def _refuse_moving(name: str, present: Reading) -> None:
     mark = present.owner.bus_change if present.owner is not None else None
     if mark is not None and not mark.is_over:
         raise RefusedError(
-            f"a staged bus change of {name} to {mark.bus} is under way; end it first: "
+            f"a staged bus change of {name} to {mark.aim} is under way; end it first: "
             f"virt-reconciler apply --abort-bus-change {shlex.quote(name)} MANIFESTS"
         )
 

@@ -153,8 +153,12 @@ def _may_walk(found: Found, decisions: Tuple[Decision, ...], planner: Planner) -
         raise RefusedError(f"no staged bus change of it is under way{ended}")
     if owner is None or not found.reading.view.persistent:
         return False
-    moves = any(decision.difference.field == "disks[].bus" for decision in decisions)
+    moves = any(_may_be_staged(decision.difference) for decision in decisions)
     return owner.bus_change is not None or moves
+
+
+def _may_be_staged(difference: Difference) -> bool:
+    return difference.field == "disks[].bus" or difference.needs_card_driver
 
 
 def _find_left(
@@ -166,10 +170,11 @@ def _find_left(
 ) -> Mapping[str, str]:
     """Return why single paths are left alone.
 
-    A disk of a Windows stays on its bus where no driver at hand suits it.
+    A disk of a Windows stays on its bus where no driver at hand suits it, and so does a card that
+    is moved step by step.
     """
     left = {**unreadable, **planner.left}
-    moves = any(difference.field == "disks[].bus" for difference in stored)
+    moves = any(map(_may_be_staged, stored))
     if not moves or not is_windows(manifest.machine.os):
         return left
     from reconciler.kinds.machine.planning.windows_guests import find_unsuited  # noqa: PLC0415

@@ -13,7 +13,7 @@ from reconciler.core.guest import STORAGE_DRIVERS
 from reconciler.core.machine import Disk, Machine, chipset_of
 from reconciler.core.manifest import MachineManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume
-from reconciler.core.virtio_win import DriverMedium, is_medium_name
+from reconciler.core.virtio_win import NETWORK_DRIVER, DriverMedium, is_medium_name
 from reconciler.core.windows_drivers import (
     DriverChoice,
     WindowsRelease,
@@ -154,13 +154,18 @@ def find_drivers(
 def find_unsuited(
     manifest: MachineManifest, differences: Iterable[Difference], world: World
 ) -> Mapping[str, str]:
-    """Return why single disks of a Windows do not go to another bus: no driver at hand suits it."""
+    """Return why single disks and cards of a Windows are not moved: no driver at hand suits it."""
     found = {}
+    is_staged = manifest.lifecycle.bus_change.is_staged(manifest.machine.os)
     for difference in differences:
-        if difference.field == "disks[].bus" and difference.desired in STORAGE_DRIVERS:
-            choice = find_drivers(manifest, world, STORAGE_DRIVERS[str(difference.desired)])
-            if choice.problem:
-                found[difference.path] = choice.problem
+        driver = None
+        if difference.field == "disks[].bus":
+            driver = STORAGE_DRIVERS.get(str(difference.desired))
+        elif difference.needs_card_driver and is_staged:
+            driver = NETWORK_DRIVER
+        choice = find_drivers(manifest, world, driver) if driver else None
+        if choice is not None and choice.problem:
+            found[difference.path] = choice.problem
     return found
 
 
