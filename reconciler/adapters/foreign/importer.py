@@ -119,7 +119,8 @@ class LocalImporter:
         confined = ""
         if not lack and not may_isolate(self._environ):
             confined = "virt-v2v runs in a PID namespace, which this service may not make"
-        return ImportTools(version, named[1] if len(named) > 1 else "", reads, lack, confined)
+        v2v = named[1] if len(named) > 1 else ""
+        return ImportTools(version, v2v, reads, lack, confined=confined)
 
     def _find(self, program: str) -> Optional[str]:
         return shutil.which(program, path=self._environ.get("PATH"))
