@@ -11,12 +11,13 @@ import pytest
 from reconciler.adapters.libvirt.host import connect
 from reconciler.core.machine import Cdrom, Disk, Disruption, Overlay
 from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
+from reconciler.core.plan import Effect
 from tests.lab.host import LabHost
 from tests.lab.windows_agent import WindowsGuest, boot_windows
 from tests.real.booting import LIMIT
 from tests.real.commands import Command
 from tests.real.scenarios import BASE
-from tests.real.test_staged_bus_change import Now, apply, buses, plan
+from tests.real.test_staged_bus_change import Now, apply, buses, find_mark, plan
 from tests.real.worlds import MIB, Product, manifest_of
 from tests.unit.windows.media import write_iso
 
@@ -164,4 +165,49 @@ def test_a_windows_that_does_not_boot_from_virtio_scsi_comes_back(
     windows.wait_ready(LIMIT)
     assert list_shown(windows) == {"ROOT01": "sata"}
     assert "To try again: virt-reconciler retry" in plan(now, moved).stalled
+    assert windows.list_unanswered() == ""
+
+
+def installing(bus: str, iso: str, os: str = "win2k16") -> MachineManifest:
+    """Return the manifest of a Windows whose agent installs the driver."""
+    change = BusChange("staged", install=True)
+    lifecycle = Lifecycle(Disruption.RESTART, shutdown_timeout=3, force_off=True, bus_change=change)
+    machine = replace(manifest_on(bus, iso).machine, os=os, overlays=boot_windows())
+    return manifest_of(machine, lifecycle)
+
+
+def test_the_agent_of_a_windows_installs_the_driver(
+    lab: LabHost, product: Product, iso: str
+) -> None:
+    windows, now = WindowsGuest(lab.uri(), BASE.name), Product(connect(lab.uri(), locks=Now()))
+    apply(now, installing("sata", iso))
+    windows.wait_ready(LIMIT)
+    wrong = installing("virtio", iso, "win2k19")  # its driver does not fit this Windows
+    apply(now, wrong)
+    assert list_shown(windows) == {"ROOT01": "sata"}
+    line = plan(now, wrong).changes[-1]
+    assert line.desired == r"pnputil /add-driver X:\viostor\2k19\amd64\viostor.inf /install"
+    assert line.effect is Effect.LIVE
+    apply(now, wrong)
+    [waits] = plan(now, wrong).changes
+    assert "step 2 of 5: waits since" in waits.reason
+    assert "exit status 259 (no device of the guest matches the driver" in waits.reason
+
+    right, boot_id = installing("virtio", iso), windows.boot_id()
+    assert plan(now, right).steps == (), "nobody has asked for another try"
+    later = time.time() + 1
+    assert plan(now, right, retried=later).changes[-1].desired == (
+        r"pnputil /add-driver X:\viostor\2k16\amd64\viostor.inf /install"
+    )
+    apply(now, right, retried=later)
+    mark = find_mark(product)
+    assert mark is not None
+    assert mark.install_result == "exit status 0"
+    assert find_version(windows) == VERSION
+    assert windows.boot_id() == boot_id
+    [change] = plan(now, right).changes
+    assert "step 3 of 5: the guest shows the helper disk" in change.reason
+    apply(now, right)
+    windows.wait_ready(LIMIT)
+    assert windows.disk(64 * MIB)["bus"] == "virtio", "it boots with the driver"
     assert windows.list_unanswered() == ""
