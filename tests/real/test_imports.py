@@ -16,7 +16,9 @@ from typing import Callable, Dict, Iterator, List
 import pytest
 
 from reconciler.core.plain_data import to_plain
+from tests.lab.guest import Guest, boot_overlays
 from tests.lab.host import LabHost
+from tests.real.booting import LIMIT
 from tests.real.commands import Command
 from tests.real.images import run
 from tests.real.worlds import Product
@@ -127,6 +129,56 @@ def test_images_of_every_format_are_copied_once(
     assert root.count("bus='sata'") == len(IMAGES) - 1
     shutil.rmtree(images)  # nothing looks at it ever again
     command("plan", "--detailed-exitcode", "web01.yaml")
+
+
+# It starts the tests' kernel, which sees the disk on its bus.
+GUEST = """\
+  os: debian12
+  power: running
+  guestAgent: true
+  lifecycle: {disruption: restart, busChange: staged}
+  xml:
+"""
+
+
+def test_an_imported_disk_runs_on_its_bus_and_moves_to_virtio_in_steps(
+    command: Command, lab: LabHost, images: Path
+) -> None:
+    size, source = 40 * 2**20, f"{{disk: {images}/stream.vmdk}}"
+    lines = GUEST + "".join(
+        f"    - {{xpath: {overlay.xpath}, fragment: '{overlay.fragment}'}}\n"
+        for overlay in boot_overlays()
+    )
+    written = hashlib.sha256(b"\7" * 5 * 2**20).hexdigest()
+
+    def write_on(bus: str) -> None:
+        write(command, f"{{name: root, bus: {bus}, source: {{import: {source}}}}}")
+        path = command.folder / "web01.yaml"
+        text = path.read_text(encoding="utf-8").replace("64MiB", "256MiB")
+        path.write_text(text + lines, encoding="utf-8")
+
+    def see(bus: str) -> None:
+        guest.wait_ready(LIMIT)
+        disk = guest.disk(size)
+        assert disk["bus"] == bus
+        content = f"dd if=/dev/{disk['name']} bs=1M skip=1 count=5 | sha256sum"
+        assert guest.exec("sh", "-c", content).split()[0] == written
+
+    write_on("sata")
+    command("apply", "--yes", "web01.yaml")
+    guest = Guest(lab.uri(), "web01")
+    see("sata")
+    write_on("virtio")
+    assert "step 1 of 5" in command("plan", "web01.yaml").stdout
+    deadline = time.monotonic() + LIMIT
+    while "No changes" not in (shown := command("plan", "web01.yaml").stdout):
+        assert time.monotonic() < deadline, f"the bus change does not end: {shown}"
+        if "0 to change" in shown:
+            guest.wait_ready(LIMIT)
+        else:
+            command("apply", "--yes", "web01.yaml")
+    see("virtio")
+    assert "bus-change" not in lab.virsh("vol-list", "default").stdout
 
 
 # Copies half of what it should, and hangs; the test kills who called it.
