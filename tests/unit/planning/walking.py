@@ -95,6 +95,11 @@ class Walk:
         assert owner is not None
         return owner
 
+    def set_owner(self, owner: Owner) -> None:
+        """Write another mark."""
+        xml = set_owner(self.view.persistent_xml, owner)
+        self.host.change(self.manifest.machine.name, persistent_xml=xml)
+
     @property
     def mark(self) -> BusChangeMark:
         """What its mark says of the bus change."""

@@ -23,6 +23,7 @@ from reconciler.kinds.machine.planning.bus_change_stage import (
     list_detaches,
     name_helpers,
     note_line,
+    say_left,
     write_mark,
 )
 from reconciler.kinds.machine.planning.states import find_wait, is_deaf
@@ -43,7 +44,7 @@ def give_up(stage: Stage) -> BusWalk:
         after = replace(after, generation=stage.manifest.generation)
     steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), after))
     reason = f"{why}: the {mark.helpers} is removed, and the {mark.what} stay as they are"
-    line = note_line(None, stage.touch, reason, name_helpers(mark))
+    line = note_line(None, stage.touch, reason + say_left(stage), name_helpers(mark))
     return BusWalk(steps, (line,), f"the bus change was {why}", is_first=stage.walk.aborts)
 
 
@@ -77,7 +78,8 @@ def go_back(stage: Stage) -> BusWalk:
     why = mark.failed or _explain_return(stage)
     effect, policy = _may_go_back(stage)
     reason = f"{why}; the {mark.former} comes back"
-    line = note_line(mark.former, effect, f"{reason}{policy}", mark.aim)
+    left = "" if effect is Effect.WITHHELD else say_left(stage)
+    line = note_line(mark.former, effect, f"{reason}{policy}{left}", mark.aim)
     if effect is Effect.WITHHELD:
         failed = mark.failed or (ABORTED if stage.walk.aborts else "")
         is_late = stage.walk.is_wanted and not failed
@@ -115,7 +117,7 @@ def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
     """Return the effect of going back, and why a running guest is restarted for it, or not."""
     if stage.walk.is_off:
         return Effect.OFFLINE, ""
-    hold, lifecycle = _find_hold(stage), stage.manifest.lifecycle
+    hold = _find_hold(stage)
     if hold:
         return Effect.WITHHELD, f" later: {hold}"
     if stage.walk.aborts or stage.mark.failed == ABORTED:
@@ -124,14 +126,16 @@ def _may_go_back(stage: Stage) -> Tuple[Effect, str]:
         return Effect.RESTART, f" ({stage.policy})"
     if stage.proof.written == 0:
         return Effect.RESTART, ": the guest has written nothing to these disks since its start"
-    when = " when the guest is off"
-    if lifecycle.disruption is Disruption.WINDOW:
+    return Effect.WITHHELD, _say_when(stage)
+
+
+def _say_when(stage: Stage) -> str:
+    """Say when a guest goes back that is not restarted for it now, and why it is not."""
+    when, disruption = " when the guest is off", stage.manifest.lifecycle.disruption
+    if disruption is Disruption.WINDOW:
         when += f", or restarted in the next maintenance window{stage.window}"
     why = "it has written to these disks since its start" if stage.mark.bus else "it runs"
-    return Effect.WITHHELD, (
-        f"{when}: {why}, so it is not restarted now "
-        f"(lifecycle.disruption is {lifecycle.disruption.value})"
-    )
+    return f"{when}: {why}, so it is not restarted now (lifecycle.disruption is {disruption.value})"
 
 
 def _find_hold(stage: Stage) -> str:

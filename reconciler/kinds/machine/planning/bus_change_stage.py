@@ -68,7 +68,8 @@ class Stage:
 
     `differences` are those of the devices that are moved, empty where they are moved already;
     `local` is the host's local time, by which maintenance windows open; `is_alone` says that the
-    plan has nothing else to do. `retried` is as in the plan's options.
+    plan has nothing else to do, `held` why the disks stay where they are. `retried` is as in the
+    plan's options.
     """
 
     manifest: MachineManifest
@@ -84,6 +85,7 @@ class Stage:
     may_start: bool = False
     is_alone: bool = False
     retried: float = 0
+    held: str = ""
 
     @property
     def mark(self) -> BusChangeMark:
@@ -168,12 +170,34 @@ def clear_helper(stage: Stage, xml: str, mark: Optional[BusChangeMark], *between
     former, settled = stage.mark, mark and replace(mark, resumes=False)
     is_live = stage.reading.is_active and settled is None
     last = SetMetadata(owner_xml(end_mark(stage, settled)), live=is_live)
-    if not former.path:  # no disk was moved
+    if not former.path or find_keeper(stage):  # no disk was moved, or its volume stays
         define = Define(set_owner(xml, end_mark(stage, mark)))
         return (define, *between) if settled == mark else (define, *between, last)
     delete = DeleteSeed(former.pool, former.volume, former.path)
     define = Define(set_owner(xml, mark_as(stage, mark, (former.path,))))
     return (define, *between, delete, last)
+
+
+def find_keeper(stage: Stage) -> str:
+    """Return the snapshot of the machine that needs the helper's volume, or an empty text."""
+    if not stage.mark.path:
+        return ""
+    for snapshot in stage.world.images.find_snapshots(stage.reading.view.name):
+        if stage.mark.path in (*snapshot.images, *snapshot.overlays.values()):
+            return snapshot.name
+    return ""
+
+
+def say_left(stage: Stage) -> str:
+    """Say what stays of the helper disk, where a snapshot was made of it."""
+    keeper, where = find_keeper(stage), f"{stage.mark.pool}/{stage.mark.volume}"
+    helper = edits.find_own(stage.xml)
+    source = None if helper is None else helper.find("source")
+    image = "" if source is None else source.get("file", "")
+    left = [f"volume {where}, which snapshot {keeper!r} needs"] if keeper else []
+    if image and image != stage.mark.path:
+        left.append(f"{image}, which lies over the helper disk")
+    return f"; what stays: {', '.join(left)}" if left else ""
 
 
 def end_mark(stage: Stage, mark: Optional[BusChangeMark]) -> Owner:

@@ -56,6 +56,7 @@ from reconciler.kinds.machine.planning.bus_change_stage import (
     mark_as,
     name_helpers,
     note_line,
+    say_left,
     write_mark,
 )
 from reconciler.kinds.machine.planning.images import find_pool
@@ -132,9 +133,11 @@ def prepare(stage: Stage) -> BusWalk:
     former = stage.walk.mark
     is_new = former is None or former.is_over
     mark = _begin(stage) if is_new or former is None else former
+    lacks_volume = bool(mark.serial) and _lacks_volume(stage, mark)
     steps: Steps = ()
-    if is_new or not stage.walk.has_helper:
-        steps = _make_helpers(stage, mark)
+    if is_new or lacks_volume or not stage.walk.has_helper:
+        made = _make_disk(stage, mark) if lacks_volume else ()
+        steps = (*made, _define_helpers(stage, mark))
     xml = steps[-1].xml if steps and isinstance(steps[-1], Define) else stage.xml
     live, effect = stage.reading.view.live_xml, Effect.OFFLINE
     if live is not None and stage.reading.is_running and has_slot(live, mark):
@@ -171,24 +174,29 @@ def _describe_drive(stage: Stage, mark: BusChangeMark) -> Tuple[str, str]:
     )
 
 
-def _make_helpers(stage: Stage, mark: BusChangeMark) -> Steps:
+def _define_helpers(stage: Stage, mark: BusChangeMark) -> Step:
     xml = edits.add_own(stage.xml, mark, *filter(None, (stage.reading.view.live_xml,)))
-    define = Define(set_owner(xml, mark_as(stage, mark)))
-    is_there = stage.walk.mark == mark and edits.find_own(stage.xml) is not None
-    return (define,) if is_there or not mark.serial else (*_make_disk(stage, mark), define)
+    return Define(set_owner(xml, mark_as(stage, mark)))
 
 
-def _make_disk(stage: Stage, mark: BusChangeMark) -> Steps:
-    there = mark.volume in find_pool(stage.world, mark.pool, BUS_CHANGE).volumes
-    known = stage.owner.bus_change
-    if there and not (mark.path in stage.owner.creating or (known and known.path == mark.path)):
+def _lacks_volume(stage: Stage, mark: BusChangeMark) -> bool:
+    """Whether the helper's volume is not there, or not whole; one that is may be in use."""
+    if mark.volume not in find_pool(stage.world, mark.pool, BUS_CHANGE).volumes:
+        return True
+    known, is_partial = stage.owner.bus_change, mark.path in stage.owner.creating
+    if not (is_partial or (known and known.path == mark.path)):
         raise RefusedError(
             f"{BUS_CHANGE}: volume {mark.volume!r} exists already in pool {mark.pool!r}, and no "
             "record shows that it is a helper disk of this machine. If nobody needs it: virsh "
             f"vol-delete --pool {shlex.quote(mark.pool)} {shlex.quote(mark.volume)}"
         )
+    return is_partial
+
+
+def _make_disk(stage: Stage, mark: BusChangeMark) -> Steps:
+    is_there = mark.volume in find_pool(stage.world, mark.pool, BUS_CHANGE).volumes
     begun = write_mark(stage, mark, (mark.path,))
-    drop: Steps = (DeletePartial("", mark.pool, mark.volume),) if there else ()
+    drop: Steps = (DeletePartial("", mark.pool, mark.volume),) if is_there else ()
     make = CreateVolume(
         disk=HELPER, pool=mark.pool, name=mark.volume, format="qcow2", capacity=HELPER_SIZE
     )
@@ -242,14 +250,16 @@ def _await_off(stage: Stage, mark: BusChangeMark) -> BusWalk:
     driver = f" ({mark.driver})" if mark.driver else ""
     return BusWalk(
         reason=f"step 3 of 5: the guest has shown its driver{driver} at {show_time(mark.proved)}; "
-        f"the {mark.what} are moved {when}",
+        f"{stage.held or f'the {mark.what} are moved {when}'}",
         waits=True,
-        awaits_window=disruption is Disruption.WINDOW,
+        awaits_window=disruption is Disruption.WINDOW and not stage.held,
     )
 
 
 def switch(stage: Stage) -> BusWalk:
     """Move the disks and cards while the guest is off."""
+    if stage.held:
+        return _await_off(stage, stage.mark)
     if stage.reading.is_running and _may_restart(stage):
         return _switch_running(stage, stage.mark, "the guest has shown its driver")
     if not stage.walk.is_off:
@@ -270,7 +280,8 @@ def _stay(stage: Stage) -> BusWalk:
 
 def _may_restart(stage: Stage) -> bool:
     """Whether the guest is shut down for the change and started; one that is to stop stays off."""
-    return stage.effect is Effect.RESTART and stage.manifest.machine.power is not Power.STOPPED
+    is_allowed = stage.effect is Effect.RESTART and not stage.held
+    return is_allowed and stage.manifest.machine.power is not Power.STOPPED
 
 
 _START: Steps = (Start(), RecordStart())
@@ -353,5 +364,5 @@ def finish(stage: Stage) -> BusWalk:
     done = f"step 5 of 5: the guest shows its {mark.what} on {mark.aim}"
     if not mark.switched:
         done = f"the {mark.what} are on {mark.aim} already"
-    reason = f"{done}; the {mark.helpers} is removed"
+    reason = f"{done}; the {mark.helpers} is removed{say_left(stage)}"
     return BusWalk(steps, (note_line(None, stage.touch, reason, name_helpers(mark)),))

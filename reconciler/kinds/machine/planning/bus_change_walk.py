@@ -38,6 +38,7 @@ from reconciler.kinds.machine.planning.decide import Decision, Weighing, withhol
 from reconciler.kinds.machine.planning.differences import Found, Planner
 from reconciler.kinds.machine.planning.effects import Route
 from reconciler.kinds.machine.planning.guards import STAGED_BUSES, settle_boot_effect
+from reconciler.kinds.machine.planning.holds import explain_snapshot
 
 GENERATION = "metadata.generation"
 LATER = "another bus change is under way; it is moved when that is over"
@@ -100,11 +101,12 @@ def _set_stage(
     assert owner is not None  # noqa: S101 - only machines of ours come here
     mark = owner.bus_change
     is_staged = manifest.lifecycle.bus_change.is_staged(manifest.machine.os)
+    is_moved = mark is not None and bool(mark.switched)  # then it is proved, whatever is asked now
     walk, proof = look_around(
         manifest,
         found.reading,
         world,
-        is_wanted=is_staged and _is_wanted(found, moved),
+        is_wanted=(is_staged or is_moved) and _is_wanted(found, moved),
         is_moved=mark is not None and not mark.is_over and not moved,
         retried=bool(planner.retried),
         aborts=manifest.name in planner.aborts,
@@ -122,9 +124,17 @@ def _set_stage(
         policy=policy,
         local=planner.now,
         may_start=_may_start(found, others, walk),
+        held=_find_snapshot(found, {each.device for each in moved}),
         is_alone=all(decision.change is None for decision in others if not _is_start(decision)),
         retried=planner.retried,
     )
+
+
+def _find_snapshot(found: Found, names: AbstractSet[Optional[str]]) -> str:
+    """Say which disk of the change is on an external snapshot; empty if none is."""
+    name = found.reading.view.name
+    held = [chain for chain in found.chains if chain.snapshot and chain.disk in names]
+    return "; ".join(f"disks[{chain.disk}]: {explain_snapshot(chain, name)}" for chain in held)
 
 
 def _find_candidates(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[Difference, ...]:

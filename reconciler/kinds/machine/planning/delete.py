@@ -162,7 +162,8 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
         raise RefusedError("it is not managed, and only managed machines are deleted")
     applied = read_applied(owner)
     if applied.deletion == ORPHAN:
-        return Action(KIND, view.name, ActionKind.NONE, notes=(ORPHANED,))
+        notes = (ORPHANED, *_say_bus_change(owner))
+        return Action(KIND, view.name, ActionKind.NONE, notes=notes)
     _refuse(reading, desired, snapshots)
     deletes_disks = applied.deletion == DELETE_DISKS
     own = find_own_volumes(owner, applied, world, desired) if deletes_disks else ()
@@ -179,6 +180,17 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
         before=Before(digest(view.persistent_xml), view.state),
         notes=() if deletes_disks else tuple(_kept_disks(reading)),
     )
+
+
+def _say_bus_change(owner: Owner) -> Iterator[str]:
+    """Say what an orphan keeps of a staged bus change that nobody ends."""
+    mark, name = owner.bus_change, shlex.quote(owner.name)
+    if mark is not None and not mark.is_over:
+        yield (
+            f"a staged bus change to {mark.bus} is under way in it, and its helper disk "
+            f"{mark.pool}/{mark.volume} stays too; to end it, restore the manifest and run: "
+            f"virt-reconciler apply --abort-bus-change {name} MANIFESTS"
+        )
 
 
 def _refuse(reading: Reading, desired: Desired, snapshots: Sequence[str]) -> None:

@@ -115,11 +115,7 @@ def _find_holds(
     if chain is not None and difference.leaf == "source" and chain.reason:
         yield chain.reason
     if chain is not None and chain.snapshot and difference.leaf not in {*_HARMLESS, "source"}:
-        yield (
-            f"the disk is on {chain.about}, whose images belong together; first merge them while "
-            f"the guest runs (virsh blockcommit {shlex.quote(name)} {chain.target} --active "
-            "--pivot --wait)"
-        )
+        yield explain_snapshot(chain, name)
     if difference.leaf == "size" and disk is not None and disk.source:
         overlays = find_dependants(world, disk.source)
         if overlays:
@@ -127,6 +123,15 @@ def _find_holds(
                 f"growing {disk.source} would break the overlays on it: "
                 f"{describe_dependants(world, overlays)}"
             )
+
+
+def explain_snapshot(chain: DiskChain, name: str) -> str:
+    """Say why a disk on a snapshot stays as it is, and how that is merged."""
+    return (
+        f"the disk is on {chain.about}, whose images belong together; first merge them while "
+        f"the guest runs (virsh blockcommit {shlex.quote(name)} {chain.target} --active "
+        "--pivot --wait)"
+    )
 
 
 def hold_with_image(decisions: Tuple[Decision, ...]) -> Tuple[Decision, ...]:

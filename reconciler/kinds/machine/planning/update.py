@@ -6,7 +6,8 @@ the decisions become an action: its lines and its steps. Pure.
 
 from __future__ import annotations
 
-from typing import Mapping, Tuple
+import shlex
+from typing import Iterator, Mapping, Tuple
 
 from reconciler.core.faults import Fact, Section
 from reconciler.core.frozen import replace
@@ -14,8 +15,9 @@ from reconciler.core.guest_states import describe_state
 from reconciler.core.guests import is_windows
 from reconciler.core.images import Images
 from reconciler.core.manifest import Desired, MachineManifest
+from reconciler.core.names import HELPER
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
-from reconciler.core.world import GuestState, Reading, World
+from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.xmltree import digest
 from reconciler.errors import RefusedError
 from reconciler.kinds.machine.domain.devices import find_cramped
@@ -183,12 +185,30 @@ def _find_left(
 
 
 def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
-    """Say how the guest of a domain that is taken over is, if it neither runs nor is simply off."""
-    view = found.reading.view
+    """Say how the guest of a domain that is taken over is, if it neither runs nor is simply off.
+
+    Also whether the domain is a copy that has the helper disk of another machine's bus change.
+    """
+    view, strays = found.reading.view, tuple(_find_strays(found.reading.view))
     is_plain = view.state in (GuestState.OFF, GuestState.RUNNING) and not view.saved
     if is_plain or any(decision.difference.field == "power" for decision in decisions):
-        return ()
-    return (f"the guest is {describe_state(view)}, and stays so",)
+        return strays
+    return (f"the guest is {describe_state(view)}, and stays so", *strays)
+
+
+def _find_strays(view: DomainView) -> Iterator[str]:
+    if HELPER not in view.persistent_xml:
+        return
+    from reconciler.kinds.machine.domain.bus_change import find_own  # noqa: PLC0415 - seldom
+    from reconciler.kinds.machine.domain.buses import target_of  # noqa: PLC0415
+
+    helper = find_own(view.persistent_xml)
+    if helper is not None:
+        name, target = shlex.quote(view.name), target_of(helper)
+        yield (
+            f"disk {target} is the helper disk of a bus change of another machine, and nothing "
+            f"manages it here: virsh detach-disk {name} {target} --config"
+        )
 
 
 def find_standing(
