@@ -251,10 +251,14 @@ def is_link_local(address: str) -> bool:
 
 @frozen
 class FirstBoot:
-    """What is known of a first boot with a seed, at the time `now`; finished as its agent says."""
+    """What is known of a first boot with a seed, at the time `now`; finished as its agent says.
+
+    `lack` is why the agent did not say it; empty if it did, or was not asked.
+    """
 
     now: float = 0.0
     is_finished: bool = False
+    lack: str = ""
 
 
 @frozen

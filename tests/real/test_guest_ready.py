@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt.host import connect
 from reconciler.core.cloud_init import CloudInit
 from reconciler.core.guest import AgentState, GuestView
 from reconciler.core.machine import Disk, Interface
 from reconciler.core.names import SeedMark
 from reconciler.core.xmltree import parse
+from reconciler.errors import TransientError
 from reconciler.kinds.machine.domain.mark import read_owner
 from tests.lab.guest import Guest, boot_overlays
 from tests.lab.keys import vm
@@ -66,6 +68,7 @@ def inside(looping: Looping) -> GuestView:
 
 def look(looping: Looping) -> GuestView:
     """Have the guest looked into, as `retry` does, and return what was seen then."""
+    looping.wait(lambda: not looping.loop.guests.lanes.longest(), "an earlier look is over")
     former = looping.meter.total("guest_look_seconds")
     looping.loop.guests.wake({KEY})
     looping.wait(lambda: looping.meter.total("guest_look_seconds") > former, "a look")
@@ -150,6 +153,9 @@ def work_while_the_agent_hangs(looping: Looping) -> None:
     looping.loop.resync()
     looping.wait(lambda: looping.loop.work.probed > 0, "a sign of life")
     looping.wait_quiet()
+    by_hand = connect(looping.lab.uri()).guests
+    with pytest.raises(TransientError, match="the guest agent did not answer within 2 s"):
+        by_hand.is_boot_finished(BASE.name, find_seed(looping).instance)
     assert looping.loop.guests.lanes.longest() > 0, "the look still hangs"
     set_link(looping, "down")
     looping.wait(lambda: inside(looping).report.agent is not AgentState.SILENT, "it ends")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, TypeVar
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.adapters.libvirt import binding
+from reconciler.adapters.libvirt import binding, guest_addresses
 from reconciler.adapters.libvirt.agent_answers import (
     as_mapping,
     clean_text,
@@ -28,9 +28,7 @@ from reconciler.adapters.libvirt.agent_answers import (
 )
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.domain_reader import NOT_RUNNING, read_state
-from reconciler.adapters.libvirt.guest_addresses import add_addresses, find_macs
 from reconciler.adapters.libvirt.objects import Domain
-from reconciler.core.field_table import GUEST_AGENT_CHANNEL
 from reconciler.core.frozen import replace
 from reconciler.core.guest import (
     CLOUD_INIT,
@@ -50,7 +48,8 @@ from reconciler.core.guest import (
 from reconciler.core.names import NAMED
 from reconciler.core.windows_images import COMPLETE, STATE_KEY, STATE_VALUE
 from reconciler.core.world import GuestState
-from reconciler.core.xmltree import Element, parse
+from reconciler.core.xmltree import parse
+from reconciler.errors import TransientError
 
 LOOK_SECONDS = 15.0  # after which a look into one guest asks nothing more
 EXEC_POLLS, EXEC_WAIT = 10, 0.3  # how often, and after how many seconds a program is asked for
@@ -90,11 +89,13 @@ class LibvirtGuests:
             if domain.ID() == NOT_RUNNING or read_state(domain)[0] is not GuestState.RUNNING:
                 return GuestReport(AgentState.OFF)
             root = parse(domain.XMLDesc())
-            macs = find_macs(root)
-            report = GuestReport(_find_channel(root))
+            macs = guest_addresses.find_macs(root)
+            report = GuestReport(guest_addresses.find_channel(root))
             if report.agent is AgentState.ANSWERS:
                 report = _Look(domain, macs, instance, probe).make()
-            return replace(report, interfaces=add_addresses(domain, macs, report.interfaces))
+            return replace(
+                report, interfaces=guest_addresses.add_addresses(domain, macs, report.interfaces)
+            )
 
     def is_boot_finished(self, name: str, instance: str) -> bool:
         """Whether the guest's agent says that cloud-init has finished as that instance.
@@ -102,24 +103,33 @@ class LibvirtGuests:
         In place of an instance it may be the path of the file that says so, or a computer name
         after `NAMED`: whether a Windows that is called so has set itself up. An agent that is not
         connected is not asked, and one that may open no file (Enterprise Linux forbids it by
-        default) says nothing.
+        default) says nothing. Raises TransientError for one that does not answer, soon.
         """
         with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
             domain = self._connections.get().lookupByName(name)
-            if _find_channel(parse(domain.XMLDesc())) is not AgentState.ANSWERS:
+            if guest_addresses.find_channel(parse(domain.XMLDesc())) is not AgentState.ANSWERS:
                 return False
             look = _Look(domain, frozenset(), instance)
-            with suppress(binding.AgentSilentError, binding.AgentBusyError):
+            try:
+                guest_addresses.await_answer(domain)
                 if instance.startswith(NAMED):
                     return look.is_set_up()
                 is_path = instance.startswith("/")
                 return look.is_there(
                     instance if is_path else f"{INSTANCES}/{instance}/boot-finished"
                 )
-            return False
+            except (binding.AgentSilentError, binding.AgentBusyError) as error:
+                raise TransientError(guest_addresses.SILENT) from error
 
     def find_driver(self, name: str, probe: DriverProbe) -> GuestReport:
-        """Return what the guest shows of a driver now."""
+        """Return what the guest shows of a driver now; nothing where no answer comes soon."""
+        with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
+            domain = self._connections.get().lookupByName(name)
+            try:
+                if guest_addresses.find_channel(parse(domain.XMLDesc())) is AgentState.ANSWERS:
+                    guest_addresses.await_answer(domain)
+            except (binding.AgentSilentError, binding.AgentBusyError):
+                return GuestReport(AgentState.SILENT)
         return self.read(name, "", probe)
 
     def run(
@@ -133,7 +143,7 @@ class LibvirtGuests:
         """Run a program in a domain's guest to its end."""
         with binding.calling(f"domain {name}: asking its guest agent", binding.NO_DOMAIN):
             domain = self._connections.get().lookupByName(name)
-            state = _find_channel(parse(domain.XMLDesc()))
+            state = guest_addresses.find_channel(parse(domain.XMLDesc()))
             if state is not AgentState.ANSWERS:
                 return ProgramEnd(lack=f"its guest agent: {state.value}")
             from reconciler.adapters.libvirt import guest_drivers  # noqa: PLC0415 - seldom needed
@@ -377,14 +387,3 @@ class _Look:
                 return None
             raise
         return handle if isinstance(handle, int) else None
-
-
-def _find_channel(root: Element) -> AgentState:
-    """Return whether there is a channel for the agent, and whether the guest has opened it."""
-    targets = root.iterfind("devices/channel/target")
-    states = [
-        target.get("state") for target in targets if target.get("name") == GUEST_AGENT_CHANNEL
-    ]
-    if not states:
-        return AgentState.NONE
-    return AgentState.ANSWERS if "connected" in states else AgentState.DISCONNECTED

@@ -202,9 +202,11 @@ def connect(
     object; `secrets` finds what reads those that are not libvirt's, `downloads` what brings files
     from addresses; `preparer` finds what changes images of this machine, `importer` what copies
     those of other hypervisors. Nothing is opened yet: that libvirt cannot be reached is told by the
-    first call that needs it.
+    first call that needs it. Guests are asked on a connection of their own, so that slow ones hold
+    up no other call.
     """
-    return _host(Connections(uri), units, locks, secrets, downloads, preparer, importer)
+    host = _host(Connections(uri), units, locks, secrets, downloads, preparer, importer)
+    return replace(host, find_guests=partial(_reach_guests, Connections(uri)))
 
 
 def attend(

@@ -20,7 +20,6 @@ from typing import (
 
 from reconciler.core.faults import Fact, Section, isolate
 from reconciler.core.frozen import replace
-from reconciler.core.guest import FirstBoot
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Machine, Power
 from reconciler.core.manifest import Desired, is_named
@@ -321,13 +320,11 @@ def _read_memory(seen: KnownHost, _facts: FrozenSet[Fact]) -> World:
 
 def _read_first_boots(seen: KnownHost, facts: FrozenSet[Fact]) -> World:
     """Ask the agents of running guests; what they do not say has not happened yet."""
-    found, ask = dict(seen.world.first_boots), seen.host.guests.is_boot_finished
-    for fact in sorted(facts):
-        reading = seen.world.domains.get(fact.name)
-        is_running = isinstance(reading, Reading) and reading.is_running
-        said = attempt(ask, fact.name, fact.part) if is_running else False
-        found[fact.name] = FirstBoot(seen.host.locks.me.since, said is True)
-    return replace(seen.world, first_boots=found)
+    from reconciler.kinds.machine.first_boots import find_first_boots  # noqa: PLC0415
+
+    asked = {fact.name: fact.part for fact in facts}
+    found = find_first_boots(seen.host, seen.desired, seen.world, asked)
+    return replace(seen.world, first_boots={**seen.world.first_boots, **found})
 
 
 def _read_files(seen: KnownHost, facts: FrozenSet[Fact]) -> World:

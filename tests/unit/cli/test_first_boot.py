@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import suppress
 from typing import Any, Dict, List, Mapping
 
@@ -14,7 +15,7 @@ from reconciler.core.names import Owner, SeedMark, Worker
 from reconciler.core.plan import PlanOptions
 from reconciler.core.world import GuestState
 from reconciler.core.xmltree import parse
-from reconciler.errors import TerminalError
+from reconciler.errors import TerminalError, TransientError
 from reconciler.kinds.api import ActionTask
 from reconciler.kinds.machine.deletion import execute_delete, plan_deletion
 from reconciler.kinds.machine.domain.mark import read_owner
@@ -490,3 +491,27 @@ def test_an_interrupted_removal_is_finished(world: World, call_: str) -> None:
     world.apply()
     assert (world.drives(), world.drives("live_xml"), world.is_there) == ([], [""], False)
     assert (world.owner.creating, world.mark.path) == ((), "")
+
+
+def test_guests_are_asked_at_once_and_a_plan_says_whose_agent_did_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    spec = {"power": "running", "cdroms": [], "disks": [ROOT], "cloudInit": {"sshKeys": [KEY]}}
+    world.services.files = {f"{name}.yaml": manifest(name, **spec) for name in ("vm1", "vm2")}
+    for _ in range(2):  # the second one notes that the guests were seen with their seeds
+        assert call(world.services, "apply", "--yes", "p").status == 0
+    both = threading.Barrier(2, timeout=30)
+
+    def is_boot_finished(name: str, _instance: str) -> bool:
+        both.wait()
+        if name == "vm2":
+            raise TransientError("the guest agent did not answer within 2 s")
+        return False
+
+    monkeypatch.setattr(world.host.guests, "is_boot_finished", is_boot_finished)
+    first, second = (resource["notes"] for resource in world.plan()["resources"])
+    assert "not known" not in first[0]
+    assert second[0].endswith(
+        "; whether it is over is not known: the guest agent did not answer within 2 s"
+    )

@@ -229,6 +229,8 @@ def _plan_after_start(
             f"{mark.field}: the seed is removed when the first boot is over, at the latest at "
             f"{until}"
         )
+        if boot.lack:
+            note += f"; whether it is over is not known: {boot.lack}"
         return SeedPlan(mark, notes=(note, *changed), is_unsettled=True)
     why = f"{show_span(limit)} have passed since the first start"
     if boot.is_finished:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from typing import Any, Callable, Dict, List, Mapping, Union, cast
 
 import libvirt
 import libvirt_qemu
 import pytest
 
-from reconciler.adapters.libvirt import guest_drivers, guests
+from reconciler.adapters.libvirt import guest_addresses, guest_drivers, guests
 from reconciler.adapters.libvirt.connections import Connections
 from reconciler.adapters.libvirt.guests import LibvirtGuests, RememberedGuests
 from reconciler.core.guest import (
@@ -370,12 +371,37 @@ def test_the_first_boot_is_over_when_its_marker_is_there(world: World) -> None:
     assert world.agent.open == {}
 
 
-@pytest.mark.parametrize("answer", [silence(), refusal("guest-file-open", "disabled")])
-def test_an_agent_that_says_nothing_has_not_seen_the_first_boot_end(
-    world: World, answer: Exception
-) -> None:
-    world.agent.answers["guest-file-open"] = answer
+def test_an_agent_that_may_not_say_it_has_not_seen_the_first_boot_end(world: World) -> None:
+    world.agent.answers["guest-file-open"] = refusal("guest-file-open", "disabled")
     assert not world.is_finished()
+
+
+@pytest.mark.parametrize("command", ["guest-ping", "guest-file-open"])
+def test_that_an_agent_was_silent_about_the_first_boot_is_said(world: World, command: str) -> None:
+    world.agent.answers[command] = silence()
+    with pytest.raises(TransientError, match=r"^the guest agent did not answer within 2 s$"):
+        world.is_finished()
+
+
+def test_a_plan_does_not_wait_until_libvirt_gives_a_hung_agent_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest_addresses, "PATIENCE", 0.01)
+    given_up = threading.Event()
+
+    def hang(*_arguments: object) -> str:
+        given_up.wait(30)
+        raise silence()
+
+    monkeypatch.setattr(libvirt_qemu, "qemuAgentCommand", hang)
+    reached = LibvirtGuests(cast("Connections", world))
+    try:
+        with pytest.raises(TransientError, match="did not answer within 2 s"):
+            world.is_finished()
+        assert reached.find_driver("web01", DriverProbe("virtio", "1")).agent is AgentState.SILENT
+        assert not given_up.is_set()
+    finally:
+        given_up.set()
 
 
 @pytest.mark.parametrize(
@@ -452,8 +478,6 @@ def test_where_no_program_may_be_run_the_name_of_a_windows_tells(world: World) -
     assert world.is_finished("windows:WEB01")
     assert not world.is_finished("windows:WEB02")
     del world.agent.answers["guest-get-host-name"]
-    assert not world.is_finished("windows:WEB01")
-    world.agent.answers["guest-exec"] = silence()
     assert not world.is_finished("windows:WEB01")
 
 
