@@ -26,16 +26,22 @@ def check_together(documents: Together) -> Tuple[List[Clash], Mapping[int, List[
     for row in list_rows():
         for number, finding in row.check_beside(documents, spoiled):
             findings.setdefault(number, []).append(finding)
-    for number, finding in _check_order(documents):
+    for number, finding in _check_order(documents, findings):
         findings.setdefault(number, []).append(finding)
     return clashes, findings
 
 
-def _check_order(documents: Together) -> Iterator[Tuple[int, Finding]]:
-    """Yield what is wrong with objects of which each would have to be there before the other."""
+def _check_order(
+    documents: Together, told: Mapping[int, Sequence[Finding]]
+) -> Iterator[Tuple[int, Finding]]:
+    """Yield what is wrong with objects of which each would have to be there before the other.
+
+    Of one that names itself its kind has told where.
+    """
     numbers = {manifest.key: number for number, manifest in documents.manifests.items()}
     cycle = find_cycle(find_all_needs(documents.desired))
-    if cycle:
+    names_itself = len(set(cycle)) == 1
+    if cycle and not (names_itself and numbers[cycle[0]] in told):
         path = " -> ".join(key.name for key in cycle)
         message = f"would have to be there before itself: {path}; take one of these out"
         yield numbers[cycle[0]], Finding(_NAME, message)

@@ -47,7 +47,9 @@ def check_start_order(
     numbers = documents.numbers.get(MACHINE, {})
     for index, name in enumerate(manifest.lifecycle.start_after):
         number = numbers.get(name)
-        if number is None:
+        if name == manifest.name:
+            text = f"{name} cannot start after itself; take it out of this list"
+        elif number is None:
             others = ", ".join(sorted(numbers.keys() - {manifest.name})) or "none"
             text = f"no VirtualMachine {name!r} among the given manifests; there are: {others}"
         elif number in spoiled:

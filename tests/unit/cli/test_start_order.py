@@ -75,6 +75,21 @@ def test_validate_says_what_to_write(database: Any, words: str) -> None:
     assert (result.status, words in result.err) == (65, True), result.err
 
 
+def test_a_machine_that_waits_for_itself_is_told_where_it_says_so() -> None:
+    first = {**AGENT, "lifecycle": {"startAfter": ["db01", "aa01"]}}
+    services = services_with(aa01=first, db01=AGENT)
+    result = call(services, "validate", "p")
+    assert result.status == 65
+    [line] = [line for line in result.err.splitlines() if "aa01" in line]
+    place, path, message = line.split(": ")
+    assert (path, message) == (
+        "spec.lifecycle.startAfter[1]",
+        "aa01 cannot start after itself; take it out of this list",
+    )
+    name, number, _column = place.split(":")
+    assert services.files[name].splitlines()[int(number) - 1].strip() == '"aa01"'
+
+
 def test_what_libvirt_starts_by_itself_is_warned_of() -> None:
     result = call(services_with(aa01={**AFTER, "autostart": True}, db01=AGENT), "validate", "p")
     assert result.status == 0
