@@ -146,7 +146,7 @@ class DriverReport:
     """What a guest has shown of the driver that was probed for, in libvirt's run number `run`.
 
     `is_started` says whether the system starts it at boot, None where that was not seen; `about` is
-    why not, or what was inspected. `hindrance` is why the agent runs no program; empty if it does.
+    why not, or what was inspected. `hindrance` is why the agent cannot install it; empty if it can.
     """
 
     probe: DriverProbe

@@ -229,12 +229,13 @@ class RecordStart:
 class InstallDriver:
     """Run a program in the guest, wait `limit` seconds, and write into our mark how it ended.
 
-    `X:` in an argument is the drive of the guest that has the file.
+    It installs `driver`. `X:` in an argument is the drive of the guest that has the file.
     """
 
     program: str
     arguments: Tuple[str, ...]
     limit: int
+    driver: str = ""
 
 
 @frozen

@@ -191,7 +191,7 @@ def test_the_agent_of_a_windows_installs_the_driver(
     apply(now, wrong)
     [waits] = plan(now, wrong).changes
     assert "step 2 of 5: waits since" in waits.reason
-    assert "exit status 259 (no device of the guest matches the driver" in waits.reason
+    assert "viostor: exit status 259 (no device of the guest matches the driver" in waits.reason
 
     right, boot_id = installing("virtio", iso), windows.boot_id()
     assert plan(now, right).steps == (), "nobody has asked for another try"
@@ -202,7 +202,7 @@ def test_the_agent_of_a_windows_installs_the_driver(
     apply(now, right, retried=later)
     mark = find_mark(product)
     assert mark is not None
-    assert mark.install_result == "exit status 0"
+    assert mark.install_result == "viostor: exit status 0"
     assert find_version(windows) == VERSION
     assert windows.boot_id() == boot_id
     [change] = plan(now, right).changes

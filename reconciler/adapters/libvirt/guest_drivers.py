@@ -74,7 +74,8 @@ class Agent(Protocol):
 def look_at_driver(agent: Agent, probe: DriverProbe, shown: GuestReport) -> DriverReport:
     """Return what the guest tells of the driver; nothing before it shows the helper disk."""
     hindrance = agent.find_hindrance(EXEC, f"{EXEC}-status")
-    report, is_windows = DriverReport(probe, hindrance=hindrance), shown.is_windows
+    lack = hindrance or agent.find_hindrance(OPEN)
+    report, is_windows = DriverReport(probe, hindrance=lack), shown.is_windows
     if not _may_have_helper(probe, shown):
         return report
     if is_windows:

@@ -51,7 +51,8 @@ def _install_driver(work: GuestWork, step: InstallDriver) -> None:
     end = work.host.guests.run(
         work.name, step.program, step.arguments, step.limit, work.clock.sleep
     )
-    if mark := note_installation(_read_definition(work), _describe_end(end)):
+    result = f"{step.driver}: {_describe_end(end)}"
+    if mark := note_installation(_read_definition(work), result):
         work.host.domains.set_metadata(work.name, mark, False)  # noqa: FBT003
 
 

@@ -8,6 +8,7 @@ from typing import Any, Optional
 import pytest
 
 from reconciler.core.guest import (
+    STORAGE_DRIVERS,
     AgentState,
     DriverProbe,
     DriverReport,
@@ -101,7 +102,7 @@ def test_the_plan_says_which_program_is_run_in_the_guest() -> None:
     assert find_reason(action).startswith("step 2 of 5: waits since ")
     mark, install = action.steps
     assert isinstance(mark, SetMetadata)
-    assert install == InstallDriver(PNPUTIL, ("/add-driver", INF, "/install"), 120)
+    assert install == InstallDriver(PNPUTIL, ("/add-driver", INF, "/install"), 120, "viostor")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_the_driver_is_that_of_the_bus_and_of_the_windows(
     bus: str, os: str, version: str, arguments: Any
 ) -> None:
     step = WindowsWalk(bus, os, make_medium(version)).plan().steps[-1]
-    assert step == InstallDriver(PNPUTIL, arguments, 120)
+    assert step == InstallDriver(PNPUTIL, arguments, 120, STORAGE_DRIVERS[bus])
 
 
 def test_a_32_bit_windows_gets_the_32_bit_driver() -> None:
@@ -131,7 +132,7 @@ def test_it_is_run_once_and_the_mark_says_how_it_ended() -> None:
     walk.apply()
     assert walk.host.guests.programs == [(PNPUTIL, "/add-driver", INF, "/install")]
     assert walk.mark.installed == round(walk.clock.wall())
-    assert walk.mark.install_result == "exit status 0"
+    assert walk.mark.install_result == "viostor: exit status 0"
     assert walk.plan().steps == ()
     walk.answer(GuestDisk("\\\\.\\PhysicalDrive1", "scsi", walk.mark.serial))
     walk.apply()
@@ -157,8 +158,9 @@ def test_an_installation_that_failed_is_what_step_2_waits_for(end: Any, said: st
     for _ in range(2):  # not even much later
         action = walk.plan()
         assert action.steps == ()
-        assert f"pnputil was run in the guest at 1970-01-12T13:46:40Z: {said}" in find_reason(
-            action
+        assert (
+            f"pnputil was run in the guest at 1970-01-12T13:46:40Z: viostor: {said}"
+            in find_reason(action)
         )
         assert "To run it again: virt-reconciler retry vm." in find_reason(action)
         assert "In the guest, install the drivers of virtio-win." in find_reason(action)
@@ -178,29 +180,38 @@ def test_a_person_may_have_it_run_again_once() -> None:
     walk.end(0)
     walk.apply(retried=retried)
     assert len(walk.host.guests.programs) == 2
-    assert walk.mark.install_result == "exit status 0"
+    assert walk.mark.install_result == "viostor: exit status 0"
     assert walk.plan(retried=retried).steps == ()
 
 
-@pytest.mark.parametrize(
-    "error", [StoppingError("the daemon was stopped"), TransientError("libvirt is not reached")]
-)
-def test_what_ends_before_the_program_has_it_not_run_again(error: ReconcilerError) -> None:
+CUTS: Any = {
+    "before it ran, by the daemon's end": ("run vm", StoppingError("the daemon was stopped"), 0),
+    "before it ran": ("run vm", TransientError("libvirt is not reached"), 0),
+    "before its end was noted": ("set_metadata vm", TransientError("libvirt is not reached"), 1),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "runs"), CUTS.values(), ids=CUTS.keys())
+def test_what_cuts_it_short_has_it_not_run_again(
+    call: str, error: ReconcilerError, runs: int
+) -> None:
     walk = WindowsWalk()
 
-    def die(call: str) -> None:
-        if call == "run vm":
+    def die(now: str) -> None:
+        if now == call and walk.mark.installed:
             raise error
 
     walk.host.watch = die
     outcome = walk.carry_out(walk.plan())
     assert outcome.error
     assert "put back" not in outcome.error
+    walk.host.watch = lambda _call: None
     assert walk.mark.installed
     assert walk.mark.install_result == ""
     action = walk.plan()
     assert action.steps == ()
     assert "how it ended is not known" in find_reason(action)
+    assert len(walk.host.guests.programs) == runs
 
 
 HINDRANCES: Any = {

@@ -77,7 +77,7 @@ def _find_program(stage: Stage, driver: str) -> InstallDriver:
         notes = "; ".join(choice.notes)
         raise MissingError(choice.problem or notes or f"{mark.media} is not on this host any more")
     path = choice.driver.path.replace("/", "\\")
-    return InstallDriver(PNPUTIL, release.list_arguments(f"{ANY_DRIVE}\\{path}"), LIMIT)
+    return InstallDriver(PNPUTIL, release.list_arguments(f"{ANY_DRIVE}\\{path}"), LIMIT, driver)
 
 
 def _find_hindrance(stage: Stage) -> str:

@@ -610,7 +610,8 @@ def test_a_look_says_whether_a_program_may_be_run(world: World) -> None:
     found = guests.read("web01", "", probe).driver
     assert found is not None
     assert found.hindrance == ""
-    world.agent.blocked = ["guest-exec"]
-    found = guests.read("web01", "", probe).driver
-    assert found is not None
-    assert found.hindrance == "the guest's agent does not allow guest-exec"
+    for command in ("guest-exec", "guest-exec-status", "guest-file-open"):
+        world.agent.blocked = [command]
+        found = guests.read("web01", "", probe).driver
+        assert found is not None
+        assert found.hindrance == f"the guest's agent does not allow {command}"
