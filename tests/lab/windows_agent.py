@@ -51,6 +51,7 @@ SETTINGS = {
     "folder": "2k16",  # of virtio-win's: drivers of others do not fit
 }
 ISO_9660 = ("isofs",)
+FOLDERS = {"netkvm": "NetKVM"}  # of a service on the ISO, where it is written otherwise
 
 
 def boot_windows(*, may_exec: bool = True, starts: bool = True) -> Tuple[Overlay, ...]:
@@ -105,5 +106,6 @@ class WindowsGuest(Guest):
 
     def install(self, service: str, drive: str = "E") -> str:
         """Install a driver from the CD-ROM by hand, as a person does in the guest."""
-        inf = rf"{drive}:\{service}\{SETTINGS['folder']}\amd64\{service}.inf"
+        folder = FOLDERS.get(service, service)
+        inf = rf"{drive}:\{folder}\{SETTINGS['folder']}\amd64\{service}.inf"
         return base64.b64decode(self.ask("lab-install", limit=60, arg=[inf])).decode()

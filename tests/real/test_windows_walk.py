@@ -31,7 +31,7 @@ spec:
   memory: 256MiB
   power: running
   guestAgent: true
-  interfaces: []
+  interfaces: [{{name: lan, network: default, mac: "52:54:00:00:00:01", model: {model}}}]
   cdroms: []
   disks:
     - {{name: root, bus: {bus}, size: 64MiB, serial: ROOT01}}
@@ -43,14 +43,18 @@ spec:
   xml:
 {boot}"""
 DRIVER, VERSION = "Red Hat VirtIO SCSI controller", "100.90.104.24800"
+ADAPTER, MAC = "Red Hat VirtIO Ethernet Adapter", "52:54:00:00:00:01"
 
 
 def write(command: Command, bus: str, boot: Tuple[Overlay, ...]) -> None:
-    """Write the manifest with the disk on that bus."""
+    """Write the manifest with the disk on that bus, and the card as it belongs to it."""
     lines = "".join(
         f"    - {{xpath: {overlay.xpath}, fragment: '{overlay.fragment}'}}\n" for overlay in boot
     )
-    command.write("m/win01.yaml", WINDOWS.format(bus=bus, boot=lines))
+    command.write(
+        "m/win01.yaml",
+        WINDOWS.format(bus=bus, boot=lines, model="virtio" if bus == "virtio" else "e1000e"),
+    )
 
 
 def restart(command: Command, lab: LabHost, windows: WindowsGuest) -> None:
@@ -70,10 +74,16 @@ def list_shown(windows: WindowsGuest) -> Mapping[str, str]:
     return {disk.get("serial", "").strip(): disk["bus-type"] for disk in disks}
 
 
-def find_version(windows: WindowsGuest) -> str:
-    """Return the version of its driver, as its agent tells it; empty if it shows none."""
+def list_adapters(windows: WindowsGuest) -> Mapping[str, str]:
+    """Return MAC → name of the network adapters that its agent shows."""
+    shown = windows.ask("guest-network-get-interfaces")
+    return {each["hardware-address"]: each["name"] for each in shown if "hardware-address" in each}
+
+
+def find_version(windows: WindowsGuest, driver: str = DRIVER) -> str:
+    """Return the version of a driver, as its agent tells it; empty if it shows none."""
     devices = windows.ask("guest-get-devices")
-    return "".join(each["driver-version"] for each in devices if each["driver-name"] == DRIVER)
+    return "".join(each["driver-version"] for each in devices if each["driver-name"] == driver)
 
 
 @pytest.fixture
@@ -97,25 +107,32 @@ def test_a_windows_is_moved_in_five_steps(
     second = command("plan", "m").stdout
     assert "step 2 of 5: waits since" in second
     assert "the guest shows no disk with the serial VRBC" in second
-    assert find_version(windows) == ""
+    assert find_version(windows) == find_version(windows, ADAPTER) == ""
+    assert list_adapters(windows) == {MAC: "Ethernet"}
 
     restart(command, lab, windows)
     boot_id = windows.boot_id()
     assert list_shown(windows) == {"ROOT01": "sata"}
-    assert "Driver package installed on device" in windows.install("viostor", "D")
+    for service in ("viostor", "netkvm"):
+        assert "Driver package installed on device" in windows.install(service, "D")
     assert find_version(windows) == VERSION, "as the INF on the CD-ROM says"
+    assert len(list_adapters(windows)) == 2, "its card, and the helper card"
     assert windows.list_unanswered() == ""
     third = command("apply", "--yes", "m").stdout
     assert "disks[root].bus: sata → virtio  # step 3 of 5: the guest shows the helper disk" in third
-    assert f", by driver {DRIVER} {VERSION}; it is shut down, moved and started" in third
+    assert f", by driver {DRIVER} {VERSION} and the helper card 52:54:00:" in third
+    assert f", by driver {ADAPTER} {VERSION}; it is shut down, moved and started" in third
+    assert "interfaces[lan].model: e1000e → virtio  # step 3 of 5" in third
 
     windows.wait_ready(LIMIT)
     assert windows.boot_id() != boot_id
     assert list_shown(windows)["ROOT01"] == "scsi", "so a Windows calls virtio"
     assert windows.disk(64 * MIB)["bus"] == "virtio"
+    assert windows.drivers()[MAC] == "virtio_net"
     fifth = command("apply", "--yes", "m").stdout
-    assert "step 5 of 5: the guest shows its disks on virtio; the helper disk is removed" in fifth
+    assert "step 5 of 5: the guest shows its disks and cards on virtio" in fifth
     assert "No changes" in command("plan", "m").stdout
+    assert list_adapters(windows) == {MAC: "Ethernet"}
     assert buses(product.xml("win01")) == ("virtio",)
     assert buses(product.live_xml("win01")) == ("virtio", "sata")
     assert windows.media_size() == 0, "the drive is empty until the guest is off"
