@@ -19,7 +19,7 @@ from reconciler.core.guest import (
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import BusChange, Desired, Lifecycle
 from reconciler.core.names import BusChangeMark, MovedDisk, Owner
-from reconciler.core.plan import Action, Change, Define, DeleteSeed, Effect
+from reconciler.core.plan import Action, Change, Define, DeleteSeed, Effect, SetMetadata
 from reconciler.core.virtio_win import DriverMedia
 from reconciler.core.world import DomainView, GuestState, PoolView, Reading, World
 from reconciler.core.xmltree import parse
@@ -32,7 +32,7 @@ from reconciler.kinds.machine.domain.bus_change import (
     revert_bus,
     switch_bus,
 )
-from reconciler.kinds.machine.domain.mark import read_owner, set_owner
+from reconciler.kinds.machine.domain.mark import owner_xml, read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind
 from reconciler.kinds.machine.planning.bus_change import Phase, Walk, find_evidence, find_phase
@@ -194,6 +194,24 @@ def test_a_driver_that_is_not_started_at_boot_is_no_proof() -> None:
     late = replace(proof.report.driver, is_started=False, about="viostor: it is not BOOT_START")
     proof = replace(proof, report=replace(proof.report, driver=late))
     assert find_evidence(BEGUN, moving(BEGUN), proof).lack == "viostor: it is not BOOT_START"
+
+
+def test_a_volume_that_is_still_to_be_deleted_stays_in_the_mark() -> None:
+    """The worker was killed on the way back, after it had started the guest."""
+    mark = replace(OVER, resumes=True)
+    owner = Owner("vm", "g1", bus_change=mark, creating=(PATH,))
+    disk = Disk("root", "virtio", source="/images/a.qcow2", format="qcow2")
+    lifecycle = Lifecycle(bus_change=BusChange("staged"))
+    action = plan(
+        set_owner(domain(FORMER), owner),
+        Machine("vm", disks=(disk,)),
+        lifecycle,
+        sizes={"/images/a.qcow2": 2**30},
+        pools={"default": PoolView("default", "dir", "/images", {}, available=2**40)},
+        live=domain(FORMER),
+    )
+    settled = replace(owner, bus_change=replace(mark, resumes=False))
+    assert action.steps == (SetMetadata(owner_xml(settled), live=False),)
 
 
 def test_a_deleted_machine_leaves_no_helper_disk() -> None:
