@@ -209,11 +209,13 @@ def _describe_move(mark: Optional[BusChangeMark]) -> str:
     if mark is None:
         return ""
     if mark.failed:
-        return f"the staged bus change to {mark.aim} ended: {mark.failed}"
+        ends = "ended" if mark.is_over else "ends when its guest allows it"
+        return f"the staged bus change to {mark.aim} {ends}: {mark.failed}"
     step = "4" if mark.switched else "3" if mark.proved else "2"
     since = show_time(mark.switched or mark.proved or mark.begun)
     tried = f"; {describe_installation(mark)}" if mark.installed and step == "2" else ""
-    return f"a staged bus change to {mark.aim} is in step {step} of 5 since {since}{tried}"
+    late = f"; {mark.overdue}" if mark.overdue else ""
+    return f"a staged bus change to {mark.aim} is in step {step} of 5 since {since}{tried}{late}"
 
 
 def _wanted_power(owner: Owner) -> Optional[str]:

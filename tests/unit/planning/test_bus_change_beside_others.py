@@ -7,7 +7,7 @@ from typing import Callable, Dict, FrozenSet, Optional, Tuple
 import pytest
 
 from reconciler.core.frozen import replace
-from reconciler.core.history import ChangeCause, ChangeRecord
+from reconciler.core.history import ChangeCause, ChangeRecord, FormerDomain
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.machine import Cpus, Disk, Disruption, Machine, MachineOrigin, Memory, Power
 from reconciler.core.manifest import BusChange, Desired, MachineManifest
@@ -330,3 +330,28 @@ def test_a_manifest_that_says_direct_before_the_switch_moves_the_disks_at_once(p
         ["vm-root.qcow2"],
         None,
     )
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_rollback_to_the_midst_of_a_change_that_is_over_brings_no_helper_disk(place: str) -> None:
+    walk = PLACES[place]()
+    view, buses = walk.view, walk.buses
+    former = FormerDomain(view.persistent_xml, view.uuid)
+    past = ChangeRecord(
+        "vm", 1.0, ChangeCause("root", "apply"), "update", (), former=former, number=2
+    )
+    if place != "switched":
+        walk.prove() if place == "plugged" else None
+        walk.turn_off()
+        walk.apply()
+        walk.start()
+        walk.apply()
+    walk.show_disks()
+    walk.apply()
+    assert walk.owner.bus_change is None
+    target = find_target(past, read(walk.view), {})
+    assert "bus-change" not in target.xml.partition("<devices>")[2]
+    assert target.owner is not None
+    assert target.owner.bus_change is None
+    [disk] = target.manifest.machine.disks or ()
+    assert (disk.bus,) == buses

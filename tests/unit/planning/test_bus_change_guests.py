@@ -10,6 +10,8 @@ from reconciler.core.guest import AgentState, DriverProbe, DriverReport, GuestRe
 from reconciler.core.machine import Disruption, Power
 from reconciler.core.plan import ActionKind, Effect
 from reconciler.core.world import GuestState
+from reconciler.kinds.machine.answers import read
+from reconciler.kinds.machine.status import find_status
 from tests.unit.planning.walking import Walk, manifest_on
 
 LONG = 100_000  # seconds, far more than the limit
@@ -295,3 +297,26 @@ def test_a_guest_without_a_channel_for_an_agent_goes_back() -> None:
     walk.host.guests.reports["vm"] = GuestReport()
     walk.apply()
     assert walk.buses == ("sata",)
+
+
+def ready(walk: Walk) -> str:
+    """Return what `status` says without a daemon."""
+    return find_status("vm", read(walk.view)).condition("Ready").reason
+
+
+def test_status_says_of_a_change_that_is_to_end_that_it_has_not_ended() -> None:
+    walk = Walk().prove()
+    walk.save()
+    walk.apply(aborts=frozenset({"vm"}))
+    assert ready(walk) == (
+        "the staged bus change to virtio ends when its guest allows it: "
+        "ended by a person (apply --abort-bus-change)"
+    )
+
+
+def test_status_says_what_a_guest_lacked_whose_time_is_over() -> None:
+    walk = Walk().switch()
+    walk.clock.time += LONG
+    walk.apply()
+    assert "is in step 4 of 5 since 1970-01-12T13:46:40Z; in 10m since its start" in ready(walk)
+    assert ready(walk).endswith("its guest agent is not connected")
