@@ -22,7 +22,15 @@ from reconciler.core.guest import (
 from reconciler.core.machine import Disk, Disruption, Interface, Machine, Power
 from reconciler.core.manifest import BusChange, Lifecycle
 from reconciler.core.names import HELPER_CARD, BusChangeMark, MovedDisk, Owner, derive_mac
-from reconciler.core.plan import Action, AttachDevice, Define, DetachDevice, Effect, Shutdown
+from reconciler.core.plan import (
+    Action,
+    AttachDevice,
+    Define,
+    DetachDevice,
+    Effect,
+    InstallDriver,
+    Shutdown,
+)
 from reconciler.core.virtio_win import DriverMedia
 from reconciler.core.world import PoolView
 from reconciler.core.xmltree import parse
@@ -303,6 +311,26 @@ def test_a_drivers_medium_that_does_not_suit_holds_a_card_too() -> None:
     good = make_medium("0.1.248")
     action = move(domain(CARD + DISK), driver_media={"": DriverMedia((good,))})
     assert str(action.changes[1].desired).endswith(f", CD-ROM {good.path}")
+
+
+@pytest.mark.parametrize(
+    ("bus", "drivers"), [("sata", ["NetKVM"]), ("virtio", ["viostor", "NetKVM"])]
+)
+def test_the_agent_installs_the_driver_of_each_kind_of_device(bus: str, drivers: Any) -> None:
+    lifecycle = Lifecycle(bus_change=BusChange("staged", install=True))
+    medium = DriverMedia((make_medium("0.1.248"),))
+    begun = store(
+        move(domain(CARD + DISK), lifecycle=lifecycle, bus=bus, driver_media={"": medium})
+    )
+    action = move(
+        begun, run(begun), answer(), lifecycle, bus=bus,
+        driver_media={"": medium, medium.media[0].path: medium},
+    )  # fmt: skip
+    programs = [step.arguments[1] for step in action.steps if isinstance(step, InstallDriver)]
+    assert [inf.split("\\")[1] for inf in programs] == drivers
+    assert [change.desired for change in action.changes if change.path == "busChange"] == [
+        f"pnputil /add-driver {inf} /install" for inf in programs
+    ]
 
 
 def test_libvirt_of_a_user_cannot_make_the_helper_card() -> None:
