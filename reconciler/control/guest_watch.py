@@ -174,7 +174,8 @@ def _is_awaited(former: GuestView, now: GuestView) -> bool:
     if finished and former.report.cloud_init.finished != finished:
         return True
     seen, before = (
-        (report.driver, report.disks, report.interfaces) for report in (now.report, former.report)
+        (report.driver, report.disks, {card.mac for card in report.interfaces if card.name})
+        for report in (now.report, former.report)
     )
     return now.report.driver is not None and seen != before
 

@@ -271,7 +271,7 @@ def off(manifest: MachineManifest) -> MachineManifest:
 
 
 def test_the_loop_moves_a_guest_and_a_killed_libvirtd_delays_it_only(looping: Looping) -> None:
-    looping.publish(manifest_on("sata"))
+    looping.publish(manifest_on("sata", model="e1000e"))
     looping.wait_ready(NAME)
     guest = Guest(looping.lab.uri(), NAME)
     guest.wait_ready(LIMIT)
@@ -288,14 +288,15 @@ def test_the_loop_moves_a_guest_and_a_killed_libvirtd_delays_it_only(looping: Lo
         return parse(live).get("id") is not None and buses(live) == ("virtio", "virtio")
 
     looping.hold = hold
-    looping.publish(manifest_on("virtio"))
+    looping.publish(manifest_on("virtio", model="virtio"))
     looping.wait(lambda: buses(stored(looping)) == ("sata", "virtio"), "it has the helper disk")
     os.kill(libvirtd(looping.lab), signal.SIGKILL)
     wait(is_moved, "the guest runs on its new bus")
     assert not points
     os.kill(libvirtd(looping.lab), signal.SIGKILL)  # and in step 4
     wait(lambda: looping.record(NAME).condition("Ready").holds, "it is over")
-    assert buses(stored(looping)) == ("virtio",)
+    wait(lambda: buses(stored(looping)) == ("virtio",), "the helpers are gone")
+    assert models(stored(looping)) == ((mac_of("lan"), "virtio", "network"),)
     guest = Guest(looping.lab.uri(), NAME)
     assert guest.boot_id() != boot_id
     assert guest.disk(64 * MIB)["bus"] == "virtio"
