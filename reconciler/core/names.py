@@ -186,7 +186,7 @@ class SeedMark:
 
 
 @frozen
-class MovedDisk:
+class MovedDevice:
     """A disk or card that a staged bus change moves: its name, and its former element.
 
     `target` is what a disk has on the new bus, or the MAC of a card; empty before the switch.
@@ -237,7 +237,7 @@ class BusChangeMark:
     overdue: str = ""
     failed: str = ""
     generation: str = ""
-    disks: Tuple[MovedDisk, ...] = ()
+    moved: Tuple[MovedDevice, ...] = ()
 
     @property
     def is_over(self) -> bool:
@@ -276,12 +276,12 @@ class BusChangeMark:
     @property
     def targets(self) -> Tuple[str, ...]:
         """The targets of the moved disks on their new bus."""
-        return tuple(disk.target for disk in self.disks if disk.target and not disk.is_card)
+        return tuple(disk.target for disk in self.moved if disk.target and not disk.is_card)
 
     @property
     def names(self) -> FrozenSet[str]:
         """The names of the devices that are moved."""
-        return frozenset(disk.name for disk in self.disks)
+        return frozenset(device.name for device in self.moved)
 
 
 @frozen

@@ -18,7 +18,7 @@ from reconciler.core.guest import (
 )
 from reconciler.core.machine import Disk, Machine, Power
 from reconciler.core.manifest import BusChange, Desired, Lifecycle
-from reconciler.core.names import BusChangeMark, MovedDisk, Owner
+from reconciler.core.names import BusChangeMark, MovedDevice, Owner
 from reconciler.core.plan import Action, Change, Define, DeleteSeed, Effect, SetMetadata
 from reconciler.core.virtio_win import DriverMedia
 from reconciler.core.world import DomainView, GuestState, PoolView, Reading, World
@@ -54,10 +54,10 @@ BEGUN = BusChangeMark(
     volume="vm-bus-change.qcow2",
     path=PATH,
     begun=100,
-    disks=(MovedDisk("root", FORMER),),
+    moved=(MovedDevice("root", FORMER),),
 )
 PROVED = replace(BEGUN, proved=200)
-SWITCHED = replace(PROVED, switched=300, disks=(MovedDisk("root", FORMER, "vda"),))
+SWITCHED = replace(PROVED, switched=300, moved=(MovedDevice("root", FORMER, "vda"),))
 STARTED = replace(SWITCHED, started=310)
 OVER = replace(BEGUN, failed="it did not boot", path="")
 RUNS, OFF = {"is_running": True}, {"is_off": True}
@@ -80,10 +80,10 @@ PHASES: Any = {
     "the manifest was taken back": (BEGUN, {**PLUGGED, "is_wanted": False}, Phase.GIVE_UP),
     "switched and off": (SWITCHED, OFF, Phase.AWAIT_START),
     "switched and running": (SWITCHED, RUNS, Phase.BEGIN_CHECK),
-    "within the limit": (STARTED, {**RUNS, "now": 909, "limit": 600}, Phase.AWAIT_DISKS),
+    "within the limit": (STARTED, {**RUNS, "now": 909, "limit": 600}, Phase.AWAIT_SHOWN),
     "after the limit": (STARTED, {**RUNS, "now": 910, "limit": 600}, Phase.GO_BACK),
     "off after the limit": (STARTED, {**OFF, "now": 910, "limit": 600}, Phase.AWAIT_START),
-    "shown late": (STARTED, {**RUNS, "now": 910, "limit": 600, "shows_disks": True}, Phase.FINISH),
+    "shown late": (STARTED, {**RUNS, "now": 910, "limit": 600, "shows_moved": True}, Phase.FINISH),
     "aborted after the switch": (STARTED, {**RUNS, "aborts": True}, Phase.GO_BACK),
     "killed on the way back": (replace(STARTED, failed="x"), OFF, Phase.GO_BACK),
     "failed": (OVER, RUNS, Phase.FAILED),
@@ -120,7 +120,7 @@ def test_the_definition_comes_back_as_it_was() -> None:
     switched, disks = switch_bus(with_helper, BEGUN, [difference()])
     [disk] = read_machine(parse(switched)).disks or ()
     assert (disk.bus, disk.target) == ("virtio", "vda")
-    back = drop_own(revert_bus(switched, replace(BEGUN, disks=disks)))
+    back = drop_own(revert_bus(switched, replace(BEGUN, moved=disks)))
     assert read_machine(parse(back)).disks == read_machine(parse(xml)).disks
 
 

@@ -21,7 +21,7 @@ from reconciler.core.guest import (
 )
 from reconciler.core.machine import Disk, Disruption, Interface, Machine, Power
 from reconciler.core.manifest import BusChange, Lifecycle
-from reconciler.core.names import HELPER_CARD, BusChangeMark, MovedDisk, Owner, derive_mac
+from reconciler.core.names import HELPER_CARD, BusChangeMark, MovedDevice, Owner, derive_mac
 from reconciler.core.plan import (
     Action,
     AttachDevice,
@@ -53,7 +53,7 @@ DISK = (
     "<source file='/images/a.qcow2'/><target dev='sda' bus='sata'/><boot order='1'/>"
     "<alias name='ua-root'/></disk>"
 )
-MARK = BusChangeMark(model="virtio", mac=HELPER, begun=100, disks=(MovedDisk("lan", CARD),))
+MARK = BusChangeMark(model="virtio", mac=HELPER, begun=100, moved=(MovedDevice("lan", CARD),))
 STAGED, RESTART = BusChange("staged"), Disruption.RESTART
 NOTHING = GuestProof(500.0)
 
@@ -152,7 +152,7 @@ def test_a_card_alone_is_moved_in_five_steps() -> None:
     assert mark_of(switched) == replace(
         MARK, begun=500, proved=500, switched=500, resumes=True, generation="g1",
         driver="Red Hat VirtIO Ethernet Adapter 100.93.104.26200",
-        disks=(replace(mark_of(begun).disks[0], target=LAN),),  # type: ignore[union-attr]
+        moved=(replace(mark_of(begun).moved[0], target=LAN),),  # type: ignore[union-attr]
     )  # fmt: skip
 
     started = marked(switched, started=490)
@@ -188,7 +188,7 @@ def test_the_definition_comes_back_as_it_was() -> None:
     switched, cards = switch_bus(add_own(xml, MARK), MARK, [change()])
     [card, _] = parse(switched).findall("devices/interface")
     assert card.find("address") is None, "a card of PCI Express does not fit into that slot"
-    mark = replace(MARK, disks=cards)
+    mark = replace(MARK, moved=cards)
     assert mark.targets == (), "no disk of that name is asked for what was written"
     edited = switched.replace("network='default'", "network='other'")
     back = drop_own(revert_bus(edited, mark), mark)
@@ -204,7 +204,7 @@ def test_a_card_does_not_take_a_place_back_that_another_device_has_now() -> None
     other = switched.replace(
         "</devices>", f"<sound model='ac97'>{SLOT.format('06')}</sound></devices>"
     )
-    back = parse(revert_bus(other, replace(MARK, disks=cards)))
+    back = parse(revert_bus(other, replace(MARK, moved=cards)))
     assert back.findall("devices/interface/address") == []
 
 
@@ -216,8 +216,8 @@ def test_a_card_of_the_same_kind_keeps_its_place() -> None:
 
 
 def test_the_mark_of_an_earlier_version_is_read() -> None:
-    former = MovedDisk("root", "<disk/>")
-    mark = BusChangeMark(bus="virtio", serial="VRBC01", path="/images/x", disks=(former,))
+    former = MovedDevice("root", "<disk/>")
+    mark = BusChangeMark(bus="virtio", serial="VRBC01", path="/images/x", moved=(former,))
     owner = Owner("vm", "g1", bus_change=mark)
     assert "model=" not in owner_xml(owner)
     xml = set_owner(domain(), owner)

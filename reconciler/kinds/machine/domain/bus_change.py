@@ -16,7 +16,7 @@ from reconciler.core.names import (
     HELPER,
     HELPER_CARD,
     BusChangeMark,
-    MovedDisk,
+    MovedDevice,
 )
 from reconciler.core.xmltree import Element, copy_of, fragment, indent, make, parse, serialise
 from reconciler.errors import TerminalError
@@ -70,7 +70,7 @@ def find_by_target(root: Element, target: str) -> Optional[Element]:
     return next((disk for disk in iter_disks(root) if target_of(disk) == target), None)
 
 
-def find_card(root: Element, moved: MovedDisk) -> Optional[Element]:
+def find_card(root: Element, moved: MovedDevice) -> Optional[Element]:
     """Return a moved card, by its name or its MAC."""
     named = (card for card in _find_named(root, moved.name) if card.tag == "interface")
     cards = (card for card in root.iterfind("devices/interface") if read_mac(card) == moved.target)
@@ -118,7 +118,7 @@ def _place_own(mark: BusChangeMark, *configurations: str) -> Tuple[Device, ...]:
 
     Their targets come after those that the moved disks will have: firmware may boot from the first.
     """
-    disks = [disk for disk in mark.disks if not disk.is_card]
+    disks = [disk for disk in mark.moved if not disk.is_card]
     items: Tuple[Device, ...] = tuple(Disk(disk.name, mark.bus) for disk in disks)
     own: Tuple[Device, ...] = ()
     if mark.serial:
@@ -170,11 +170,13 @@ def list_unplugs(live_xml: str) -> Iterator[str]:
             yield fragment(copy_of(element))
 
 
-def keep_former(xml: str, differences: Iterable[Difference]) -> Tuple[MovedDisk, ...]:
+def keep_former(xml: str, differences: Iterable[Difference]) -> Tuple[MovedDevice, ...]:
     """Return the devices that are to be moved, as they are before."""
     root = parse(xml)
     return tuple(
-        MovedDisk(difference.device or "", fragment(copy_of(layout.find_device(root, difference))))
+        MovedDevice(
+            difference.device or "", fragment(copy_of(layout.find_device(root, difference)))
+        )
         for difference in differences
     )
 
@@ -191,14 +193,14 @@ def switch_bus(xml: str, mark: BusChangeMark, differences: Sequence[Difference])
     for difference in differences:
         element = layout.find_device(root, difference)
         keep_name(element, difference.device)
-        former = next(disk for disk in mark.disks if disk.name == difference.device)
+        former = next(disk for disk in mark.moved if disk.name == difference.device)
         if former.is_card:
             change_device(root, element, difference)
             target = read_mac(element)
         else:
             move_to_bus(root, element, mark.bus, keeps_controller=True)
             target = target_of(element)
-        moved.append(MovedDisk(former.name, former.xml, target))
+        moved.append(MovedDevice(former.name, former.xml, target))
     disks = [disk.target for disk in moved if not disk.is_card]
     if mark.bus == "virtio" and disks:
         _take_place(root, disks[0])
@@ -215,7 +217,7 @@ def _take_place(root: Element, target: str) -> None:
         layout.remove(address)
 
 
-SwitchedXml = Tuple[str, Tuple[MovedDisk, ...]]
+SwitchedXml = Tuple[str, Tuple[MovedDevice, ...]]
 
 
 def revert_bus(xml: str, mark: BusChangeMark) -> str:
@@ -224,7 +226,7 @@ def revert_bus(xml: str, mark: BusChangeMark) -> str:
     Disks keep the images that they have now, and cards all but their model.
     """
     root = parse(xml)
-    for disk in mark.disks:
+    for disk in mark.moved:
         if disk.is_card:
             _revert_card(root, disk)
             continue
@@ -249,7 +251,7 @@ def revert_bus(xml: str, mark: BusChangeMark) -> str:
     return serialise(root)
 
 
-def _revert_card(root: Element, moved: MovedDisk) -> None:
+def _revert_card(root: Element, moved: MovedDevice) -> None:
     """Give a card its former model, and its former place if nothing else has that now."""
     present, former = find_card(root, moved), parse(moved.xml)
     if present is None:
@@ -294,7 +296,7 @@ def drop_own(xml: str, mark: Optional[BusChangeMark] = None) -> str:
     places = [place_of(device) for device in gone if device.tag == "disk"]
     for device in gone:
         layout.remove(device)
-    moved = mark.disks if mark is not None else ()
+    moved = mark.moved if mark is not None else ()
     places += [place_of(parse(former.xml)) for former in moved if not former.is_card]
     for kind, index in sorted(set(places), reverse=True):
         if kind != "virtio":

@@ -14,7 +14,7 @@ from reconciler.core.names import (
     MARK_NAMESPACE,
     MARK_PREFIX,
     BusChangeMark,
-    MovedDisk,
+    MovedDevice,
     Owner,
     SeedMark,
     Worker,
@@ -176,10 +176,10 @@ def _read_bus_change(element: Element, inside: Mapping[str, List[Element]]) -> B
     moved = inside.get(f"{{{MARK_NAMESPACE}}}moved", ())
     values: Dict[str, Any] = {name: get(name, "") for name in _TEXTS}
     values.update((name, parse_number(get(name, "0"))) for name in _TIMES)
-    disks = [
-        MovedDisk(disk.get("name", ""), disk.text or "", disk.get("target", "")) for disk in moved
+    devices = [
+        MovedDevice(disk.get("name", ""), disk.text or "", disk.get("target", "")) for disk in moved
     ]
-    return BusChangeMark(**values, resumes=get("resumes") == "yes", disks=tuple(disks))
+    return BusChangeMark(**values, resumes=get("resumes") == "yes", moved=tuple(devices))
 
 
 _HELPER_TEXTS = ("bus", "serial", "model", "mac", "pool", "volume", "path", "media")
@@ -190,7 +190,7 @@ _TIMES = ("begun", "installed", "proved", "switched", "started")
 def _write_bus_change(mark: BusChangeMark) -> Iterator[Element]:
     values = {name: getattr(mark, name) or None for name in (*_TEXTS, *_TIMES)}
     yield make("busChange", {**values, "resumes": "yes" if mark.resumes else None})
-    for disk in mark.disks:
+    for disk in mark.moved:
         yield make_text("moved", disk.xml, {"name": disk.name, "target": disk.target or None})
 
 

@@ -22,7 +22,7 @@ from reconciler.core.guest import (
     GuestReport,
 )
 from reconciler.core.guest_states import find_command
-from reconciler.core.names import HELPER_CARD, BusChangeMark, MovedDisk
+from reconciler.core.names import HELPER_CARD, BusChangeMark, MovedDevice
 from reconciler.core.virtio_win import NETWORK_DRIVER
 from reconciler.core.world import DomainView, Reading
 from reconciler.core.xmltree import Element, parse, parse_number
@@ -43,7 +43,7 @@ class Phase(Enum):
     AWAIT_GUEST = "the guest is to run on, or to be off"
     AWAIT_START = "4: the guest is off, on its new bus"
     BEGIN_CHECK = "4: the guest is seen running on its new bus"
-    AWAIT_DISKS = "4: the guest is to show its disks"
+    AWAIT_SHOWN = "4: the guest is to show what was moved"
     FINISH = "5: the helper disk goes"
     GO_BACK = "the former bus comes back"
     GIVE_UP = "the helper disk goes, and the disks stay where they are"
@@ -79,7 +79,7 @@ class Walk:
     retries: bool = False
     aborts: bool = False
     is_proved: bool = False
-    shows_disks: bool = False
+    shows_moved: bool = False
     was_asked: bool = True
     now: int = 0
     limit: int = 0
@@ -130,21 +130,21 @@ def _find_before_proof(walk: Walk) -> Phase:
 
 
 def _find_after_switch(walk: Walk, mark: BusChangeMark) -> Phase:
-    is_late = bool(mark.overdue) and not walk.shows_disks
+    is_late = bool(mark.overdue) and not walk.shows_moved
     if walk.aborts or mark.failed or not walk.is_wanted or is_late:
         return Phase.GO_BACK
     if walk.is_off:
         return Phase.AWAIT_START
     if walk.is_between and not walk.is_crashed:
         return Phase.AWAIT_GUEST  # what does not run cannot show anything
-    return Phase.FINISH if walk.shows_disks else _find_in_time(walk, mark)
+    return Phase.FINISH if walk.shows_moved else _find_in_time(walk, mark)
 
 
 def _find_in_time(walk: Walk, mark: BusChangeMark) -> Phase:
     if not mark.started:
         return Phase.BEGIN_CHECK
     is_late = walk.now >= mark.started + walk.limit and walk.was_asked
-    return Phase.GO_BACK if is_late else Phase.AWAIT_DISKS
+    return Phase.GO_BACK if is_late else Phase.AWAIT_SHOWN
 
 
 @frozen
@@ -314,15 +314,15 @@ def find_missing(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> st
     if lack or live is None:
         return lack
     root = parse(live)
-    disks = [moved for moved in mark.disks if not moved.is_card]
-    cards = [moved for moved in mark.disks if moved.is_card]
+    disks = [moved for moved in mark.moved if not moved.is_card]
+    cards = [moved for moved in mark.moved if moved.is_card]
     names = ", ".join(_list_missing(disks, root, report))
     missing = [f"the guest does not show {names} on {mark.bus}"] if names else []
     return "; ".join((*missing, *_list_missing_cards(cards, root, report)))
 
 
 def _list_missing_cards(
-    cards: Sequence[MovedDisk], root: Element, report: GuestReport
+    cards: Sequence[MovedDevice], root: Element, report: GuestReport
 ) -> Iterator[str]:
     for moved in cards:
         card = find_card(root, moved)
@@ -331,7 +331,9 @@ def _list_missing_cards(
             yield f"the guest shows no network interface with the MAC {mac} ({moved.name})"
 
 
-def _list_missing(disks: Sequence[MovedDisk], root: Element, report: GuestReport) -> Iterator[str]:
+def _list_missing(
+    disks: Sequence[MovedDevice], root: Element, report: GuestReport
+) -> Iterator[str]:
     """Yield the disks that are not there; where nothing tells them apart, disks are counted.
 
     A Windows whose agent answers has started from its system disk.

@@ -89,7 +89,7 @@ def _begin(stage: Stage) -> BusChangeMark:
         media=_find_media(stage, STORAGE_DRIVERS[bus] if bus else NETWORK_DRIVER),
         begun=stage.walk.now,
         generation=stage.manifest.generation,
-        disks=edits.keep_former(stage.xml, stage.differences),
+        moved=edits.keep_former(stage.xml, stage.differences),
     )
     return _name_disk(stage, mark) if bus else mark
 
@@ -301,8 +301,8 @@ def _switch_running(stage: Stage, mark: BusChangeMark, why: str) -> BusWalk:
 
 
 def _define_switch(stage: Stage, mark: BusChangeMark) -> Step:
-    xml, disks = edits.switch_bus(stage.xml, mark, stage.differences)
-    mark = replace(mark, switched=stage.walk.now, started=0, disks=disks)
+    xml, moved = edits.switch_bus(stage.xml, mark, stage.differences)
+    mark = replace(mark, switched=stage.walk.now, started=0, moved=moved)
     return Define(set_owner(xml, mark_as(stage, mark)))
 
 
@@ -345,7 +345,7 @@ def begin_check(stage: Stage) -> BusWalk:
     return BusWalk((RecordStart(),), (note_line("started", Effect.LIVE, reason),))
 
 
-def await_disks(stage: Stage) -> BusWalk:
+def await_shown(stage: Stage) -> BusWalk:
     """Wait for the guest to show what was moved."""
     mark, missing = stage.mark, find_missing(stage.mark, stage.reading, stage.proof)
     until = show_time(mark.started + stage.manifest.lifecycle.bus_change.timeout)

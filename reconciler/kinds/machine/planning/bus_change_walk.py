@@ -14,7 +14,7 @@ from reconciler.core.guest_states import find_state
 from reconciler.core.guests import may_be_windows
 from reconciler.core.machine import Power
 from reconciler.core.manifest import MachineManifest
-from reconciler.core.names import BusChangeMark, MovedDisk
+from reconciler.core.names import BusChangeMark, MovedDevice
 from reconciler.core.plan import Action, ActionKind, Before, Change, Define, Effect, SetMetadata
 from reconciler.core.world import GuestState, Reading, World
 from reconciler.core.xmltree import digest
@@ -156,10 +156,10 @@ def _is_wanted(found: Found, moved: Tuple[Difference, ...]) -> bool:
     mark = owner.bus_change if owner is not None else None
     if mark is None or mark.is_over:
         return bool(moved)
-    return all(_has_aim(found, mark, moved) for moved in mark.disks)
+    return all(_has_aim(found, mark, moved) for moved in mark.moved)
 
 
-def _has_aim(found: Found, mark: BusChangeMark, moved: MovedDisk) -> bool:
+def _has_aim(found: Found, mark: BusChangeMark, moved: MovedDevice) -> bool:
     if moved.is_card:
         card = by_name(found.machine.interfaces, moved.name)
         return card is not None and card.model == mark.model
@@ -301,9 +301,9 @@ def look_around(
     if mark is None or mark.is_over or not reading.is_running:
         return walk, proof
     if mark.switched:
-        shows_disks = not find_missing(mark, reading, proof)
+        shows_moved = not find_missing(mark, reading, proof)
         return replace(
-            walk, shows_disks=shows_disks, was_asked=was_asked(proof.report, live)
+            walk, shows_moved=shows_moved, was_asked=was_asked(proof.report, live)
         ), proof
     is_proved = not find_evidence(mark, reading, proof).lack
     return replace(walk, is_proved=is_proved), proof
@@ -323,7 +323,7 @@ _PLANS: Mapping[Phase, Callable[[Stage], BusWalk]] = {
     Phase.AWAIT_GUEST: steps.await_guest,
     Phase.AWAIT_START: steps.await_start,
     Phase.BEGIN_CHECK: steps.begin_check,
-    Phase.AWAIT_DISKS: steps.await_disks,
+    Phase.AWAIT_SHOWN: steps.await_shown,
     Phase.FINISH: steps.finish,
     Phase.GO_BACK: ends.go_back,
     Phase.GIVE_UP: ends.give_up,
