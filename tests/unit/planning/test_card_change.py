@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
-from typing import Any, Optional, Tuple
+from pathlib import Path
+from typing import Any, Callable, Optional, Tuple
 
 import pytest
 
@@ -34,14 +36,23 @@ from reconciler.core.plan import (
 from reconciler.core.virtio_win import DriverMedia
 from reconciler.core.world import PoolView
 from reconciler.core.xmltree import parse
-from reconciler.kinds.machine.domain.bus_change import add_own, drop_own, revert_bus, switch_bus
+from reconciler.kinds.machine.domain.bus_change import (
+    add_own,
+    drop_own,
+    keep_former,
+    revert_bus,
+    switch_bus,
+)
 from reconciler.kinds.machine.domain.mark import drop_owner, owner_xml, read_owner, set_owner
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind
 from reconciler.kinds.machine.planning.consequences import NEW_ADAPTER
+from tests.unit.domain.samples import foreign
 from tests.unit.planning.worlds import domain, plan
 from tests.unit.windows.media import make_medium
 
+HERE = Path(__file__).parent
+Golden = Callable[[Path, str], None]
 LAN, HELPER = "52:54:00:00:00:01", derive_mac("vm", HELPER_CARD)
 SLOT = "<address type='pci' domain='0x0000' bus='0x{}' slot='0x01' function='0x0'/>"
 CARD = (
@@ -197,6 +208,39 @@ def test_the_definition_comes_back_as_it_was() -> None:
     )
     [address] = parse(back).findall("devices/interface/address")
     assert address.get("bus") == "0x06"
+
+
+@pytest.mark.parametrize("name", ["windows-pc", "windows-q35"])
+def test_a_disk_and_a_card_in_the_definition_of_a_windows(name: str, golden: Golden) -> None:
+    xml = foreign(name)
+    machine = read_machine(parse(xml))
+    disk, card = (machine.disks or ())[0], (machine.interfaces or ())[0]
+    kind = DifferenceKind.CHANGE
+    moved = [
+        Difference("disks[].bus", kind, disk.bus, "virtio", "root", disk),
+        Difference("interfaces[].model", kind, card.model, "virtio", "lan", card),
+    ]
+    mark = replace(MARK, bus="virtio", serial="VRBC01", path="/images/vm-bus-change.qcow2")
+    mark = replace(mark, moved=keep_former(xml, moved))
+    prepared = add_own(xml, mark)
+    switched, devices = switch_bus(prepared, mark, moved)
+    mark = replace(mark, moved=devices)
+    texts = {
+        "before": xml,
+        "step 1": prepared,
+        "step 3": switched,
+        "step 5": drop_own(switched, mark),
+        "back": drop_own(revert_bus(switched, mark)),
+    }
+    stages = list(texts.items())
+    diffs = [
+        line
+        for (former, old), (step, new) in zip(stages, stages[1:])
+        for line in difflib.unified_diff(
+            old.splitlines(keepends=True), new.splitlines(keepends=True), former, step, n=1
+        )
+    ]
+    golden(HERE / "golden" / f"{name}-walk.diff", "".join(diffs))
 
 
 def test_a_card_does_not_take_a_place_back_that_another_device_has_now() -> None:
