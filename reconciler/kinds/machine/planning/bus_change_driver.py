@@ -31,7 +31,7 @@ def await_driver(stage: Stage) -> BusWalk:
     waits = f"step 2 of 5: waits since {since} for the driver of {mark.aim} in the guest"
     waits, tried = f"{waits}: {evidence.lack}.", ""
     if stage.manifest.lifecycle.bus_change.install:
-        if not mark.installed or stage.retried > mark.installed:
+        if not mark.installed or int(stage.retried) > mark.installed:  # in whole seconds
             try:
                 return _install(stage, waits)
             except MissingError as error:
