@@ -84,6 +84,11 @@ virsh -q -c qemu:///system pool-define-as default dir --target /var/lib/libvirt/
 virsh -q -c qemu:///system pool-start default
 sha256sum /srv/www/base.qcow2
 """
+FOLLOWED = """\
+apiVersion: virt-reconciler/v1
+kind: Configuration
+spec: {source: {directory: /etc/virt-reconciler/manifests}}
+"""
 # A repository of the daemon's user, with one commit that is signed.
 REPOSITORY = """
 set -e
@@ -258,6 +263,7 @@ def test_images_are_fetched_and_clones_prepared_with_the_rights_of_the_examples(
 ) -> None:
     manifest = "/etc/virt-reconciler/manifests/fetched.yaml"
     sha256 = machine.run("sh", "-c", SITE).stdout.split()[-2]
+    machine.write(CONFIG, FOLLOWED)  # another test may have written another one
     machine.write(manifest, FETCHED.format(sha256=sha256, prepare="", name="app01"))
     machine.systemctl("start", UNIT)
     machine.wait(lambda: "images.conf" in status(machine), "it is said what the daemon needs")
