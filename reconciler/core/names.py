@@ -268,6 +268,11 @@ class BusChangeMark:
         return f"helper {' and '.join(named)}"
 
     @property
+    def are(self) -> str:
+        """The verb that follows `helpers`."""
+        return "are" if self.bus and self.model else "is"
+
+    @property
     def own(self) -> Tuple[str, ...]:
         """The names of the devices on which the guest is to show its drivers."""
         named = (HELPER if self.serial else "", HELPER_CARD if self.mac else "")

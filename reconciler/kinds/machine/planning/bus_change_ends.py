@@ -43,7 +43,7 @@ def give_up(stage: Stage) -> BusWalk:
         after = replace(mark, failed=why, path="", proved=0, resumes=False)
         after = replace(after, generation=stage.manifest.generation)
     steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), after))
-    reason = f"{why}: the {mark.helpers} is removed, and the {mark.what} stay as they are"
+    reason = f"{why}: the {mark.helpers} {mark.are} removed, and the {mark.what} stay as they are"
     line = note_line(None, stage.touch, reason + say_left(stage), name_helpers(mark))
     return BusWalk(steps, (line,), f"the bus change was {why}", is_first=stage.walk.aborts)
 
@@ -59,7 +59,9 @@ def _holds_helper(stage: Stage) -> bool:
 def _await_end(stage: Stage, why: str) -> BusWalk:
     """Remember that a person has ended it, and wait until the helpers can go."""
     mark = stage.mark
-    reason = f"{why}; the {mark.helpers} is removed later: {describe_hold(stage.reading.view)}"
+    reason = (
+        f"{why}; the {mark.helpers} {mark.are} removed later: {describe_hold(stage.reading.view)}"
+    )
     line = note_line(None, Effect.WITHHELD, reason, name_helpers(mark))
     return _remember(stage, replace(mark, failed="" if why == NOT_WANTED else why), line)
 

@@ -364,5 +364,5 @@ def finish(stage: Stage) -> BusWalk:
     done = f"step 5 of 5: the guest shows its {mark.what} on {mark.aim}"
     if not mark.switched:
         done = f"the {mark.what} are on {mark.aim} already"
-    reason = f"{done}; the {mark.helpers} is removed{say_left(stage)}"
+    reason = f"{done}; the {mark.helpers} {mark.are} removed{say_left(stage)}"
     return BusWalk(steps, (note_line(None, stage.touch, reason, name_helpers(mark)),))
