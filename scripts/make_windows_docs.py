@@ -61,8 +61,8 @@ where to download it.
 What each Windows boots from without virtio-win. `validate` warns where a manifest asks for
 something else, and refuses UEFI or Secure Boot for a Windows that cannot boot with it.
 
-| `os` | Chipset | Buses with a driver of its own | UEFI |
-|---|---|---|---|
+| `os` | Chipset | Buses with a driver of its own | Network card with one | UEFI |
+|---|---|---|---|---|
 {machines}
 
 - **`machine: pc`** is i440FX, the chipset with IDE. Rocky 9 and RHEL 9 have it as
@@ -154,6 +154,7 @@ def _describe_machine(release: WindowsRelease) -> Sequence[str]:
         f"`{release.os}`",
         _link(f"`{release.chipset.value}`", release.chipset.source),
         _link(release.boots_from.value, release.boots_from.source),
+        _link(f"`{release.card.value}`", release.card.source),
         uefi,
     )
 

@@ -92,9 +92,9 @@ class WindowsRelease:
     `folder` is what virtio-win calls the release, `arches` the architectures that it has drivers
     for, `storage` its storage drivers. `update` names what a release needs for SHA-2 signatures,
     `take` the version to take (`0.1.173-9`, with the release of the package), `boots_from` the
-    buses that it has drivers of its own for. `pnputil` is the form of that program's arguments,
-    empty where Windows has no such program. `uefi` is yes, needed, limited or no; `tpm` is set if
-    one is needed.
+    buses that it has drivers of its own for, `card` a network card of which that is so. `pnputil`
+    is the form of that program's arguments, empty where Windows has no such program. `uefi` is yes,
+    needed, limited or no; `tpm` is set if one is needed.
     """
 
     os: str
@@ -107,6 +107,7 @@ class WindowsRelease:
     update: MatrixFact
     chipset: MatrixFact
     boots_from: MatrixFact
+    card: MatrixFact
     uefi: MatrixFact
     take: MatrixFact
     versions: Tuple[RatedVersions, ...]
@@ -179,6 +180,7 @@ def load_matrix() -> DriverMatrix:
             update=build_fact(row["update"]),
             chipset=build_fact(row["chipset"]),
             boots_from=build_fact(row["boots_from"]),
+            card=build_fact(row["card"]),
             uefi=build_fact(row["uefi"]),
             take=build_fact(row["take"]),
             versions=tuple(map(build_range, row["versions"])),

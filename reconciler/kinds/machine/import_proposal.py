@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os as paths
-from typing import Any, Dict, Iterator, Mapping, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import regex
 from reconciler.core.guests import is_known, is_windows
-from reconciler.core.imports import DISK, ForeignCard, ForeignImage, ForeignSource
+from reconciler.core.imports import DISK, ForeignCard, ForeignSource
 from reconciler.core.units import format_roughly, format_size
+from reconciler.core.windows_drivers import find_release
 
 _NOT_IN_NAMES = regex(r"[^A-Za-z0-9_.-]+")
 _MAC = regex(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -21,18 +22,24 @@ def propose_machine(
     kind: str, source: ForeignSource, *, sha256: str, os: str, image_format: str = ""
 ) -> Tuple[Mapping[str, Any], Tuple[str, ...]]:
     """Return the manifest, and what a person has to know of it."""
-    machine = source.machine
+    machine, release = source.machine, find_release(os) if is_windows(os) else None
+    bus = "sata" if release is None else release.boots_from.value.partition(",")[0]
+    chipset = None if release is None else release.chipset.value
+    model = None if release is None else release.card.value
     spec: Dict[str, Any] = {
         "os": os if os and is_known(os) else "generic",
+        "machine": chipset if chipset != "q35" else None,
         "firmware": machine.firmware if machine.firmware != "bios" else None,
         "cpus": _propose_cpus(machine.cpus, machine.cores),
         "memory": format_size(machine.memory) if machine.memory else _MEMORY,
         "tpm": True if machine.tpm else None,
         "disks": [
-            _propose_disk(number, image, kind, source, sha256, image_format)
-            for number, image in enumerate(source.images, 1)
+            {"name": ROOT if number == 1 else OTHER.format(number), "bus": bus, "source": given}
+            for number, given in enumerate(_list_sources(kind, source, sha256, image_format), 1)
         ],
-        "interfaces": [_propose_card(number, card) for number, card in enumerate(machine.cards, 1)]
+        "interfaces": [
+            _propose_card(number, card, model) for number, card in enumerate(machine.cards, 1)
+        ]
         if kind != DISK
         else None,
     }
@@ -58,31 +65,25 @@ def _propose_cpus(count: int, cores: int) -> Any:
     return count
 
 
-def _propose_disk(
-    number: int,
-    image: ForeignImage,
-    kind: str,
-    source: ForeignSource,
-    sha256: str,
-    image_format: str,
-) -> Mapping[str, Any]:
+def _list_sources(
+    kind: str, source: ForeignSource, sha256: str, image_format: str
+) -> Iterator[Mapping[str, Any]]:
     several = len(source.images) > 1
-    given = {
-        kind: source.stamp.path,
-        "file": image.name if several else None,
-        "format": image_format or None,
-        "sha256": sha256 or None,
-    }
-    return {
-        "name": ROOT if number == 1 else OTHER.format(number),
-        "bus": "sata",
-        "source": {"import": {key: value for key, value in given.items() if value is not None}},
-    }
+    for image in source.images:
+        given = {
+            kind: source.stamp.path,
+            "file": image.name if several else None,
+            "format": image_format or None,
+            "sha256": sha256 or None,
+        }
+        yield {"import": {key: value for key, value in given.items() if value is not None}}
 
 
-def _propose_card(number: int, card: ForeignCard) -> Mapping[str, Any]:
+def _propose_card(number: int, card: ForeignCard, model: Optional[str]) -> Mapping[str, Any]:
     found: Dict[str, Any] = {"name": CARD.format("" if number == 1 else number)}
     found["network"] = "default"
+    if model is not None:
+        found["model"] = model
     if _MAC.fullmatch(card.mac) and not int(card.mac[:2], 16) & 1:
         found["mac"] = card.mac
     return found
@@ -112,8 +113,8 @@ def _find_remarks(kind: str, source: ForeignSource, os: str, guess: str) -> Iter
         yield f"interfaces[{CARD.format('' if number == 1 else number)}]: was {model}{where}"
     if is_windows(os):
         yield (
-            "bus: sata boots without a driver; when it has run there, set bus: virtio and "
-            "lifecycle: {busChange: staged}"
+            "bus and model: what this Windows has drivers for; when it has run there, set virtio "
+            "for both, and it is moved step by step (lifecycle.busChange)"
         )
     else:
         yield "bus: where virt-v2v converts a Linux, virtio is better than sata"
