@@ -213,7 +213,7 @@ def _hide_spec(text: str) -> str:
     """Hide the secrets of the spec in our mark."""
     raw = unescape(text)
     hidden = hide_spec(raw)
-    return text if hidden == raw else escape(hidden, {})
+    return text if hidden == raw else escape(hidden)
 
 
 def hide_fragment(xpath: str, fragment: str) -> str:

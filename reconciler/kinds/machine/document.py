@@ -35,7 +35,7 @@ from reconciler.core.manifest import (
 from reconciler.core.secret_refs import Secret, build_secret, write_secret
 from reconciler.core.secrets import hide_data
 from reconciler.core.units import parse_duration
-from reconciler.core.xmltree import escape
+from reconciler.core.xmltree import QUOTED, escape
 
 if TYPE_CHECKING:
     from reconciler.core.answer_file import WindowsIdentity
@@ -256,7 +256,7 @@ def _overlay(data: Data) -> Overlay:
 
 def _quote(text: str) -> str:
     """Return a text as it is within the quotes of an attribute."""
-    return escape(text, {'"': "&quot;", "'": "&apos;"})
+    return escape(text, QUOTED)
 
 
 def build_lifecycle(data: Data) -> Lifecycle:
