@@ -30,9 +30,10 @@ from reconciler.adapters.libvirt.host import connect
 from reconciler.cli.console import Console
 from reconciler.cli.run import run
 from reconciler.cli.services import Services
+from reconciler.control.prune import plan_deletions
 from reconciler.core.manifest import Desired
-from reconciler.kinds.machine.deletion import plan_deletions
 from tests.execution import execute
+from tests.lab.keys import vm
 from tests.real.worlds import Silent
 
 READS = re.compile(
@@ -142,7 +143,7 @@ def execute_command(uri: str, words: Sequence[str], environ: Mapping[str, str]) 
     out = io.StringIO()
     if words[0] == DELETE:
         host = connect(uri)
-        todo = plan_deletions(host, Desired(), words[1:])
+        todo = plan_deletions(host, map(vm, words[1:]))
         outcomes = execute(host, Desired(), todo, Silent(), SystemClock())
         errors = [outcome.error for outcome in outcomes if outcome.error]
         return len(errors), "\n".join(errors)

@@ -46,13 +46,14 @@ CLONE = "    - {{name: {}, bus: virtio, source: {{template: base, clone: full}}}
 DELETE = """\
 import sys
 from reconciler.adapters.libvirt.host import connect
-from reconciler.kinds.machine.deletion import plan_deletions
+from reconciler.control.prune import plan_deletions
 from tests.execution import execute_action
+from reconciler.core.key import Key
 from reconciler.core.manifest import Desired
 from tests.real.worlds import Silent
 from reconciler.adapters.clock import SystemClock
 host = connect(sys.argv[1])
-[action] = plan_deletions(host, Desired(), ["vm"]).actions
+[action] = plan_deletions(host, [Key("VirtualMachine", "vm")]).actions
 print("Plan:", flush=True)
 sys.exit(execute_action(host, Desired(), action, Silent(), SystemClock()).error)
 """

@@ -9,15 +9,17 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.libvirt.host import LibvirtHost
+from reconciler.control.prune import plan_deletions
 from reconciler.core.manifest import Desired, MachineManifest, Place, TemplateManifest
 from reconciler.core.plan import Action, ActionKind, DeleteVolume, Outcome
 from reconciler.core.xmltree import parse
 from reconciler.errors import NotFoundError, RefusedError, TransientError
-from reconciler.kinds.machine.deletion import plan_deletion, plan_deletions
+from reconciler.kinds.machine.deletion import plan_deletion
 from reconciler.kinds.machine.document import build_machine
 from reconciler.kinds.machine.execute import PERFORM, StepContext
 from tests.execution import execute_action
 from tests.lab.host import LabHost
+from tests.lab.keys import vm
 from tests.real.booting import Bench
 from tests.real.faults import Fault, FaultyHost, Killed, fail, kill
 from tests.real.worlds import Product, Silent
@@ -326,7 +328,7 @@ def test_what_is_not_there_or_not_owned_is_not_planned(product: Product) -> None
     with pytest.raises(NotFoundError, match="another domain has this name now"):
         plan_deletion(product.host, DESIRED, "vm", "another")
     assert [
-        action.name for action in plan_deletions(product.host, DESIRED, ["gone", "vm"]).actions
+        action.name for action in plan_deletions(product.host, [vm("gone"), vm("vm")]).actions
     ] == ["vm"]
     product.host.domains.set_metadata("vm", "<manifest name='elsewhere'/>", False)
     assert "it is not managed" in plan_deletion(product.host, DESIRED, "vm").reason

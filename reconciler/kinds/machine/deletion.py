@@ -6,8 +6,7 @@ after the guest has shut down, and must come out the same. Nothing here decides 
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import List, Sequence, Tuple
+from typing import List, Tuple
 
 from reconciler.control.ports import Host
 from reconciler.core.frozen import replace
@@ -16,7 +15,6 @@ from reconciler.core.plan import (
     Action,
     ActionKind,
     DeleteVolume,
-    Plan,
     Shutdown,
     Step,
 )
@@ -45,18 +43,6 @@ def plan_deletion(host: Host, desired: Desired, name: str, uuid: str = "") -> Ac
     snapshots = host.domains.list_snapshots(name)
     observation = _observe(host, desired, reading)
     return observation.make(lambda world: plan_delete(reading, world, desired, snapshots))
-
-
-def plan_deletions(host: Host, desired: Desired, names: Sequence[str]) -> Plan:
-    """Plan the end of several machines, for a person to look at; those that are gone are left out.
-
-    Raises TransientError when the host cannot be read.
-    """
-    actions: List[Action] = []
-    for name in sorted(names):
-        with suppress(NotFoundError):
-            actions.append(plan_deletion(host, desired, name))
-    return Plan(host.domains.host, host.domains.uri, tuple(actions))
 
 
 def execute_delete(task: ActionTask) -> Tuple[str, ...]:

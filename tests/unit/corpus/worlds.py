@@ -9,12 +9,13 @@ from typing import List, Tuple
 
 from reconciler.adapters.manifests.reader import load_manifests
 from reconciler.control.ports import Host
+from reconciler.control.prune import plan_deletions
 from reconciler.core.host_snapshot import HostSnapshot, read_snapshot
 from reconciler.core.manifest import Desired
 from reconciler.core.plan import Outcome, Plan, PlanOptions
-from reconciler.kinds.machine.deletion import plan_deletions
 from reconciler.kinds.machine.observe import observe
 from tests.execution import execute
+from tests.lab.keys import vm
 from tests.unit.control.test_trail import Silent
 from tests.unit.fake_clock import FakeClock
 
@@ -42,7 +43,7 @@ class RecordedWorld:
 
     def plan_deletions(self, host: Host) -> Plan:
         """Plan the end of the machines whose manifests are gone."""
-        return plan_deletions(host, self.desired, self.gone)
+        return plan_deletions(host, map(vm, self.gone))
 
     def apply(self, host: Host, plan: Plan) -> Tuple[Outcome, ...]:
         """Carry a plan out."""

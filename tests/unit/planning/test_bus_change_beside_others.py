@@ -6,6 +6,7 @@ from typing import Callable, Dict, FrozenSet, Optional, Tuple
 
 import pytest
 
+from reconciler.control.prune import plan_deletions
 from reconciler.core.frozen import replace
 from reconciler.core.history import ChangeCause, ChangeRecord, FormerDomain
 from reconciler.core.images import ImageView, SnapshotView
@@ -16,10 +17,10 @@ from reconciler.core.world import VolumeView
 from reconciler.core.xmltree import Element, parse, serialise
 from reconciler.errors import RefusedError
 from reconciler.kinds.machine.answers import read
-from reconciler.kinds.machine.deletion import plan_deletions
 from reconciler.kinds.machine.domain.layout import remove
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planning.rollback import find_target
+from tests.lab.keys import vm
 from tests.unit.memory_host import GIB
 from tests.unit.planning.walking import HELPER, ROOT, Walk, manifest_on
 from tests.unit.planning.worlds import manifest_of
@@ -223,7 +224,7 @@ def gone(walk: Walk, deletion: str) -> Action:
     """Plan the machine's end, its manifest being gone."""
     owner = replace(walk.owner, spec=f'{{"lifecycle": {{"deletion": "{deletion}"}}}}')
     walk.set_owner(owner)
-    [action] = plan_deletions(walk.host, Desired(), ["vm"]).actions
+    [action] = plan_deletions(walk.host, [vm("vm")]).actions
     return action
 
 
