@@ -146,7 +146,10 @@ class Container:
 
     def systemctl(self, *words: str, check: bool = True) -> str:
         """Run systemctl and return what it printed."""
-        return self.run("systemctl", *words, check=check).stdout.strip()
+        try:
+            return self.run("systemctl", *words, check=check).stdout.strip()
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}{self.journal('-n', '40')}") from error
 
     def virsh(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run virsh against the machine's own libvirt."""

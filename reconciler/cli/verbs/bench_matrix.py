@@ -286,7 +286,7 @@ class MatrixRun:
     def _wait_for_agent(self, machine: ThrowAway) -> None:
         limit = self._options.boot_time
         deadline = self._clock.now() + limit
-        while not self._host.guests.read(machine.name).answers:
+        while not retry(self._clock, lambda: self._host.guests.read(machine.name)).answers:
             if self._clock.now() > deadline:
                 raise TransientError(
                     f"guest {machine.name}: its agent did not answer within {show_span(limit)}; "
