@@ -37,12 +37,14 @@ MOST_SILENT = 10  # looks in a row, over a quarter of an hour, that an agent did
 class _Looked:
     """When a guest was last looked into, and how often in a row that did not help.
 
-    `view` is what was seen last. One that was ready is forgotten at the next news of the guest.
+    `failures` are looks in a row that libvirt broke off. `view` is what was seen last; one that was
+    ready is forgotten at the next news of the guest.
     """
 
     at: float = float("-inf")
     tries: int = 0
     silent: int = 0
+    failures: int = 0
     view: Optional[GuestView] = None
 
 
@@ -106,9 +108,16 @@ class GuestWatch:
             wait = contain(self._look_inside, key)
         except ReconcilerError as error:
             self._shared.ledger.show_inside(key, GuestView(None, (str(error),)))
-            wait = MOST_WAIT
+            wait = self._count_failure(key)
         if wait is not None:
             self.queue.add_after(key, spread(wait, self._shared.services.chance()))
+
+    def _count_failure(self, key: Key) -> float:
+        """Return when to look again: soon at first, a libvirt that was restarted is back soon."""
+        with self._lock:
+            looked = self._looked.setdefault(key, _Looked())
+            looked.failures += 1
+            return find_delay(looked.failures, 0.0, MOST_WAIT)
 
     def _look_inside(self, key: Key) -> Optional[float]:
         """Return after how many seconds to look again; None: when it is woken."""
@@ -143,6 +152,7 @@ class GuestWatch:
             looked = self._looked.setdefault(key, _Looked())
             looked.at = self._shared.services.clock.now()
             looked.tries += 1
+            looked.failures = 0
             looked.silent = looked.silent + 1 if is_silent else 0
             tries, gives_up = looked.tries, looked.silent >= MOST_SILENT
             is_news = view.ready and looked is began and not (looked.view and looked.view.ready)

@@ -172,9 +172,9 @@ class Looping:
         self.wait(is_ready, f"{name} is ready")
         return self.record(name)
 
-    def wait(self, condition: Callable[[], object], what: str) -> None:
+    def wait(self, condition: Callable[[], object], what: str, limit: float = LIMIT) -> None:
         """Wait until it holds."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + limit
         while not condition():
             told = "\n".join(event.message for event in self.journal.events[-10:])
             assert time.monotonic() < deadline, f"in vain until {what}; told:\n{told}"

@@ -285,17 +285,19 @@ def test_the_loop_moves_a_guest_and_a_killed_libvirtd_delays_it_only(looping: Lo
 
     def is_moved() -> bool:
         live = looping.virsh("dumpxml", NAME, check=False).stdout or "<domain/>"
-        return parse(live).get("id") is not None and buses(live) == ("virtio", "virtio")
+        return parse(live).get("id") is not None and set(buses(live)) == {"virtio"}
 
     looping.hold = hold
     looping.publish(manifest_on("virtio", model="virtio"))
-    looping.wait(lambda: buses(stored(looping)) == ("sata", "virtio"), "it has the helper disk")
+    looping.wait(
+        lambda: buses(stored(looping)) == ("sata", "virtio"), "it has the helper disk", LIMIT
+    )
     os.kill(libvirtd(looping.lab), signal.SIGKILL)
-    wait(is_moved, "the guest runs on its new bus")
+    looping.wait(is_moved, "the guest runs on its new bus", LIMIT)
     assert not points
     os.kill(libvirtd(looping.lab), signal.SIGKILL)  # and in step 4
-    wait(lambda: looping.record(NAME).condition("Ready").holds, "it is over")
-    wait(lambda: buses(stored(looping)) == ("virtio",), "the helpers are gone")
+    looping.wait(lambda: looping.record(NAME).condition("Ready").holds, "it is over", LIMIT)
+    looping.wait(lambda: buses(stored(looping)) == ("virtio",), "the helpers are gone", LIMIT)
     assert models(stored(looping)) == ((mac_of("lan"), "virtio", "network"),)
     guest = Guest(looping.lab.uri(), NAME)
     assert guest.boot_id() != boot_id

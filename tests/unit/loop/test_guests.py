@@ -478,3 +478,24 @@ def test_a_guest_that_runs_is_not_disturbed_by_one_that_is_not_ready() -> None:
     world.publish(identity="three")
     world.work()
     assert state_of(world, "app01") is GuestState.OFF
+
+
+def test_a_look_that_libvirt_broke_off_is_made_again_soon_and_then_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(ANSWERS)
+    with monkeypatch.context() as patch:
+
+        def fail(name: str, *_rest: Any) -> GuestReport:
+            world.asked.append(name)
+            raise TransientError(f"domain {name}: asking its guest agent: Broken pipe")
+
+        patch.setattr(world.host.guests, "read", fail)
+        world.clock.sleep(SOONEST)
+        world.loop.guest_changed("web01")
+        world.work()
+        assert world.wait(30) in range(3, 6)
+        assert world.wait(3600) < 20
+        assert "Broken pipe" in world.inside.reasons[0]
+    world.show(ANSWERS)
+    assert world.inside.ready
