@@ -285,7 +285,8 @@ def test_the_loop_moves_a_guest_and_a_killed_libvirtd_delays_it_only(looping: Lo
 
     def is_plugged() -> bool:  # one that is killed before leaves half a card in QEMU
         live = looping.virsh("dumpxml", NAME, check=False).stdout or "<domain/>"
-        return buses(live) == ("sata", "virtio") and len(models(live)) == 2
+        is_there = buses(live) == ("sata", "virtio") and len(models(live)) == 2
+        return is_there and looping.loop.queue.wait_idle(0)  # libvirt has stored it, too
 
     def is_moved() -> bool:
         live = looping.virsh("dumpxml", NAME, check=False).stdout or "<domain/>"
