@@ -28,7 +28,7 @@ from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
 from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, sign_mark
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.guest_steps import GUEST_STEPS
+from reconciler.kinds.machine.guest_steps import GUEST_STEPS, read_definition
 from reconciler.kinds.machine.image_steps import IMAGE_STEPS
 from reconciler.kinds.machine.planning.guards import list_refs
 from reconciler.kinds.machine.planning.states import is_deaf, refuse_to_ask
@@ -161,7 +161,7 @@ def _define(work: StepContext, step: plan.Define) -> Undo:
     xml = step.xml if begun is None else set_uuid(step.xml, begun.uuid)
     _refuse_changed(work)
     work.host.domains.define(sign_mark(xml, work.host.locks.me))
-    work.stored.append(_read_definition(work))
+    work.stored.append(read_definition(work))
     if begun is None:
         return lambda: restore(work)
     stub = begun.persistent_xml
@@ -171,7 +171,7 @@ def _define(work: StepContext, step: plan.Define) -> Undo:
 def _store_again(work: StepContext, xml: str) -> None:
     _refuse_changed(work)
     work.host.domains.define(xml)
-    work.stored.append(_read_definition(work))
+    work.stored.append(read_definition(work))
 
 
 def _refuse_changed(work: StepContext) -> None:
@@ -182,15 +182,11 @@ def _refuse_changed(work: StepContext) -> None:
     """
     former = work.former.persistent_xml if work.former is not None else None
     known = work.stored[-1] if work.stored else former
-    if known is not None and _strip(_read_definition(work)) != _strip(known):
+    if known is not None and _strip(read_definition(work)) != _strip(known):
         raise RefusedError(
             f"the definition of {work.name} was changed by someone else meanwhile, so it is not "
             "overwritten; plan again"
         )
-
-
-def _read_definition(work: StepContext) -> str:
-    return work.host.domains.read_domain(work.name).persistent_xml
 
 
 def _strip(xml: str) -> str:

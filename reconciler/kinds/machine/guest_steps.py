@@ -41,7 +41,7 @@ class GuestWork(Protocol):
 
 
 def _record_start(work: GuestWork, step: RecordStart) -> None:  # noqa: ARG001
-    if mark := note_start(_read_definition(work), work.clock.wall()):
+    if mark := note_start(read_definition(work), work.clock.wall()):
         work.host.domains.set_metadata(work.name, mark, True)  # noqa: FBT003
 
 
@@ -52,7 +52,7 @@ def _install_driver(work: GuestWork, step: InstallDriver) -> None:
         work.name, step.program, step.arguments, step.limit, work.clock.sleep
     )
     result = f"{step.driver}: {_describe_end(end)}"
-    if mark := note_installation(_read_definition(work), result):
+    if mark := note_installation(read_definition(work), result):
         work.host.domains.set_metadata(work.name, mark, False)  # noqa: FBT003
 
 
@@ -64,7 +64,8 @@ def _describe_end(end: ProgramEnd) -> str:
     return f"exit status {end.status}{output if known is None else known}"
 
 
-def _read_definition(work: GuestWork) -> str:
+def read_definition(work: GuestWork) -> str:
+    """Return the stored definition, as it is now."""
     return work.host.domains.read_domain(work.name).persistent_xml
 
 
