@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Iterator, List, Optional, Tuple, Type
 
+import libvirt
+
 from tests.lab.guest_image import kvm_boots
 from tests.lab.namespaces import Namespaces
 from tests.lab.surroundings import short_folder
@@ -135,6 +137,21 @@ class LabHost:
         return subprocess.run(
             command, check=check, capture_output=True, text=True, timeout=CALL_LIMIT
         )
+
+    def save(self, name: str) -> None:
+        """Save the guest and stop it, as `virsh managedsave` does, which may wait for ever.
+
+        A thread of virsh makes the call and then ends the main loop; where libvirt refuses at once
+        this comes before the loop has begun, and is lost (tools/virsh-domain.c, virshWatchJob).
+
+        Raises:
+            libvirt.libvirtError: libvirt refuses.
+        """
+        connection = libvirt.open(self.uri())
+        try:
+            connection.lookupByName(name).managedSave()
+        finally:
+            connection.close()
 
     def add_xfs_pool(self, name: str) -> Path:
         """Mount a new XFS that shares blocks, for a pool. Only before the host is started."""

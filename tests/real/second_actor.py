@@ -157,6 +157,15 @@ class Yard:
         self.log.append(f"virsh {' '.join(words)}: {outcome}")
         return done.returncode == 0
 
+    def save(self) -> None:
+        """Save the guest, if libvirt goes along."""
+        outcome = "ok"
+        try:
+            self.lab.save(self.name)
+        except libvirt.libvirtError as error:
+            outcome = str(error)
+        self.log.append(f"managedsave {self.name}: {outcome}")
+
     @property
     def domain(self) -> Watched:
         """The machine, under the name that it has now."""
@@ -309,7 +318,7 @@ ACTIONS: Tuple[Callable[[Yard], object], ...] = (
     _copy,
     lambda yard: yard.virsh("suspend", yard.name),
     lambda yard: yard.virsh("resume", yard.name),
-    lambda yard: yard.virsh("managedsave", yard.name),
+    Yard.save,
     lambda yard: yard.virsh("destroy", yard.name),
     Yard.start,
     _again,

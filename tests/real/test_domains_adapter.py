@@ -137,7 +137,7 @@ def test_a_list_and_a_single_read_say_the_same_of_every_kind_of_domain(
     bench.run("paused")
     lab.virsh("suspend", "paused")
     bench.run("saved")
-    lab.virsh("managedsave", "saved")
+    lab.save("saved")
     transient = bench.folder / "transient.xml"
     transient.write_text(bench.xml("transient"), encoding="utf-8")
     lab.virsh("create", str(transient))
@@ -260,7 +260,7 @@ def test_removing_a_definition_takes_nvram_tpm_and_saved_state(lab: LabHost, ben
     devices = (tpm,) if bench.caps.tpm else ()
     uuid = bench.define("vm", *devices, extra=bench.os(" firmware='efi'")).uuid
     bench.host.domains.start("vm")
-    lab.virsh("managedsave", "vm")
+    lab.save("vm")
     left = [*(lab.folder / "lib").rglob("vm_VARS*"), *(lab.folder / "lib").rglob("vm.save")]
     assert len(left) == 2
     bench.host.domains.undefine("vm")

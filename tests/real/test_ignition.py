@@ -134,7 +134,7 @@ def test_a_guest_reads_what_the_manifest_gives_it(
     apply(product, manifest)
     assert find_file(product.xml(BASE.name)) is None
     assert find_file(product.live_xml(BASE.name)) == mark.path
-    lab.virsh("managedsave", BASE.name)
+    lab.save(BASE.name)
     assert plan(product, manifest_without_power(manifest)).changes == ()
     lab.virsh("start", BASE.name)
     assert guest.boot_id() == boot_id, "the guest was restarted, not restored"

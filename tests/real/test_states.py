@@ -145,7 +145,7 @@ def test_a_saved_guest_goes_on_where_it_was(product: Product, lab: LabHost, paus
     apply(product, manifest_of(DEAF))
     if paused:
         lab.virsh("suspend", "vm")
-    lab.virsh("managedsave", "vm")
+    lab.save("vm")
     grown = manifest_of(replace(DEAF, cpus=Cpus(1, maximum=2)))
     assert "virsh start vm" in leave_alone(product, grown)
 
@@ -162,7 +162,7 @@ def test_a_saved_guest_is_not_resumed_below_a_snapshot_of_its_disk(
 ) -> None:
     manifest = manifest_of(replace(DEAF, disks=(Disk("root", "virtio", 8 * MIB),)))
     apply(product, manifest)
-    lab.virsh("managedsave", "vm")
+    lab.save("vm")
     lab.virsh("snapshot-create-as", "vm", "nightly", "--disk-only")
     reason = leave_alone(product, manifest)
     assert "the guest was saved with vda on" in reason

@@ -6,6 +6,7 @@ What libvirt makes of it decides here. No guest is booted: one that runs has an 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Iterator
 
 import pytest
@@ -142,7 +143,7 @@ def test_a_moved_disk_goes_back_on_the_overlay_that_a_backup_has_made(
 def test_a_guest_that_is_saved_or_paused_is_waited_for(product: Product, lab: LabHost) -> None:
     aborts, later = frozenset({NAME}), Product(connect(lab.uri(), locks=staged.Now(7200)))
     lab.virsh("start", NAME)
-    lab.virsh("managedsave", NAME)
+    lab.save(NAME)
     staged.prove(product)
     assert "the guest has a saved state" in explain(product)
     staged.apply(product, MOVED, aborts=aborts)
@@ -157,8 +158,8 @@ def test_a_guest_that_is_saved_or_paused_is_waited_for(product: Product, lab: La
     lab.virsh("start", NAME)
     staged.apply(product, MOVED)
     assert staged.find_mark(product).started  # type: ignore[union-attr]
-    for stop, go_on in (("suspend", "resume"), ("managedsave", "start")):
-        lab.virsh(stop, NAME)
+    for stop, go_on in ((partial(lab.virsh, "suspend"), "resume"), (lab.save, "start")):
+        stop(NAME)
         assert "when it runs again it has 15m to show its disks" in explain(later)
         staged.apply(later, MOVED)
         assert staged.find_mark(product).started == 0  # type: ignore[union-attr]
