@@ -57,7 +57,7 @@ KIB = 2**10
 _DIGITS = "[0-9]{1,18}"
 _SIZE = regex(rf"({_DIGITS})(KiB|MiB|GiB|TiB)")
 _DURATION = regex(rf"({_DIGITS})([smh])")
-_ALMOST = regex(rf"\s*({_DIGITS})\s*([kmgt])(?:i?b)?\s*", re.IGNORECASE)
+_ALMOST = regex(rf"\s*({_DIGITS})(\.[0-9]{{1,3}})?\s*([kmgt])(?:i?b)?\s*", re.IGNORECASE)
 _BYTES = {"KiB": KIB, "MiB": KIB**2, "GiB": KIB**3, "TiB": KIB**4}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -87,9 +87,15 @@ def format_roughly(size: int) -> str:
 
 
 def suggest_size(text: str) -> Optional[str]:
-    """Return what someone who wrote `4G` or `4 gb` may have meant, or None."""
+    """Return what someone who wrote `4G`, `4 gb` or `1.5GiB` may have meant, or None."""
     found = _ALMOST.fullmatch(text)
-    return f"{int(found[1])}{found[2].upper()}iB" if found else None
+    if found is None:
+        return None
+    unit = f"{found[3].upper()}iB"
+    if found[2] is None:
+        return f"{int(found[1])}{unit}"
+    smaller = max(_BYTES[unit] // KIB, KIB)
+    return format_size(round(float(found[1] + found[2]) * _BYTES[unit] / smaller) * smaller)
 
 
 def parse_duration(text: str) -> int:

@@ -286,7 +286,8 @@ def _decode(content: bytes) -> Tuple[Optional[str], List[Blot]]:
         before = content[: error.start]
         line, start = before.count(b"\n") + 1, before.rfind(b"\n") + 1
         column = len(before[start:].decode("utf-8", "replace")) + 1
-        message = f"not UTF-8: byte 0x{content[error.start]:02x} at offset {error.start}"
+        byte = f"byte 0x{content[error.start]:02x} at offset {error.start}"
+        message = f"not UTF-8: {byte}; save the file as UTF-8"
         return None, [Blot(line, column, message)]
     return text, []
 
@@ -327,7 +328,43 @@ def _explain(error: YAMLError, text: str) -> Blot:
     if _is_tab(text, line, column):
         return Blot(line, column, "a tab cannot indent or separate here; use spaces")
     context = f" ({error.context})" if error.context else ""
-    return Blot(line, column, f"not YAML: {error.problem}{context}")
+    problem = f"{error.problem}{context}"
+    begin, _ = position_of(error.context_mark) if error.context_mark else (line, column)
+    advice = _advise(problem, text, (line, column), begin) if mark else ""
+    return Blot(line, column, f"not YAML: {problem}{advice}")
+
+
+# What to do, by the words of either parser. The part of the file that it could not end begins in
+# line {begin}; {before} is the last line above that is not empty.
+_ADVICE: Mapping[str, str] = {
+    r"mapping values": "wrong indentation, or a key without ': ': compare with line {before}",
+    r"expected key|expected <block end>|'-' ind": "wrong indentation: compare with line {begin}",
+    r"sequence entries": "begin the list in a line of its own",
+    r"',' or '[]}]'": "close the bracket of line {begin}, or write a ',' before this place",
+    r"end of stream": "close the quote of line {begin}",
+    r"cannot start any token": "quote a text that begins with {sign}",
+    r"undefined alias|an alias|an anchor": "quote a text that begins with * or &",
+    r"expected ':'": "write KEY: VALUE or '- VALUE' in line {begin}",
+    r"hexdecimal|escape": "put a text with backslashes into single quotes",
+    r"document start": "begin the next document with a line ---",
+    r"node content": "write a value here, or put the text into quotes",
+}
+
+
+def _advise(problem: str, text: str, place: Position, begin: int) -> str:
+    """Return what to do about a syntax error, as the end of its message."""
+    words = next((words for words in _ADVICE if regex(words).search(problem)), None)
+    if words is None:
+        return ""
+    line, column = place
+    lines = text.split("\n")[:line]
+    head, sign = lines[-1][: column - 1], lines[-1][column - 1 : column]
+    if words == "mapping values" and ": " in head:
+        return "; quote a text that contains ': '"
+    if "expected key" in words and head.strip(" -"):
+        return "; put the whole text into quotes"
+    above = (number for number in range(line - 1, 0, -1) if lines[number - 1].strip())
+    return "; " + _ADVICE[words].format(begin=begin, before=next(above, line), sign=sign)
 
 
 def _find_depth(text: str, end: int) -> Optional[Blot]:

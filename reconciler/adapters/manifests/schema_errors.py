@@ -23,7 +23,7 @@ from reconciler.core.documents import (
 from reconciler.core.kinds import find_row, list_kinds
 from reconciler.core.schema import Test, compile_schema
 from reconciler.core.secret_refs import REFERENCE
-from reconciler.core.units import suggest_size
+from reconciler.core.units import resolve_plain, suggest_size
 from reconciler.errors import UsageError
 
 # In a checkout this is a link to the folder `schemas` at the top.
@@ -177,7 +177,7 @@ def _explain(kind: str, error: Error) -> Iterator[Finding]:
     elif error.validator == "required":
         yield from _explain_missing(error)
     else:
-        yield Finding(_path(error), _message(error))
+        yield Finding(_path(error), _message(kind, error))
 
 
 def _path(error: Error) -> DocumentPath:
@@ -192,12 +192,14 @@ def _explain_missing(error: Error) -> Iterator[Finding]:
 
 def _explain_choice(kind: str, error: Error) -> Iterator[Finding]:
     """Explain the one alternative that was meant, or what the alternatives are."""
+    if error.schema.get("type") == "object" and not isinstance(error.instance, dict):
+        return  # told as a wrong type
     meant = [errors for errors in _alternatives(error) if not _is_other_type(error, errors)]
     if error.validator == "anyOf" and len(meant) == 1:
         for cause in meant[0]:
             yield from _explain(kind, cause)
     else:
-        yield Finding(_path(error), _message(error))
+        yield Finding(_path(error), _message(kind, error))
 
 
 def _alternatives(error: Error) -> Iterable[List[Error]]:
@@ -213,10 +215,10 @@ def _is_other_type(error: Error, errors: Iterable[Error]) -> bool:
     return any(cause.validator == "type" and len(cause.absolute_path) == depth for cause in errors)
 
 
-def _message(error: Error) -> str:
+def _message(kind: str, error: Error) -> str:
     words = _WORDS.get(str(error.validator))
     if _is_of_wrong_type(error):
-        return _wrong_type(error)
+        return _wrong_type(kind, error)
     return words(error) if words else f"{_show(error.instance)} is not valid{_advice(error)}"
 
 
@@ -228,13 +230,28 @@ def _is_of_wrong_type(error: Error) -> bool:
     )
 
 
-def _wrong_type(error: Error) -> str:
+def _wrong_type(kind: str, error: Error) -> str:
     value = error.instance
     if value is None:
         return f"is empty; leave the field out, or {_wanted(error)}"
+    wanted = _advise_quotes(kind, error) or _wanted(error)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"{_show(value)} is an unquoted number; {_wanted(error)}"
-    return f"{_show(value)} is not valid here; {_wanted(error)}"
+        return f"{_show(value)} is an unquoted number; {wanted}"
+    return f"{_show(value)} is not valid here; {wanted}"
+
+
+def _advise_quotes(kind: str, error: Error) -> str:
+    """Return what to do where the value would be right with quotes, or without them."""
+    definitions = load_schema(kind).get("definitions", {})
+    fits = compile_schema({**error.schema, "definitions": definitions})
+    value = error.instance
+    if isinstance(value, (bool, int, float)):
+        return "write it in quotes" if fits(_show(value)) else ""
+    try:
+        plain = resolve_plain(value) if isinstance(value, str) else value
+    except ValueError:
+        return ""
+    return "remove the quotes" if plain != value and fits(plain) else ""
 
 
 def _wanted(error: Error) -> str:

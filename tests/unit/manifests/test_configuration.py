@@ -213,7 +213,7 @@ def test_an_address_is_a_place_and_never_a_command(url: str, is_good: bool) -> N
         pytest.param("spec: {}\n", "config.yaml:1:1: kind is missing: write Configuration", id="no kind"),
         pytest.param("kind: VirtualMachine\n", "config.yaml:1:7: kind: VirtualMachine is a manifest, not the daemon's Configuration", id="a manifest"),
         pytest.param("kind: Config\n", "config.yaml:1:7: kind: 'Config' is not Configuration; did you mean Configuration?", id="a typing mistake"),
-        pytest.param("a: b: c\n", "config.yaml:1:5: not YAML: mapping values are not allowed in this context", id="no YAML"),
+        pytest.param("a: b: c\n", "config.yaml:1:5: not YAML: mapping values are not allowed in this context; quote a text that contains ': '", id="no YAML"),
         pytest.param(text_of() + "---\n" + text_of(), "config.yaml:7:1: a configuration is a single document", id="two"),
     ],
 )  # fmt: skip

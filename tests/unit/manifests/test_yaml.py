@@ -63,7 +63,7 @@ REFUSED = [
     pytest.param(b"a: 1\nb: 2\na: 3\n", 3, 1, "duplicate key 'a'; it is also in line 1", id="duplicate key"),
     pytest.param(b"a:\n\tb: 1\n", 2, 1, "a tab cannot indent", id="tab"),
     pytest.param(b"a:\n  - b\n\t- c\n", 3, 1, "a tab cannot indent", id="tab before a dash"),
-    pytest.param(b"ok: 1\nb: \xff\n", 2, 4, "not UTF-8: byte 0xff at offset 9", id="latin-1"),
+    pytest.param(b"ok: 1\nb: \xff\n", 2, 4, "not UTF-8: byte 0xff at offset 9; save the file as UTF-8", id="latin-1"),
     pytest.param("ä: ".encode() + b"\xe4", 1, 4, "not UTF-8: byte 0xe4 at offset 4", id="latin-1 after UTF-8"),
     pytest.param("a: 1".encode("utf-16"), 1, 1, "not UTF-8", id="UTF-16"),
     pytest.param(b"\x7fELF\x02\x01\x01\x00", 1, 1, "control character U+007F", id="a program"),
@@ -96,6 +96,33 @@ def test_refused_with_its_place(content: bytes, line: int, column: int, message:
     assert "\n" not in found[2]
     if "mapping values" not in message:  # the two parsers differ by a column there
         assert found[:2] == (line, column)
+
+
+ADVICE = [
+    pytest.param("a:\n  - b: 1\n     c: 2\n", "wrong indentation, or a key without ': ': compare with line 2", id="deeper"),
+    pytest.param("a:1\n\nb: 2\n", "wrong indentation, or a key without ': ': compare with line 1", id="no space"),
+    pytest.param("x: 1\na:\n  b: 1\n c: 2\n", "wrong indentation: compare with line 1", id="between two levels"),
+    pytest.param("a: b: c\n", "quote a text that contains ': '", id="two colons"),
+    pytest.param("a: 'x\nb: 2\n", "close the quote of line 1", id="an open quote"),
+    pytest.param("a: {b: 1\nc: 2\n", "close the bracket of line 1", id="an open bracket"),
+    pytest.param("a: @x\n", "quote a text that begins with @", id="a reserved sign"),
+    pytest.param("a: *.iso\n", "quote a text that begins with *", id="an asterisk"),
+    pytest.param("a: *b\n", "quote a text that begins with *", id="an alias of nothing"),
+    pytest.param("a: 1\nb\nc: 2\n", "write KEY: VALUE or '- VALUE' in line 2", id="no colon"),
+    pytest.param("a: - b\n", "begin the list in a line of its own", id="a list behind its key"),
+    pytest.param('a: "C:\\x"\n', "put a text with backslashes into single quotes", id="a backslash"),
+    pytest.param('a: "x" y\n', "put the whole text into quotes", id="text after a quote"),
+    pytest.param("a: 1\n...\nb: 2\n", "begin the next document with a line ---", id="text after the end"),
+    pytest.param("a: }\n", "put the text into quotes", id="a closing bracket"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("_either_parser")
+@pytest.mark.parametrize(("text", "advice"), ADVICE)
+def test_a_syntax_error_ends_with_what_to_do(text: str, advice: str) -> None:
+    (found,) = refuse(text.encode())
+    assert found[2].startswith("not YAML: ")
+    assert advice in found[2]
 
 
 def _bomb(levels: int) -> bytes:
