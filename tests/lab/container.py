@@ -9,22 +9,25 @@ distribution's (252 on Debian 12, as on Rocky 9). Needs root. By hand: `python -
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Iterator, List, Optional, Type
+from typing import Callable, Dict, Iterator, List, Optional, Type
 
 from tests.lab.host import DEFAULT_NETWORK
-from tests.lab.namespaces import Namespaces, child_of
-from tests.lab.surroundings import SYSTEM_PATH, short_folder
+from tests.lab.namespaces import Namespaces, child_of, name_of
+from tests.lab.surroundings import PREFIX, SYSTEM_PATH, short_folder
 
 CHECKOUT = Path(__file__).parents[2]  # also where it lies in a folder that is not shown
-BOOT_LIMIT = 60.0  # seconds
+BOOT_LIMIT = 300.0  # seconds; several machines boot at once, beside guests without KVM
+RUN_LIMIT = 300.0  # seconds that one command may take
 # What it gets from this machine's /etc: files that programs cannot run without. Nothing that enables
 # a service or configures libvirt, systemd, Git or virt-reconciler.
 SETTINGS = (
@@ -64,6 +67,7 @@ printf 'kvm01\\n' >etc/hostname
 printf '127.0.0.1 localhost kvm01\\n' >etc/hosts
 printf '00000000000000000000000000006b01\\n' >etc/machine-id
 cd /
+for one in {cgroups}; do echo $$ >$one/cgroup.procs; done
 # 133 asks to be started again: the machine reboots.
 while :; do
   systemd-nspawn -q -D {folder}/root -M kvm01 --boot --register=no --keep-unit {binds} \\
@@ -78,16 +82,22 @@ class Container:
 
     folder: Path
     _namespaces: Optional[Namespaces] = field(default=None, repr=False)
+    _cgroups: List[Path] = field(default_factory=list, repr=False)
 
     def start(self) -> Container:
         """Boot, and wait until systemd has started all that it was to start."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{PREFIX}{uuid.uuid4().hex}"  # the same in all, as systemd-nspawn expects it
+        for parent in find_cgroups():
+            self._cgroups.append(parent / name)
+            self._cgroups[-1].mkdir()
         script = SCRIPT.format(
             folder=self.folder,
             settings=" ".join(SETTINGS),
             network=DEFAULT_NETWORK,
             qemu=QEMU_CONF,
             binds=" ".join(f"--bind-ro={one}" for one in shown()),
+            cgroups=" ".join(map(str, self._cgroups)),
         )
         self._namespaces = Namespaces.start(script, self._log)
         self.wait_booted()
@@ -111,21 +121,25 @@ class Container:
         return state in ("running", "degraded")
 
     def _init(self) -> Optional[int]:
-        """Return the machine's first process as this one sees it."""
+        """Return the machine's systemd as this machine sees it, None while it does not run.
+
+        Before, there is a child of systemd-nspawn that is not yet in all of the namespaces.
+        """
         if self._namespaces is None:
             return None
         pid: Optional[int] = self._namespaces.pid
         for _ in ("bash", "systemd-nspawn", "its first process"):
             pid = pid and child_of(pid)
-        return pid
+        return pid if pid and name_of(pid) in ("systemd", "init") else None
 
     def run(
         self, *words: str, check: bool = True, text: Optional[str] = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the machine, as its root."""
         done = subprocess.run(
-            self.inside(*words), check=False, capture_output=True, text=True, input=text
-        )
+            self.inside(*words),
+            check=False, capture_output=True, text=True, input=text, timeout=RUN_LIMIT,
+        )  # fmt: skip
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -156,7 +170,8 @@ class Container:
         return self.run("virsh", "-q", "-c", "qemu:///system", *words, check=check)
 
     def journal(self, *words: str) -> str:
-        """Return journal lines of this boot."""
+        """Return journal lines of this boot, up to what was said last."""
+        self.run("journalctl", "--sync", check=False)
         return self.run("journalctl", "-q", "--no-pager", "-o", "cat", *words).stdout
 
     def reboot(self) -> None:
@@ -166,12 +181,14 @@ class Container:
         self.wait(lambda: self._init() not in (None, former), "the machine restarts", BOOT_LIMIT)
         self.wait_booted()
 
-    def wait(self, condition: Callable[[], object], what: str, limit: float = 30.0) -> None:
-        """Wait until it holds."""
+    def wait(self, condition: Callable[[], object], what: str, limit: float = 180.0) -> None:
+        """Wait until it holds; the limit is for a machine that is busy."""
         deadline = time.monotonic() + limit
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited {limit:.0f} s in vain until {what}")
+                words = ("journalctl", "-q", "--no-pager", "-o", "cat", "-n", "40")
+                told = self.run(*words, check=False).stdout
+                raise AssertionError(f"waited {limit:.0f} s in vain until {what}; told:\n{told}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -179,6 +196,8 @@ class Container:
         if self._namespaces is not None:
             self._namespaces.end()
             self._namespaces = None
+        while self._cgroups:
+            remove_cgroup(self._cgroups.pop())
 
     def __enter__(self) -> Container:
         """Start."""
@@ -207,6 +226,32 @@ def temporary_container() -> Iterator[Container]:
             yield machine
     finally:
         shutil.rmtree(folder)
+
+
+def find_cgroups() -> List[Path]:
+    """Return the cgroups of this process in which systemd works: the unified one, its own, or both.
+
+    Each machine gets a cgroup of its own below them. In one for all, systemd-nspawn gives each the
+    same: then a service that stops in one machine takes the cgroup of its namesake in another.
+    """
+    own: Dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        _, name, path = line.split(":", 2)
+        own[name] = path
+    found = []
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+        _, place, kind, options, *_ = line.split()
+        name = "" if kind == "cgroup2" else "name=systemd"
+        if name in own and (kind == "cgroup2" or name in options.split(",")):
+            below = Path(place) / own[name].lstrip("/")
+            found.append(below if below.is_dir() else Path(place))
+    return list(dict.fromkeys(found))
+
+
+def remove_cgroup(cgroup: Path) -> None:
+    """Remove a cgroup and those below it, which have no process any more."""
+    for folder, _, _ in os.walk(cgroup, topdown=False):
+        os.rmdir(folder)
 
 
 def shown() -> List[Path]:

@@ -94,3 +94,10 @@ def child_of(pid: int) -> Optional[int]:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
         return int(children.split()[-1])
     return None
+
+
+def name_of(pid: int) -> str:
+    """Return the name of a process, empty if it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    return ""

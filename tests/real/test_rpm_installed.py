@@ -275,7 +275,7 @@ def test_images_are_fetched_and_clones_prepared_with_the_rights_of_the_examples(
     machine.wait(lambda: "prepare.conf" in status(machine), "it is said what the daemon needs")
     # KVM may be there and not work.
     allow(machine, "prepare.conf", "Environment=LIBGUESTFS_BACKEND_SETTINGS=force_tcg\n")
-    machine.wait(lambda: "app02: created" in machine.journal("-u", UNIT), "it is prepared", 180)
+    machine.wait(lambda: "app02: created" in machine.journal("-u", UNIT), "it is prepared", 600)
     clone = "/var/lib/libvirt/images/app02-root.qcow2"
     machine.run("qemu-img", "convert", "-O", "raw", clone, "/srv/clone")
     assert machine.run("debugfs", "-R", "cat /etc/hostname", "/srv/clone").stdout == "app02\n"

@@ -174,6 +174,14 @@ def test_a_machine_begins_as_newly_installed() -> None:
         assert network.split() == ["default", "inactive", "no", "yes"]
 
 
+def test_machines_that_run_at_once_share_no_service() -> None:
+    with temporary_container() as one, temporary_container() as other:
+        one.run("systemd-run", "-q", "--unit=mine", "sleep", "infinity")
+        find = ("find", "/sys/fs/cgroup", "-name", "mine.service")
+        assert "mine.service" in one.run(*find).stdout
+        assert other.run(*find).stdout == ""
+
+
 def test_a_host_begins_empty() -> None:
     with temporary_host(kvm=False) as host:
         assert host.virsh("list", "--all", "--name").stdout.split() == []
