@@ -124,6 +124,43 @@ def test_the_definition_comes_back_as_it_was() -> None:
     assert read_machine(parse(back)).disks == read_machine(parse(xml)).disks
 
 
+PCI = "<address type='pci' domain='0x0000' bus='0x05' slot='0x00' function='0x0'/>"
+DRIVE = "<address type='drive' controller='0' bus='0' target='0' unit='0'/>"
+
+
+@pytest.mark.parametrize(
+    ("former", "other", "place"),
+    [
+        (
+            FORMER.replace("bus='sata'", "bus='virtio'").replace(DRIVE, PCI),
+            f"<sound model='ich9'>{PCI.replace('0x05', '0x5')}</sound>",
+            ("sda", None),
+        ),
+        (
+            FORMER,
+            f"<disk type='file' device='disk'><target dev='sdx' bus='sata'/>{DRIVE}</disk>",
+            ("sdb", None),
+        ),
+        (
+            FORMER,
+            f"<disk type='file' device='disk'><target dev='sdx' bus='scsi'/>{DRIVE}</disk>",
+            ("sda", "drive"),
+        ),
+    ],
+    ids=["a PCI slot", "a place on its bus", "a place on another bus"],
+)
+def test_a_disk_does_not_take_a_place_back_that_another_device_has_now(
+    former: str, other: str, place: Tuple[str, Optional[str]]
+) -> None:
+    moved = FORMER.replace("dev='sda' bus='sata'", "dev='vda' bus='virtio'").replace(DRIVE, "")
+    mark = replace(SWITCHED, moved=(MovedDevice("root", former, "vda"),))
+    root = parse(revert_bus(domain(moved + other), mark))
+    [disk] = root.iterfind("devices/disk/alias[@name='ua-root']/..")
+    address, target = disk.find("address"), disk.find("target")
+    assert target is not None
+    assert (target.get("dev"), None if address is None else address.get("type")) == place
+
+
 def test_the_mark_is_read_as_it_was_written() -> None:
     owner = Owner(
         "vm",

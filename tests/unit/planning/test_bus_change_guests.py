@@ -63,7 +63,7 @@ TABLE: Dict[Tuple[str, str], Tuple[str, str]] = {
     ("before", "crashed"): ("", f"step 1 of 5: waits for the guest: {CRASHED}"),
     ("before", "asleep"): ("", ASLEEP),
     ("before", "shutting down"): ("", ENDING),
-    ("plugged", "off"): ("", "the guest gets it at its next start"),
+    ("plugged", "off"): ("", "for the next start of the guest"),
     ("plugged", "saved"): ("", SAVED),
     ("plugged", "running"): ("", "step 2 of 5: waits since"),
     ("plugged", "paused"): ("", f"step 1 of 5: waits for the guest: {PAUSED}"),

@@ -248,8 +248,17 @@ def test_a_card_does_not_take_a_place_back_that_another_device_has_now() -> None
     other = switched.replace(
         "</devices>", f"<sound model='ac97'>{SLOT.format('06')}</sound></devices>"
     )
-    back = parse(revert_bus(other, replace(MARK, moved=cards)))
-    assert back.findall("devices/interface/address") == []
+    for taken in (other, other.replace("slot='0x01'", "slot='0x1' multifunction='on'")):
+        back = parse(revert_bus(taken, replace(MARK, moved=cards)))
+        assert back.findall("devices/interface/address") == []
+
+
+def test_a_card_that_had_no_model_of_its_own_has_none_again() -> None:
+    xml = domain(CARD.replace("<model type='e1000'/>", ""))
+    mark = replace(MARK, moved=keep_former(xml, [change()]))
+    switched, cards = switch_bus(xml, mark, [change()])
+    back = parse(revert_bus(switched, replace(mark, moved=cards)))
+    assert back.findall("devices/interface/model") == []
 
 
 def test_a_card_of_the_same_kind_keeps_its_place() -> None:

@@ -19,7 +19,6 @@ from reconciler.core.names import (
     MovedDevice,
 )
 from reconciler.core.xmltree import Element, copy_of, fragment, indent, make, parse, serialise
-from reconciler.errors import TerminalError
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.buses import (
     add_missing,
@@ -31,6 +30,7 @@ from reconciler.kinds.machine.domain.buses import (
     needed_controllers,
     number_kinds,
     place_of,
+    slot_in_use,
     target_of,
 )
 from reconciler.kinds.machine.domain.devices import (
@@ -40,6 +40,7 @@ from reconciler.kinds.machine.domain.devices import (
     keep_name,
     place_devices,
 )
+from reconciler.kinds.machine.domain.read import read_pci
 from reconciler.kinds.machine.match import Device, Difference
 
 IMAGE = ("source", "backingStore", "auth", "encryption")  # of a disk: where its contents are
@@ -65,16 +66,12 @@ def _alias_of(device: Element) -> str:
     return "" if alias is None else alias.get("name", "")
 
 
-def find_by_target(root: Element, target: str) -> Optional[Element]:
-    """Return the disk with that target."""
-    return next((disk for disk in iter_disks(root) if target_of(disk) == target), None)
-
-
-def find_card(root: Element, moved: MovedDevice) -> Optional[Element]:
-    """Return a moved card, by its name or its MAC."""
-    named = (card for card in _find_named(root, moved.name) if card.tag == "interface")
-    cards = (card for card in root.iterfind("devices/interface") if read_mac(card) == moved.target)
-    return next(chain(named, cards), None)
+def find_moved(root: Element, moved: MovedDevice) -> Optional[Element]:
+    """Return a device that was moved, by its name, or by its target or MAC."""
+    tag, read = ("interface", read_mac) if moved.is_card else ("disk", target_of)
+    named = (device for device in _find_named(root, moved.name) if device.tag == tag)
+    devices = root.iterfind(f"devices/{tag}")
+    return next(chain(named, (each for each in devices if read(each) == moved.target)), None)
 
 
 def read_mac(card: Element) -> str:
@@ -223,48 +220,60 @@ SwitchedXml = Tuple[str, Tuple[MovedDevice, ...]]
 def revert_bus(xml: str, mark: BusChangeMark) -> str:
     """Return the definition with the devices as they were before.
 
-    Disks keep the images that they have now, and cards all but their model.
+    Disks keep the images that they have now, and cards all but their model. What was removed
+    meanwhile stays away.
     """
     root = parse(xml)
-    for disk in mark.moved:
-        if disk.is_card:
-            _revert_card(root, disk)
-            continue
-        present = find_by_target(root, disk.target)
-        if present is None:
-            raise TerminalError(
-                f"disks[{disk.name}]: the domain no longer has a disk {disk.target}, so its former "
-                f"bus cannot come back; {layout.edit_command(root)}"
-            )
-        former = parse(disk.xml)
-        _carry_image(present, former)
-        keep_name(former, disk.name)
-        others = [each for each in iter_disks(root) if each is not present]
-        layout.insert_after(present, former)
-        layout.remove(present)
-        if target_of(former) in {target_of(each) for each in others}:
-            target = layout.ensure(former, "target")
-            target.set("dev", free_target(bus_of(former), [root], skip=former))
-            layout.remove_children(former, "address")
-        _drop_foreign_boot(former, present)
+    for moved in mark.moved:
+        present = find_moved(root, moved)
+        if present is not None:
+            revert = _revert_card if moved.is_card else _revert_disk
+            revert(root, moved, present)
     add_missing(root)
     return serialise(root)
 
 
-def _revert_card(root: Element, moved: MovedDevice) -> None:
+def _revert_disk(root: Element, moved: MovedDevice, present: Element) -> None:
+    """Put a disk's former element in its place."""
+    former = parse(moved.xml)
+    _carry_image(present, former)
+    keep_name(former, moved.name)
+    layout.insert_after(present, former)
+    layout.remove(present)
+    _settle_place(root, former)
+    _drop_foreign_boot(former, present)
+
+
+def _settle_place(root: Element, former: Element) -> None:
+    """Give a disk another target or address, if another device has its own now."""
+    bus, others = bus_of(former), [each for each in iter_disks(root) if each is not former]
+    is_taken = target_of(former) in {target_of(each) for each in others}
+    alike = {slot_in_use(each) for each in others if bus_of(each) == bus} - {None}
+    if is_taken or slot_in_use(former) in alike:
+        layout.ensure(former, "target").set("dev", free_target(bus, [root], skip=former))
+        layout.remove_children(former, "address")
+    elif _is_slot_taken(root, former):
+        layout.remove_children(former, "address")
+
+
+def _is_slot_taken(root: Element, device: Element) -> bool:
+    """Whether another device has the PCI address of this one."""
+    own = read_pci(device)
+    others = (each for each in root.iterfind("devices/*") if each is not device)
+    return bool(own) and own in map(read_pci, others)
+
+
+def _revert_card(root: Element, moved: MovedDevice, present: Element) -> None:
     """Give a card its former model, and its former place if nothing else has that now."""
-    present, former = find_card(root, moved), parse(moved.xml)
-    if present is None:
-        raise TerminalError(
-            f"interfaces[{moved.name}]: the domain no longer has a card with the MAC "
-            f"{moved.target}, so its former model cannot come back; {layout.edit_command(root)}"
-        )
+    former = parse(moved.xml)
     layout.remove_children(present, "driver", "address")
     model = former.find("model")
-    layout.ensure(present, "model").set("type", "" if model is None else model.get("type", ""))
-    taken = [fragment(copy_of(address)) for address in root.iterfind("devices/*/address")]
+    if model is None:
+        layout.remove_children(present, "model")
+    else:
+        layout.ensure(present, "model").set("type", model.get("type", ""))
     for child in former.iterchildren("driver", "address"):
-        if fragment(copy_of(child)) not in taken:
+        if child.tag != "address" or not _is_slot_taken(root, former):
             layout.append(present, copy_of(child))
 
 

@@ -26,7 +26,7 @@ from reconciler.core.names import HELPER_CARD, BusChangeMark, MovedDevice
 from reconciler.core.virtio_win import NETWORK_DRIVER
 from reconciler.core.world import DomainView, Reading
 from reconciler.core.xmltree import Element, parse, parse_number
-from reconciler.kinds.machine.domain.bus_change import find_by_target, find_card, find_own, read_mac
+from reconciler.kinds.machine.domain.bus_change import find_moved, find_own, read_mac
 from reconciler.kinds.machine.domain.buses import bus_of, iter_disks, place_of
 from reconciler.kinds.machine.domain.read import read_pci
 from reconciler.kinds.machine.planning.states import say_state
@@ -306,16 +306,20 @@ def describe_hold(view: DomainView) -> str:
 
 
 def find_missing(mark: BusChangeMark, reading: Reading, proof: GuestProof) -> str:
-    """Say what the guest does not show of what was moved; empty if it shows all."""
+    """Say what the guest does not show of what was moved; empty if it shows all.
+
+    What is not in the definition any more is removed, and not waited for.
+    """
     if not reading.is_running:
         return describe_hold(reading.view)
     report, live = proof.report, reading.view.live_xml
     lack = find_lack(mark, report, live)
     if lack or live is None:
         return lack
-    root = parse(live)
-    disks = [moved for moved in mark.moved if not moved.is_card]
-    cards = [moved for moved in mark.moved if moved.is_card]
+    root, stored = parse(live), parse(reading.view.persistent_xml)
+    left = [moved for moved in mark.moved if find_moved(stored, moved) is not None]
+    disks = [moved for moved in left if not moved.is_card]
+    cards = [moved for moved in left if moved.is_card]
     names = ", ".join(_list_missing(disks, root, report))
     missing = [f"the guest does not show {names} on {mark.bus}"] if names else []
     return "; ".join((*missing, *_list_missing_cards(cards, root, report)))
@@ -325,7 +329,7 @@ def _list_missing_cards(
     cards: Sequence[MovedDevice], root: Element, report: GuestReport
 ) -> Iterator[str]:
     for moved in cards:
-        card = find_card(root, moved)
+        card = find_moved(root, moved)
         mac = moved.target if card is None else read_mac(card)
         if not has_card(report, mac):
             yield f"the guest shows no network interface with the MAC {mac} ({moved.name})"
@@ -338,9 +342,9 @@ def _list_missing(
 
     A Windows whose agent answers has started from its system disk.
     """
-    hard = [disk for disk in iter_disks(root) if disk.get("device", "disk") == "disk"]
+    hard = [disk for disk in iter_disks(root) if disk.get("device", "disk") in ("disk", "lun")]
     for moved in disks:
-        disk = find_by_target(root, moved.target)
+        disk = find_moved(root, moved)
         if disk is None:
             yield f"{moved.name} (the running guest has no disk {moved.target})"
             continue

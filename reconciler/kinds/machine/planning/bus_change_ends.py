@@ -45,7 +45,7 @@ def give_up(stage: Stage) -> BusWalk:
     steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), after))
     reason = f"{why}: the {mark.helpers} {mark.are} removed, and the {mark.what} stay as they are"
     line = note_line(None, stage.touch, reason + say_left(stage), name_helpers(mark))
-    return BusWalk(steps, (line,), f"the bus change was {why}", is_first=stage.walk.aborts)
+    return BusWalk(steps, (line,), f"the bus change ends: {why}", is_first=stage.walk.aborts)
 
 
 def _holds_helper(stage: Stage) -> bool:

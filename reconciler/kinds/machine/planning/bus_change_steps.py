@@ -206,10 +206,10 @@ def _make_disk(stage: Stage, mark: BusChangeMark) -> Steps:
 def await_plug(stage: Stage) -> BusWalk:
     """Wait for the start that gives the guest its helpers."""
     since = show_time(stage.mark.begun)
-    why = "the running guest has no free PCI slot for it" if stage.reading.is_active else ""
+    why = "the running guest has no free PCI slot" if stage.reading.is_active else ""
     reason = (
-        f"step 1 of 5: the {stage.mark.helpers} is in the definition since {since}, and the guest "
-        f"gets it at its next start{f' ({why})' if why else ''}"
+        f"step 1 of 5: waits since {since} for the next start of the guest, which gives it the "
+        f"{stage.mark.helpers}{f' ({why})' if why else ''}"
     )
     return BusWalk(reason=reason, waits=True)
 

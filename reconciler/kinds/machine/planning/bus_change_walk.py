@@ -151,12 +151,26 @@ def _is_staged(difference: Difference) -> bool:
 
 
 def _is_wanted(found: Found, moved: Tuple[Difference, ...]) -> bool:
-    """Whether the manifest has what is moved as the change makes it."""
+    """Whether the manifest has what is moved as the change makes it.
+
+    Devices that it removes do not count, as long as there are others for each helper.
+    """
     owner = found.reading.owner
     mark = owner.bus_change if owner is not None else None
     if mark is None or mark.is_over:
         return bool(moved)
-    return all(_has_aim(found, mark, moved) for moved in mark.moved)
+    kept = [device for device in mark.moved if not _is_removed(found, device)]
+    kinds, helped = ({each.is_card for each in devices} for devices in (kept, mark.moved))
+    is_enough = bool(kept) if mark.switched else kinds == helped
+    return is_enough and all(_has_aim(found, mark, device) for device in kept)
+
+
+def _is_removed(found: Found, moved: MovedDevice) -> bool:
+    """Whether the manifest's list of devices is given, and does not have this one."""
+    machine = found.machine
+    if moved.is_card:
+        return machine.interfaces is not None and by_name(machine.interfaces, moved.name) is None
+    return machine.disks is not None and by_name(machine.disks, moved.name) is None
 
 
 def _has_aim(found: Found, mark: BusChangeMark, moved: MovedDevice) -> bool:

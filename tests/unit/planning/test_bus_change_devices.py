@@ -1,0 +1,204 @@
+"""A staged bus change of several disks and cards, some of which go away while it is under way."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, FrozenSet, Sequence, Tuple
+
+import pytest
+
+from reconciler.core.frozen import replace
+from reconciler.core.guest import GuestDisk
+from reconciler.core.images import ImageView
+from reconciler.core.machine import Disk, Interface, Machine
+from reconciler.core.manifest import Lifecycle, MachineManifest
+from reconciler.core.plan import ActionKind
+from reconciler.core.world import VolumeView
+from reconciler.core.xmltree import Element, parse, serialise
+from reconciler.kinds.machine.domain.layout import remove
+from tests.unit.memory_host import GIB
+from tests.unit.planning.walking import STAGED, Walk
+from tests.unit.planning.worlds import manifest_of
+
+DATA = "/images/vm-data.qcow2"
+MACS = {"lan": "52:54:00:00:00:01", "wan": "52:54:00:00:00:02"}
+_PORTS = "".join(
+    f"<controller type='pci' index='{index}' model='pcie-root-port'/>" for index in range(5, 11)
+)
+_CARD = (
+    "<interface type='network'><mac address='{}'/><source network='default'/>"
+    "<model type='e1000e'/><alias name='ua-{}'/></interface>"
+)
+DEVICES = (
+    f"{_PORTS}<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+    f"<source file='{DATA}'/><target dev='sdb' bus='sata'/><alias name='ua-data'/></disk>"
+    + "".join(_CARD.format(mac, name) for name, mac in MACS.items())
+)
+
+
+def manifest(
+    disks: Sequence[str] = ("root", "data"), cards: Sequence[str] = ("lan", "wan"), **values: Any
+) -> MachineManifest:
+    """Return the machine with these disks and cards on virtio; values are those of lifecycle."""
+    machine = Machine(
+        "vm",
+        disks=tuple(Disk(name, "virtio") for name in disks),
+        interfaces=tuple(
+            Interface(name, "default", model="virtio", mac=MACS[name]) for name in cards
+        ),
+    )
+    wanted = manifest_of(machine, replace(Lifecycle(bus_change=STAGED), **values))
+    return replace(wanted, generation=f"{disks} {cards} {values}")
+
+
+class LargeWalk(Walk):
+    """The machine of two disks and two cards."""
+
+    def __init__(self) -> None:
+        super().__init__(manifest(), with_agent=True, devices=DEVICES)
+        pool = self.host.pools["default"]
+        data = VolumeView("default", "vm-data.qcow2", DATA, "qcow2", 20 * GIB)
+        self.host.pools["default"] = replace(pool, volumes={**pool.volumes, data.name: data})
+        self.host.images[DATA] = ImageView(DATA, "2", "qcow2")
+        self.host.snapshot.networks["default"] = True  # type: ignore[index]
+
+    @property
+    def cards(self) -> Tuple[str, ...]:
+        """The model of each card in the definition."""
+        models = parse(self.view.persistent_xml).iterfind("devices/interface/model")
+        return tuple(model.get("type", "") for model in models)
+
+    def show_helper(self) -> None:
+        """Have the guest show the helpers that it has."""
+        helper = GuestDisk("/dev/vda", "virtio", self.mark.serial)
+        self.show(helper, cards=(*MACS.values(), *filter(None, [self.mark.mac])))
+
+    def show_disks(self) -> None:
+        """Have the guest show all that it has."""
+        disks = (GuestDisk(f"/dev/vd{letter}", "virtio") for letter in "abc")
+        self.show(*disks, cards=tuple(MACS.values()))
+
+    def finish(self) -> None:
+        """Go on until nothing is left to do; the guest shows all that it has."""
+        for _ in range(12):
+            bus_change = self.owner.bus_change
+            if self.view.is_active and bus_change is not None and bus_change.switched:
+                self.show_disks()
+            elif self.view.is_active and bus_change is not None:
+                self.show_helper()
+            action = self.apply()
+            if action.action is ActionKind.NONE:
+                return
+            if not action.steps:
+                self.turn_off() if self.view.is_active else self.start()
+        raise AssertionError(action)
+
+
+PLACES: Dict[str, Callable[[], LargeWalk]] = {
+    "plugged": lambda: _at(LargeWalk.prepare),
+    "proved": lambda: _at(LargeWalk.prove),
+    "switched": lambda: _at(LargeWalk.switch),
+}
+
+
+def _at(step: Callable[[LargeWalk], object]) -> LargeWalk:
+    walk = LargeWalk()
+    step(walk)
+    return walk
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("is_off", [False, True])
+@pytest.mark.parametrize(
+    ("wanted", "buses", "cards"),
+    [
+        (manifest(disks=("root",)), ("virtio",), ("virtio", "virtio")),
+        (manifest(cards=("lan",)), ("virtio", "virtio"), ("virtio",)),
+        (manifest(cards=()), ("virtio", "virtio"), ()),
+    ],
+    ids=["a disk", "a card", "all cards"],
+)
+def test_what_the_manifest_removes_meanwhile_does_not_hold_the_others(
+    place: str,
+    is_off: bool,
+    wanted: MachineManifest,
+    buses: Tuple[str, ...],
+    cards: Tuple[str, ...],
+) -> None:
+    walk = PLACES[place]()
+    serial = walk.mark.serial
+    if is_off:
+        walk.turn_off()
+    walk.manifest = wanted
+    if cards or place == "switched":
+        walk.apply()
+        assert (walk.mark.serial, walk.mark.failed) == (serial, "")  # it goes on, and is not undone
+    walk.finish()
+    assert (walk.buses, walk.cards) == (buses, cards)
+    assert walk.owner.bus_change is None
+    assert "vm-bus-change.qcow2" not in walk.volumes
+
+
+def _drop(walk: Walk, *targets: str) -> None:
+    """Take disks and cards away, as virsh detach-disk and detach-interface do."""
+
+    def without(xml: str) -> str:
+        root = parse(xml)
+        for device in root.findall("devices/disk") + root.findall("devices/interface"):
+            if list_targets(device) & {*targets}:
+                remove(device)
+        return serialise(root)
+
+    view = walk.view
+    live = None if view.live_xml is None else without(view.live_xml)
+    walk.host.change("vm", persistent_xml=without(view.persistent_xml), live_xml=live)
+
+
+def list_targets(device: Element) -> FrozenSet[str]:
+    """Return the target and the MAC of a device."""
+    return frozenset(child.get("dev") or child.get("address") or "" for child in device)
+
+
+@pytest.mark.parametrize("end", ["aborted", "taken back", "late"])
+def test_the_former_bus_comes_back_without_what_someone_removed(end: str) -> None:
+    walk = PLACES["switched"]()
+    _drop(walk, "vdb", MACS["wan"])
+    walk.manifest = manifest(disks=("root",), cards=("lan",))
+    options: Dict[str, Any] = {}
+    if end == "aborted":
+        options["aborts"] = frozenset({"vm"})
+        walk.turn_off()
+    elif end == "taken back":
+        machine = replace(walk.manifest.machine, disks=(Disk("root", "sata"),))
+        walk.manifest = replace(walk.manifest, machine=machine, generation="sata")
+        walk.turn_off()
+    else:
+        walk.clock.sleep(3600)
+        walk.show()
+        walk.apply()
+        walk.turn_off()
+    walk.apply(**options)
+    assert (walk.buses, walk.cards) == (("sata",), ("e1000e",))
+    assert "vm-bus-change.qcow2" not in walk.volumes
+
+
+def test_a_disk_that_is_a_lun_of_the_host_is_waited_for_too() -> None:
+    walk = PLACES["switched"]()
+    view = walk.view
+    walk.host.change(
+        "vm",
+        persistent_xml=_as_lun(view.persistent_xml),
+        live_xml=_as_lun(view.live_xml or ""),
+    )
+    disks = [GuestDisk(f"/dev/vd{letter}", "virtio") for letter in "abc"]
+    walk.show(*disks[:2], cards=tuple(MACS.values()))
+    [change] = walk.plan().changes
+    assert "the guest does not show root, data on virtio" in change.reason
+    walk.show(*disks, cards=tuple(MACS.values()))
+    assert "step 5 of 5: the guest shows its disks" in walk.plan().changes[0].reason
+
+
+def _as_lun(xml: str) -> str:
+    root = parse(xml)
+    for disk in root.findall("devices/disk/target[@dev='vdb']/.."):
+        disk.set("device", "lun")
+    return serialise(root)
