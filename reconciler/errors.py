@@ -42,6 +42,10 @@ class FaultError(TransientError):
     """A bug of ours, met while one object was read or planned; the others are not concerned."""
 
 
+class OutputError(TransientError):
+    """What a command writes cannot be kept: the disk of its log is full."""
+
+
 class StoppingError(TransientError):
     """The daemon is told to stop while it waits; the next start goes on."""
 

@@ -5,14 +5,16 @@ The core is imported by the method that needs it.
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import sys
+from contextlib import contextmanager, suppress
 from enum import IntEnum
-from typing import TYPE_CHECKING, Callable, Mapping, TextIO
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, TextIO
 
 from reconciler.core.frozen import frozen
-from reconciler.errors import UsageError
+from reconciler.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.core.plan import Plan
@@ -91,11 +93,18 @@ class Console:
 
     @classmethod
     def of_process(cls) -> Console:
-        """Return this process's own; what a stream cannot encode is escaped, never a crash."""
+        """Return this process's own; what a stream cannot encode is escaped, never a crash.
+
+        A stream that was closed before we started is None.
+        """
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        return cls(sys.stdout, sys.stderr, sys.stdin, os.environ)
+        out, err, answers = (
+            io.StringIO() if stream is None else stream
+            for stream in (sys.stdout, sys.stderr, sys.stdin)
+        )
+        return cls(out, err, answers, os.environ)
 
     def style(self) -> Style:
         """How standard output may be dressed (https://no-color.org)."""
@@ -118,9 +127,13 @@ class Console:
         return self.out.isatty() and self.environ.get("TERM") != "dumb"
 
     def write(self, text: str) -> None:
-        """Write to standard output, at once: progress is of no use later."""
-        self.out.write(text)
-        self.out.flush()
+        """Write to standard output, at once: progress is of no use later.
+
+        Raises BrokenPipeError where nobody reads any more, and OutputError for a full disk.
+        """
+        with _output("standard output"):
+            self.out.write(text)
+            self.out.flush()
 
     def line(self, text: str = "") -> None:
         """Write one line to standard output."""
@@ -139,10 +152,12 @@ class Console:
         self.complain(f"{PREFIX}: note: {escape(text)}")
 
     def complain(self, text: str) -> None:
-        """Write a line to standard error as it is."""
-        self.out.flush()
-        self.err.write(f"{text}\n")
-        self.err.flush()
+        """Write a line to standard error as it is, even if standard output is full."""
+        with suppress(OutputError), _output("standard output"):
+            self.out.flush()
+        with _output("standard error"):
+            self.err.write(f"{text}\n")
+            self.err.flush()
 
     def confirm(self, question: str, otherwise: str) -> bool:
         """Ask for a yes; `otherwise` is what has not happened without one.
@@ -162,6 +177,17 @@ class Console:
         if not answer.endswith("\n"):
             stream.write("\n")
         return answer.strip().lower()
+
+
+@contextmanager
+def _output(name: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        advice = "make room where it goes, and run this again"
+        raise OutputError(f"{name} cannot be written: {error.strerror}; {advice}") from error
 
 
 def _can_show(text: str, stream: TextIO) -> bool:

@@ -1,8 +1,8 @@
 """Carry out a plan with a person watching: progress, one result line for each object, the sum.
 
 Several objects may be under way at once, so each line names its object and is written in one piece.
-A reader that goes away (`apply | head`) must never stop an apply halfway, so a broken pipe only
-silences this.
+A reader that goes away (`apply | head`) and a log whose disk is full must never stop an apply
+halfway, so they only silence this.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reconciler.core.frozen import frozen, replace
 from reconciler.core.plan import Action, ActionKind, Effect, Outcome, Start
 from reconciler.core.render.words import count, escape, shuts_down
 from reconciler.core.units import format_roughly
-from reconciler.errors import BusyError
+from reconciler.errors import BusyError, OutputError
 from reconciler.kinds.api import Awaiting
 
 AWAIT_LIMIT = 600.0  # seconds that a machine waits for the guests that it is started after
@@ -58,7 +58,7 @@ class ProgressBoard:
 
     def ended(self, reporter: LineReporter, line: str, error: str = "") -> None:
         """Write how an object's action ended."""
-        with self._lock, suppress(BrokenPipeError):
+        with self._lock, suppress(BrokenPipeError, OutputError):
             if reporter in self._running:
                 self._running.remove(reporter)
             self._close_line()
@@ -69,7 +69,7 @@ class ProgressBoard:
 
     def show(self, news: str) -> None:
         """Write a plain line of progress, or show on one line what everything long is at."""
-        with self._lock, suppress(BrokenPipeError):
+        with self._lock, suppress(BrokenPipeError, OutputError):
             if not self.can_rewrite:
                 self._console.line(news)
                 return
@@ -79,13 +79,13 @@ class ProgressBoard:
 
     def note(self, text: str) -> None:
         """Write a note between the other lines."""
-        with self._lock, suppress(BrokenPipeError):
+        with self._lock, suppress(BrokenPipeError, OutputError):
             self._close_line()
             self._console.note(text)
 
     def interrupted(self) -> None:
         """Say what was under way when the person stopped it."""
-        with self._lock, suppress(BrokenPipeError):
+        with self._lock, suppress(BrokenPipeError, OutputError):
             self._close_line()
             names = ", ".join(sorted(escape(reporter.name) for reporter in self._running))
             place = f" at {names}" if names else ""

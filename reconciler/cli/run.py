@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Sequence, TextIO
 
 from reconciler.cli.arguments import parse
 from reconciler.cli.console import Exit
@@ -17,6 +18,7 @@ from reconciler.errors import (
     BusyError,
     FaultError,
     InvalidManifestError,
+    OutputError,
     ReconcilerError,
     RefusedError,
     UsageError,
@@ -69,9 +71,16 @@ def run(argv: Optional[Sequence[str]], console: Console, make_services: MakeServ
     """Run the command line `argv` (None: the process's own) through the services made for it."""
     try:
         status = _attempt(argv, console, make_services)
-        console.out.flush()
+        console.write("")
     except BrokenPipeError:
-        return _leave_pipe(console)
+        _leave_output(console.out)
+        return Exit.BROKEN_PIPE
+    except OutputError as error:
+        _leave_output(console.out)
+        with suppress(BrokenPipeError, OutputError):
+            console.error(str(error))
+        _leave_output(console.err)
+        return Exit.FAILED
     return status
 
 
@@ -91,6 +100,8 @@ def _attempt(argv: Optional[Sequence[str]], console: Console, make_services: Mak
         if isinstance(error.__cause__, BrokenPipeError):  # nobody reads any more
             raise error.__cause__ from None
         return _report_fault(error, console)
+    except OutputError:
+        raise
     except ReconcilerError as error:
         return _report(error, console, verbose=verbose)
 
@@ -140,8 +151,10 @@ def _without_secrets(lines: str) -> str:
     return hide_text(lines)
 
 
-def _leave_pipe(console: Console) -> int:
-    """Keep the interpreter from complaining about the closed pipe when it flushes at its end."""
-    if console.out is sys.stdout:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.BROKEN_PIPE
+def _leave_output(stream: TextIO) -> None:
+    """Keep the interpreter from complaining at its end of what it still cannot flush."""
+    try:
+        stream.flush()
+    except OSError:
+        if stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

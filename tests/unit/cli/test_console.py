@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from reconciler.cli.progress import LineReporter, ProgressBoard
 from reconciler.cli.run import run
 from reconciler.core.plan import Action, ActionKind, Outcome
 from reconciler.core.units import format_roughly
+from reconciler.errors import OutputError
 from tests.unit.fake_clock import FakeClock
 
 from .fakes import FakeServices, Piped, Terminal, call, manifests
@@ -75,6 +78,74 @@ def test_closed_pipe_never_stops_an_apply_halfway() -> None:
     console = Console(Closing(), Closed(), Piped(), {})
     run(["apply", "--yes", "p"], console, lambda _options, _console: services)
     assert sorted(services.host.writes) == ["define vm1", "define vm2", "start vm2"]
+
+
+class FullDisk(io.StringIO):
+    """A log whose disk is full from the first text on that contains `since`."""
+
+    encoding = "utf-8"
+
+    def __init__(self, since: str = "") -> None:
+        """Begin with room."""
+        super().__init__()
+        self._since, self._is_full = since, False
+
+    def write(self, text: str) -> int:
+        """Fail as the kernel would have it."""
+        self._is_full = self._is_full or self._since in text
+        if self._is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+    def flush(self) -> None:
+        """Fail for what was written before, as a buffered stream does."""
+        if self._is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_never_stops_an_apply_halfway() -> None:
+    services = FakeServices(manifests(vm1={}, vm2={"power": "running"}))
+    err = Piped()
+    console = Console(FullDisk(": created"), err, Piped(), {})
+    status = run(["apply", "--yes", "p"], console, lambda _options, _console: services)
+    assert sorted(services.host.writes) == ["define vm1", "define vm2", "start vm2"]
+    assert (status, err.getvalue()) == (1, FULL)
+
+
+FULL = (
+    "virt-reconciler: error: standard output cannot be written: No space left on device; make room "
+    "where it goes, and run this again\n"
+)
+
+
+def test_a_plan_that_nobody_can_read_because_the_disk_is_full_is_not_applied() -> None:
+    services, err = FakeServices(manifests(vm1={})), Piped()
+    console = Console(FullDisk(), err, Piped(), {})
+    status = run(["apply", "--yes", "p"], console, lambda _options, _console: services)
+    assert (status, err.getvalue(), services.host.writes) == (1, FULL, [])
+
+
+def test_an_error_is_told_although_standard_output_is_full() -> None:
+    out, err = FullDisk(), Piped()
+    console = Console(out, err, Piped(), {})
+    with contextlib.suppress(OutputError):
+        console.write("a plan")
+    console.error("no such domain")
+    assert err.getvalue() == "virt-reconciler: error: no such domain\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "err"),
+    [(">/dev/full", 1, FULL), (">&-", 0, ""), (">/dev/full 2>&1", 1, ""), (">&- 2>&- <&-", 0, "")],
+)
+def test_a_process_whose_output_goes_nowhere_ends_without_a_trace(
+    end: str, status: int, err: str
+) -> None:
+    command = f"{sys.executable} -m reconciler schema Host {end}"
+    done = subprocess.run(  # noqa: S602 - redirections are the point
+        command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, err)
 
 
 def test_failure_is_told_although_nobody_reads_it() -> None:
