@@ -52,6 +52,16 @@ def test_the_order_of_kinds_becomes_one_of_devices_that_means_the_same() -> None
     )
 
 
+def test_a_device_that_is_given_number_two_boots_behind_what_booted_first() -> None:
+    xml = domain(DISK + DATA + NIC, os="<boot dev='network'/><boot dev='hd'/>")
+    action = plan(xml, Machine("vm", disks=(Disk("vda"), Disk("vdb", boot=2))))
+    assert lines(action)[:3] == (
+        ("disks[vdb].boot", None, 2, "offline"),
+        ("disks[vda].boot", None, 3, "offline"),
+        ("interfaces[52:54:00:00:00:01].boot", None, 1, "offline"),
+    )
+
+
 def test_a_new_disk_with_a_boot_number_says_so_too() -> None:
     xml = domain(DISK, os="<boot dev='hd'/>")
     new = Disk("new", boot=1, source="/i/new.raw", format="raw")
@@ -112,6 +122,8 @@ def test_how_a_replaced_display_listened_is_said_and_no_password_is() -> None:
         "<listen type='address' address='192.0.2.1'/></graphics>"
     )
     found = lines(plan(domain(spice), Machine("vm", graphics="vnc")))
+    assert "hush" not in str(found)
+    assert ("graphics_password", "(hidden)", None, "offline") in found
     assert ("devices/graphics[spice]/@port", "5901", "-1", "offline") in found
     assert ("devices/graphics[spice]/@passwd", "(hidden)", None, "offline") in found
     assert (

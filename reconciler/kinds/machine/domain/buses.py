@@ -328,15 +328,20 @@ def _numbered(root: Element) -> List[Element]:
 
 
 def number_kinds(root: Element) -> None:
-    """Turn the kinds of device into numbers, behind those that are given, and drop the kinds."""
+    """Turn the kinds of device into the numbers that are free, in their order, and drop the kinds.
+
+    So a device that is given number 2 boots second, behind what booted first before.
+    """
     os = layout.ensure(root, "os")
     kinds = [element.get("dev", "") for element in os.findall("boot")]
     layout.remove_children(os, "boot")
+    taken = {_order(boot) for boot in _numbered(root)}
     for kind in kinds:
         device = _find_first(root, kind)
         if device is not None and device.find("boot") is None:
-            last = max((_order(boot) for boot in _numbered(root)), default=0)
-            layout.append(device, make("boot", {"order": last + 1}))
+            order = _next_free(1, taken)
+            taken.add(order)
+            layout.append(device, make("boot", {"order": order}))
 
 
 def _find_first(root: Element, kind: str) -> Optional[Element]:

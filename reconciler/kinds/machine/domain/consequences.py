@@ -25,7 +25,13 @@ from reconciler.core.xmltree import (
 from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.layout import find_device
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.match import Difference, DifferenceKind, align, compare
+from reconciler.kinds.machine.match import (
+    Difference,
+    DifferenceKind,
+    align,
+    compare,
+    show_values,
+)
 
 HIDDEN = "(hidden)"
 PER_DEVICE = "per-device order"
@@ -119,15 +125,11 @@ def _compare_fields(
     found: Dict[str, Consequence] = {}
     for difference in compare(edited, former):
         if difference.kind is DifferenceKind.CHANGE:
-            found[difference.path] = Consequence(
-                difference.path, difference.observed, difference.desired
-            )
+            found[difference.path] = Consequence(difference.path, *show_values(difference))
     for difference in compare(former, edited):  # also what is not there any more
         if difference.kind is DifferenceKind.CHANGE:
-            found.setdefault(
-                difference.path,
-                Consequence(difference.path, difference.desired, difference.observed),
-            )
+            lost, there = show_values(difference)
+            found.setdefault(difference.path, Consequence(difference.path, there, lost))
     for group, size in (("cpus", "count"), ("memory", "size")):
         if _has_no_reserve(getattr(former, group), size) and _has_no_reserve(
             getattr(edited, group), size
