@@ -169,7 +169,7 @@ def test_a_recorded_host_does_not_differ_for_what_it_hides(tmp_path: Path) -> No
 
 WRONG = [
     pytest.param({"a b": "x"}, "spec.credentials.a b", "write the name of a credential", id="name"),
-    pytest.param({"a": 1}, "spec.credentials.a", "write text", id="number"),
+    pytest.param({"a": 1}, "spec.credentials.a", "write it in quotes", id="number"),
     pytest.param(
         {"a": {"secretRef": {"file": "/x"}}}, "spec.credentials.a", "use cloudInit", id="secret"
     ),
