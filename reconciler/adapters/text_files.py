@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
@@ -102,7 +101,7 @@ def write_beside(
     `durable` waits for the disk. `prepare` is given the open file before it is closed.
     """
     folder = os.path.dirname(path) or "."
-    handle, name = tempfile.mkstemp(prefix=".", suffix=TEMPORARY, dir=folder)
+    handle, name = _open_new(folder)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -116,6 +115,15 @@ def write_beside(
         drop_file(name)
         raise
     return name
+
+
+def _open_new(folder: str) -> Tuple[int, str]:
+    """Open a hidden file of a name that nobody has; `tempfile` would load much more."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    while True:
+        name = os.path.join(folder, f".{os.urandom(8).hex()}{TEMPORARY}")
+        with suppress(FileExistsError):
+            return os.open(name, flags, 0o600), name
 
 
 def place_file(name: str, path: str, *, durable: bool = False, is_new: bool = False) -> None:

@@ -112,7 +112,7 @@ class Services:
 
     def read_revision(self, paths: Sequence[str]) -> Optional[str]:
         """Return the Git commit that the manifests are at, None outside of Git."""
-        from reconciler.adapters.git.work_tree import read_revision  # noqa: PLC0415
+        from reconciler.adapters.git import read_revision  # noqa: PLC0415
 
         return read_revision(paths)
 

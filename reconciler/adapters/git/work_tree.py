@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
+from reconciler.adapters.git import find_top
 from reconciler.adapters.git.command import (
     Repository,
     explain_foreign,
@@ -39,12 +39,12 @@ class WorkTreeSource:
 
     def is_there(self) -> bool:
         """Whether the folder lies in a work tree; one that is broken still is one."""
-        return _find_top(os.path.realpath(self._path)) is not None
+        return find_top(os.path.realpath(self._path)) is not None
 
     def read(self) -> FileSet:
         """Read the commit that the work tree is at."""
         real = os.path.realpath(self._path)
-        top = _find_top(real)
+        top = find_top(real)
         if top is None:
             raise TransientError(f"{show_name(self._path)}: is no longer in a Git work tree")
         self._place = place = _ask_place(top)
@@ -70,28 +70,6 @@ class WorkTreeSource:
             f"{self._place.common}/.",
             *(folder for folder in shared if os.path.isdir(folder)),
         )
-
-
-def _find_top(path: str) -> Optional[str]:
-    """Return the folder at or above `path` that has a `.git`, on the same file system, as Git does.
-
-    Git is not asked: it says of a broken repository that there is none, and then files would be
-    read that no commit has.
-    """
-    folder = path
-    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
-        folder = os.path.dirname(folder)
-    try:
-        device = os.stat(folder).st_dev
-        while os.stat(folder).st_dev == device:
-            if os.path.lexists(os.path.join(folder, ".git")):
-                return folder
-            if folder == os.path.dirname(folder):
-                return None
-            folder = os.path.dirname(folder)
-    except OSError:  # it went away meanwhile; whoever reads it says so
-        return None
-    return None
 
 
 def _ask_place(top: str) -> _Place:
@@ -186,25 +164,3 @@ def _explain_missing(path: str, words: str) -> Exception:
     if is_foreign(words):
         return TransientError(explain_foreign(name))
     return UsageError(f"{name}: is not in a Git repository, so there is nothing to compare with")
-
-
-TIMEOUT = 5.0  # seconds; a repository on a dead network share must not hang a plan
-
-
-def read_revision(paths: Sequence[str]) -> Optional[str]:
-    """Return the commit of the work tree that all paths are in; None if they are in no one tree."""
-    revisions = {_read(_folder(path)) for path in paths}
-    return revisions.pop() if len(revisions) == 1 else None
-
-
-def _folder(path: str) -> str:
-    place = Path(path)
-    return str(place if place.is_dir() else place.parent)
-
-
-def _read(folder: str) -> Optional[str]:
-    try:
-        done = run_git(["-C", folder, "rev-parse", "--verify", "--quiet", "HEAD"], limit=TIMEOUT)
-    except TransientError:
-        return None
-    return done.text if done.status == 0 and done.text else None

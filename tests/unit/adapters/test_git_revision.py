@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.git.work_tree import read_revision
+from reconciler.adapters.git import read_revision
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -43,6 +43,15 @@ def test_outside_of_git_there_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert read_revision([str(tmp_path)]) is None
     assert read_revision([str(tmp_path / "absent" / "a.yaml")]) is None
+
+
+def test_a_repository_that_the_environment_names_is_asked(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = str(tmp_path_factory.mktemp("other"))
+    assert read_revision([outside]) is None
+    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
+    assert read_revision([outside]) == git(repository, "rev-parse", "HEAD")
 
 
 def test_paths_in_and_out_of_a_repository_have_none(

@@ -49,6 +49,8 @@ NOT_FOR_A_PLAN = frozenset(
     }
 )  # fmt: skip
 NOT_FOR_CHECKING = NOT_FOR_A_PLAN | {"libvirt"}
+# What an apply in no work tree runs no program for, and packs no archive.
+NOT_FOR_AN_APPLY = NOT_FOR_A_PLAN | {"lzma", "random", "selectors", "shutil", "signal", "socket"}
 
 
 def modules_of(folder: Path, *words: str) -> Set[str]:
@@ -82,6 +84,13 @@ def test_manifests_are_checked_without_loading_what_reads_a_host(tmp_path: Path)
     assert sorted(modules_with_code(found) - FOR_A_PLAN) == []
     assert sorted(name for name in found if name.split(".")[0] in NOT_FOR_CHECKING) == []
     assert not any(name.startswith("reconciler.adapters.libvirt") for name in found)
+
+
+def test_an_apply_loads_nothing_that_runs_programs(tmp_path: Path) -> None:
+    found = modules_of(tmp_path, "--connect", "test:///default", "apply", "--yes", "--adopt")
+    assert list(tmp_path.glob(".local/state/**/history/**/last.json")) != [], "it was recorded"
+    assert sorted(name for name in found if name.split(".")[0] in NOT_FOR_AN_APPLY) == []
+    assert "reconciler.adapters.git.command" not in found
 
 
 def test_a_verb_is_parsed_alone_and_a_mistake_by_all_verbs() -> None:
