@@ -58,6 +58,7 @@ Error = Any  # a ValidationError, whose attributes each release types differentl
 
 MOST_FINDINGS = 200  # of a document: more than are ever listed
 _MOST_SHOWN = 40
+_MOST_FIELDS = 8  # that are named where a mapping is missing
 MOST_MESSAGE = 200  # characters of what another schema's error says
 _TYPE_NAMES = {
     "object": "a mapping",
@@ -260,6 +261,9 @@ def _wanted(error: Error) -> str:
         return str(advice)
     if "enum" in error.schema:
         return f"write one of {', '.join(error.schema['enum'])}"
+    fields = error.schema.get("properties", {})
+    if 0 < len(fields) <= _MOST_FIELDS:
+        return f"write a mapping with {', '.join(fields)}"
     if error.schema.get("type") == "string":
         return "write text, in quotes if it looks like a number"
     return f"write {_TYPE_NAMES.get(error.schema.get('type', ''), 'something else')}"

@@ -36,7 +36,7 @@ from reconciler.core.xmltree import (
     parse,
 )
 from reconciler.errors import TerminalError
-from reconciler.kinds.machine.domain.xml_places import find_place
+from reconciler.kinds.machine.domain.xml_places import explain_parent, find_place
 from reconciler.kinds.machine.first_boot_checks import check_first_boot, check_range
 
 _OWNED = ("name", "uuid")
@@ -93,6 +93,9 @@ def _check_fragment(path: DocumentPath, overlay: Overlay, *, names: bool) -> Ite
         yield Finding(path, f"XML nested more than {MOST_NESTED} deep is refused")
     if overlay.xpath == "/domain" and root.tag in (*_OWNED, "domain"):
         yield Finding(path, _owned(f"<{root.tag}>"))
+    advice = explain_parent(overlay.xpath, str(root.tag))
+    if advice:
+        yield Finding((*path[:-1], "xpath"), advice)
     for element in _list_notes(overlay.xpath, root):
         if not str(element.tag).startswith("{"):
             name = f"my:{element.tag}"

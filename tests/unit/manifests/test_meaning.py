@@ -78,6 +78,8 @@ ALONE = [
     pytest.param({"lifecycle": {"shutdownTimeout": "9" * 4301 + "s"}}, "spec.lifecycle.shutdownTimeout", "30s", id="a time of 4301 digits"),
     pytest.param(xml(xpath="/network/x", absent=True), "spec.xml[0].xpath", "does not begin with /domain/", id="not of a domain"),
     pytest.param(xml(xpath="/domain/devices/disk[1]", absent=True), "spec.xml[0].xpath", "only [@attribute='value']", id="a position"),
+    pytest.param(xml(xpath="/domain/description", fragment="<description>web</description>"), "spec.xml[0].xpath", "must name the parent of <description>: write /domain", id="the element itself"),
+    pytest.param(xml(xpath="/domain/devices/disk[target/@dev='vda']", fragment="<disk><driver io='native'/></disk>"), "spec.xml[0].xpath", "must name the parent of <disk>: write /domain/devices", id="the element itself, by a condition"),
     pytest.param(xml(xpath="/domain/devices/@x", fragment="<a/>"), "spec.xml[0].xpath", "not an attribute", id="into an attribute"),
     pytest.param(xml(xpath="/domain/name", absent=True), "spec.xml[0].xpath", "managed by virt-reconciler", id="the name"),
     pytest.param(xml(xpath="/domain/metadata", fragment="<rack>a1</rack>"), "spec.xml[0].fragment", "libvirt drops an element without a namespace in <metadata>; write <my:rack", id="a note that libvirt drops"),

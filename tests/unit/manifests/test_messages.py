@@ -41,6 +41,8 @@ RIGHT = {"name": "web", "labels": "{}", "cpus": "2", "autostart": "true", "disks
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("disks", "[root]", "spec.disks[0]: 'root' is not valid here; write a mapping"),
+        ("disks", "[{name: d, size: 1GiB}], lifecycle: {windows: [always]}", "spec.lifecycle.windows[0]: 'always' is not valid here; write a mapping with days, start, duration"),
         ("name", "007", "metadata.name: 7 is an unquoted number; write it in quotes"),
         ("labels", "{a: 1}", "metadata.labels.a: 1 is an unquoted number; write it in quotes"),
         ("labels", "{a: yes, b: true}", "metadata.labels.b: true is not valid here; write it in quotes"),

@@ -314,3 +314,15 @@ def _tag(prefix: Optional[str], name: str, xpath: str) -> str:
             f"xml[{xpath}]: prefix {prefix!r} is not one of {', '.join(NAMESPACES)}"
         )
     return f"{{{NAMESPACES[prefix]}}}{name}"
+
+
+_ENDS = regex(r"(/.*)/([^/@\[\]]+)(?:\[[^\]]*\])*")
+_NESTED = frozenset({"backingStore"})  # libvirt has no other element that is in one of its name
+
+
+def explain_parent(xpath: str, tag: str) -> str:
+    """Return what to write where the path of a fragment ends at the fragment's own element."""
+    found = _ENDS.fullmatch(xpath)
+    if found is None or found[2] != tag or tag in _NESTED or "/metadata" in xpath:
+        return ""
+    return f"must name the parent of <{tag}>: write {found[1]}"
