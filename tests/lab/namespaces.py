@@ -12,7 +12,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, List, Optional
 
 from tests.lab.surroundings import PLAIN
 
@@ -90,10 +90,31 @@ def _describe_rest(first: int) -> str:
 
 def child_of(pid: int) -> Optional[int]:
     """Return the last child of a process, None if it has none (any more)."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    children = children_of(pid)
+    return children[-1] if children else None
+
+
+def children_of(pid: int) -> List[int]:
+    """Return the children of a process, none if it is gone."""
+    with contextlib.suppress(OSError):
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-        return int(children.split()[-1])
-    return None
+        return [int(word) for word in children.split()]
+    return []
+
+
+def number_inside(pid: int) -> int:
+    """Return the PID that a process has in its own namespace."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    return int(status.partition("\nNSpid:")[2].partition("\n")[0].split()[-1])
+
+
+def list_commands() -> List[str]:
+    """Return the command lines of all processes of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ends at this moment
+            found.append(path.read_bytes().decode("utf-8", "replace"))
+    return found
 
 
 def name_of(pid: int) -> str:

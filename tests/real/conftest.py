@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -17,6 +18,7 @@ from tests.real.commands import Command
 from tests.real.looping import Looping
 from tests.real.worlds import Product
 
+LIMIT = 30  # seconds until what was ended is gone
 # Beside `default`, so that an interface has somewhere else to go.
 OTHER = "<network><name>other</name><bridge name='virbr7'/></network>"
 
@@ -26,6 +28,9 @@ def surroundings() -> Iterator[None]:
     """Hide the machine's own libvirt and settings, and check that tests leave nothing behind."""
     hide_machine()
     yield
+    deadline = time.monotonic() + LIMIT
+    while remains() and time.monotonic() < deadline:  # the kernel ends some of it a moment later
+        time.sleep(0.1)
     assert not remains()
 
 

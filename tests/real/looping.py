@@ -7,8 +7,8 @@ import random
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Callable, List, Optional, Tuple
 
 from reconciler.adapters.clock import StoppableClock
@@ -41,12 +41,13 @@ from reconciler.core.transfers import Downloads, NoDownloads
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
 from tests.lab.keys import vm
+from tests.lab.namespaces import children_of, name_of, number_inside
 from tests.real.faults import is_read
 from tests.real.worlds import MIB, manifest_of
 from tests.unit.loop.fakes import CountingMeter, ListJournal, MemoryHistory, MemoryStore
 
 run_event_loop()  # before the first connection of this process
-LIMIT = 30.0  # seconds
+LIMIT = 120.0  # seconds; only a failure takes that long
 
 
 class Recording:
@@ -218,15 +219,17 @@ def stored(looping: Looping) -> List[str]:
 
 
 def libvirtd(host: LabHost) -> int:
-    """Return the daemon's process as this machine sees it."""
-    found = subprocess.run(
-        ["pgrep", "-f", f"libvirtd -p {host.folder}/libvirtd.pid"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return max(int(word) for word in found.stdout.split() if is_libvirtd(int(word)))
+    """Return the daemon's process as this machine sees it, once it runs.
 
-
-def is_libvirtd(pid: int) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() == "libvirtd"
+    Its own children have its name, too, until they become another program.
+    """
+    deadline = time.monotonic() + LIMIT
+    while True:
+        with suppress(OSError, ValueError):
+            inside = int((host.folder / "libvirtd.pid").read_text(encoding="ascii"))
+            found = [pid for pid in children_of(host.first()) if name_of(pid) == "libvirtd"]
+            for pid in found:
+                if number_inside(pid) == inside:
+                    return pid
+        assert time.monotonic() < deadline, "libvirtd does not run"
+        time.sleep(0.02)

@@ -75,7 +75,7 @@ class Session:
 
     def end(self) -> int:
         """Wait for the end, and return the exit status."""
-        status = self.process.wait(30)
+        status = self.process.wait(LIMIT)
         while select.select([self.screen], [], [], 0)[0]:
             self.seen += os.read(self.screen, 4096)
         return status

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -269,13 +270,16 @@ def test_nothing_is_left_however_it_is_stopped(
 
 
 def test_a_host_is_measured_by_the_programs_that_are_installed(measuring: Measuring) -> None:
-    words = ("iperf3", "--server", "--port", "5297", "--forceflush")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = ("iperf3", "--server", "--port", port, "--forceflush")
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         for line in server.stdout:
             if "Server listening" in line:
                 break
-        options = ("--runtime", "1s", "--runs", "1", "--iperf3", "127.0.0.1:5297")
+        options = ("--runtime", "1s", "--runs", "1", "--iperf3", f"127.0.0.1:{port}")
         done = measuring.call("host", *options, "--format", "json")
         server.kill()
     document = json.loads(done.stdout)

@@ -97,7 +97,18 @@ class Trial:
             assert live == lived
             assert one.path in self.waiting
             assert look(one, self.guest) == seen, "the guest was disturbed before its restart"
-        self.done.append(Done(one, stored, seen, look(one, self.guest)))
+        self.done.append(Done(one, stored, seen, self.settle(one)))
+
+    def settle(self, one: Scenario) -> Any:
+        """Return what the guest shows once two looks agree: a medium is not readable at once."""
+        shown = [look(one, self.guest)]
+
+        def is_settled() -> bool:
+            shown.append(look(one, self.guest))
+            return bool(shown[-1] == shown[-2])
+
+        self.bench.wait(is_settled, "the guest settles")
+        return shown[-1]
 
     def restart(self) -> None:
         """Shut the guest down and start it: now nothing waits any more."""

@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.core.machine import Memory
 from tests.lab.guest import Guest, boot_overlays
-from tests.real.booting import Bench
+from tests.real.booting import LIMIT, Bench
 from tests.real.commands import Command
 from tests.real.scenarios import BASE
 from tests.real.test_guest_bench import CONFIG, LIST
@@ -24,7 +24,8 @@ MOUNT = f"mke2fs -F /dev/vda >/dev/null && mkdir -p {FOLDER} && mount -t ext4 /d
 SECTORS_READ = "cut -c1- /sys/block/vda/stat"
 READ = 2  # the column of the sectors that were read
 # The agent ends, and another one is there some seconds later, as systemd would have it.
-LOSE_AGENT = """killall qemu-ga
+LOSE_AGENT = """sleep 1  # until it has answered
+killall qemu-ga
 sleep 3
 qemu-ga -m virtio-serial -p /dev/agent --retry-path -t /run >/dev/null 2>&1"""
 LEFT = f"{LIST}; ls -A {FOLDER} | grep -v lost+found; pgrep -x fio; :"
@@ -103,7 +104,7 @@ def test_fio_in_a_guest_is_measured_and_nothing_is_left_whatever_is_lost(
     _, notes = process.communicate()
     assert process.returncode == 1
     assert f"guest {fio_guest.manifest.name}: asking its agent: " in notes
-    fio_guest.guest.wait_ready(60.0)
+    fio_guest.guest.wait_answers(LIMIT)
     bench.wait(lambda: not fio_guest.list_left(), "what kept the file ends")
 
     process = fio_guest.begin()

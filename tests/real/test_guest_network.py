@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.core.measurements.guest_script import NAME
 from tests.lab.guest import Guest, boot_overlays
-from tests.real.booting import Bench
+from tests.real.booting import LIMIT, Bench
 from tests.real.commands import Command
 from tests.real.scenarios import BASE, card
 from tests.real.test_guest_bench import CONFIG
@@ -39,7 +39,7 @@ class GuestsOnNetwork:
             bench.apply(manifest)
         self.guests: Dict[str, Guest] = {name: Guest(bench.uri, name) for name in ADDRESSES}
         for name, guest in self.guests.items():
-            guest.wait_ready(120.0)
+            guest.wait_ready(LIMIT)
             guest.exec("ip", "addr", "add", f"{ADDRESSES[name]}/24", "dev", "eth0")
         self.command = Command(bench.uri, folder)
         text = CONFIG.format(state=folder / "state")

@@ -103,7 +103,7 @@ def test_a_guest_is_known_from_inside_and_a_hung_agent_delays_nothing(
     guest.ask("guest-exec", path="/bin/sh", arg=["-c", CHANGE_AGENT])
     see_the_agent_come_back(looping)
     with monkeypatch.context() as patience:
-        patience.setattr(binding, "AGENT_SECONDS", 60)
+        patience.setattr(binding, "AGENT_SECONDS", 600)
         work_while_the_agent_hangs(looping)
     see_the_first_boot_end(looping, guest)
 

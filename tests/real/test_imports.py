@@ -209,8 +209,7 @@ def test_a_kill_in_the_middle_leaves_nothing_that_is_taken_for_whole(
             cwd=command.folder, env=command.environment,
         )  # fmt: skip
         wait_until((command.folder / "half").exists)
-    sleepers = list_sleepers(command.folder)
-    assert sleepers
+    sleepers = wait_for_sleepers(command.folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: all(find_state(pid) in ("", "Z") for pid in sleepers))
@@ -244,7 +243,7 @@ def test_what_is_refused_leaves_nothing(command: Command, lab: LabHost, images: 
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until it holds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.02)
@@ -277,12 +276,17 @@ def test_a_kill_ends_what_virt_v2v_started_and_removes_its_folder(stage: Stage) 
     environ = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-c", CODE], cwd=stage.folder, env=environ)
     wait_until((stage.folder / "started").exists)
-    children = list_sleepers(stage.folder)
-    assert children
+    children = wait_for_sleepers(stage.folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: all(find_state(pid) in ("", "Z") for pid in children))
     wait_until(lambda: stage.left == ["web01-root.qcow2"])
+
+
+def wait_for_sleepers(folder: Path) -> List[int]:
+    """Return the processes that sleep in a folder, as soon as a shell has become one."""
+    wait_until(lambda: bool(list_sleepers(folder)))
+    return list_sleepers(folder)
 
 
 def list_sleepers(folder: Path) -> List[int]:

@@ -26,7 +26,7 @@ from tests.real.second_actor import BLOCK, SMALL, Watched, find_lost
 CHECKOUT = Path(__file__).parents[2]
 IN_A_ROW = 6  # kills before a run is let finish
 LATEST = 1.1  # of the time that the work takes: a kill may come too late
-LIMIT = 120.0  # seconds for a run that is let finish
+LIMIT = 300.0  # seconds for a run that is let finish
 TEMPLATE = """\
 apiVersion: virt-reconciler/v1
 kind: Template

@@ -14,7 +14,7 @@ from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, 
 from tests.lab.host import LabHost
 from tests.real.looping import libvirtd
 
-LIMIT = 30.0  # seconds
+LIMIT = 120.0  # seconds; only a failure takes that long
 DOMAIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory>
 <os><type machine='pc'>hvm</type></os></domain>"""
 

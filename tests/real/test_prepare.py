@@ -96,7 +96,7 @@ def write(command: Command, prepare: str, machines: Dict[str, str]) -> None:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until it holds; an appliance may take long on a busy machine."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)

@@ -146,7 +146,7 @@ def make_machine(machine: Container) -> None:
     machine.write("/etc/virt-reconciler/manifests/web01.yaml", MANIFEST, mode=0o640)
     machine.wait(lambda: "web01" in machine.virsh("list", "--all").stdout, "the domain is there")
     # What the pass found is written down at its end.
-    written = ("test", "-d", "/var/lib/virt-reconciler/objects")
+    written = ("test", "-e", "/var/lib/virt-reconciler/objects/VirtualMachine/web01.json")
     machine.wait(lambda: machine.run(*written, check=False).returncode == 0, "it is written down")
 
 
@@ -206,7 +206,7 @@ def test_the_daemon_does_its_work_as_its_own_user(machine: Container) -> None:
     assert process == [USER, "/usr/bin/python3", "-s", "/usr/bin/virt-reconciler", "run"]
     make_machine(machine)
     assert stat(machine, "/var/lib/virt-reconciler/objects") == f"{USER}:{USER} 750"
-    assert "inotify" in status(machine)
+    machine.wait(lambda: "inotify" in status(machine), "it watches its folder")
     machine.systemctl("reload", UNIT)
     assert show(machine, "MainPID") == pid
     machine.systemctl("stop", UNIT)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import random
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Callable, Dict, Iterator, List, Sequence, Set
 
 import pytest
 
 from reconciler.core.names import MARK_NAMESPACE
 from tests.lab.host import LabHost
+from tests.lab.namespaces import list_commands
 from tests.real.commands import Command
 from tests.real.worlds import Product
 
-FIRST: Dict[str, str] = {"vnc": "q7Zr2vX1", "spice": "k3Wp8-spice-ticket", "passed": "u5Tn9cB4"}
-SECOND = {"vnc": "m6Lh4gD2", "spice": "j1Fs7-spice-ticket", "passed": "e8Yv3oK5"}
+
+def make_secrets() -> Dict[str, str]:
+    """Return secrets that no other process knows: one puts them on a command line, to be found."""
+    chance = random.SystemRandom()
+    names = ("vnc", "spice", "passed")
+    return {name: "".join(chance.choices(ascii_letters + digits, k=8)) for name in names}
+
+
+FIRST, SECOND = make_secrets(), make_secrets()
 ALL = frozenset({*FIRST.values(), *SECOND.values()})
 # As Ignition gets the contents of a file.
 SOUGHT = ALL | {base64.b64encode(text.encode()).decode() for text in ALL}
@@ -180,9 +190,7 @@ def watched_processes() -> Iterator[Set[str]]:
 
     def look() -> None:
         while not is_over.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    seen.add(path.read_bytes().decode("utf-8", "replace"))
+            seen.update(list_commands())
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -347,8 +347,10 @@ def test_an_apply_that_the_daemon_would_undo_is_refused_until_it_is_suspended(si
     machine.systemctl("reload", SERVICE)  # has everything looked at
     assert "Autostart:      enable" in machine.virsh("dominfo", "web").stdout
     assert reconciler(machine, "resume", "web").returncode == 0
-    disabled = "Autostart:      disable"
-    machine.wait(lambda: disabled in machine.virsh("dominfo", "web").stdout, "it is as committed")
+    # Its definition, and the mark that the daemon writes last of all.
+    planned = ("plan", "--detailed-exitcode", f"{MANIFESTS}/web.yaml")
+    machine.wait(lambda: reconciler(machine, *planned).returncode == 0, "it is as committed")
+    assert "Autostart:      disable" in machine.virsh("dominfo", "web").stdout
     assert reconciler(machine, "apply", "-y", f"{MANIFESTS}/web.yaml").returncode == 0
 
 

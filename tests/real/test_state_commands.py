@@ -86,8 +86,8 @@ def suspend(desk: Desk, seen: Set[str]) -> None:
     desk.run("suspend", "vm", "--reason", "new disk shelf")
     desk.looping.virsh("destroy", "vm")
     desk.looping.wait_quiet()
-    seen.add(desk.word())
-    assert desk.word() == SUSPENDED
+    desk.wait_word(SUSPENDED)
+    seen.add(SUSPENDED)
     assert desk.obey() == "resume"
     desk.wait_word("Ready")
     assert desk.is_running()

@@ -18,7 +18,7 @@ from tests.lab.vmware_guest import SIZE, VmwareGuest, build_vmware_guest
 from tests.real.commands import Command
 
 LIMIT = 1200.0  # seconds; on a busy machine
-BOOT = 180.0
+BOOT = 300.0
 MACHINE = """\
 apiVersion: virt-reconciler/v1
 kind: VirtualMachine

@@ -18,7 +18,7 @@ from tests.lab.host import LabHost
 from tests.real.commands import Command
 from tests.real.worlds import Product
 
-LIMIT = 60  # seconds
+LIMIT = 180  # seconds
 VM = """apiVersion: virt-reconciler/v1
 kind: VirtualMachine
 metadata: {{name: {name}}}

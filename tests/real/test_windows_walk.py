@@ -39,7 +39,7 @@ spec:
     disruption: restart
     shutdownTimeout: 5s
     forceOff: true
-    busChange: {{mode: staged, timeout: 1m}}
+    busChange: {{mode: staged, timeout: 1h}}
   xml:
 {boot}"""
 DRIVER, VERSION = "Red Hat VirtIO SCSI controller", "100.90.104.24800"
@@ -153,7 +153,7 @@ def manifest_on(bus: str, iso: str) -> MachineManifest:
         cdroms=(Cdrom("cd", media=iso),),
         overlays=boot_windows(may_exec=False, starts=False),
     )
-    lifecycle = Lifecycle(Disruption.RESTART, shutdown_timeout=3, bus_change=BusChange("staged"))
+    lifecycle = Lifecycle(Disruption.RESTART, bus_change=BusChange("staged"))
     return manifest_of(machine, lifecycle)
 
 
@@ -177,7 +177,8 @@ def test_a_windows_that_does_not_boot_from_virtio_scsi_comes_back(
     [change] = plan(now, moved).changes
     assert "step 4 of 5: waits since" in change.reason
 
-    apply(Product(connect(lab.uri(), locks=Now(3600))), moved)
+    hangs = replace(moved, lifecycle=replace(moved.lifecycle, shutdown_timeout=3))
+    apply(Product(connect(lab.uri(), locks=Now(3600))), hangs)
     assert buses(product.xml(BASE.name)) == ("sata", "sata")
     windows.wait_ready(LIMIT)
     assert list_shown(windows) == {"ROOT01": "sata"}
