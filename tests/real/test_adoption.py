@@ -252,6 +252,22 @@ MACHINE = {"cpus": 1, "memory": "64MiB", "power": "stopped", "interfaces": []}
 OWN = {**MACHINE, "disks": [{"name": "root", "size": "16MiB"}]}
 
 
+def test_running_card_of_another_kind_is_plugged_over_at_the_next_boot(hand: Hand) -> None:
+    hand.define(
+        f"<interface type='user'><mac address='{MAC}'/><model type='virtio'/>"
+        "<ip family='ipv4' address='172.17.2.0' prefix='24'/></interface>"
+    )
+    hand.lab.virsh("start", "vm")
+    card = {"name": "lan", "mac": MAC}
+    hand.command("apply", "--adopt", "--yes", hand.write({"interfaces": [card]}))
+    path = hand.write({"interfaces": [{**card, "network": "default"}]})
+    assert "next-boot  interfaces[lan].network: default" in hand.command("plan", path)
+    hand.command("apply", "--yes", path)
+    assert "<interface type='user'>" in hand.product.live_xml("vm")
+    assert "<source network='default'/>" in hand.product.xml("vm")
+    assert hand.is_settled(path)
+
+
 def test_renamed_machine_is_not_made_again_and_is_adopted_with_its_own_disks(hand: Hand) -> None:
     hand.command("apply", "--yes", hand.write(OWN, "old"))
     hand.lab.virsh("domrename", "old", "new")

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "disk-format": "test_refusals",
     "disk-format-other": "test_images",
     "disk-grow-other": "test_images",
+    "interface-foreign": "test_adoption",
     "metadata": "test_power",
     "credentials": "test_ignition",
     "graphics-password": "test_secrets",

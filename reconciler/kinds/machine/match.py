@@ -92,6 +92,12 @@ class Difference:
         is_virtio = [model.startswith("virtio") for model in models]
         return self.field == "interfaces[].model" and is_virtio == [False, True]
 
+    @property
+    def leaves_other_kind(self) -> bool:
+        """Whether a card that is on neither a network nor a bridge is to be on one of them."""
+        is_uplink = self.field in ("interfaces[].network", "interfaces[].bridge")
+        return is_uplink and isinstance(self.item, Interface) and self.item.uplink is not None
+
 
 def compare(desired: Machine, observed: Machine) -> Tuple[Difference, ...]:
     """Return what must change in `observed` to be as `desired` says, in the model's order."""

@@ -242,6 +242,31 @@ def test_what_a_card_loses_and_keeps_where_it_goes_is_said() -> None:
     assert "keeps its filterref (filter=clean-traffic), port (isolated=yes)" in note
 
 
+USER_CARD = (
+    "<interface type='user'><mac address='52:54:00:00:00:01'/>"
+    "<ip family='ipv4' address='172.17.2.0' prefix='24'/><model type='virtio'/></interface>"
+)
+
+
+def test_a_running_card_of_another_kind_waits_for_the_next_boot() -> None:
+    xml = domain(USER_CARD)
+    action = plan(xml, moved(network="default"), live=xml)
+    assert lines(action) == (
+        ("interfaces[lan].network", None, "default", "next-boot"),
+        (
+            "interfaces[lan]/ip", "family=ipv4 address=172.17.2.0 prefix=24", None, "next-boot",
+        ),
+    )  # fmt: skip
+    assert "<ip" not in stored(action)
+
+
+def test_a_running_macvtap_of_a_network_waits_too() -> None:
+    card = "<interface type='{}'><mac address='52:54:00:00:00:01'/><source network='mv' {}/></interface>"
+    live = domain(card.format("direct", "dev='eno1' mode='bridge'"))
+    action = plan(domain(card.format("network", "")), moved(network="default"), live=live)
+    assert lines(action) == (("interfaces[lan].network", "mv", "default", "next-boot"),)
+
+
 def test_a_card_keeps_its_port_on_another_bridge() -> None:
     action = plan(domain(CARD), moved(bridge="ovs1"))
     assert [one[0] for one in lines(action)] == ["interfaces[lan].bridge"]

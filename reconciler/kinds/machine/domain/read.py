@@ -86,11 +86,14 @@ def _read_interfaces(elements: Sequence[Element]) -> Tuple[Interface, ...]:
 def _read_interface(element: Element) -> Interface:
     """Return what an interface element says; a running one names its network's bridge as well."""
     interface: Interface = _INTERFACE.read(element)
+    if element.get("type") not in _MADE:  # also a running one on a network of macvtaps
+        return replace(interface, uplink=_read_uplink(element))
     if interface.network and interface.bridge:
         return replace(interface, bridge=None)
-    if interface.network or interface.bridge:
-        return interface
-    return replace(interface, uplink=_read_uplink(element))
+    return interface
+
+
+_MADE = ("network", "bridge")  # the types of interfaces that a manifest can make
 
 
 # How people call the types of interfaces that a manifest cannot make, where not by libvirt's word.

@@ -97,6 +97,10 @@ def _uplink(kind: str) -> Callable[[Element, Any], None]:
     return write
 
 
+# What libvirt knows on interfaces of other types only.
+_OF_OTHER_KINDS = ("ip", "route", "script", "downscript", "backend", "portForward")
+
+
 def _unplug(interface: Element, kind: str) -> None:
     """Forget what described the former connection; where it kept the guest apart, refuse."""
     if interface.find("vlan") is not None:
@@ -106,7 +110,7 @@ def _unplug(interface: Element, kind: str) -> None:
             f"interface {mac}: it has a VLAN of its own, and is not moved to a {kind} with it, nor "
             f"without: remove its <vlan> first: {layout.edit_command(interface)}"
         )
-    layout.remove_children(interface, "source", "virtualport")
+    layout.remove_children(interface, "source", "virtualport", *_OF_OTHER_KINDS)
     interface.set("type", kind)
 
 

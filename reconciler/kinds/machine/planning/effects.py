@@ -338,12 +338,7 @@ TABLE: Tuple[EffectRow, ...] = (
         reason="this bus cannot be unplugged while running",
     ),
     EffectRow(
-        id="cdrom-media",
-        field="cdroms[].media",
-        kind=_CHANGE,
-        running=_LIVE,
-        route=Route.UPDATE,
-        needs_guest=True,
+        "cdrom-media", "cdroms[].media", _CHANGE, _LIVE, route=Route.UPDATE, needs_guest=True
     ),
     EffectRow("cdrom-boot", "cdroms[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
     EffectRow("cdrom-shape", "cdroms[].*", _CHANGE, _BOOT, reason=_COLD),
@@ -354,14 +349,17 @@ TABLE: Tuple[EffectRow, ...] = (
         id="interface-attach", field="interfaces[]", kind=_ADD, running=_LIVE, route=Route.ATTACH
     ),
     EffectRow(
-        id="interface-detach",
-        field="interfaces[]",
-        kind=_REMOVE,
-        running=_LIVE,
-        route=Route.DETACH,
-        needs_guest=True,
+        "interface-detach", "interfaces[]", _REMOVE, _LIVE, route=Route.DETACH, needs_guest=True
     ),
     EffectRow("interface-link", "interfaces[].link", _CHANGE, _LIVE, route=Route.UPDATE),
+    EffectRow(
+        "interface-foreign",
+        "interfaces[].*",
+        _CHANGE,
+        _BOOT,
+        when=lambda difference, _: difference.leaves_other_kind,
+        reason="libvirt cannot plug a running guest's card of this kind into another uplink",
+    ),
     EffectRow("interface-network", "interfaces[].network", _CHANGE, _LIVE, route=Route.UPDATE),
     EffectRow("interface-bridge", "interfaces[].bridge", _CHANGE, _LIVE, route=Route.UPDATE),
     EffectRow("interface-boot", "interfaces[].boot", _CHANGE, _BOOT, reason=_ORDER, cured=False),
