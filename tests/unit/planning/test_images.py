@@ -27,7 +27,7 @@ from reconciler.core.plan import (
     PlanOptions,
     ResizeVolume,
 )
-from reconciler.core.world import DomainView, GuestState, PoolView, VolumeView, World
+from reconciler.core.world import DomainView, GuestState, PoolView, Unknown, VolumeView, World
 from reconciler.errors import TerminalError
 from reconciler.kinds.machine.answers import read
 from reconciler.kinds.machine.document import build_machine
@@ -39,6 +39,7 @@ from reconciler.kinds.machine.planning.sources import resolve_disk
 from tests.unit.domain.samples import Q35
 
 BASE, TOP, OTHER = "/images/base.qcow2", "/images/base.nightly", "/images/other.qcow2"
+HARD = "/linked/hard.qcow2"
 VIEWS = {
     BASE: ImageView(BASE, "1:1", "qcow2", changed_at=1000),
     TOP: ImageView(TOP, "1:2", "qcow2", BASE, "qcow2", changed_at=2000),
@@ -73,7 +74,7 @@ def domain(source: str, mark: Optional[MachineManifest], name: str = "vm") -> Do
     )
     if mark is not None:
         xml = set_owner(xml, Owner(mark.name, mark.generation, mark.spec))
-    return DomainView(name, "6b1b", GuestState.OFF, xml)
+    return DomainView(name, "6b1b", GuestState.OFF, xml, disk_sizes={HARD: 2**30})
 
 
 def plan(
@@ -178,6 +179,13 @@ def test_the_image_that_a_disk_gets_is_grown_and_not_the_one_it_leaves(
         assert (change.observed, change.desired, change.effect) == (2**29, 2**30, effect)
         grown = [one for one in action.steps if isinstance(one, (ResizeVolume, BlockResize))]
         assert grown == [ResizeVolume("vda", RAW_IMAGE.path, 2**30)]
+
+
+def test_an_image_with_another_name_is_grown_by_the_one_that_its_pool_knows() -> None:
+    views = {**VIEWS, HARD: replace(VIEWS[OTHER], path=HARD)}
+    action = plan(manifest(HARD, size="2GiB"), HARD, manifest(HARD), views)
+    [grown] = [one for one in action.steps if isinstance(one, ResizeVolume)]
+    assert grown == ResizeVolume("vda", OTHER, 2**31)
 
 
 def test_an_image_is_not_taken_without_its_format(raw: MachineManifest) -> None:
@@ -341,6 +349,32 @@ def test_a_fragment_does_not_bring_the_image_of_another_machine(is_there: bool) 
     action = plan_machine(wanted, Desired.of(wanted), world, PlanOptions())
     assert action.action is ActionKind.FAILED
     assert action.reason == f"xml: {BASE} is already used by domain other"
+
+
+def test_an_image_that_may_be_a_volume_of_an_inactive_pool_is_not_given_away() -> None:
+    view = domain(OTHER, None, "other")
+    volume = "<source pool='usb' volume='{}'/>"
+    plain = f"<source file='{OTHER}'/>"
+    wanted = manifest(OTHER, format="qcow2")
+    reasons = []
+    for name in ("other.qcow2", "else.qcow2"):
+        xml = view.persistent_xml.replace(plain, volume.format(name)).replace("file'", "volume'")
+        other = read(replace(view, persistent_xml=xml))
+        world = World(
+            "kvm01", "qemu:///system", domains={"other": other}, networks={"default": True},
+            pools={
+                "default": PoolView("default", "dir", "/images", VOLUMES),
+                "usb": Unknown("it is inactive: virsh pool-start usb", transient=True),
+            },
+            machines={Q35.machine: Q35, "": Q35},
+        )  # fmt: skip
+        world = replace(world, images=Images(VIEWS, read_uses(other, world)))
+        reasons.append(plan_machine(wanted, Desired.of(wanted), world, PlanOptions()).reason)
+    assert reasons == [
+        f"disks[vda].source: {OTHER} may be usb/other.qcow2, which domain other uses; whether it is "
+        "shows when that pool is active: virsh pool-start usb",
+        "",
+    ]
 
 
 def test_of_two_new_machines_neither_gets_the_image_of_the_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
@@ -144,12 +145,28 @@ def _find_domains(name: str, disk: Disk, world: World) -> Dict[str, str]:
         else:  # what a guest reads must not change under it
             text = f"{image} is read by domain {use.domain}, as {use.disk}{where}{_ADVISE_READING}"
         found.setdefault(use.domain, text)
+    for use in images.uses:
+        pool = _find_unread_pool(use.path, image, world)
+        if pool and use.domain != name:
+            text = (
+                f"{image} may be {use.path}, which domain {use.domain} uses; whether it is shows "
+                f"when that pool is active: virsh pool-start {shlex.quote(pool)}"
+            )
+            found.setdefault(use.domain, text)
     for below in images.find_chain(image, disk.format or "")[1:]:
         for use in images.find_users(below):
             if use.is_live and use.writes and images.is_same(use.path, below):
                 text = f"{image} lies over {below}, which the running domain {use.domain} writes to"
                 found.setdefault(use.domain, text)
     return found
+
+
+def _find_unread_pool(source: str, image: str, world: World) -> str:
+    """Return the pool that cannot be read of a POOL/VOLUME called as the image is; else empty."""
+    pool, _, volume = source.partition("/")
+    if not pool or ":" in pool or volume != posixpath.basename(image):
+        return ""
+    return pool if isinstance(world.find_pool(pool), Unknown) else ""
 
 
 def is_shared(disk: Disk, shareable: bool, image_format: str) -> bool:  # noqa: FBT001

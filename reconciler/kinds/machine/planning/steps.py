@@ -62,7 +62,7 @@ from reconciler.kinds.machine.planning.guards import (
     owner_of,
     seal_secrets,
 )
-from reconciler.kinds.machine.planning.images import with_own_images
+from reconciler.kinds.machine.planning.images import volume_at, with_own_images
 from reconciler.kinds.machine.planning.sources import chain_of
 
 NOT_IN_XML = frozenset({"power", "autostart", "disks[].size"})
@@ -334,7 +334,9 @@ def _resizes(update: Update) -> Steps:
                 _only(update, decision.difference), update.world, decision.difference.path
             )
             size = int(decision.difference.desired or 0)
-            steps.append(ResizeVolume(item.name, item.source or "", size))
+            volume = volume_at(update.world, item.source)  # its pool may know it by another name
+            path = volume.path if volume is not None else item.source or ""
+            steps.append(ResizeVolume(item.name, path, size))
     return tuple(steps)
 
 
