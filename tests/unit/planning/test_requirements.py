@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import FrozenSet, Optional, Tuple
+from typing import FrozenSet, Mapping, Optional, Tuple
 
 import pytest
 
@@ -59,10 +59,16 @@ OVER = Images({"/i/a.qcow2": ImageView("/i/a.qcow2", "1:1", "qcow2", LOW.path), 
 GONE = Facilities(files={"/i/a.qcow2": FILE, LOW.path: MISSING})
 
 
-def create(machine: Machine, facilities: Facilities = NOTHING, pool: PoolView = POOL) -> Action:
-    """Plan a machine that is not there yet."""
+def create(
+    machine: Machine,
+    facilities: Facilities = NOTHING,
+    pool: PoolView = POOL,
+    volume: Optional[str] = "base.qcow2",
+    image: Optional[str] = None,
+) -> Action:
+    """Plan a machine that is not there yet, and the template of which is a volume or an image."""
     manifest = manifest_of(replace(machine, cpus=Cpus(1), memory=machine.memory or Memory(GIB)))
-    template = TemplateManifest("base", manifest.place, pool="default", volume="base.qcow2")
+    template = TemplateManifest("base", manifest.place, pool="default", volume=volume, image=image)
     world = World(
         "kvm01", "qemu:///system", networks={"default": True}, pools={"default": pool},
         machines={"": Q35}, facilities=facilities,
@@ -255,6 +261,22 @@ def test_a_copy_that_does_not_fit_into_the_pool_is_not_begun() -> None:
     assert transient
     roomy = replace(POOL, available=100 * GIB)
     assert create(cloned(CloneMode.FULL), pool=roomy).action is ActionKind.CREATE
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"volume": "gone.img"}, "no volume 'gone.img' in storage pool 'default'; see: virsh vol-list default"),
+        ({"image": "/p/gone.img"}, "template 'base': no volume 'gone.img' in storage pool 'default'; see: virsh vol-list default"),
+        ({"image": "/q/gone.img"}, "template 'base': /q/gone.img is in no active storage pool; define one over its folder (virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"),
+    ],
+)  # fmt: skip
+def test_a_template_whose_image_is_missing_is_waited_for(
+    given: Mapping[str, str], why: str
+) -> None:
+    wanted = cloned(CloneMode.FULL)
+    action = create(wanted, volume=given.get("volume"), image=given.get("image"))
+    assert refused(action) == (f"disks[root].source.template: {why}", True)
 
 
 def test_a_disk_that_may_grow_beyond_the_pool_is_a_note() -> None:

@@ -29,8 +29,14 @@ def find_volume(world: World, pool: str, name: str, path: str) -> VolumeView:
     """Return the volume, or raise MissingError."""
     volume = find_pool(world, pool, path).volumes.get(name)
     if volume is None:
-        raise MissingError(f"{path}: no volume {name!r} in storage pool {pool!r}")
+        raise MissingError(_describe_absent(name, find_pool(world, pool, path), path))
     return volume
+
+
+def _describe_absent(name: str, pool: PoolView, path: str) -> str:
+    """Say that a pool has no such volume, and how to see what it has."""
+    command = f"virsh vol-list {shlex.quote(pool.name)}"
+    return f"{path}: no volume {name!r} in storage pool {pool.name!r}; see: {command}"
 
 
 def named_volume(world: World, source: Optional[str]) -> Optional[VolumeView]:
@@ -181,7 +187,10 @@ def _is_left_over(world: World, overlay: str, source: str) -> bool:
 
 
 def template_image(template: TemplateManifest, world: World, path: str) -> VolumeView:
-    """Return the image of a template; raise TerminalError if it is not there or is in use."""
+    """Return the image of a template; raise MissingError if it is not there.
+
+    Raises TerminalError if it is in use, or if its domain does not have it.
+    """
     if template.domain is not None:
         return _domain_image(template, template.domain, world, path)
     template = settle_template(template, world)
@@ -253,9 +262,13 @@ def _template_disk(template: TemplateManifest, machine: Machine, where: str) -> 
 
 def _volume_at(source: str, world: World, where: str) -> VolumeView:
     volume = volume_at(world, source)
-    if volume is None:
-        raise TerminalError(
-            f"{where}: {source} is in no active storage pool; define one over its folder "
-            "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
-        )
-    return volume
+    if volume is not None:
+        return volume
+    folder, _, name = source.rpartition("/")
+    above = next((pool for pool in world.list_pools() if pool.path.rstrip("/") == folder), None)
+    if above is not None:
+        raise MissingError(_describe_absent(name, above, where))
+    raise MissingError(
+        f"{where}: {source} is in no active storage pool; define one over its folder "
+        "(virsh pool-define-as NAME dir --target FOLDER, pool-start NAME)"
+    )
