@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple, Type
 
 from yaml.composer import Composer
-from yaml.cyaml import CParser  # type: ignore[attr-defined,unused-ignore]
 from yaml.error import MarkedYAMLError, YAMLError
 from yaml.nodes import ScalarNode
 from yaml.parser import Parser
@@ -205,7 +204,7 @@ _OPENING = regex(r"[\[{]")
 class _Rules:
     """Resolve no tags, and stop at a depth where a recursive parser would lose its stack."""
 
-    depth = 0
+    depth: int
 
     def resolve(self, kind: Type[Any], _value: Any, implicit: Any) -> Optional[str]:
         """Return no tag, save that a scalar is quoted."""
@@ -227,6 +226,7 @@ class PlainComposer(_Rules, Reader, Scanner, Parser, Composer):
 
     def __init__(self, text: str) -> None:
         """Set up each part, as PyYAML's own loaders do."""
+        self.depth = 0
         Reader.__init__(self, text)
         Scanner.__init__(self)
         Parser.__init__(self)
@@ -238,6 +238,13 @@ try:
 
     class FastComposer(_Rules, CParser):
         """libyaml."""
+
+        __slots__ = ("depth",)  # counted at each node: a fifth of the time in a dictionary
+
+        def __init__(self, text: str) -> None:
+            """Begin outside of any node."""
+            CParser.__init__(self, text)
+            self.depth = 0
 
     COMPOSER: Any = FastComposer
 except ImportError:

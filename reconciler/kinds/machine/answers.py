@@ -71,10 +71,12 @@ def read(view: DomainView) -> Reading:
     """Understand a domain's XML."""
     root = parse(view.persistent_xml)
     live = parse(view.live_xml) if view.live_xml else None
+    power = Power(view.state.value) if view.is_active else Power.STOPPED
+    outside = {"power": power, "autostart": view.autostart}  # libvirt keeps it outside the XML
     return Reading(
         view,
-        _complete(read_machine(root), view),
-        None if live is None else _complete(read_machine(live), view),
+        _set_sizes(read_machine(root, **outside), view),
+        None if live is None else _set_sizes(read_machine(live, **outside), view),
         read_owner(root),
     )
 
@@ -86,14 +88,13 @@ def understand(view: Union[DomainView, Unknown]) -> Union[Reading, Unknown]:
     return attempt(read, view)
 
 
-def _complete(machine: Machine, view: DomainView) -> Machine:
-    """Add what libvirt keeps outside the XML."""
-    power = Power(view.state.value) if view.is_active else Power.STOPPED
-    sizes = view.disk_sizes
-    disks = machine.disks or ()
-    if sizes:
-        disks = tuple(replace(disk, size=sizes.get(size_key(disk))) for disk in disks)
-    return replace(machine, power=power, autostart=view.autostart, disks=disks)
+def _set_sizes(machine: Machine, view: DomainView) -> Machine:
+    """Return the machine with the sizes of its images, as far as they were read."""
+    sizes, disks = view.disk_sizes, machine.disks
+    if not sizes or not disks:
+        return machine
+    sized = tuple([replace(disk, size=sizes.get(size_key(disk))) for disk in disks])
+    return replace(machine, disks=sized)
 
 
 def attempt(call: Callable[..., T], *arguments: object) -> Union[T, Unknown]:
@@ -141,8 +142,8 @@ def _resize(sizes: Mapping[str, int]) -> Callable[[Reading], Reading]:
         return replace(
             reading,
             view=view,
-            persistent=_complete(reading.persistent, view),
-            live=reading.live and _complete(reading.live, view),
+            persistent=_set_sizes(reading.persistent, view),
+            live=reading.live and _set_sizes(reading.live, view),
         )
 
     return resize

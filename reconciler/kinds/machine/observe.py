@@ -128,14 +128,14 @@ def observe(
     named = _named(desired)
     readings = {name: understand(view) for name, view in found.items() if name in named}
     served = desired.with_kind(MACHINE, find_served(desired, daemons))
-    name = host.domains.host
+    observation = begin(host, desired, readings, found if views is None else None)
+    name = observation.world.host
     lost = find_lost(_find_gone(served, readings, name), background)
     new = [
         machine
         for machine in served.machines
         if machine.name not in readings and is_placed_here(machine, name)
     ]
-    observation = begin(host, desired, readings, found if views is None else None)
     observation.world = replace(
         observation.world,
         daemons=daemons,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from typing import Any, List, Tuple
 
 import pytest
@@ -232,3 +234,15 @@ def _tree(node: Any) -> Any:
         return (node.tag, node.value)
     pairs = [two if isinstance(two, tuple) else (two,) for two in node.value]
     return [node.tag, *(tuple(map(_tree, pair)) for pair in pairs)]
+
+
+def test_manifests_are_read_where_pyyaml_was_built_without_libyaml() -> None:
+    script = (
+        "import sys; sys.modules['yaml.cyaml'] = None\n"
+        "from reconciler.adapters.manifests.documents import read_documents\n"
+        "print(read_documents(b'a: 1')[0][0].data)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "{'a': 1}\n"

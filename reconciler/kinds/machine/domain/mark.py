@@ -22,7 +22,6 @@ from reconciler.core.names import (
 from reconciler.core.units import show_time
 from reconciler.core.xmltree import (
     Element,
-    children_of,
     fragment,
     is_element,
     make,
@@ -98,7 +97,8 @@ def _read_mirror(mirror: Optional[Element]) -> Optional[str]:
     return read_source(mirror.find("source")) or mirror.get("file")
 
 
-_TAG = f"{{{MARK_NAMESPACE}}}manifest"
+_OURS = f"{{{MARK_NAMESPACE}}}"
+_TAG = f"{_OURS}manifest"
 _LEADERS = ("name", "uuid", "genid", "title", "description")
 
 
@@ -108,11 +108,10 @@ def read_owner(root: Element) -> Optional[Owner]:
     if element is None:
         return None
     inside: Dict[str, List[Element]] = {}
-    for child in children_of(element):  # once: a plan reads the marks of all domains
-        inside.setdefault(child.tag, []).append(child)
+    for child in element.iterchildren(f"{_OURS}*"):  # once: a plan reads the marks of all domains
+        inside.setdefault(child.tag[len(_OURS) :], []).append(child)
     [spec, worker, seed, change] = [
-        next(iter(inside.get(f"{{{MARK_NAMESPACE}}}{tag}", ())), None)
-        for tag in ("spec", "worker", "seed", "busChange")
+        inside[tag][0] if tag in inside else None for tag in ("spec", "worker", "seed", "busChange")
     ]
     return Owner(
         name=element.get("name", ""),
@@ -134,8 +133,7 @@ def read_owner(root: Element) -> Optional[Owner]:
 
 
 def _read_all(inside: Mapping[str, List[Element]], tag: str, attribute: str) -> Tuple[str, ...]:
-    found = inside.get(f"{{{MARK_NAMESPACE}}}{tag}", ())
-    return tuple(child.get(attribute, "") for child in found)
+    return tuple([child.get(attribute, "") for child in inside.get(tag, ())])
 
 
 def _read_worker(element: Optional[Element]) -> Optional[Worker]:
@@ -173,7 +171,7 @@ def _read_seed(element: Optional[Element]) -> Optional[SeedMark]:
 
 def _read_bus_change(element: Element, inside: Mapping[str, List[Element]]) -> BusChangeMark:
     get = element.get
-    moved = inside.get(f"{{{MARK_NAMESPACE}}}moved", ())
+    moved = inside.get("moved", ())
     values: Dict[str, Any] = {name: get(name, "") for name in _TEXTS}
     values.update((name, parse_number(get(name, "0"))) for name in _TIMES)
     devices = [

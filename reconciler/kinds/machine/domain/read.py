@@ -38,11 +38,12 @@ _DEEP = {
 }
 
 
-def read_machine(root: Element) -> Machine:
-    """Return what a domain's XML says."""
+def read_machine(root: Element, **outside: object) -> Machine:
+    """Return what a domain's XML says; `outside` are values that libvirt keeps elsewhere."""
     kids, devices = _index(root)
     values = _read(_MACHINE, kids)
     values.update(
+        outside,
         cpus=Cpus(**_read(_CPUS, kids)),
         memory=Memory(**_read(_MEMORY, kids)),
         disks=tuple(disk for disk in map(_DISK.read, devices["disks"]) if disk.alias != HELPER),
