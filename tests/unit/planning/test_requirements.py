@@ -188,6 +188,16 @@ def test_a_medium_is_looked_for_before_it_is_put_in() -> None:
     )  # fmt: skip
 
 
+def test_an_optional_medium_that_a_guest_started_without_is_looked_for_too() -> None:
+    policy = FULL.replace("'/x.iso'", "'/x.iso' startupPolicy='optional'")
+    wanted = Machine("vm", cdroms=(Cdrom("sda", media="/x.iso"),))
+    there = Facilities(files={"/x.iso": MISSING})
+    reason, transient = refused(plan(domain(policy), wanted, live=domain(EMPTY), facilities=there))
+    assert (reason.split(";")[0], transient) == (
+        "cdroms[sda].media: /x.iso does not exist on this host", True,
+    )  # fmt: skip
+
+
 EMPTY = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
 FULL = EMPTY.replace("<target", "<source file='/x.iso'/><target")
 ON_USB = Cdrom("sda", bus="usb", target="sda")

@@ -257,7 +257,9 @@ def _find_images(
             yield from _find_below(device, disk, world)
     for cdrom in machine.cdroms or ():
         device = f"cdroms[{cdrom.name}]"
-        if cdrom.target not in optional and touched.has(device, "", ".media"):
+        # A start may do without an optional medium; who puts it in needs it.
+        is_needed = cdrom.target not in optional or device in touched.now
+        if is_needed and touched.has(device, "", ".media"):
             yield from _find_image(device, "media", cdrom.media or "", world)
 
 
