@@ -339,6 +339,12 @@ def test_the_removal_of_what_the_guest_boots_from_is_said() -> None:
     assert not [note for note in chosen.notes if FIRST in note]
 
 
+def test_a_disk_that_was_plugged_into_the_running_guest_alone_is_planned_away() -> None:
+    action = plan(domain(DISK), Machine("vm", disks=(Disk("vda"),)), live=domain(DISK + DATA))
+    assert [(path, effect) for path, _, _, effect in lines(action)] == [("disks[vdb]", "live")]
+    assert action.notes == ("disks[vdb]: its image stays: /i/b.qcow2",)
+
+
 def test_the_place_of_a_floppy_drive_in_the_new_order_is_a_line() -> None:
     floppy = "<disk type='file' device='floppy'><target dev='fda' bus='fdc'/></disk>"
     xml = domain(DISK + floppy, os="<boot dev='fd'/><boot dev='hd'/>")

@@ -107,7 +107,8 @@ def describe_image(disk: Disk) -> str:
 
 def _find_first_boot(update: Update, root: Element) -> Iterator[str]:
     """Say that a device which is removed is what the guest boots from first."""
-    found = [decision.difference for decision in update.decisions]
+    # What was plugged into the running guest alone is not booted from.
+    found = [decision.stored for decision in update.decisions if decision.stored is not None]
     if any(difference.leaf == "boot" or _has_boot_number(difference) for difference in found):
         return  # the manifest says from which it is to boot
     first = _first_boot_device(root)
