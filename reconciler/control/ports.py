@@ -118,8 +118,8 @@ class Domains(Protocol):
     def read_caps(self, machine: str) -> MachineCaps:
         """Ask what the host offers for a machine type (`""`: its default)."""
 
-    def define(self, xml: str) -> None:
-        """Store a definition (validated against libvirt's schema)."""
+    def define(self, xml: str, *, validate: bool = True) -> None:
+        """Store a definition; `validate` holds it against libvirt's schema first."""
 
     def undefine_new(self, name: str) -> None:
         """Take back a definition that this very action created; NVRAM and TPM state stay."""

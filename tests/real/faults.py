@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable
 
 from reconciler.adapters.libvirt.host import NO_PREPARER, refuse_imports
@@ -55,7 +56,7 @@ class Faulty:
         found = getattr(self._driver, name)
         if is_read(name):
             return found
-        return lambda *arguments: self._fault.run(found, *arguments)
+        return lambda *arguments, **more: self._fault.run(partial(found, **more), *arguments)
 
 
 @dataclass(frozen=True)

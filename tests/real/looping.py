@@ -61,10 +61,10 @@ class Recording:
         if is_read(name):
             return found
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
             self._writes.append(name)
             self._hold(name)
-            return found(*arguments)
+            return found(*arguments, **more)
 
         return call
 

@@ -46,6 +46,7 @@ from reconciler.kinds.machine.execute import (
     read_former,
     reveal,
 )
+from reconciler.kinds.machine.image_steps import takes_long
 from reconciler.kinds.machine.match import Difference, align, compare
 from reconciler.kinds.machine.observe import observe
 from reconciler.kinds.machine.planner import plan_machine
@@ -66,7 +67,7 @@ def refuse_lost_edits(
     mark = read_owner(parse(xml))
     if mark is not None and mark.is_unfinished:
         return  # the whole definition is still to come
-    kept = work.host.domains.read_domain(work.name).persistent_xml
+    kept = work.stored[-1]  # read back just now
     wanted = align(manifest.machine, read_machine(parse(xml)))
     found = align(wanted, read_machine(parse(kept)))
     lost = compare(wanted, found) + compare_overlays(kept, manifest.machine.overlays)
@@ -187,7 +188,14 @@ def execute_machine(task: ActionTask) -> Tuple[str, ...]:
     assert isinstance(manifest, MachineManifest)  # noqa: S101 - a key has one kind
     former = _refuse_moved(host, action)
     _refuse_unread(host, action)
-    work = StepContext(host, task.clock, action.name, former, task.progress)
+    work = StepContext(
+        host=host,
+        clock=task.clock,
+        name=action.name,
+        former=former,
+        progress=task.progress,
+        takes_long=any(map(takes_long, action.steps)),
+    )
     trail = UndoTrail(work, task)
     step: Optional[Step] = None
     try:

@@ -26,7 +26,7 @@ from reconciler.core.xmltree import Element, attributes_of, is_element, parse, s
 from reconciler.errors import NotFoundError, RefusedError, TransientError
 from reconciler.kinds.api import wait_until
 from reconciler.kinds.machine.domain.create import set_uuid
-from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, sign_mark
+from reconciler.kinds.machine.domain.mark import drop_owner, mentions_image, read_owner, sign_mark
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.guest_steps import GUEST_STEPS, read_definition
 from reconciler.kinds.machine.image_steps import IMAGE_STEPS
@@ -41,13 +41,17 @@ ASK_AGAIN = 10.0  # seconds; a guest that is still booting loses the first power
 
 @frozen
 class StepContext:
-    """One action in progress, on a domain that was `former`; `stored` are its new definitions."""
+    """One action in progress, on a domain that was `former`; `stored` are its new definitions.
+
+    `takes_long`: one of its steps copies the data of an image, or runs programs on one.
+    """
 
     host: Host
     clock: Clock
     name: str
     former: Optional[DomainView]
     progress: Progress
+    takes_long: bool = True
     stored: List[str] = field(default_factory=list)
 
 
@@ -156,11 +160,17 @@ def _block_resize(work: StepContext, step: plan.BlockResize) -> None:
 
 
 def _define(work: StepContext, step: plan.Define) -> Undo:
-    """Store a definition. That of a new machine comes twice: without its new disks, then whole."""
+    """Store a definition. That of a new machine comes twice: without its new disks, then whole.
+
+    The whole one is always validated; the first only where its volumes take long, so that a wrong
+    definition is found before they are made.
+    """
     begun = read_former(work.host, work.name) if work.former is None else None
     xml = step.xml if begun is None else set_uuid(step.xml, begun.uuid)
-    _refuse_changed(work)
-    work.host.domains.define(sign_mark(xml, work.host.locks.me))
+    _refuse_changed(work, begun)
+    mark = None if work.takes_long or work.former is not None else read_owner(parse(xml))
+    is_whole = mark is None or not mark.is_unfinished
+    work.host.domains.define(sign_mark(xml, work.host.locks.me), validate=is_whole)
     work.stored.append(read_definition(work))
     if begun is None:
         return lambda: restore(work)
@@ -174,15 +184,18 @@ def _store_again(work: StepContext, xml: str) -> None:
     work.stored.append(read_definition(work))
 
 
-def _refuse_changed(work: StepContext) -> None:
+def _refuse_changed(work: StepContext, now: Optional[DomainView] = None) -> None:
     """Refuse to overwrite a definition that somebody changed while this action was under way.
 
     A snapshot that was taken meanwhile moved the disks, and what the guest wrote since would be
-    lost with it.
+    lost with it. `now` is the domain, where the caller has just read it.
     """
     former = work.former.persistent_xml if work.former is not None else None
     known = work.stored[-1] if work.stored else former
-    if known is not None and _strip(read_definition(work)) != _strip(known):
+    if known is None:
+        return
+    found = read_definition(work) if now is None else now.persistent_xml
+    if _strip(found) != _strip(known):
         raise RefusedError(
             f"the definition of {work.name} was changed by someone else meanwhile, so it is not "
             "overwritten; plan again"

@@ -9,7 +9,9 @@ from typing import Any, Callable, Mapping, Protocol, Type
 
 from reconciler.control.ports import Clock, Host, Progress
 from reconciler.core.imports import ConvertMachine, ImportDisk, Tell, VerifyImport
+from reconciler.core.plan import CreateVolume, Step
 from reconciler.core.preparation import PrepareVolume
+from reconciler.core.transfers import CopyDisks
 
 
 class ImageWork(Protocol):
@@ -65,3 +67,13 @@ IMAGE_STEPS: Mapping[Type[Any], Callable[[ImageWork, Any], None]] = {
     ImportDisk: _import_disk,
     ConvertMachine: _convert_machine,
 }
+
+# What libvirt makes a volume of without copying data: nothing, or another image's blocks.
+_AT_ONCE = frozenset({"none", "linked", "reflink"})
+
+
+def takes_long(step: Step) -> bool:
+    """Whether a step copies the data of an image, or runs programs on one."""
+    if isinstance(step, CreateVolume):
+        return step.clone not in _AT_ONCE
+    return isinstance(step, CopyDisks) or type(step) in IMAGE_STEPS

@@ -46,7 +46,7 @@ class UndoTrail:
 
     def remember_definition(self) -> None:
         """Note the definition as it is when all steps are done, to know another's change by."""
-        if self._undo:
+        if self._undo and self._work.former is not None:
             self._last_definition = digest(self._read_definition())
 
     def explain(self, words: str, failed: Step) -> str:

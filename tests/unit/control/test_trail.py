@@ -13,15 +13,18 @@ from reconciler.core import plan
 from reconciler.core.history import ChangeCause, conclude, remember
 from reconciler.core.machine import Cpus, Machine
 from reconciler.core.manifest import Desired
+from reconciler.core.names import Owner
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Outcome, Plan
 from reconciler.core.world import DomainView, GuestState, VolumeView
 from reconciler.core.xmltree import digest
 from reconciler.errors import NotFoundError, ReconcilerError, TerminalError, TransientError
+from reconciler.kinds.machine.domain.mark import set_owner
 from tests.execution import execute
 from tests.unit.fake_clock import FakeClock
 from tests.unit.planning.worlds import UUID, domain, manifest_of
 
 OLD, NEW = domain(), domain(vcpu="<vcpu>4</vcpu>")
+BEGUN = set_owner(NEW, Owner("vm", "", "{}", is_unfinished=True))
 CHANGE = Change("cpus.count", 2, 4, Effect.OFFLINE)
 STOP = plan.Shutdown(5, force=False)
 VOLUME = plan.CreateVolume("data", "default", "vm-data.qcow2", "qcow2", 2**30)
@@ -29,7 +32,10 @@ VOLUME = plan.CreateVolume("data", "default", "vm-data.qcow2", "qcow2", 2**30)
 
 @dataclass
 class Fake:
-    """A host of one domain; the calls in `broken` fail, each so many times."""
+    """A host of one domain; the calls in `broken` fail, each so many times.
+
+    With `is_wrong` libvirt finds that a definition is not valid, whenever it validates one.
+    """
 
     xml: Optional[str] = OLD
     state: GuestState = GuestState.OFF
@@ -38,6 +44,8 @@ class Fake:
     interrupted: str = ""
     volumes: List[str] = field(default_factory=list)
     deaf: bool = False
+    is_wrong: bool = False
+    made: List[str] = field(default_factory=list)
     locks: NoLocks = field(default_factory=NoLocks)
     host: str = "kvm01"
     uri: str = "qemu:///system"
@@ -66,9 +74,11 @@ class Fake:
         live = None if self.state is GuestState.OFF else self.xml
         return DomainView(name, UUID, self.state, self.xml, live, self.autostart)
 
-    def define(self, xml: str) -> None:
+    def define(self, xml: str, *, validate: bool = True) -> None:
         """Store it."""
         self._try("define", TerminalError("unsupported"))
+        if validate and self.is_wrong:
+            raise TerminalError("not valid")
         self.xml = xml
 
     def undefine_new(self, name: str) -> None:
@@ -102,6 +112,7 @@ class Fake:
         """Make it."""
         self._try("volume", TransientError("pool full"))
         self.volumes.append(step.name)
+        self.made.append(step.name)
         return VolumeView(step.pool, step.name, f"/images/{step.name}", step.format, 2**30)
 
     def delete_partial(self, pool: str, name: str) -> None:
@@ -151,6 +162,20 @@ def test_a_new_machine_that_cannot_be_finished_leaves_nothing(broken: str) -> No
     assert (host.xml, host.volumes) == (None, [])
     assert (outcome.error or "").endswith("; everything was put back")
     assert "0 created" in sum_up([outcome])
+
+
+@pytest.mark.parametrize(
+    ("clone", "is_made"), [("linked", True), ("reflink", True), ("none", True), ("full", False)]
+)
+def test_a_wrong_definition_of_a_new_machine_costs_no_long_copy_and_leaves_nothing(
+    clone: str, *, is_made: bool
+) -> None:
+    host = Fake(xml=None, is_wrong=True)
+    volume = replace(VOLUME, clone=clone)
+    outcome = carry_out(host, plan.Define(BEGUN), volume, plan.Define(NEW), create=True)
+    assert (outcome.error or "").startswith("not valid"), "what is stored last is always validated"
+    assert (host.xml, host.volumes) == (None, [])
+    assert bool(host.made) is is_made
 
 
 @pytest.mark.parametrize("step", ["volume", "autostart"])
