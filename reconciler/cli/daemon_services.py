@@ -80,7 +80,7 @@ class DaemonServices:
         preparer = VirtSysprep(self._environ, KnownImages(self._settings.state))
         host, news = attend(
             uri,
-            units,
+            lambda: units,
             locks,
             secrets=lambda: secrets,
             downloads=lambda: downloads,

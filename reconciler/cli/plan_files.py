@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Sequence, Tuple
 
 from reconciler import __version__
 from reconciler.adapters.text_files import read_text, write_text
@@ -15,7 +15,6 @@ from reconciler.cli.plans import Prepared, Wish, prepare
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
 from reconciler.core.frozen import replace
-from reconciler.core.manifest_files import is_manifest
 from reconciler.core.plan import Action, ActionKind, Effect, Plan
 from reconciler.core.plan_files import (
     PlanFile,
@@ -58,19 +57,6 @@ def _seal(prepared: Prepared) -> Tuple[Seal, ...]:
     return prepared.observation.make(
         lambda world: seal_plan(prepared.plan, prepared.desired, world)
     )
-
-
-def find_plan_file(paths: Sequence[str]) -> Optional[str]:
-    """Return the one path, if it is a file and no manifest. Raises UsageError if there are more."""
-    found = [
-        path for path in paths if os.path.isfile(path) and not is_manifest(os.path.basename(path))
-    ]
-    if found and len(paths) > 1:
-        raise UsageError(
-            f"{escape(found[0])}: is not a manifest (*.yaml, *.yml); a plan file must be the "
-            "only argument"
-        )
-    return found[0] if found else None
 
 
 def prepare_kept(

@@ -160,7 +160,7 @@ class Services:
         locks = FolderLocks(find_folder(self._environ), self._verb)
         return connect(
             uri,
-            self.units(uri),
+            lambda: self.units(uri),
             locks,
             self.find_secrets,
             self.find_downloads,

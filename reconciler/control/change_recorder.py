@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Callable, Dict, Iterator, Optional
 
 from reconciler.control.ports import Host, Reporter
-from reconciler.control.service_ports import History
-from reconciler.core import events
-from reconciler.core.events import Event
 from reconciler.core.frozen import frozen
 from reconciler.core.history import DAEMON, ChangeCause, ChangeRecord, LastKnown, conclude
 from reconciler.core.key import Key, show_key
@@ -21,6 +18,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.api import find_kind
 
 if TYPE_CHECKING:
+    from reconciler.control.service_ports import History
     from reconciler.control.state import LoopServices
 
 
@@ -81,7 +79,9 @@ class DaemonRecorder:
     def _tell(self, text: str) -> None:
         why = text.rpartition(": ")[2]  # the same trouble with every machine's folder
         if why != self._told:
-            self._services.journal.tell(Event(events.FAILED, text))
+            from reconciler.core.events import FAILED, Event  # noqa: PLC0415 - start-up time
+
+            self._services.journal.tell(Event(FAILED, text))
         self._told = why
 
 

@@ -17,7 +17,6 @@ from typing import (
 
 from reconciler.core.images import ImageView, SnapshotView
 from reconciler.core.key import Key
-from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
 from reconciler.core.names import Worker
 from reconciler.core.plan import Action, CreateSeed, CreateVolume, Outcome
 from reconciler.core.secret_refs import SealedSecret, SecretRef, SecretText
@@ -28,6 +27,7 @@ from reconciler.errors import TerminalError
 if TYPE_CHECKING:
     from reconciler.core.guest import Guests
     from reconciler.core.imports import Importer
+    from reconciler.core.libvirt_daemons import DaemonsView, SocketAnswer, Verb
     from reconciler.core.preparation import Preparer
     from reconciler.core.virtio_win import DriverMedia
 
@@ -104,10 +104,7 @@ class Domains(Protocol):
         """Return the bytes that a guest has written to disks since its start; None if not known."""
 
     def read_off_reason(self, name: str) -> str:
-        """Return why a domain is off, in the words of `virsh domstate --reason`; else empty.
-
-        libvirt forgets it when its daemon is restarted: `unknown`.
-        """
+        """Return virsh's word for why it is off, else empty; `unknown` once it is forgotten."""
 
     def list_machines(self) -> Tuple[str, ...]:
         """Return the machine types on offer, those without a version first."""
@@ -376,6 +373,8 @@ class NoUnits:
 
     def ask(self, path: str) -> SocketAnswer:
         """Know nothing."""
+        from reconciler.core.libvirt_daemons import SocketAnswer  # noqa: PLC0415 - start-up time
+
         return SocketAnswer(problem=f"{path}: {self.reason}")
 
     def change(self, verb: Verb, units: Tuple[str, ...]) -> None:

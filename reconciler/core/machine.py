@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Iterable, Optional, Sequence, Tuple, Union
 
 from reconciler.core.frozen import frozen
 from reconciler.core.secret_refs import Secret
+from reconciler.core.units import format_size
 from reconciler.errors import TerminalError
 
 if TYPE_CHECKING:
@@ -217,6 +218,31 @@ class Machine:
     credentials: Optional[str] = None
     firmware_open: Optional[bool] = hint()
     overlays: Tuple[Overlay, ...] = field(default=(), metadata={"compared": False})
+
+
+def describe_device(device: Union[Disk, Cdrom, Interface], about: str = "") -> str:
+    """Return like `virtio 60GiB, linked clone of template win2016 as default/vm-root.qcow2`."""
+    words = [word for word in _words(device) if word]
+    return ", ".join(part for part in (" ".join(words), about) if part)
+
+
+def _words(device: Union[Disk, Cdrom, Interface]) -> Iterable[Optional[str]]:
+    if isinstance(device, Disk):
+        return (device.bus, format_size(device.size) if device.size else None)
+    if isinstance(device, Cdrom):
+        return (device.bus, device.media or "empty")
+    return (
+        *_source(device),
+        device.model,
+        device.mac,
+        (device.link == "down" and "link down") or None,
+    )
+
+
+def _source(device: Interface) -> Tuple[Optional[str], ...]:
+    if device.bridge:
+        return ("bridge", device.bridge)
+    return ("network", device.network) if device.network else (device.uplink,)
 
 
 def chipset_of(machine: str) -> str:

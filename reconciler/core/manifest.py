@@ -31,12 +31,12 @@ from reconciler.core.guests import may_be_windows
 from reconciler.core.ignition import Ignition
 from reconciler.core.images import DEFAULT_POOL
 from reconciler.core.key import Key
-from reconciler.core.libvirt_daemons import Mode
 from reconciler.core.machine import Cdrom, Disk, Disruption, Machine
 from reconciler.core.preparation import Preparation
 
 if TYPE_CHECKING:
     from reconciler.core.answer_file import WindowsIdentity
+    from reconciler.core.libvirt_daemons import Mode
 
 MACHINE, TEMPLATE, HOST = "VirtualMachine", "Template", "Host"
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import field
 from datetime import datetime
 from enum import Enum
-from typing import FrozenSet, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.frozen import frozen
 from reconciler.core.key import Key
-from reconciler.core.libvirt_daemons import Verb
 from reconciler.core.preparation import PrepareVolume
 from reconciler.core.transfers import TransferStep
 from reconciler.core.world import GuestState
 from reconciler.errors import ReconcilerError, TransientError
+
+if TYPE_CHECKING:
+    from reconciler.core.libvirt_daemons import Verb
 
 
 class Effect(Enum):
@@ -282,10 +284,7 @@ Step = Union[
 
 @frozen
 class Before:
-    """What the action expects to find; the executor refuses when the world has moved on.
-
-    `definition` is the digest of the persistent XML, None when the domain must not exist.
-    """
+    """What the executor must find; `definition` is the digest of stored XML, None: no domain."""
 
     definition: Optional[str]
     state: GuestState = GuestState.OFF

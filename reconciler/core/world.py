@@ -1,8 +1,7 @@
 """What was found on the host, as values: the observed side of a plan.
 
 What could not be read is `Unknown` with its reason: never empty, never absent. What was not read
-yet is neither: a plan that depends on it asks.
-Built by the adapters, read by the planner; nothing here talks to libvirt.
+yet is neither: a plan that depends on it asks. Nothing here talks to libvirt.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ from typing import TYPE_CHECKING, FrozenSet, Mapping, Optional, Tuple, Union
 
 from reconciler.core.faults import Fact, Known, Section, ask
 from reconciler.core.frozen import frozen
-from reconciler.core.guest import FirstBoot, GuestProof
 from reconciler.core.images import Images
 from reconciler.core.key import Key
-from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.machine import Disk, Machine
 from reconciler.core.names import Owner
 from reconciler.core.preparation import PreparationTools
@@ -24,7 +21,9 @@ from reconciler.core.secret_refs import SealedSecret, SecretRef
 from reconciler.core.windows_images import WindowsImage
 
 if TYPE_CHECKING:
+    from reconciler.core.guest import FirstBoot, GuestProof
     from reconciler.core.imports import ForeignSource, ImportTools
+    from reconciler.core.libvirt_daemons import DaemonsView
     from reconciler.core.virtio_win import DriverMedia
 
 
@@ -254,8 +253,7 @@ class World:
     file. `imports` maps a file to what is in it, `import_tools` a folder to what imports.
     `checksums` maps a template to the SHA-256 that the list of its image has, `tools` a folder to
     what prepares clones in it, `driver_media` a place (empty: the host's) to its virtio-win media.
-    `windows` maps the path of an image to what was read in it. `facilities` is what else the host
-    has.
+    `windows` maps an image's path to what was read in it. `facilities` is what else the host has.
     """
 
     host: str
@@ -336,6 +334,8 @@ class World:
     def find_first_boot(self, name: str, instance: str) -> FirstBoot:
         """Return what is known of a domain's first boot as an instance of cloud-init's."""
         self.ask(Fact(Section.FIRST_BOOT, name, instance))
+        from reconciler.core.guest import FirstBoot  # noqa: PLC0415 - start-up time
+
         return self.first_boots.get(name, FirstBoot())
 
     def find_driver(self, name: str) -> Optional[GuestProof]:

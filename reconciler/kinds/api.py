@@ -28,7 +28,6 @@ from typing import (
 
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.guest import DriverProbe, GuestProof, GuestReport
 from reconciler.core.key import Key
 from reconciler.core.kinds import PureKind, find_row, list_rows
 from reconciler.core.manifest import Desired, TemplateManifest, name_image
@@ -39,7 +38,7 @@ from reconciler.errors import MissingError, ReconcilerError, TransientError
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Clock, Host, Progress
-    from reconciler.core.guest import GuestView
+    from reconciler.core.guest import GuestProof, GuestView
     from reconciler.core.history import ChangeCause, ChangeRecord, LastKnown
     from reconciler.core.prune import Remnant
 
@@ -363,15 +362,17 @@ def wait_until(clock: Clock, limit: float, condition: Callable[[], bool]) -> boo
 
 def read_proof(host: Host, read: Callable[[DomainView], Reading], name: str) -> GuestProof:
     """Return what a guest shows during a staged bus change, and what it has written."""
+    from reconciler.core import guest  # noqa: PLC0415 - start-up time
+
     now, reading = host.locks.me.since, read(host.domains.read_domain(name))
     mark = reading.owner.bus_change if reading.owner is not None else None
     if mark is None or mark.is_over or not reading.is_active:
-        return GuestProof(now)
-    report = GuestReport()
+        return guest.GuestProof(now)
+    report = guest.GuestReport()
     if reading.is_running:
-        probe = DriverProbe(mark.bus, mark.serial, mark.mac)
+        probe = guest.DriverProbe(mark.bus, mark.serial, mark.mac)
         with suppress(ReconcilerError):
             report = host.guests.find_driver(name, probe)
     with suppress(ReconcilerError):
-        return GuestProof(now, report, host.domains.count_written(name, mark.targets))
-    return GuestProof(now, report)
+        return guest.GuestProof(now, report, host.domains.count_written(name, mark.targets))
+    return guest.GuestProof(now, report)

@@ -309,9 +309,31 @@ WRITERS_OF_RECORDS = (
 def test_what_decides_about_changes_is_loaded_when_something_differs() -> None:
     starts = ("reconciler.cli.verbs.plan", "reconciler.kinds.machine.planner")
     found = set().union(*map(reachable_on_import, starts))
-    names = ("create", "decide", "effects", "holds", "recreate", "requirements", "steps", "update")
+    names = (
+        *("create", "decide", "effects", "holds", "recreate", "requirements", "states", "steps"),
+        "update",
+    )
     assert not found & {f"reconciler.kinds.machine.planning.{name}" for name in names}
+    assert not found & {"reconciler.core.guest", "reconciler.core.libvirt_daemons"}
     assert "reconciler.kinds.machine.planning.differences" in found
+
+
+def test_what_changes_a_machine_is_not_loaded_to_create_one() -> None:
+    planning = "kinds.machine.planning"
+    starts = (
+        *("cli.verbs.apply", "control.change_recorder", "adapters.state.history"),
+        *("adapters.libvirt.storage", "adapters.libvirt.clones", "kinds.machine.action"),
+        *(f"{planning}.create", f"{planning}.recreate", f"{planning}.requirements"),
+    )
+    found = set().union(*(reachable_on_import(f"reconciler.{start}") for start in starts))
+    changing = ("consequences", "decide", "devices", "effects", "holds", "steps", "update")
+    others = (
+        *("adapters.libvirt.objects", "cli.plan_files", "control.service_ports", "core.events"),
+        *("core.overview", "core.plan_files", "core.render.json"),
+    )
+    names = (*(f"{planning}.{name}" for name in changing), *others)
+    assert not found & {f"reconciler.{name}" for name in names}
+    assert f"reconciler.{planning}.sources" in found
 
 
 def test_what_is_known_of_windows_is_loaded_for_a_windows_alone() -> None:

@@ -7,12 +7,11 @@ import os
 import struct
 import threading
 from contextlib import contextmanager
-from typing import Callable, Generic, Iterator, List, Mapping, Optional, TypeVar
+from typing import TYPE_CHECKING, Callable, Generic, Iterator, List, Mapping, Optional, TypeVar
 
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import STORAGE, Connections
 from reconciler.adapters.libvirt.images import find_obstacle
-from reconciler.adapters.libvirt.objects import Pool, Volume
 from reconciler.adapters.libvirt.pools import (
     ALLOCATION,
     CAPACITY,
@@ -25,13 +24,16 @@ from reconciler.adapters.libvirt.pools import (
     view_volume,
     write_volume_xml,
 )
-from reconciler.control.ports import Progress
 from reconciler.core.frozen import frozen
 from reconciler.core.images import FILE_POOLS
-from reconciler.core.plan import CreateVolume
 from reconciler.core.units import format_size
-from reconciler.core.world import PoolView, VolumeView
 from reconciler.errors import ReconcilerError, RefusedError, TerminalError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Pool, Volume
+    from reconciler.control.ports import Progress
+    from reconciler.core.plan import CreateVolume
+    from reconciler.core.world import PoolView, VolumeView
 
 T = TypeVar("T")
 

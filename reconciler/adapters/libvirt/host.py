@@ -152,14 +152,19 @@ class LibvirtHost:
 
     domains: LibvirtDomains
     networks: LibvirtNetworks
-    units: Units
     locks: Locks
     secrets: LibvirtSecrets
+    find_units: Callable[[], Units]
     find_downloads: Callable[[], Downloads]
     find_storage: Callable[[], LibvirtStorage]
     find_guests: Callable[[], Guests]
     find_preparer: Callable[[], Preparer]
     find_importer: Callable[[], Importer]
+
+    @property
+    def units(self) -> Units:
+        """Libvirt's daemons."""
+        return self.find_units()
 
     @property
     def preparer(self) -> Preparer:
@@ -189,7 +194,7 @@ class LibvirtHost:
 
 def connect(
     uri: Optional[str],
-    units: Units = NO_UNITS,
+    units: Callable[[], Units] = lambda: NO_UNITS,
     locks: Locks = NO_LOCKS,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
@@ -198,12 +203,12 @@ def connect(
 ) -> LibvirtHost:
     """Return the host at that URI; None is what libvirt's own tools would use.
 
-    `units` are its daemons, where somebody can see them; `locks` keep two runs from working on one
-    object; `secrets` finds what reads those that are not libvirt's, `downloads` what brings files
-    from addresses; `preparer` finds what changes images of this machine, `importer` what copies
-    those of other hypervisors. Nothing is opened yet: that libvirt cannot be reached is told by the
-    first call that needs it. Guests are asked on a connection of their own, so that slow ones hold
-    up no other call.
+    `units` finds what sees its daemons; `locks` keep two runs from working on one object; `secrets`
+    finds what reads those that are not libvirt's, `downloads` what brings files from addresses;
+    `preparer` finds what changes images of this machine, `importer` what copies those of other
+    hypervisors. Nothing is opened yet: that libvirt cannot be reached is told by the first call
+    that needs it. Guests are asked on a connection of their own, so that slow ones hold up no other
+    call.
     """
     host = _host(Connections(uri), units, locks, secrets, downloads, preparer, importer)
     return replace(host, find_guests=partial(_reach_guests, Connections(uri)))
@@ -211,7 +216,7 @@ def connect(
 
 def attend(
     uri: Optional[str],
-    units: Units = NO_UNITS,
+    units: Callable[[], Units] = lambda: NO_UNITS,
     locks: Locks = NO_LOCKS,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
@@ -239,7 +244,7 @@ def attend(
 
 def _host(
     connections: Connections,
-    units: Units,
+    units: Callable[[], Units],
     locks: Locks,
     secrets: Callable[[], Secrets],
     downloads: Callable[[], Downloads],
@@ -249,7 +254,7 @@ def _host(
     return LibvirtHost(
         domains=LibvirtDomains(connections),
         networks=LibvirtNetworks(connections),
-        units=units,
+        find_units=units,
         locks=locks,
         secrets=LibvirtSecrets(connections, secrets),
         find_downloads=downloads,

@@ -6,15 +6,17 @@ import os
 import stat
 import struct
 from pathlib import Path
-from typing import Callable, Dict, Iterator, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from reconciler.adapters.libvirt import binding
-from reconciler.adapters.libvirt.objects import Connection
 from reconciler.adapters.libvirt.pools import read_volume_xml
 from reconciler.core.frozen import frozen
 from reconciler.core.images import RAW, ImageView, is_path, resolve_backing
-from reconciler.core.world import VolumeView
 from reconciler.errors import ReconcilerError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Connection
+    from reconciler.core.world import VolumeView
 
 MAGIC = b"QFI\xfb"
 # Formats that may have an image below them, and whose headers we do not read.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import Iterable, Iterator, Optional
+from typing import TYPE_CHECKING, Iterable, Iterator, Optional
 
 from reconciler.adapters.libvirt import binding
-from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
 from reconciler.core.images import FILE_POOLS
 from reconciler.core.world import PoolView, VolumeView
 from reconciler.core.xmltree import Element, fragment, make, make_text, parse
 from reconciler.errors import MissingError, TransientError
+
+if TYPE_CHECKING:
+    from reconciler.adapters.libvirt.objects import Connection, Pool, Volume
 
 # Pools whose volumes are files, so that formats, overlays and shared blocks are possible
 # (https://libvirt.org/storage.html). In the others a volume is raw.

@@ -6,7 +6,8 @@ One machine that fails never keeps the others from being done; the exit status s
 from __future__ import annotations
 
 import argparse
-from typing import Optional
+import os
+from typing import Optional, Sequence
 
 from reconciler.cli.console import Console, Exit
 from reconciler.cli.daemon_state import (
@@ -15,13 +16,13 @@ from reconciler.cli.daemon_state import (
     recall_with,
     withhold_conflicts,
 )
-from reconciler.cli.plan_files import find_plan_file, prepare_kept, refuse_options
 from reconciler.cli.plans import Prepared, Wish, prepare, trouble
 from reconciler.cli.progress import AWAIT_LIMIT, Carried, carry_out
 from reconciler.cli.services import Services
 from reconciler.cli.settings import uri_of
+from reconciler.core.manifest_files import is_manifest
 from reconciler.core.render.text import render_text
-from reconciler.core.render.words import is_busy, summarise
+from reconciler.core.render.words import escape, is_busy, summarise
 from reconciler.core.units import parse_duration
 from reconciler.errors import UsageError
 
@@ -78,7 +79,7 @@ def _wait(
 
 
 def _prepare(options: argparse.Namespace, console: Console, services: Services) -> Prepared:
-    kept = find_plan_file(options.paths)
+    kept = _find_plan_file(options.paths)
     if kept is None:
         adopt = frozenset(options.adopt_only)
         recall = recall_with(options, console, services)
@@ -93,5 +94,20 @@ def _prepare(options: argparse.Namespace, console: Console, services: Services) 
             aborts=frozenset(options.abort_bus_change),
         )
         return prepare(wish, console, services)
+    from reconciler.cli.plan_files import prepare_kept, refuse_options  # noqa: PLC0415
+
     refuse_options(kept, adopts=bool(options.adopt_only or options.adopt_all))
     return prepare_kept(kept, options, console, services)
+
+
+def _find_plan_file(paths: Sequence[str]) -> Optional[str]:
+    """Return the one path, if it is a file and no manifest. Raises UsageError if there are more."""
+    found = [
+        path for path in paths if os.path.isfile(path) and not is_manifest(os.path.basename(path))
+    ]
+    if found and len(paths) > 1:
+        raise UsageError(
+            f"{escape(found[0])}: is not a manifest (*.yaml, *.yml); a plan file must be the "
+            "only argument"
+        )
+    return found[0] if found else None

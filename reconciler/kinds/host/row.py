@@ -23,7 +23,6 @@ from typing import (
 from reconciler.core.documents import Finding, Together
 from reconciler.core.frozen import replace
 from reconciler.core.key import Key
-from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import HOST, Desired, HostManifest, Locate, Place, is_named
 from reconciler.core.manifest_files import Differing
 from reconciler.core.plan import Action, ActionKind, Effect, PlanOptions, Value
@@ -33,6 +32,7 @@ from reconciler.kinds.plain import PlainKind, make_scene
 
 if TYPE_CHECKING:
     from reconciler.control.ports import Host
+    from reconciler.core.libvirt_daemons import DaemonsView
 
 GONE = "its manifest is removed; libvirt's daemons stay as they are"
 CHECK_ONLY = "the Host sets `action: check`"

@@ -29,7 +29,6 @@ from reconciler.core.faults import Fact, HostQuestion, Section
 from reconciler.core.frozen import replace
 from reconciler.core.images import Images
 from reconciler.core.key import Key
-from reconciler.core.libvirt_daemons import DaemonsView
 from reconciler.core.manifest import MACHINE, Desired, is_placed_here
 from reconciler.core.names import QUIET, Owner, describe_busy, describe_unseen, name_place
 from reconciler.core.plan import Plan, PlanOptions
@@ -43,7 +42,8 @@ from reconciler.kinds.machine.planner import find_served
 from reconciler.kinds.machine.planning.images import all_volumes
 
 if TYPE_CHECKING:
-    from reconciler.control.ports import Host, Units
+    from reconciler.control.ports import Host
+    from reconciler.core.libvirt_daemons import DaemonsView
 
 T = TypeVar("T")
 NO_BACKGROUND = Background()
@@ -120,7 +120,7 @@ def observe(
     `views` are these domains, where they were read already; without it every domain is read at
     once, by `list_domains` where another thread does. `background` knows of machines that are gone.
     """
-    daemons = _read_daemons(host.units, desired)
+    daemons = _read_daemons(host, desired)
     try:
         found = (list_domains or host.domains.list_domains)() if views is None else views
     except TransientError as error:
@@ -148,12 +148,12 @@ def observe(
     return observation
 
 
-def _read_daemons(units: Units, desired: Desired) -> Union[DaemonsView, Unknown]:
+def _read_daemons(host: Host, desired: Desired) -> Union[DaemonsView, Unknown]:
     """Inspect libvirt's daemons if a manifest says anything about them."""
-    is_asked = any(host.mode for host in desired.hosts) or any(
+    is_asked = any(manifest.mode for manifest in desired.hosts) or any(
         machine.required_daemons for machine in desired.machines
     )
-    return units.observe() if is_asked else World("", "").daemons
+    return host.units.observe() if is_asked else World("", "").daemons
 
 
 def begin(

@@ -6,12 +6,11 @@ is a FAILED action with its reason, and never keeps the others from being planne
 
 from __future__ import annotations
 
-from typing import Optional, Tuple, Union
+from typing import TYPE_CHECKING, Optional, Tuple, Union
 
 from reconciler.core.faults import isolate
 from reconciler.core.frozen import replace
 from reconciler.core.guests import describe_unknown, is_windows
-from reconciler.core.libvirt_daemons import BY_NAME, DaemonsView
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.plan import Action, ActionKind, CreateVolume, PlanOptions, failed_action
 from reconciler.core.world import Reading, Unknown, World
@@ -19,8 +18,10 @@ from reconciler.errors import FaultError, ReconcilerError
 from reconciler.kinds.machine.planning.differences import Holding, Planner, is_applied
 from reconciler.kinds.machine.planning.guards import refuse_renamed
 from reconciler.kinds.machine.planning.images import find_unfetched
-from reconciler.kinds.machine.planning.states import MIGRATED, refuse_migrated, refuse_unstored
 from reconciler.kinds.machine.status import is_unfinished
+
+if TYPE_CHECKING:
+    from reconciler.core.libvirt_daemons import DaemonsView
 
 KIND = "VirtualMachine"
 
@@ -113,10 +114,13 @@ def _hold_migrated(
     options: PlanOptions,
 ) -> Action:
     """Plan a machine that went to another host: it is neither made nor started a second time."""
+    from reconciler.kinds.machine.planning import states  # noqa: PLC0415 - start-up time
+
     if reading is not None:
-        away = replace(reading, view=replace(reading.view, state_reason=MIGRATED))
+        away = replace(reading, view=replace(reading.view, state_reason=states.MIGRATED))
         return _plan_found(manifest, away, desired, world, options)
-    return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=refuse_migrated(manifest.name))
+    reason = states.refuse_migrated(manifest.name)
+    return Action(KIND, manifest.name, ActionKind.WITHHELD, reason=reason)
 
 
 def _plan_absent(
@@ -161,6 +165,7 @@ def _plan_found(
     # What follows is most of the planner, and most machines do not need it.
     from reconciler.kinds.machine.planning.create import plan_create  # noqa: PLC0415
     from reconciler.kinds.machine.planning.recreate import store_again  # noqa: PLC0415
+    from reconciler.kinds.machine.planning.states import refuse_unstored  # noqa: PLC0415
     from reconciler.kinds.machine.planning.update import plan_update  # noqa: PLC0415
 
     if is_partial:
@@ -190,6 +195,7 @@ def find_missing(manifest: MachineManifest, view: Union[DaemonsView, Unknown]) -
     if isinstance(view, Unknown) or not manifest.required_daemons:
         return ""
     from reconciler.core.daemon_faults import find_hindrance  # noqa: PLC0415 - start-up time
+    from reconciler.core.libvirt_daemons import BY_NAME  # noqa: PLC0415
 
     found = (find_hindrance(BY_NAME[name], view) for name in manifest.required_daemons)
     missing = [hindrance for hindrance in found if hindrance]

@@ -34,7 +34,7 @@ FOR_A_PLAN = frozenset(
         "adapters.libvirt.domains", "adapters.libvirt.host", "adapters.libvirt.images",
         "adapters.libvirt.objects", "adapters.libvirt.own_view", "adapters.libvirt.pools",
         "adapters.libvirt.storage",
-        "adapters.state.files", "adapters.state.object_locks", "adapters.units",
+        "adapters.state.files", "adapters.state.object_locks",
         "control.ports",
         "core.render.text",
         "core.render.words",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.core.field_table import CDROM, CPUS, DISK, MACHINE
@@ -97,14 +96,14 @@ def _is_empty(source: Optional[Element]) -> bool:
     return source is None or set(source.attrib) <= {"startupPolicy", "index"}
 
 
-@dataclass
 class _Part:
     """What only one device may have, unless none of them owns it: an image, a MAC address."""
 
-    key: str
-    what: str
-    devices: List[str] = field(default_factory=list)
-    is_owned: bool = False
+    def __init__(self, key: str, what: str) -> None:
+        """Begin with no device that has it."""
+        self.key, self.what = key, what
+        self.devices: List[str] = []
+        self.is_owned = False
 
 
 def _list_parts(xml: str) -> Sequence[Tuple[str, str, bool]]:

@@ -13,7 +13,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple
 
 from reconciler.core.cloud_init import SEED_DRIVE
 from reconciler.core.frozen import replace
-from reconciler.core.machine import Machine, Power
+from reconciler.core.machine import Machine, Power, describe_device
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import Owner
 from reconciler.core.plan import (
@@ -50,7 +50,6 @@ from reconciler.kinds.machine.planning.checks import (
     refuse_template_writes,
     refuse_unoffered,
 )
-from reconciler.kinds.machine.planning.decide import describe_device
 from reconciler.kinds.machine.planning.first_boot import NewSeed, plan_new_seed
 from reconciler.kinds.machine.planning.guards import (
     list_refs,

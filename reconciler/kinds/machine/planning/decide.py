@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import frozen, replace
-from reconciler.core.machine import Cdrom, Disk, Disruption, Interface
+from reconciler.core.machine import Cdrom, Disk, Disruption, describe_device
 from reconciler.core.manifest import Lifecycle
 from reconciler.core.plan import Change, Effect, Value
-from reconciler.core.units import format_size
 from reconciler.core.world import Reading, World
-from reconciler.kinds.machine.match import Device, Difference, DifferenceKind, show_values
+from reconciler.kinds.machine.match import Difference, DifferenceKind, show_values
 from reconciler.kinds.machine.planning.effects import EffectRow, Route, find_row
 from reconciler.kinds.machine.planning.guards import (
     HOTPLUG_BUSES,
@@ -27,32 +26,6 @@ from reconciler.kinds.machine.planning.states import (
     settle_power,
     settle_start,
 )
-
-
-def describe_device(device: Device, about: str = "") -> str:
-    """Return like `virtio 60GiB, linked clone of template win2016 as default/vm-root.qcow2`."""
-    words = [word for word in _words(device) if word]
-    return ", ".join(part for part in (" ".join(words), about) if part)
-
-
-def _words(device: Device) -> Iterable[Optional[str]]:
-    if isinstance(device, Disk):
-        return (device.bus, format_size(device.size) if device.size else None)
-    if isinstance(device, Cdrom):
-        return (device.bus, device.media or "empty")
-    return (
-        *_source(device),
-        device.model,
-        device.mac,
-        (device.link == "down" and "link down") or None,
-    )
-
-
-def _source(device: Interface) -> Tuple[Optional[str], ...]:
-    if device.bridge:
-        return ("bridge", device.bridge)
-    return ("network", device.network) if device.network else (device.uplink,)
-
 
 ONLY_STORED = "the running guest already has it; only the stored definition changes"
 PENDING = "already stored; takes effect at the guest's next cold start"

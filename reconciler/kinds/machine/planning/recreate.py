@@ -10,7 +10,7 @@ from typing import Iterator, Optional, Sequence, Tuple
 
 from reconciler.core.frozen import replace
 from reconciler.core.images import DEFAULT_POOL
-from reconciler.core.machine import Disk, Machine, Power
+from reconciler.core.machine import Disk, Machine, Power, describe_device
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import IMAGES, volume_name
 from reconciler.core.plan import (
@@ -32,11 +32,9 @@ from reconciler.kinds.machine.domain.edit import edit_domain
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind, align, by_name
 from reconciler.kinds.machine.planning.checks import refuse_taken
-from reconciler.kinds.machine.planning.decide import describe_device
 from reconciler.kinds.machine.planning.differences import Holding, Planner
 from reconciler.kinds.machine.planning.images import find_overlays, volume_at
 from reconciler.kinds.machine.planning.sources import describe_use, settle_found, settle_sources
-from reconciler.kinds.machine.planning.update import plan_update
 
 # libvirt's pool types that another host may use as well (https://libvirt.org/storage.html).
 SHARED_POOLS = frozenset(
@@ -72,6 +70,8 @@ def plan_recreate(
     known = replace(manifest, machine=replace(manifest.machine, uuid=lost.reading.view.uuid))
     refuse_taken(known, (*disks, *(machine.interfaces or ())), desired, world)
     base = _base(manifest, lost, disks, world)
+    from reconciler.kinds.machine.planning.update import plan_update  # noqa: PLC0415
+
     action = plan_update(manifest, base.reading, desired, world, planner, Holding.OURS)
     return replace(
         action,

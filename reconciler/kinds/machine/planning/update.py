@@ -14,6 +14,7 @@ from reconciler.core.frozen import replace
 from reconciler.core.guest_states import describe_state
 from reconciler.core.guests import is_windows
 from reconciler.core.images import Images
+from reconciler.core.machine import describe_device
 from reconciler.core.manifest import Desired, MachineManifest
 from reconciler.core.names import HELPER
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
@@ -32,7 +33,6 @@ from reconciler.kinds.machine.planning.decide import (
     Weighing,
     awaits_window,
     decide,
-    describe_device,
     explain_secrets,
     follow_power,
     passes_by_itself,
