@@ -10,8 +10,8 @@ from reconciler.core.frozen import replace
 from reconciler.core.guest import GuestDisk
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Disk, Interface, Machine
-from reconciler.core.manifest import Lifecycle, MachineManifest
-from reconciler.core.plan import ActionKind
+from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
+from reconciler.core.plan import ActionKind, Effect
 from reconciler.core.world import VolumeView
 from reconciler.core.xmltree import Element, parse, serialise
 from reconciler.kinds.machine.domain.layout import remove
@@ -202,3 +202,22 @@ def _as_lun(xml: str) -> str:
     for disk in root.findall("devices/disk/target[@dev='vdb']/.."):
         disk.set("device", "lun")
     return serialise(root)
+
+
+@pytest.mark.parametrize("end", ["aborted", "late"])
+def test_what_came_back_is_not_moved_at_once_by_a_manifest_that_says_direct(end: str) -> None:
+    walk = PLACES["switched"]()
+    walk.manifest = manifest(bus_change=BusChange("direct"))
+    if end == "late":
+        walk.clock.sleep(3600)
+        walk.show()
+        walk.apply()
+    walk.turn_off()
+    walk.apply(aborts=frozenset({"vm"} if end == "aborted" else ()))
+    assert (walk.buses, walk.cards) == (("sata", "sata"), ("e1000e", "e1000e"))
+    held = walk.plan()
+    assert (held.steps, {change.effect for change in held.changes}) == ((), {Effect.WITHHELD})
+    assert "To try again: virt-reconciler retry vm, or change its manifest" in held.stalled
+    for _ in range(2):
+        walk.apply(retried=walk.clock.wall())
+    assert (walk.buses, walk.owner.bus_change) == (("virtio", "virtio"), None)

@@ -57,7 +57,7 @@ def plan_bus_change(
     assert owner is not None  # noqa: S101 - only machines of ours come here
     mark = owner.bus_change
     under_way = mark if mark is not None and not mark.is_over else None
-    candidates = _find_candidates(found, decisions)
+    candidates = _find_candidates(found, decisions, planner)
     if under_way is None:  # where no driver at hand suits it, another ISO is needed first
         candidates = tuple(each for each in candidates if each.path not in weighing.left)
     is_ended = under_way is not None and found.manifest.name in planner.aborts
@@ -100,13 +100,11 @@ def _set_stage(
     manifest, owner = found.manifest, found.reading.owner
     assert owner is not None  # noqa: S101 - only machines of ours come here
     mark = owner.bus_change
-    is_staged = manifest.lifecycle.bus_change.is_staged(manifest.machine.os)
-    is_moved = mark is not None and bool(mark.switched)  # then it is proved, whatever is asked now
     walk, proof = look_around(
         manifest,
         found.reading,
         world,
-        is_wanted=(is_staged or is_moved) and _is_wanted(found, moved),
+        is_wanted=_is_staged(found, planner) and _is_wanted(found, moved),
         is_moved=mark is not None and not mark.is_over and not moved,
         retried=bool(planner.retried),
         aborts=manifest.name in planner.aborts,
@@ -137,15 +135,31 @@ def _find_snapshot(found: Found, names: AbstractSet[Optional[str]]) -> str:
     return "; ".join(f"disks[{chain.disk}]: {explain_snapshot(chain, name)}" for chain in held)
 
 
-def _find_candidates(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[Difference, ...]:
+def _find_candidates(
+    found: Found, decisions: Tuple[Decision, ...], planner: Planner
+) -> Tuple[Difference, ...]:
     """Return the changes of a bus or of a card's model that are made step by step."""
-    if not found.manifest.lifecycle.bus_change.is_staged(found.manifest.machine.os):
+    if not _is_staged(found, planner):
         return ()
     stored = (decision.stored for decision in decisions)
-    return tuple(each for each in stored if each is not None and _is_staged(each))
+    return tuple(each for each in stored if each is not None and _is_move(each))
 
 
-def _is_staged(difference: Difference) -> bool:
+def _is_staged(found: Found, planner: Planner) -> bool:
+    """Whether the devices are moved step by step.
+
+    What was moved so is proved so, and what failed so stays, whatever way the manifest has now.
+    """
+    manifest, owner = found.manifest, found.reading.owner
+    mark = owner.bus_change if owner is not None else None
+    if manifest.lifecycle.bus_change.is_staged(manifest.machine.os):
+        return True
+    if mark is None or not mark.is_over:
+        return mark is not None and bool(mark.switched)
+    return mark.generation == manifest.generation and not planner.retried
+
+
+def _is_move(difference: Difference) -> bool:
     is_disk = difference.field == "disks[].bus" and difference.desired in STAGED_BUSES
     return is_disk or difference.needs_card_driver
 
@@ -206,7 +220,7 @@ def _may_start(found: Found, others: Sequence[Decision], walk: Walk) -> bool:
 def _withhold(decision: Decision, mine: Tuple[Decision, ...], walk: BusWalk) -> Decision:
     if decision in mine:
         return withhold(decision, walk.reason) if walk.reason else decision
-    if walk.names and _is_staged(decision.difference):
+    if walk.names and _is_move(decision.difference):
         return withhold(decision, LATER)
     return decision
 
