@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
+from typing import Callable, Dict
 
 # A machine with two small disks, which does not run.
 WEB = """\
@@ -52,6 +53,16 @@ class Command:
         assert done.returncode == status, f"{done.returncode}, not {status}\n{done}"
         assert "Traceback" not in done.stderr
         return done
+
+    def apply_all(self, path: str, wait: Callable[[], object], limit: float) -> None:
+        """Apply until the plan is empty, at most so many seconds; `wait` is for the guest."""
+        deadline = time.monotonic() + limit
+        while "No changes" not in (shown := self("plan", path).stdout):
+            assert time.monotonic() < deadline, f"it does not end: {shown}"
+            if "0 to change" in shown:
+                wait()
+            else:
+                self("apply", "--yes", path)
 
     def write(self, name: str, text: str) -> Path:
         """Write a manifest."""

@@ -16,7 +16,7 @@ from tests.lab.surroundings import hide_machine, remains, short_folder
 from tests.real.booting import Bench
 from tests.real.commands import Command
 from tests.real.looping import Looping
-from tests.real.worlds import Product
+from tests.real.worlds import Now, Product
 
 LIMIT = 30  # seconds until what was ended is gone
 # Beside `default`, so that an interface has somewhere else to go.
@@ -72,9 +72,12 @@ def bench(product: Product, lab: LabHost, media: str) -> Bench:
 
 
 @pytest.fixture
-def product(lab_host: LibvirtHost) -> Iterator[Product]:
+def product(
+    request: pytest.FixtureRequest, lab: LabHost, lab_host: LibvirtHost
+) -> Iterator[Product]:
     """Return the product on that host, with nothing there before and after."""
-    product = Product(lab_host)
+    is_dated = request.node.get_closest_marker("dated") is not None
+    product = Product(connect(lab.uri(), locks=Now()) if is_dated else lab_host)
     product.clear()
     yield product
     product.clear()

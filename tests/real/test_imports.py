@@ -170,13 +170,7 @@ def test_an_imported_disk_runs_on_its_bus_and_moves_to_virtio_in_steps(
     see("sata")
     write_on("virtio")
     assert "step 1 of 5" in command("plan", "web01.yaml").stdout
-    deadline = time.monotonic() + LIMIT
-    while "No changes" not in (shown := command("plan", "web01.yaml").stdout):
-        assert time.monotonic() < deadline, f"the bus change does not end: {shown}"
-        if "0 to change" in shown:
-            guest.wait_ready(LIMIT)
-        else:
-            command("apply", "--yes", "web01.yaml")
+    command.apply_all("web01.yaml", lambda: guest.wait_ready(LIMIT), LIMIT)
     see("virtio")
     assert "bus-change" not in lab.virsh("vol-list", "default").stdout
 

@@ -7,15 +7,14 @@ import os
 import signal
 import time
 from dataclasses import replace
-from typing import Any, Callable, Iterator, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import pytest
 
 from reconciler.adapters.libvirt.host import connect
-from reconciler.control.ports import NoLocks
 from reconciler.core.machine import Disk, Disruption, Power
 from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
-from reconciler.core.names import HELPER_CARD, BusChangeMark, Worker, derive_mac
+from reconciler.core.names import HELPER_CARD, BusChangeMark, derive_mac
 from reconciler.core.plan import Action, ActionKind
 from reconciler.core.xmltree import parse
 from reconciler.kinds.machine.domain.mark import owner_xml, read_owner
@@ -25,23 +24,11 @@ from tests.real.booting import LIMIT, Bench
 from tests.real.faults import Fault, FaultyHost, Killed, kill
 from tests.real.looping import Looping, libvirtd
 from tests.real.scenarios import BASE, card, mac_of
-from tests.real.worlds import MIB, Product, manifest_of
+from tests.real.worlds import MIB, Now, Product, manifest_of
 
 NAME = BASE.name
 HELPER = f"{NAME}-bus-change.qcow2"
-
-
-class Now(NoLocks):
-    """Nobody else is at work, and the time is as it is, or `ahead` of it."""
-
-    def __init__(self, ahead: float = 0) -> None:
-        """Take the seconds."""
-        self._ahead = ahead
-
-    @property
-    def me(self) -> Worker:  # type: ignore[override]
-        """Return this run."""
-        return Worker("", "", 1, 1, "", time.time() + self._ahead)
+pytestmark = pytest.mark.dated
 
 
 def manifest_on(
@@ -96,15 +83,6 @@ def wait(condition: Callable[[], Any], what: str) -> None:
 def buses(xml: str) -> Tuple[str, ...]:
     """Return the bus of each disk of a configuration."""
     return tuple(target.get("bus", "") for target in parse(xml).iterfind("devices/disk/target"))
-
-
-@pytest.fixture
-def product(lab: LabHost) -> Iterator[Product]:
-    """Return the product, which knows the time, with nothing there before and after."""
-    product = Product(connect(lab.uri(), locks=Now()))
-    product.clear()
-    yield product
-    product.clear()
 
 
 def models(xml: str) -> Tuple[Tuple[str, str, str], ...]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Iterator, Tuple
+from typing import Any, Tuple
 
 import pytest
 
-from reconciler.adapters.libvirt.host import connect
 from reconciler.core.names import HELPER, HELPER_SIZE
 from reconciler.core.plan import ActionKind, CreateVolume, Step
 from reconciler.kinds.machine.domain.bus_change import list_unplugs
 from tests.lab.guest import Guest
-from tests.lab.host import LabHost
 from tests.real import test_staged_bus_change as staged
 from tests.real.booting import LIMIT, Bench
 from tests.real.faults import Fault, FaultyHost, Killed, kill
@@ -31,15 +29,7 @@ FORMER, MOVED = staged.manifest_on("sata"), staged.manifest_on("virtio")
 SWITCH = (0, 2)
 # And in step 5, before or after: unplug the helper disk, store the definition without it, delete its volume, mark.
 FINISH = ((0, True), (1, True), (2, True), (3, False))
-
-
-@pytest.fixture
-def product(lab: LabHost) -> Iterator[Product]:
-    """Return the product, which knows the time, with nothing there before and after."""
-    product = Product(connect(lab.uri(), locks=staged.Now()))
-    product.clear()
-    yield product
-    product.clear()
+pytestmark = pytest.mark.dated
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Iterator, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import pytest
 
-from reconciler.adapters.libvirt.host import connect
 from reconciler.core.machine import Cdrom, Disk, Disruption
 from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
 from reconciler.core.plan import ActionKind
 from reconciler.core.xmltree import Element, parse
 from reconciler.kinds.machine.domain.bus_change import find_own
 from tests.lab.guest import Guest, boot_overlays
-from tests.lab.host import LabHost
 from tests.real import test_staged_bus_change as staged
 from tests.real.booting import LIMIT, Bench
 from tests.real.scenarios import BASE
@@ -23,15 +21,7 @@ from tests.real.worlds import MIB, Product, manifest_of
 NAME = BASE.name
 MEDIA = 4096  # bytes of one.iso
 LIFECYCLE = Lifecycle(Disruption.RESTART, bus_change=BusChange("staged"))
-
-
-@pytest.fixture
-def product(lab: LabHost) -> Iterator[Product]:
-    """Return the product, which knows the time, with nothing there before and after."""
-    product = Product(connect(lab.uri(), locks=staged.Now()))
-    product.clear()
-    yield product
-    product.clear()
+pytestmark = pytest.mark.dated
 
 
 def manifest_on(chipset: str, system: str, other: str, media: str) -> MachineManifest:

@@ -6,7 +6,6 @@ One test, because virt-v2v starts a machine of its own for each, which takes a m
 from __future__ import annotations
 
 import hashlib
-import time
 from pathlib import Path
 from typing import Dict
 
@@ -85,12 +84,6 @@ def test_an_ova_and_a_vmx_are_converted_booted_and_moved_to_virtio(
     command("plan", "--detailed-exitcode", "m")
     write(command, "vmx01", "virtio", f"{{vmx: {vmx}}}")
     assert "step 1 of 5" in command("plan", "m").stdout
-    deadline = time.monotonic() + LIMIT
-    while "No changes" not in (shown := command("plan", "m").stdout):
-        assert time.monotonic() < deadline, f"the bus change does not end: {shown}"
-        if "0 to change" in shown:
-            guest.wait_ready(BOOT)
-        else:
-            command("apply", "m", "--yes")
+    command.apply_all("m", lambda: guest.wait_ready(BOOT), LIMIT)
     assert guest.disk(SIZE * 2**20)["bus"] == "virtio"
     assert "bus-change" not in lab.virsh("vol-list", "default").stdout

@@ -19,7 +19,7 @@ from reconciler.core.xmltree import parse
 from tests.lab.host import LabHost
 from tests.real import test_staged_bus_change as staged
 from tests.real.scenarios import BASE
-from tests.real.worlds import MIB, Product, manifest_of
+from tests.real.worlds import MIB, Now, Product, manifest_of
 
 NAME, HELPER = staged.NAME, staged.HELPER
 VOLUMES = {f"{NAME}-root.qcow2", HELPER}
@@ -32,13 +32,12 @@ def manifest_on(bus: str) -> MachineManifest:
 
 
 MOVED = manifest_on("virtio")
+pytestmark = pytest.mark.dated
 
 
 @pytest.fixture
-def product(lab: LabHost) -> Iterator[Product]:
+def product(lab: LabHost, product: Product) -> Iterator[Product]:
     """Return the product, with a machine that is off and has its helper disk."""
-    product = Product(connect(lab.uri(), locks=staged.Now()))
-    product.clear()
     staged.apply(product, staged.off(manifest_on("sata")))
     staged.apply(product, MOVED)
     assert product.volumes() == VOLUMES
@@ -46,7 +45,6 @@ def product(lab: LabHost) -> Iterator[Product]:
     for snapshot in lab.virsh("snapshot-list", NAME, "--name", check=False).stdout.split():
         lab.virsh("snapshot-delete", NAME, snapshot, "--metadata")
     lab.virsh("managedsave-remove", NAME, check=False)
-    product.clear()
 
 
 def explain(product: Product, **options: Any) -> str:
@@ -141,7 +139,7 @@ def test_a_moved_disk_goes_back_on_the_overlay_that_a_backup_has_made(
 
 
 def test_a_guest_that_is_saved_or_paused_is_waited_for(product: Product, lab: LabHost) -> None:
-    aborts, later = frozenset({NAME}), Product(connect(lab.uri(), locks=staged.Now(7200)))
+    aborts, later = frozenset({NAME}), Product(connect(lab.uri(), locks=Now(7200)))
     lab.virsh("start", NAME)
     lab.save(NAME)
     staged.prove(product)

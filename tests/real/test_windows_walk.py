@@ -17,8 +17,8 @@ from tests.lab.windows_agent import WindowsGuest, boot_windows
 from tests.real.booting import LIMIT
 from tests.real.commands import Command
 from tests.real.scenarios import BASE
-from tests.real.test_staged_bus_change import Now, apply, buses, find_mark, plan
-from tests.real.worlds import MIB, Product, manifest_of
+from tests.real.test_staged_bus_change import apply, buses, find_mark, plan
+from tests.real.worlds import MIB, Now, Product, manifest_of
 from tests.unit.windows.media import write_iso
 
 WINDOWS = """\
@@ -157,24 +157,25 @@ def manifest_on(bus: str, iso: str) -> MachineManifest:
     return manifest_of(machine, lifecycle)
 
 
+@pytest.mark.dated
 def test_a_windows_that_does_not_boot_from_virtio_scsi_comes_back(
     lab: LabHost, product: Product, iso: str
 ) -> None:
-    windows, now = WindowsGuest(lab.uri(), BASE.name), Product(connect(lab.uri(), locks=Now()))
-    apply(now, manifest_on("sata", iso))
+    windows = WindowsGuest(lab.uri(), BASE.name)
+    apply(product, manifest_on("sata", iso))
     windows.wait_ready(LIMIT)
     moved = manifest_on("scsi", iso)
-    apply(now, moved)
+    apply(product, moved)
     assert buses(product.live_xml(BASE.name)) == ("sata", "sata", "scsi"), "no second CD-ROM"
     windows.install("vioscsi", "D")
     shown = list_shown(windows)
     assert sorted(shown.values()) == ["sas", "sata"], "so a Windows calls virtio-scsi"
-    [change] = plan(now, moved).changes
+    [change] = plan(product, moved).changes
     assert "by driver Red Hat VirtIO SCSI pass-through controller 100.90.104.24800" in change.reason
     assert "at boot was not seen (the guest's agent does not allow guest-exec)" in change.reason
-    apply(now, moved)
+    apply(product, moved)
     assert set(buses(product.live_xml(BASE.name))) == {"scsi", "sata"}
-    [change] = plan(now, moved).changes
+    [change] = plan(product, moved).changes
     assert "step 4 of 5: waits since" in change.reason
 
     hangs = replace(moved, lifecycle=replace(moved.lifecycle, shutdown_timeout=3))
@@ -182,7 +183,7 @@ def test_a_windows_that_does_not_boot_from_virtio_scsi_comes_back(
     assert buses(product.xml(BASE.name)) == ("sata", "sata")
     windows.wait_ready(LIMIT)
     assert list_shown(windows) == {"ROOT01": "sata"}
-    assert "To try again: virt-reconciler retry" in plan(now, moved).stalled
+    assert "To try again: virt-reconciler retry" in plan(product, moved).stalled
     assert windows.list_unanswered() == ""
 
 
@@ -194,38 +195,39 @@ def installing(bus: str, iso: str, os: str = "win2k16") -> MachineManifest:
     return manifest_of(machine, lifecycle)
 
 
+@pytest.mark.dated
 def test_the_agent_of_a_windows_installs_the_driver(
     lab: LabHost, product: Product, iso: str
 ) -> None:
-    windows, now = WindowsGuest(lab.uri(), BASE.name), Product(connect(lab.uri(), locks=Now()))
-    apply(now, installing("sata", iso))
+    windows = WindowsGuest(lab.uri(), BASE.name)
+    apply(product, installing("sata", iso))
     windows.wait_ready(LIMIT)
     wrong = installing("virtio", iso, "win2k19")  # its driver does not fit this Windows
-    apply(now, wrong)
+    apply(product, wrong)
     assert list_shown(windows) == {"ROOT01": "sata"}
-    line = plan(now, wrong).changes[-1]
+    line = plan(product, wrong).changes[-1]
     assert line.desired == r"pnputil /add-driver X:\viostor\2k19\amd64\viostor.inf /install"
     assert line.effect is Effect.LIVE
-    apply(now, wrong)
-    [waits] = plan(now, wrong).changes
+    apply(product, wrong)
+    [waits] = plan(product, wrong).changes
     assert "step 2 of 5: waits since" in waits.reason
     assert "viostor: exit status 259 (no device of the guest matches the driver" in waits.reason
 
     right, boot_id = installing("virtio", iso), windows.boot_id()
-    assert plan(now, right).steps == (), "nobody has asked for another try"
+    assert plan(product, right).steps == (), "nobody has asked for another try"
     later = time.time() + 1
-    assert plan(now, right, retried=later).changes[-1].desired == (
+    assert plan(product, right, retried=later).changes[-1].desired == (
         r"pnputil /add-driver X:\viostor\2k16\amd64\viostor.inf /install"
     )
-    apply(now, right, retried=later)
+    apply(product, right, retried=later)
     mark = find_mark(product)
     assert mark is not None
     assert mark.install_result == "viostor: exit status 0"
     assert find_version(windows) == VERSION
     assert windows.boot_id() == boot_id
-    [change] = plan(now, right).changes
+    [change] = plan(product, right).changes
     assert "step 3 of 5: the guest shows the helper disk" in change.reason
-    apply(now, right)
+    apply(product, right)
     windows.wait_ready(LIMIT)
     assert windows.disk(64 * MIB)["bus"] == "virtio", "it boots with the driver"
     assert windows.list_unanswered() == ""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from typing import Any, Sequence, Set, Tuple
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.libvirt.host import LibvirtHost
+from reconciler.control.ports import NoLocks
 from reconciler.core.machine import Machine
 from reconciler.core.manifest import Desired, Lifecycle, MachineManifest, Place, TemplateManifest
+from reconciler.core.names import Worker
 from reconciler.core.plan import Action, Outcome, Plan, PlanOptions
 from reconciler.kinds.machine.observe import observe
 from tests.execution import execute
@@ -41,6 +44,19 @@ class Silent:
 
     def finished(self, outcome: Outcome) -> None:
         """Say nothing."""
+
+
+class Now(NoLocks):
+    """Nobody else is at work, and the time is as it is, or `ahead` of it."""
+
+    def __init__(self, ahead: float = 0) -> None:
+        """Take the seconds."""
+        self._ahead = ahead
+
+    @property
+    def me(self) -> Worker:  # type: ignore[override]
+        """Return this run."""
+        return Worker("", "", 1, 1, "", time.time() + self._ahead)
 
 
 @dataclass(frozen=True)
