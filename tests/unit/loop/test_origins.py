@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.core import events
 from reconciler.core.conditions import READY
 from tests.lab.keys import vm
 from tests.unit.cli.fakes import manifest
@@ -56,3 +57,17 @@ def test_a_clone_is_made_as_soon_as_its_origin_is_there() -> None:
     world.loop.domain_changed("web01")
     world.work()
     assert world.store.records[vm("web02")].condition(READY).holds
+
+
+def test_a_clone_whose_turn_comes_before_its_origin_is_created_and_was_changed_by_nobody() -> None:
+    world = Clones()
+    del world.host.views["web01"]
+    files = dict(world.services.files)
+    world.services.files = {**files, "app.yaml": manifest("app", power="stopped", disks=CLONE)}
+    del world.services.files["web02.yaml"]
+    world.publish(identity="two")
+    world.work()
+    assert sorted(world.host.views) == ["app", "web01"]
+    assert world.journal.lines(events.DRIFT.name) == []
+    created = [event.object for event in world.journal.events if event.kind is events.CHANGED]
+    assert created == [vm("web01"), vm("app")]

@@ -26,7 +26,7 @@ from reconciler.core.transfers import CopiedDisk, CopyDisks
 from reconciler.core.units import format_size
 from reconciler.core.world import GuestState, PoolView, Reading, Unknown, VolumeView, World
 from reconciler.core.xmltree import parse
-from reconciler.errors import TerminalError, TransientError
+from reconciler.errors import MissingError, TerminalError, TransientError
 from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import by_name
 from reconciler.kinds.machine.planning.images import volume_at
@@ -166,7 +166,7 @@ def _find_machine(
     manifest = desired.objects.get(Key(MACHINE, origin.machine))
     if manifest is not None and is_placed_here(manifest, world.host):
         return None
-    raise TerminalError(
+    raise MissingError(
         f"{where}: no machine {origin.machine!r} on this host: virsh list --all --name"
     )
 
