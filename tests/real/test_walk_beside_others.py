@@ -101,7 +101,7 @@ def test_a_renamed_machine_is_left_alone_until_it_is_renamed_back(
         assert f"rename it back (virsh domrename other {NAME})" in action.reason
     assert product.volumes() == VOLUMES
     lab.virsh("domrename", "other", NAME)
-    assert "step 1 of 5: the helper disk is in the definition" in explain(product)
+    assert "of the guest, which gives it the helper disk" in explain(product)
 
 
 def test_a_snapshot_of_all_disks_holds_the_switch_and_keeps_what_it_needs(

@@ -124,6 +124,15 @@ def test_the_definition_comes_back_as_it_was() -> None:
     assert read_machine(parse(back)).disks == read_machine(parse(xml)).disks
 
 
+def test_a_controller_that_was_set_up_before_stays_when_the_helper_disk_goes() -> None:
+    mark = replace(BEGUN, bus="scsi")
+    own = "<controller type='scsi' index='0' model='virtio-scsi'><driver queues='4'/></controller>"
+    for devices, queues in ((FORMER + own, ["4"]), (FORMER, [])):
+        back = parse(drop_own(add_own(domain(devices), mark), mark))
+        drivers = back.iterfind("devices/controller[@type='scsi']/driver")
+        assert [driver.get("queues") for driver in drivers] == queues
+
+
 PCI = "<address type='pci' domain='0x0000' bus='0x05' slot='0x00' function='0x0'/>"
 DRIVE = "<address type='drive' controller='0' bus='0' target='0' unit='0'/>"
 

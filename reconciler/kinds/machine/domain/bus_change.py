@@ -18,7 +18,16 @@ from reconciler.core.names import (
     BusChangeMark,
     MovedDevice,
 )
-from reconciler.core.xmltree import Element, copy_of, fragment, indent, make, parse, serialise
+from reconciler.core.xmltree import (
+    Element,
+    copy_of,
+    fragment,
+    indent,
+    make,
+    parse,
+    parse_number,
+    serialise,
+)
 from reconciler.kinds.machine.domain import layout
 from reconciler.kinds.machine.domain.buses import (
     add_missing,
@@ -303,6 +312,7 @@ def drop_own(xml: str, mark: Optional[BusChangeMark] = None) -> str:
     root = parse(xml)
     gone = list(_find_named(root, *OWN))
     places = [place_of(device) for device in gone if device.tag == "disk"]
+    places = [place for place in places if not _is_configured(root, *place)]
     for device in gone:
         layout.remove(device)
     moved = mark.moved if mark is not None else ()
@@ -311,3 +321,10 @@ def drop_own(xml: str, mark: Optional[BusChangeMark] = None) -> str:
         if kind != "virtio":
             drop_unused(root, kind, index)
     return xml if not gone and mark is None else serialise(root)
+
+
+def _is_configured(root: Element, kind: str, index: int) -> bool:
+    """Whether somebody has set a controller up: it was there before a helper came to it."""
+    controllers = root.iterfind(f"devices/controller[@type='{kind}']")
+    found = (each for each in controllers if parse_number(each.get("index", "0")) == index)
+    return any(each.find("driver") is not None for each in found)
