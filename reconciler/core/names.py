@@ -207,15 +207,15 @@ class BusChangeMark:
     """How far a staged bus change is; all times are seconds since the epoch, 0 means not yet.
 
     Disks go to `bus`, cards to `model`; each is empty where none of its kind is moved. `serial` is
-    that of the helper disk, whose volume is `path` (empty once it is removed), `mac` that of the
-    helper card, `media` the CD-ROM with drivers. `begun` is when the change began, `installed` when
-    a program was last run in the guest to install them, with its `install_result` (empty: not
-    known), `proved` when the guest showed the helpers, with the `driver` that it named. `resumes`
-    says that the guest ran and was shut down for the change. `switched` is when the devices were
-    moved, `started` when the guest was first seen running on them, `overdue` what it lacked when
-    its time was over and it was not turned off. `failed` is why the change ended before its end,
-    with the manifest of that `generation`; while `switched` is set, the way back is still to be
-    made.
+    that of the helper disk, whose volume is `path`, `mac` that of the helper card (both empty once
+    they are removed), `media` the CD-ROM with drivers. `begun` is when the change began,
+    `installed` when a program was last run in the guest to install them, with its `install_result`
+    (empty: not known), `proved` when the guest showed the helpers, with the `driver` that it named.
+    `resumes` says that the guest ran and was shut down for the change. `switched` is when the
+    devices were moved, `started` when the guest was first seen running on them, `overdue` what it
+    lacked when its time was over and it was not turned off. `failed` is why the change ended before
+    its end, with the manifest of that `generation`; while `switched` is set, the way back is still
+    to be made.
     """
 
     bus: str = ""
@@ -242,7 +242,7 @@ class BusChangeMark:
     @property
     def is_over(self) -> bool:
         """Whether it ended before its end, and nothing of it is left in the domain."""
-        return bool(self.failed) and not self.path and not self.switched
+        return bool(self.failed) and not (self.path or self.mac or self.switched)
 
     @property
     def aim(self) -> str:

@@ -232,7 +232,7 @@ def gone(walk: Walk, deletion: str) -> Action:
 def test_an_orphan_says_what_it_keeps_of_the_change(place: str) -> None:
     action = gone(PLACES[place](), "orphan")
     assert action.steps == ()
-    assert "its helper disk default/vm-bus-change.qcow2 stays too; to end it, restore the" in (
+    assert "what stays: helper disk default/vm-bus-change.qcow2; to end it, restore the" in (
         explain(action)
     )
 

@@ -6,15 +6,17 @@ from typing import Any, Callable, Dict, FrozenSet, Sequence, Tuple
 
 import pytest
 
+from reconciler.control.prune import plan_deletions
 from reconciler.core.frozen import replace
 from reconciler.core.guest import GuestDisk
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Disk, Interface, Machine
 from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
 from reconciler.core.plan import ActionKind, Effect
-from reconciler.core.world import VolumeView
+from reconciler.core.world import GuestState, VolumeView
 from reconciler.core.xmltree import Element, parse, serialise
 from reconciler.kinds.machine.domain.layout import remove
+from tests.lab.keys import vm
 from tests.unit.memory_host import GIB
 from tests.unit.planning.walking import STAGED, Walk
 from tests.unit.planning.worlds import manifest_of
@@ -221,3 +223,43 @@ def test_what_came_back_is_not_moved_at_once_by_a_manifest_that_says_direct(end:
     for _ in range(2):
         walk.apply(retried=walk.clock.wall())
     assert (walk.buses, walk.owner.bus_change) == (("virtio", "virtio"), None)
+
+
+@pytest.fixture
+def cards_only() -> LargeWalk:
+    """Return a guest that runs and has its helper card; its disks are not managed."""
+    walk = LargeWalk()
+    machine = replace(walk.manifest.machine, disks=None)
+    walk.manifest = replace(walk.manifest, machine=machine, generation="cards")
+    walk.apply()
+    assert walk.cards == ("e1000e", "e1000e", "virtio")
+    return walk
+
+
+@pytest.mark.parametrize("state", ["paused", "saved"])
+def test_a_helper_card_goes_when_the_guest_allows_it(cards_only: LargeWalk, state: str) -> None:
+    walk = cards_only
+    if state == "paused":
+        walk.become(GuestState.PAUSED, "user")
+    else:
+        walk.save()
+    held = walk.apply(aborts=frozenset({"vm"}))
+    assert "the helper card is removed later" in held.changes[-1].reason
+    assert (walk.cards, walk.plan().steps) == (("e1000e", "e1000e", "virtio"), ())
+    if state == "paused":
+        walk.become(GuestState.RUNNING)
+    else:
+        walk.turn_off()
+    walk.apply()
+    assert walk.cards == ("e1000e", "e1000e")
+    assert "bus-change" not in (walk.view.live_xml or "").partition("<devices>")[2]
+    assert "To try again: virt-reconciler retry vm" in walk.plan().stalled
+
+
+def test_an_orphan_says_what_it_keeps_of_a_change_of_cards(cards_only: LargeWalk) -> None:
+    walk = cards_only
+    mac = walk.mark.mac
+    [action] = plan_deletions(walk.host, [vm("vm")]).actions
+    assert f"a staged bus change to virtio is under way in it; what stays: helper card {mac}" in (
+        "\n".join(action.notes)
+    )

@@ -40,7 +40,7 @@ def give_up(stage: Stage) -> BusWalk:
         return _await_end(stage, why)
     after = None
     if why != NOT_WANTED:
-        after = replace(mark, failed=why, path="", proved=0, resumes=False)
+        after = replace(mark, failed=why, path="", mac="", proved=0, resumes=False)
         after = replace(after, generation=stage.manifest.generation)
     steps = (*list_detaches(stage), *clear_helper(stage, edits.drop_own(stage.xml, mark), after))
     reason = f"{why}: the {mark.helpers} {mark.are} removed, and the {mark.what} stay as they are"
@@ -91,7 +91,8 @@ def go_back(stage: Stage) -> BusWalk:
     after: Optional[BusChangeMark] = None
     if stage.walk.is_wanted or stage.walk.aborts:
         after = replace(
-            mark, failed=why, overdue="", switched=0, started=0, proved=0, path="", resumes=starts,
+            mark, failed=why, overdue="", switched=0, started=0, proved=0, path="", mac="",
+            resumes=starts,
             generation=stage.manifest.generation,
         )  # fmt: skip
     steps = clear_helper(stage, xml, after, *((Start(),) if starts else ()))

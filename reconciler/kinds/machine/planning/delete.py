@@ -184,11 +184,15 @@ def _plan(reading: Reading, world: World, desired: Desired, snapshots: Sequence[
 
 def _say_bus_change(owner: Owner) -> Iterator[str]:
     """Say what an orphan keeps of a staged bus change that nobody ends."""
+    from reconciler.kinds.machine.planning.bus_change_stage import (  # noqa: PLC0415 - seldom
+        name_helpers,
+    )
+
     mark, name = owner.bus_change, shlex.quote(owner.name)
     if mark is not None and not mark.is_over:
         yield (
-            f"a staged bus change to {mark.bus} is under way in it, and its helper disk "
-            f"{mark.pool}/{mark.volume} stays too; to end it, restore the manifest and run: "
+            f"a staged bus change to {mark.aim} is under way in it; what stays: "
+            f"{name_helpers(mark)}; to end it, restore the manifest and run: "
             f"virt-reconciler apply --abort-bus-change {name} MANIFESTS"
         )
 
