@@ -85,6 +85,7 @@ def test_the_network_between_two_guests_is_measured_and_no_server_stays(
     )
     with killed:
         bench.wait(lambda: killed.poll() is not None or pair.list_servers(), "it is served")
+        assert killed.poll() is None, "it ended by itself"
         os.kill(killed.pid, signal.SIGINT)
     assert killed.returncode == 130
     bench.wait(lambda: not pair.list_servers(), "the server ends")  # its timer a second later

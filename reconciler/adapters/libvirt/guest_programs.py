@@ -35,7 +35,7 @@ from reconciler.errors import (
 )
 
 POLL = 0.2  # seconds
-VERSION_LIMIT = 15.0
+SHORT_LIMIT = 120.0  # seconds, for what ends at once: a guest without KVM may be slow
 # By the number that statfs(2) returns, in hexadecimal.
 MEMORY_FILE_SYSTEMS: Mapping[str, str] = {"1021994": "tmpfs", "858458f6": "ramfs"}
 # QEMU's words (qga/main.c, qapi/qmp-dispatch.c) for a command that the guest's settings forbid.
@@ -110,7 +110,7 @@ class GuestPrograms:
     def read_version(self, program: str) -> str:
         """Return what a program says of its version; empty if it says nothing."""
         try:
-            answer = self.run((program, "--version"), VERSION_LIMIT, Limits())
+            answer = self.run((program, "--version"), SHORT_LIMIT, Limits())
         except ReconcilerError:
             return ""
         lines = (answer.output or answer.errors).strip().splitlines()
@@ -118,7 +118,7 @@ class GuestPrograms:
 
     def read_line(self, command: Sequence[str]) -> str:
         """Return the first line that a program writes; empty if it fails."""
-        answer = self.run(command, VERSION_LIMIT, Limits())
+        answer = self.run(command, SHORT_LIMIT, Limits())
         lines = answer.output.strip().splitlines()
         return lines[0].strip() if lines and answer.status == 0 else ""
 
@@ -135,7 +135,7 @@ class GuestPrograms:
     def has_direct(self, path: str) -> bool:
         """Whether the file can be read past the page cache of the guest."""
         words = ("dd", f"if={path}", "of=/dev/null", "bs=4096", "count=1", "iflag=direct")
-        return self.run(words, VERSION_LIMIT, Limits()).status == 0
+        return self.run(words, SHORT_LIMIT, Limits()).status == 0
 
     def require(self, programs: Iterable[str]) -> None:
         """Raise MissingError if one of the programs is not installed in the guest."""
@@ -187,14 +187,14 @@ class GuestPrograms:
         """
         server = self._start(wrap_command(make_server_command(port, limit)))
         try:
-            if self.run(make_listen_command(port), VERSION_LIMIT, Limits()).status != 0:
+            if self.run(make_listen_command(port, server), SHORT_LIMIT, Limits()).status != 0:
                 status = self._call("guest-exec-status", pid=server)
                 words = " ".join(_decode(status.get("err-data", "")).split())
                 raise TransientError(f"guest {self.name}: iperf3 does not serve: {words}")
             yield
         finally:
             with suppress(ReconcilerError):  # the guest is off, or its agent is lost
-                self.run(("kill", "-TERM", str(server)), VERSION_LIMIT, Limits())
+                self.run(("kill", "-TERM", str(server)), SHORT_LIMIT, Limits())
 
     def _call_quietly(self, signal: str, pid: int) -> None:
         with suppress(ReconcilerError):

@@ -118,10 +118,11 @@ trap 'kill "$server"; exit 0' TERM
 wait "$server"
 """
 _LISTEN_SCRIPT = r"""
-hex=$(printf %04X "$1") left=20
+hex=$(printf %04X "$1") server=$2 left=60
 until grep -qs ":$hex 0*:0000 0A" /proc/net/tcp /proc/net/tcp6; do
     left=$((left-1))
     [ "$left" -gt 0 ] || exit 1
+    kill -0 "$server" 2>/dev/null || exit 1
     sleep 0.5
 done
 """
@@ -135,9 +136,9 @@ def make_server_command(port: int, limit: int) -> Tuple[str, ...]:
     return ("sh", "-c", _SERVER_SCRIPT, "sh", str(port), str(limit), f"{NAME}-server")
 
 
-def make_listen_command(port: int) -> Tuple[str, ...]:
-    """Return the command that waits until somebody listens at the port."""
-    return ("sh", "-c", _LISTEN_SCRIPT, "sh", str(port))
+def make_listen_command(port: int, server: int) -> Tuple[str, ...]:
+    """Return the command that waits until somebody listens at the port, or the server has ended."""
+    return ("sh", "-c", _LISTEN_SCRIPT, "sh", str(port), str(server))
 
 
 def wrap_command(command: Sequence[str]) -> Tuple[str, ...]:
