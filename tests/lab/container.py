@@ -67,6 +67,9 @@ printf 'kvm01\\n' >etc/hostname
 printf '127.0.0.1 localhost kvm01\\n' >etc/hosts
 printf '00000000000000000000000000006b01\\n' >etc/machine-id
 cd /
+# Here is a folder by the machine's name, which the first one that ends removes.
+mkdir -p /run/systemd/nspawn
+mount -t tmpfs none /run/systemd/nspawn
 for one in {cgroups}; do echo $$ >$one/cgroup.procs; done
 # 133 asks to be started again: the machine reboots.
 while :; do

@@ -277,6 +277,8 @@ def test_the_loop_moves_a_guest_and_a_killed_libvirtd_delays_it_only(looping: Lo
     looping.wait(is_moved, "the guest runs on its new bus", LIMIT)
     assert not points
     os.kill(libvirtd(looping.lab), signal.SIGKILL)  # and in step 4
+    looping.lab.wait_until_it_answers()
+    Guest(looping.lab.uri(), NAME).wait_ready(LIMIT)
     looping.wait(lambda: looping.record(NAME).condition("Ready").holds, "it is over", LIMIT)
     looping.wait(lambda: buses(stored(looping)) == ("virtio",), "the helpers are gone", LIMIT)
     assert models(stored(looping)) == ((mac_of("lan"), "virtio", "network"),)

@@ -52,6 +52,7 @@ def walk(product: Product, guest: Guest, moved: MachineManifest) -> None:
     assert guest.boot_id() == boot_id
 
     def is_over() -> bool:
+        guest.wait_ready(LIMIT)
         if staged.plan(product, moved).action is ActionKind.NONE:
             return True
         staged.apply(product, moved)
