@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 from reconciler.adapters.clock import StoppableClock
 from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
@@ -216,6 +218,18 @@ def manifest(
 def stored(looping: Looping) -> List[str]:
     """Return the domains that libvirt has a definition of."""
     return looping.virsh("list", "--all", "--name", "--persistent").stdout.split()
+
+
+@contextmanager
+def killed_libvirtd(host: LabHost) -> Iterator[None]:
+    """Kill the daemon, and have it started again at the end: else it may be back before it is missed."""
+    first, pid = host.first(), libvirtd(host)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        yield
+    finally:
+        os.kill(first, signal.SIGCONT)
 
 
 def libvirtd(host: LabHost) -> int:

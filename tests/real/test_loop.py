@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 
@@ -19,7 +18,7 @@ from reconciler.core.records import Suspension
 from reconciler.errors import Problem
 from tests.lab.host import LabHost
 from tests.lab.keys import vm
-from tests.real.looping import Looping, libvirtd, manifest, stored
+from tests.real.looping import Looping, killed_libvirtd, manifest, stored
 from tests.real.worlds import MIB, Product
 
 
@@ -310,9 +309,8 @@ def test_a_restarted_libvirt_does_not_stop_the_loop(looping: Looping) -> None:
     looping.publish(manifest())
     looping.wait_ready("vm")
     looping.wait_quiet()
-    pid = libvirtd(looping.lab)
-    os.kill(pid, signal.SIGKILL)
-    looping.wait(lambda: "qemu" in looping.loop.shared.unreached, "the loss is noticed")
+    with killed_libvirtd(looping.lab):
+        looping.wait(lambda: "qemu" in looping.loop.shared.unreached, "the loss is noticed")
     looping.wait(lambda: not looping.loop.shared.unreached, "it is reached again")
     looping.wait(lambda: is_running(looping), "libvirt knows its guest again")
     looping.virsh("destroy", "vm")
@@ -325,8 +323,8 @@ def test_a_lost_connection_leaves_no_file_open(looping: Looping) -> None:
     looping.wait_quiet()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        os.kill(libvirtd(looping.lab), signal.SIGKILL)
-        looping.wait(lambda: "qemu" in looping.loop.shared.unreached, "the loss is noticed")
+        with killed_libvirtd(looping.lab):
+            looping.wait(lambda: "qemu" in looping.loop.shared.unreached, "the loss is noticed")
         looping.wait(lambda: not looping.loop.shared.unreached, "it is reached again")
         looping.wait_ready("vm")
     looping.wait(lambda: len(os.listdir("/proc/self/fd")) <= before, "nothing is left open")

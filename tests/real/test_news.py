@@ -12,7 +12,7 @@ import pytest
 from reconciler.adapters.libvirt import connections
 from reconciler.adapters.libvirt.connections import Connections, LibvirtEvents, run_event_loop
 from tests.lab.host import LabHost
-from tests.real.looping import libvirtd
+from tests.real.looping import killed_libvirtd, libvirtd
 
 LIMIT = 120.0  # seconds; only a failure takes that long
 DOMAIN = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory>
@@ -100,8 +100,8 @@ def test_what_happens_to_domains_networks_and_pools_is_told(own_host: LabHost, e
 
 
 def test_a_restarted_daemon_is_found_again_and_heard(own_host: LabHost, ear: Ear) -> None:
-    os.kill(libvirtd(own_host), signal.SIGKILL)
-    ear.wait_for(("lost", "qemu"), ("lost", "storage"), ("lost", "network"))
+    with killed_libvirtd(own_host):
+        ear.wait_for(("lost", "qemu"), ("lost", "storage"), ("lost", "network"))
     ear.wait_for(("reached", "qemu"), ("reached", "storage"), ("reached", "network"))
     define(own_host, "two")
     ear.wait_for(("domain", "two"))
