@@ -87,7 +87,9 @@ def describe_cleaning(reading: Reading) -> Tuple[Change, ...]:
         return ()
     effect = Effect.LIVE if reading.is_active else Effect.OFFLINE
     reason = "an earlier version stored a password in the domain's metadata; it is removed there"
-    return (Change("metadata.spec", HIDDEN, None, effect, reason),)
+    return (
+        Change(path="metadata.spec", observed=HIDDEN, desired=None, effect=effect, reason=reason),
+    )
 
 
 def find_unreadable(differences: Iterable[Difference], world: World) -> Mapping[str, str]:
