@@ -36,8 +36,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=_make_formatter, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Report wrong usage."""
-        raise UsageError(f"{message} (see `{self.prog} --help`)")
+        """Report wrong usage, and what may have been meant."""
+        from reconciler.cli.names import suggest_usage  # noqa: PLC0415 - start-up time
+
+        raise UsageError(f"{message}{suggest_usage(message)} (see `{self.prog} --help`)")
 
 
 def _make_formatter(prog: str) -> argparse.HelpFormatter:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Collection, List, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from reconciler.cli.console import Console
+from reconciler.core.documents import suggest
+from reconciler.core.frozen import regex
 from reconciler.core.key import FORMER_KIND, Key, parse_key, show_key
 from reconciler.core.kinds import list_kinds
 from reconciler.core.render.words import escape
@@ -86,3 +88,35 @@ def describe_unknown_key(key: Key, overview: Overview, advice: str = "") -> str:
     hint = f"; did you mean {' or '.join(map(escape, near))}?" if near else ""
     what = "virtual machine" if key.kind == FORMER_KIND else key.kind
     return f"{escape(show_key(key))}: the daemon knows no {what} of this name{advice or hint}"
+
+
+# What other tools have, and what to use here.
+_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("start", "up"), "`virsh start NAME`, or power: running in its manifest"),
+    **dict.fromkeys(
+        ("stop", "shutdown", "destroy", "down"),
+        "`virsh shutdown NAME`, or power: stopped in its manifest",
+    ),
+    **dict.fromkeys(
+        ("delete", "undefine", "remove", "rm"),
+        "lifecycle.deletion in its manifest, and remove that while the daemon runs",
+    ),
+    **dict.fromkeys(("list", "show", "get", "ls"), "`virt-reconciler status`"),
+    **dict.fromkeys(("diff", "check", "--dry-run"), "`virt-reconciler plan PATH`"),
+    **dict.fromkeys(("create", "define", "edit"), "a manifest, and `virt-reconciler apply PATH`"),
+    **dict.fromkeys(("-o", "--output", "--json"), "--format json"),
+}
+_UNKNOWN = regex(
+    r"argument VERB: invalid choice: '(.*)' \(choose from (.*)\)|unrecognized \w+: (\S+).*"
+)
+
+
+def suggest_usage(message: str) -> str:
+    """Return what was meant by a verb or option that argparse does not know, or nothing."""
+    found = _UNKNOWN.fullmatch(message)
+    if found is None:
+        return ""
+    word = found[1] or found[3]
+    verbs = [name.strip("' ") for name in (found[2] or "").split(",")]
+    use = _ELSEWHERE.get(word.partition("=")[0])
+    return f"; use {use}" if use else suggest(word, verbs)

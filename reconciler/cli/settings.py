@@ -85,10 +85,11 @@ def refuse_another_host(options: argparse.Namespace, services: Services, console
     if asked is None or asked == own:
         return
     named = "--connect" if options.connect is not None else URI_VARIABLE
+    names = "".join(f" {shlex.quote(name)}" for name in getattr(options, "names", ()))
     raise UsageError(
         f"{options.verb} is an order to the daemon, which manages {own}; {named} names {asked}. "
         "Run it on that host, or name the configuration of that daemon: --config FILE; "
-        f"for the daemon of this host: virt-reconciler --connect {own} {options.verb} …"
+        f"for the daemon of this host: virt-reconciler --connect {own} {options.verb}{names}"
     )
 
 

@@ -90,6 +90,13 @@ def test_a_name_that_is_not_known_lists_near_ones_and_nothing_is_done(verb: str)
     assert services.memory.suspensions == {FORMER.key: FORMER}
 
 
+def test_an_order_to_another_host_ends_with_the_whole_command_for_this_one() -> None:
+    services = FakeServices(memory=memory())
+    done = call(services, "-c", "qemu+ssh://kvm02/system", "suspend", "web01", "web 02")
+    assert (done.status, done.out) == (64, "")
+    assert done.err.endswith("--connect qemu:///system suspend web01 'web 02'\n")
+
+
 def test_before_any_daemon_ran_every_name_may_be_right() -> None:
     services = FakeServices()
     done = call(services, "suspend", "web01")

@@ -37,6 +37,25 @@ def test_wrong_usage_is_64_and_one_line(argv: Tuple[str, ...], words: str) -> No
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("argv", "end"),
+    [
+        (("pla", "p"), "; did you mean plan? (see `virt-reconciler --help`)\n"),
+        (("host", "chek"), "; did you mean check? (see `virt-reconciler host --help`)\n"),
+        (("start", "web01"), "; use `virsh start NAME`, or power: running in its manifest (see `virt-reconciler --help`)\n"),
+        (("list",), "; use `virt-reconciler status` (see `virt-reconciler --help`)\n"),
+        (("apply", "--dry-run", "p"), "--dry-run; use `virt-reconciler plan PATH` (see `virt-reconciler --help`)\n"),
+        (("status", "-o", "json"), "-o; use --format json (see `virt-reconciler --help`)\n"),
+        (("plan", "--output=json", "p"), "--output=json; use --format json (see `virt-reconciler --help`)\n"),
+        (("frobnicate",), "'schema') (see `virt-reconciler --help`)\n"),
+    ],
+)  # fmt: skip
+def test_what_other_tools_have_leads_to_what_is_here(argv: Tuple[str, ...], end: str) -> None:
+    result = call(FakeServices(), *argv)
+    assert (result.status, result.out) == (64, "")
+    assert result.err.endswith(end)
+
+
 def test_usage_error_of_a_verb_points_to_its_help() -> None:
     assert "(see `virt-reconciler plan --help`)" in call(FakeServices(), "plan").err
 
