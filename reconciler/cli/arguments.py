@@ -153,10 +153,8 @@ def _add_format(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def _validate(verbs: Any) -> None:
-    parser = _verb(
-        verbs, "validate", "check manifests, without libvirt", "Reports every error at once."
-    )
-    _add_paths(parser)
+    words = "check manifests, without libvirt"
+    _add_paths(_verb(verbs, "validate", words, "Reports every error at once."))
 
 
 def _plan(verbs: Any) -> None:

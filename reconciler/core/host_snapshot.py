@@ -74,7 +74,9 @@ def read_snapshot(text: str, name: str) -> HostSnapshot:
     try:
         data: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"{name}: is not a snapshot: {error}") from error
+        raise RefusedError(
+            f"{name}: is not a snapshot: {error}; use a file that `virt-reconciler snapshot` wrote"
+        ) from error
     if not isinstance(data, dict) or KEY not in data:
         raise RefusedError(
             f"{name}: is not a snapshot; use a file that `virt-reconciler snapshot` wrote"

@@ -77,7 +77,10 @@ def test_damage_is_told_with_its_path(path: Any, value: Any, words: str) -> None
 
 @pytest.mark.parametrize("text", ["", "[" * 100_000, '{"virtReconcilerSnapshot": 1,'])
 def test_what_is_no_document_is_no_snapshot(text: str) -> None:
-    with pytest.raises(RefusedError, match=r"^state: is not a snapshot: "):
+    with pytest.raises(
+        RefusedError,
+        match=r"^state: is not a snapshot: .*; use a file that `virt-reconciler snapshot` wrote$",
+    ):
         read_snapshot(text, "state")
 
 
