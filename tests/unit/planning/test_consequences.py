@@ -11,6 +11,7 @@ from reconciler.core.manifest import Lifecycle, Window
 from reconciler.core.plan import Action, ActionKind, Define
 from reconciler.core.render.text import Style, render_text
 from reconciler.core.render.words import summarise
+from reconciler.core.xmltree import parse
 from tests.unit.planning.worlds import GIB, domain, lines, plan
 from tests.unit.render.plans import plan_of
 
@@ -258,6 +259,21 @@ def test_a_running_card_of_another_kind_waits_for_the_next_boot() -> None:
         ),
     )  # fmt: skip
     assert "<ip" not in stored(action)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("ethernet", "<script path='/bin/true'/><target dev='tap7' managed='no'/>"),
+        ("hostdev", "<source><address type='pci' bus='7'/></source><driver name='vfio'/>"),
+    ],
+)
+def test_nothing_of_its_former_kind_stays_on_a_card(kind: str, parts: str) -> None:
+    card = f"<interface type='{kind}'><mac address='52:54:00:00:00:01'/>{parts}</interface>"
+    after = parse(stored(plan(domain(card), moved(network="default")))).find("devices/interface")
+    assert after is not None
+    assert [child.tag for child in after] == ["mac", "source"]
+    assert after.get("type") == "network"
 
 
 def test_a_running_macvtap_of_a_network_waits_too() -> None:

@@ -111,6 +111,10 @@ def _unplug(interface: Element, kind: str) -> None:
             f"without: remove its <vlan> first: {layout.edit_command(interface)}"
         )
     layout.remove_children(interface, "source", "virtualport", *_OF_OTHER_KINDS)
+    if interface.get("type") not in _OTHER:  # a device of the host that is not ours to take
+        layout.remove_children(interface, "target")
+    if interface.get("type") == "hostdev":
+        layout.remove_children(interface, "driver")
     interface.set("type", kind)
 
 
