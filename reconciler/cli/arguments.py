@@ -44,7 +44,8 @@ class Parser(argparse.ArgumentParser):
 
 def _make_formatter(prog: str) -> argparse.HelpFormatter:
     """Return what writes help. argparse makes one for each argument, only to check its metavar."""
-    return argparse.RawDescriptionHelpFormatter(prog, width=_find_columns() - 2)
+    make = argparse.HelpFormatter if " " in prog else argparse.RawDescriptionHelpFormatter
+    return make(prog, width=_find_columns() - 2)
 
 
 def _find_columns() -> int:
@@ -153,8 +154,8 @@ def _add_format(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def _validate(verbs: Any) -> None:
-    words = "check manifests, without libvirt"
-    _add_paths(_verb(verbs, "validate", words, "Reports every error at once."))
+    words = ("check manifests, without libvirt", "Reports every error at once.")
+    _add_paths(_verb(verbs, "validate", *words))
 
 
 def _plan(verbs: Any) -> None:

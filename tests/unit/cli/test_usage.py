@@ -88,6 +88,15 @@ def test_help_names_every_verb_and_exit_status(capsys: pytest.CaptureFixture[str
         assert word in text
 
 
+@pytest.mark.parametrize("verb", ["apply", "rollback", "export"])
+def test_the_help_of_a_verb_fits_a_narrow_terminal(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert call(FakeServices(), verb, "--help").status == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+
+
 def test_every_option_has_a_help_text() -> None:
     parser = build_parser()
     verbs = next(
