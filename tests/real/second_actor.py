@@ -45,7 +45,7 @@ spec:
 MANIFEST = (
     SMALL
     + """\
-  lifecycle: {{forceOff: true, shutdownTimeout: 1s}}
+  lifecycle: {{forceOff: true, shutdownTimeout: 5s}}
   disks:
     - {{name: root, bus: virtio, size: 8MiB}}
     - {{name: data, bus: scsi, source: {{path: {images}/data.qcow2}}}}

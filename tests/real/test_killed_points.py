@@ -49,7 +49,7 @@ spec:
   memory: 32MiB
   graphics: none
   interfaces: []
-  lifecycle: {{deletion: deleteDisks, forceOff: true, shutdownTimeout: 1s}}
+  lifecycle: {{deletion: deleteDisks, forceOff: true, shutdownTimeout: 5s}}
   {more}
   disks:
     - {{name: root, bus: virtio, pool: {pool}, source: {{template: base, clone: {clone}}}}}{disks}

@@ -37,7 +37,7 @@ spec: {volume: base.qcow2, os: generic, generalized: by hand}
 MACHINE = (
     SMALL
     + """\
-  lifecycle: {{deletion: deleteDisks, forceOff: true, shutdownTimeout: 1s}}
+  lifecycle: {{deletion: deleteDisks, forceOff: true, shutdownTimeout: 5s}}
   disks:
 {disks}
 """
