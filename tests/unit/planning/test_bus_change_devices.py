@@ -11,11 +11,12 @@ from reconciler.core.frozen import replace
 from reconciler.core.guest import GuestDisk
 from reconciler.core.images import ImageView
 from reconciler.core.machine import Disk, Interface, Machine
-from reconciler.core.manifest import BusChange, Lifecycle, MachineManifest
-from reconciler.core.plan import ActionKind, Effect
+from reconciler.core.manifest import BusChange, Desired, Lifecycle, MachineManifest
+from reconciler.core.plan import ActionKind, Effect, PlanOptions
 from reconciler.core.world import GuestState, VolumeView
 from reconciler.core.xmltree import Element, parse, serialise
 from reconciler.kinds.machine.domain.layout import remove
+from reconciler.kinds.machine.observe import observe
 from tests.lab.keys import vm
 from tests.unit.memory_host import GIB
 from tests.unit.planning.walking import STAGED, Walk
@@ -263,3 +264,23 @@ def test_an_orphan_says_what_it_keeps_of_a_change_of_cards(cards_only: LargeWalk
     assert f"a staged bus change to virtio is under way in it; what stays: helper card {mac}" in (
         "\n".join(action.notes)
     )
+
+
+def test_a_copy_of_the_domain_says_that_it_has_a_helper_card_of_another(
+    cards_only: LargeWalk,
+) -> None:
+    walk = cards_only
+    walk.turn_off()
+    other = "6b1ba3f4-5d4a-4f0e-9f5d-0c3a7e1f9a11"
+    xml = walk.view.persistent_xml.replace("<name>vm</name>", "<name>copy</name>")
+    xml = xml.replace(walk.view.uuid, other).replace("/images/vm-", "/images/copy-")
+    walk.host.views["copy"] = replace(walk.view, name="copy", uuid=other, persistent_xml=xml)
+    copy = manifest_of(Machine("copy", interfaces=walk.manifest.machine.interfaces))
+    desired = Desired.of(copy, walk.manifest)
+    plan = observe(walk.host, desired).plan(PlanOptions(adopt=frozenset({"copy"})))
+    [action] = [action for action in plan.actions if action.name == "copy"]
+    assert (
+        f"interface {walk.mark.mac} is the helper card of a bus change of another machine, and "
+        "nothing manages it here: virsh detach-interface copy ethernet --mac "
+        f"{walk.mark.mac} --config"
+    ) in action.notes

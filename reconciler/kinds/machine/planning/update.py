@@ -16,7 +16,7 @@ from reconciler.core.guests import is_windows
 from reconciler.core.images import Images
 from reconciler.core.machine import describe_device
 from reconciler.core.manifest import Desired, MachineManifest
-from reconciler.core.names import HELPER
+from reconciler.core.names import HELPER, HELPER_CARD
 from reconciler.core.plan import Action, ActionKind, Before, Change, Effect, Step
 from reconciler.core.world import DomainView, GuestState, Reading, World
 from reconciler.core.xmltree import digest
@@ -187,7 +187,7 @@ def _find_left(
 def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[str, ...]:
     """Say how the guest of a domain that is taken over is, if it neither runs nor is simply off.
 
-    Also whether the domain is a copy that has the helper disk of another machine's bus change.
+    Also whether the domain is a copy that has the helpers of another machine's bus change.
     """
     view, strays = found.reading.view, tuple(_find_strays(found.reading.view))
     is_plain = view.state in (GuestState.OFF, GuestState.RUNNING) and not view.saved
@@ -197,17 +197,26 @@ def _find_state_notes(found: Found, decisions: Tuple[Decision, ...]) -> Tuple[st
 
 
 def _find_strays(view: DomainView) -> Iterator[str]:
-    if HELPER not in view.persistent_xml:
+    if not any(name in view.persistent_xml for name in (HELPER, HELPER_CARD)):
         return
-    from reconciler.kinds.machine.domain.bus_change import find_own  # noqa: PLC0415 - seldom
+    from reconciler.kinds.machine.domain import bus_change  # noqa: PLC0415 - seldom
     from reconciler.kinds.machine.domain.buses import target_of  # noqa: PLC0415
 
-    helper = find_own(view.persistent_xml)
+    name = shlex.quote(view.name)
+    helper = bus_change.find_own(view.persistent_xml)
     if helper is not None:
-        name, target = shlex.quote(view.name), target_of(helper)
+        target = target_of(helper)
         yield (
             f"disk {target} is the helper disk of a bus change of another machine, and nothing "
             f"manages it here: virsh detach-disk {name} {target} --config"
+        )
+    card = bus_change.find_own(view.persistent_xml, HELPER_CARD)
+    if card is not None:
+        mac = bus_change.read_mac(card)
+        yield (
+            f"interface {mac} is the helper card of a bus change of another machine, and nothing "
+            f"manages it here: virsh detach-interface {name} {card.get('type')} --mac {mac} "
+            "--config"
         )
 
 
