@@ -250,12 +250,20 @@ def test_it_is_killed_at_any_moment_and_goes_on(site: Site) -> None:
 
 
 def main_pid(site: Site) -> str:
-    return site.machine.systemctl("show", "-P", "MainPID", SERVICE)
+    """Return the daemon's process once it runs: a signal to process 0 is one to these tests."""
+    found: List[str] = []
+
+    def is_there() -> bool:
+        found.append(site.machine.systemctl("show", "-P", "MainPID", SERVICE))
+        return found[-1] != "0"
+
+    site.machine.wait(is_there, "the daemon runs")
+    return found[-1]
 
 
 def wait_for_another(site: Site, pid: str) -> None:
     """Wait until systemd has a main process in the place of that one, which is ready."""
-    site.machine.wait(lambda: main_pid(site) not in (pid, "0"), "systemd starts another")
+    site.machine.wait(lambda: main_pid(site) != pid, "systemd starts another")
     site.machine.wait(lambda: is_active(site), "it is up")
 
 
