@@ -19,9 +19,9 @@ MOST_PARALLEL = 64
 WAIT, WAIT_TIME = "--wait", "30m"  # argparse would take the word after it for the time
 COLUMNS = 80  # of what is no terminal
 CONFIG_FILE = "/etc/virt-reconciler/config.yaml"
-
+# argparse looks for translations of its words, of which Python has none: 1 ms for each command.
+argparse._ = str  # type: ignore[attr-defined]
 DESCRIPTION = "Manage a KVM host's virtual machines from YAML manifests."
-
 EPILOG = """\
 exit status: 0 done, or nothing to do; 1 failed; 4 refused by a safety rail;
 64 wrong usage; 65 invalid manifest. With `plan --detailed-exitcode`: 0 no change,

@@ -307,14 +307,18 @@ WRITERS_OF_RECORDS = (
 
 
 def test_what_decides_about_changes_is_loaded_when_something_differs() -> None:
-    starts = ("reconciler.cli.verbs.plan", "reconciler.kinds.machine.planner")
+    starts = (
+        *("reconciler.cli.verbs.plan", "reconciler.kinds.machine.planner"),
+        *("reconciler.adapters.libvirt.host", "reconciler.adapters.manifests.reader"),
+    )
     found = set().union(*map(reachable_on_import, starts))
     names = (
         *("create", "decide", "effects", "holds", "recreate", "requirements", "states", "steps"),
-        "update",
+        *("sources", "update"),
     )
     assert not found & {f"reconciler.kinds.machine.planning.{name}" for name in names}
-    assert not found & {"reconciler.core.guest", "reconciler.core.libvirt_daemons"}
+    others = ("control.ports", "core.guest", "core.libvirt_daemons")
+    assert not found & {f"reconciler.{name}" for name in others}
     assert "reconciler.kinds.machine.planning.differences" in found
 
 

@@ -18,7 +18,6 @@ from reconciler.adapters.libvirt.domain_reader import (
     read_state,
     read_view,
 )
-from reconciler.control.ports import Progress
 from reconciler.core.images import SnapshotView
 from reconciler.core.machine import refuse_machine
 from reconciler.core.names import MARK_NAMESPACE, MARK_PREFIX
@@ -30,6 +29,7 @@ from reconciler.errors import MissingError, RefusedError, TransientError
 
 if TYPE_CHECKING:
     from reconciler.adapters.libvirt.objects import Connection, Domain
+    from reconciler.control.ports import Progress
 
 # What is said of a drive whose tray did not open: by QEMU ("Tray of device 'sata0-0-0' is not
 # open", "is locked and force was not specified") and by libvirt, which waits 5 s for the guest

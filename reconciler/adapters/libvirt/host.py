@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Callable, FrozenSet, Mapping, Optional, Tuple
 from reconciler.adapters.libvirt import binding
 from reconciler.adapters.libvirt.connections import NETWORK, SECRET, Connections
 from reconciler.adapters.libvirt.domains import LibvirtDomains
-from reconciler.control.ports import Locks, NoLocks, NoUnits, Secrets, Units
 from reconciler.core.frozen import frozen, regex, replace
 from reconciler.core.preparation import NoPreparer, Preparer
 from reconciler.core.secret_refs import (
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.libvirt.guests import LibvirtGuests
     from reconciler.adapters.libvirt.objects import Connection, Secret
     from reconciler.adapters.libvirt.storage import LibvirtStorage
+    from reconciler.control.ports import Locks, Secrets, Units
     from reconciler.core.guest import Guests
     from reconciler.core.imports import Importer
 
@@ -127,8 +127,6 @@ def _find_secret(connection: Connection, ref: SecretRef) -> Secret:
 
 _UUID = regex(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-NO_UNITS = NoUnits()
-NO_LOCKS = NoLocks()
 NO_SECRETS = NoSecrets("cannot be read from here")
 NO_PREPARER = NoPreparer("clones cannot be prepared from here")
 ELSEWHERE = "clones are prepared on the host that has them: run virt-reconciler apply there"
@@ -194,8 +192,8 @@ class LibvirtHost:
 
 def connect(
     uri: Optional[str],
-    units: Callable[[], Units] = lambda: NO_UNITS,
-    locks: Locks = NO_LOCKS,
+    units: Optional[Callable[[], Units]] = None,
+    locks: Optional[Locks] = None,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
     preparer: Callable[[], Preparer] = lambda: NO_PREPARER,
@@ -216,8 +214,8 @@ def connect(
 
 def attend(
     uri: Optional[str],
-    units: Callable[[], Units] = lambda: NO_UNITS,
-    locks: Locks = NO_LOCKS,
+    units: Optional[Callable[[], Units]] = None,
+    locks: Optional[Locks] = None,
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS,
     downloads: Callable[[], Downloads] = NoDownloads,
     preparer: Callable[[], Preparer] = lambda: NO_PREPARER,
@@ -244,8 +242,8 @@ def attend(
 
 def _host(
     connections: Connections,
-    units: Callable[[], Units],
-    locks: Locks,
+    units: Optional[Callable[[], Units]],
+    locks: Optional[Locks],
     secrets: Callable[[], Secrets],
     downloads: Callable[[], Downloads],
     preparer: Callable[[], Preparer],
@@ -254,8 +252,8 @@ def _host(
     return LibvirtHost(
         domains=LibvirtDomains(connections),
         networks=LibvirtNetworks(connections),
-        find_units=units,
-        locks=locks,
+        find_units=units or _find_no_units,
+        locks=_lock_nothing() if locks is None else locks,
         secrets=LibvirtSecrets(connections, secrets),
         find_downloads=downloads,
         find_storage=partial(_reach_storage, connections),
@@ -277,3 +275,15 @@ def _reach_guests(connections: Connections) -> LibvirtGuests:
     from reconciler.adapters.libvirt.guests import LibvirtGuests  # noqa: PLC0415 - start-up time
 
     return LibvirtGuests(connections)
+
+
+def _find_no_units() -> Units:
+    from reconciler.control.ports import NoUnits  # noqa: PLC0415 - start-up time
+
+    return NoUnits()
+
+
+def _lock_nothing() -> Locks:
+    from reconciler.control.ports import NoLocks  # noqa: PLC0415 - start-up time
+
+    return NoLocks()

@@ -13,10 +13,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from reconciler.adapters.clock import SYSTEM_CLOCK
-from reconciler.control.ports import Clock
 from reconciler.core.frozen import frozen
 from reconciler.core.manifest_files import (
     MOST_BYTES,
@@ -31,6 +30,9 @@ from reconciler.core.manifest_files import (
     show_name,
 )
 from reconciler.errors import Problem, TransientError
+
+if TYPE_CHECKING:
+    from reconciler.control.ports import Clock
 
 _Identity = Tuple[int, int]
 Read = Callable[[str, os.stat_result], Optional[bytes]]

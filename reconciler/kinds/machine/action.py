@@ -40,12 +40,7 @@ from reconciler.kinds.api import ActionTask, wait_until
 from reconciler.kinds.machine.domain.mark import read_owner
 from reconciler.kinds.machine.domain.overlays import compare_overlays
 from reconciler.kinds.machine.domain.read import read_machine
-from reconciler.kinds.machine.execute import (
-    PERFORM,
-    StepContext,
-    read_former,
-    reveal,
-)
+from reconciler.kinds.machine.execute import PERFORM, StepContext, read_former, reveal
 from reconciler.kinds.machine.image_steps import takes_long
 from reconciler.kinds.machine.match import Difference, align, compare
 from reconciler.kinds.machine.observe import observe

@@ -35,7 +35,6 @@ FOR_A_PLAN = frozenset(
         "adapters.libvirt.objects", "adapters.libvirt.own_view", "adapters.libvirt.pools",
         "adapters.libvirt.storage",
         "adapters.state.files", "adapters.state.object_locks",
-        "control.ports",
         "core.render.text",
         "core.render.words",
     )
@@ -44,7 +43,7 @@ ROOMS = tuple(f"reconciler.{room}." for room in ("adapters", "control", "core.re
 # Libraries that are for something else: an error in a manifest, the daemon, a child process.
 NOT_FOR_A_PLAN = frozenset(
     {
-        "concurrent", "difflib", "jsonschema", "subprocess", "systemd", "tempfile",
+        "concurrent", "difflib", "jsonschema", "locale", "subprocess", "systemd", "tempfile",
         "typing_extensions", "watchdog",
     }
 )  # fmt: skip

@@ -58,13 +58,12 @@ from reconciler.kinds.machine.planning.guards import (
     seal_secrets,
     unfinished_owner,
 )
-from reconciler.kinds.machine.planning.images import volume_at, with_own_images
+from reconciler.kinds.machine.planning.images import settle_sources, volume_at, with_own_images
 from reconciler.kinds.machine.planning.machine_copies import NewDisk, merge_copies, plan_sources
 from reconciler.kinds.machine.planning.recreate import refuse_there
 from reconciler.kinds.machine.planning.sources import (
     chain_of,
     resolve_disk,
-    settle_sources,
 )
 
 RESUMED = "an earlier run was stopped while it created this machine; this run completes it"

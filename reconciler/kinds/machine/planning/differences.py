@@ -39,8 +39,11 @@ from reconciler.kinds.machine.planning.disk_images import (
     with_snapshot,
 )
 from reconciler.kinds.machine.planning.guards import list_refs, made_with, owner_of
-from reconciler.kinds.machine.planning.images import with_own_images
-from reconciler.kinds.machine.planning.sources import settle_found, settle_sources
+from reconciler.kinds.machine.planning.images import (
+    settle_found,
+    settle_sources,
+    with_own_images,
+)
 
 
 @frozen

@@ -15,8 +15,7 @@ from reconciler.core.manifest import MachineManifest
 from reconciler.core.names import IMAGES, IS_ON, SNAPSHOT, Owner, volume_name
 from reconciler.core.world import FileKind, Reading, World
 from reconciler.kinds.machine.match import Difference, by_name
-from reconciler.kinds.machine.planning.images import named_volume, volume_at
-from reconciler.kinds.machine.planning.sources import with_format
+from reconciler.kinds.machine.planning.images import named_volume, volume_at, with_format
 
 
 @frozen

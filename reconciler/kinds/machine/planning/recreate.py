@@ -33,8 +33,13 @@ from reconciler.kinds.machine.domain.read import read_machine
 from reconciler.kinds.machine.match import Difference, DifferenceKind, align, by_name
 from reconciler.kinds.machine.planning.checks import refuse_taken
 from reconciler.kinds.machine.planning.differences import Holding, Planner
-from reconciler.kinds.machine.planning.images import find_overlays, volume_at
-from reconciler.kinds.machine.planning.sources import describe_use, settle_found, settle_sources
+from reconciler.kinds.machine.planning.images import (
+    find_overlays,
+    settle_found,
+    settle_sources,
+    volume_at,
+)
+from reconciler.kinds.machine.planning.sources import describe_use
 
 # libvirt's pool types that another host may use as well (https://libvirt.org/storage.html).
 SHARED_POOLS = frozenset(

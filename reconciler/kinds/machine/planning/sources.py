@@ -9,26 +9,20 @@ import shlex
 from typing import Callable, Mapping, Optional, Tuple
 
 from reconciler.core.frozen import replace
-from reconciler.core.images import DEFAULT_POOL, FILE_POOLS, RAW
-from reconciler.core.machine import Cdrom, CloneMode, Disk, Machine
+from reconciler.core.images import DEFAULT_POOL, FILE_POOLS
+from reconciler.core.machine import CloneMode, Disk
 from reconciler.core.manifest import Desired, MachineManifest, TemplateManifest
 from reconciler.core.names import IMAGES, Owner, volume_name
-from reconciler.core.plan import (
-    CreateVolume,
-    DeletePartial,
-    ResizeVolume,
-    Step,
-)
+from reconciler.core.plan import CreateVolume, DeletePartial, ResizeVolume, Step
 from reconciler.core.preparation import Preparation, PrepareVolume
 from reconciler.core.units import format_size
 from reconciler.core.world import PoolView, VolumeView, World
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.machine.planning.images import (
     find_pool,
-    find_volume,
     path_of,
     template_image,
-    volume_at,
+    with_format,
 )
 from reconciler.kinds.machine.planning.machine_copies import (
     NewDisk,
@@ -39,48 +33,6 @@ from reconciler.kinds.machine.planning.machine_copies import (
     write_copy,
 )
 from reconciler.kinds.machine.planning.template_images import find_sealing, refuse_unprepared
-
-
-def settle_sources(machine: Machine, world: World) -> Machine:
-    """Replace pool/volume references by the paths they have on this host."""
-    names = [disk.volume for disk in machine.disks or ()]
-    names += [cdrom.volume for cdrom in machine.cdroms or ()]
-    if not any(names):
-        return machine
-    disks = machine.disks and tuple(_settle_disk(disk, world) for disk in machine.disks)
-    cdroms = machine.cdroms and tuple(_settle_cdrom(cdrom, world) for cdrom in machine.cdroms)
-    return replace(machine, disks=disks, cdroms=cdroms)
-
-
-def _settle_disk(disk: Disk, world: World) -> Disk:
-    if disk.volume is None:
-        return disk
-    path = f"disks[{disk.name}].source.volume"
-    volume = find_volume(world, disk.pool or DEFAULT_POOL, disk.volume, path)
-    return replace(disk, source=volume.path)
-
-
-def _settle_cdrom(cdrom: Cdrom, world: World) -> Cdrom:
-    if cdrom.volume is None:
-        return cdrom
-    path = f"cdroms[{cdrom.name}].media.volume"
-    volume = find_volume(world, cdrom.pool or DEFAULT_POOL, cdrom.volume, path)
-    return replace(cdrom, media=volume.path)
-
-
-def settle_found(machine: Machine, world: World) -> Machine:
-    """Replace what a domain names as POOL/VOLUME by its path."""
-    names = [disk.source for disk in machine.disks or ()]
-    names += [cdrom.media for cdrom in machine.cdroms or ()]
-    if all(path_of(name, world) == name for name in names):
-        return machine
-    disks = machine.disks and tuple(
-        replace(disk, source=path_of(disk.source, world)) for disk in machine.disks
-    )
-    cdroms = machine.cdroms and tuple(
-        replace(cdrom, media=path_of(cdrom.media, world)) for cdrom in machine.cdroms
-    )
-    return replace(machine, disks=disks, cdroms=cdroms)
 
 
 def chain_of(world: World, source: str, image_format: str) -> Tuple[Tuple[str, str], ...]:
@@ -206,26 +158,6 @@ def _former_disk(disk: Disk, volume: VolumeView) -> NewDisk:
         (grow,) if size > volume.capacity else (),
         f"its own volume {volume.pool}/{volume.name}, plugged in again",
     )
-
-
-def with_format(disk: Disk, world: World) -> Disk:
-    """Return the disk with the format of the image that it names.
-
-    Raises TerminalError where nobody knows it, or where the guest would destroy the image.
-    """
-    volume = volume_at(world, disk.source)
-    known = volume.format if volume else None
-    if disk.format is None and known is None:
-        raise TerminalError(
-            f"disks[{disk.name}].format: set qcow2 or raw; {disk.source} is in no active storage "
-            "pool, so its format is unknown"
-        )
-    if (disk.format, known) == (RAW, "qcow2"):
-        raise TerminalError(
-            f"disks[{disk.name}].format: {disk.source} is qcow2, and a guest that uses it as "
-            "raw destroys it; leave format out, or set format: qcow2"
-        )
-    return replace(disk, format=disk.format or known)
 
 
 def _new_volume(

@@ -62,8 +62,7 @@ from reconciler.kinds.machine.planning.holds import (
     hold_growth,
     hold_with_image,
 )
-from reconciler.kinds.machine.planning.images import explain_unfinished
-from reconciler.kinds.machine.planning.sources import settle_sources
+from reconciler.kinds.machine.planning.images import explain_unfinished, settle_sources
 from reconciler.kinds.machine.planning.states import Standing, find_full, find_saved_hold, find_wait
 from reconciler.kinds.machine.planning.steps import plan_steps
 
