@@ -10,7 +10,7 @@ from typing import Iterator, List
 
 from bench.cloning import DISK, XFS, Cloning, fill, prepare
 from bench.product import apply
-from bench.timing import Contender, Goal, Race, race
+from bench.timing import Contender, Goal, Race, clean, race
 from tests.lab.host import LabHost
 
 FLOOR = str(Path(__file__).with_name("clone_floor.py"))
@@ -93,8 +93,15 @@ def _own(cloning: Cloning) -> Contender:
 
 
 def _product(cloning: Cloning, goal: Goal) -> Contender:
-    command = apply(cloning.host.uri(), cloning.manifests())
-    return Contender("`virt-reconciler apply`", command, CREATED, cloning.forget, goal)
+    command, state = apply(cloning.host.uri(), cloning.manifests()), cloning.host.folder / "state"
+
+    def forget() -> None:
+        """Undo the clone and its history, or the next one would be a machine that comes back."""
+        cloning.forget()
+        shutil.rmtree(state)
+
+    environment = {**clean(), "XDG_STATE_HOME": str(state)}
+    return Contender("`virt-reconciler apply`", command, CREATED, forget, goal, environment)
 
 
 def _of(cloning: Cloning) -> str:
