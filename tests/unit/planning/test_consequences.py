@@ -265,15 +265,19 @@ def test_a_running_card_of_another_kind_waits_for_the_next_boot() -> None:
     ("kind", "parts"),
     [
         ("ethernet", "<script path='/bin/true'/><target dev='tap7' managed='no'/>"),
-        ("hostdev", "<source><address type='pci' bus='7'/></source><driver name='vfio'/>"),
+        (
+            "hostdev' managed='yes",
+            "<source><address type='pci' bus='7'/></source><driver name='vfio'/>",
+        ),
     ],
 )
 def test_nothing_of_its_former_kind_stays_on_a_card(kind: str, parts: str) -> None:
-    card = f"<interface type='{kind}'><mac address='52:54:00:00:00:01'/>{parts}</interface>"
+    mac = "<mac address='52:54:00:00:00:01'/>"
+    card = f"<interface type='{kind}'>{mac}{parts}</interface>"
     after = parse(stored(plan(domain(card), moved(network="default")))).find("devices/interface")
     assert after is not None
     assert [child.tag for child in after] == ["mac", "source"]
-    assert after.get("type") == "network"
+    assert (after.get("type"), after.get("managed")) == ("network", None)
 
 
 def test_a_running_macvtap_of_a_network_waits_too() -> None:

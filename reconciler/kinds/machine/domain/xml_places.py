@@ -114,6 +114,7 @@ def _unplug(interface: Element, kind: str) -> None:
     if interface.get("type") not in _OTHER:  # a device of the host that is not ours to take
         layout.remove_children(interface, "target")
     if interface.get("type") == "hostdev":
+        layout.drop_attributes(interface, "managed")
         layout.remove_children(interface, "driver")
     interface.set("type", kind)
 
