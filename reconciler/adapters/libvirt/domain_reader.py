@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import chain
 from typing import (
     TYPE_CHECKING,
     Callable,
@@ -33,35 +32,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-View = Union[DomainView, Unknown]
 
 THREADS = 8
 # Below this many, starting threads costs more than it saves.
 FEW = 8
-# Items that a thread takes at a time: a future for each would cost as much as the call itself.
-MOST_TAKEN = 25
 
 
 def map_in_threads(function: Callable[[T], R], items: Sequence[T]) -> List[R]:
     """Return the function's results in the order of the items; the first error is raised."""
-    return list(start_in_threads(function, items))
-
-
-def start_in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Begin to call the function, and yield the results in the order of the items.
-
-    Who takes the first results works on them while threads wait for libvirt.
-    """
     if len(items) < FEW:
-        return iter([function(item) for item in items])
+        return [function(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - start-up time
 
-    size = min(MOST_TAKEN, -(-len(items) // THREADS))
-    parts = [items[start : start + size] for start in range(0, len(items), size)]
-    pool = ThreadPoolExecutor(THREADS)
-    done = pool.map(lambda part: [function(item) for item in part], parts)
-    pool.shutdown(wait=False)  # each thread ends when there are no more parts
-    return chain.from_iterable(done)
+    # One task per thread and not per item: a future per item costs as much as the call itself.
+    parts = [items[start::THREADS] for start in range(THREADS)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = list(pool.map(lambda part: [function(item) for item in part], parts))
+    return [done[index % THREADS][index // THREADS] for index in range(len(items))]
 
 
 # virDomainState; libvirt's "no state" and "blocked" are guests that run.
@@ -193,47 +180,7 @@ class Marks:
     between: FrozenSet[str]
 
 
-class ComingViews(Mapping[str, View]):
-    """Every domain of a host, while threads read them. For one thread to look at.
-
-    Who goes through them, or asks for one, gets each as soon as it was read.
-    """
-
-    def __init__(self, count: int, coming: Iterator[Tuple[str, Optional[View]]]) -> None:
-        """Take so many as they come, and no fewer; None is a domain that went meanwhile."""
-        self._left, self._coming = count, coming
-        self._names: List[str] = []
-        self._views: Dict[str, View] = {}
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the names in libvirt's order."""
-        passed = 0
-        while self._left or passed < len(self._names):
-            if passed == len(self._names):
-                self._take()
-            else:
-                yield self._names[passed]
-                passed += 1
-
-    def __getitem__(self, name: str) -> View:
-        """Return a domain."""
-        while self._left and name not in self._views:
-            self._take()
-        return self._views[name]
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return sum(1 for _ in self)
-
-    def _take(self) -> None:
-        name, view = next(self._coming)
-        self._left -= 1
-        if view is not None and name not in self._views:
-            self._names.append(name)
-            self._views[name] = view
-
-
-def list_views(connection: Connection) -> Mapping[str, View]:
+def list_views(connection: Connection) -> Mapping[str, Union[DomainView, Unknown]]:
     """Read every domain. One that goes meanwhile is not there; an unreadable one is Unknown."""
     with binding.calling("listing the domains"):
         domains = connection.listAllDomains()
@@ -243,8 +190,13 @@ def list_views(connection: Connection) -> Mapping[str, View]:
             _uuids(connection, binding.LIST_SAVED),
             _uuids(connection, binding.LIST_BETWEEN),
         )
-    views = start_in_threads(lambda domain: _try_read(domain, marks), domains)
-    return ComingViews(len(domains), zip((domain.name() for domain in domains), views))
+    views: Dict[str, Union[DomainView, Unknown]] = {}
+    for domain, view in zip(
+        domains, map_in_threads(lambda domain: _try_read(domain, marks), domains)
+    ):
+        if view is not None:
+            views[domain.name()] = view
+    return views
 
 
 def read_view(connection: Connection, name: str) -> DomainView:
@@ -306,7 +258,7 @@ def _uuids(connection: Connection, flag: int) -> FrozenSet[str]:
     return frozenset(domain.UUIDString() for domain in connection.listAllDomains(flag))
 
 
-def _try_read(domain: Domain, marks: Marks) -> Optional[View]:
+def _try_read(domain: Domain, marks: Marks) -> Union[DomainView, Unknown, None]:
     try:
         return isolate(_read, domain, marks)
     except NotFoundError:

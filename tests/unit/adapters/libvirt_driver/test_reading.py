@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import List, Optional, cast
 
 import libvirt
@@ -15,7 +14,6 @@ from reconciler.core.world import DomainView, GuestState, Unknown
 from reconciler.errors import NotFoundError
 from tests.unit.adapters.libvirt_driver.test_errors import QEMU, Made
 
-LIMIT = 10  # seconds
 RUNNING = "<domain type='test' id='7'><name>x</name></domain>"
 STORED = "<domain type='test'><name id='7'>x</name></domain>"
 
@@ -69,24 +67,6 @@ def test_a_domain_that_cannot_be_read_is_unknown_and_the_others_are_read() -> No
     views = read(*(FakeDomain(f"vm{index}") for index in range(20)), sick)
     assert views["sick"] == Unknown("domain sick: reading it: no job")
     assert sum(isinstance(view, DomainView) for view in views.values()) == 20
-
-
-def test_the_first_domains_are_there_while_the_last_are_read() -> None:
-    taken = threading.Event()
-
-    class LastDomain(FakeDomain):
-        """A domain that libvirt does not answer for before somebody has the first one."""
-
-        def XMLDesc(self, flags: int = 0) -> str:  # noqa: N802
-            assert taken.wait(LIMIT)
-            return super().XMLDesc(flags)
-
-    domains = [*(FakeDomain(f"vm{index}") for index in range(200)), LastDomain("last")]
-    views = list_views(cast("Connection", FakeConnection(*domains)))
-    assert isinstance(next(iter(views.values())), DomainView)
-    taken.set()
-    assert list(views) == [domain.name() for domain in domains]
-    assert len(views) == len(domains)
 
 
 @pytest.mark.parametrize("count", [3, 300])
