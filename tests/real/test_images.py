@@ -352,7 +352,7 @@ def test_a_snapshot_that_is_taken_during_an_apply_is_kept(
 
     host = FaultyHost.around(product.host, Fault(1, snapshot, after=True))
     [outcome] = product.apply(wanted, host=host)
-    assert "was changed by someone else meanwhile" in (outcome.error or "")
+    assert "was made or changed by someone else meanwhile" in (outcome.error or "")
     assert hands.source(NAME).endswith("snap1.meanwhile")
     product.apply(wanted)
     assert product.plan(wanted).is_empty

@@ -192,13 +192,13 @@ def _refuse_changed(work: StepContext, now: Optional[DomainView] = None) -> None
     """
     former = work.former.persistent_xml if work.former is not None else None
     known = work.stored[-1] if work.stored else former
-    if known is None:
+    if known is None and now is None:
         return
     found = read_definition(work) if now is None else now.persistent_xml
-    if _strip(found) != _strip(known):
+    if known is None or _strip(found) != _strip(known):
         raise RefusedError(
-            f"the definition of {work.name} was changed by someone else meanwhile, so it is not "
-            "overwritten; plan again"
+            f"the definition of {work.name} was made or changed by someone else meanwhile, so it "
+            "is not overwritten; plan again"
         )
 
 

@@ -35,6 +35,7 @@ class Fake:
     """A host of one domain; the calls in `broken` fail, each so many times.
 
     With `is_wrong` libvirt finds that a definition is not valid, whenever it validates one.
+    `rival` is a definition that somebody else stores while a volume is made.
     """
 
     xml: Optional[str] = OLD
@@ -45,6 +46,7 @@ class Fake:
     volumes: List[str] = field(default_factory=list)
     deaf: bool = False
     is_wrong: bool = False
+    rival: Optional[str] = None
     made: List[str] = field(default_factory=list)
     locks: NoLocks = field(default_factory=NoLocks)
     host: str = "kvm01"
@@ -110,6 +112,7 @@ class Fake:
 
     def create_volume(self, step: plan.CreateVolume, progress: object) -> VolumeView:
         """Make it."""
+        self.xml = self.rival or self.xml
         self._try("volume", TransientError("pool full"))
         self.volumes.append(step.name)
         self.made.append(step.name)
@@ -176,6 +179,13 @@ def test_a_wrong_definition_of_a_new_machine_costs_no_long_copy_and_leaves_nothi
     assert (outcome.error or "").startswith("not valid"), "what is stored last is always validated"
     assert (host.xml, host.volumes) == (None, [])
     assert bool(host.made) is is_made
+
+
+def test_a_domain_that_somebody_makes_meanwhile_is_not_overwritten() -> None:
+    host = Fake(xml=None, rival=OLD)
+    outcome = carry_out(host, VOLUME, plan.Define(NEW), create=True)
+    assert "made or changed by someone else meanwhile" in (outcome.error or "")
+    assert (host.xml, host.volumes) == (OLD, [])
 
 
 @pytest.mark.parametrize("step", ["volume", "autostart"])
