@@ -190,13 +190,8 @@ def list_views(connection: Connection) -> Mapping[str, Union[DomainView, Unknown
             _uuids(connection, binding.LIST_SAVED),
             _uuids(connection, binding.LIST_BETWEEN),
         )
-    views: Dict[str, Union[DomainView, Unknown]] = {}
-    for domain, view in zip(
-        domains, map_in_threads(lambda domain: _try_read(domain, marks), domains)
-    ):
-        if view is not None:
-            views[domain.name()] = view
-    return views
+    views = map_in_threads(lambda domain: _try_read(domain, marks), domains)
+    return {domain.name(): view for domain, view in zip(domains, views) if view is not None}
 
 
 def read_view(connection: Connection, name: str) -> DomainView:
