@@ -140,30 +140,35 @@ def _boot(spec: Spec, root: Element) -> bool:
     return True
 
 
-_BEHIND = {
+_PLACES = {
     "cdrom": "devices/disk[@device='cdrom']",
     "fd": "devices/disk[@device='floppy']",
     "network": "devices/interface",
 }
 
 
+def _list_kind(root: Element, kind: Optional[str]) -> List[Element]:
+    if kind == "hd":
+        disks = root.findall("devices/disk")
+        return [disk for disk in disks if disk.get("device") in ("disk", "lun")]
+    return root.findall(_PLACES.get(kind or "", "none"))
+
+
 def _has_boot(root: Element) -> None:
-    disks = [
-        element
-        for element in root.iterfind("devices/disk")
-        if element.get("device") in ("disk", "lun")
-    ]
     [os] = root.findall("os")
     kinds = [element.get("dev") for element in os.findall("boot")]
     for element in os.findall("boot"):
         os.remove(element)
-    _set((disks or root.findall("devices/interface"))[0], "boot", "order", "77")
-    order = 77
-    for path in (_BEHIND[kind] for kind in kinds if kind in _BEHIND):  # what the kinds meant
-        device = root.find(path)
-        if device is not None and device.find("boot") is None:
-            order += 1
-            _set(device, "boot", "order", str(order))
+    _set((_list_kind(root, "hd") or root.findall("devices/interface"))[0], "boot", "order", "77")
+    last = 0
+    for kind in kinds:  # what the kinds meant
+        for device in _list_kind(root, kind)[:1]:
+            boot = device.find("boot")
+            if boot is None:
+                last += 1
+                _set(device, "boot", "order", str(last))
+            else:
+                last = int(boot.get("order") or 0)
 
 
 def _link(spec: Spec, root: Element) -> bool:

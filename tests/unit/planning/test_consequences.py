@@ -63,6 +63,15 @@ def test_a_device_that_is_given_number_two_boots_behind_what_booted_first() -> N
     )
 
 
+def test_what_booted_behind_a_device_is_behind_the_number_that_it_is_given() -> None:
+    xml = domain(DISK + NIC, os="<boot dev='hd'/><boot dev='network'/>")
+    found = lines(plan(xml, Machine("vm", disks=(Disk("vda", boot=77),))))
+    assert found[:2] == (
+        ("disks[vda].boot", None, 77, "offline"),
+        ("interfaces[52:54:00:00:00:01].boot", None, 78, "offline"),
+    )
+
+
 def test_a_new_disk_with_a_boot_number_says_so_too() -> None:
     xml = domain(DISK, os="<boot dev='hd'/>")
     new = Disk("new", boot=1, source="/i/new.raw", format="raw")

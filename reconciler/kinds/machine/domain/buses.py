@@ -328,20 +328,21 @@ def _numbered(root: Element) -> List[Element]:
 
 
 def number_kinds(root: Element) -> None:
-    """Turn the kinds of device into the numbers that are free, in their order, and drop the kinds.
+    """Turn the kinds of device into free numbers in their order, and drop the kinds.
 
-    So a device that is given number 2 boots second, behind what booted first before.
+    What came behind a device comes behind the number that the device is given.
     """
     os = layout.ensure(root, "os")
-    kinds = [element.get("dev", "") for element in os.findall("boot")]
+    first = [_find_first(root, element.get("dev", "")) for element in os.findall("boot")]
     layout.remove_children(os, "boot")
-    taken = {_order(boot) for boot in _numbered(root)}
-    for kind in kinds:
-        device = _find_first(root, kind)
-        if device is not None and device.find("boot") is None:
-            order = _next_free(1, taken)
-            taken.add(order)
-            layout.append(device, make("boot", {"order": order}))
+    taken, last = {_order(boot) for boot in _numbered(root)}, 0
+    for device in (device for device in first if device is not None):
+        boot = device.find("boot")
+        if boot is None:
+            boot = make("boot", {"order": _next_free(last + 1, taken)})
+            layout.append(device, boot)
+        last = max(last, _order(boot))
+        taken.add(last)
 
 
 def _find_first(root: Element, kind: str) -> Optional[Element]:
