@@ -26,6 +26,7 @@ from reconciler.core.units import format_roughly
 from reconciler.errors import BusyError, OutputError
 from reconciler.kinds.api import Awaiting
 
+UNHEARD = (BrokenPipeError, OutputError)  # nobody reads any more, or the disk of the log is full
 AWAIT_LIMIT = 600.0  # seconds that a machine waits for the guests that it is started after
 _TENTH = 10  # percent between two plain progress lines
 _BETWEEN = " · "
@@ -58,7 +59,7 @@ class ProgressBoard:
 
     def ended(self, reporter: LineReporter, line: str, error: str = "") -> None:
         """Write how an object's action ended."""
-        with self._lock, suppress(BrokenPipeError, OutputError):
+        with self._lock, suppress(*UNHEARD):
             if reporter in self._running:
                 self._running.remove(reporter)
             self._close_line()
@@ -69,7 +70,7 @@ class ProgressBoard:
 
     def show(self, news: str) -> None:
         """Write a plain line of progress, or show on one line what everything long is at."""
-        with self._lock, suppress(BrokenPipeError, OutputError):
+        with self._lock, suppress(*UNHEARD):
             if not self.can_rewrite:
                 self._console.line(news)
                 return
@@ -79,13 +80,13 @@ class ProgressBoard:
 
     def note(self, text: str) -> None:
         """Write a note between the other lines."""
-        with self._lock, suppress(BrokenPipeError, OutputError):
+        with self._lock, suppress(*UNHEARD):
             self._close_line()
             self._console.note(text)
 
     def interrupted(self) -> None:
         """Say what was under way when the person stopped it."""
-        with self._lock, suppress(BrokenPipeError, OutputError):
+        with self._lock, suppress(*UNHEARD):
             self._close_line()
             names = ", ".join(sorted(escape(reporter.name) for reporter in self._running))
             place = f" at {names}" if names else ""

@@ -14,6 +14,7 @@ from reconciler.core.xmltree import digest
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.api import ActionTask
 from reconciler.kinds.machine.execute import LASTING, PERFORM, StepContext, Undo
+from reconciler.kinds.machine.guest_steps import read_definition
 
 PUT_BACK = "everything was put back"
 # What is gone with the running guest, so that it neither can nor must be taken back in it.
@@ -47,7 +48,7 @@ class UndoTrail:
     def remember_definition(self) -> None:
         """Note the definition as it is when all steps are done, to know another's change by."""
         if self._undo and self._work.former is not None:
-            self._last_definition = digest(self._read_definition())
+            self._last_definition = digest(read_definition(self._work))
 
     def explain(self, words: str, failed: Step) -> str:
         """Put back what can be, and return the failure's words with what became of the rest."""
@@ -91,7 +92,7 @@ class UndoTrail:
         if not (self._undo and only_stored and is_plain and self._work.former is not None):
             return words + self._keep()
         try:
-            is_ours = digest(self._read_definition()) == self._last_definition
+            is_ours = digest(read_definition(self._work)) == self._last_definition
         except ReconcilerError:
             is_ours = False
         return words + (self._take_back() if is_ours else self._keep())
@@ -171,6 +172,3 @@ class UndoTrail:
             return not self._work.host.domains.read_domain(self._work.name).is_active
         except ReconcilerError:
             return False
-
-    def _read_definition(self) -> str:
-        return self._work.host.domains.read_domain(self._work.name).persistent_xml
